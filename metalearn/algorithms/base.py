@@ -1,0 +1,28 @@
+"""What an algorithm is: how it adapts to a support set, and what its training pays."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from metalearn.backbones.norm import BatchNormMode
+from metalearn.types import Episode, Predictor, TaskOutput
+
+
+class AbstractAlgorithm(nn.Module, ABC):
+    """Adapts to support sets; subclasses are abstract or final.
+
+    Training may differ between algorithms, evaluation may not: it is `adapt(support_x, support_y)(query_x)` for all.
+    """
+
+    def __init__(self, *, batch_norm: BatchNormMode, fixed_way: int | None = None) -> None:
+        super().__init__()
+        self.batch_norm: BatchNormMode = batch_norm
+        self.fixed_way = fixed_way  # the only way that it can predict; None: any
+
+    @abstractmethod
+    def loss(self, batch: Episode) -> TaskOutput:
+        """The scalar that training pays for a batch of T tasks; its gradient is the meta-gradient."""
+
+    @abstractmethod
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        """The predictor learnt from the support set of one task, (S, *X) and (S, N); leaves the weights unchanged."""

@@ -1,0 +1,45 @@
+"""The metric family: embed support and query with one backbone, then compare the embeddings."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones import norm
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, Predictor, TaskOutput
+
+
+class AbstractMetric(AbstractAlgorithm):
+    """Embeds, then compares; `compare` is all that a subclass writes."""
+
+    def __init__(self, backbone: nn.Module, *, batch_norm: norm.BatchNormMode) -> None:
+        super().__init__(batch_norm=batch_norm)
+        self.backbone = backbone
+
+    @abstractmethod
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        """Logits of the queries of one task: (S, D), (S, N), (Q, D) -> (Q, N). Pure."""
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support_z, query_z = self.embed(batch.support_x, batch.query_x)
+        logits = torch.stack(
+            [self.compare(*task) for task in zip(support_z, batch.support_y, query_z, strict=True)]
+        )  # (T, Q, N)
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        def predict(query_x: Tensor) -> Tensor:
+            support_z, query_z = self.embed(support_x[None], query_x[None])
+            return self.compare(support_z[0], support_y, query_z[0])
+
+        return predict
+
+    def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, S, *X), (T, Q, *X) -> (T, S, D), (T, Q, D), all rows in one pass of the backbone."""
+        tasks, support = support_x.shape[:2]
+        x = torch.cat([support_x, query_x], dim=1)  # (T, S + Q, *X)
+        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
+        z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
+        return z[:, :support], z[:, support:]

@@ -1,0 +1,38 @@
+"""Fully connected network, as MAML uses for Omniglot without convolutions and for regression.
+
+Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.
+ICML 2017, arXiv 1703.03400, appendix A.1: hidden layers of 256, 128, 64, 64 units, each with batch normalisation
+and ReLU.
+"""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.backbones.norm import BatchNorm, Rows
+
+
+class MLP(nn.Module):
+    """Inputs of any shape (B, *X) -> the last hidden layer (B, D), D = hidden[-1]."""
+
+    def __init__(
+        self, input_shape: Sequence[int], *, hidden: Sequence[int] = (256, 128, 64, 64), norm: bool = True
+    ) -> None:
+        super().__init__()
+        if not hidden:
+            raise ValueError("mlp needs at least one hidden layer")
+        widths = [math.prod(input_shape), *hidden]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, hidden, strict=False))
+        self.norms = nn.ModuleList(BatchNorm(width) for width in hidden) if norm else None
+        self.num_features = hidden[-1]
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        x = x.flatten(1)
+        for depth, layer in enumerate(self.layers):
+            x = layer(x)  # (B, hidden[depth])
+            if self.norms is not None:
+                x = self.norms[depth](x, rows)
+            x = F.relu(x)
+        return x

@@ -1,0 +1,89 @@
+"""Batch normalisation for episodes: the one place that chooses where the moments come from.
+
+What a prediction may depend on is decided here, so it is one visible setting for every algorithm:
+
+    running   training: the moments of each task's own rows, and running averages of them are kept;
+              evaluation: the running averages. Inductive (Ioffe and Szegedy 2015).
+    support   training and evaluation: the moments of the task's support rows, for its queries too. Inductive
+              (called MetaBN by Bronskill et al., ICML 2020, arXiv 2003.03284).
+    batch     training and evaluation: the moments of the rows that go through the network together, the queries
+              among them. Transductive: a prediction depends on the other queries (Nichol et al. 2018).
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BatchNormMode = Literal["running", "support", "batch"]
+
+
+class Rows(NamedTuple):
+    """Which rows of a batch give the moments: `tasks` blocks of equal length are normalised each by itself."""
+
+    tasks: int = 1
+    support: int | None = None  # the first `support` rows of a block give its moments; None: all of its rows
+    track: bool = False  # also move the running averages
+
+
+def rows(mode: BatchNormMode, *, training: bool, tasks: int = 1, support: int | None = None) -> Rows | None:
+    """Where a batch of `tasks` blocks, each of `support` rows and then queries, takes its moments from.
+
+    None stands for the running averages.
+    """
+    if mode == "running":
+        return Rows(tasks, track=True) if training else None
+    return Rows(tasks, support if mode == "support" else None)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of (B, C) or (B, C, H, W) by the moments that `Rows` asks for."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
+        if rows is None:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        if rows.support is not None and rows.support < x.shape[0] // rows.tasks:
+            blocks = [self._by_support(block, rows.support) for block in x.chunk(rows.tasks)]
+        elif rows.track:
+            blocks = self._by_block_and_track(x.chunk(rows.tasks))
+        else:
+            blocks = [self._by_block(block) for block in x.chunk(rows.tasks)]
+        return blocks[0] if rows.tasks == 1 else torch.cat(blocks)
+
+    def _by_block(self, x: Tensor) -> Tensor:
+        # The affine map stays outside the kernel, whose second derivative under vmap is wrong with it (torch 2.13).
+        return self._affine(F.batch_norm(x, None, None, training=True, eps=self.eps))
+
+    def _by_block_and_track(self, blocks: tuple[Tensor, ...]) -> list[Tensor]:
+        mean = torch.zeros_like(self.running_mean).repeat(len(blocks), 1)  # (T, C)
+        var = torch.zeros_like(self.running_var).repeat(len(blocks), 1)
+        normalised = [
+            # With a momentum of 1 the kernel leaves the block's own moments in the tensors that it is given.
+            F.batch_norm(*block, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+            for block in zip(blocks, mean, var, strict=True)
+        ]
+        # The mean over tasks is linear, so processes that share the tasks of a step can average their own.
+        self.running_mean.lerp_(mean.mean(0), self.momentum)
+        self.running_var.lerp_(var.mean(0), self.momentum)
+        return normalised
+
+    def _by_support(self, x: Tensor, support: int) -> Tensor:
+        pixels = [0, *range(2, x.ndim)]
+        var, mean = torch.var_mean(x[:support], pixels, correction=0, keepdim=True)
+        return self._affine((x - mean) * (var + self.eps).rsqrt())
+
+    def _affine(self, x: Tensor) -> Tensor:
+        shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
+        return torch.addcmul(self.bias.view(shape), x, self.weight.view(shape))

@@ -1,0 +1,251 @@
+"""Glyphs: invented alphabets in many hands, drawn by the package itself from a seed.
+
+The default data set: nothing is downloaded, and the images are a real few-shot problem. As in the generative
+model of Lake, Salakhutdinov and Tenenbaum ("Human-level concept learning through probabilistic program
+induction", Science 2015), a character is a program: a few strokes, taken from the parts of its alphabet, each
+attached to an earlier one; a drawing runs the program again with an unsteady hand.
+
+    G  drawings of a character    K  strokes of a character    P  points of a stroke    H, W  height, width
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.cache import Arrays, cached
+from metalearn.types import SPLITS, Split
+
+VERSION = 1  # of the drawing: raise it when a pixel changes, so that no stale cache is read
+MAX_STROKES = 4
+NUM_ATTEMPTS = 10  # at a character, of which it is the most legible
+NUM_POINTS = 48  # at the longest stroke still closer together than the pen is wide
+MARGIN = 0.1  # around the paths, in frames: the widest pen stays inside
+
+# Columns of a stroke: a pen that sets out at `heading`, bends evenly by `bend` in all, and turns by `turn` at
+# a corner around the moment `corner` in (0, 1). Angles are in radians, y points down; the unit of lengths is
+# free, because a character is scaled to the size that its alphabet has.
+HEADING, BEND, TURN, CORNER, LENGTH = range(5)
+# How unsteady a hand is, as standard deviations: docs/datasets/glyphs.md says how difficult that is.
+HAND_OF_STROKE = np.array([0.13, 0.25, 0.23, 0.05, 0.17])  # of the columns above; of the length's logarithm
+HAND_OF_JOINT = np.array([0.07, 0.07, 0.035, 0.035])  # of the moments on both strokes, of the gap in x and y
+HAND_OF_DRAWING = np.array([0.11, 0.13, 0.10, 0.10, 0.05, 0.05, 0.14, 0.35])
+# tilt, slant, log width, log height, place in x and y, log pen, log of what multiplies the two lines above
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """What the characters of an alphabet have in common."""
+
+    parts: np.ndarray  # (num_parts, 5) strokes
+    num_strokes: np.ndarray  # (MAX_STROKES,) probability of 1, 2, ... strokes
+    joints: np.ndarray  # (9,) probability that strokes meet at the start, middle, end of the old x of the new
+    softness: float  # duration of a corner; an angular script has little
+    detached: float  # probability that a stroke does not touch the others
+    size: np.ndarray  # (2,) largest width and height, in frames
+
+
+@dataclass(frozen=True)
+class Character:
+    """A program that draws: stroke k starts at a joint with an earlier stroke."""
+
+    strokes: np.ndarray  # (K, 5)
+    hosts: np.ndarray  # (K,) the earlier stroke that stroke k joins
+    joints: np.ndarray  # (K, 4) moment on the host, moment on the stroke, gap in x and y
+
+
+# Kinds of parts: each draws a bend and a turn, in degrees, the moment of the turn and a length.
+PARTS: list[Callable[[np.random.Generator], tuple[float, ...]]] = [
+    lambda rng: (0, 0, 0.5, rng.uniform(0.4, 1.1)),  # line
+    lambda rng: (rng.uniform(70, 200), 0, 0.5, rng.uniform(0.7, 1.3)),  # arc
+    lambda rng: (rng.uniform(300, 380), 0, 0.5, rng.uniform(1.2, 2.0)),  # loop
+    lambda rng: (0, rng.uniform(60, 140), rng.uniform(0.35, 0.65), rng.uniform(0.9, 1.5)),  # angle
+    lambda rng: (0, rng.uniform(90, 170), rng.uniform(0.7, 0.8), rng.uniform(0.8, 1.4)),  # hook
+    lambda rng: ((bend := rng.uniform(150, 260)), -2 * bend, 0.5, rng.uniform(1.0, 1.5)),  # wave
+]
+
+
+def invent_alphabet(rng: np.random.Generator) -> Alphabet:
+    """A style of writing, and the parts that its characters are made of."""
+    taste = rng.dirichlet(np.full(len(PARTS), 0.7))
+    likely = [0.3, 0.3, 0.1, 0.1, 0.1, 0.1]
+    headings = rng.choice([90, 0, 60, 120, 30, 150], size=3, replace=False, p=likely)
+    tilt = rng.normal(0, 7)
+    hand = rng.choice([-1, 1])  # the way in which its curves mostly turn
+    parts = []
+    for _ in range(rng.integers(5, 8)):
+        side = hand * rng.choice([1, 1, 1, -1])
+        bend, turn, corner, length = PARTS[rng.choice(len(PARTS), p=taste)](rng)
+        angles = np.deg2rad([rng.choice(headings) + tilt - side * bend / 2, side * bend, side * turn])
+        parts.append([*angles, corner, length])
+    return Alphabet(
+        parts=np.array(parts),
+        num_strokes=rng.dirichlet([0.25, 2.0, 2.5, 1.0]),
+        joints=rng.dirichlet([1, 0.7, 1, 0.7, 0.5, 0.3, 1, 0.3, 0.3]),
+        softness=float(np.exp(rng.uniform(np.log(0.008), np.log(0.12)))),
+        detached=rng.uniform(0, 0.25),
+        size=0.78 * np.exp(-np.abs(rng.normal(0, 0.15, size=2))),
+    )
+
+
+def invent_character(rng: np.random.Generator, alphabet: Alphabet) -> Character:
+    """A program of one to four strokes, from the parts of the alphabet: the most legible of some attempts."""
+    count = 1 + rng.choice(MAX_STROKES, p=alphabet.num_strokes)
+    hosts = np.array([rng.integers(max(k, 1)) for k in range(count)])
+    tries = (NUM_ATTEMPTS, count)
+    strokes = alphabet.parts[rng.integers(len(alphabet.parts), size=tries)]
+    strokes[..., HEADING] += rng.normal(0, 0.1, size=tries)
+    strokes[..., LENGTH] *= np.exp(rng.normal(0, 0.2, size=tries))
+    met = np.stack(np.divmod(rng.choice(9, size=tries, p=alphabet.joints), 3), axis=-1) / 2
+    far = rng.random(tries)[..., None] < alphabet.detached
+    gap = far * rng.choice([-1, 1], size=(*tries, 2)) * rng.uniform(0.1, 0.3, size=(*tries, 2))
+    joints = np.concatenate([met, gap], axis=-1)
+    best = legibility(trace(strokes, hosts, joints, alphabet.softness)).argmax()
+    return Character(strokes[best], hosts, joints[best])
+
+
+def legibility(points: np.ndarray) -> np.ndarray:
+    """How well the strokes of paths (G, K, P, 2) keep apart and fill a frame: (G,) from 0 to 1."""
+    extent = np.ptp(points, axis=(1, 2))  # (G, 2)
+    dots = points[:, :, ::4] / extent.max(axis=1)[:, None, None, None]  # (G, K, P/4, 2)
+    apart = np.linalg.norm(dots[:, :, None, :, None] - dots[:, None, :, None], axis=-1)  # (G, K, K, P/4, P/4)
+    apart += 9 * np.eye(points.shape[1])[:, :, None, None]  # a stroke is not in its own way
+    clear = (apart.min(axis=(2, 4)) > 0.15).mean(axis=2).min(axis=1)  # (G,)
+    return np.minimum(clear, 2 * extent.min(axis=1) / extent.max(axis=1))
+
+
+def trace(strokes: np.ndarray, hosts: np.ndarray, joints: np.ndarray, softness: float) -> np.ndarray:
+    """The paths of the pen: strokes (G, K, 5) and joints (G, K, 4) -> points (G, K, P, 2) as x, y."""
+    time = (np.arange(NUM_POINTS) + 0.5) / NUM_POINTS  # (P,)
+    heading, bend, turn, corner, length = np.moveaxis(strokes[..., None], 2, 0)  # each (G, K, 1)
+    turned = 0.5 + 0.5 * np.tanh((time - corner) / softness)  # (G, K, P)
+    angle = heading + bend * time + turn * turned  # (G, K, P)
+    direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)  # (G, K, P, 2)
+    paths = np.cumsum(direction, axis=2) * length[..., None] / NUM_POINTS  # (G, K, P, 2)
+    moments = np.rint(np.clip(joints[..., :2], 0, 1) * (NUM_POINTS - 1)).astype(int)  # (G, K, 2)
+    drawing = np.arange(len(paths))
+    for k in range(1, len(hosts)):
+        there = paths[drawing, hosts[k], moments[:, k, 0]]  # (G, 2)
+        here = paths[drawing, k, moments[:, k, 1]]  # (G, 2)
+        paths[:, k] += (there - here + joints[:, k, 2:])[:, None]
+    return paths
+
+
+def centred(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paths (G, K, P, 2) moved around the origin, and their widths and heights (G, 2)."""
+    low, high = points.min(axis=(1, 2)), points.max(axis=(1, 2))  # (G, 2)
+    return points - ((low + high) / 2)[:, None, None], high - low
+
+
+def ink(points: np.ndarray, pen: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Paths (G, K, P, 2) in frames around the origin, by pens of radius (G,) -> images (G, H, W) uint8.
+
+    A path is a chain of Gaussian drops: these are separable, so that a drawing is one product of matrices
+    (H, K P) (K P, W), and the ink is where they add up to half of what they are on the line.
+    """
+    frame = min(height, width)
+    sigma = (pen * frame / 1.18)[:, None, None]  # a Gaussian is at half its height 1.18 σ from its centre
+    steps = np.linalg.norm(np.gradient(points, axis=2), axis=-1)  # (G, K, P)
+    drops = (steps.reshape(len(points), 1, -1) * frame) / (np.sqrt(2 * np.pi) * sigma)  # (G, 1, K P)
+    x, y = np.moveaxis(points.reshape(len(points), -1, 2) * frame, -1, 0)  # each (G, K P)
+    rows = np.arange(height)[:, None] + 0.5 - height / 2  # (H, 1)
+    columns = np.arange(width) + 0.5 - width / 2  # (W,)
+    down = np.exp(-0.5 * ((rows - y[:, None]) / sigma) ** 2) * drops  # (G, H, K P)
+    across = np.exp(-0.5 * ((columns - x[..., None]) / sigma) ** 2)  # (G, K P, W)
+    edge = np.maximum(1.4 * sigma, 1.2)  # makes the edge about a pixel wide, and cuts the tails off
+    return np.rint(255 * np.clip(0.5 + edge * (down @ across - 0.5), 0, 1)).astype(np.uint8)
+
+
+def draw(seed: int, alphabet: int, character: int, drawings: int, height: int, width: int) -> np.ndarray:
+    """Drawings of one character, a pure function of its numbers: (G, H, W) uint8, ink 255 on 0.
+
+    More drawings leave the first ones as they are.
+    """
+    style = invent_alphabet(np.random.default_rng([seed, alphabet]))
+    rng = np.random.default_rng([seed, alphabet, character + 1])  # a last 0 would seed as the alphabet does
+    program = invent_character(rng, style)
+    count = len(program.strokes)
+    hand = rng.standard_normal((drawings, MAX_STROKES * 9 + 8)).clip(-2.5, 2.5)  # a row for each drawing
+    of_stroke, of_joint, of_drawing = np.split(hand, [MAX_STROKES * 5, MAX_STROKES * 9], axis=1)
+    tilt, slant, wide, tall, right, below, pen, care = (HAND_OF_DRAWING * of_drawing).T  # each (G,)
+    careless = np.exp(care)[:, None, None]
+    strokes = np.repeat(program.strokes[None], drawings, axis=0)  # (G, K, 5)
+    wobble = careless * HAND_OF_STROKE * of_stroke.reshape(drawings, MAX_STROKES, 5)[:, :count]  # (G, K, 5)
+    strokes[..., :LENGTH] += wobble[..., :LENGTH]
+    strokes[..., LENGTH] *= np.exp(wobble[..., LENGTH])
+    joints = program.joints + careless * HAND_OF_JOINT * of_joint.reshape(drawings, MAX_STROKES, 4)[:, :count]
+    points, extent = centred(trace(strokes, program.hosts, joints, style.softness))
+    points *= (style.size / np.maximum(extent, 0.1)).min(axis=1)[:, None, None, None]
+
+    turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])  # (2, 2, G)
+    shear = np.array([[np.exp(wide), 0 * slant], [slant, np.exp(tall)]])  # (2, 2, G)
+    points, extent = centred(np.einsum("gkpi,ijg,jlg->gkpl", points, shear, turn))
+    points *= np.minimum((1 - 2 * MARGIN) / extent.max(axis=1), 1)[:, None, None, None]
+    room = 0.5 - MARGIN - np.abs(points).max(axis=(1, 2))  # (G, 2), how far the drawing can still be moved
+    place = np.clip(np.stack([right, below], axis=-1), -room, room)  # (G, 2)
+    return ink(points + place[:, None, None], 0.03 * np.exp(pen), height, width)
+
+
+class Glyphs:
+    """Drawings of invented characters, as many of each; a `Source`.
+
+    The i-th alphabet of meta-train, meta-val or meta-test has the number 3 i, 3 i + 1 or 3 i + 2, and a
+    drawing depends on the seed and its own numbers only: no split changes with the size of another, and
+    a larger data set holds the smaller one.
+    """
+
+    def __init__(
+        self,
+        cache: str,
+        *,
+        seed: int,
+        input_shape: list[int],
+        num_alphabets: list[int],
+        characters: int,
+        drawings: int,
+    ) -> None:
+        """`cache` is the folder of the made file; `num_alphabets` those of meta-train, meta-val, meta-test.
+
+        Raises ValueError for numbers that no data set can be made of.
+        """
+        if len(input_shape) != 3 or input_shape[0] != 1 or min(input_shape[1:]) < 12:
+            raise ValueError(f"input_shape must be [1, H, W], H and W at least 12, not {list(input_shape)}")
+        if len(num_alphabets) != len(SPLITS) or min(num_alphabets) < 1:
+            raise ValueError(f"num_alphabets must be three positive numbers, not {list(num_alphabets)}")
+        if characters < 1 or drawings < 1:
+            raise ValueError(f"characters and drawings must be positive, not {characters} and {drawings}")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, as {seed} is")
+        self.cache = Path(cache)
+        self.seed = seed
+        self.input_shape: tuple[int, int, int] = (1, input_shape[1], input_shape[2])
+        self.num_alphabets = tuple(num_alphabets)
+        self.characters = characters
+        self.drawings = drawings
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The banks of the three splits: drawn at the first time, later read from the cache."""
+        alphabets = "-".join(map(str, self.num_alphabets))
+        size = "x".join(map(str, self.input_shape))
+        file = f"glyphs-v{VERSION}-seed{self.seed}-{alphabets}x{self.characters}x{self.drawings}-{size}.npz"
+        arrays = cached(self.cache / file, self._draw_all)
+        return {split: ClassBank.from_classes(arrays[split], self._names(split)) for split in SPLITS}
+
+    def _alphabets(self, split: Split) -> range:
+        first = SPLITS.index(split)
+        return range(first, first + len(SPLITS) * self.num_alphabets[first], len(SPLITS))
+
+    def _names(self, split: Split) -> list[str]:
+        alphabets, characters = self._alphabets(split), range(self.characters)
+        return [f"alphabet{a:02d}/character{c:02d}" for a in alphabets for c in characters]
+
+    def _draw_all(self) -> Arrays:
+        _, height, width = self.input_shape
+        todo = [(a, c) for split in SPLITS for a in self._alphabets(split) for c in range(self.characters)]
+        bar = track(todo, description="drawing glyphs", transient=True)
+        images = np.stack([draw(self.seed, a, c, self.drawings, height, width) for a, c in bar])[:, :, None]
+        ends = np.cumsum(self.num_alphabets) * self.characters
+        return dict(zip(SPLITS, np.split(images, ends[:-1]), strict=True))

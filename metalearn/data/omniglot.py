@@ -1,0 +1,190 @@
+"""Omniglot: 1,623 handwritten characters of 50 alphabets, each drawn once by 20 people.
+
+Brenden Lake, Ruslan Salakhutdinov, Joshua Tenenbaum: Human-level concept learning through probabilistic
+program induction. Science 350, 2015. MIT licence, https://github.com/brendenlake/omniglot
+"""
+
+import hashlib
+import io
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.cache import cached
+from metalearn.data.download import download, zip_members
+from metalearn.data.splits import read_split
+from metalearn.types import Split
+
+MD5 = {  # of the two official archives
+    "images_background": "68d2efa1b9178cc56df9314c21c6e718",
+    "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
+}
+# Archives packed on a Mac have a hidden "._0709_01.png" beside every drawing.
+DRAWING = re.compile(r"images_(?:background|evaluation)/([^/]+/character\d\d/(?!\._)[^/]+\.png)")
+NUM_DRAWINGS = 20  # of each character, each by another person
+SIZE = (105, 105)  # of a drawing, in pixels
+PROCESSING = 1  # part of the cache's key: to be raised whenever `process` gives other pixels
+
+
+class Omniglot:
+    """The characters as a Source, in the split of Vinyals et al. 2016 or in the one of Lake et al. 2015.
+
+    `root` holds images_background and images_evaluation as folders or as zips; what it lacks is downloaded to
+    it. With `rotations`, a character turned by 90, 180 or 270 degrees is a class of its own, in every split
+    (Vinyals et al. 2016). Ink is 255 and paper 0.
+    """
+
+    def __init__(self, root: str, *, cache: str, split: str, rotations: bool, input_shape: list[int], url: str) -> None:
+        channels, height, width = input_shape
+        if channels != 1:
+            raise ValueError(f"omniglot: drawings have 1 channel, but input_shape asks for {channels}")
+        if rotations and height != width:
+            raise ValueError(f"omniglot: rotations need square images, not {height} x {width}")
+        self.root = Path(root)
+        self.cache = Path(cache)
+        self.characters = read_split("omniglot", split)
+        self.rotations = rotations
+        self.input_shape = (channels, height, width)
+        self.url = url
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The banks of the three splits, from the cache when that was made of these very drawings.
+
+        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        try:
+            drawings = self._drawings()  # (characters, 20, H, W)
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(f"omniglot: {error}") from error
+        row = {character: i for i, character in enumerate(sorted(sum(_halves().values(), ())))}
+        return {
+            split: _bank(drawings[[row[character] for character in characters]], characters, self.rotations)
+            for split, characters in self.characters.items()
+        }
+
+    def _drawings(self) -> np.ndarray:
+        """All drawings, (characters, 20, H, W) uint8, the characters in the order of their names."""
+        paths = [self._find(half) for half in _halves()]
+        sums = [_checksums(path) for path in paths]  # for each half, crc32 by name
+        for path, names, characters in zip(paths, sums, _halves().values(), strict=True):
+            _verify(path, names, characters)
+        _, height, width = self.input_shape
+        # Names begin at the alphabet, and a zip's directory has these sums too: zip and folder have one key.
+        content = "".join(f"{name} {crc:08x}\n" for name, crc in sorted((sums[0] | sums[1]).items()))
+        key = hashlib.sha256(f"{PROCESSING} {height} {width}\n{content}".encode()).hexdigest()[:16]
+        path = self.cache / f"omniglot-{height}x{width}-{key}.npz"
+        halves = list(zip(paths, sums, strict=True))
+        return cached(path, lambda: {"drawings": _process_all(halves, height, width)})["drawings"]
+
+    def _find(self, half: str) -> Path:
+        """The folder or zip of one half of the data set, downloaded when there is neither."""
+        folder, archive = self.root / half, self.root / f"{half}.zip"
+        if folder.is_dir():
+            return folder
+        try:
+            download(f"{self.url}/{half}.zip", archive, md5=MD5[half])
+        except (OSError, ValueError) as error:
+            advice = f"put {half}.zip or the folder {half} into {self.root.absolute()}"
+            raise FileNotFoundError(f"{half} is missing; {advice} ({error})") from error
+        return archive
+
+
+def process(png: bytes, height: int, width: int) -> np.ndarray:
+    """One drawing as bytes, ink 255 and paper 0, (H, W) uint8, by the filter that Finn et al. 2017 name.
+
+    Raises what Pillow raises on a damaged image, and ValueError for one of another size.
+    """
+    with Image.open(io.BytesIO(png)) as image:
+        if image.size != SIZE:
+            raise ValueError(f"a drawing of {image.width} x {image.height} pixels")
+        # Grey first, because Pillow resizes an image of 1 bit by its nearest pixels, whatever the filter.
+        ink = ImageOps.invert(image.convert("L"))
+    return np.asarray(ink.resize((width, height), Image.Resampling.LANCZOS))  # (H, W)
+
+
+def _process_all(halves: list[tuple[Path, dict[str, int]]], height: int, width: int) -> np.ndarray:
+    """The drawings of all halves, (characters, 20, H, W) uint8, in the order of their names."""
+    row = {name: i for i, name in enumerate(sorted(name for _, names in halves for name in names))}
+    drawings = np.empty((len(row), height, width), np.uint8)
+    pngs = (half for path, names in halves for half in _read(path, names))
+    console = Console(stderr=True)
+    for file, name, png in track(pngs, "omniglot", len(row), console=console, transient=True):
+        try:
+            drawings[row[name]] = process(png, height, width)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{file} is damaged: no PNG image of {SIZE[0]} x {SIZE[1]} pixels") from error
+    return drawings.reshape(-1, NUM_DRAWINGS, height, width)
+
+
+def _bank(drawings: np.ndarray, characters: tuple[str, ...], rotations: bool) -> ClassBank:
+    """The bank of one split, of its drawings (characters, 20, H, W) or of these at four rotations each."""
+    turns = (0, 1, 2, 3) if rotations else (0,)
+    num_characters, num_drawings, height, width = drawings.shape
+    images = np.empty((num_characters, len(turns), num_drawings, 1, height, width), np.uint8)
+    for turn in turns:  # counter-clockwise, as PIL's rotate and with it Snell et al. 2017
+        images[:, turn, :, 0] = np.rot90(drawings, turn, axes=(-2, -1))
+    suffixes = [f"/rot{90 * turn:03d}" for turn in turns] if rotations else [""]
+    names = [character + suffix for character in characters for suffix in suffixes]
+    return ClassBank.from_classes(images.reshape(-1, *images.shape[2:]), names)
+
+
+def _halves() -> dict[str, tuple[str, ...]]:
+    """The characters that each half has: Lake's background set is meta-train and meta-val of his split."""
+    lake = read_split("omniglot", "lake")
+    return {"images_background": lake["train"] + lake["val"], "images_evaluation": lake["test"]}
+
+
+def _checksums(path: Path) -> dict[str, int]:
+    """The crc32 of each drawing in a folder or zip, by its name "Alphabet/characterNN/file.png"."""
+    if path.is_dir():
+        names = (file.relative_to(path.parent).as_posix() for file in path.glob("*/*/*.png"))
+        drawings = [match[1] for name in names if (match := DRAWING.fullmatch(name))]
+        return {name: zlib.crc32((path / name).read_bytes()) for name in drawings}
+    with _open(path) as archive:
+        files = {file.filename: file.CRC for file in zip_members(archive)}
+    return {match[1]: crc for file, crc in files.items() if (match := DRAWING.fullmatch(file))}
+
+
+def _read(path: Path, names: Iterable[str]) -> Iterator[tuple[Path, str, bytes]]:
+    """Of each drawing in a folder or zip: where it is (to tell the user), its name, its bytes."""
+    if path.is_dir():
+        yield from ((path / name, name, (path / name).read_bytes()) for name in names)
+        return
+    with _open(path) as archive:
+        yield from ((path / name, name, archive.read(f"{path.stem}/{name}")) for name in names)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip at `path`; whatever its damage shows itself as is one OSError that names it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        advice = "replace it, or delete it to have it downloaded"
+        raise OSError(f"cannot read {path} ({error}); {advice}") from error
+
+
+def _verify(path: Path, names: Iterable[str], characters: tuple[str, ...]) -> None:
+    """ValueError that names some characters which the half at `path` lacks, or one that lacks drawings."""
+    counts = Counter(name.rsplit("/", 1)[0] for name in names)
+    if missing := [character for character in characters if character not in counts]:
+        some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        present = f"{path} has {len(characters) - len(missing)} of {len(characters)} characters"
+        raise ValueError(f"{present} as {path.stem}/<Alphabet>/characterNN/*.png; missing {some}")
+    if surplus := sorted(counts.keys() - set(characters)):
+        raise ValueError(f"{path} has {surplus[0]}, which is no character of Omniglot's {path.stem}")
+    for character in characters:
+        if counts[character] != NUM_DRAWINGS:
+            raise ValueError(f"{path}: {character} has {counts[character]} of {NUM_DRAWINGS} drawings")

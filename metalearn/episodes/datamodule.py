@@ -1,0 +1,109 @@
+"""The episodic dataloaders of a run, and the cursor from which a resumed run goes on."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.sampling import Draw, Setting, collate, draw, episodes_sha256, fetch
+from metalearn.types import Episode, Split
+
+EVALUATION_SEED = 0
+"""Seed of all meta-val and meta-test episodes, so that every run of every algorithm is scored on the same ones."""
+
+
+class EpisodicDataModule(pl.LightningDataModule):
+    """Batches of episodes from one bank for each split.
+
+    Only rows are drawn on the host; images stay on the device as bytes and are gathered there, so that there is
+    nothing for worker processes to do. In training, step b on process r of R draws episodes (b * R + r) * T onwards,
+    T being `tasks_per_batch`; evaluation takes one episode at a time, process r those of index r, r + R, r + 2R, ...
+    """
+
+    def __init__(
+        self,
+        banks: Mapping[Split, ClassBank],
+        settings: Mapping[Split, Setting],
+        *,
+        seed: int,
+        tasks_per_batch: int,
+        num_episodes: Mapping[Split, int],
+    ) -> None:
+        super().__init__()
+        for split, setting in settings.items():
+            setting.check(banks[split], split)
+        self.banks, self.settings, self.num_episodes = banks, settings, num_episodes
+        self.seed, self.tasks_per_batch = seed, tasks_per_batch
+        self._episodes_done = 0
+        self._resident: dict[Split, Tensor] = {}
+
+    def train_dataloader(self) -> DataLoader[Draw]:
+        return DataLoader(_Stream(self), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Draw]:
+        return DataLoader(_Fixed(self, "val"), batch_size=None)
+
+    def test_dataloader(self) -> DataLoader[Draw]:
+        return DataLoader(_Fixed(self, "test"), batch_size=None)
+
+    def draw(self, split: Split, index: int) -> Draw:
+        """Episode `index` of a split, without the leading task axis."""
+        seed = self.seed if split == "train" else EVALUATION_SEED
+        return draw(self.banks[split].rows, self.settings[split], seed=seed, split=split, index=index)
+
+    def test_episodes_sha256(self) -> str:
+        indices = range(self.num_episodes["test"])
+        return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in indices))
+
+    def on_after_batch_transfer(self, batch: Draw, dataloader_idx: int) -> Episode:
+        assert self.trainer is not None
+        split: Split = "test" if self.trainer.testing else "train" if self.trainer.training else "val"
+        device = batch.query_rows.device
+        images = self._resident.get(split)
+        if images is None or images.device != device:
+            images = self._resident[split] = self.banks[split].images.to(device)
+        return fetch(images, batch, self.settings[split].way)
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return {"episodes_done": batches * self.tasks_per_batch * self.trainer.world_size}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._episodes_done = state_dict["episodes_done"]
+
+    def train_batches(self) -> Iterator[Draw]:
+        """The training batches of this process, endlessly, from the cursor on."""
+        assert self.trainer is not None
+        tasks, world, rank = self.tasks_per_batch, self.trainer.world_size, self.trainer.global_rank
+        for step in itertools.count(self._episodes_done // (tasks * world)):
+            first = (step * world + rank) * tasks
+            yield collate(self.draw("train", index) for index in range(first, first + tasks))
+
+    def evaluation_indices(self, split: Split) -> range:
+        """The episodes that this process evaluates: every one is some process's, none is two's."""
+        assert self.trainer is not None
+        return range(self.trainer.global_rank, self.num_episodes[split], self.trainer.world_size)
+
+
+class _Stream(IterableDataset[Draw]):
+    def __init__(self, data: EpisodicDataModule) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Draw]:
+        return self.data.train_batches()
+
+
+class _Fixed(Dataset[Draw]):
+    def __init__(self, data: EpisodicDataModule, split: Split) -> None:
+        self.data, self.split, self.indices = data, split, data.evaluation_indices(split)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Draw:
+        return collate([self.data.draw(self.split, self.indices[position])])

@@ -1,0 +1,158 @@
+"""Bad input, found before anything is trained, each kind said in one line."""
+
+import difflib
+import inspect
+import os
+import re
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict, get_type_hints, is_typeddict
+
+from typeguard import TypeCheckError, check_type
+
+from metalearn.backbones.norm import BatchNormMode
+
+ALLOWED_TARGETS = ("metalearn.", "torch.optim.", "torch.nn.", "lightning.pytorch.", "torchmetrics.")
+"""A config may name classes of these packages; METALEARN_TARGETS=mypackage. in the environment allows more.
+
+The environment, not the config: otherwise a config file from elsewhere could allow itself anything.
+"""
+
+
+class Shape(TypedDict):
+    way: int
+    shot: int
+    query: int
+    num_episodes: NotRequired[int]
+
+
+class Shapes(TypedDict):
+    train: Shape
+    val: Shape
+    test: Shape
+
+
+class Published(TypedDict):
+    accuracy: float  # a fraction
+    source: str
+
+
+class Settings(TypedDict):
+    """The keys of the config that belong to no class."""
+
+    mode: Literal["train", "test"]
+    seed: int
+    tasks_per_batch: int
+    batch_norm: BatchNormMode
+    episode: Shapes
+    checkpoint: str | None
+    resume: str | None
+    published: Published | None
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Raises ValueError for a value of the wrong type, an argument that a class lacks, or a foreign class."""
+    _check_settings(config, Settings, "")
+    for path, node in _nodes_with_target(config, ""):
+        _check_arguments(node, path)
+    if config["mode"] == "test" and not config["checkpoint"]:
+        raise ValueError("mode=test needs checkpoint=PATH")
+
+
+def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
+    """Raises ValueError when the trainer wants more accelerators than the `accelerators` that are present."""
+    wanted = trainer["devices"]
+    count = len(wanted) if isinstance(wanted, list) else int(wanted) if str(wanted).isdigit() else 1
+    if trainer["accelerator"] in ("gpu", "cuda") and count > accelerators:
+        raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question that names the nearest of the known names, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _check_settings(node: Any, schema: type, path: str) -> None:
+    for name, hint in get_type_hints(schema, include_extras=False).items():
+        where = f"{path}{name}"
+        if name not in node:
+            if name in schema.__required_keys__:  # type: ignore[attr-defined]
+                raise ValueError(f"{where} is missing")
+        elif is_typeddict(hint) and isinstance(node[name], dict):
+            _check_settings(node[name], hint, f"{where}.")
+        else:
+            _check_value(node[name], hint, where)
+
+
+def _check_arguments(node: dict[str, Any], path: str) -> None:
+    """Check the arguments of a `_target_` against the names and types of its signature."""
+    target = _locate(node["_target_"], path)
+    parameters = inspect.signature(target).parameters
+    try:
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):  # a class of another package, whose hints do not resolve at run time
+        hints = {}
+    given = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", "_convert_")}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in given.items():
+        if name not in parameters and not open_ended:
+            raise ValueError(f"{path}.{name}: {target.__name__} has no such argument{nearest(name, parameters)}")
+        if name in hints and not (isinstance(value, dict) and "_target_" in value):
+            _check_value(value, hints[name], f"{path}.{name}")
+    if not node.get("_partial_"):
+        for name, parameter in parameters.items():
+            positional = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if positional and parameter.default is parameter.empty and name not in given:
+                raise ValueError(f"{path}.{name} is missing: {target.__name__} needs it")
+
+
+def _check_value(value: Any, hint: Any, where: str) -> None:
+    # YAML knows no tuples, so a list is tried as one too.
+    candidates = [value, tuple(value)] if isinstance(value, list) else [value]
+    for candidate in candidates:
+        try:
+            check_type(candidate, hint)
+            return
+        except TypeCheckError:
+            pass
+    name = getattr(hint, "__name__", "") if inspect.isclass(hint) else re.sub(r"\b[a-z_]+\.", "", str(hint))
+    raise ValueError(f"{where}={value!r} is not of the type {name}")
+
+
+def _locate(target: str, path: str) -> Any:
+    extra = tuple(filter(None, os.environ.get("METALEARN_TARGETS", "").split(",")))
+    allowed = ALLOWED_TARGETS + extra
+    if not target.startswith(allowed):
+        raise ValueError(f"{path}._target_={target} is refused: it is in none of {', '.join(allowed)}")
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{path}._target_={target} cannot be imported: {error}") from error
+    # A module of an allowed package gives access to what it imports; only what is defined there counts.
+    home = f"{getattr(found, '__module__', '')}."
+    if not (inspect.isclass(found) or inspect.isfunction(found)) or not home.startswith(allowed):
+        raise ValueError(f"{path}._target_={target} is refused: it belongs to {home.rstrip('.') or 'no module'}")
+    return found
+
+
+def _nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for name, child in node.items():
+            yield from _nodes_with_target(child, f"{path}.{name}" if path else str(name))
+    elif isinstance(node, list):
+        for position, child in enumerate(node):
+            yield from _nodes_with_target(child, f"{path}[{position}]")
+
+
+def check_architecture(path: Path, state: dict[str, Any], own: dict[str, Any], names: str, theirs: str) -> None:
+    """Raises ValueError when the weights of a checkpoint do not fit the model: by name, then by shape."""
+    missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    reshaped = [n for n in own.keys() & state.keys() if own[n].shape != state[n].shape]
+    if missing or foreign or reshaped:
+        first = (missing + foreign + sorted(reshaped))[0]
+        raise ValueError(f"{path} holds {theirs}, the config builds {names}: they differ in {first}")

@@ -1,0 +1,71 @@
+"""What the person sees before and after the training."""
+
+import math
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+# Where nobody looks at the width, in a log or a pipe, lines may be long.
+console = Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def show_config(config: dict[str, Any]) -> None:
+    # The algorithm holds the backbone as an argument; once is enough to read it.
+    algorithm = (
+        {**config["algorithm"], "backbone": "${backbone}"} if "backbone" in config["algorithm"] else config["algorithm"]
+    )
+    tree = Tree("config")
+    _grow(tree, {**config, "algorithm": algorithm})
+    console.print(tree, highlight=True)
+
+
+def show_plan(rows: dict[str, str]) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder: str) -> None:
+    """The one table at the end: accuracy with its interval, how it was measured, and where everything lies."""
+    test, episode = fields["test"], fields["episode"]
+    accuracy = test["accuracy"]
+    table = Table(title=f"{fields['algorithm']} on {fields['dataset']}", title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("meta-test accuracy", f"[bold]{percent(accuracy['mean'])} ± {percent(accuracy['ci95'])} %[/bold]")
+    if "accuracy_by_step" in test:
+        table.add_row("after inner steps 0, 1, ...", "  ".join(map(percent, test["accuracy_by_step"])) + " %")
+    table.add_row("episodes", f"{accuracy['num_episodes']} of {shape(episode['test'])}")
+    table.add_row("trained on", shape(episode["train"]))
+    table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")
+    if fields["val"]:
+        val = fields["val"]["accuracy"]
+        table.add_row(
+            "meta-val accuracy", f"{percent(val['mean'])} ± {percent(val['ci95'])} %, step {fields['best_step']}"
+        )
+    if published:
+        table.add_row("published", f"{percent(published['accuracy'])} %  {published['source']}")
+    table.add_row("run directory", folder)
+    console.print(table)
+
+
+def shape(episode: dict[str, int]) -> str:
+    return f"{episode['way']}-way {episode['shot']}-shot, {episode['query']} queries per class"
+
+
+def percent(fraction: float | None) -> str:
+    return "?" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
+
+
+def _grow(tree: Tree, node: dict[str, Any]) -> None:
+    for name, child in node.items():
+        if isinstance(child, dict) and child:
+            _grow(tree.add(f"[bold]{name}[/bold]"), child)
+        else:
+            tree.add(f"{name}: {child}".replace("[", r"\["))

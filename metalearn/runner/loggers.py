@@ -1,0 +1,80 @@
+"""Where metrics go: metrics.csv in the run directory always, W&B on request."""
+
+import csv
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+SECRET = re.compile(r"(key|token|secret|password)s?$", re.IGNORECASE)
+
+
+def csv_logger(folder: str) -> CSVLogger:
+    """A logger to `folder`/metrics.csv."""
+    return CSVLogger(folder, name="", version="")
+
+
+def keep_earlier_rows(logger: CSVLogger, step: int) -> None:
+    """Before a resumed run: keep the rows up to the step that it goes on from. Lightning's logger would drop all."""
+    path = Path(logger.log_dir) / "metrics.csv"
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+    logger.experiment.metrics.extend(row for row in rows if int(row["step"]) < step)
+
+
+def wandb_logger(folder: str, project: str, group: str | None, job_type: str, tags: list[str]) -> Logger:
+    """A W&B run of its own for this run, with the same id when the run is resumed; offline when there is no API key."""
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    if "WANDB_MODE" not in os.environ and wandb.api.api_key is None:
+        os.environ["WANDB_MODE"] = "offline"
+    id_file = Path(folder) / "wandb_id"
+    if not id_file.is_file():
+        id_file.write_text(secrets.token_hex(4))
+    return WandbLogger(
+        save_dir=folder,
+        project=project,
+        id=id_file.read_text(),
+        name=Path(folder).name,
+        group=group,
+        job_type=job_type,
+        tags=tags,
+        resume="allow",
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+
+
+def finish(loggers: list[Logger], exit_code: int) -> None:
+    """Close the W&B run with the exit code of this one, so that a failed run is not shown as finished."""
+    for logger in loggers:
+        if type(logger).__name__ == "WandbLogger":
+            import wandb
+
+            wandb.finish(exit_code=exit_code)
+
+
+def without_secrets(node: Any) -> Any:
+    """The same config with the values of keys that look like secrets struck out."""
+    if isinstance(node, dict):
+        return {k: "***" if SECRET.search(str(k)) and v else without_secrets(v) for k, v in node.items()}
+    if isinstance(node, list):
+        return [without_secrets(child) for child in node]
+    return node
+
+
+def overrides_without_secrets(overrides: Sequence[str]) -> list[str]:
+    """The same command line with the values of keys that look like secrets struck out."""
+    return [
+        f"{key}=***" if SECRET.search(key) else f"{key}{sign}{value}" for key, sign, value in map(_split, overrides)
+    ]
+
+
+def _split(override: str) -> tuple[str, str, str]:
+    return override.partition("=")

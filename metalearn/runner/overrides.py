@@ -1,0 +1,85 @@
+"""Command lines that go on from an earlier run: its own overrides come first, what is typed now wins.
+
+So `resume=DIR` and `mode=test checkpoint=PATH` need nothing repeated.
+"""
+
+import json
+from pathlib import Path
+
+import yaml
+
+NOT_INHERITED = {"mode", "checkpoint", "resume", "logger"}
+"""Keys that say what to do now, not what the run is."""
+
+
+def expand(argv: list[str]) -> list[str]:
+    """The command line with the overrides of the run that it resumes or tests, if it does.
+
+    Raises ValueError or OSError, in one line, when there is no such run.
+    """
+    given = {key(arg): value(arg) for arg in argv if "=" in arg and not arg.startswith("-")}
+    resume = given.get("resume", "null")
+    if resume == "auto":
+        folder = newest_unfinished(Path(given.get("paths.outputs", "outputs")), argv)
+        return _resumed(folder, argv) if folder else [*_without("resume", argv), "resume=null"]
+    if resume not in ("null", ""):
+        return _resumed(Path(resume), argv)
+    if given.get("mode") == "test" and "checkpoint" in given:
+        return _inherit(checkpoint_overrides(Path(given["checkpoint"])), argv)
+    return argv
+
+
+def key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def value(override: str) -> str:
+    return override.partition("=")[2].strip("'\"")
+
+
+def checkpoint_overrides(path: Path) -> list[str]:
+    """The overrides of the run that wrote a checkpoint."""
+    import torch  # late, because --help must not wait for it
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["metalearn"]["overrides"]
+    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
+        raise ValueError(f"{path} is not a checkpoint of metalearn: {str(error).splitlines()[0]}") from error
+
+
+def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
+    """The latest run under `outputs` of the same overrides that left a checkpoint and did not complete."""
+    wanted = _definition(argv)
+    for path in sorted(outputs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
+        folder = path.parent.parent
+        overrides, result = folder / ".hydra/overrides.yaml", folder / "result.json"
+        if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
+            continue
+        if not result.is_file() or json.loads(result.read_text())["status"] != "completed":
+            return folder
+    return None
+
+
+def _resumed(folder: Path, argv: list[str]) -> list[str]:
+    last = folder / "checkpoints/last.ckpt"
+    if not last.is_file():
+        raise FileNotFoundError(f"cannot resume {folder}: it has no checkpoints/last.ckpt")
+    argv = [*_without("resume", argv), f"resume='{folder}'"]
+    if "hydra.run.dir" not in map(key, argv):
+        argv.append(f"hydra.run.dir='{folder}'")
+    return _inherit(checkpoint_overrides(last), argv)
+
+
+def _inherit(overrides: list[str], argv: list[str]) -> list[str]:
+    typed = set(map(key, argv))
+    return [*(o for o in overrides if key(o) not in typed | NOT_INHERITED), *argv]
+
+
+def _without(name: str, argv: list[str]) -> list[str]:
+    return [arg for arg in argv if key(arg) != name]
+
+
+def _definition(overrides: list[str]) -> set[str]:
+    return {o for o in overrides if key(o) not in NOT_INHERITED and not key(o).startswith("hydra")}

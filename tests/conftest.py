@@ -1,0 +1,114 @@
+"""What several test files need: a small bank, small episodes, and the command line on data that takes no time."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from metalearn.data.bank import ClassBank
+from metalearn.types import Episode
+
+REPOSITORY = Path(__file__).parents[1]
+
+SMALL = [
+    "dataset.num_alphabets=[3,1,1]",
+    "dataset.characters=8",
+    "backbone.channels=8",
+    "episode.train.way=5",
+    "episode.train.query=2",
+    "episode.val.num_episodes=5",
+    "episode.test.num_episodes=7",
+    "trainer.val_check_interval=4",
+    "trainer.log_every_n_steps=1",
+    "trainer.max_steps=10",
+]
+"""A run of a second or two, on the smallest glyphs."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended."""
+
+    code: int
+    text: str  # of stdout and stderr
+    folder: Path
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return json.loads((self.folder / "result.json").read_text())
+
+    @property
+    def test(self) -> dict[str, Any]:
+        return self.result["test"]
+
+    def checkpoint(self, name: str = "last") -> dict[str, Any]:
+        return torch.load(self.folder / f"checkpoints/{name}.ckpt", weights_only=True)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def environment(cache: Path) -> dict[str, str]:
+    """No accelerator, no network, and one thread, since two processes share the cores of some tests."""
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "METALEARN"))},
+        "METALEARN_CACHE": str(cache),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "WANDB_MODE": "offline",
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture(scope="session")
+def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
+    """Run the command line to its end in a run directory of its own: metalearn("seed=1") -> Finished."""
+
+    def call(*overrides: str, folder: Path | None = None, small: bool = True) -> Finished:
+        folder = folder or tmp_path_factory.mktemp("run")
+        command = [sys.executable, "-m", "metalearn", *(SMALL if small else []), *overrides]
+        command += [] if any(o.startswith(("resume", "-")) for o in overrides) else [f"hydra.run.dir={folder}"]
+        done = subprocess.run(
+            command,
+            env=environment,
+            cwd=tmp_path_factory.getbasetemp(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, folder)
+
+    return call
+
+
+@pytest.fixture
+def bank() -> ClassBank:
+    """12 classes of 10 images of 16 x 16 in noise."""
+    images = np.random.default_rng(0).integers(0, 256, (12, 10, 1, 16, 16), dtype=np.uint8)
+    return ClassBank.from_classes(images, [f"class{i}" for i in range(12)])
+
+
+def episode(*, tasks: int = 2, way: int = 3, shot: int = 2, query: int = 4, size: int = 16, seed: int = 0) -> Episode:
+    """A batch of random tasks in which a class has something in common."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.rand(tasks, way, 1, size, size, generator=generator)
+
+    def rows(per_class: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x = patterns.repeat(1, per_class, 1, 1, 1)
+        y = F.one_hot(torch.arange(way).repeat(per_class), way).float().expand(tasks, -1, -1)
+        return x + 0.3 * torch.rand(x.shape, generator=generator), y
+
+    return Episode(*rows(shot), *rows(query))

@@ -1,0 +1,134 @@
+"""What every algorithm owes its users; a new file in conf/algorithm joins by existing."""
+
+import copy
+
+import pytest
+import torch
+from conftest import REPOSITORY, episode
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import AbstractGradient
+
+NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
+WAY = 3
+
+
+def build(name: str, *overrides: str) -> AbstractAlgorithm:
+    """The algorithm as its YAML has it, on a small backbone."""
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        config = compose(
+            "config",
+            [
+                f"algorithm={name}",
+                f"episode.train.way={WAY}",
+                "dataset.input_shape=[1,16,16]",
+                "backbone.channels=4",
+                *overrides,
+            ],
+        )
+    torch.manual_seed(0)
+    return instantiate(config.algorithm)
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
+def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None:
+    algorithm = build(name, f"batch_norm={batch_norm}")
+    output = algorithm.loss(episode(way=WAY))
+    assert output.loss.shape == ()
+    assert torch.isfinite(output.loss)
+    output.loss.backward()
+    for parameter, weight in algorithm.named_parameters():
+        assert weight.grad is not None, parameter
+        assert torch.isfinite(weight.grad).all(), parameter
+        # A bias before batch normalisation cancels out, but for rounding.
+        assert weight.grad.any() or parameter.endswith("conv.bias"), parameter
+
+
+def test_adapting_learns_the_support_and_leaves_the_weights(name: str) -> None:
+    algorithm = build(name).eval()
+    before = copy.deepcopy(algorithm.state_dict())
+    task = episode(tasks=1, way=WAY).tasks()[0]
+    with torch.no_grad():
+        logits = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+    assert logits.shape == task.query_y.shape
+    assert not logits.requires_grad
+    assert all(torch.equal(value, before[key]) for key, value in algorithm.state_dict().items())
+
+
+def test_training_lowers_the_loss_of_its_own_batch(name: str) -> None:
+    algorithm, batch = build(name), episode(way=WAY)
+    optimizer = torch.optim.Adam(algorithm.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = algorithm.loss(batch).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_state_dict_round_trip(name: str) -> None:
+    first, second = build(name), build(name)
+    task = episode(tasks=1, way=WAY).tasks()[0]
+    with torch.no_grad():
+        for weight in first.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+        second.load_state_dict(first.state_dict())
+        predictions = [
+            algorithm.eval().adapt(task.support_x, task.support_y)(task.query_x) for algorithm in (first, second)
+        ]
+    assert torch.equal(*predictions)
+
+
+def test_the_order_of_support_rows_does_not_matter(name: str) -> None:
+    algorithm = build(name, "batch_norm=support").eval()
+    task = episode(tasks=1, way=WAY).tasks()[0]
+    order = torch.randperm(len(task.support_x))
+    one = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+    other = algorithm.adapt(task.support_x[order], task.support_y[order])(task.query_x)
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_relabelling_the_classes_relabels_the_predictions(name: str) -> None:
+    algorithm = build(name, "batch_norm=support").eval()
+    if algorithm.fixed_way is not None:
+        pytest.skip("a linear head has weights of its own for each way")
+    task = episode(tasks=1, way=WAY).tasks()[0]
+    order = torch.tensor([2, 0, 1])
+    one = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+    other = algorithm.adapt(task.support_x, task.support_y[:, order])(task.query_x)
+    torch.testing.assert_close(one[:, order], other)
+
+
+def test_another_way_and_shot_than_in_training(name: str) -> None:
+    algorithm = build(name).eval()
+    task = episode(tasks=1, way=WAY + 2, shot=3).tasks()[0]
+    if algorithm.fixed_way is None:
+        assert algorithm.adapt(task.support_x, task.support_y)(task.query_x).shape == (4 * 5, 5)
+    else:
+        with pytest.raises(ValueError, match="the linear head predicts 3 ways, the task has 5"):
+            algorithm.adapt(task.support_x, task.support_y)
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
+def test_vmap_and_loop_give_the_same_gradient(name: str, batch_norm: str) -> None:
+    algorithm = build(name, f"batch_norm={batch_norm}")
+    if not isinstance(algorithm, AbstractGradient):
+        pytest.skip("only the gradient family has the switch")
+    algorithm.double()
+    batch = episode(way=WAY)
+    batch = type(batch)(*(part.double() for part in batch))
+    gradients = []
+    for algorithm.vmap in (False, True):
+        algorithm.zero_grad()
+        algorithm.loss(batch).loss.backward()
+        gradients.append([weight.grad.clone() for weight in algorithm.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,98 @@
+"""Batch normalisation: where the moments come from, and so what a prediction may depend on."""
+
+import pytest
+import torch
+from conftest import episode
+from torch import nn
+
+from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.conv4 import Conv4
+from metalearn.backbones.norm import BatchNorm, Rows, rows
+
+
+def test_batch_mode_is_torch_batch_norm() -> None:
+    x = torch.randn(6, 4, 5, 5)
+    ours, theirs = BatchNorm(4), nn.BatchNorm2d(4)
+    torch.testing.assert_close(ours(x, Rows(track=True)), theirs(x))
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    theirs.eval()
+    torch.testing.assert_close(ours(x, None), theirs(x))
+
+
+def test_each_task_has_its_own_moments() -> None:
+    first, second = torch.randn(6, 4), 5 + 3 * torch.randn(6, 4)
+    norm = BatchNorm(4)
+    together = norm(torch.cat([first, second]), Rows(tasks=2))
+    torch.testing.assert_close(together, torch.cat([norm(first, Rows()), norm(second, Rows())]))
+
+
+def test_tasks_move_the_running_averages_by_their_mean() -> None:
+    tasks = torch.randn(2, 6, 4) * torch.tensor([1.0, 3.0])[:, None, None]
+    together, first, second = BatchNorm(4), BatchNorm(4), BatchNorm(4)
+    together(tasks.flatten(0, 1), Rows(tasks=2, track=True))
+    first(tasks[0], Rows(track=True))
+    second(tasks[1], Rows(track=True))
+    torch.testing.assert_close(together.running_mean, (first.running_mean + second.running_mean) / 2)
+    torch.testing.assert_close(together.running_var, (first.running_var + second.running_var) / 2)
+
+
+def test_support_moments_normalise_the_queries() -> None:
+    x = torch.randn(10, 4, 3, 3)
+    normalised = BatchNorm(4)(x, Rows(support=6))
+    mean, std = x[:6].mean((0, 2, 3), keepdim=True), x[:6].var((0, 2, 3), correction=0, keepdim=True).add(1e-5).sqrt()
+    torch.testing.assert_close(normalised, (x - mean) / std)
+
+
+def test_only_running_training_moves_the_averages() -> None:
+    tracks = {
+        (mode, training): bool((chosen := rows(mode, training=training, support=3)) and chosen.track)
+        for mode in ("running", "support", "batch")
+        for training in (True, False)
+    }
+    assert [key for key, value in tracks.items() if value] == [("running", True)]
+
+
+def algorithms(batch_norm: str):
+    yield Prototypical(Conv4([1, 16, 16], channels=4), batch_norm=batch_norm)
+    yield MAML(
+        Conv4([1, 16, 16], channels=4),
+        way=3,
+        inner_lr=0.4,
+        inner_steps=2,
+        test_inner_steps=2,
+        first_order=False,
+        adapt=[".*"],
+        batch_norm=batch_norm,
+        vmap=False,
+    )
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
+def test_a_prediction_depends_on_other_queries_in_batch_mode_only(batch_norm: str) -> None:
+    task = episode(tasks=1).tasks()[0]
+    for algorithm in algorithms(batch_norm):
+        predict = algorithm.eval().adapt(task.support_x, task.support_y)
+        alone = torch.cat([predict(query[None]) for query in task.query_x])
+        together = predict(task.query_x)
+        independent = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
+        assert independent == (batch_norm != "batch")
+
+
+@pytest.mark.parametrize("batch_norm", ["support", "batch"])
+def test_evaluation_leaves_the_running_averages_alone(batch_norm: str) -> None:
+    batch = episode()
+    for algorithm in algorithms(batch_norm):
+        before = {name: buffer.clone() for name, buffer in algorithm.named_buffers()}
+        algorithm.loss(batch)
+        algorithm.eval().adapt(batch.support_x[0], batch.support_y[0])(batch.query_x[0])
+        for name, buffer in algorithm.named_buffers():
+            assert torch.equal(buffer, before[name])
+
+
+def test_running_mode_tracks_in_every_family() -> None:
+    for algorithm in algorithms("running"):
+        before = {name: buffer.clone() for name, buffer in algorithm.named_buffers()}
+        algorithm.loss(episode())
+        assert all(not torch.equal(buffer, before[name]) for name, buffer in algorithm.named_buffers())

@@ -1,0 +1,100 @@
+"""Episodes as pure functions of (seed, split, index)."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import episode
+
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.sampling import Draw, Setting, collate, draw, episodes_sha256, fetch
+
+SETTING = Setting(way=4, shot=2, query=3)
+
+
+def drawn(bank: ClassBank, *, seed: int = 0, split: str = "train", index: int = 0) -> Draw:
+    return draw(bank.rows, SETTING, seed=seed, split=split, index=index)
+
+
+def same(a: Draw, b: Draw) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_an_episode_is_a_function_of_seed_split_and_index(bank: ClassBank) -> None:
+    assert same(drawn(bank), drawn(bank))
+    for other in (drawn(bank, seed=1), drawn(bank, split="val"), drawn(bank, index=1)):
+        assert not same(drawn(bank), other)
+
+
+def test_support_and_query_are_disjoint_rows_of_way_classes(bank: ClassBank) -> None:
+    class_of = np.concatenate([np.full(len(rows), c) for c, rows in enumerate(bank.rows)])
+    for index in range(200):
+        one = drawn(bank, index=index)
+        rows = torch.cat([one.support_rows, one.query_rows]).numpy()
+        ways = torch.cat([one.support_ways, one.query_ways]).numpy()
+        assert len(np.unique(rows)) == SETTING.way * (SETTING.shot + SETTING.query)
+        assert len(set(zip(class_of[rows], ways, strict=True))) == SETTING.way  # one class a way, one way a class
+        assert np.bincount(one.support_ways).tolist() == [SETTING.shot] * SETTING.way
+        assert np.bincount(one.query_ways).tolist() == [SETTING.query] * SETTING.way
+
+
+def test_queries_are_shuffled(bank: ClassBank) -> None:
+    orders = {tuple(drawn(bank, index=index).query_ways.tolist()) for index in range(50)}
+    assert len(orders) > 45
+
+
+def test_every_class_and_image_is_drawn_about_as_often(bank: ClassBank) -> None:
+    count = np.zeros(len(bank.images))
+    for index in range(3000):
+        one = drawn(bank, index=index)
+        count[torch.cat([one.support_rows, one.query_rows]).numpy()] += 1
+    expected = 3000 * SETTING.way * (SETTING.shot + SETTING.query) / len(bank.images)
+    assert abs(count - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_unequal_classes_are_drawn_from_their_own_rows() -> None:
+    rows = [np.arange(5), np.arange(5, 30), np.arange(30, 36)]
+    one = draw(rows, Setting(way=3, shot=2, query=3), seed=0, split="test", index=0)
+    for way in range(3):
+        mine = one.query_rows[one.query_ways == way]
+        assert any(set(mine.tolist()) <= set(r.tolist()) for r in rows)
+
+
+def test_fetch_gathers_pixels_and_one_hot_ways(bank: ClassBank) -> None:
+    draws = collate(drawn(bank, index=i) for i in range(2))
+    batch = fetch(bank.images, draws, SETTING.way)
+    assert batch.support_x.shape == (2, 8, 1, 16, 16)
+    assert batch.query_y.shape == (2, 12, 4)
+    for t, q in ((0, 0), (1, 11)):
+        expected = bank.images[draws.query_rows[t, q]].float() / 255
+        assert torch.equal(batch.query_x[t, q], expected)
+        assert batch.query_y[t, q].argmax() == draws.query_ways[t, q]
+        assert batch.query_y[t, q].sum() == 1
+
+
+def test_the_hash_tells_episodes_and_pixels_apart(bank: ClassBank) -> None:
+    episodes = [drawn(bank, index=i) for i in range(3)]
+    reference = episodes_sha256(bank, episodes)
+    assert reference == episodes_sha256(bank, [drawn(bank, index=i) for i in range(3)])
+    assert reference != episodes_sha256(bank, episodes[:2])
+    other = bank.images.clone()
+    other[0, 0, 0, 0] += 1
+    assert reference != episodes_sha256(ClassBank(other, bank.rows, bank.names), episodes)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (Setting(20, 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
+        (Setting(5, 4, 7), "shot 4 \\+ query 7 exceeds the 10 images of the smallest class of split 'val'"),
+        (Setting(5, 0, 7), "episode.val.shot is 0; it must be at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_line(bank: ClassBank, setting: Setting, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        setting.check(bank, "val")
+
+
+def test_tasks_of_an_episode() -> None:
+    batch = episode(tasks=3)
+    assert batch.num_tasks == len(batch.tasks()) == 3
+    assert torch.equal(batch.tasks()[1].query_x, batch.query_x[1])

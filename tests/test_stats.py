@@ -1,0 +1,34 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from metalearn.losses import accuracy, cross_entropy
+from metalearn.stats import estimate
+
+
+def test_estimate_by_hand() -> None:
+    mean, std, ci95, count = estimate([0.2, 0.4, 0.6])
+    assert (mean, std, count) == (pytest.approx(0.4), pytest.approx(0.2), 3)
+    assert ci95 == pytest.approx(1.96 * 0.2 / math.sqrt(3))
+
+
+def test_one_episode_has_no_interval_and_none_no_mean() -> None:
+    assert math.isnan(estimate([0.5]).ci95)
+    with pytest.raises(ValueError, match="no episodes"):
+        estimate([])
+
+
+def test_the_interval_covers_the_mean_95_times_in_100() -> None:
+    rng = np.random.default_rng(0)
+    estimates = [estimate(rng.binomial(75, 0.7, 600) / 75) for _ in range(1000)]
+    covered = np.mean([abs(e.mean - 0.7) < e.ci95 for e in estimates])
+    assert 0.93 < covered < 0.97
+
+
+def test_losses_by_hand() -> None:
+    logits = torch.tensor([[[0.0, math.log(3)], [math.log(3), 0.0]]])  # (1, 2, 2)
+    targets = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    assert cross_entropy(logits, targets).item() == pytest.approx(-(math.log(3 / 4) + math.log(1 / 4)) / 2)
+    assert accuracy(logits, targets).tolist() == [0.5]
