@@ -23,7 +23,8 @@ class FewShotModule(pl.LightningModule):
     """Training pays `algorithm.loss(batch)`; evaluation scores `algorithm.adapt(support)(query)` of every episode.
 
     After an evaluation, `scores[split]` holds for each of its E episodes, in the order of their index whatever the
-    number of processes: "accuracy" and "loss" (E,), and for the gradient family "accuracy_by_step" (E, steps + 1).
+    number of processes: "accuracy" and "loss" (E,), and after a test of the gradient family "accuracy_by_step"
+    (E, steps + 1).
     """
 
     def __init__(self, algorithm: AbstractAlgorithm, optimizer: OptimizerFactory) -> None:
@@ -65,7 +66,7 @@ class FewShotModule(pl.LightningModule):
     def _score(self, batch: Episode, batch_idx: int) -> None:
         index = batch_idx * self.trainer.world_size + self.trainer.global_rank
         for task in batch.tasks():
-            if isinstance(self.algorithm, AbstractGradient):
+            if self.trainer.testing and isinstance(self.algorithm, AbstractGradient):
                 predictors = self.algorithm.adapt_by_steps(task.support_x, task.support_y)
             else:
                 predictors = [self.algorithm.adapt(task.support_x, task.support_y)]

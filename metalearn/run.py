@@ -13,7 +13,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -111,18 +110,15 @@ def prepare(config: DictConfig, folder: Path) -> Job:
         Provenance({**identity, "overrides": list(hydra_config.overrides.task)}),
     ]
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
+    if checkpoint is not None and plain["mode"] == "train":
+        loggers.keep_earlier_rows(all_loggers, checkpoint["global_step"])
     trainer = instantiate(config.trainer, callbacks=callbacks, logger=all_loggers, default_root_dir=str(folder))
     return Job(plain, folder, module, data, trainer, checkpoint)
 
 
 def fit(job: Job, record: Record) -> None:
     """Train, from the resumed checkpoint if there is one, and leave the weights best on meta-val in the module."""
-    resumed = None
-    if job.checkpoint is not None:
-        resumed = job.folder / "checkpoints/last.ckpt"
-        for logger in job.trainer.loggers:
-            if isinstance(logger, CSVLogger):
-                loggers.keep_earlier_rows(logger, job.checkpoint["global_step"])
+    resumed = job.folder / "checkpoints/last.ckpt" if job.checkpoint is not None else None
     began = time.perf_counter()
     try:
         job.trainer.fit(job.module, datamodule=job.data, ckpt_path=resumed, weights_only=True)

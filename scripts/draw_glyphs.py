@@ -31,14 +31,10 @@ def sheet(seed: int, alphabets: list[int], characters: int, drawings: int) -> Im
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--output", type=Path, default=Path("docs/glyphs.png"), help="file to write (%(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=Path("docs/glyphs.png"), help="file to write (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the data set (%(default)s)")
     parser.add_argument("--alphabets", type=int, nargs="+", default=CHOSEN, help="numbers (%(default)s)")
-    parser.add_argument(
-        "--characters", type=int, default=8, help="even number of each alphabet (%(default)s)"
-    )
+    parser.add_argument("--characters", type=int, default=8, help="even number of each alphabet (%(default)s)")
     parser.add_argument("--drawings", type=int, default=5, help="of each character (%(default)s)")
     given = parser.parse_args()
     given.output.parent.mkdir(parents=True, exist_ok=True)

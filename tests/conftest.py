@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional as F
 
+import metalearn.__main__  # noqa: F401  registers the resolvers of the configs
 from metalearn.data.bank import ClassBank
 from metalearn.types import Episode
 
@@ -112,3 +116,16 @@ def episode(*, tasks: int = 2, way: int = 3, shot: int = 2, query: int = 4, size
         return x + 0.3 * torch.rand(x.shape, generator=generator), y
 
     return Episode(*rows(shot), *rows(query))
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The config as a run gets it, without running."""
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        config = compose("config", ["hydra.runtime.output_dir=out", *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+
+def resolved(*overrides: str) -> dict[str, Any]:
+    """The same as a plain dictionary."""
+    return OmegaConf.to_container(composed(*overrides), resolve=True)  # type: ignore[return-value]

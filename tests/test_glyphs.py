@@ -68,9 +68,7 @@ def test_no_two_drawings_are_equal(default: dict[Split, ClassBank]) -> None:
     assert len({drawing.tobytes() for drawing in drawings}) == len(drawings)
 
 
-def test_a_class_does_not_depend_on_how_many_others_there_are(
-    tmp_path: Path, default: dict[Split, ClassBank]
-) -> None:
+def test_a_class_does_not_depend_on_how_many_others_there_are(tmp_path: Path, default: dict[Split, ClassBank]) -> None:
     for split, bank in build(tmp_path).load().items():
         for name in bank.names:
             np.testing.assert_array_equal(images_of(bank, name), images_of(default[split], name)[:5])

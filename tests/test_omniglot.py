@@ -268,9 +268,7 @@ def test_damaged_zips_are_named(zips: Path, tmp_path: Path) -> None:
 def test_damaged_drawings_are_named(drawings: Drawings, tmp_path: Path, content: bytes) -> None:
     name = next(iter(drawings))
     message = refusal(write_zips(tmp_path, drawings | {name: content}), tmp_path / "cache")
-    assert name.split("/", 1)[1] in message and message.endswith(
-        "is damaged: no PNG image of 105 x 105 pixels"
-    )
+    assert name.split("/", 1)[1] in message and message.endswith("is damaged: no PNG image of 105 x 105 pixels")
 
 
 REAL = Path(os.environ.get("METALEARN_DATA", "")) / "omniglot"

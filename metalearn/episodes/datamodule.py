@@ -66,7 +66,8 @@ class EpisodicDataModule(pl.LightningDataModule):
         images = self._resident.get(split)
         if images is None or images.device != device:
             images = self._resident[split] = self.banks[split].images.to(device)
-        return fetch(images, batch, self.settings[split].way)
+        episode = fetch(images, batch, self.settings[split].way)
+        return self.trainer.precision_plugin.convert_input(episode)  # to float64, say: Lightning saw rows only
 
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None

@@ -18,14 +18,16 @@ def csv_logger(folder: str) -> CSVLogger:
     return CSVLogger(folder, name="", version="")
 
 
-def keep_earlier_rows(logger: CSVLogger, step: int) -> None:
-    """Before a resumed run: keep the rows up to the step that it goes on from. Lightning's logger would drop all."""
-    path = Path(logger.log_dir) / "metrics.csv"
-    rows: list[dict[str, Any]] = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
-    logger.experiment.metrics.extend(row for row in rows if int(row["step"]) < step)
+def keep_earlier_rows(loggers: list[Logger], step: int) -> None:
+    """Before a resumed run: keep the rows of metrics.csv before the step that it goes on from.
+
+    To be called before anything is logged, since Lightning's logger drops the file when it starts.
+    """
+    for logger in loggers:
+        if isinstance(logger, CSVLogger) and (path := Path(logger.log_dir) / "metrics.csv").is_file():
+            with path.open(newline="") as file:
+                rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+            logger.experiment.metrics.extend(row for row in rows if int(row["step"]) < step)
 
 
 def wandb_logger(folder: str, project: str, group: str | None, job_type: str, tags: list[str]) -> Logger:

@@ -1,0 +1,40 @@
+# Every target does its own set-up: Python 3.11 or newer and make are all that a machine needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check smoke report clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+train: $(READY) ## train and test; ARGS="dataset=omniglot algorithm=maml" says what
+	$(BIN)/python -m metalearn $(ARGS)
+
+test: $(READY) ## run the tests; ARGS="-k norm" says which
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## look for style, type and layering errors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare them
+	$(BIN)/python -m metalearn -m 'algorithm=glob(*)' trainer.max_time=00:00:00:45 \
+		hydra.sweep.dir=outputs/sweeps/smoke $(ARGS)
+	$(BIN)/python -m metalearn.report outputs/sweeps/smoke
+
+report: $(READY) ## compare finished runs; ARGS="outputs/sweeps/NAME" says which
+	$(BIN)/python -m metalearn.report $(or $(ARGS),outputs)
+
+clean: ## remove what make and python made; outputs/ and data/ stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("metalearn needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,wandb,tensorboard]'
+	@touch $(READY)

@@ -1,0 +1,1 @@
+"""Finished runs compared: reads result.json files and nothing else."""

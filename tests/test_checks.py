@@ -1,0 +1,90 @@
+"""Bad input: refused before training, in one line, with exit code 2."""
+
+import pytest
+import torch
+from conftest import resolved
+
+from metalearn.runner.checks import check_config, check_devices, nearest
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["episode.train.way=five"], "episode.train.way='five' is not of the type int"),
+        (["trainer.max_steps=many"], "trainer.max_steps='many' is not of the type int"),
+        (["algorithm=maml", "algorithm.inner_lr=fast"], "algorithm.inner_lr='fast' is not of the type float"),
+        (["batch_norm=none"], "batch_norm='none' is not of the type Literal\\['running', 'support', 'batch'\\]"),
+        (["+algorithm.temperature=2"], "algorithm.temperature: Prototypical has no such argument"),
+        (["+backbone.chanels=2"], "backbone.chanels: Conv4 has no such argument; did you mean 'channels'\\?"),
+        (["~backbone.input_shape"], "backbone.input_shape is missing: Conv4 needs it"),
+        (["~episode.val.way"], "episode.val.way is missing"),
+        (["algorithm._target_=os.system"], "algorithm._target_=os.system is refused"),
+        (["algorithm._target_=metalearn.run.instantiate"], "refused: it belongs to hydra"),
+        (["algorithm._target_=metalearn.runner.result.subprocess.run"], "cannot be imported"),
+        (["algorithm._target_=metalearn.nowhere.Thing"], "cannot be imported"),
+        (["mode=test"], "mode=test needs checkpoint=PATH"),
+    ],
+)
+def test_a_bad_config_is_refused_in_one_line(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        check_config(resolved(*overrides))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_foreign_package_is_allowed_by_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = resolved("optimizer._target_=conftest.Optimizer")
+    with pytest.raises(ValueError, match="is refused: it is in none of"):
+        check_config(config)
+    monkeypatch.setenv("METALEARN_TARGETS", "conftest.")
+    with pytest.raises(ValueError, match="cannot be imported"):  # which is as far as it gets
+        check_config(config)
+
+
+def test_lists_serve_as_tuples() -> None:
+    check_config(resolved("+optimizer.betas=[0.9,0.99]"))
+    with pytest.raises(ValueError, match=r"optimizer.betas='no'"):
+        check_config(resolved("+optimizer.betas=no"))
+
+
+def test_more_devices_than_present() -> None:
+    trainer = resolved("trainer=gpu", "trainer.devices=4")["trainer"]
+    with pytest.raises(ValueError, match="trainer.devices=4 exceeds the 1 GPUs present"):
+        check_devices(trainer, accelerators=1)
+    check_devices(trainer, accelerators=4)
+
+
+def test_nearest_says_nothing_when_nothing_is_near() -> None:
+    assert nearest("way", ["shot", "ways"]) == "; did you mean 'ways'?"
+    assert nearest("xyz", ["shot", "ways"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["episode.train.wey=3"], "there is no key 'episode.train.wey'; did you mean 'episode.train.way'?"),
+        (["episode.test.way=50"], "way 50 exceeds the 8 classes of split 'test'"),
+        (["dataset=omniglot", "paths.data=nowhere", "dataset.url=http://127.0.0.1:9"], "images_background is missing"),
+        (["algorithm=maml", "episode.test.way=4"], "which episode.test.way=4 cannot change"),
+        (["mode=test", "checkpoint=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
+        (["resume=nowhere"], "cannot resume nowhere: it has no checkpoints/last.ckpt"),
+        (["backbone.channels=many"], "backbone.channels='many' is not of the type int"),
+    ],
+)
+def test_the_command_says_one_line_and_exits_with_2(metalearn, overrides: list[str], message: str) -> None:
+    finished = metalearn(*overrides, small="dataset=omniglot" not in overrides)
+    assert finished.code == 2
+    (line,) = finished.text.strip().splitlines()
+    assert line.startswith("metalearn: ")
+    assert message in line
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(metalearn, tmp_path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    torch.save({"metalearn": {"overrides": Evil()}}, tmp_path / "evil.ckpt")
+    finished = metalearn("mode=test", f"checkpoint={tmp_path}/evil.ckpt")
+    assert finished.code == 2
+    assert "is not a checkpoint of metalearn" in finished.text
+    assert "executed" not in finished.text.splitlines()

@@ -1,0 +1,135 @@
+"""Every file of conf/: it composes, its class takes its keys, and the names of the contract are there."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, composed, resolved
+from hydra.errors import HydraException
+
+from metalearn.__main__ import explain, known_keys
+from metalearn.runner.checks import check_config
+
+CONF = REPOSITORY / "conf"
+OPTIONS = sorted(
+    (path.parent.name, path.stem)
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("recipe", "local")  # recipes are parts of algorithms
+)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_its_classes_take_its_keys(group: str, option: str) -> None:
+    check_config(resolved(f"{group}={option}" if group != "debug" else f"debug={option}"))
+
+
+@pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] in ("dataset", "algorithm", "backbone")])
+def test_a_part_is_one_class(group: str, option: str) -> None:
+    node = resolved(f"{group}={option}")[group]
+    assert node["_target_"].startswith("metalearn.")
+    own = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    assert "_target_" in own or "defaults" in own
+
+
+def test_the_keys_of_the_contract() -> None:
+    config = resolved()
+    assert {"seed", "tasks_per_batch", "batch_norm", "resume", "checkpoint", "mode"} <= config.keys()
+    for split in ("train", "val", "test"):
+        assert {"way", "shot", "query"} <= config["episode"][split].keys()
+    assert "num_episodes" in config["episode"]["val"]
+    assert "num_episodes" in config["episode"]["test"]
+    assert {"max_steps", "max_time"} <= config["trainer"].keys()
+    assert config["dataset"]["_target_"].endswith("Glyphs")
+    assert config["algorithm"]["_target_"].endswith("Prototypical")
+    assert config["backbone"]["_target_"].endswith("Conv4")
+
+
+def test_data_is_found_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METALEARN_DATA", raising=False)
+    assert resolved()["paths"]["data"] == "data"
+    monkeypatch.setenv("METALEARN_DATA", "/somewhere")
+    assert resolved("dataset=omniglot")["dataset"]["root"] == "/somewhere/omniglot"
+
+
+def test_a_limit_in_time_lifts_the_default_limit_in_steps() -> None:
+    assert resolved()["trainer"]["max_steps"] == 600
+    assert resolved("trainer.max_time=00:00:05:00")["trainer"]["max_steps"] == -1
+    assert resolved("trainer.max_time=00:00:05:00", "trainer.max_steps=7")["trainer"]["max_steps"] == 7
+
+
+def test_what_is_typed_wins_over_the_recipe_of_the_algorithm_and_the_experiment() -> None:
+    assert resolved("algorithm=maml")["batch_norm"] == "batch"
+    assert resolved("algorithm=maml", "batch_norm=support")["algorithm"]["batch_norm"] == "support"
+    assert resolved("experiment=prototypical_omniglot")["episode"]["train"]["way"] == 60
+    assert resolved("experiment=prototypical_omniglot", "episode.train.way=7")["episode"]["train"]["way"] == 7
+
+
+@pytest.mark.parametrize("experiment", [option for group, option in OPTIONS if group == "experiment"])
+def test_an_experiment_says_what_is_published(experiment: str) -> None:
+    published = resolved(f"experiment={experiment}")["published"]
+    assert 0 < published["accuracy"] < 1
+    assert published["source"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("episode.train.wey=3", "there is no key 'episode.train.wey'; did you mean 'episode.train.way'?"),
+        ("datset=omniglot", "there is no key 'datset'; did you mean 'dataset'?"),
+        ("backbone=conv5", "backbone has no option 'conv5'; did you mean 'conv4'? (conv4, mlp)"),
+    ],
+)
+def test_a_wrong_name_is_explained_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(HydraException) as raised:
+        composed(override)
+    assert explain(raised.value) == message
+
+
+def test_known_keys_are_those_that_can_be_overridden() -> None:
+    keys = known_keys()
+    assert {"dataset", "trainer.max_steps", "episode.val.num_episodes", "algorithm.backbone"} <= set(keys)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, installed in a folder of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    packed = {name.removeprefix("metalearn/conf/") for name in zipfile.ZipFile(wheel).namelist() if "/conf/" in name}
+    assert packed == {str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml") if "local" not in path.parts}
+    site = folder / "site"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    return site
+
+
+@pytest.mark.parametrize("way", ["module", "script"])
+def test_wheel_and_checkout_compose_the_same_config(
+    installed: Path, environment: dict[str, str], tmp_path: Path, way: str
+) -> None:
+    def config(command: list[str], **more: str) -> str:
+        command = [*command, "--cfg", "job", "algorithm=maml", "dataset=omniglot"]
+        done = subprocess.run(
+            command, env={**environment, **more}, cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    command = [sys.executable, "-m", "metalearn"] if way == "module" else [str(installed / "bin/metalearn")]
+    where = [sys.executable, "-c", "import metalearn; print(metalearn.__file__)"]
+    found = subprocess.run(
+        where,
+        env={**environment, "PYTHONPATH": str(installed)},
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.startswith(str(installed))
+    checkout = config([sys.executable, "-m", "metalearn"], PYTHONPATH=str(REPOSITORY))
+    assert config(command, PYTHONPATH=str(installed)) == checkout
+    assert "inner_lr: 0.4" in checkout

@@ -1,0 +1,70 @@
+"""Two gloo processes are one process with the joint batch: same weights, same running averages, same scores."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, Finished
+
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.sampling import Setting
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["algorithm=prototypical"],
+        ["algorithm=maml", "batch_norm=batch"],
+        ["algorithm=maml", "batch_norm=running"],
+    ],
+    ids=" ".join,
+)
+def test_two_processes_train_and_score_as_one(metalearn, overrides: list[str]) -> None:
+    # Plain gradient descent, so that a difference in the gradients is one of the same size in the weights; in
+    # float64, so that only a real difference is seen.
+    plain = ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.nesterov=false"]
+    common = [*overrides, *plain, "trainer.precision=64-true"]
+    two: Finished = metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
+    one: Finished = metalearn(*common, "trainer=cpu", "tasks_per_batch=4")
+    assert (two.code, one.code) == (0, 0), two.text + one.text
+    assert two.result["devices"] == 2
+    for key, value in one.checkpoint()["state_dict"].items():
+        torch.testing.assert_close(two.checkpoint()["state_dict"][key], value, rtol=1e-9, atol=1e-12)
+    assert two.checkpoint()["EpisodicDataModule"] == one.checkpoint()["EpisodicDataModule"]
+    # Seven episodes on two processes: every one is scored once, none is repeated to fill a batch.
+    episodes = [np.load(run.folder / "test_episodes.npz") for run in (two, one)]
+    np.testing.assert_allclose(episodes[0]["loss"], episodes[1]["loss"], rtol=1e-9)
+    assert len(episodes[0]["accuracy"]) == two.test["accuracy"]["num_episodes"] == 7
+    assert two.test["episodes_sha256"] == one.test["episodes_sha256"]
+    assert not list(two.folder.parent.glob(f"{two.folder.name}?*"))  # one run directory
+
+
+def test_the_processes_share_the_episodes_of_a_step(bank) -> None:
+    class Place:
+        def __init__(self, rank: int, world: int) -> None:
+            self.global_rank, self.world_size = rank, world
+
+    def data(rank: int, world: int, tasks: int) -> EpisodicDataModule:
+        setting = Setting(way=3, shot=1, query=2)
+        module = EpisodicDataModule(
+            dict.fromkeys(("train", "val", "test"), bank),
+            dict.fromkeys(("train", "val", "test"), setting),
+            seed=0,
+            tasks_per_batch=tasks,
+            num_episodes={"val": 5, "test": 9},
+        )
+        module.trainer = Place(rank, world)
+        return module
+
+    streams = [data(rank, 2, tasks=2).train_batches() for rank in range(2)]
+    joint = data(0, 1, tasks=4).train_batches()
+    for _ in range(3):
+        parts = [next(stream).query_rows for stream in streams]
+        assert torch.equal(torch.cat(parts), next(joint).query_rows)
+    scored = [list(data(rank, 2, tasks=2).evaluation_indices("test")) for rank in range(2)]
+    assert sorted(scored[0] + scored[1]) == list(range(9))
+
+
+def test_several_devices_in_a_sweep_are_refused(metalearn, tmp_path) -> None:
+    finished = metalearn("-m", *SMALL, "trainer=ddp_cpu", f"hydra.sweep.dir={tmp_path}/sweep", small=False)
+    assert finished.code == 2
+    assert "several devices in a sweep" in finished.text
