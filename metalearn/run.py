@@ -107,7 +107,7 @@ def prepare(config: DictConfig, folder: Path) -> Job:
     identity = {name: choices[name] for name in ("dataset", "algorithm", "backbone")}
     callbacks = [
         *instantiate(config.callbacks).values(),
-        Provenance({**identity, "overrides": list(hydra_config.overrides.task)}),
+        Provenance({**identity, "overrides": _overrides()}),
     ]
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
     if checkpoint is not None and plain["mode"] == "train":
@@ -189,8 +189,13 @@ def _header(config: DictConfig) -> dict[str, Any]:
         "episode": plain["episode"],
         "tasks_per_batch": plain["tasks_per_batch"],
         "devices": plain["trainer"]["devices"],
-        "overrides": loggers.overrides_without_secrets(HydraConfig.get().overrides.task),
+        "overrides": loggers.overrides_without_secrets(_overrides()),
     }
+
+
+def _overrides() -> list[str]:
+    """What was typed; an interpolation stays one, since it may stand for a secret."""
+    return OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # type: ignore[return-value]
 
 
 def _announce(job: Job) -> None:

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional as F
 
-import metalearn.__main__  # noqa: F401  registers the resolvers of the configs
+import metalearn.__main__  # registers the resolvers of the configs
 from metalearn.data.bank import ClassBank
 from metalearn.types import Episode
 

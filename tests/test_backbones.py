@@ -1,5 +1,7 @@
 """Backbones against the published numbers of parameters and features."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -43,7 +45,7 @@ def test_conv4_refuses_what_it_would_halve_to_nothing() -> None:
 def test_mlp() -> None:
     backbone = MLP([1, 28, 28])
     widths = [784, 256, 128, 64, 64]
-    weights = sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    weights = sum(a * b + b for a, b in pairwise(widths))
     assert sum(p.numel() for p in backbone.parameters()) == weights + 2 * sum(widths[1:])
     assert backbone(torch.rand(2, 1, 28, 28)).shape == (2, backbone.num_features) == (2, 64)
 

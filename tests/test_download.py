@@ -41,9 +41,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             state.asked.append(wanted)
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and state.ranges else 0
             if not self.path.endswith("/file.zip"):
-                return self.send_error(404)
+                self.send_error(404)
+                return
             if start >= len(CONTENT):
-                return self.send_error(416)
+                self.send_error(416)
+                return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(CONTENT) - start))
             self.end_headers()

@@ -14,8 +14,8 @@ from metalearn.report.runs import Row, find, summarise
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m metalearn.report",
-        description="Compare finished runs. Runs that differ in their seed alone are averaged, mean ± 95 % interval over "
-        "the seeds (over the test episodes when there is one); runs of different protocols stay apart.",
+        description="Compare finished runs. Runs that differ in their seed alone are averaged, mean ± 95 % interval "
+        "over the seeds (over the test episodes when there is one); runs of different protocols stay apart.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run directories, or folders of them")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-SECRET = re.compile(r"(key|token|secret|password)s?$", re.IGNORECASE)
+SECRET = re.compile(r"(^|[._-])(api)?(key|token|secret|password)s?$", re.IGNORECASE)
 
 
 def csv_logger(folder: str) -> CSVLogger:
@@ -35,8 +35,9 @@ def wandb_logger(folder: str, project: str, group: str | None, job_type: str, ta
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    if "WANDB_MODE" not in os.environ and wandb.api.api_key is None:
-        os.environ["WANDB_MODE"] = "offline"
+    settings = wandb.Settings(silent=True, console="off")
+    if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False):
+        settings.mode = "offline"
     id_file = Path(folder) / "wandb_id"
     if not id_file.is_file():
         id_file.write_text(secrets.token_hex(4))
@@ -49,7 +50,7 @@ def wandb_logger(folder: str, project: str, group: str | None, job_type: str, ta
         job_type=job_type,
         tags=tags,
         resume="allow",
-        settings=wandb.Settings(silent=True, console="off"),
+        settings=settings,
     )
 
 

@@ -1,0 +1,108 @@
+"""What is logged, read back: metrics.csv is covered by test_run, here are W&B and the secrets."""
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL
+
+from metalearn.runner.loggers import overrides_without_secrets, without_secrets
+
+BLOCK = 32768  # of W&B's file, a LevelDB log
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The records of an offline run's file: a header of 7 bytes, then blocks of fragments (crc, length, type)."""
+    data, at, whole = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while at + 7 <= len(data):
+        if BLOCK - at % BLOCK < 7:  # no room for a fragment: the rest of the block is padding
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        at += 7
+        whole += data[at : at + length]
+        at += length
+        if kind in (1, 4):  # a full record or the last fragment of one
+            yield whole
+            whole = b""
+
+
+def wandb_run(folder: Path) -> dict[str, Any]:
+    """The one W&B run of a run directory."""
+    pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    run: dict[str, Any] = {"config": {}, "history": []}
+    for data in records(path):
+        record = pb.Record.FromString(data)
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run |= {"id": record.run.run_id, "job_type": record.run.job_type, "tags": list(record.run.tags)}
+        if kind in ("run", "config"):
+            update = record.run.config.update if kind == "run" else record.config.update
+            run["config"] |= {item.key or item.nested_key[0]: json.loads(item.value_json) for item in update}
+        elif kind == "history":
+            items = record.history.item
+            run["history"].append({(i.key or "/".join(i.nested_key)): json.loads(i.value_json) for i in items})
+        elif kind == "exit":
+            run["exit_code"] = record.exit.exit_code
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with W&B, without an API key, and with a secret in its config."""
+    folder = tmp_path_factory.mktemp("wandb")
+    secret = ["+paths.api_token=${oc.env:PLANTED}"]
+    command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", *secret, f"hydra.run.dir={folder}"]
+    # No key and no mode in the environment, and a home without .netrc: offline must come by itself.
+    env = {k: v for k, v in environment.items() if k != "WANDB_MODE"}
+    env |= {"PLANTED": "hunter2hunter2", "HOME": str(folder), "NETRC": str(folder / "none")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_wandb_has_one_run_that_says_what_it_is(folder: Path) -> None:
+    run = wandb_run(folder)
+    assert run["id"] == (folder / "wandb_id").read_text()
+    assert (run["job_type"], run["exit_code"]) == ("prototypical", 0)
+    assert run["tags"] == ["glyphs", "conv4"]
+    assert run["config"]["episode"]["test"]["num_episodes"] == 7
+    logged = {key for row in run["history"] for key in row}
+    assert {"train/loss", "train/accuracy", "val/accuracy", "test/accuracy"} <= logged
+    assert sum("val/accuracy" in row for row in run["history"]) == 3
+
+
+def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(paths) > 8
+    assert not [path for path in paths if b"hunter2" in path.read_bytes()]
+    assert wandb_run(folder)["config"]["paths"]["api_token"] == "***"
+
+
+def test_a_failed_run_is_not_shown_as_finished(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("")  # where a folder should be
+    command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", f"hydra.run.dir={tmp_path}"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    assert done.returncode == wandb_run(tmp_path)["exit_code"] == 1
+
+
+def test_tensorboard_writes_events(metalearn) -> None:
+    pytest.importorskip("tensorboard")
+    finished = metalearn("logger=tensorboard")
+    assert finished.code == 0, finished.text
+    assert list(finished.folder.glob("tensorboard/events*"))
+    assert (finished.folder / "metrics.csv").is_file()
+
+
+def test_secrets_are_struck_out() -> None:
+    config = {"wandb": {"api_key": "abc", "project": "p"}, "list": [{"Password": "x", "keys": None}], "monkey": 1}
+    expected = {"wandb": {"api_key": "***", "project": "p"}, "list": [{"Password": "***", "keys": None}], "monkey": 1}
+    assert without_secrets(config) == expected
+    assert overrides_without_secrets(["+wandb.api_key=abc", "seed=1"]) == ["+wandb.api_key=***", "seed=1"]
