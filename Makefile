@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check smoke report clean
+.PHONY: help train test check smoke bench report clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare th
 	$(BIN)/python -m metalearn -m 'algorithm=glob(*)' trainer.max_time=00:00:00:45 \
 		hydra.sweep.dir=outputs/sweeps/smoke $(ARGS)
 	$(BIN)/python -m metalearn.report outputs/sweeps/smoke
+
+bench: $(READY) ## time training steps against plain PyTorch
+	$(BIN)/python scripts/bench.py $(ARGS)
 
 report: $(READY) ## compare finished runs; ARGS="outputs/sweeps/NAME" says which
 	$(BIN)/python -m metalearn.report $(or $(ARGS),outputs)
