@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,16 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
 from metalearn.module import FewShotModule
 from metalearn.runner import checks, console, loggers
-from metalearn.runner.callbacks import Provenance
+from metalearn.runner.checkpoint import Provenance, load
 from metalearn.runner.exits import BAD_INPUT, FAILED, ending, refusing_bad_input, terminable
-from metalearn.runner.machine import is_rank_zero, keep_freed_memory
+from metalearn.runner.machine import is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.runner.result import Record
 from metalearn.stats import estimate
 from metalearn.types import SPLITS
 
 log = logging.getLogger(__name__)
+
+LAST = "checkpoints/last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def run(config: DictConfig) -> float | None:
     try:
         with terminable(), refusing_bad_input():
             job = prepare(config, folder)
-            record.fields["num_parameters"] = job.num_parameters
+            record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
             _announce(job)
         if job.config["mode"] == "train":
             fit(job, record)
@@ -85,17 +86,12 @@ def prepare(config: DictConfig, folder: Path) -> Job:
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     checks.check_config(plain)
     checks.check_devices(plain["trainer"], torch.cuda.device_count())
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
+    if HydraConfig.get().mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
         raise ValueError("several devices in a sweep need a process for each job: run them one by one, without -m")
 
     keep_freed_memory()
-    _quieten_lightning()
-    pl.seed_everything(plain["seed"], verbose=False)
-    module = FewShotModule(instantiate(config.algorithm), instantiate(config.optimizer))
-    path = _checkpoint_path(plain)
-    checkpoint = _load(path, module) if path else None
-    _check_way(plain["episode"], module)
+    quieten_lightning()
+    choices = _choices()
     data = EpisodicDataModule(
         instantiate(config.dataset).load(),
         {split: Setting(**{k: plain["episode"][split][k] for k in ("way", "shot", "query")}) for split in SPLITS},
@@ -103,12 +99,15 @@ def prepare(config: DictConfig, folder: Path) -> Job:
         tasks_per_batch=plain["tasks_per_batch"],
         num_episodes={split: plain["episode"][split]["num_episodes"] for split in ("val", "test")},
     )
-    choices = hydra_config.runtime.choices
-    identity = {name: choices[name] for name in ("dataset", "algorithm", "backbone")}
-    callbacks = [
-        *instantiate(config.callbacks).values(),
-        Provenance({**identity, "overrides": _overrides()}),
-    ]
+    pl.seed_everything(plain["seed"], verbose=False)
+    module = FewShotModule(instantiate(config.algorithm), instantiate(config.optimizer))
+    checkpoint = None
+    if plain["mode"] == "test":
+        checkpoint = load(Path(plain["checkpoint"]), module, choices)
+    elif plain["resume"]:
+        checkpoint = load(folder / LAST, module, choices)
+    checks.check_way(plain["episode"], module.algorithm.fixed_way, choices["algorithm"])
+    callbacks = [*instantiate(config.callbacks).values(), Provenance({**choices, "overrides": _overrides()})]
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
     if checkpoint is not None and plain["mode"] == "train":
         loggers.keep_earlier_rows(all_loggers, checkpoint["global_step"])
@@ -118,14 +117,14 @@ def prepare(config: DictConfig, folder: Path) -> Job:
 
 def fit(job: Job, record: Record) -> None:
     """Train, from the resumed checkpoint if there is one, and leave the weights best on meta-val in the module."""
-    resumed = job.folder / "checkpoints/last.ckpt" if job.checkpoint is not None else None
+    resumed = job.folder / LAST if job.checkpoint is not None else None
     began = time.perf_counter()
     try:
         job.trainer.fit(job.module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
     finally:
         record.fields["seconds"]["fit"] = time.perf_counter() - began
         record.fields["steps"] = job.trainer.global_step
-    best = _load(job.folder / "checkpoints/best.ckpt", job.module)
+    best = load(job.folder / "checkpoints/best.ckpt", job.module, _choices())
     record.fields["val"], record.fields["best_step"] = best["val"], best["global_step"]
 
 
@@ -153,44 +152,29 @@ def _say(error: BaseException, code: int, folder: Path) -> None:
         print(f"metalearn: {error}", file=sys.stderr)
     elif code == FAILED:
         log.error("the run failed", exc_info=error)
-    elif (folder / "checkpoints/last.ckpt").is_file():
+    elif (folder / LAST).is_file():
         log.warning("stopped by a signal; to go on: python -m metalearn resume='%s'", folder)
-
-
-def _quieten_lightning() -> None:
-    """Leave out what Lightning says about settings that are meant as they are."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).handlers.clear()  # they would say everything twice
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        "does not have many workers",  # episodes are drawn, not loaded
-        "logs directory .* exists and is not empty",  # .hydra is in it
-        "Checkpoint directory .* exists and is not empty",  # the run is resumed
-        "It is recommended to use `self.log",  # all processes log the same number
-        "`broadcast_buffers` is deprecated",  # its successor is not in older torch
-        "isinstance\\(treespec, LeafSpec\\)",
-    ):
-        warnings.filterwarnings("ignore", f".*{message}")
 
 
 def _header(config: DictConfig) -> dict[str, Any]:
     """The fields of the result that are known before the run."""
-    choices = HydraConfig.get().runtime.choices
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     return {
-        "dataset": choices["dataset"],
-        "algorithm": choices["algorithm"],
-        "backbone": choices["backbone"],
-        "experiment": choices.get("experiment"),
+        **_choices(),
+        "experiment": HydraConfig.get().runtime.choices.get("experiment"),
         "seed": plain["seed"],
         "batch_norm": plain["batch_norm"],
         "transductive": plain["batch_norm"] == "batch",
         "pretrained": None,
         "episode": plain["episode"],
         "tasks_per_batch": plain["tasks_per_batch"],
-        "devices": plain["trainer"]["devices"],
         "overrides": loggers.overrides_without_secrets(_overrides()),
     }
+
+
+def _choices() -> dict[str, str]:
+    """The names of the parts that this run is made of."""
+    return {name: HydraConfig.get().runtime.choices[name] for name in ("dataset", "algorithm", "backbone")}
 
 
 def _overrides() -> list[str]:
@@ -202,49 +186,6 @@ def _announce(job: Job) -> None:
     safe = loggers.without_secrets(job.config)
     for logger in job.trainer.loggers:
         logger.log_hyperparams(safe)
-    if not is_rank_zero():
-        return
-    console.show_config(safe)
-    trainer, tasks, episode = job.trainer, job.config["tasks_per_batch"], job.config["episode"]
-    per_step = tasks * trainer.world_size * trainer.accumulate_grad_batches
-    steps, max_time = trainer.max_steps, job.config["trainer"]["max_time"]
-    console.show_plan(
-        {
-            "parameters": f"{job.num_parameters:,}",
-            "tasks of a step": f"{tasks} x {trainer.world_size} devices x {trainer.accumulate_grad_batches} batches",
-            "episodes to be seen": f"{steps * per_step:,}" if steps > 0 else f"as many as {max_time} allows",
-            "trained on": console.shape(episode["train"]),
-            "tested on": console.shape(episode["test"]),
-            "run directory": str(job.folder),
-        }
-    )
-
-
-def _check_way(episode: dict[str, Any], module: FewShotModule) -> None:
-    fixed = module.algorithm.fixed_way
-    for split in SPLITS:
-        way = episode[split]["way"]
-        if fixed is not None and way != fixed:
-            name = type(module.algorithm).__name__
-            raise ValueError(f"{name} has a linear head of {fixed} ways, which episode.{split}.way={way} cannot change")
-
-
-def _checkpoint_path(plain: dict[str, Any]) -> Path | None:
-    if plain["mode"] == "test":
-        return Path(plain["checkpoint"])
-    return Path(plain["resume"]) / "checkpoints/last.ckpt" if plain["resume"] else None
-
-
-def _load(path: Path, module: FewShotModule) -> dict[str, Any]:
-    """Put the weights of a checkpoint into the module; ValueError when it is of another architecture."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    choices, theirs = HydraConfig.get().runtime.choices, checkpoint["metalearn"]
-    checks.check_architecture(
-        path,
-        checkpoint["state_dict"],
-        module.state_dict(),
-        f"{choices['algorithm']} on {choices['backbone']}",
-        f"{theirs['algorithm']} on {theirs['backbone']}",
-    )
-    module.load_state_dict(checkpoint["state_dict"])
-    return checkpoint
+    if is_rank_zero():
+        console.show_config(safe)
+        console.show_plan(safe, job.num_parameters, job.trainer.world_size, job.folder)

@@ -34,6 +34,12 @@ class EpisodicDataModule(pl.LightningDataModule):
         num_episodes: Mapping[Split, int],
     ) -> None:
         super().__init__()
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; it must not be negative")
+        counts = {f"episode.{split}.num_episodes": count for split, count in num_episodes.items()}
+        for name, count in {"tasks_per_batch": tasks_per_batch, **counts}.items():
+            if count < 1:
+                raise ValueError(f"{name} is {count}; it must be at least 1")
         for split, setting in settings.items():
             setting.check(banks[split], split)
         self.banks, self.settings, self.num_episodes = banks, settings, num_episodes

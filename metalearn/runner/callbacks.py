@@ -1,4 +1,4 @@
-"""What happens beside the training itself: progress, provenance and the last validation."""
+"""What happens beside the training itself: progress and the last validation."""
 
 import time
 from typing import Any
@@ -14,16 +14,6 @@ class ValidateAtEnd(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # Lightning validates when it is asked to stop
-
-
-class Provenance(pl.Callback):
-    """Write into every checkpoint which run it is of; plain containers only, so that it loads with weights_only."""
-
-    def __init__(self, run: dict[str, Any]) -> None:
-        self.run = run
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["metalearn"] = self.run
 
 
 class ProgressBar(pl.Callback):

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, get_type_hints, is_typeddict
 
 from typeguard import TypeCheckError, check_type
 
 from metalearn.backbones.norm import BatchNormMode
+from metalearn.types import SPLITS
 
 ALLOWED_TARGETS = ("metalearn.", "torch.optim.", "torch.nn.", "lightning.pytorch.", "torchmetrics.")
 """A config may name classes of these packages; METALEARN_TARGETS=mypackage. in the environment allows more.
@@ -66,6 +66,16 @@ def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
     count = len(wanted) if isinstance(wanted, list) else int(wanted) if str(wanted).isdigit() else 1
     if trainer["accelerator"] in ("gpu", "cuda") and count > accelerators:
         raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
+
+
+def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
+    """Raises ValueError when a split has another way than the only one that an algorithm can predict."""
+    for split in SPLITS:
+        way = episode[split]["way"]
+        if fixed_way is not None and way != fixed_way:
+            raise ValueError(
+                f"{algorithm} has a linear head of {fixed_way} ways, which episode.{split}.way={way} cannot change"
+            )
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -147,12 +157,3 @@ def _nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, An
     elif isinstance(node, list):
         for position, child in enumerate(node):
             yield from _nodes_with_target(child, f"{path}[{position}]")
-
-
-def check_architecture(path: Path, state: dict[str, Any], own: dict[str, Any], names: str, theirs: str) -> None:
-    """Raises ValueError when the weights of a checkpoint do not fit the model: by name, then by shape."""
-    missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    reshaped = [n for n in own.keys() & state.keys() if own[n].shape != state[n].shape]
-    if missing or foreign or reshaped:
-        first = (missing + foreign + sorted(reshaped))[0]
-        raise ValueError(f"{path} holds {theirs}, the config builds {names}: they differ in {first}")

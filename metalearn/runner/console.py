@@ -2,6 +2,7 @@
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,12 +23,21 @@ def show_config(config: dict[str, Any]) -> None:
     console.print(tree, highlight=True)
 
 
-def show_plan(rows: dict[str, str]) -> None:
+def show_plan(config: dict[str, Any], num_parameters: int, num_devices: int, folder: Path) -> None:
+    """What the run is about to do."""
+    trainer, episode, tasks = config["trainer"], config["episode"], config["tasks_per_batch"]
+    steps, batches = trainer["max_steps"], trainer["accumulate_grad_batches"]
+    seen = f"{steps * batches * tasks * num_devices:,}" if steps > 0 else f"as many as {trainer['max_time']} allows"
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, value)
+    table.add_row("parameters", f"{num_parameters:,}")
+    if config["mode"] == "train":
+        table.add_row("tasks of a step", f"{tasks} x {num_devices} devices x {batches} batches")
+        table.add_row("episodes to be seen", seen)
+        table.add_row("trained on", shape(episode["train"]))
+    table.add_row("tested on", shape(episode["test"]))
+    table.add_row("run directory", str(folder))
     console.print(table)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 from hydra.errors import HydraException
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -23,7 +23,7 @@ def refusing_bad_input() -> Iterator[None]:
         yield
     except HydraException as error:  # wraps what a constructor raised
         cause = error.__cause__
-        if not isinstance(cause, ValueError | OSError | ImportError):
+        if not isinstance(cause, ValueError | OSError | ImportError | MisconfigurationException):
             raise
         raise BadInput(one_line(cause)) from error
     except (ValueError, OSError, ImportError, OmegaConfBaseException) as error:

@@ -1,7 +1,9 @@
-"""How the process uses the machine."""
+"""How the process uses the machine, and what the libraries say on it."""
 
 import ctypes
+import logging
 import sys
+import warnings
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -25,3 +27,19 @@ def keep_freed_memory() -> None:
 def is_rank_zero() -> bool:
     """Whether this is the process that writes and prints for all."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def quieten_lightning() -> None:
+    """Leave out what Lightning says about settings that are meant as they are."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers.clear()  # they would say everything twice
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "does not have many workers",  # episodes are drawn, not loaded
+        "logs directory .* exists and is not empty",  # .hydra is in it
+        "Checkpoint directory .* exists and is not empty",  # the run is resumed
+        "It is recommended to use `self.log",  # all processes log the same number
+        "`broadcast_buffers` is deprecated",  # its successor is not in older torch
+        "isinstance\\(treespec, LeafSpec\\)",
+    ):
+        warnings.filterwarnings("ignore", f".*{message}")

@@ -31,6 +31,7 @@ class Record:
             "best_step": None,
             "steps": None,
             "num_parameters": None,
+            "devices": None,
             "seconds": {"fit": None, "test": None},
             "peak_memory_bytes": None,
             "git": git_revision(),
