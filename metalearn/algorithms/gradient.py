@@ -12,7 +12,7 @@ from torch.func import functional_call, grad_and_value
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones import norm
 from metalearn.losses import cross_entropy
-from metalearn.types import Episode, Parameters, Predictor
+from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
 State = Any
 """What the inner optimiser carries from step to step: any nesting of tensors, () for none."""
@@ -117,6 +117,19 @@ class AbstractGradient(AbstractAlgorithm):
         support = support_x.shape[0]
         x = torch.cat([support_x, query_x])  # (S + Q, *X)
         return functional_call(self.network, params, (x, self._rows(support)))[support:]
+
+    def query_loss(self, batch: Episode) -> TaskOutput:
+        """The mean loss of the queries under the adapted weights, differentiable through the inner loop."""
+        theta = self.weights()
+
+        def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
+            phi = self.inner_loop(theta, support_x, support_y, self.inner_steps)[-1]
+            logits = self.predict(phi, support_x, query_x)  # (Q, N)
+            return cross_entropy(logits, query_y), logits
+
+        losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
+        self.track_moments(batch)
+        return TaskOutput(losses.mean(), logits)
 
     def map_tasks(self, function: Callable[..., tuple[Tensor, ...]], batch: Episode) -> tuple[Tensor, ...]:
         """`function(support_x, support_y, query_x, query_y)` of every task, each result stacked to (T, ...)."""

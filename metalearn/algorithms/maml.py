@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.backbones.norm import BatchNormMode
-from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
@@ -52,13 +51,4 @@ class MAML(AbstractGradient):
         return {name: params[name] - self.inner_lr * grads[name] for name in params}, state  # eq. 1
 
     def loss(self, batch: Episode) -> TaskOutput:
-        theta = self.weights()
-
-        def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
-            phi = self.inner_loop(theta, support_x, support_y, self.inner_steps)[-1]
-            logits = self.predict(phi, support_x, query_x)  # (Q, N)
-            return cross_entropy(logits, query_y), logits
-
-        losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
-        self.track_moments(batch)
-        return TaskOutput(losses.mean(), logits)  # Algorithm 1, line 8
+        return self.query_loss(batch)  # Algorithm 1, line 8
