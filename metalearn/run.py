@@ -19,7 +19,7 @@ from metalearn.episodes.sampling import Setting
 from metalearn.module import FewShotModule
 from metalearn.runner import checks, console, loggers
 from metalearn.runner.checkpoint import Provenance, load
-from metalearn.runner.exits import BAD_INPUT, FAILED, ending, refusing_bad_input, terminable
+from metalearn.runner.exits import BAD_INPUT, FAILED, ending, patient, refusing_bad_input, terminable
 from metalearn.runner.machine import is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.runner.result import Record
 from metalearn.stats import estimate
@@ -59,9 +59,10 @@ def run(config: DictConfig) -> float | None:
             job = prepare(config, folder)
             record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
             _announce(job)
-        if job.config["mode"] == "train":
-            fit(job, record)
-        test(job, record)
+        with patient():
+            if job.config["mode"] == "train":
+                fit(job, record)
+            test(job, record)
         record.fields["status"] = "completed"
     except BaseException as error:
         record.fields["status"], record.fields["error"], code = ending(error)

@@ -44,6 +44,31 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def patient() -> Iterator[None]:
+    """In Lightning's loops, let Ctrl-C stop the run after the step at hand, as SIGTERM does; a second one stops at once.
+
+    Lightning would stop anywhere, between two weights of an update even, and save that.
+    """
+    interrupted = False
+
+    def stop(*_: Any) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except SIGTERMException as error:
+        if interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Ending(NamedTuple):
     status: str  # in result.json
     error: str
