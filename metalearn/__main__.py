@@ -2,19 +2,21 @@
 
 import os
 import re
-import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NoReturn
 
 import hydra
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.runner import overrides
+from metalearn.runner import overrides, secrets
 
-OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True)
+OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
+OmegaConf.register_new_resolver("product", lambda a, b: a * b)
 OmegaConf.register_new_resolver("unlimited_if", lambda limit, steps: steps if limit is None else -1)
 
 
@@ -41,12 +43,15 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us whole, and we say them in one line
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
+        secrets.refuse_typed(sys.argv[1:])
     except (ValueError, OSError) as error:
         refuse(str(error))
     try:
         compose_and_run()
     except HydraException as error:
         refuse(explain(error))
+    except (OmegaConfBaseException, OSError) as error:  # while Hydra makes the run directory
+        refuse(" ".join(str(error).split()))
 
 
 def refuse(line: str) -> NoReturn:

@@ -32,7 +32,7 @@ class FewShotModule(pl.LightningModule):
         self.algorithm, self.optimizer = algorithm, optimizer
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         # Rows of (index, loss, accuracy after each inner step); float64 keeps a large index whole.
-        self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self._scored = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
@@ -73,12 +73,13 @@ class FewShotModule(pl.LightningModule):
             by_step = [predict(task.query_x) for predict in predictors]  # of (Q, N)
             accuracies = torch.stack([accuracy(logits, task.query_y) for logits in by_step])  # (inner steps + 1,)
             loss = cross_entropy(by_step[-1], task.query_y)
-            self._rows.update(torch.cat([loss.new_tensor([index]), loss[None], accuracies])[None])
+            scores = torch.cat([loss[None], accuracies]).double()
+            self._scored.update(torch.cat([scores.new_tensor([index]), scores])[None])
 
     def _collect(self, split: Split) -> None:
-        rows = self._rows.compute().cpu().numpy()  # (E, 2 + inner steps + 1), of all processes
-        self._rows.reset()
-        rows = rows[np.argsort(rows[:, 0])]
+        rows = self._scored.compute().cpu().numpy()  # (E, 2 + inner steps + 1), of all processes
+        self._scored.reset()
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
         self.scores[split] = {"accuracy": rows[:, -1], "loss": rows[:, 1]}
         if rows.shape[1] > 3:
             self.scores[split]["accuracy_by_step"] = rows[:, 2:]

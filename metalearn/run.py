@@ -19,9 +19,13 @@ from metalearn.episodes.sampling import Setting
 from metalearn.module import FewShotModule
 from metalearn.runner import checks, console, loggers
 from metalearn.runner.checkpoint import Provenance, load
-from metalearn.runner.exits import BAD_INPUT, FAILED, ending, patient, refusing_bad_input, terminable
+from metalearn.runner.claim import claimed
+from metalearn.runner.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.runner.machine import is_rank_zero, keep_freed_memory, quieten_lightning
+from metalearn.runner.overrides import anywhere
 from metalearn.runner.result import Record
+from metalearn.runner.secrets import struck_out
+from metalearn.runner.signals import Signals, StopBetweenSteps
 from metalearn.stats import estimate
 from metalearn.types import SPLITS
 
@@ -52,37 +56,48 @@ def run(config: DictConfig) -> float | None:
     Raises SystemExit: 2 for bad input, before any training; 143 after SIGTERM, 130 after Ctrl-C; 1 for other failures.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if not is_rank_zero():
+        return _run(config, folder)
+    try:
+        with claimed(folder, resume=bool(config.get("resume"))):
+            return _run(config, folder)
+    except (ValueError, OSError) as error:
+        print(f"metalearn: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from error
+
+
+def _run(config: DictConfig, folder: Path) -> float | None:
     record = Record(folder, _header(config))
     job, code = None, 0
-    try:
-        with terminable(), refusing_bad_input():
-            job = prepare(config, folder)
-            record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
-            _announce(job)
-        with patient():
+    with Signals() as signals:
+        try:
+            with refusing_bad_input():
+                job = prepare(config, folder, signals)
+                record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
+                _announce(job)
             if job.config["mode"] == "train":
                 fit(job, record)
             test(job, record)
-        record.fields["status"] = "completed"
-    except BaseException as error:
-        record.fields["status"], record.fields["error"], code = ending(error)
-        _say(error, code, folder)
-        # Lightning kills rank 0 when another rank ends otherwise than with 0, but a signal stops all of them in order.
-        interrupted_rank = not is_rank_zero() and record.fields["status"] == "interrupted"
-        raise SystemExit(0 if interrupted_rank else code) from error
-    finally:
-        # A process that fails alone must say so itself: Lightning kills the others at once.
-        if is_rank_zero() or record.fields["status"] == "failed":
-            record.write()
-        if job is not None:
-            loggers.finish(job.trainer.loggers, code)
+            record.fields["status"] = "completed"
+        except BaseException as error:
+            record.fields["status"], record.fields["error"], code = ending(error, signals.received)
+            _say(error, code, folder)
+            # Lightning kills rank 0 when another ends otherwise than with 0, but a signal stops all of them in order.
+            interrupted_rank = not is_rank_zero() and record.fields["status"] == "interrupted"
+            raise SystemExit(0 if interrupted_rank else code) from error
+        finally:
+            # A process that fails alone must say so itself: Lightning kills the others at once.
+            if is_rank_zero() or record.fields["status"] == "failed":
+                record.write()
+            if job is not None:
+                loggers.finish(job.trainer.loggers, code)
     if is_rank_zero():
         console.show_result(record.fields, job.config["published"], str(folder))
     val = record.fields["val"]
     return val["accuracy"]["mean"] if val else None
 
 
-def prepare(config: DictConfig, folder: Path) -> Job:
+def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     """Check the config and build everything that it names, the data included; ValueError and OSError are the user's."""
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     checks.check_config(plain)
@@ -108,11 +123,18 @@ def prepare(config: DictConfig, folder: Path) -> Job:
     elif plain["resume"]:
         checkpoint = load(folder / LAST, module, choices)
     checks.check_way(plain["episode"], module.algorithm.fixed_way, choices["algorithm"])
-    callbacks = [*instantiate(config.callbacks).values(), Provenance({**choices, "overrides": _overrides()})]
+    module.configure_optimizers()  # so that a bad setting of the optimiser is found now
+    callbacks = [
+        *instantiate(config.callbacks).values(),
+        Provenance({**choices, "overrides": anywhere(_overrides(), Path(HydraConfig.get().runtime.cwd))}),
+        StopBetweenSteps(signals),
+    ]
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
     if checkpoint is not None and plain["mode"] == "train":
         loggers.keep_earlier_rows(all_loggers, checkpoint["global_step"])
     trainer = instantiate(config.trainer, callbacks=callbacks, logger=all_loggers, default_root_dir=str(folder))
+    if min(data.num_episodes.values()) < trainer.world_size:
+        raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
     return Job(plain, folder, module, data, trainer, checkpoint)
 
 
@@ -140,7 +162,7 @@ def test(job: Job, record: Record) -> None:
     record.fields["test"] = {
         "accuracy": estimate(scores["accuracy"])._asdict(),
         "loss": estimate(scores["loss"])._asdict(),
-        "episodes_sha256": job.data.test_episodes_sha256(),
+        "episodes_sha256": job.data.test_episodes_sha256(len(scores["accuracy"])),
     }
     if "accuracy_by_step" in scores:
         record.fields["test"]["accuracy_by_step"] = scores["accuracy_by_step"].mean(0).tolist()
@@ -153,23 +175,22 @@ def _say(error: BaseException, code: int, folder: Path) -> None:
         print(f"metalearn: {error}", file=sys.stderr)
     elif code == FAILED:
         log.error("the run failed", exc_info=error)
-    elif (folder / LAST).is_file():
+    elif is_rank_zero() and (folder / LAST).is_file():
         log.warning("stopped by a signal; to go on: python -m metalearn resume='%s'", folder)
 
 
 def _header(config: DictConfig) -> dict[str, Any]:
     """The fields of the result that are known before the run."""
-    plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     return {
         **_choices(),
         "experiment": HydraConfig.get().runtime.choices.get("experiment"),
-        "seed": plain["seed"],
-        "batch_norm": plain["batch_norm"],
-        "transductive": plain["batch_norm"] == "batch",
+        "seed": config.get("seed"),
+        "batch_norm": config.get("batch_norm"),
+        "transductive": config.get("batch_norm") == "batch",
         "pretrained": None,
-        "episode": plain["episode"],
-        "tasks_per_batch": plain["tasks_per_batch"],
-        "overrides": loggers.overrides_without_secrets(_overrides()),
+        "episode": OmegaConf.to_container(config.get("episode") or OmegaConf.create()),
+        "tasks_per_batch": config.get("tasks_per_batch"),
+        "overrides": _overrides(),
     }
 
 
@@ -184,7 +205,7 @@ def _overrides() -> list[str]:
 
 
 def _announce(job: Job) -> None:
-    safe = loggers.without_secrets(job.config)
+    safe = struck_out(job.config)
     for logger in job.trainer.loggers:
         logger.log_hyperparams(safe)
     if is_rank_zero():

@@ -82,7 +82,11 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
     def call(*overrides: str, folder: Path | None = None, small: bool = True) -> Finished:
         folder = folder or tmp_path_factory.mktemp("run")
         command = [sys.executable, "-m", "metalearn", *(SMALL if small else []), *overrides]
-        command += [] if any(o.startswith(("resume", "-")) for o in overrides) else [f"hydra.run.dir={folder}"]
+        command += (
+            []
+            if any(o.startswith(("resume", "-", "hydra.run.dir")) for o in overrides)
+            else [f"hydra.run.dir={folder}"]
+        )
         done = subprocess.run(
             command,
             env=environment,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import SMALL
 
-from metalearn.runner.loggers import overrides_without_secrets, without_secrets
+from metalearn.runner.secrets import refuse_typed, struck_out
 
 BLOCK = 32768  # of W&B's file, a LevelDB log
 
@@ -101,8 +101,14 @@ def test_tensorboard_writes_events(metalearn) -> None:
     assert (finished.folder / "metrics.csv").is_file()
 
 
-def test_secrets_are_struck_out() -> None:
-    config = {"wandb": {"api_key": "abc", "project": "p"}, "list": [{"Password": "x", "keys": None}], "monkey": 1}
-    expected = {"wandb": {"api_key": "***", "project": "p"}, "list": [{"Password": "***", "keys": None}], "monkey": 1}
-    assert without_secrets(config) == expected
-    assert overrides_without_secrets(["+wandb.api_key=abc", "seed=1"]) == ["+wandb.api_key=***", "seed=1"]
+def test_secrets_are_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "hunter2")
+    config = {"wandb": {"api_key": "abc", "login": "hunter2"}, "list": [{"Password": "x", "keys": None}], "monkey": "a"}
+    expected = {"wandb": {"api_key": "***", "login": "***"}, "list": [{"Password": "***", "keys": None}], "monkey": "a"}
+    assert struck_out(config) == expected
+
+
+def test_a_typed_secret_is_refused() -> None:
+    refuse_typed(["seed=1", "+wandb.api_key=${oc.env:WANDB_API_KEY}", "+wandb.api_key=null"])
+    with pytest.raises(ValueError, match="wandb.api_key looks like a secret"):
+        refuse_typed(["seed=1", "+wandb.api_key=abc"])

@@ -29,6 +29,7 @@ RESULT = {
     "devices": 1,
     "test": {"accuracy": {"mean": 0.9, "std": 0.1, "ci95": 0.008, "num_episodes": 600}},
     "steps": 600,
+    "overrides": ["seed=0", "logger=csv"],
     "num_parameters": 111_936,
     "seconds": {"fit": 60.0, "test": 8.0},
     "peak_memory_bytes": 10**9,
@@ -59,6 +60,7 @@ def test_one_run_has_the_interval_over_its_episodes() -> None:
         {"batch_norm": "batch"},
         {"backbone": "mlp"},
         {"tasks_per_batch": 4},
+        {"overrides": ["optimizer.lr=0.1"]},
         {"episode": {**RESULT["episode"], "train": {"way": 60, "shot": 1, "query": 5}}},
         {"episode": {**RESULT["episode"], "test": {"way": 5, "shot": 1, "query": 1, "num_episodes": 600}}},
     ],
@@ -72,6 +74,17 @@ def test_a_failed_run_is_shown_and_not_averaged() -> None:
     assert (row.mean, row.statuses) == (0.9, ["failed"])
     (row,) = summarise([result(None, status="failed")])
     assert math.isnan(row.mean)
+
+
+def test_a_refused_run_does_not_stop_the_report() -> None:
+    (row,) = summarise([result(None, status="failed", devices=None, num_parameters=None)])
+    assert row.statuses == ["failed"]
+    assert summarise([result(None, status="failed", episode={})]) == []
+
+
+def test_the_same_seed_counts_once() -> None:
+    (row,) = summarise([result(0.8), result(0.9, overrides=["seed=0", "mode=test", "checkpoint=best.ckpt"])])
+    assert (row.accuracies, row.ci95) == ([0.9], 0.008)
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run from the command line to its result, on glyphs so small that it takes a second or two."""
 
 import csv
+import fcntl
 import json
 import signal
 import subprocess
@@ -175,27 +176,38 @@ def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overr
         return process.wait(timeout=60)
 
 
-@pytest.mark.parametrize("algorithm", ["prototypical", "maml"])
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "code", "overrides"),
+    [
+        (signal.SIGTERM, 143, ["algorithm=prototypical", "tasks_per_batch=2"]),
+        (signal.SIGINT, 130, ["algorithm=maml", "tasks_per_batch=2"]),
+        (signal.SIGTERM, 143, ["trainer.accumulate_grad_batches=3", "logger=tensorboard"]),
+        (signal.SIGTERM, 143, ["trainer=ddp_cpu"]),
+    ],
+)
 def test_a_stopped_run_goes_on_exactly(
-    metalearn, environment: dict[str, str], tmp_path: Path, algorithm: str, sent: signal.Signals, code: int
+    metalearn, environment: dict[str, str], tmp_path: Path, sent: signal.Signals, code: int, overrides: list[str]
 ) -> None:
-    folder = tmp_path / "run"
-    options = [f"algorithm={algorithm}", "tasks_per_batch=2"]
-    assert stop(environment, folder, sent, *options, "trainer.max_steps=100000") == code
+    first, folder = tmp_path / "before", tmp_path / "run"
+    assert stop(environment, first, sent, *overrides, "trainer.max_steps=100000") == code
+    first.rename(folder)  # a run that was moved is the same run
     result = json.loads((folder / "result.json").read_text())
     assert (result["status"], result["error"]) == ("interrupted", sent.name)
-    reached = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
-    total = reached + 7  # neither a multiple of the validation interval nor of anything else
+    stopped = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    total = stopped["global_step"] + 7  # neither a multiple of the validation interval nor of anything else
     resumed = metalearn(f"resume={folder}", f"trainer.max_steps={total}", folder=folder, small=False)
     assert resumed.code == 0, resumed.text
-    straight = metalearn(*options, f"trainer.max_steps={total}")
+    straight = metalearn(*overrides, f"trainer.max_steps={total}")
     assert resumed.result["steps"] == straight.result["steps"] == total
     assert all(torch.equal(value, weights(straight)[key]) for key, value in weights(resumed).items())
     assert resumed.checkpoint()["EpisodicDataModule"] == straight.checkpoint()["EpisodicDataModule"]
+    assert resumed.result["val"] == straight.result["val"]
+    assert resumed.test == straight.test
     with (folder / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
-    assert steps == list(range(total))
+    assert sorted(set(steps)) == list(range(total))
+    # The logger goes on as well: each of the two parts has written.
+    assert (len(list(folder.glob("tensorboard/events*"))) >= 2) == ("logger=tensorboard" in overrides)
 
 
 def test_resume_auto_finds_the_unfinished_run_of_the_same_overrides(
@@ -213,3 +225,22 @@ def test_resume_auto_finds_the_unfinished_run_of_the_same_overrides(
     assert metalearn(*command, "seed=5", small=False).code == 0
     assert metalearn(*command, small=False).code == 0
     assert len(list(outputs.glob("*/*"))) == 3
+
+
+def test_a_run_directory_belongs_to_one_run(metalearn, finished: Finished) -> None:
+    before = finished.result
+    occupied = metalearn(folder=finished.folder)
+    assert occupied.code == 2
+    assert "has a run already" in occupied.text
+    assert finished.result == before
+    with (finished.folder / ".lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        busy = metalearn(f"resume={finished.folder}", folder=finished.folder, small=False)
+    assert busy.code == 2
+    assert "another run is at work" in busy.text
+
+
+def test_the_hash_is_of_the_episodes_that_were_scored(metalearn) -> None:
+    few, limited = metalearn("episode.test.num_episodes=3"), metalearn("+trainer.limit_test_batches=3")
+    assert few.test["episodes_sha256"] == limited.test["episodes_sha256"]
+    assert few.test == limited.test

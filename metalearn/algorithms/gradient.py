@@ -59,6 +59,8 @@ class AbstractGradient(AbstractAlgorithm):
         self.network = Classifier(backbone, way)
         self.inner_steps, self.test_inner_steps = inner_steps, test_inner_steps
         self.first_order, self.vmap = first_order, vmap
+        if min(inner_steps, test_inner_steps) < 0:
+            raise ValueError(f"inner_steps={inner_steps} and test_inner_steps={test_inner_steps} must not be negative")
         names = [name for name, _ in self.network.named_parameters()]
         for pattern in adapt:
             if not any(re.match(pattern, name) for name in names):

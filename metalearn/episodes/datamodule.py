@@ -61,9 +61,9 @@ class EpisodicDataModule(pl.LightningDataModule):
         seed = self.seed if split == "train" else EVALUATION_SEED
         return draw(self.banks[split].rows, self.settings[split], seed=seed, split=split, index=index)
 
-    def test_episodes_sha256(self) -> str:
-        indices = range(self.num_episodes["test"])
-        return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in indices))
+    def test_episodes_sha256(self, count: int) -> str:
+        """Hash of the first `count` meta-test episodes."""
+        return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))
 
     def on_after_batch_transfer(self, batch: Draw, dataloader_idx: int) -> Episode:
         assert self.trainer is not None

@@ -27,7 +27,11 @@ def main() -> None:
 
 
 def table(rows: list[Row]) -> Table:
-    head = "dataset,test,algorithm,backbone,batch norm,trained on,runs,accuracy %,steps/s,parameters,peak MB".split(",")
+    head = (
+        "dataset,test,algorithm,backbone,batch norm,trained on,with,seeds,accuracy %,steps/s,parameters,peak MB".split(
+            ","
+        )
+    )
     result = Table(*head, title="meta-test accuracy", title_justify="left")
     for row in rows:
         of = row.protocol
@@ -39,6 +43,7 @@ def table(rows: list[Row]) -> Table:
             of.backbone,
             f"{of.batch_norm}{' (transductive)' if of.batch_norm == 'batch' else ''}",
             f"{of.trained}, {of.tasks_per_step} tasks",
+            of.others,
             *(failed or [str(len(row.accuracies))]),
             number(100 * row.mean, ".2f") + (f" ± {100 * row.ci95:.2f}" if math.isfinite(row.ci95) else ""),
             number(row.steps / row.seconds if row.seconds else math.nan, ".1f"),

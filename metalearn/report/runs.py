@@ -22,6 +22,11 @@ class Protocol(NamedTuple):
     batch_norm: str
     trained: str
     tasks_per_step: int
+    others: str  # overrides that are in no other field
+
+
+ELSEWHERE = ("dataset", "algorithm", "backbone", "batch_norm", "episode", "tasks_per_batch", "experiment", "seed")
+NOT_OF_THE_RESULT = ("mode", "checkpoint", "resume", "paths", "logger", "debug")
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,12 @@ def find(folders: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def summarise(results: Iterable[dict[str, Any]]) -> list[Row]:
-    """One row for each protocol, the best of a data set and a test first."""
-    groups: dict[Protocol, list[dict[str, Any]]] = {}
+    """One row for each protocol, the best of a data set and a test first; of runs of one seed the last counts."""
+    groups: dict[Protocol, dict[int, dict[str, Any]]] = {}
     for result in results:
-        groups.setdefault(protocol(result), []).append(result)
-    rows = [_row(*group) for group in groups.items()]
+        if result["episode"]:  # else the run was refused before it had a protocol
+            groups.setdefault(protocol(result), {})[result["seed"]] = result
+    rows = [_row(of, list(seeds.values())) for of, seeds in groups.items()]
     return sorted(rows, key=lambda row: (row.protocol[:4], math.isnan(row.mean), -row.mean))
 
 
@@ -73,8 +79,16 @@ def protocol(result: dict[str, Any]) -> Protocol:
         backbone=result["backbone"],
         batch_norm=result["batch_norm"],
         trained=f"{train['way']}-way {train['shot']}-shot, {train['query']} queries",
-        tasks_per_step=result["tasks_per_batch"] * result["devices"],
+        tasks_per_step=result["tasks_per_batch"] * (result["devices"] or 1),
+        others=" ".join(sorted(o for o in result["overrides"] if not _is_told_elsewhere(o.partition("=")[0]))),
     )
+
+
+def _is_told_elsewhere(key: str) -> bool:
+    group, _, rest = key.lstrip("+~").partition(".")
+    if group in ("dataset", "algorithm", "backbone", "experiment") and rest:
+        return False  # an argument of a part, not its name
+    return group in ELSEWHERE + NOT_OF_THE_RESULT or key == "trainer"
 
 
 def _row(of: Protocol, results: list[dict[str, Any]]) -> Row:

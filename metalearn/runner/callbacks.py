@@ -4,8 +4,9 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from metalearn.runner.console import console
 
 
 class ValidateAtEnd(pl.Callback):
@@ -24,7 +25,7 @@ class ProgressBar(pl.Callback):
     """
 
     def __init__(self, seconds_between_lines: float = 15.0) -> None:
-        self.console = Console()
+        self.console = console
         self.seconds_between_lines = seconds_between_lines
         self._bar: Progress | None = None
         self._task: TaskID | None = None

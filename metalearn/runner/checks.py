@@ -13,7 +13,16 @@ from typeguard import TypeCheckError, check_type
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import SPLITS
 
-ALLOWED_TARGETS = ("metalearn.", "torch.optim.", "torch.nn.", "lightning.pytorch.", "torchmetrics.")
+ALLOWED_TARGETS = (
+    "metalearn.",
+    "torch.optim.",
+    "torch.nn.",
+    "torchmetrics.",
+    *(
+        f"lightning.pytorch.{part}"
+        for part in ("Trainer", "callbacks.", "loggers.", "plugins.", "profilers.", "strategies.")
+    ),
+)
 """A config may name classes of these packages; METALEARN_TARGETS=mypackage. in the environment allows more.
 
 The environment, not the config: otherwise a config file from elsewhere could allow itself anything.
@@ -58,6 +67,9 @@ def check_config(config: dict[str, Any]) -> None:
         _check_arguments(node, path)
     if config["mode"] == "test" and not config["checkpoint"]:
         raise ValueError("mode=test needs checkpoint=PATH")
+    if config["mode"] == "train" and config["checkpoint"]:
+        raise ValueError("checkpoint=PATH is for mode=test; to go on with a training use resume=DIR")
+    _check_trainer(config["trainer"])
 
 
 def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
@@ -66,6 +78,19 @@ def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
     count = len(wanted) if isinstance(wanted, list) else int(wanted) if str(wanted).isdigit() else 1
     if trainer["accelerator"] in ("gpu", "cuda") and count > accelerators:
         raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
+
+
+def _check_trainer(trainer: dict[str, Any]) -> None:
+    if trainer["max_steps"] == 0 or trainer["max_steps"] < -1:
+        raise ValueError(
+            f"trainer.max_steps={trainer['max_steps']}; it must be positive, or -1 with a trainer.max_time"
+        )
+    if trainer["max_steps"] == -1 and trainer["max_time"] is None:
+        raise ValueError("a training without limit: give trainer.max_steps or trainer.max_time")
+    if not isinstance(trainer["val_check_interval"], int) or trainer["val_check_interval"] < 1:
+        raise ValueError(
+            f"trainer.val_check_interval={trainer['val_check_interval']} must be a positive number of batches"
+        )
 
 
 def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
@@ -80,7 +105,7 @@ def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) ->
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A question that names the nearest of the known names, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
+    close = difflib.get_close_matches(name, [other for other in names if other != name], n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
@@ -141,10 +166,12 @@ def _locate(target: str, path: str) -> Any:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{path}._target_={target} cannot be imported: {error}") from error
-    # A module of an allowed package gives access to what it imports; only what is defined there counts.
-    home = f"{getattr(found, '__module__', '')}."
-    if not (inspect.isclass(found) or inspect.isfunction(found)) or not home.startswith(allowed):
-        raise ValueError(f"{path}._target_={target} is refused: it belongs to {home.rstrip('.') or 'no module'}")
+    # A module of an allowed package gives access to what it imports, and a function can do anything: only classes that
+    # are defined in the package count, and the functions that make our loggers.
+    home = getattr(found, "__module__", "") or ""
+    is_logger = inspect.isfunction(found) and home == "metalearn.runner.loggers"
+    if not (inspect.isclass(found) or is_logger) or home.partition(".")[0] != target.partition(".")[0]:
+        raise ValueError(f"{path}._target_={target} is refused: it is no class of {target.partition('.')[0]}")
     return found
 
 

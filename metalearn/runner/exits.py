@@ -3,13 +3,14 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 from hydra.errors import HydraException
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
-FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
+FAILED, BAD_INPUT = 1, 2
+OF_THE_USER = (ValueError, OSError, ImportError, MisconfigurationException, OmegaConfBaseException)
 
 
 class BadInput(Exception):
@@ -23,50 +24,11 @@ def refusing_bad_input() -> Iterator[None]:
         yield
     except HydraException as error:  # wraps what a constructor raised
         cause = error.__cause__
-        if not isinstance(cause, ValueError | OSError | ImportError | MisconfigurationException):
+        if not isinstance(cause, OF_THE_USER):
             raise
         raise BadInput(one_line(cause)) from error
-    except (ValueError, OSError, ImportError, OmegaConfBaseException) as error:
+    except OF_THE_USER as error:
         raise BadInput(one_line(error)) from error
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Outside Lightning's loops, which see to SIGTERM themselves, let it end the run as an exception does."""
-
-    def stop(*_: Any) -> NoReturn:
-        raise SIGTERMException
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def patient() -> Iterator[None]:
-    """In Lightning's loops, let Ctrl-C stop the run after the step at hand, as SIGTERM does; a second one stops at once.
-
-    Lightning would stop anywhere, between two weights of an update even, and save that.
-    """
-    interrupted = False
-
-    def stop(*_: Any) -> None:
-        nonlocal interrupted
-        interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.raise_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    except SIGTERMException as error:
-        if interrupted:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Ending(NamedTuple):
@@ -75,13 +37,11 @@ class Ending(NamedTuple):
     exit_code: int
 
 
-def ending(error: BaseException) -> Ending:
-    """What the result and the shell are told of a run that an exception ended."""
+def ending(error: BaseException, received: signal.Signals | None) -> Ending:
+    """What the result and the shell are told of a run that an exception ended, after a signal or none."""
     if isinstance(error, SIGTERMException):
-        return Ending("interrupted", "SIGTERM", TERMINATED)
-    # Lightning answers Ctrl-C with sys.exit(1)
-    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-        return Ending("interrupted", "SIGINT", INTERRUPTED)
+        received = received or signal.SIGTERM  # another process may have had it
+        return Ending("interrupted", received.name, 128 + received)
     if isinstance(error, BadInput):
         return Ending("failed", str(error), BAD_INPUT)
     return Ending("failed", f"{type(error).__name__}: {one_line(error)}", FAILED)

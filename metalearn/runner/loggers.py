@@ -2,15 +2,10 @@
 
 import csv
 import os
-import re
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger
-
-SECRET = re.compile(r"(^|[._-])(api)?(key|token|secret|password)s?$", re.IGNORECASE)
 
 
 def csv_logger(folder: str) -> CSVLogger:
@@ -61,23 +56,3 @@ def finish(loggers: list[Logger], exit_code: int) -> None:
             import wandb
 
             wandb.finish(exit_code=exit_code)
-
-
-def without_secrets(node: Any) -> Any:
-    """The same config with the values of keys that look like secrets struck out."""
-    if isinstance(node, dict):
-        return {k: "***" if SECRET.search(str(k)) and v else without_secrets(v) for k, v in node.items()}
-    if isinstance(node, list):
-        return [without_secrets(child) for child in node]
-    return node
-
-
-def overrides_without_secrets(overrides: Sequence[str]) -> list[str]:
-    """The same command line with the values of keys that look like secrets struck out."""
-    return [
-        f"{key}=***" if SECRET.search(key) else f"{key}{sign}{value}" for key, sign, value in map(_split, overrides)
-    ]
-
-
-def _split(override: str) -> tuple[str, str, str]:
-    return override.partition("=")

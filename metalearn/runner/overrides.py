@@ -8,7 +8,9 @@ from pathlib import Path
 
 import yaml
 
-NOT_INHERITED = {"mode", "checkpoint", "resume", "logger"}
+from metalearn.runner.claim import is_claimed
+
+NOW = {"mode", "checkpoint", "resume"}
 """Keys that say what to do now, not what the run is."""
 
 
@@ -25,8 +27,19 @@ def expand(argv: list[str]) -> list[str]:
     if resume not in ("null", ""):
         return _resumed(Path(resume), argv)
     if given.get("mode") == "test" and "checkpoint" in given:
-        return _inherit(checkpoint_overrides(Path(given["checkpoint"])), argv)
+        path = Path(given["checkpoint"])
+        typed = [*_without("checkpoint", argv), f"checkpoint='{path}'"]  # a path may hold what means something to Hydra
+        kept = [o for o in checkpoint_overrides(path) if key(o).partition(".")[0] != "logger"]
+        return _inherit(kept, typed)
     return argv
+
+
+def anywhere(overrides: list[str], cwd: Path) -> list[str]:
+    """The same overrides with paths that hold wherever they are used again."""
+    return [
+        f"{key(o)}='{cwd / value(o)}'" if key(o).startswith("paths.") and "${" not in o and o[0] not in "~+" else o
+        for o in overrides
+    ]
 
 
 def key(override: str) -> str:
@@ -57,6 +70,8 @@ def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
         overrides, result = folder / ".hydra/overrides.yaml", folder / "result.json"
         if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
             continue
+        if is_claimed(folder):
+            continue
         if not result.is_file() or json.loads(result.read_text())["status"] != "completed":
             return folder
     return None
@@ -74,7 +89,7 @@ def _resumed(folder: Path, argv: list[str]) -> list[str]:
 
 def _inherit(overrides: list[str], argv: list[str]) -> list[str]:
     typed = set(map(key, argv))
-    return [*(o for o in overrides if key(o) not in typed | NOT_INHERITED), *argv]
+    return [*(o for o in overrides if key(o) not in typed | NOW), *argv]
 
 
 def _without(name: str, argv: list[str]) -> list[str]:
@@ -82,4 +97,4 @@ def _without(name: str, argv: list[str]) -> list[str]:
 
 
 def _definition(overrides: list[str]) -> set[str]:
-    return {o for o in overrides if key(o) not in NOT_INHERITED and not key(o).startswith("hydra")}
+    return {o for o in overrides if key(o) not in NOW and not key(o).startswith("hydra")}

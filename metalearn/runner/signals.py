@@ -1,0 +1,81 @@
+"""SIGTERM and Ctrl-C: a training stops between two steps, all processes at the same one; anything else at once."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+WATCHED = (signal.SIGTERM, signal.SIGINT)
+
+
+class Signals:
+    """Context in which a signal ends the run by SIGTERMException, which Lightning passes on as it is.
+
+    `received` tells which signal it was. While `training`, the first signal is only noted, for StopBetweenSteps; a
+    second one does not wait.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.training = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {one: signal.getsignal(one) for one in WATCHED}
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for one, handler in self._before.items():
+                signal.signal(one, handler)
+
+    def install(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for one in WATCHED:
+                signal.signal(one, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        waits = self.training and self.received is None
+        self.received = signal.Signals(number)
+        if not waits:
+            raise SIGTERMException
+
+
+class StopBetweenSteps(pl.Callback):
+    """Stops the training before the next step when any process has received a signal.
+
+    Lightning's own handling would stop anywhere on Ctrl-C, between two weights of an update even, and on SIGTERM could
+    stop one process in a validation whose others wait for it. So ours replace its handlers when a loop starts.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+
+    def on_train_start(self, *_: Any) -> None:
+        self.signals.install()
+        self.signals.training = True
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        # Gradients that are still being accumulated are in no checkpoint.
+        between_steps = batch_idx % trainer.accumulate_grad_batches == 0
+        if between_steps and trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False):
+            # The batch has been fetched and will not be trained on: the loop must not count it when it goes on.
+            progress = trainer.fit_loop.epoch_loop.batch_progress
+            progress.total.ready -= 1
+            progress.current.ready -= 1
+            raise SIGTERMException
+
+    def on_train_end(self, *_: Any) -> None:
+        self.signals.training = False
+        if self.signals.received is not None:
+            raise SIGTERMException
+
+    def on_test_start(self, *_: Any) -> None:
+        self.signals.install()
+
+    def on_exception(self, *_: Any) -> None:
+        self.signals.training = False
