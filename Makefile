@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
 .PHONY: help train test check smoke bench report clean
@@ -23,8 +24,8 @@ check: $(READY) ## look for style, type and layering errors
 
 smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare them
 	$(BIN)/python -m metalearn -m 'algorithm=glob(*)' trainer.max_time=00:00:00:45 \
-		hydra.sweep.dir=outputs/sweeps/smoke $(ARGS)
-	$(BIN)/python -m metalearn.report outputs/sweeps/smoke
+		hydra.sweep.dir=outputs/sweeps/smoke-$(STAMP) $(ARGS)
+	$(BIN)/python -m metalearn.report outputs/sweeps/smoke-$(STAMP)
 
 bench: $(READY) ## time training steps against plain PyTorch
 	$(BIN)/python scripts/bench.py $(ARGS)

@@ -2,6 +2,8 @@
 
 import json
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests run one process for each core
 import subprocess
 import sys
 from dataclasses import dataclass
