@@ -86,8 +86,10 @@ def _run(config: DictConfig, folder: Path) -> float | None:
             interrupted_rank = not is_rank_zero() and record.fields["status"] == "interrupted"
             raise SystemExit(0 if interrupted_rank else code) from error
         finally:
-            # A process that fails alone must say so itself: Lightning kills the others at once.
-            if is_rank_zero() or record.fields["status"] == "failed":
+            # A process that fails alone must say so itself, since Lightning kills the others at once; one that fails
+            # because rank 0 has ended must not.
+            alone = record.fields["status"] == "failed" and not record.path.exists()
+            if is_rank_zero() or alone:
                 record.write()
             if job is not None:
                 loggers.finish(job.trainer.loggers, code)

@@ -89,7 +89,9 @@ def _resumed(folder: Path, argv: list[str]) -> list[str]:
 
 def _inherit(overrides: list[str], argv: list[str]) -> list[str]:
     typed = set(map(key, argv))
-    return [*(o for o in overrides if key(o) not in typed | NOW), *argv]
+    # Arguments of a part go with it: those of maml mean nothing to another algorithm.
+    replaced = typed & {"dataset", "algorithm", "backbone"}
+    return [*(o for o in overrides if key(o) not in typed | NOW and key(o).partition(".")[0] not in replaced), *argv]
 
 
 def _without(name: str, argv: list[str]) -> list[str]:

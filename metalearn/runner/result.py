@@ -21,7 +21,7 @@ class Record:
     """The result of a run, filled as the run goes on and written at its end, whatever that end is."""
 
     def __init__(self, folder: Path, fields: dict[str, Any]) -> None:
-        self.folder = folder
+        self.folder, self.path = folder, folder / "result.json"
         self.fields = {
             "status": "failed",
             "error": None,
@@ -41,7 +41,7 @@ class Record:
     def write(self) -> None:
         self.fields["peak_memory_bytes"] = peak_memory_bytes()
         text = json.dumps(_finite(self.fields), indent=2) + "\n"
-        write_atomically(self.folder / "result.json", lambda file: file.write(text.encode()))
+        write_atomically(self.path, lambda file: file.write(text.encode()))
 
     def write_episodes(self, scores: dict[str, np.ndarray]) -> None:
         def save(file: IO[bytes]) -> None:
