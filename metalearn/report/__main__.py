@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from metalearn.report.runs import Row, find, summarise
 
@@ -32,7 +32,7 @@ def table(rows: list[Row]) -> Table:
             ","
         )
     )
-    result = Table(*head, title="meta-test accuracy", title_justify="left")
+    result = Table(*(Column(name, overflow="fold") for name in head), title="meta-test accuracy", title_justify="left")
     for row in rows:
         of = row.protocol
         failed = [f"[red]{len(row.accuracies)} done, {', '.join(row.statuses)}[/red]"] if row.statuses else []
