@@ -1,12 +1,13 @@
 """Arrays that are slow to make, kept in a file."""
 
 import logging
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from metalearn.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,6 @@ def cached(path: Path, build: Callable[[], Arrays]) -> Arrays:
         log.warning("the cache %s is damaged (%s); building it again", path, error)
     arrays = build()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes any name for allow_pickle
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # np.savez's stub takes any name for its allow_pickle
+    write_atomically(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
     return arrays

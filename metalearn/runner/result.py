@@ -2,17 +2,17 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
+
+from metalearn.files import write_atomically
 
 PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
@@ -48,14 +48,6 @@ class Record:
             np.savez(file, **scores)  # type: ignore[arg-type]  # its stub takes any name for allow_pickle
 
         write_atomically(self.folder / "test_episodes.npz", save)
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Readers see the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        write(file)
-    os.replace(temporary, path)
 
 
 def peak_memory_bytes() -> int:
