@@ -17,8 +17,8 @@ class Prototypical(AbstractMetric):
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Squared Euclidean distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
-    # The expanded square is one matrix product; torch.cdist's backward is many times slower. Without their common part
-    # the terms are no larger than they need to be, so that little cancels in low precision.
+    # The expanded square is one matrix product. Without their common part the terms are no larger than they need to be,
+    # so that little cancels in low precision.
     centre = b.mean(0)  # (D,)
     a, b = a - centre, b - centre
     return (a.square().sum(1)[:, None] - 2 * a @ b.T + b.square().sum(1)).clamp_min(0)
