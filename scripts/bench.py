@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.conv4 import Conv4
@@ -46,12 +47,8 @@ def ours(work: str) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
             backbone,
             way=way,
             inner_lr=INNER_LR,
-            inner_steps=inner_steps,
-            test_inner_steps=inner_steps,
-            first_order=False,
-            adapt=[".*"],
+            inner_loop=InnerLoop(steps=inner_steps, test_steps=inner_steps),
             batch_norm="batch",
-            vmap=None,
         )
     return algorithm, lambda batch: algorithm.loss(batch).loss
 

@@ -75,7 +75,7 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
         (["tasks_per_batch=0"], "tasks_per_batch is 0; it must be at least 1"),
         (["episode.val.num_episodes=0"], "episode.val.num_episodes is 0; it must be at least 1"),
         (["optimizer.lr=-1"], "Invalid learning rate"),
-        (["algorithm=maml", "algorithm.inner_steps=-1"], "inner_steps=-1"),
+        (["algorithm=maml", "algorithm.inner_loop.steps=-1"], "steps=-1"),
         (["trainer=ddp_cpu", "episode.val.num_episodes=1"], "2 processes need as many meta-val"),
         (["+paths.api_token=abc"], "looks like a secret"),
         (["~seed"], "seed is missing"),

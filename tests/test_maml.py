@@ -6,6 +6,7 @@ from conftest import episode
 from torch import Tensor
 from torch.func import functional_call
 
+from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.backbones.mlp import MLP
 from metalearn.losses import cross_entropy
@@ -18,12 +19,8 @@ def build(*, inner_lr: float = 0.4, inner_steps: int = 2, first_order: bool = Fa
         MLP([1, 4, 4], hidden=[6]),
         way=3,
         inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        test_inner_steps=3,
-        first_order=first_order,
-        adapt=[adapt],
+        inner_loop=InnerLoop(steps=inner_steps, test_steps=3, first_order=first_order, adapt=[adapt]),
         batch_norm="batch",
-        vmap=False,
     ).double()
 
 
@@ -62,7 +59,7 @@ def test_meta_gradient_equals_a_naive_loop_with_autograd() -> None:
     total = 0.0
     for task in batch().tasks():
         phi = params
-        for _ in range(algorithm.inner_steps):
+        for _ in range(algorithm.inner_loop.steps):
             support = functional_call(algorithm.network, phi, (task.support_x, algorithm._rows()))
             grads = torch.autograd.grad(
                 cross_entropy(support, task.support_y), list(phi.values()), create_graph=True, allow_unused=False
@@ -79,7 +76,7 @@ def test_first_order_gradient_is_the_query_gradient_at_phi() -> None:
     theta = algorithm.weights()
     total = torch.zeros(sum(w.numel() for w in theta.values()), dtype=torch.float64)
     for task in batch().tasks():
-        phi = algorithm.inner_loop(theta, task.support_x, task.support_y, algorithm.inner_steps)[-1]
+        phi = algorithm.path(theta, task.support_x, task.support_y, algorithm.inner_loop.steps)[-1]
         phi = {name: weight.detach().requires_grad_() for name, weight in phi.items()}
         loss = cross_entropy(algorithm.predict(phi, task.support_x, task.query_x), task.query_y)
         total += torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(phi.values()))]) / 2
@@ -99,7 +96,7 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
     algorithm = build(inner_lr=0.4, inner_steps=1)
     task = batch().tasks()[0]
     theta = algorithm.weights()
-    phi = algorithm.inner_loop(theta, task.support_x, task.support_y, 1)[-1]
+    phi = algorithm.path(theta, task.support_x, task.support_y, 1)[-1]
     logits = functional_call(algorithm.network, theta, (task.support_x, algorithm._rows()))
     mean = -(task.support_y * logits.log_softmax(-1)).sum() / len(logits)
     grad = torch.autograd.grad(mean, theta["head.weight"])[0]
@@ -109,10 +106,10 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
 def test_adapt_moves_the_named_weights_only() -> None:
     algorithm = build(adapt="head\\.")
     task = batch().tasks()[0]
-    path = algorithm.inner_loop(algorithm.weights(), task.support_x, task.support_y, 2)
+    path = algorithm.path(algorithm.weights(), task.support_x, task.support_y, 2)
     moved = {name for name in path[0] if not torch.equal(path[0][name], path[-1][name])}
     assert moved == {"head.weight", "head.bias"}
-    with pytest.raises(ValueError, match="no weight's name matches 'haed'"):
+    with pytest.raises(ValueError, match="no weight is named like 'haed'"):
         build(adapt="haed")
 
 
@@ -121,5 +118,5 @@ def test_inner_steps_lower_the_support_loss_and_are_counted() -> None:
     task = batch().tasks()[0]
     predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
     losses = [cross_entropy(predict(task.support_x), task.support_y).item() for predict in predictors]
-    assert len(losses) == 1 + algorithm.test_inner_steps
+    assert len(losses) == 1 + algorithm.inner_loop.test_steps
     assert losses == sorted(losses, reverse=True)

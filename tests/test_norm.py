@@ -5,6 +5,7 @@ import torch
 from conftest import episode
 from torch import nn
 
+from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.conv4 import Conv4
@@ -60,12 +61,8 @@ def algorithms(batch_norm: str):
         Conv4([1, 16, 16], channels=4),
         way=3,
         inner_lr=0.4,
-        inner_steps=2,
-        test_inner_steps=2,
-        first_order=False,
-        adapt=[".*"],
+        inner_loop=InnerLoop(steps=2, test_steps=2),
         batch_norm=batch_norm,
-        vmap=False,
     )
 
 

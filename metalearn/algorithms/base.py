@@ -14,10 +14,14 @@ class AbstractAlgorithm(nn.Module, ABC):
     Training may differ between algorithms, evaluation may not: it is `adapt(support_x, support_y)(query_x)` for all.
     """
 
-    def __init__(self, *, batch_norm: BatchNormMode, fixed_way: int | None = None) -> None:
+    def __init__(
+        self, *, batch_norm: BatchNormMode, fixed_way: int | None = None, num_base_classes: int | None = None
+    ) -> None:
         super().__init__()
         self.batch_norm: BatchNormMode = batch_norm
         self.fixed_way = fixed_way  # the only way that it can predict; None: any
+        # It trains on batches of images of all that many classes, each an Episode without support rows; None: episodes.
+        self.num_base_classes = num_base_classes
 
     @abstractmethod
     def loss(self, batch: Episode) -> TaskOutput:

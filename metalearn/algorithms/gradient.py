@@ -1,8 +1,10 @@
 """The gradient family: optimise a copy of the weights on the support set, with torch.func."""
 
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +20,40 @@ State = Any
 """What the inner optimiser carries from step to step: any nesting of tensors, () for none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class InnerLoop:
+    """How an algorithm of the family goes from the weights θ to the adapted weights φ.
+
+    Args:
+        steps: number of inner steps in training. test_steps: the same at meta-val and meta-test.
+        batch_size: rows of the support set that a step sees, in turn; None: all of them.
+        adapt: regular expressions; the inner loop moves the weights whose name one of them matches at its start.
+        first_order: leave the second derivatives out of the meta-gradient.
+        vmap: whether the tasks of a batch go through the loss together, or one after the other; None: together on an
+            accelerator, which one small task cannot fill.
+    """
+
+    steps: int
+    test_steps: int
+    batch_size: int | None = None
+    adapt: Sequence[str] = (".*",)
+    first_order: bool = False
+    vmap: bool | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.test_steps) < 0:
+            raise ValueError(f"inner_loop: steps={self.steps} and test_steps={self.test_steps} must not be negative")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"inner_loop.batch_size is {self.batch_size}; it must be at least 1")
+
+    def select(self, names: Sequence[str]) -> list[str]:
+        """Those of the names that the inner loop moves. Raises ValueError for a pattern that fits none."""
+        for pattern in self.adapt:
+            if not any(re.match(pattern, name) for name in names):
+                raise ValueError(f"inner_loop.adapt: no weight is named like {pattern!r}; there are {', '.join(names)}")
+        return [name for name in names if any(re.match(pattern, name) for pattern in self.adapt)]
+
+
 class Classifier(nn.Module):
     """A backbone with a linear head of `way` logits."""
 
@@ -30,86 +66,82 @@ class Classifier(nn.Module):
         return self.head(self.backbone(x, rows))
 
 
+def descend(params: Parameters, grads: Parameters, rate: float | Tensor) -> Parameters:
+    """One step of gradient descent on those of the weights that have a gradient."""
+    return params | {name: params[name] - rate * grad for name, grad in grads.items()}
+
+
 class AbstractGradient(AbstractAlgorithm):
-    """Adapts by gradient steps on the support set, from the weights θ to φ; `start` and `update` are one step.
+    """Adapts by steps on the support set, from the weights θ to φ; `start` and `update` are the inner optimiser.
 
     Args:
-        backbone: module with `num_features`, called as backbone(x, rows).
-        way: number of logits of the linear head, in training and at test.
-        adapt: regular expressions; the inner loop moves the weights whose name one of them matches at its start.
-        first_order: leave the second derivatives out of the meta-gradient.
-        inner_steps: number of steps in training. test_inner_steps: the same at meta-val and meta-test.
-        vmap: whether the tasks of a batch go through the loss together, or one after the other; None: together on an
-            accelerator, which one small task cannot fill.
+        network: the weights θ, called as network(x, rows) -> logits.
+        fixed_way: number of logits of the network; None: as many as a task needs.
     """
 
     def __init__(
         self,
-        backbone: nn.Module,
+        network: nn.Module,
         *,
-        way: int,
-        adapt: Sequence[str],
-        inner_steps: int,
-        test_inner_steps: int,
-        first_order: bool,
+        inner_loop: InnerLoop,
+        fixed_way: int | None,
         batch_norm: norm.BatchNormMode,
-        vmap: bool | None,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, fixed_way=way)
-        self.network = Classifier(backbone, way)
-        self.inner_steps, self.test_inner_steps = inner_steps, test_inner_steps
-        self.first_order, self.vmap = first_order, vmap
-        if min(inner_steps, test_inner_steps) < 0:
-            raise ValueError(f"inner_steps={inner_steps} and test_inner_steps={test_inner_steps} must not be negative")
-        names = [name for name, _ in self.network.named_parameters()]
-        for pattern in adapt:
-            if not any(re.match(pattern, name) for name in names):
-                raise ValueError(f"adapt: no weight's name matches {pattern!r}; the names are {', '.join(names)}")
-        self.adapted = [name for name in names if any(re.match(pattern, name) for pattern in adapt)]
+        super().__init__(batch_norm=batch_norm, fixed_way=fixed_way)
+        self.network, self.inner_loop = network, inner_loop
+        self.adapted = inner_loop.select([name for name, _ in network.named_parameters()])
 
     @abstractmethod
-    def start(self, params: Parameters) -> State:
-        """The state of the inner optimiser before the first step."""
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, State]:
+        """The weights and the state of the inner optimiser before the first step, from θ and the support set."""
 
     @abstractmethod
     def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: State) -> tuple[Parameters, State]:
-        """One inner step on the adapted weights, from the gradient and value of the support loss."""
+        """One inner step, from the support loss and its gradient in the adapted weights."""
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
         return self.adapt_by_steps(support_x, support_y)[-1]
 
     def adapt_by_steps(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
-        """The predictors after 0, 1, ..., `test_inner_steps` inner steps."""
-        if support_y.shape[-1] != self.fixed_way:
+        """The predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
+        if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
             raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
 
         def predictor(params: Parameters) -> Predictor:
             return lambda query_x: self.predict(params, support_x, query_x)
 
-        path = self.inner_loop(self.weights(), support_x, support_y, self.test_inner_steps)
+        path = self.path(self.weights(), support_x, support_y, self.inner_loop.test_steps)
         return [predictor(params) for params in path]
 
     def weights(self) -> Parameters:
         """The initialisation θ."""
         return dict(self.network.named_parameters())
 
-    def inner_loop(self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int) -> list[Parameters]:
+    def path(
+        self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
+    ) -> list[Parameters]:
         """The weights after 0, 1, ..., `num_steps` steps on one support set, (S, *X) and (S, N)."""
+        params, state = self.start(params, support_x, support_y)
+        path = [params]
+        # The rows of an episode are in random order within their class: every n-th is a batch of all classes.
+        num_batches = math.ceil(len(support_x) / (self.inner_loop.batch_size or len(support_x)))
+        for step in range(num_steps):
+            rows = slice(step % num_batches, None, num_batches)
+            # Without grad mode the gradient is a constant of the outer loop, and its own graph is not kept.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
+                grads, loss = self.support_gradient(params, support_x[rows], support_y[rows])
+            params, state = self.update(params, grads, loss, state)
+            path.append(params)
+        return path
+
+    def support_gradient(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Tensor]:
+        """Gradient in the adapted weights, and value, of the mean cross-entropy of support rows."""
 
         def support_loss(adapted: Parameters) -> Tensor:
             logits = functional_call(self.network, params | adapted, (support_x, self._rows()))
             return cross_entropy(logits, support_y)
 
-        path = [params]
-        adapted = {name: params[name] for name in self.adapted}
-        state = self.start(adapted)
-        for _ in range(num_steps):
-            # Without grad mode the gradient is a constant of the outer loop, and its own graph is not kept.
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.first_order):
-                grads, loss = grad_and_value(support_loss)(adapted)
-            adapted, state = self.update(adapted, grads, loss, state)
-            path.append(params | adapted)
-        return path
+        return grad_and_value(support_loss)({name: params[name] for name in self.adapted})
 
     def predict(self, params: Parameters, support_x: Tensor, query_x: Tensor) -> Tensor:
         """Logits of the queries under given weights: (S, *X), (Q, *X) -> (Q, N)."""
@@ -122,10 +154,10 @@ class AbstractGradient(AbstractAlgorithm):
 
     def query_loss(self, batch: Episode) -> TaskOutput:
         """The mean loss of the queries under the adapted weights, differentiable through the inner loop."""
-        theta = self.weights()
+        theta, loop = self.weights(), self.inner_loop
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
-            phi = self.inner_loop(theta, support_x, support_y, self.inner_steps)[-1]
+            phi = self.path(theta, support_x, support_y, loop.steps, first_order=loop.first_order)[-1]
             logits = self.predict(phi, support_x, query_x)  # (Q, N)
             return cross_entropy(logits, query_y), logits
 
@@ -135,7 +167,8 @@ class AbstractGradient(AbstractAlgorithm):
 
     def map_tasks(self, function: Callable[..., tuple[Tensor, ...]], batch: Episode) -> tuple[Tensor, ...]:
         """`function(support_x, support_y, query_x, query_y)` of every task, each result stacked to (T, ...)."""
-        together = batch.query_x.device.type != "cpu" if self.vmap is None else self.vmap
+        vmap = self.inner_loop.vmap
+        together = batch.query_x.device.type != "cpu" if vmap is None else vmap
         if together:
             return torch.vmap(function)(*batch)
         return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))

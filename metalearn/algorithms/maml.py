@@ -5,50 +5,27 @@ ICML 2017, arXiv 1703.03400. Learn an initialisation from which a few gradient s
 queries, by differentiating through those steps. Transductive as published: batch statistics of the queries.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class MAML(AbstractGradient):
-    """`inner_lr` is α of eq. 1, in units of the mean cross-entropy; the other arguments are those of the family."""
+    """`inner_lr` is α of eq. 1, in units of the mean cross-entropy; `way` the number of logits of the linear head."""
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        *,
-        way: int,
-        inner_lr: float,
-        inner_steps: int,
-        test_inner_steps: int,
-        first_order: bool,
-        adapt: Sequence[str],
-        batch_norm: BatchNormMode,
-        vmap: bool | None,
+        self, backbone: nn.Module, *, way: int, inner_lr: float, inner_loop: InnerLoop, batch_norm: BatchNormMode
     ) -> None:
-        super().__init__(
-            backbone,
-            way=way,
-            adapt=adapt,
-            inner_steps=inner_steps,
-            test_inner_steps=test_inner_steps,
-            first_order=first_order,
-            batch_norm=batch_norm,
-            vmap=vmap,
-        )
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
         self.inner_lr = inner_lr
 
-    def start(self, params: Parameters) -> tuple[()]:
-        return ()
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:
+        return params, None
 
-    def update(
-        self, params: Parameters, grads: Parameters, loss: Tensor, state: tuple[()]
-    ) -> tuple[Parameters, tuple[()]]:
-        return {name: params[name] - self.inner_lr * grads[name] for name in params}, state  # eq. 1
+    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: None) -> tuple[Parameters, None]:
+        return descend(params, grads, self.inner_lr), None  # eq. 1
 
     def loss(self, batch: Episode) -> TaskOutput:
         return self.query_loss(batch)  # Algorithm 1, line 8

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class MetaSGD(AbstractGradient):
-    """`inner_lr` is the range from which each rate in α is drawn; the other arguments are those of the family."""
+    """`inner_lr` is the range from which each rate in α is drawn; `way` the number of logits of the linear head."""
 
     def __init__(
         self,
@@ -24,34 +24,21 @@ class MetaSGD(AbstractGradient):
         *,
         way: int,
         inner_lr: Sequence[float],
-        inner_steps: int,
-        test_inner_steps: int,
-        first_order: bool,
-        adapt: Sequence[str],
+        inner_loop: InnerLoop,
         batch_norm: BatchNormMode,
-        vmap: bool | None,
     ) -> None:
-        super().__init__(
-            backbone,
-            way=way,
-            adapt=adapt,
-            inner_steps=inner_steps,
-            test_inner_steps=test_inner_steps,
-            first_order=first_order,
-            batch_norm=batch_norm,
-            vmap=vmap,
-        )
-        weights = self.weights()
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        theta = self.weights()
         # A list, because the dots in the names of weights are not allowed in a ParameterDict.
-        self.alpha = nn.ParameterList(torch.empty_like(weights[name]).uniform_(*inner_lr) for name in self.adapted)
+        self.alpha = nn.ParameterList(torch.empty_like(theta[name]).uniform_(*inner_lr) for name in self.adapted)
 
-    def start(self, params: Parameters) -> Parameters:
-        return dict(zip(self.adapted, self.alpha, strict=True))
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Parameters]:
+        return params, dict(zip(self.adapted, self.alpha, strict=True))
 
     def update(
         self, params: Parameters, grads: Parameters, loss: Tensor, state: Parameters
     ) -> tuple[Parameters, Parameters]:
-        return {name: params[name] - state[name] * grads[name] for name in params}, state
+        return params | {name: params[name] - state[name] * grad for name, grad in grads.items()}, state
 
     def loss(self, batch: Episode) -> TaskOutput:
         return self.query_loss(batch)

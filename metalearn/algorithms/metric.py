@@ -11,23 +11,21 @@ from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
 
-class AbstractMetric(AbstractAlgorithm):
-    """Embeds, then compares; `compare` is all that a subclass writes."""
+class AbstractEmbedding(AbstractAlgorithm):
+    """Predicts by comparing embeddings; `loss` and `compare` are all that a subclass writes.
 
-    def __init__(self, backbone: nn.Module, *, batch_norm: norm.BatchNormMode) -> None:
-        super().__init__(batch_norm=batch_norm)
+    `num_base_classes` is as in `AbstractAlgorithm`.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, *, batch_norm: norm.BatchNormMode, num_base_classes: int | None = None
+    ) -> None:
+        super().__init__(batch_norm=batch_norm, num_base_classes=num_base_classes)
         self.backbone = backbone
 
     @abstractmethod
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """Logits of the queries of one task: (S, D), (S, N), (Q, D) -> (Q, N). Pure."""
-
-    def loss(self, batch: Episode) -> TaskOutput:
-        support_z, query_z = self.embed(batch.support_x, batch.query_x)
-        logits = torch.stack(
-            [self.compare(*task) for task in zip(support_z, batch.support_y, query_z, strict=True)]
-        )  # (T, Q, N)
-        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
         def predict(query_x: Tensor) -> Tensor:
@@ -43,3 +41,14 @@ class AbstractMetric(AbstractAlgorithm):
         rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
         z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
         return z[:, :support], z[:, support:]
+
+
+class AbstractMetric(AbstractEmbedding):
+    """Trained on the cross-entropy of the queries of episodes."""
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support_z, query_z = self.embed(batch.support_x, batch.query_x)
+        logits = torch.stack(
+            [self.compare(*task) for task in zip(support_z, batch.support_y, query_z, strict=True)]
+        )  # (T, Q, N)
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)

@@ -30,11 +30,11 @@ class Rows(NamedTuple):
 def rows(mode: BatchNormMode, *, training: bool, tasks: int = 1, support: int | None = None) -> Rows | None:
     """Where a batch of `tasks` blocks, each of `support` rows and then queries, takes its moments from.
 
-    None stands for the running averages.
+    None stands for the running averages. Blocks without support rows give their own moments.
     """
     if mode == "running":
         return Rows(tasks, track=True) if training else None
-    return Rows(tasks, support if mode == "support" else None)
+    return Rows(tasks, (support or None) if mode == "support" else None)
 
 
 class BatchNorm(nn.Module):
