@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
 from metalearn.module import FewShotModule
@@ -26,6 +28,7 @@ from metalearn.runner.overrides import anywhere
 from metalearn.runner.result import Record
 from metalearn.runner.secrets import struck_out
 from metalearn.runner.signals import Signals, StopBetweenSteps
+from metalearn.schedules import SCHEDULES
 from metalearn.stats import estimate
 from metalearn.types import SPLITS
 
@@ -44,6 +47,11 @@ class Job:
     data: EpisodicDataModule
     trainer: pl.Trainer
     checkpoint: dict[str, Any] | None  # to be resumed or tested
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images of a training batch of all base classes; None where training takes episodes."""
+        return self.data.batch_size
 
     @property
     def num_parameters(self) -> int:
@@ -74,6 +82,7 @@ def _run(config: DictConfig, folder: Path) -> float | None:
             with refusing_bad_input():
                 job = prepare(config, folder, signals)
                 record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
+                record.fields["batch_size"] = job.batch_size
                 _announce(job)
             if job.config["mode"] == "train":
                 fit(job, record)
@@ -110,22 +119,27 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     keep_freed_memory()
     quieten_lightning()
     choices = _choices()
+    banks = instantiate(config.dataset).load()
+    config.num_base_classes = config.num_base_classes or banks["train"].num_classes
+    plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    pl.seed_everything(plain["seed"], verbose=False)
+    algorithm: AbstractAlgorithm = instantiate(config.algorithm)
     data = EpisodicDataModule(
-        instantiate(config.dataset).load(),
+        banks,
         {split: Setting(**{k: plain["episode"][split][k] for k in ("way", "shot", "query")}) for split in SPLITS},
         seed=plain["seed"],
         tasks_per_batch=plain["tasks_per_batch"],
         num_episodes={split: plain["episode"][split]["num_episodes"] for split in ("val", "test")},
+        batch_size=plain["batch_size"] if algorithm.num_base_classes is not None else None,
     )
-    pl.seed_everything(plain["seed"], verbose=False)
-    module = FewShotModule(instantiate(config.algorithm), instantiate(config.optimizer))
+    module = FewShotModule(algorithm, instantiate(config.optimizer), SCHEDULES[plain["schedule"]])
     checkpoint = None
     if plain["mode"] == "test":
         checkpoint = load(Path(plain["checkpoint"]), module, choices)
     elif plain["resume"]:
         checkpoint = load(folder / LAST, module, choices)
-    checks.check_way(plain["episode"], module.algorithm.fixed_way, choices["algorithm"])
-    module.configure_optimizers()  # so that a bad setting of the optimiser is found now
+    checks.check_way(plain["episode"], algorithm.fixed_way, choices["algorithm"])
+    module.make_optimizer()  # so that a bad setting of the optimiser is found now
     callbacks = [
         *instantiate(config.callbacks).values(),
         Provenance({**choices, "overrides": anywhere(_overrides(), Path(HydraConfig.get().runtime.cwd))}),
@@ -166,8 +180,9 @@ def test(job: Job, record: Record) -> None:
         "loss": estimate(scores["loss"])._asdict(),
         "episodes_sha256": job.data.test_episodes_sha256(len(scores["accuracy"])),
     }
-    if "accuracy_by_step" in scores:
-        record.fields["test"]["accuracy_by_step"] = scores["accuracy_by_step"].mean(0).tolist()
+    for name in ("accuracy_by_step", "accuracy_by_instance"):
+        if name in scores:
+            record.fields["test"][name] = np.nanmean(scores[name], axis=0).tolist()
     if is_rank_zero():
         record.write_episodes(scores)
 
@@ -192,6 +207,7 @@ def _header(config: DictConfig) -> dict[str, Any]:
         "pretrained": None,
         "episode": OmegaConf.to_container(config.get("episode") or OmegaConf.create()),
         "tasks_per_batch": config.get("tasks_per_batch"),
+        "batch_size": None,  # where training takes images of all base classes, not episodes
         "overrides": _overrides(),
     }
 
@@ -212,4 +228,4 @@ def _announce(job: Job) -> None:
         logger.log_hyperparams(safe)
     if is_rank_zero():
         console.show_config(safe)
-        console.show_plan(safe, job.num_parameters, job.trainer.world_size, job.folder)
+        console.show_plan(safe, job.batch_size, job.num_parameters, job.trainer.world_size, job.folder)

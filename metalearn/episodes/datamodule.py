@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import Draw, Setting, collate, draw, episodes_sha256, fetch
+from metalearn.episodes.sampling import Draw, Setting, collate, draw, draw_images, episodes_sha256, fetch
 from metalearn.types import Episode, Split
 
 EVALUATION_SEED = 0
@@ -22,6 +22,7 @@ class EpisodicDataModule(pl.LightningDataModule):
     Only rows are drawn on the host; images stay on the device as bytes and are gathered there, so that there is
     nothing for worker processes to do. In training, step b on process r of R draws episodes (b * R + r) * T onwards,
     T being `tasks_per_batch`; evaluation takes one episode at a time, process r those of index r, r + R, r + 2R, ...
+    With a `batch_size`, training takes so many images of all base classes in the place of each episode.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class EpisodicDataModule(pl.LightningDataModule):
         seed: int,
         tasks_per_batch: int,
         num_episodes: Mapping[Split, int],
+        batch_size: int | None = None,
     ) -> None:
         super().__init__()
         if seed < 0:
@@ -41,9 +43,14 @@ class EpisodicDataModule(pl.LightningDataModule):
             if count < 1:
                 raise ValueError(f"{name} is {count}; it must be at least 1")
         for split, setting in settings.items():
-            setting.check(banks[split], split)
+            if split != "train" or batch_size is None:
+                setting.check(banks[split], split)
+        if batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
+            raise ValueError(
+                f"batch_size is {batch_size}; it must be 1 to {len(banks['train'].images)}, all base images"
+            )
         self.banks, self.settings, self.num_episodes = banks, settings, num_episodes
-        self.seed, self.tasks_per_batch = seed, tasks_per_batch
+        self.seed, self.tasks_per_batch, self.batch_size = seed, tasks_per_batch, batch_size
         self._episodes_done = 0
         self._resident: dict[Split, Tensor] = {}
 
@@ -58,8 +65,17 @@ class EpisodicDataModule(pl.LightningDataModule):
 
     def draw(self, split: Split, index: int) -> Draw:
         """Episode `index` of a split, without the leading task axis."""
-        seed = self.seed if split == "train" else EVALUATION_SEED
-        return draw(self.banks[split].rows, self.settings[split], seed=seed, split=split, index=index)
+        rows = self.banks[split].rows
+        if split != "train":
+            return draw(rows, self.settings[split], seed=EVALUATION_SEED, split=split, index=index)
+        if self.batch_size is not None:
+            return draw_images(rows, self.batch_size, seed=self.seed, split=split, index=index)
+        return draw(rows, self.settings[split], seed=self.seed, split=split, index=index)
+
+    def way(self, split: Split) -> int:
+        """Number of ways of a split's targets."""
+        all_classes = split == "train" and self.batch_size is not None
+        return self.banks[split].num_classes if all_classes else self.settings[split].way
 
     def test_episodes_sha256(self, count: int) -> str:
         """Hash of the first `count` meta-test episodes."""
@@ -72,7 +88,7 @@ class EpisodicDataModule(pl.LightningDataModule):
         images = self._resident.get(split)
         if images is None or images.device != device:
             images = self._resident[split] = self.banks[split].images.to(device)
-        episode = fetch(images, batch, self.settings[split].way)
+        episode = fetch(images, batch, self.way(split))
         return self.trainer.precision_plugin.convert_input(episode)  # to float64, say: Lightning saw rows only
 
     def state_dict(self) -> dict[str, Any]:

@@ -69,6 +69,20 @@ def draw(rows: Sequence[np.ndarray], setting: Setting, *, seed: int, split: Spli
     )
 
 
+def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Split, index: int) -> Draw:
+    """`size` different images of all classes, as the queries of a task without support rows.
+
+    What ordinary classification trains on; the ways are the classes of the split.
+    """
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    ends = np.cumsum([len(one) for one in rows])  # of the classes, were their rows one behind the other
+    picked = rng.choice(ends[-1], size, replace=False, shuffle=False)
+    classes = np.searchsorted(ends, picked, side="right")
+    query_rows = np.array([rows[c][i - ends[c]] for c, i in zip(classes, picked, strict=True)])
+    none = torch.empty(0, dtype=torch.int64)
+    return Draw(none, none, torch.from_numpy(query_rows), torch.from_numpy(classes))
+
+
 def collate(draws: Iterable[Draw]) -> Draw:
     """Stack single episodes to a batch."""
     return Draw(*map(torch.stack, zip(*draws, strict=True)))

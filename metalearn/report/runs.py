@@ -25,7 +25,17 @@ class Protocol(NamedTuple):
     others: str  # overrides that are in no other field
 
 
-ELSEWHERE = ("dataset", "algorithm", "backbone", "batch_norm", "episode", "tasks_per_batch", "experiment", "seed")
+ELSEWHERE = (
+    "dataset",
+    "algorithm",
+    "backbone",
+    "batch_norm",
+    "episode",
+    "tasks_per_batch",
+    "batch_size",
+    "experiment",
+    "seed",
+)
 NOT_OF_THE_RESULT = ("mode", "checkpoint", "resume", "paths", "logger", "debug")
 
 
@@ -78,7 +88,9 @@ def protocol(result: dict[str, Any]) -> Protocol:
         algorithm=result["algorithm"],
         backbone=result["backbone"],
         batch_norm=result["batch_norm"],
-        trained=f"{train['way']}-way {train['shot']}-shot, {train['query']} queries",
+        trained=f"{train['way']}-way {train['shot']}-shot, {train['query']} queries"
+        if result.get("batch_size") is None
+        else f"{result['batch_size']} images of all base classes",
         tasks_per_step=result["tasks_per_batch"] * (result["devices"] or 1),
         others=" ".join(sorted(o for o in result["overrides"] if not _is_told_elsewhere(o.partition("=")[0]))),
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict, get_type_hints, is_type
 from typeguard import TypeCheckError, check_type
 
 from metalearn.backbones.norm import BatchNormMode
+from metalearn.schedules import ScheduleName
 from metalearn.types import SPLITS
 
 ALLOWED_TARGETS = (
@@ -52,7 +53,10 @@ class Settings(TypedDict):
 
     mode: Literal["train", "test"]
     seed: int
+    schedule: ScheduleName
     tasks_per_batch: int
+    batch_size: int
+    num_base_classes: int
     batch_norm: BatchNormMode
     episode: Shapes
     checkpoint: str | None

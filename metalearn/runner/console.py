@@ -23,7 +23,9 @@ def show_config(config: dict[str, Any]) -> None:
     console.print(tree, highlight=True)
 
 
-def show_plan(config: dict[str, Any], num_parameters: int, num_devices: int, folder: Path) -> None:
+def show_plan(
+    config: dict[str, Any], batch_size: int | None, num_parameters: int, num_devices: int, folder: Path
+) -> None:
     """What the run is about to do."""
     trainer, episode, tasks = config["trainer"], config["episode"], config["tasks_per_batch"]
     steps, batches = trainer["max_steps"], trainer["accumulate_grad_batches"]
@@ -34,8 +36,8 @@ def show_plan(config: dict[str, Any], num_parameters: int, num_devices: int, fol
     table.add_row("parameters", f"{num_parameters:,}")
     if config["mode"] == "train":
         table.add_row("tasks of a step", f"{tasks} x {num_devices} devices x {batches} batches")
-        table.add_row("episodes to be seen", seen)
-        table.add_row("trained on", shape(episode["train"]))
+        table.add_row("episodes to be seen" if batch_size is None else "batches to be seen", seen)
+        table.add_row("trained on", trained_on(episode["train"], batch_size))
     table.add_row("tested on", shape(episode["test"]))
     table.add_row("run directory", str(folder))
     console.print(table)
@@ -52,7 +54,7 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
     if "accuracy_by_step" in test:
         table.add_row("after inner steps 0, 1, ...", "  ".join(map(percent, test["accuracy_by_step"])) + " %")
     table.add_row("episodes", f"{accuracy['num_episodes']} of {shape(episode['test'])}")
-    table.add_row("trained on", shape(episode["train"]))
+    table.add_row("trained on", trained_on(episode["train"], fields["batch_size"]))
     table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")
     if fields["val"]:
         val = fields["val"]["accuracy"]
@@ -63,6 +65,10 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
         table.add_row("published", f"{percent(published['accuracy'])} %  {published['source']}")
     table.add_row("run directory", folder)
     console.print(table)
+
+
+def trained_on(episode: dict[str, int], batch_size: int | None) -> str:
+    return shape(episode) if batch_size is None else f"{batch_size} images of all base classes a batch"
 
 
 def shape(episode: dict[str, int]) -> str:
