@@ -61,6 +61,7 @@ class FewShotModule(pl.LightningModule):
         return min(max(fractions, default=0.0), 1.0)
 
     def training_step(self, batch: Episode, batch_idx: int) -> STEP_OUTPUT:
+        self.algorithm.done = self.done()
         output = self.algorithm.loss(batch)
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:

@@ -34,7 +34,8 @@ def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None
     assert output.loss.shape == ()
     assert torch.isfinite(output.loss)
     output.loss.backward()
-    for parameter, weight in algorithm.named_parameters():
+    trained = {name: weight for name, weight in algorithm.named_parameters() if weight.requires_grad}
+    for parameter, weight in trained.items():
         assert weight.grad is not None, parameter
         assert torch.isfinite(weight.grad).all(), parameter
         # A bias before batch normalisation cancels out, but for rounding.
@@ -54,7 +55,7 @@ def test_adapting_learns_the_support_and_leaves_the_weights(name: str) -> None:
 
 def test_training_lowers_the_loss_of_its_own_batch(name: str) -> None:
     algorithm, batch = build(name), episode(way=WAY)
-    optimizer = torch.optim.Adam(algorithm.parameters(), 1e-2)
+    optimizer = torch.optim.Adam([weight for weight in algorithm.parameters() if weight.requires_grad], 1e-2)
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
@@ -104,7 +105,7 @@ def test_another_way_and_shot_than_in_training(name: str) -> None:
     if algorithm.fixed_way is None:
         assert algorithm.adapt(task.support_x, task.support_y)(task.query_x).shape == (4 * 5, 5)
     else:
-        with pytest.raises(ValueError, match="the linear head predicts 3 ways, the task has 5"):
+        with pytest.raises(ValueError, match="predicts 3 ways, the task has 5"):
             algorithm.adapt(task.support_x, task.support_y)
 
 
@@ -118,8 +119,10 @@ def test_vmap_and_loop_give_the_same_gradient(name: str, batch_norm: str) -> Non
     batch = type(batch)(*(part.double() for part in batch))
     gradients = []
     for vmap in (False, True):
-        algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, vmap=vmap)
-        algorithm.zero_grad()
-        algorithm.loss(batch).loss.backward()
-        gradients.append([weight.grad.clone() for weight in algorithm.parameters()])
+        mapped = copy.deepcopy(algorithm)
+        mapped.inner_loop = dataclasses.replace(algorithm.inner_loop, vmap=vmap)
+        mapped.loss(batch).loss.backward()
+        # Adam, inside Reptile, makes steps of the rounding that a bias before batch normalisation gets for a gradient.
+        weights = [(name, weight) for name, weight in mapped.named_parameters() if not name.endswith("conv.bias")]
+        gradients.append([weight.grad for _, weight in weights if weight.requires_grad])
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)

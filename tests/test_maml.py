@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import episode
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.gradient import InnerLoop
@@ -76,7 +76,7 @@ def test_first_order_gradient_is_the_query_gradient_at_phi() -> None:
     theta = algorithm.weights()
     total = torch.zeros(sum(w.numel() for w in theta.values()), dtype=torch.float64)
     for task in batch().tasks():
-        phi = algorithm.path(theta, task.support_x, task.support_y, algorithm.inner_loop.steps)[-1]
+        phi, _ = algorithm.steps(theta, task.support_x, task.support_y, algorithm.inner_loop.steps)[-1]
         phi = {name: weight.detach().requires_grad_() for name, weight in phi.items()}
         loss = cross_entropy(algorithm.predict(phi, task.support_x, task.query_x), task.query_y)
         total += torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(phi.values()))]) / 2
@@ -96,7 +96,7 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
     algorithm = build(inner_lr=0.4, inner_steps=1)
     task = batch().tasks()[0]
     theta = algorithm.weights()
-    phi = algorithm.path(theta, task.support_x, task.support_y, 1)[-1]
+    phi, _ = algorithm.steps(theta, task.support_x, task.support_y, 1)[-1]
     logits = functional_call(algorithm.network, theta, (task.support_x, algorithm._rows()))
     mean = -(task.support_y * logits.log_softmax(-1)).sum() / len(logits)
     grad = torch.autograd.grad(mean, theta["head.weight"])[0]
@@ -106,8 +106,8 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
 def test_adapt_moves_the_named_weights_only() -> None:
     algorithm = build(adapt="head\\.")
     task = batch().tasks()[0]
-    path = algorithm.path(algorithm.weights(), task.support_x, task.support_y, 2)
-    moved = {name for name in path[0] if not torch.equal(path[0][name], path[-1][name])}
+    path = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
+    moved = {name for name in path[0][0] if not torch.equal(path[0][0][name], path[-1][0][name])}
     assert moved == {"head.weight", "head.bias"}
     with pytest.raises(ValueError, match="no weight is named like 'haed'"):
         build(adapt="haed")
@@ -120,3 +120,30 @@ def test_inner_steps_lower_the_support_loss_and_are_counted() -> None:
     losses = [cross_entropy(predict(task.support_x), task.support_y).item() for predict in predictors]
     assert len(losses) == 1 + algorithm.inner_loop.test_steps
     assert losses == sorted(losses, reverse=True)
+
+
+def test_meta_gradient_of_a_linear_model_by_hand() -> None:
+    # One weight matrix W (3, D) on fixed features. With p = softmax(W a) the inner gradient is (p - y) aᵀ, whose Jacobian
+    # takes G to (diag p - p pᵀ) G a aᵀ, so the meta-gradient is G - α (diag p - p pᵀ) G a aᵀ, G that of the query at φ.
+    class Flat(nn.Module):
+        num_features = 16
+
+        def forward(self, x: Tensor, rows: object) -> Tensor:
+            return x.flatten(1)
+
+    torch.manual_seed(0)
+    loop = InnerLoop(steps=1, test_steps=1, adapt=["head.weight"])
+    algorithm = MAML(Flat(), way=3, inner_lr=0.4, inner_loop=loop, batch_norm="batch").double()
+    torch.nn.init.zeros_(algorithm.network.head.bias)
+    full = batch()
+    one = Episode(full.support_x[:1, :1], full.support_y[:1, :1], full.query_x[:1, :1], full.query_y[:1, :1])
+    a, y, b, t = (part.flatten() for part in one)
+
+    w = algorithm.network.head.weight.detach()
+    p = torch.softmax(w @ a, 0)
+    phi = w - 0.4 * torch.outer(p - y, a)
+    g = torch.outer(torch.softmax(phi @ b, 0) - t, b)
+    expected = g - 0.4 * (torch.diag(p) - torch.outer(p, p)) @ g @ torch.outer(a, a)
+
+    algorithm.loss(one).loss.backward()
+    torch.testing.assert_close(algorithm.network.head.weight.grad, expected)

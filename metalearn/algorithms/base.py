@@ -22,6 +22,7 @@ class AbstractAlgorithm(nn.Module, ABC):
         self.fixed_way = fixed_way  # the only way that it can predict; None: any
         # It trains on batches of images of all that many classes, each an Episode without support rows; None: episodes.
         self.num_base_classes = num_base_classes
+        self.done = 0.0  # the fraction of the training that is done, for what is annealed; the module keeps it
 
     @abstractmethod
     def loss(self, batch: Episode) -> TaskOutput:

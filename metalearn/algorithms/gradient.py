@@ -110,19 +110,19 @@ class AbstractGradient(AbstractAlgorithm):
         def predictor(params: Parameters) -> Predictor:
             return lambda query_x: self.predict(params, support_x, query_x)
 
-        path = self.path(self.weights(), support_x, support_y, self.inner_loop.test_steps)
-        return [predictor(params) for params in path]
+        steps = self.steps(self.weights(), support_x, support_y, self.inner_loop.test_steps)
+        return [predictor(params) for params, _ in steps]
 
     def weights(self) -> Parameters:
         """The initialisation θ."""
         return dict(self.network.named_parameters())
 
-    def path(
+    def steps(
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
-    ) -> list[Parameters]:
-        """The weights after 0, 1, ..., `num_steps` steps on one support set, (S, *X) and (S, N)."""
+    ) -> list[tuple[Parameters, State]]:
+        """The weights, and the optimiser's state, after 0, 1, ..., `num_steps` steps on (S, *X) and (S, N)."""
         params, state = self.start(params, support_x, support_y)
-        path = [params]
+        path = [(params, state)]
         # The rows of an episode are in random order within their class: every n-th is a batch of all classes.
         num_batches = math.ceil(len(support_x) / (self.inner_loop.batch_size or len(support_x)))
         for step in range(num_steps):
@@ -131,7 +131,7 @@ class AbstractGradient(AbstractAlgorithm):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
                 grads, loss = self.support_gradient(params, support_x[rows], support_y[rows])
             params, state = self.update(params, grads, loss, state)
-            path.append(params)
+            path.append((params, state))
         return path
 
     def support_gradient(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Tensor]:
@@ -157,7 +157,7 @@ class AbstractGradient(AbstractAlgorithm):
         theta, loop = self.weights(), self.inner_loop
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
-            phi = self.path(theta, support_x, support_y, loop.steps, first_order=loop.first_order)[-1]
+            phi, _ = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)[-1]
             logits = self.predict(phi, support_x, query_x)  # (Q, N)
             return cross_entropy(logits, query_y), logits
 

@@ -11,6 +11,11 @@ from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
 
+def class_means(z: Tensor, y: Tensor) -> Tensor:
+    """The mean of the rows of each class, its prototype: (S, D), one-hot (S, N) -> (N, D)."""
+    return y.T @ z / y.sum(0)[:, None]
+
+
 class AbstractEmbedding(AbstractAlgorithm):
     """Predicts by comparing embeddings; `loss` and `compare` are all that a subclass writes.
 

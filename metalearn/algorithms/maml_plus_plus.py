@@ -1,0 +1,132 @@
+"""MAML++.
+
+Antreas Antoniou, Harrison Edwards, Amos Storkey. How to train your MAML. ICLR 2019, arXiv 1810.09502. MAML made stable
+and fast: a loss after each inner step, learned rates for each layer and step, batch normalisation of each step's own,
+first order before second. Transductive as published: batch statistics of the queries.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.backbones import norm
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, Parameters, TaskOutput
+
+
+class MAMLPlusPlus(AbstractGradient):
+    """Five changes of MAML, each with its switch.
+
+    Args:
+        way: number of logits of the linear head.
+        inner_lr: where the rates start, in units of the mean cross-entropy.
+        learn_rates: learn a rate for each adapted tensor and step (LSLR).
+        norm_per_step: batch normalisation has weights, and in mode `running` moments, of each step's own (BNWB, BNRS).
+        multi_step_until: fraction of the training over which the loss goes from the mean over all steps to the last
+            step's alone (MSL); 0 switches it off.
+        first_order_until: fraction of the training that leaves the second derivatives out (DA); 0 switches it off.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        way: int,
+        inner_lr: float,
+        learn_rates: bool,
+        norm_per_step: bool,
+        multi_step_until: float,
+        first_order_until: float,
+        inner_loop: InnerLoop,
+        batch_norm: norm.BatchNormMode,
+    ) -> None:
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        if inner_loop.steps < 1:
+            raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
+        self.multi_step_until, self.first_order_until = multi_step_until, first_order_until
+        rates = torch.full((inner_loop.steps, len(self.adapted)), inner_lr)  # (steps, layers)
+        self.rates = nn.Parameter(rates, requires_grad=learn_rates)
+        self.norms = NormOfStep(self.network, inner_loop.steps) if norm_per_step else None
+
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, int]:
+        return self._at(0, params), 0
+
+    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: int) -> tuple[Parameters, int]:
+        # Steps beyond those of training go on with the last rates.
+        rates = self.rates[min(state, self.inner_loop.steps - 1)]  # (layers,)
+        moved = {name: params[name] - rate * grads[name] for name, rate in zip(self.adapted, rates, strict=True)}
+        return self._at(state + 1, params | moved), state + 1
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        theta, num_steps = self.weights(), self.inner_loop.steps
+        first_order = self.inner_loop.first_order or self.done < self.first_order_until
+        importance = step_importance(num_steps, self.done / self.multi_step_until if self.multi_step_until else 1.0)
+
+        def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
+            loss = query_y.new_zeros(())
+            steps = self.steps(theta, support_x, support_y, num_steps, first_order=first_order)
+            for (phi, _), weight in zip(steps[1:], importance, strict=True):
+                if weight > 0:
+                    logits = self.predict(phi, support_x, query_x)  # (Q, N)
+                    loss = loss + weight * cross_entropy(logits, query_y)
+            return loss, logits
+
+        losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
+        self._track(batch)
+        return TaskOutput(losses.mean(), logits)
+
+    def _at(self, step: int, params: Parameters) -> Parameters:
+        """The weights with the batch normalisation of a step in the place of θ's."""
+        return params if self.norms is None else params | self.norms.at(step)
+
+    def _track(self, batch: Episode) -> None:
+        if self.norms is None:
+            self.track_moments(batch)
+        elif self.batch_norm == "running":
+            with torch.no_grad():
+                self._track_by_step(self.norms, batch)
+
+    def _track_by_step(self, norms: "NormOfStep", batch: Episode) -> None:
+        """Move each step's running moments by the mean, over tasks, of the moments under that step's weights."""
+        own = norm.rows("running", training=True)
+        tracked: list[list[Parameters]] = []  # (T, steps + 1)
+        for task in batch.tasks():
+            x = torch.cat([task.support_x, task.query_x])  # (S + Q, *X)
+            tracked.append([])
+            for params, _ in self.steps(self.weights(), task.support_x, task.support_y, self.inner_loop.steps):
+                moments = {name: params[name].clone() for name in norms.moment_names}
+                functional_call(self.network, params | moments, (x, own))  # moves the clones
+                tracked[-1].append(moments)
+        for index, name in enumerate(norms.moment_names):
+            moved = torch.stack([torch.stack([step[name] for step in task]) for task in tracked])  # (T, steps + 1, C)
+            norms.get_buffer(f"moment_{index}").copy_(moved.mean(0))
+
+
+class NormOfStep(nn.Module):
+    """Weights and running moments of every batch normalisation of a network, once for each inner step."""
+
+    def __init__(self, network: nn.Module, num_steps: int) -> None:
+        super().__init__()
+        modules = {name: module for name, module in network.named_modules() if isinstance(module, norm.BatchNorm)}
+        self.weight_names = [f"{name}.{part}" for name in modules for part in ("weight", "bias")]
+        self.moment_names = [f"{name}.{part}" for name in modules for part in ("running_mean", "running_var")]
+        self.weights = nn.ParameterList()
+        for name in self.weight_names:
+            # The network's own weights have no use any more.
+            weight = network.get_parameter(name).requires_grad_(False)
+            self.weights.append(weight.detach().repeat(num_steps + 1, 1))  # (steps + 1, C)
+        for index, name in enumerate(self.moment_names):
+            self.register_buffer(f"moment_{index}", network.get_buffer(name).repeat(num_steps + 1, 1))
+
+    def at(self, step: int) -> Parameters:
+        """Weights and moments after `step` steps, by their names in the network; those of the last for any beyond."""
+        tensors = [*self.weights, *(self.get_buffer(f"moment_{i}") for i in range(len(self.moment_names)))]
+        step = min(step, tensors[0].shape[0] - 1)
+        return {name: of[step] for name, of in zip(self.weight_names + self.moment_names, tensors, strict=True)}
+
+
+def step_importance(num_steps: int, annealed: float) -> list[float]:
+    """Weight of the query loss after each inner step: equal at first, the last alone when `annealed` reaches 1."""
+    early = max(1 - annealed, 0.0) / num_steps
+    return [early] * (num_steps - 1) + [1 - early * (num_steps - 1)]

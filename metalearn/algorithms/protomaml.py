@@ -1,0 +1,53 @@
+"""ProtoMAML.
+
+Eleni Triantafillou, Tyler Zhu, Vincent Dumoulin and others. Meta-Dataset: A Dataset of Datasets for Learning to Learn
+from Few Examples. ICLR 2020, arXiv 1903.03096, section 3.1. MAML whose linear head starts as the prototypical network
+of the task: so it has no weights of its own, any number of ways, and no order of the classes. Transductive by default.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
+from metalearn.algorithms.metric import class_means
+from metalearn.backbones import norm
+from metalearn.types import Episode, Parameters, TaskOutput
+
+
+class Headless(nn.Module):
+    """A backbone, and room for the linear head that each task brings; without one it embeds."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head_weight = nn.Parameter(torch.empty(0), requires_grad=False)  # (N, D)
+        self.head_bias = nn.Parameter(torch.empty(0), requires_grad=False)  # (N,)
+
+    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, *X) -> (B, N), or (B, D)
+        z = self.backbone(x, rows)
+        return F.linear(z, self.head_weight, self.head_bias) if len(self.head_weight) else z
+
+
+class ProtoMAML(AbstractGradient):
+    """`inner_lr` is the step of all adapted weights, the head's among them, in units of the mean cross-entropy."""
+
+    def __init__(
+        self, backbone: nn.Module, *, inner_lr: float, inner_loop: InnerLoop, batch_norm: norm.BatchNormMode
+    ) -> None:
+        network = Headless(backbone)
+        super().__init__(network, inner_loop=inner_loop, fixed_way=None, batch_norm=batch_norm)
+        self.inner_lr = inner_lr
+
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:
+        z = functional_call(self.network, params, (support_x, self._rows()))  # (S, D)
+        c = class_means(z, support_y)  # (N, D)
+        # -|z - c|^2 = 2 c z - |c|^2 - |z|^2, and the last term is the same for all classes.
+        return params | {"head_weight": 2 * c, "head_bias": -c.square().sum(1)}, None
+
+    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: None) -> tuple[Parameters, None]:
+        return descend(params, grads, self.inner_lr), None
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        return self.query_loss(batch)

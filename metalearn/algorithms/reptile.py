@@ -1,0 +1,81 @@
+"""Reptile.
+
+Alex Nichol, Joshua Achiam, John Schulman. On First-Order Meta-Learning Algorithms. 2018, arXiv 1803.02999. Train on a
+task for a few steps and move the initialisation towards where they led; no query set, no derivative of the inner loop.
+Transductive as an option of the paper: `batch_norm=batch`; with `support` a query is normalised without the others.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.backbones.norm import BatchNormMode
+from metalearn.types import Episode, Parameters, TaskOutput
+
+BETA2, EPSILON = 0.999, 1e-8
+"""Of the inner Adam, whose beta1 is 0: no momentum, which would carry one task's direction into the next."""
+
+Moments = tuple[Parameters, Tensor]
+"""Running second moment of each weight's gradient, and the number of steps it has seen, ()."""
+
+
+class Reptile(AbstractGradient):
+    """Training adapts to the support and the query set together, since the algorithm makes no such difference.
+
+    Args:
+        way: number of logits of the linear head.
+        inner_lr: step of the inner Adam.
+        carry_moments: whether the inner Adam goes on from the second moments of earlier tasks, in evaluation too, or
+            starts anew for each. The tasks of a batch start from the same ones and leave the mean of theirs.
+    """
+
+    steps_seen: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        way: int,
+        inner_lr: float,
+        carry_moments: bool,
+        inner_loop: InnerLoop,
+        batch_norm: BatchNormMode,
+    ) -> None:
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        self.inner_lr, self.carry_moments = inner_lr, carry_moments
+        self.register_buffer("steps_seen", torch.zeros(()))
+        for index, name in enumerate(self.adapted):
+            self.register_buffer(f"moment_{index}", torch.zeros_like(self.weights()[name]))
+
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Moments]:
+        # All zeros, unless training has carried something into them.
+        moments = {name: self.get_buffer(f"moment_{index}") for index, name in enumerate(self.adapted)}
+        return params, (moments, self.steps_seen)
+
+    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: Moments) -> tuple[Parameters, Moments]:
+        moments, steps = state
+        moments = {name: BETA2 * moments[name] + (1 - BETA2) * grad.square() for name, grad in grads.items()}
+        steps = steps + 1
+        lengths = {name: (moment / (1 - BETA2**steps)).sqrt() + EPSILON for name, moment in moments.items()}
+        directions = {name: grad / lengths[name] for name, grad in grads.items()}
+        return descend(params, directions, self.inner_lr), (moments, steps)
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        """Half the squared distance from θ to φ, whose gradient is θ - φ: a step of 1 puts θ at the mean of φ."""
+        theta = self.weights()
+
+        def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, ...]:
+            x, y = torch.cat([support_x, query_x]), torch.cat([support_y, query_y])
+            phi, (moments, steps) = self.steps(theta, x, y, self.inner_loop.steps)[-1]
+            return *(phi[name] for name in self.adapted), *(moments[name] for name in self.adapted), steps
+
+        with torch.no_grad():
+            *tensors, steps = self.map_tasks(task, batch)
+            phi, moments = tensors[: len(self.adapted)], tensors[len(self.adapted) :]  # each of (T, ...)
+            if self.carry_moments:
+                self.steps_seen.copy_(steps[0])
+                for index, moment in enumerate(moments):
+                    self.get_buffer(f"moment_{index}").copy_(moment.mean(0))
+        self.track_moments(batch)
+        distances = [(theta[name] - there).square().sum() for name, there in zip(self.adapted, phi, strict=True)]
+        return TaskOutput(torch.stack(distances).sum() / (2 * batch.num_tasks))

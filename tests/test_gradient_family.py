@@ -1,0 +1,230 @@
+"""What makes Reptile, ProtoMAML and MAML++ what they are, each against its definition."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from conftest import episode
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
+
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.maml_plus_plus import MAMLPlusPlus, step_importance
+from metalearn.algorithms.protomaml import ProtoMAML
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.algorithms.reptile import Reptile
+from metalearn.backbones.conv4 import Conv4
+from metalearn.backbones.mlp import MLP
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, Parameters
+
+WAY = 3
+OFF = {"learn_rates": False, "norm_per_step": False, "multi_step_until": 0.0, "first_order_until": 0.0}
+
+
+def mlp() -> MLP:
+    torch.manual_seed(0)
+    return MLP([1, 4, 4], hidden=[6])
+
+
+def batch(shot: int = 2) -> Episode:
+    return Episode(*(part.double() for part in episode(tasks=2, way=WAY, shot=shot, query=3, size=4)))
+
+
+def reptile(*, carry_moments: bool = False, inner_lr: float = 0.01, **loop) -> Reptile:
+    inner_loop = InnerLoop(**({"steps": 3, "test_steps": 3} | loop))
+    return Reptile(
+        mlp(), way=WAY, inner_lr=inner_lr, carry_moments=carry_moments, inner_loop=inner_loop, batch_norm="batch"
+    ).double()
+
+
+def plus_plus(*, batch_norm: str = "batch", steps: int = 3, **switches) -> MAMLPlusPlus:
+    loop = InnerLoop(steps=steps, test_steps=steps)
+    return MAMLPlusPlus(
+        mlp(), way=WAY, inner_lr=0.1, inner_loop=loop, batch_norm=batch_norm, **(OFF | switches)
+    ).double()
+
+
+def gradients(algorithm: AbstractGradient) -> dict[str, Tensor]:
+    algorithm.zero_grad()
+    algorithm.loss(batch()).loss.backward()
+    return {name: weight.grad for name, weight in algorithm.named_parameters() if weight.requires_grad}
+
+
+def test_a_step_of_one_takes_reptile_to_the_mean_of_the_adapted_weights() -> None:
+    algorithm = reptile()
+    theta = {name: weight.detach().clone() for name, weight in algorithm.weights().items()}
+    ends = []
+    for task in batch().tasks():
+        # The same Adam by PyTorch, on a copy of the network and on support and query together.
+        network = copy.deepcopy(algorithm.network)
+        adam = torch.optim.Adam(network.parameters(), 0.01, betas=(0.0, 0.999))
+        x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
+        for _ in range(3):
+            adam.zero_grad()
+            cross_entropy(network(x, algorithm._rows()), y).backward()
+            adam.step()
+        ends.append(parameters_to_vector(network.parameters()))
+    sgd = torch.optim.SGD(algorithm.parameters(), 1.0)
+    algorithm.loss(batch()).loss.backward()
+    sgd.step()
+    mean = dict(zip(theta, torch.stack(ends).mean(0).split([w.numel() for w in theta.values()]), strict=True))
+    for name, before in theta.items():
+        if name == "backbone.layers.0.bias":
+            continue  # normalisation follows: its gradient is rounding, of which Adam makes steps
+        torch.testing.assert_close(algorithm.weights()[name].flatten(), mean[name], rtol=1e-6, atol=1e-6)
+        assert not torch.allclose(before.flatten(), mean[name], atol=1e-3)
+
+
+def test_reptile_carries_or_resets_the_moments_of_its_inner_adam() -> None:
+    for carry in (True, False):
+        algorithm = reptile(carry_moments=carry)
+        algorithm.loss(batch())
+        carried = dict(algorithm.named_buffers())
+        assert algorithm.steps_seen == (3 if carry else 0)
+        assert carried["moment_0"].any() == carry
+        before = copy.deepcopy(algorithm.state_dict())
+        task = batch().tasks()[0]
+        algorithm.eval().adapt(task.support_x, task.support_y)
+        assert all(torch.equal(value, before[key]) for key, value in algorithm.state_dict().items())
+        algorithm.loss(batch())
+        assert algorithm.steps_seen == (6 if carry else 0)
+
+
+def test_inner_steps_take_the_rows_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm, seen, gradient = reptile(batch_size=3), [], AbstractGradient.support_gradient
+
+    def spy(self: AbstractGradient, params: Parameters, x: Tensor, y: Tensor) -> tuple[Parameters, Tensor]:
+        seen.append(torch.cat([x.flatten(1), y], 1))
+        return gradient(self, params, x, y)
+
+    monkeypatch.setattr(AbstractGradient, "support_gradient", spy)
+    task = batch(shot=2).tasks()[0]  # 6 rows: two batches
+    algorithm.adapt(task.support_x, task.support_y)
+    first, second, third = seen
+    rows = torch.cat([task.support_x.flatten(1), task.support_y], 1)
+    assert sorted(torch.cat([first, second]).tolist()) == sorted(rows.tolist())
+    assert torch.equal(first, third)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        reptile(batch_size=0)
+
+
+def protomaml(**loop) -> ProtoMAML:
+    inner_loop = InnerLoop(**({"steps": 2, "test_steps": 2} | loop))
+    return ProtoMAML(mlp(), inner_lr=0.1, inner_loop=inner_loop, batch_norm="support").double()
+
+
+def test_protomaml_starts_as_the_prototypical_network() -> None:
+    algorithm = protomaml()
+    peer = Prototypical(mlp(), batch_norm="support").double()
+    task = batch().tasks()[0]
+    ours = algorithm.adapt_by_steps(task.support_x, task.support_y)[0](task.query_x)
+    theirs = peer.adapt(task.support_x, task.support_y)(task.query_x)
+    torch.testing.assert_close(ours.softmax(-1), theirs.softmax(-1))
+
+
+def test_the_gradient_of_protomaml_goes_through_the_prototypes() -> None:
+    algorithm = protomaml()
+    direction = {name: torch.randn_like(weight) for name, weight in algorithm.network.backbone.named_parameters()}
+    slope = sum((gradients(algorithm)[f"network.backbone.{name}"] * d).sum() for name, d in direction.items())
+    losses = []
+    for sign in (1, -1):
+        moved = copy.deepcopy(algorithm)
+        with torch.no_grad():
+            for name, weight in moved.network.backbone.named_parameters():
+                weight.add_(direction[name], alpha=sign * 1e-6)
+        losses.append(moved.loss(batch()).loss.item())
+    assert slope.item() == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5)
+
+
+def test_maml_plus_plus_without_its_changes_is_maml() -> None:
+    loop = InnerLoop(steps=3, test_steps=3)
+    maml = MAML(mlp(), way=WAY, inner_lr=0.1, inner_loop=loop, batch_norm="batch").double()
+    for name, gradient in gradients(maml).items():
+        torch.testing.assert_close(gradients(plus_plus())[name], gradient)
+    task = batch().tasks()[0]
+    predictions = [algorithm.adapt(task.support_x, task.support_y)(task.query_x) for algorithm in (maml, plus_plus())]
+    torch.testing.assert_close(*predictions)
+
+
+@pytest.mark.parametrize(
+    ("annealed", "expected"),
+    [(0.0, [0.25] * 4), (0.5, [0.125, 0.125, 0.125, 0.625]), (1.0, [0, 0, 0, 1]), (7.0, [0, 0, 0, 1])],
+)
+def test_the_loss_of_all_steps_becomes_that_of_the_last(annealed: float, expected: list[float]) -> None:
+    assert step_importance(4, annealed) == pytest.approx(expected)
+
+
+def test_the_multi_step_loss_is_the_mean_of_the_losses_after_each_step() -> None:
+    algorithm = plus_plus(multi_step_until=0.5)
+    losses = []
+    for task in batch().tasks():
+        steps = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)
+        logits = [algorithm.predict(phi, task.support_x, task.query_x) for phi, _ in steps[1:]]
+        losses += [cross_entropy(of_step, task.query_y) for of_step in logits]
+    assert algorithm.loss(batch()).loss.item() == pytest.approx(torch.stack(losses).mean().item())
+    algorithm.done = 0.5
+    assert algorithm.loss(batch()).loss.item() == pytest.approx(torch.stack(losses[2::3]).mean().item())
+
+
+def test_second_derivatives_join_when_the_first_part_of_the_training_is_done() -> None:
+    algorithm, second = plus_plus(first_order_until=0.5), gradients(plus_plus())
+    early = gradients(algorithm)
+    algorithm.done = 0.5
+    late = gradients(algorithm)
+    assert all(torch.allclose(late[name], second[name]) for name in second)
+    name = "network.backbone.layers.0.weight"
+    assert not torch.allclose(early[name], late[name])
+
+
+def test_each_layer_and_step_learns_its_rate() -> None:
+    algorithm = plus_plus(learn_rates=True)
+    gradient = gradients(algorithm)["rates"]
+    assert gradient.shape == (3, len(algorithm.adapted))
+    informative = [i for i, name in enumerate(algorithm.adapted) if name != "backbone.layers.0.bias"]
+    assert gradient[:, informative].all()
+    with torch.no_grad():
+        algorithm.rates[1] = 0.0
+    task = batch().tasks()[0]
+    steps = [phi for phi, _ in algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)]
+    moved = [any(not torch.equal(a[name], b[name]) for name in a) for a, b in itertools.pairwise(steps)]
+    assert moved == [True, False, True]
+
+
+def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
+    algorithm = plus_plus(norm_per_step=True, batch_norm="running")
+    with torch.no_grad():
+        for stacked in algorithm.norms.weights:
+            stacked.add_(torch.arange(4)[:, None])
+    task = batch().tasks()[0]
+    steps = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)
+    assert [phi["backbone.norms.0.weight"][0].item() for phi, _ in steps] == [1, 2, 3, 4]
+
+    # One pass moves the moments of step k to those of all rows under the weights after k steps, averaged over tasks.
+    expected = torch.zeros(4, 6, dtype=torch.float64)
+    for task in batch().tasks():
+        x = torch.cat([task.support_x, task.query_x]).flatten(1)
+        for step, (phi, _) in enumerate(algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)):
+            z = x @ phi["backbone.layers.0.weight"].T + phi["backbone.layers.0.bias"]
+            expected[step] += 0.1 * z.mean(0).detach() / 2
+    algorithm.loss(batch())
+    torch.testing.assert_close(algorithm.norms.moment_0, expected)
+    # and evaluation takes them from there
+    algorithm.eval()
+    one = algorithm.adapt(task.support_x, task.support_y)
+    before = one(task.query_x)
+    algorithm.norms.moment_0[3] += 1.0
+    assert not torch.allclose(algorithm.adapt(task.support_x, task.support_y)(task.query_x), before)
+
+
+def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop() -> None:
+    loop = InnerLoop(steps=1, test_steps=1, adapt=[r"(?!.*\.norms?\.)"])
+    for backbone in (mlp(), Conv4([1, 16, 16], channels=4)):
+        algorithm = MAMLPlusPlus(backbone, way=WAY, inner_lr=0.1, inner_loop=loop, batch_norm="batch", **OFF)
+        left = set(algorithm.weights()) - set(algorithm.adapted)
+        assert left == {name for name in algorithm.weights() if ".norm" in name}
+        assert left
+    with pytest.raises(ValueError, match="inner_loop.steps is 0"):
+        plus_plus(steps=0)
