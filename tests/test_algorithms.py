@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import gc
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.types import Episode
 
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 WAY = 3
@@ -18,8 +20,30 @@ WAY = 3
 def build(name: str, *overrides: str) -> AbstractAlgorithm:
     """The algorithm as its YAML has it, on a small backbone."""
     small = ["dataset.input_shape=[1,16,16]", "backbone.channels=4", f"episode.train.way={WAY}"]
+    small.append(f"num_base_classes={WAY}")
     torch.manual_seed(0)
     return instantiate(composed(f"algorithm={name}", *small, *overrides).algorithm)
+
+
+def training_batch(algorithm: AbstractAlgorithm) -> Episode:
+    """What the algorithm trains on: episodes, or images of all base classes without a support set."""
+    batch = episode(way=WAY)
+    if algorithm.num_base_classes is None:
+        return batch
+    return batch._replace(support_x=batch.support_x[:, :0], support_y=batch.support_y[:, :0])
+
+
+def train(algorithm: AbstractAlgorithm, batch: Episode, num_steps: int) -> list[float]:
+    """The losses of some steps on one batch."""
+    optimizer = torch.optim.Adam([weight for weight in algorithm.parameters() if weight.requires_grad], 1e-2)
+    losses = []
+    for _ in range(num_steps):
+        optimizer.zero_grad()
+        loss = algorithm.loss(batch).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
 
 
 @pytest.fixture(params=NAMES)
@@ -30,7 +54,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
 def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None:
     algorithm = build(name, f"batch_norm={batch_norm}")
-    output = algorithm.loss(episode(way=WAY))
+    output = algorithm.loss(training_batch(algorithm))
     assert output.loss.shape == ()
     assert torch.isfinite(output.loss)
     output.loss.backward()
@@ -54,16 +78,27 @@ def test_adapting_learns_the_support_and_leaves_the_weights(name: str) -> None:
 
 
 def test_training_lowers_the_loss_of_its_own_batch(name: str) -> None:
-    algorithm, batch = build(name), episode(way=WAY)
-    optimizer = torch.optim.Adam([weight for weight in algorithm.parameters() if weight.requires_grad], 1e-2)
-    losses = []
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = algorithm.loss(batch).loss
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    algorithm = build(name)
+    losses = train(algorithm, training_batch(algorithm), 60)
     assert min(losses) < 0.8 * losses[0]
+
+
+def test_training_and_evaluation_keep_no_tensors(name: str) -> None:
+    algorithm, task = build(name), episode(tasks=1, way=WAY).tasks()[0]
+    batch = training_batch(algorithm)
+
+    def live_tensors(num_steps: int) -> int:
+        train(algorithm.train(), batch, num_steps)
+        algorithm.eval()
+        for _ in range(num_steps):
+            with torch.no_grad():
+                algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+        algorithm.zero_grad()
+        gc.collect()
+        return sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+
+    before = live_tensors(2)
+    assert live_tensors(50) <= before
 
 
 def test_state_dict_round_trip(name: str) -> None:

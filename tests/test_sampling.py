@@ -6,7 +6,7 @@ import torch
 from conftest import episode
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import Draw, Setting, collate, draw, episodes_sha256, fetch
+from metalearn.episodes.sampling import Draw, Setting, collate, draw, draw_images, episodes_sha256, fetch
 
 SETTING = Setting(way=4, shot=2, query=3)
 
@@ -98,3 +98,25 @@ def test_tasks_of_an_episode() -> None:
     batch = episode(tasks=3)
     assert batch.num_tasks == len(batch.tasks()) == 3
     assert torch.equal(batch.tasks()[1].query_x, batch.query_x[1])
+
+
+def test_a_classification_batch_is_images_of_all_classes(bank: ClassBank) -> None:
+    batches = [draw_images(bank.rows, 30, seed=0, split="train", index=index) for index in range(40)]
+    for one in batches:
+        assert one.support_rows.numel() == one.support_ways.numel() == 0
+        assert len(torch.unique(one.query_rows)) == 30
+        for row, way in zip(one.query_rows.tolist(), one.query_ways.tolist(), strict=True):
+            assert row in bank.rows[way]
+    assert torch.unique(torch.cat([one.query_rows for one in batches])).numel() == len(bank.images)
+    again = draw_images(bank.rows, 30, seed=0, split="train", index=3)
+    assert same(again, batches[3])
+    assert not same(again, batches[4])
+    assert not same(again, draw_images(bank.rows, 30, seed=1, split="train", index=3))
+
+
+def test_classes_of_different_sizes_are_drawn_by_their_images() -> None:
+    images = np.zeros((100, 1, 2, 2), np.uint8)
+    rows = [np.arange(90), np.arange(90, 100)]
+    bank = ClassBank(torch.from_numpy(images), rows, ["large", "small"])
+    ways = torch.cat([draw_images(bank.rows, 50, seed=0, split="train", index=i).query_ways for i in range(50)])
+    assert 0.07 < ways.float().mean() < 0.13
