@@ -14,7 +14,7 @@ from metalearn.runner.checks import check_config, check_devices, nearest
         (["trainer.max_steps=many"], "trainer.max_steps='many' is not of the type int"),
         (["algorithm=maml", "algorithm.inner_lr=fast"], "algorithm.inner_lr='fast' is not of the type float"),
         (["batch_norm=none"], "batch_norm='none' is not of the type Literal\\['running', 'support', 'batch'\\]"),
-        (["+algorithm.temperature=2"], "algorithm.temperature: Prototypical has no such argument"),
+        (["+algorithm.warmth=2"], "algorithm.warmth: Prototypical has no such argument"),
         (["+backbone.chanels=2"], "backbone.chanels: Conv4 has no such argument; did you mean 'channels'\\?"),
         (["~backbone.input_shape"], "backbone.input_shape is missing: Conv4 needs it"),
         (["~episode.val.way"], "episode.val.way is missing"),

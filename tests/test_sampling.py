@@ -6,7 +6,9 @@ import torch
 from conftest import episode
 
 from metalearn.data.bank import ClassBank
+from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Draw, Setting, collate, draw, draw_images, episodes_sha256, fetch
+from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3)
 
@@ -16,7 +18,7 @@ def drawn(bank: ClassBank, *, seed: int = 0, split: str = "train", index: int = 
 
 
 def same(a: Draw, b: Draw) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    return a.way == b.way and all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True))
 
 
 def test_an_episode_is_a_function_of_seed_split_and_index(bank: ClassBank) -> None:
@@ -61,7 +63,7 @@ def test_unequal_classes_are_drawn_from_their_own_rows() -> None:
 
 def test_fetch_gathers_pixels_and_one_hot_ways(bank: ClassBank) -> None:
     draws = collate(drawn(bank, index=i) for i in range(2))
-    batch = fetch(bank.images, draws, SETTING.way)
+    batch = fetch(bank.images, draws)
     assert batch.support_x.shape == (2, 8, 1, 16, 16)
     assert batch.query_y.shape == (2, 12, 4)
     for t, q in ((0, 0), (1, 11)):
@@ -87,6 +89,10 @@ def test_the_hash_tells_episodes_and_pixels_apart(bank: ClassBank) -> None:
         (Setting(20, 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
         (Setting(5, 4, 7), "shot 4 \\+ query 7 exceeds the 10 images of the smallest class of split 'val'"),
         (Setting(5, 0, 7), "episode.val.shot is 0; it must be at least 1"),
+        (Setting([5, 20], 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
+        (Setting(5, [0, 2], 1), "episode.val.shot is \\[0, 2\\]; it must be at least 1"),
+        (Setting([7, 5], 1, 1), "episode.val.way is \\[7, 5\\]; a range has a smallest and a largest number"),
+        (Setting([5], 1, 1), "episode.val.way is \\[5\\]; a range has"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(bank: ClassBank, setting: Setting, message: str) -> None:
@@ -120,3 +126,20 @@ def test_classes_of_different_sizes_are_drawn_by_their_images() -> None:
     bank = ClassBank(torch.from_numpy(images), rows, ["large", "small"])
     ways = torch.cat([draw_images(bank.rows, 50, seed=0, split="train", index=i).query_ways for i in range(50)])
     assert 0.07 < ways.float().mean() < 0.13
+
+
+def test_each_batch_draws_its_way_and_shot_from_their_ranges(bank: ClassBank) -> None:
+    data = EpisodicDataModule(
+        dict.fromkeys(SPLITS, bank),
+        {"train": Setting([2, 4], [1, 3], 2), "val": SETTING, "test": SETTING},
+        seed=0,
+        tasks_per_batch=3,
+        num_episodes={"val": 1, "test": 1},
+    )
+    sizes = []
+    for batch in range(60):
+        draws = collate(data.draw("train", index) for index in range(3 * batch, 3 * batch + 3))
+        assert draws.query_rows.shape == (3, draws.way * 2)
+        assert draws.query_ways.max() == draws.way - 1
+        sizes.append((draws.way, draws.support_rows.shape[1] // draws.way))
+    assert set(sizes) == {(way, shot) for way in (2, 3, 4) for shot in (1, 2, 3)}

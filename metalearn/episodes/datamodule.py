@@ -66,16 +66,11 @@ class EpisodicDataModule(pl.LightningDataModule):
     def draw(self, split: Split, index: int) -> Draw:
         """Episode `index` of a split, without the leading task axis."""
         rows = self.banks[split].rows
-        if split != "train":
-            return draw(rows, self.settings[split], seed=EVALUATION_SEED, split=split, index=index)
-        if self.batch_size is not None:
+        if split == "train" and self.batch_size is not None:
             return draw_images(rows, self.batch_size, seed=self.seed, split=split, index=index)
-        return draw(rows, self.settings[split], seed=self.seed, split=split, index=index)
-
-    def way(self, split: Split) -> int:
-        """Number of ways of a split's targets."""
-        all_classes = split == "train" and self.batch_size is not None
-        return self.banks[split].num_classes if all_classes else self.settings[split].way
+        seed, tasks = (self.seed, self.tasks_per_batch) if split == "train" else (EVALUATION_SEED, 1)
+        setting = self.settings[split].of_batch(seed=seed, split=split, batch=index // tasks)
+        return draw(rows, setting, seed=seed, split=split, index=index)
 
     def test_episodes_sha256(self, count: int) -> str:
         """Hash of the first `count` meta-test episodes."""
@@ -88,7 +83,7 @@ class EpisodicDataModule(pl.LightningDataModule):
         images = self._resident.get(split)
         if images is None or images.device != device:
             images = self._resident[split] = self.banks[split].images.to(device)
-        episode = fetch(images, batch, self.way(split))
+        episode = fetch(images, batch)
         return self.trainer.precision_plugin.convert_input(episode)  # to float64, say: Lightning saw rows only
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,24 +20,42 @@ from metalearn.types import SPLITS, Episode, Split
 
 @dataclass(frozen=True)
 class Setting:
-    """The shape of an episode: `way` classes, `shot` support and `query` query images of each."""
+    """The shape of an episode: `way` classes, `shot` support and `query` query images of each.
 
-    way: int
-    shot: int
+    Way and shot may be ranges [smallest, largest], from which each batch draws its own.
+    """
+
+    way: int | Sequence[int]
+    shot: int | Sequence[int]
     query: int
 
     def check(self, bank: ClassBank, split: Split) -> None:
         """Raises ValueError, in one line, when the split cannot fill such an episode."""
         for name, value in vars(self).items():
-            if value < 1:
+            if not isinstance(value, int) and (len(value) != 2 or value[0] > value[1]):
+                raise ValueError(f"episode.{split}.{name} is {value}; a range has a smallest and a largest number")
+            if _range(value)[0] < 1:
                 raise ValueError(f"episode.{split}.{name} is {value}; it must be at least 1")
-        if self.way > bank.num_classes:
-            raise ValueError(f"way {self.way} exceeds the {bank.num_classes} classes of split '{split}'")
-        if self.shot + self.query > bank.smallest_class:
+        way, shot = _range(self.way)[1], _range(self.shot)[1]
+        if way > bank.num_classes:
+            raise ValueError(f"way {way} exceeds the {bank.num_classes} classes of split '{split}'")
+        if shot + self.query > bank.smallest_class:
             raise ValueError(
-                f"shot {self.shot} + query {self.query} exceeds the {bank.smallest_class} images "
+                f"shot {shot} + query {self.query} exceeds the {bank.smallest_class} images "
                 f"of the smallest class of split '{split}'"
             )
+
+    def of_batch(self, *, seed: int, split: Split, batch: int) -> "Setting":
+        """The setting of all episodes of a batch, by its number: way and shot drawn from their ranges."""
+        if isinstance(self.way, int) and isinstance(self.shot, int):
+            return self
+        rng = np.random.default_rng([seed, SPLITS.index(split), batch, 0])  # one number more than an episode has
+        way, shot = (int(rng.integers(*_range(value), endpoint=True)) for value in (self.way, self.shot))
+        return Setting(way, shot, self.query)
+
+
+def _range(value: int | Sequence[int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 class Draw(NamedTuple):
@@ -47,25 +65,29 @@ class Draw(NamedTuple):
     support_ways: Tensor  # (T, S) int64
     query_rows: Tensor  # (T, Q) int64
     query_ways: Tensor  # (T, Q) int64
+    way: int  # N
 
 
 def draw(rows: Sequence[np.ndarray], setting: Setting, *, seed: int, split: Split, index: int) -> Draw:
     """One episode, without the leading task axis; support and query are disjoint, the queries are shuffled.
 
-    `rows` are those of each class. Shuffled, because a batch in class order tells a network that normalises over the
-    queries more than it should know.
+    `rows` are those of each class; `setting` has no ranges. Shuffled, because a batch in class order tells a network
+    that normalises over the queries more than it should know.
     """
+    way, shot, query = setting.way, setting.shot, setting.query
+    assert isinstance(way, int) and isinstance(shot, int)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    classes = rng.choice(len(rows), setting.way, replace=False)  # (N,)
-    size = setting.shot + setting.query
+    classes = rng.choice(len(rows), way, replace=False)  # (N,)
+    size = shot + query
     picked = np.stack([rng.choice(rows[c], size, replace=False) for c in classes])  # (N, shot + query)
-    ways = np.repeat(np.arange(setting.way)[:, None], size, axis=1)  # (N, shot + query)
-    order = rng.permutation(setting.way * setting.query)
+    ways = np.repeat(np.arange(way)[:, None], size, axis=1)  # (N, shot + query)
+    order = rng.permutation(way * query)
     return Draw(
-        torch.from_numpy(picked[:, : setting.shot].ravel()),
-        torch.from_numpy(ways[:, : setting.shot].ravel()),
-        torch.from_numpy(picked[:, setting.shot :].ravel()[order]),
-        torch.from_numpy(ways[:, setting.shot :].ravel()[order]),
+        torch.from_numpy(picked[:, :shot].ravel()),
+        torch.from_numpy(ways[:, :shot].ravel()),
+        torch.from_numpy(picked[:, shot:].ravel()[order]),
+        torch.from_numpy(ways[:, shot:].ravel()[order]),
+        way,
     )
 
 
@@ -80,15 +102,22 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
     classes = np.searchsorted(ends, picked, side="right")
     query_rows = np.array([rows[c][i - ends[c]] for c, i in zip(classes, picked, strict=True)])
     none = torch.empty(0, dtype=torch.int64)
-    return Draw(none, none, torch.from_numpy(query_rows), torch.from_numpy(classes))
+    return Draw(none, none, torch.from_numpy(query_rows), torch.from_numpy(classes), len(rows))
 
 
 def collate(draws: Iterable[Draw]) -> Draw:
-    """Stack single episodes to a batch."""
-    return Draw(*map(torch.stack, zip(*draws, strict=True)))
+    """Stack single episodes of one way and shot to a batch."""
+    draws = list(draws)
+    return Draw(
+        torch.stack([one.support_rows for one in draws]),
+        torch.stack([one.support_ways for one in draws]),
+        torch.stack([one.query_rows for one in draws]),
+        torch.stack([one.query_ways for one in draws]),
+        draws[0].way,
+    )
 
 
-def fetch(images: Tensor, draws: Draw, way: int) -> Episode:
+def fetch(images: Tensor, draws: Draw) -> Episode:
     """The images and one-hot targets of a batch of draws, on the device of `images` (M, C, H, W) uint8.
 
     Intensities become 0 .. 1.
@@ -98,7 +127,7 @@ def fetch(images: Tensor, draws: Draw, way: int) -> Episode:
         return images[rows].float() / 255
 
     def targets(ways: Tensor) -> Tensor:  # (T, B) -> (T, B, N)
-        return F.one_hot(ways, way).float()
+        return F.one_hot(ways, draws.way).float()
 
     return Episode(
         inputs(draws.support_rows),
@@ -112,6 +141,6 @@ def episodes_sha256(bank: ClassBank, draws: Iterable[Draw]) -> str:
     """Hash of a list of episodes and of the data they draw on: equal hashes, equal episodes."""
     digest = hashlib.sha256(bank.sha256().encode())
     for one in draws:
-        for part in one:
+        for part in (one.support_rows, one.support_ways, one.query_rows, one.query_ways):
             digest.update(part.numpy().data)
     return digest.hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metalearn.runner.console import span
 from metalearn.stats import estimate
 
 
@@ -82,13 +83,13 @@ def protocol(result: dict[str, Any]) -> Protocol:
     train, test = result["episode"]["train"], result["episode"]["test"]
     return Protocol(
         dataset=result["dataset"],
-        tested=f"{test['way']}-way {test['shot']}-shot",
+        tested=f"{span(test['way'])}-way {span(test['shot'])}-shot",
         queries=test["query"],
         episodes=test["num_episodes"],
         algorithm=result["algorithm"],
         backbone=result["backbone"],
         batch_norm=result["batch_norm"],
-        trained=f"{train['way']}-way {train['shot']}-shot, {train['query']} queries"
+        trained=f"{span(train['way'])}-way {span(train['shot'])}-shot, {train['query']} queries"
         if result.get("batch_size") is None
         else f"{result['batch_size']} images of all base classes",
         tasks_per_step=result["tasks_per_batch"] * (result["devices"] or 1),

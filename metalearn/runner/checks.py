@@ -31,8 +31,8 @@ The environment, not the config: otherwise a config file from elsewhere could al
 
 
 class Shape(TypedDict):
-    way: int
-    shot: int
+    way: int | list[int]  # a number, or the smallest and the largest of a range
+    shot: int | list[int]
     query: int
     num_episodes: NotRequired[int]
 
@@ -67,6 +67,8 @@ class Settings(TypedDict):
 def check_config(config: dict[str, Any]) -> None:
     """Raises ValueError for a value of the wrong type, an argument that a class lacks, or a foreign class."""
     _check_settings(config, Settings, "")
+    if config["seed"] < 0:
+        raise ValueError(f"seed is {config['seed']}; it must not be negative")
     for path, node in _nodes_with_target(config, ""):
         _check_arguments(node, path)
     if config["mode"] == "test" and not config["checkpoint"]:

@@ -67,12 +67,17 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
     console.print(table)
 
 
-def trained_on(episode: dict[str, int], batch_size: int | None) -> str:
+def trained_on(episode: dict[str, Any], batch_size: int | None) -> str:
     return shape(episode) if batch_size is None else f"{batch_size} images of all base classes a batch"
 
 
-def shape(episode: dict[str, int]) -> str:
-    return f"{episode['way']}-way {episode['shot']}-shot, {episode['query']} queries per class"
+def shape(episode: dict[str, Any]) -> str:
+    return f"{span(episode['way'])}-way {span(episode['shot'])}-shot, {episode['query']} queries per class"
+
+
+def span(value: int | list[int]) -> str:
+    """A number, or a range [smallest, largest]."""
+    return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
 
 
 def percent(fraction: float | None) -> str:
