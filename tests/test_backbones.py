@@ -1,5 +1,6 @@
 """Backbones against the published numbers of parameters and features."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -37,9 +38,38 @@ def test_conv4_is_the_textbook_block_four_times() -> None:
     torch.testing.assert_close(backbone(x), expected.flatten(1))
 
 
+@pytest.mark.parametrize(("pools", "map_shape"), [(4, (8, 1, 2)), (2, (8, 7, 8)), (1, (8, 14, 17)), (0, (8, 28, 35))])
+def test_conv4_pools_in_its_first_blocks_only(pools: int, map_shape: tuple[int, int, int]) -> None:
+    backbone = Conv4([1, 28, 35], channels=8, pools=pools)
+    assert backbone.map_shape == map_shape
+    x = torch.rand(3, 1, 28, 35)
+    z, expected = backbone(x), x
+    for depth, block in enumerate(backbone.blocks):
+        expected = torch.relu(torch.nn.functional.conv2d(expected, block.conv.weight, block.conv.bias, padding=1))
+        expected = expected / (1 + 1e-5) ** 0.5
+        if depth < pools:
+            expected = torch.nn.functional.max_pool2d(expected, 2)
+    torch.testing.assert_close(z.unflatten(1, backbone.map_shape), expected)
+
+
+@pytest.mark.parametrize("backbone", [Conv4([3, 33, 50]), Conv4([3, 33, 50], pools=2), MLP([1, 28, 28])])
+def test_map_shape_is_what_was_flattened(backbone: Conv4 | MLP) -> None:
+    assert math.prod(backbone.map_shape) == backbone.num_features
+    assert len(backbone.map_shape) == 3
+
+
 def test_conv4_refuses_what_it_would_halve_to_nothing() -> None:
     with pytest.raises(ValueError, match="15x40 is below 16x16"):
         Conv4([1, 15, 40])
+    with pytest.raises(ValueError, match="halves the image 2 times: 3x40 is below 4x4"):
+        Conv4([1, 3, 40], pools=2)
+    assert Conv4([1, 15, 40], pools=3).map_shape == (64, 1, 5)
+
+
+@pytest.mark.parametrize("pools", [-1, 5])
+def test_conv4_refuses_other_numbers_of_pools(pools: int) -> None:
+    with pytest.raises(ValueError, match=f"pools={pools} must be in 0..4"):
+        Conv4([1, 28, 28], pools=pools)
 
 
 def test_mlp() -> None:

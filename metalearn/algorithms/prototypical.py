@@ -4,15 +4,36 @@ Jake Snell, Kevin Swersky, Richard Zemel. Prototypical Networks for Few-shot Lea
 A class is the mean of its embedded support examples; a query belongs to the nearest mean. Inductive.
 """
 
-from torch import Tensor
+from typing import Literal
 
-from metalearn.algorithms.metric import AbstractMetric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.metric import AbstractMetric, class_means
+from metalearn.backbones.norm import BatchNormMode
 
 
 class Prototypical(AbstractMetric):
+    """`distance` is d of eq. 2, where `cosine` stands for 1 - cosine; it is divided by `temperature`."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        distance: Literal["squared_euclidean", "cosine"] = "squared_euclidean",
+        temperature: float = 1.0,
+        batch_norm: BatchNormMode,
+    ) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be positive")
+        self.distance, self.temperature = distance, temperature
+
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        prototypes = support_y.T @ support_z / support_y.sum(0)[:, None]  # (N, D)  eq. 1
-        return -squared_distances(query_z, prototypes)  # (Q, N)  logits of eq. 2
+        prototypes = class_means(support_z, support_y)  # (N, D)  eq. 1
+        if self.distance == "cosine":
+            return cosine_similarities(query_z, prototypes) / self.temperature  # (Q, N)
+        return -squared_distances(query_z, prototypes) / self.temperature  # (Q, N)  logits of eq. 2
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -22,3 +43,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     centre = b.mean(0)  # (D,)
     a, b = a - centre, b - centre
     return (a.square().sum(1)[:, None] - 2 * a @ b.T + b.square().sum(1)).clamp_min(0)
+
+
+def cosine_similarities(a: Tensor, b: Tensor) -> Tensor:
+    """Cosines of the angles of all pairs of rows, 0 where a row is zero: (A, D), (B, D) -> (A, B)."""
+    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T

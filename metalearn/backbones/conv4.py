@@ -5,6 +5,7 @@ Learning. NeurIPS 2016, arXiv 1606.04080. Each block is a 3x3 convolution, batch
 max-pooling. The published numbers use 64 channels (Prototypical Networks) or 32 (MAML on miniImageNet) or 48 (MAML++).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,27 +16,37 @@ from metalearn.backbones.norm import BatchNorm, Rows
 
 
 class Block(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, pool: bool) -> None:
         super().__init__()
         # The normalisation that follows takes any constant away, but the published networks count this bias.
         self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.norm = BatchNorm(channels_out)
+        self.pool = pool
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:  # (B, C, H, W) -> (B, C', H // 2, W // 2)
+        x = self.norm(self.conv(x), rows)
         # ReLU after the pooling is the same function as before it, on a quarter of the pixels.
-        return F.relu(F.max_pool2d(self.norm(self.conv(x), rows), 2))
+        return F.relu(F.max_pool2d(x, 2) if self.pool else x)
 
 
 class Conv4(nn.Module):
-    """Images (B, C, H, W) -> flattened feature maps (B, D), D = channels * (H // 16) * (W // 16)."""
+    """Images (B, C, H, W) -> flattened feature maps (B, D), D = channels * (H // 2 ** pools) * (W // 2 ** pools).
 
-    def __init__(self, input_shape: Sequence[int], *, channels: int = 64) -> None:
+    Only the first `pools` blocks halve the image. `map_shape` is the shape of the maps before they are flattened.
+    """
+
+    def __init__(self, input_shape: Sequence[int], *, channels: int = 64, pools: int = 4) -> None:
         super().__init__()
+        if not 0 <= pools <= 4:
+            raise ValueError(f"conv4 has four blocks: pools={pools} must be in 0..4")
         colours, height, width = input_shape
-        if min(height, width) < 16:
-            raise ValueError(f"conv4 halves the image four times: {height}x{width} is below 16x16")
-        self.blocks = nn.ModuleList(Block(c, channels) for c in (colours, channels, channels, channels))
-        self.num_features = channels * (height // 16) * (width // 16)
+        scale = 2**pools
+        if min(height, width) < scale:
+            raise ValueError(f"conv4 halves the image {pools} times: {height}x{width} is below {scale}x{scale}")
+        widths = [colours] + 4 * [channels]
+        self.blocks = nn.ModuleList(Block(*widths[i : i + 2], pool=i < pools) for i in range(4))
+        self.map_shape = (channels, height // scale, width // scale)
+        self.num_features = math.prod(self.map_shape)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what CPU kernels like
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:

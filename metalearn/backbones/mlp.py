@@ -27,6 +27,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, hidden, strict=False))
         self.norms = nn.ModuleList(BatchNorm(width) for width in hidden) if norm else None
         self.num_features = hidden[-1]
+        self.map_shape = (hidden[-1], 1, 1)
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         x = x.flatten(1)

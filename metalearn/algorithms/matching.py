@@ -1,0 +1,82 @@
+"""Matching Networks.
+
+Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra. Matching Networks for One Shot
+Learning. NeurIPS 2016, arXiv 1606.04080. A query attends to the support examples by the cosine of the embeddings, and
+its label is the mean of theirs, weighted by the attention. Full context embeddings show all of them the support
+set. Inductive.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.prototypical import cosine_similarities
+from metalearn.backbones.norm import BatchNormMode
+
+
+class Matching(AbstractMetric):
+    """The cosines are divided by `temperature`; `fce` for full context embeddings, with K = `processing_steps`.
+
+    With full context embeddings the order of the support rows matters, as in the paper.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        temperature: float,
+        fce: bool = False,
+        processing_steps: int,
+        batch_norm: BatchNormMode,
+    ) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be positive")
+        self.temperature = temperature
+        width: int = backbone.num_features  # type: ignore[assignment]
+        self.g = SupportContext(width) if fce else None
+        self.f = QueryContext(width, processing_steps) if fce else None
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        if self.g is not None and self.f is not None:
+            support_z = self.g(support_z)  # (S, D)
+            query_z = self.f(query_z, support_z)  # (Q, D)
+        attention = (cosine_similarities(query_z, support_z) / self.temperature).log_softmax(1)  # (Q, S)  section 2.1.1
+        return logsumexp_by_class(attention, support_y)  # (Q, N)  the logarithm of eq. 1
+
+
+class SupportContext(nn.Module):
+    """g of appendix A.2: each support example as the others make it appear, by LSTMs in both directions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, width, bidirectional=True)
+
+    def forward(self, z: Tensor) -> Tensor:  # (S, D) -> (S, D)
+        forwards, backwards = self.lstm(z)[0].chunk(2, dim=1)  # (S, D), (S, D)
+        return forwards + backwards + z
+
+
+class QueryContext(nn.Module):
+    """f of appendix A.1: a query, after an LSTM has read the support set `steps` times by attention."""
+
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        if steps < 1:
+            raise ValueError(f"processing_steps={steps} must be at least 1")
+        self.steps = steps
+        self.gates = nn.Linear(3 * width, 4 * width)
+
+    def forward(self, z: Tensor, support: Tensor) -> Tensor:  # (Q, D), (S, D) -> (Q, D)
+        h = c = torch.zeros_like(z)  # (Q, D)
+        for _ in range(self.steps):
+            r = (h @ support.T).softmax(1) @ support  # (Q, D)  eq. 5 and 6
+            write, forget, new, read = self.gates(torch.cat([z, h, r], dim=1)).chunk(4, dim=1)  # (Q, D) each
+            c = forget.sigmoid() * c + write.sigmoid() * new.tanh()
+            h = read.sigmoid() * c.tanh() + z  # eq. 3 and 4
+        return h
+
+
+def logsumexp_by_class(scores: Tensor, support_y: Tensor) -> Tensor:
+    """Log of the sum, over the support rows of each class, of exp(scores): (..., S), (S, N) -> (..., N)."""
+    return torch.logsumexp(scores[..., None] + support_y.log(), dim=-2)

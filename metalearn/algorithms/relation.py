@@ -1,0 +1,91 @@
+"""Relation Networks.
+
+Flood Sung, Yongxin Yang, Li Zhang, Tao Xiang, Philip Torr, Timothy Hospedales. Learning to Compare: Relation Network
+for Few-Shot Learning. CVPR 2018, arXiv 1711.06025. A small convolutional network instead of a fixed distance learns to
+score how well the feature maps of a query and of a class go together. Inductive, with batch normalisation to match.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.backbones import norm
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, TaskOutput
+
+
+class Relation(AbstractEmbedding):
+    """`channels` and `hidden` are the widths of the relation module's convolutions and fully connected layer.
+
+    The backbone's `map_shape` (C, H, W) says what maps it has flattened.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        objective: Literal["mse", "cross_entropy"] = "mse",
+        channels: int,
+        hidden: int,
+        batch_norm: norm.BatchNormMode,
+    ) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        self.objective = objective
+        self.map_shape: tuple[int, int, int] = tuple(backbone.map_shape)  # type: ignore[arg-type]
+        self.relation = RelationModule(self.map_shape, channels=channels, hidden=hidden)
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support_z, query_z = self.embed(batch.support_x, batch.query_x)
+        logits = self.relate(support_z, batch.support_y, query_z)  # (T, Q, N)
+        if self.objective == "mse":
+            return TaskOutput(F.mse_loss(logits.sigmoid(), batch.query_y), logits)  # eq. 2
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        return self.relate(support_z[None], support_y[None], query_z[None])[0]
+
+    def relate(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        """Relation scores before their sigmoid: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
+        tasks, support, way = support_y.shape
+        classes = support_y.mT @ support_z  # (T, N, D)  sums over the shots
+        # In mode `support`, pairs of support rows and classes go first and give the moments of the batch normalisation.
+        first = support if self.batch_norm == "support" else 0
+        z = torch.cat([support_z[:, :first], query_z], dim=1)  # (T, B, D)
+        pairs = torch.stack(torch.broadcast_tensors(classes[:, None], z[:, :, None]), dim=3)  # (T, B, N, 2, D)
+        maps = pairs.flatten(0, 2).unflatten(2, self.map_shape).flatten(1, 2)  # (T * B * N, 2 C, H, W)
+        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=first * way)
+        return self.relation(maps, rows).view(tasks, -1, way)[:, first:]  # eq. 1
+
+
+class RelationModule(nn.Module):
+    """Two blocks of convolution, batch normalisation, ReLU and pooling, and two fully connected layers."""
+
+    def __init__(self, map_shape: tuple[int, int, int], *, channels: int, hidden: int) -> None:
+        super().__init__()
+        maps, *size = map_shape
+        self.blocks = nn.ModuleList(Block(c, channels) for c in (2 * maps, channels))
+        for _ in self.blocks:
+            size = [length // 2 for length in size] if min(size) > 1 else size
+        self.hidden = nn.Linear(channels * math.prod(size), hidden)
+        self.score = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, 2 C, H, W) -> (B,)
+        for block in self.blocks:
+            x = block(x, rows)
+        return self.score(F.relu(self.hidden(x.flatten(1)))).squeeze(1)
+
+
+class Block(nn.Module):
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm = norm.BatchNorm(channels_out)
+
+    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, C, H, W) -> (B, C', H // 2, W // 2)
+        x = F.relu(self.norm(self.conv(x), rows))
+        # A map of a single row or column is left as it is.
+        return F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x

@@ -1,0 +1,48 @@
+"""Siamese networks.
+
+Gregory Koch, Richard Zemel, Ruslan Salakhutdinov. Siamese Neural Networks for One-shot Image Recognition. ICML Deep
+Learning Workshop 2015. Twin networks learn to verify whether two images are of the same class, from the weighted L1
+distance of their embeddings; a query belongs to the class whose support examples it most probably matches. Inductive.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.matching import logsumexp_by_class
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.backbones.norm import BatchNormMode
+from metalearn.types import Episode, TaskOutput
+
+
+class Siamese(AbstractEmbedding):
+    """Trained to verify all pairs of a support example and a query."""
+
+    def __init__(self, backbone: nn.Module, *, batch_norm: BatchNormMode) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        self.alpha = nn.Linear(backbone.num_features, 1)  # type: ignore[arg-type]
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support_z, query_z = self.embed(batch.support_x, batch.query_x)  # (T, S, D), (T, Q, D)
+        scores = self.verify(support_z, query_z)  # (T, Q, S)
+        same = batch.query_y @ batch.support_y.mT > 0  # (T, Q, S)
+        logits = torch.stack([class_log_means(*task) for task in zip(scores, batch.support_y, strict=True)])
+        return TaskOutput(balanced_cross_entropy(scores, same), logits)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        return class_log_means(self.verify(support_z, query_z), support_y)
+
+    def verify(self, support_z: Tensor, query_z: Tensor) -> Tensor:
+        """Log-odds that a query and a support example are of one class: (..., S, D), (..., Q, D) -> (..., Q, S)."""
+        # Section 3.1, before the sigmoid.
+        return self.alpha((query_z[..., :, None, :] - support_z[..., None, :, :]).abs()).squeeze(-1)
+
+
+def balanced_cross_entropy(scores: Tensor, same: Tensor) -> Tensor:
+    """Mean binary cross-entropy of log-odds, where same-class and different-class pairs weigh half each."""
+    return -(F.logsigmoid(scores[same]).mean() + F.logsigmoid(-scores[~same]).mean()) / 2
+
+
+def class_log_means(scores: Tensor, support_y: Tensor) -> Tensor:
+    """Log of the mean probability over the shots of each class, from log-odds: (Q, S), (S, N) -> (Q, N)."""
+    return logsumexp_by_class(F.logsigmoid(scores), support_y) - support_y.sum(0).log()

@@ -1,0 +1,136 @@
+"""Triplet networks, with batch-hard or semi-hard mining.
+
+Florian Schroff, Dmitry Kalenichenko, James Philbin. FaceNet: A Unified Embedding for Face Recognition and Clustering.
+CVPR 2015, arXiv 1503.03832. Alexander Hermans, Lucas Beyer, Bastian Leibe. In Defense of the Triplet Loss for Person
+Re-Identification. 2017, arXiv 1703.07737. An example shall be nearer to those of its class than to any other, by a
+margin; only triplets that are hard enough are worth a gradient. Inductive.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad
+from torch.nn import functional as F
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import descend
+from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones import norm
+from metalearn.types import Episode, Parameters, Predictor, TaskOutput
+
+Mining = Literal["batch_hard", "semi_hard"]
+
+
+class Triplet(AbstractAlgorithm):
+    """Predicts the class whose support embeddings have the nearest mean.
+
+    `batch_hard` uses Euclidean distances, `semi_hard` squared ones of embeddings on the unit sphere, as its paper does.
+    Adapting takes `finetune_steps` gradient steps on the triplet loss of the support set.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        mining: Mining,
+        margin: float,
+        finetune_steps: int = 0,
+        finetune_lr: float,
+        batch_norm: norm.BatchNormMode,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm)
+        if not margin > 0:
+            raise ValueError(f"margin={margin} must be positive")
+        if finetune_steps < 0:
+            raise ValueError(f"finetune_steps={finetune_steps} must not be negative")
+        self.backbone, self.mining, self.margin = backbone, mining, margin
+        self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        tasks, support = batch.support_x.shape[:2]
+        x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
+        y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
+        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
+        z = self.embed(self.weights(), x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
+        losses = torch.stack([self.triplet_loss(*task) for task in zip(z, y, strict=True)])  # (T,)
+        parts = zip(z[:, :support], batch.support_y, z[:, support:], strict=True)
+        return TaskOutput(losses.mean(), torch.stack([self.compare(*task) for task in parts]))
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        params = self.finetune(self.weights(), support_x, support_y)
+
+        def predict(query_x: Tensor) -> Tensor:
+            support = len(support_x)
+            z = self.embed(params, torch.cat([support_x, query_x]), self._rows(support))  # (S + Q, D)
+            return self.compare(z[:support], support_y, z[support:])
+
+        return predict
+
+    def finetune(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
+        """The weights after `finetune_steps` steps on one support set, (S, *X) and (S, N)."""
+
+        def support_loss(params: Parameters) -> Tensor:
+            return self.triplet_loss(self.embed(params, support_x, self._rows()), support_y)
+
+        for _ in range(self.finetune_steps):
+            with torch.no_grad():
+                grads = grad(support_loss)(params)
+            params = descend(params, grads, self.finetune_lr)
+        return params
+
+    def weights(self) -> Parameters:
+        return dict(self.backbone.named_parameters())
+
+    def embed(self, params: Parameters, x: Tensor, rows: norm.Rows | None) -> Tensor:
+        """(B, *X) -> (B, D), under given weights of the backbone."""
+        z = functional_call(self.backbone, params, (x, rows))
+        return F.normalize(z, dim=1) if self.mining == "semi_hard" else z
+
+    def distances(self, a: Tensor, b: Tensor) -> Tensor:
+        """(A, D), (B, D) -> (A, B)."""
+        squared = squared_distances(a, b)
+        # The root has no derivative at 0.
+        return squared if self.mining == "semi_hard" else squared.clamp_min(1e-12).sqrt()
+
+    def triplet_loss(self, z: Tensor, y: Tensor) -> Tensor:
+        """The loss of the mined triplets among embeddings (B, D) with classes (B, N)."""
+        mine = batch_hard if self.mining == "batch_hard" else semi_hard
+        return mine(self.distances(z, z), y @ y.T > 0, self.margin)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        """Logits of the queries of one task: (S, D), (S, N), (Q, D) -> (Q, N)."""
+        return -self.distances(query_z, class_means(support_z, support_y))
+
+    def _rows(self, support: int | None = None) -> norm.Rows | None:
+        rows = norm.rows(self.batch_norm, training=self.training, support=support)
+        return rows and rows._replace(track=False)
+
+
+def batch_hard(distances: Tensor, same: Tensor, margin: float) -> Tensor:
+    """Mean over the anchors of the loss of the farthest positive and the nearest negative: (B, B), (B, B) -> ()."""
+    farthest = distances.masked_fill(~positives(same), 0).amax(1)  # (B,)
+    nearest = distances.masked_fill(same, torch.inf).amin(1)  # (B,)
+    return F.relu(margin + farthest - nearest).mean()  # Hermans et al., eq. 5
+
+
+def semi_hard(distances: Tensor, same: Tensor, margin: float) -> Tensor:
+    """Mean over the pairs of anchor and positive of the loss with a semi-hard negative: (B, B), (B, B) -> ().
+
+    That is the nearest of the negatives that are farther away than the positive; if none is, the farthest negative.
+    """
+    anchor, positive = positives(same).nonzero(as_tuple=True)  # (P,), (P,)
+    between = distances[anchor, positive]  # (P,)
+    candidates = distances[anchor]  # (P, B)
+    too_near = same[anchor] | (candidates <= between[:, None])  # (P, B)
+    nearest = candidates.masked_fill(too_near, torch.inf).amin(1)  # (P,)
+    farthest = candidates.masked_fill(same[anchor], 0).amax(1)  # (P,)
+    negative = torch.where(nearest.isinf(), farthest, nearest)  # (P,)
+    return F.relu(margin + between - negative).mean()  # Schroff et al., eq. 3 and 4
+
+
+def positives(same: Tensor) -> Tensor:
+    """Which pairs are anchor and positive: (B, B) -> (B, B). An anchor without another of its class is its own."""
+    itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
+    return same & (~itself | (same.sum(1) == 1)[:, None])
