@@ -131,6 +131,7 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
         tasks_per_batch=plain["tasks_per_batch"],
         num_episodes={split: plain["episode"][split]["num_episodes"] for split in ("val", "test")},
         batch_size=plain["batch_size"] if algorithm.num_base_classes is not None else None,
+        augmentation=instantiate(config.augmentation),
     )
     module = FewShotModule(algorithm, instantiate(config.optimizer), SCHEDULES[plain["schedule"]])
     checkpoint = None

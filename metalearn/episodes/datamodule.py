@@ -9,7 +9,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import Draw, Setting, collate, draw, draw_images, episodes_sha256, fetch
+from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
+from metalearn.episodes.sampling import (
+    Draw,
+    Setting,
+    collate,
+    draw,
+    draw_images,
+    draw_random,
+    episodes_sha256,
+    fetch,
+)
 from metalearn.types import Episode, Split
 
 EVALUATION_SEED = 0
@@ -34,6 +44,7 @@ class EpisodicDataModule(pl.LightningDataModule):
         tasks_per_batch: int,
         num_episodes: Mapping[Split, int],
         batch_size: int | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         if seed < 0:
@@ -51,6 +62,7 @@ class EpisodicDataModule(pl.LightningDataModule):
             )
         self.banks, self.settings, self.num_episodes = banks, settings, num_episodes
         self.seed, self.tasks_per_batch, self.batch_size = seed, tasks_per_batch, batch_size
+        self.augmentation = augmentation or Unchanged()  # of the training images
         self._episodes_done = 0
         self._resident: dict[Split, Tensor] = {}
 
@@ -66,11 +78,20 @@ class EpisodicDataModule(pl.LightningDataModule):
     def draw(self, split: Split, index: int) -> Draw:
         """Episode `index` of a split, without the leading task axis."""
         rows = self.banks[split].rows
-        if split == "train" and self.batch_size is not None:
-            return draw_images(rows, self.batch_size, seed=self.seed, split=split, index=index)
+        if split != "train":
+            return draw(rows, self._setting(split, index), seed=EVALUATION_SEED, split=split, index=index)
+        if self.batch_size is not None:
+            one = draw_images(rows, self.batch_size, seed=self.seed, split=split, index=index)
+        else:
+            one = draw(rows, self._setting(split, index), seed=self.seed, split=split, index=index)
+        num_rows = len(one.support_rows) + len(one.query_rows)
+        random = draw_random(self.augmentation.num_random, num_rows, seed=self.seed, split=split, index=index)
+        return one._replace(random=random)
+
+    def _setting(self, split: Split, index: int) -> Setting:
+        """The setting of an episode, which is that of its batch."""
         seed, tasks = (self.seed, self.tasks_per_batch) if split == "train" else (EVALUATION_SEED, 1)
-        setting = self.settings[split].of_batch(seed=seed, split=split, batch=index // tasks)
-        return draw(rows, setting, seed=seed, split=split, index=index)
+        return self.settings[split].of_batch(seed=seed, split=split, batch=index // tasks)
 
     def test_episodes_sha256(self, count: int) -> str:
         """Hash of the first `count` meta-test episodes."""
@@ -84,6 +105,8 @@ class EpisodicDataModule(pl.LightningDataModule):
         if images is None or images.device != device:
             images = self._resident[split] = self.banks[split].images.to(device)
         episode = fetch(images, batch)
+        if split == "train":
+            episode = augmented(episode, self.augmentation, batch.random)
         return self.trainer.precision_plugin.convert_input(episode)  # to float64, say: Lightning saw rows only
 
     def state_dict(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Draw(NamedTuple):
     query_rows: Tensor  # (T, Q) int64
     query_ways: Tensor  # (T, Q) int64
     way: int  # N
+    random: Tensor = torch.empty(0)  # (T, S + Q, K), what an augmentation of K random numbers asks for
 
 
 def draw(rows: Sequence[np.ndarray], setting: Setting, *, seed: int, split: Split, index: int) -> Draw:
@@ -105,6 +106,12 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
     return Draw(none, none, torch.from_numpy(query_rows), torch.from_numpy(classes), len(rows))
 
 
+def draw_random(numbers: int, rows: int, *, seed: int, split: Split, index: int) -> Tensor:
+    """What an augmentation needs for the rows of one episode, uniform in [0, 1): (rows, numbers)."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), index, 0, 0])  # apart from what draws the rows
+    return torch.from_numpy(rng.random((rows, numbers), np.float32))
+
+
 def collate(draws: Iterable[Draw]) -> Draw:
     """Stack single episodes of one way and shot to a batch."""
     draws = list(draws)
@@ -114,6 +121,7 @@ def collate(draws: Iterable[Draw]) -> Draw:
         torch.stack([one.query_rows for one in draws]),
         torch.stack([one.query_ways for one in draws]),
         draws[0].way,
+        torch.stack([one.random for one in draws]),
     )
 
 

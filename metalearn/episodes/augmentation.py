@@ -1,0 +1,145 @@
+"""Augmentation of training images on the device, as pure functions of the images and of uniform random numbers.
+
+The numbers are drawn with the episode, on the host: so a run that is resumed, or shared by several processes, sees
+the same images as one that is not.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.types import Episode
+
+
+class Augmentation(Protocol):
+    """Changes (B, C, H, W) in 0 .. 1 by `num_random` numbers in [0, 1) for each image, (B, num_random)."""
+
+    num_random: int
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor: ...
+
+
+class Unchanged:
+    """No augmentation."""
+
+    num_random = 0
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        return images
+
+
+class CropFlipJitter:
+    """Random resized crop, horizontal flip and colour jitter, as few-shot work on natural images has it.
+
+    Chen et al. 2019, A Closer Look at Few-shot Classification, arXiv 1904.04232, by the defaults of torchvision.
+
+    Args:
+        area: smallest fraction of the image that a crop covers; the largest is 1.
+        stretch: largest factor by which a crop is wider than high, or higher than wide.
+        jitter: largest change of brightness, contrast and saturation, as a fraction.
+    """
+
+    num_random = 8
+
+    def __init__(self, *, area: float, stretch: float, jitter: float) -> None:
+        if not 0 < area <= 1 or stretch < 1 or not 0 <= jitter <= 1:
+            raise ValueError(
+                f"augmentation: area={area} and jitter={jitter} are fractions, stretch={stretch} at least 1"
+            )
+        self.area, self.stretch, self.jitter = area, stretch, jitter
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        area, aspect, x, y, flip, *factors = random.unbind(1)  # (B,) each
+        area = between(area, self.area, 1)
+        aspect = between(aspect, -math.log(self.stretch), math.log(self.stretch)).exp()
+        width, height = (area * aspect).sqrt().clamp_max(1), (area / aspect).sqrt().clamp_max(1)
+        mirror = torch.where(flip < 0.5, -1.0, 1.0)
+        zero = torch.zeros_like(x)
+        # Coordinates run from -1 to 1: a crop of this size can be shifted by what is left of them.
+        rows = [
+            torch.stack([width * mirror, zero, between(x, -1, 1) * (1 - width)], 1),
+            torch.stack([zero, height, between(y, -1, 1) * (1 - height)], 1),
+        ]
+        images = warp(images, torch.stack(rows, 1))
+        brightness, contrast, saturation = (
+            between(factor, 1 - self.jitter, 1 + self.jitter)[:, None, None, None] for factor in factors
+        )
+        images = (brightness * images).clamp(0, 1)
+        images = blend(images, grey(images).mean((2, 3), keepdim=True), contrast)
+        return blend(images, grey(images), saturation)
+
+
+class Affine:
+    """Random rotation, shear, scale and shift, each for a share of the images, as for handwritten characters.
+
+    Koch et al. 2015, Siamese Neural Networks for One-shot Image Recognition, section 3.4.
+
+    Args:
+        rotation: largest angle in degrees. shear: largest shear. scale: smallest and largest factor.
+        shift: largest shift, as a fraction of the side. share: probability of each of them.
+    """
+
+    num_random = 12
+
+    def __init__(
+        self, *, rotation: float, shear: float, scale: tuple[float, float], shift: float, share: float
+    ) -> None:
+        if not 0 < scale[0] <= scale[1] or not 0 <= share <= 1:
+            raise ValueError(f"augmentation: scale={scale} must be positive and in order, share={share} a probability")
+        self.rotation, self.shear, self.scale, self.shift, self.share = rotation, shear, scale, shift, share
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        amount, chance = random.chunk(2, dim=1)  # (B, 6) each
+        angle, shear_x, shear_y, scale, x, y = amount.unbind(1)
+        turn, slant_x, slant_y, grow, move_x, move_y = (chance < self.share).to(images.dtype).unbind(1)
+        angle = turn * between(angle, -self.rotation, self.rotation) * (math.pi / 180)
+        shear_x = slant_x * between(shear_x, -self.shear, self.shear)
+        shear_y = slant_y * between(shear_y, -self.shear, self.shear)
+        # The map goes from the new image to the old one: a larger image reads from a smaller part.
+        zoom = 1 / (1 + grow * (between(scale, *self.scale) - 1))
+        cos, sin = zoom * angle.cos(), zoom * angle.sin()
+        rows = [
+            torch.stack([cos - sin * shear_y, cos * shear_x - sin, move_x * between(x, -1, 1) * 2 * self.shift], 1),
+            torch.stack([sin + cos * shear_y, sin * shear_x + cos, move_y * between(y, -1, 1) * 2 * self.shift], 1),
+        ]
+        return warp(images, torch.stack(rows, 1))
+
+
+def augmented(episode: Episode, augmentation: Augmentation, random: Tensor) -> Episode:
+    """The episode with other images, by random numbers (T, S + Q, K) for its rows."""
+
+    def change(x: Tensor, random: Tensor) -> Tensor:  # (T, B, C, H, W), (T, B, K) -> (T, B, C, H, W)
+        return augmentation(x.flatten(0, 1), random.flatten(0, 1)).view(x.shape)
+
+    support = episode.support_x.shape[1]
+    return episode._replace(
+        support_x=change(episode.support_x, random[:, :support]),
+        query_x=change(episode.query_x, random[:, support:]),
+    )
+
+
+def between(random: Tensor, low: float, high: float) -> Tensor:
+    """Numbers in [0, 1) stretched to [low, high)."""
+    return low + (high - low) * random
+
+
+def warp(images: Tensor, maps: Tensor) -> Tensor:
+    """The images (B, C, H, W) under affine maps (B, 2, 3) from new to old coordinates, -1 .. 1; zeros outside."""
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)  # (B, H, W, 2)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Brightness as the eye weighs colours (ITU-R BT.601): (B, C, H, W) -> (B, 1, H, W)."""
+    if images.shape[1] == 1:
+        return images
+    weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)
+
+
+def blend(images: Tensor, base: Tensor, factor: Tensor) -> Tensor:
+    """The difference of images from a base, scaled; within 0 .. 1."""
+    return (base + factor * (images - base)).clamp(0, 1)

@@ -1,0 +1,148 @@
+"""Augmentation, as functions of images and of uniform random numbers."""
+
+import math
+
+import pytest
+import torch
+from conftest import composed, episode
+from hydra.utils import instantiate
+from torch import Tensor
+
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.augmentation import Affine, Augmentation, CropFlipJitter, Unchanged, augmented
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.sampling import Setting
+from metalearn.types import SPLITS
+
+
+def pictures(channels: int = 3) -> Tensor:
+    return torch.rand(4, channels, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+def affine(**settings: object) -> Affine:
+    still = {"rotation": 0.0, "shear": 0.0, "scale": (1.0, 1.0), "shift": 0.0, "share": 1.0}
+    return Affine(**(still | settings))
+
+
+def crop(**settings: float) -> CropFlipJitter:
+    return CropFlipJitter(**({"area": 1.0, "stretch": 1.0, "jitter": 0.0} | settings))
+
+
+def numbers(augmentation: Augmentation) -> Tensor:
+    return torch.full((4, augmentation.num_random), 0.5)
+
+
+@pytest.mark.parametrize("augmentation", [Unchanged(), affine(), crop()])
+def test_nothing_happens_without_a_range(augmentation: Augmentation) -> None:
+    images = pictures()
+    torch.testing.assert_close(augmentation(images, numbers(augmentation)), images)
+
+
+def test_a_flip_mirrors_and_half_of_the_images_are_flipped() -> None:
+    augmentation, images = crop(), pictures()
+    random = numbers(augmentation)
+    random[:2, 4] = 0.2
+    mirrored = augmentation(images, random)
+    torch.testing.assert_close(mirrored[:2], images[:2].flip(3))
+    torch.testing.assert_close(mirrored[2:], images[2:])
+
+
+def test_a_crop_is_a_part_of_the_image() -> None:
+    augmentation = crop(area=0.25)
+    ramp = torch.linspace(-1, 1, 12).expand(4, 1, 12, 12)
+    random = numbers(augmentation)
+    random[:, 0] = 0.0  # the smallest crop: half of each side
+    random[:, 2] = torch.tensor([0.0, 0.5, 1.0, 1.0])  # at the left, in the middle, at the right
+    lowest, highest = augmentation.__call__(ramp.clamp(0, 1), random)[:, 0, 6].aminmax(dim=1)
+    assert highest[0] <= 0.1  # nothing of the right half
+    assert lowest[2] >= 0.0
+    assert highest[2] == pytest.approx(1.0, abs=0.1)
+
+
+def test_colours_are_scaled_about_black_the_mean_and_grey() -> None:
+    augmentation, images = crop(jitter=0.4), 0.4 * pictures() + 0.3
+    for index, factor in ((5, "brightness"), (6, "contrast"), (7, "saturation")):
+        random = numbers(augmentation)
+        random[:, index] = 0.0  # a factor of 0.6
+        dimmed = augmentation(images, random)
+        if factor == "brightness":
+            torch.testing.assert_close(dimmed, 0.6 * images)
+        luminance = (images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        if factor == "contrast":
+            mean = luminance.mean((1, 2, 3), keepdim=True)
+            torch.testing.assert_close(dimmed, mean + 0.6 * (images - mean))
+        if factor == "saturation":
+            torch.testing.assert_close(dimmed, luminance + 0.6 * (images - luminance))
+
+
+def test_a_quarter_turn_a_shift_and_a_scale() -> None:
+    images = pictures(1)
+    farthest = torch.cat([torch.ones(4, 6), torch.zeros(4, 6)], 1)  # as far as it goes, for all
+    turn = affine(rotation=90.0)
+    torch.testing.assert_close(turn(images, farthest), images.rot90(1, (2, 3)), atol=1e-5, rtol=0)
+    shift = affine(shift=1 / 6)
+    moved = shift(images, farthest)  # by two pixels, both ways
+    torch.testing.assert_close(moved[:, :, :-2, :-2], images[:, :, 2:, 2:], atol=1e-5, rtol=0)
+    assert not moved[:, :, -2:].any()
+    grow = affine(scale=(2.0, 2.0))
+    middle = torch.zeros(4, 1, 12, 12)
+    middle[:, :, 4:8, 4:8] = 1
+    assert grow(middle, numbers(grow)).sum() == pytest.approx(4 * middle.sum().item(), rel=0.1)
+
+
+def test_only_the_share_is_changed() -> None:
+    augmentation = affine(rotation=90.0, share=0.5)
+    random = torch.rand(4, 12)
+    random[:, 0], random[:2, 6], random[2:, 6] = 1.0, 0.4, 0.6
+    images = pictures()
+    changed = [not torch.allclose(a, b, atol=1e-4) for a, b in zip(augmentation(images, random), images, strict=True)]
+    assert changed == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", ["none", "natural", "characters"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_option_keeps_shape_and_range(name: str, channels: int) -> None:
+    augmentation = instantiate(composed(f"augmentation={name}").augmentation)
+    batch = episode(size=28)
+    batch = batch._replace(
+        support_x=batch.support_x.repeat(1, 1, channels, 1, 1) / 2,
+        query_x=batch.query_x.repeat(1, 1, channels, 1, 1) / 2,
+    )
+    rows = batch.support_x.shape[1] + batch.query_x.shape[1]
+    other = augmented(batch, augmentation, torch.rand(2, rows, augmentation.num_random))
+    for before, after in zip(batch, other, strict=True):
+        assert before.shape == after.shape
+        assert after.min() >= 0 and after.max() <= 1
+    assert torch.equal(other.query_x, batch.query_x) == (name == "none")
+
+
+def test_the_random_numbers_belong_to_the_episode(bank: ClassBank) -> None:
+    def data(seed: int) -> EpisodicDataModule:
+        return EpisodicDataModule(
+            dict.fromkeys(SPLITS, bank),
+            dict.fromkeys(SPLITS, Setting(3, 1, 2)),
+            seed=seed,
+            tasks_per_batch=2,
+            num_episodes={"val": 1, "test": 1},
+            augmentation=affine(),
+        )
+
+    one, again, other = data(0).draw("train", 5), data(0).draw("train", 5), data(1).draw("train", 5)
+    assert one.random.shape == (9, 12)
+    assert torch.equal(one.random, again.random)
+    assert not torch.equal(one.random, other.random)
+    assert not torch.equal(one.random, data(0).draw("train", 6).random)
+    assert data(0).draw("test", 5).random.numel() == 0
+    numbers = torch.cat([data(0).draw("train", index).random.flatten() for index in range(100)])
+    assert numbers.mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(1 / 12 / len(numbers)))
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"area": 0.0}, "area=0.0"), ({"stretch": 0.5}, "stretch=0.5")])
+def test_impossible_crops_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        crop(**settings)
+
+
+def test_impossible_maps_are_refused() -> None:
+    with pytest.raises(ValueError, match="scale=\\(0.0, 1.0\\)"):
+        affine(scale=(0.0, 1.0))
