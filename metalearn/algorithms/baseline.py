@@ -1,0 +1,38 @@
+"""The baseline: an ordinary classifier, whose head is fitted anew to each support set.
+
+Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang. A Closer Look at Few-shot Classification.
+ICLR 2019, arXiv 1904.04232. Train backbone and linear head on all base classes; on a task, keep the backbone and fit a
+new head. No episodes in training, and what any other method should be better than. Inductive.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.heads import HeadFit
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.backbones.norm import BatchNormMode
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, TaskOutput
+
+
+class Baseline(AbstractEmbedding):
+    """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
+
+    def __init__(
+        self, backbone: nn.Module, *, num_base_classes: int, head_fit: HeadFit, batch_norm: BatchNormMode
+    ) -> None:
+        super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
+        self.head = nn.Linear(backbone.num_features, num_base_classes)  # type: ignore[arg-type]
+        self.head_fit = head_fit
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        _, z = self.embed(batch.support_x, batch.query_x)  # (T, Q, D), without support rows
+        logits = self.head(z)
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        z, way = support_z.detach(), support_y.shape[1]
+        # From zero and not from a random head: the problem is convex, and a prediction is a function of its task.
+        start = [z.new_zeros(way, z.shape[1]), z.new_zeros(way)]
+        head = self.head_fit(start, lambda head: F.linear(z, *head), support_y)
+        return F.linear(query_z, *head)

@@ -1,0 +1,50 @@
+"""Baseline++, the baseline with a cosine head.
+
+Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang. A Closer Look at Few-shot Classification.
+ICLR 2019, arXiv 1904.04232. A class is a direction, and a logit the cosine to it: so the embeddings of a class gather
+around one direction, which suits a head that is fitted to few of them. Inductive.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.heads import HeadFit
+from metalearn.algorithms.metric import AbstractEmbedding, class_means
+from metalearn.algorithms.prototypical import cosine_similarities
+from metalearn.backbones.norm import BatchNormMode
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, TaskOutput
+
+
+class BaselinePlusPlus(AbstractEmbedding):
+    """`num_base_classes` is the number of directions in training, `head_fit` how those of a task are fitted.
+
+    `base_scale` and `novel_scale` are the factors of the cosine, in training and on a task.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        num_base_classes: int,
+        base_scale: float,
+        novel_scale: float,
+        head_fit: HeadFit,
+        batch_norm: BatchNormMode,
+    ) -> None:
+        super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
+        self.directions = nn.Parameter(torch.randn(num_base_classes, backbone.num_features))  # type: ignore[call-overload]
+        self.base_scale, self.novel_scale, self.head_fit = base_scale, novel_scale, head_fit
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        _, z = self.embed(batch.support_x, batch.query_x)  # (T, Q, D), without support rows
+        logits = self.base_scale * cosine_similarities(z.flatten(0, 1), self.directions).view_as(batch.query_y)
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        z = support_z.detach()
+        # From the means of the classes (Qi et al. 2018, arXiv 1712.07136): a prediction is a function of its task.
+        start = [class_means(F.normalize(z, dim=1), support_y)]
+        (head,) = self.head_fit(start, lambda head: self.novel_scale * cosine_similarities(z, *head), support_y)
+        return self.novel_scale * cosine_similarities(query_z, head)

@@ -1,0 +1,40 @@
+"""Fitting a new head to the frozen embeddings of a support set, as the baselines adapt."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.losses import cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFit:
+    """Gradient descent with momentum on the mean cross-entropy of all support rows, as `torch.optim.SGD` has it.
+
+    All rows make a step, so that their order does not matter.
+    """
+
+    steps: int
+    lr: float
+    momentum: float
+    dampening: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError(f"head_fit.steps is {self.steps}; it must not be negative")
+
+    def __call__(self, start: list[Tensor], logits: Callable[[Sequence[Tensor]], Tensor], y: Tensor) -> list[Tensor]:
+        """The weights after `steps` steps from `start`; `logits` gives those of the support rows for any weights."""
+        weights = [nn.Parameter(weight.detach().clone()) for weight in start]
+        sgd = torch.optim.SGD(
+            weights, self.lr, momentum=self.momentum, dampening=self.dampening, weight_decay=self.weight_decay
+        )
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                sgd.zero_grad()
+                cross_entropy(logits(weights), y).backward()
+                sgd.step()
+        return [weight.detach() for weight in weights]

@@ -1,0 +1,45 @@
+"""R2-D2, the ridge regression differentiable discriminator.
+
+Luca Bertinetto, João Henriques, Philip Torr, Andrea Vedaldi. Meta-learning with differentiable closed-form solvers.
+ICLR 2019, arXiv 1805.08136. The head of a task is a ridge regression from its support embeddings to its labels, solved
+in closed form, through which the embedding is trained. Inductive.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.algorithms.metric import AbstractMetric
+from metalearn.backbones.norm import BatchNormMode
+
+
+class R2D2(AbstractMetric):
+    """`scale` and `ridge` are where α of eq. 7 and λ of eq. 4 start; both are learned, and the offset β from 0."""
+
+    def __init__(self, backbone: nn.Module, *, scale: float, ridge: float, batch_norm: BatchNormMode) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        if not ridge > 0:
+            raise ValueError(f"ridge={ridge} must be positive")
+        self.log_ridge = nn.Parameter(torch.tensor(ridge).log())  # so that λ stays positive
+        self.alpha, self.beta = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(0.0))
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        # A feature of ones is the bias of the regression.
+        x, queries = with_ones(support_z), with_ones(query_z)  # (S, D + 1), (Q, D + 1)
+        w = ridge_regression(x, support_y, self.log_ridge.exp())  # (D + 1, N)
+        return self.alpha * queries @ w + self.beta  # (Q, N)  eq. 7
+
+
+def with_ones(z: Tensor) -> Tensor:
+    """(B, D) -> (B, D + 1)."""
+    return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+
+
+def ridge_regression(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
+    """The minimiser W of |X W - Y|² + λ |W|²: (S, D), (S, N) -> (D, N).
+
+    By the Woodbury identity the system has the size of the support set, not of the embedding (eq. 6).
+    """
+    with torch.autocast(x.device.type, enabled=False):  # a solution in half precision is none
+        x, y = x.to(torch.promote_types(x.dtype, torch.float32)), y.to(torch.promote_types(y.dtype, torch.float32))
+        gram = x @ x.T + ridge * torch.eye(len(x), dtype=x.dtype, device=x.device)  # (S, S)
+        return x.T @ torch.linalg.solve(gram, y)
