@@ -1,0 +1,75 @@
+"""The learned optimiser.
+
+Marcin Andrychowicz, Misha Denil, Sergio Gómez Colmenarejo, Matthew W. Hoffman, David Pfau, Tom Schaul, Brendan
+Shillingford, Nando de Freitas. Learning to learn by gradient descent by gradient descent. NeurIPS 2016, arXiv
+1606.04474. A recurrent network, the same for every coordinate, reads the gradients and writes the steps; it is trained
+on the losses along the way. Transductive as run here: batch statistics of the queries.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.algorithms.coordinatewise import LSTM, AbstractCell, Affine, Transformer, flatten, preprocess, unflatten
+from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.backbones.norm import BatchNormMode
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, Parameters, TaskOutput
+
+CELLS: dict[str, type[LSTM | Transformer]] = {"lstm": LSTM, "transformer": Transformer}
+
+
+class LearnedOptimizer(AbstractGradient):
+    """`way` is the number of logits of the linear head.
+
+    Args:
+        cell: the network m that reads the gradients, with `hidden` units in each of its `layers`.
+        scale: factor of its output, so that the steps are small before it has learnt anything.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        way: int,
+        cell: Literal["lstm", "transformer"],
+        hidden: int,
+        layers: int,
+        scale: float,
+        inner_loop: InnerLoop,
+        batch_norm: BatchNormMode,
+    ) -> None:
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        if cell not in CELLS:
+            raise ValueError(f"learned_optimizer.cell is {cell!r}; it can be {', '.join(CELLS)}")
+        if inner_loop.steps < 1:
+            raise ValueError(
+                "learned_optimizer: inner_loop.steps is 0; the losses after the steps are what it learns from"
+            )
+        self.cell: AbstractCell = CELLS[cell](2, hidden=hidden, layers=layers)
+        self.output, self.scale = Affine(hidden, 1), scale
+        # An untrained optimiser should do little, in whatever range its cell speaks.
+        nn.init.uniform_(self.output.linear.weight, -0.01, 0.01)
+        nn.init.zeros_(self.output.linear.bias)
+
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Any]:
+        return params, self.cell.start(flatten(params, self.adapted))
+
+    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: Any) -> tuple[Parameters, Any]:
+        theta, grad = flatten(params, self.adapted), flatten(grads, self.adapted)  # (P,)
+        seen, state = self.cell(preprocess(grad), state)  # (H, P)
+        step = self.scale * self.output(seen)[0].to(theta.dtype)  # (P,)  g_t
+        return params | unflatten(theta + step, self.adapted, params), state  # eq. 3
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        theta, loop = self.weights(), self.inner_loop
+
+        def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
+            steps = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)
+            logits = torch.stack([self.predict(params, support_x, query_x) for params, _ in steps[1:]])  # (steps, Q, N)
+            return cross_entropy(logits, query_y.expand_as(logits)), logits[-1]  # eq. 3, every w_t the same
+
+        losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
+        self.track_moments(batch)
+        return TaskOutput(losses.mean(), logits)
