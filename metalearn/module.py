@@ -1,5 +1,6 @@
 """The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torchmetrics import CatMetric
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.algorithms.mann import INSTANCES, MANN
 from metalearn.losses import accuracy, cross_entropy
 from metalearn.schedules import Schedule, constant
 from metalearn.stats import estimate
@@ -107,6 +109,8 @@ class FewShotModule(pl.LightningModule):
         scores = {"loss": cross_entropy(by_step[-1], task.query_y), "accuracy": accuracies[-1]}
         if testing and isinstance(algorithm, AbstractGradient):
             scores["accuracy_by_step"] = accuracies
+        if testing and isinstance(algorithm, MANN):
+            scores["accuracy_by_instance"] = algorithm.instance_accuracy(task)
         return scores
 
     def _collect(self, split: Split) -> None:
@@ -122,6 +126,8 @@ class FewShotModule(pl.LightningModule):
         self.log(f"{split}/accuracy_ci95", estimate(self.scores[split]["accuracy"]).ci95, rank_zero_only=True)
         for step, mean in enumerate(scores.get("accuracy_by_step", rows[:, :0]).mean(0)):
             self.log(f"{split}/accuracy_step_{step}", float(mean), rank_zero_only=True)
+        for instance, column in zip(INSTANCES, scores.get("accuracy_by_instance", rows[:, :0]).T, strict=False):
+            self.log(f"{split}/accuracy_instance_{instance}", mean_of_known(column), rank_zero_only=True)
 
     def _average_buffers(self) -> None:
         """Give all processes the same running averages: the mean of those that each kept over its own tasks."""
@@ -132,3 +138,9 @@ class FewShotModule(pl.LightningModule):
             flat = self.trainer.strategy.reduce(torch.cat([b.flatten() for b in buffers]), reduce_op="mean")
             for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """The mean of what is not NaN; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan

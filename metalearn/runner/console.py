@@ -53,8 +53,14 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
     table.add_row("meta-test accuracy", f"[bold]{percent(accuracy['mean'])} ± {percent(accuracy['ci95'])} %[/bold]")
     if "accuracy_by_step" in test:
         table.add_row("after inner steps 0, 1, ...", "  ".join(map(percent, test["accuracy_by_step"])) + " %")
+    if "accuracy_by_instance" in test:
+        table.add_row(
+            "at the 1st, 2nd, 5th, 10th of a class", "  ".join(map(percent, test["accuracy_by_instance"])) + " %"
+        )
     table.add_row("episodes", f"{accuracy['num_episodes']} of {shape(episode['test'])}")
     table.add_row("trained on", trained_on(episode["train"], fields["batch_size"]))
+    if fields["pretrained"]:
+        table.add_row("pretrained", fields["pretrained"])
     table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")
     if fields["val"]:
         val = fields["val"]["accuracy"]

@@ -1,0 +1,222 @@
+"""MANN, the memory-augmented neural network.
+
+Adam Santoro, Sergey Bartunov, Matthew Botvinick, Daan Wierstra, Timothy Lillicrap. Meta-Learning with Memory-Augmented
+Neural Networks. ICML 2016, arXiv 1605.06065 (One-shot Learning with Memory-Augmented Neural Networks). The rows of a
+task come as a stream, each with the label of the row before it, and a recurrent network learns to predict their labels.
+What it has seen it binds together in an external memory, and finds it there again by its content. Inductive.
+
+L  rows of a stream    U  hidden units    R  reads    M  slots of the memory    E  width of a slot
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms import memory
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.memory import Memory
+from metalearn.backbones import norm
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, Predictor, TaskOutput
+
+INSTANCES = (1, 2, 5, 10)
+"""Which instances of a class `instance_accuracy` tells of; those of the paper's table 1."""
+
+
+class State(NamedTuple):
+    """What the network carries from row to row of T streams."""
+
+    hidden: Tensor  # (T, U)
+    cell: Tensor  # (T, U)
+    keys: Tensor  # (T, R, E), of the latest row
+    memory: Memory
+
+
+class MANN(AbstractAlgorithm):
+    """An LSTM of `hidden` units with a memory of `slots` rows of `width` numbers and `reads` keys.
+
+    `usage_decay` is γ; `key_strength` is where the learned strength of the keys starts.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        way: int,
+        hidden: int,
+        slots: int,
+        width: int,
+        reads: int,
+        usage_decay: float,
+        key_strength: float,
+        batch_norm: norm.BatchNormMode,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm, fixed_way=way)
+        if hidden < 2:
+            raise ValueError(f"hidden={hidden} must be at least 2")
+        if width < 1:
+            raise ValueError(f"width={width} must be at least 1")
+        if not 1 <= reads <= slots:
+            raise ValueError(f"reads={reads} must be 1 to {slots}, the number of slots")
+        if not 0 <= usage_decay <= 1:
+            raise ValueError(f"usage_decay={usage_decay} must be in 0..1")
+        if not key_strength > 0:
+            raise ValueError(f"key_strength={key_strength} must be positive")
+        self.backbone = backbone
+        self.slots, self.width, self.reads, self.usage_decay = slots, width, reads, usage_decay
+        features: int = backbone.num_features  # type: ignore[assignment]
+        self.norm = norm.BatchNorm(features)  # without what all rows share, their directions differ more
+        self.gates = nn.Linear(features + way + hidden, 4 * hidden)
+        self.key = nn.Linear(hidden, reads * width)
+        self.content = nn.Linear(hidden, reads * width)
+        self.output = nn.Linear(hidden + reads * width, way)
+        self.alpha = nn.Parameter(torch.tensor(-2.0))  # most of a write goes to the least used slots
+        self.strength = nn.Parameter(torch.full((reads, 1), math.log(math.expm1(key_strength))))  # of softplus
+        start_with_recall(self.gates, self.key, self.content, features=features, way=way)
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support = batch.support_y.shape[1]
+        z, y = self.embed(batch)
+        order = mixed_order(y)  # (T, L)
+        logits, _ = self.follow(rearranged(z, order), rearranged(y, order))  # (T, L, N)
+        logits = rearranged(logits, order.argsort(1))  # the order of the batch again
+        return TaskOutput(cross_entropy(logits, y), logits[:, support:])
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        if support_y.shape[-1] != self.fixed_way:
+            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+        order = order_by_instance(support_y)  # (S,)
+        stream_y = support_y[order]
+
+        def predict(query_x: Tensor) -> Tensor:
+            support, queries = len(support_x), len(query_x)
+            z = self.embed_rows(torch.cat([support_x, query_x])[None], support)[0]  # (S + Q, D)
+            _, state = self.follow(z[:support][order][None], stream_y[None])
+            # Each query comes next after the support rows, in a copy of the stream of its own.
+            logits, _ = self.step(z[support:], stream_y[-1].expand(queries, -1), copies(state, queries))
+            return logits
+
+        return predict
+
+    def instance_accuracy(self, task: Episode) -> Tensor:
+        """Accuracy at the first, second, ... (`INSTANCES`) row of each class, of all rows of a task as one stream.
+
+        NaN where the task has fewer rows: (4,). The task comes without the leading axis.
+        """
+        z, y = self.embed(Episode(*(part[None] for part in task)))
+        order = mixed_order(y)
+        y = rearranged(y, order)
+        logits, _ = self.follow(rearranged(z, order), y)
+        return accuracy_by_instance(logits[0], y[0])
+
+    def embed(self, batch: Episode) -> tuple[Tensor, Tensor]:
+        """The embeddings (T, S + Q, D) and labels (T, S + Q, N) of all rows, the support rows first."""
+        x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
+        y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
+        return self.embed_rows(x, batch.support_x.shape[1]), y
+
+    def embed_rows(self, x: Tensor, support: int) -> Tensor:
+        """(T, B, *X) -> (T, B, D) in one pass of the backbone; the first `support` rows of a task are its support."""
+        rows = norm.rows(self.batch_norm, training=self.training, tasks=x.shape[0], support=support)
+        return self.norm(self.backbone(x.flatten(0, 1), rows), rows).unflatten(0, x.shape[:2])
+
+    def follow(self, z: Tensor, y: Tensor) -> tuple[Tensor, State]:
+        """Predictions for T streams, and the state after them: (T, L, D), (T, L, N) -> (T, L, N)."""
+        state = self.start(z[:, 0])
+        previous_y = torch.cat([torch.zeros_like(y[:, :1]), y[:, :-1]], dim=1)  # (T, L, N)
+        predictions = []
+        for row in range(z.shape[1]):
+            logits, state = self.step(z[:, row], previous_y[:, row], state)
+            predictions.append(logits)
+        return torch.stack(predictions, dim=1), state
+
+    def start(self, z: Tensor) -> State:
+        """The state before the first row of T streams, of (T, D)."""
+        hidden = z.new_zeros(len(z), self.key.in_features)
+        keys = z.new_zeros(len(z), self.reads, self.width)
+        return State(hidden, hidden, keys, memory.empty(z, reads=self.reads, slots=self.slots, width=self.width))
+
+    def step(self, z: Tensor, previous_y: Tensor, state: State) -> tuple[Tensor, State]:
+        """The prediction for the next row of T streams: (T, D), (T, N) -> (T, N)."""
+        gates = self.gates(torch.cat([z, previous_y, state.hidden], dim=1))  # (T, 4 U)
+        write, forget, read, new = gates.chunk(4, dim=1)  # (T, U) each
+        cell = forget.sigmoid() * state.cell + write.sigmoid() * new.tanh()
+        hidden = read.sigmoid() * cell.tanh()
+        keys = self.key(hidden).unflatten(1, (self.reads, self.width))  # (T, R, E)
+        # The label that has come is that of the row before, and is kept with the key by which that row was looked up.
+        contents = state.keys + self.content(hidden).unflatten(1, (self.reads, self.width))  # (T, R, E)
+        readings, accessed = memory.access(
+            state.memory,
+            contents,
+            keys,
+            strength=F.softplus(self.strength),
+            gate=self.alpha.sigmoid(),
+            decay=self.usage_decay,
+        )
+        logits = self.output(torch.cat([hidden, readings.flatten(1)], dim=1))  # (T, N)  of [h_t, r_t]
+        return logits, State(hidden, cell, keys, accessed)
+
+
+@torch.no_grad()
+def start_with_recall(gates: nn.Linear, key: nn.Linear, content: nn.Linear, *, features: int, way: int) -> None:
+    """Set the weights such that keys tell images, contents tell labels, and little is left of the row before.
+
+    From the usual random weights the network first learns to count labels, and finds out about its memory much later.
+    """
+    units = key.in_features
+    half = units // 2
+    write, forget, read, new = gates.bias.chunk(4)
+    for bias, value in ((write, 2.0), (forget, -2.0), (read, 2.0), (new, 0.0)):
+        bias.fill_(value)
+    weight = gates.weight[3 * units :].zero_()  # (U, D + N + U), into the new values of the cell
+    nn.init.normal_(weight[:half, :features], std=features**-0.5)
+    nn.init.normal_(weight[half:, features : features + way])
+    key.weight[:, half:] = 0
+    content.weight[:, :half] = 0
+
+
+def mixed_order(y: Tensor) -> Tensor:
+    """An order at random for the rows of each stream: (T, L, N) -> (T, L).
+
+    A batch comes with its support rows in order of class, by which the network could tell labels from positions. The
+    labels of the batch, whose queries were shuffled, are the seed: training repeats exactly, yet no two batches agree.
+    """
+    rng = np.random.default_rng(y.argmax(-1).flatten().tolist())
+    order = np.tile(np.arange(y.shape[1]), (y.shape[0], 1))
+    return torch.from_numpy(rng.permuted(order, axis=1)).to(y.device)
+
+
+def order_by_instance(y: Tensor) -> Tensor:
+    """The order that takes one row of each class, then a second of each, and so on: one-hot (S, N) -> (S,)."""
+    way = y.shape[1]
+    return (instances(y) * way + y.argmax(1)).argsort(stable=True)
+
+
+def instances(y: Tensor) -> Tensor:
+    """For each row, how many of its class there were so far, itself among them: one-hot (L, N) -> (L,)."""
+    return (y.cumsum(0) * y).sum(1).long()
+
+
+def accuracy_by_instance(logits: Tensor, y: Tensor) -> Tensor:
+    """Accuracy at each of the `INSTANCES`, NaN where there are none: (L, N), (L, N) -> (4,)."""
+    correct = (logits.argmax(1) == y.argmax(1)).double()  # (L,)
+    return torch.stack([correct[instances(y) == instance].mean() for instance in INSTANCES])
+
+
+def rearranged(rows: Tensor, order: Tensor) -> Tensor:
+    """Rows of each stream in an order of its own: (T, L, D), (T, L) -> (T, L, D)."""
+    return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
+
+
+def copies(state: State, count: int) -> State:
+    """The state of one stream, `count` times."""
+
+    def repeat(part: Tensor) -> Tensor:
+        return part.expand(count, *part.shape[1:])
+
+    hidden, cell, keys, (rows, read, usage) = state
+    return State(repeat(hidden), repeat(cell), repeat(keys), Memory(repeat(rows), repeat(read), repeat(usage)))

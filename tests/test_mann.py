@@ -1,0 +1,182 @@
+"""The memory network: its memory by hand, its stream, and what it may not see."""
+
+import math
+
+import pytest
+import torch
+from conftest import episode
+from torch.nn import functional as F
+
+from metalearn.algorithms.mann import INSTANCES, MANN, accuracy_by_instance, mixed_order, order_by_instance
+from metalearn.algorithms.memory import EMPTY, Memory, access, empty, least_used_weights, read_weights, write
+from metalearn.backbones.mlp import MLP
+from metalearn.types import Episode
+
+READS, SLOTS, WIDTH = 2, 5, 3
+
+
+def mann(way: int = 3, batch_norm: str = "running") -> MANN:
+    torch.manual_seed(0)
+    return MANN(
+        MLP([1, 4, 4], hidden=[6]),
+        way=way,
+        hidden=8,
+        slots=6,
+        width=4,
+        reads=2,
+        usage_decay=0.9,
+        key_strength=5.0,
+        batch_norm=batch_norm,
+    ).double()
+
+
+def task(shot: int = 2, query: int = 3) -> Episode:
+    return Episode(*(part.double() for part in episode(tasks=1, way=3, shot=shot, query=query, size=4).tasks()[0]))
+
+
+def test_the_least_used_slots_are_taken_and_the_first_of_equals() -> None:
+    usage = torch.tensor([[0.5, 0.0, 0.2, 0.0, 0.0], [0.1, 0.4, 0.3, 0.2, 0.5]])
+    assert least_used_weights(usage, 2).tolist() == [[0, 1, 0, 1, 0], [1, 0, 0, 1, 0]]
+
+
+def test_read_weights_are_a_softmax_of_cosines() -> None:
+    rows, keys = torch.randn(1, SLOTS, WIDTH), torch.randn(1, READS, WIDTH)
+    strength = torch.tensor([[2.0], [5.0]])
+    weights = read_weights(rows, keys, strength)
+    for read in range(READS):
+        scores = []
+        for slot in range(SLOTS):
+            product = sum(a * b for a, b in zip(keys[0, read].tolist(), rows[0, slot].tolist(), strict=True))
+            length = math.hypot(*rows[0, slot].tolist(), EMPTY) * math.hypot(*keys[0, read].tolist())
+            scores.append(math.exp(strength[read].item() * product / length))
+        assert weights[0, read].tolist() == pytest.approx([score / sum(scores) for score in scores], rel=1e-4)
+
+
+def test_lrua_agrees_with_plain_lists_over_several_steps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gate, decay, strength = 0.3, 0.9, torch.full((READS, 1), 4.0)
+    memory = empty(torch.zeros(1, 1), reads=READS, slots=SLOTS, width=WIDTH)
+    rows = [[0.0] * WIDTH for _ in range(SLOTS)]
+    usage, last_read = [0.0] * SLOTS, [[0.0] * SLOTS for _ in range(READS)]
+    for _ in range(6):
+        contents = torch.randn(1, READS, WIDTH, generator=generator)
+        keys = torch.randn(1, READS, WIDTH, generator=generator)
+        # Eq. 6: the least used slots, as many as there are reads; they are emptied.
+        least = sorted(range(SLOTS), key=lambda slot: (usage[slot], slot))[:READS]
+        for slot in least:
+            rows[slot] = [0.0] * WIDTH
+        # Eq. 7 and 8: between the slots read before and the least used ones.
+        written = [
+            [gate * last_read[r][slot] + (1 - gate) * (slot in least) for slot in range(SLOTS)] for r in range(READS)
+        ]
+        for slot in range(SLOTS):
+            for r in range(READS):
+                rows[slot] = [
+                    m + written[r][slot] * a for m, a in zip(rows[slot], contents[0, r].tolist(), strict=True)
+                ]
+        last_read = read_weights(torch.tensor([rows]), keys, strength)[0].tolist()
+        # Eq. 5.
+        usage = [
+            decay * usage[slot] + sum(last_read[r][slot] + written[r][slot] for r in range(READS))
+            for slot in range(SLOTS)
+        ]
+        readings = [
+            [sum(last_read[r][s] * rows[s][e] for s in range(SLOTS)) for e in range(WIDTH)] for r in range(READS)
+        ]
+
+        read, memory = access(memory, contents, keys, strength=strength, gate=torch.tensor(gate), decay=decay)
+        torch.testing.assert_close(memory.rows[0], torch.tensor(rows), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(memory.usage[0], torch.tensor(usage), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(read[0], torch.tensor(readings), rtol=1e-4, atol=1e-5)
+
+
+def test_a_written_content_is_found_by_its_key() -> None:
+    memory = empty(torch.zeros(1, 1), reads=1, slots=SLOTS, width=WIDTH)
+    contents = torch.eye(3)[None]
+    for index in range(3):
+        memory, written = write(memory, contents[:, index : index + 1], torch.tensor(0.0))
+        memory = Memory(memory.rows, memory.read, memory.usage + written.sum(1))
+    found = read_weights(memory.rows, contents[:, 1:2], torch.full((1, 1), 50.0)) @ memory.rows
+    torch.testing.assert_close(found, contents[:, 1:2], atol=1e-4, rtol=0)
+
+
+def test_a_label_tells_the_later_rows_only() -> None:
+    algorithm = mann()
+    z = torch.randn(1, 7, 6, dtype=torch.float64)
+    y = F.one_hot(torch.tensor([[0, 1, 2, 0, 1, 2, 0]]), 3).double()
+    logits, _ = algorithm.follow(z, y)
+    changed = y.clone()
+    changed[0, 3] = torch.tensor([0.0, 0.0, 1.0])
+    other, _ = algorithm.follow(z, changed)
+    differs = [not torch.equal(logits[0, row], other[0, row]) for row in range(7)]
+    assert differs == [False, False, False, False, True, True, True]
+
+
+def test_adapting_is_the_stream_of_the_support_rows_and_then_one_query() -> None:
+    algorithm, one = mann().eval(), task()
+    predictions = algorithm.adapt(one.support_x, one.support_y)(one.query_x)
+    order = order_by_instance(one.support_y)
+    for query, prediction in zip(one.query_x, predictions, strict=True):
+        x = torch.cat([one.support_x[order], query[None]])
+        y = torch.cat([one.support_y[order], torch.zeros(1, 3, dtype=torch.float64)])  # its own label is never seen
+        logits, _ = algorithm.follow(algorithm.embed_rows(x[None], len(order)), y[None])
+        torch.testing.assert_close(prediction, logits[0, -1])
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
+def test_queries_depend_on_one_another_in_batch_mode_only(batch_norm: str) -> None:
+    algorithm, one = mann(batch_norm=batch_norm).eval(), task()
+    predict = algorithm.adapt(one.support_x, one.support_y)
+    alone = torch.cat([predict(query[None]) for query in one.query_x])
+    assert torch.allclose(alone, predict(one.query_x)) == (batch_norm != "batch")
+
+
+def test_support_rows_come_one_of_each_class_after_the_other() -> None:
+    y = F.one_hot(torch.tensor([0, 0, 2, 1, 2, 1]), 3)
+    assert order_by_instance(y).tolist() == [0, 3, 2, 1, 5, 4]
+
+
+def test_streams_are_mixed_but_the_same_for_the_same_batch() -> None:
+    y = F.one_hot(torch.arange(3).repeat_interleave(6), 3).expand(4, -1, -1)
+    order = mixed_order(y)
+    assert torch.equal(order, mixed_order(y))
+    assert all(sorted(stream) == list(range(18)) for stream in order.tolist())
+    assert len({tuple(stream) for stream in order.tolist()}) == 4
+    other = y.flip(1)
+    assert not torch.equal(order, mixed_order(other))
+
+
+def test_instances_are_counted_along_the_stream() -> None:
+    ways = torch.tensor([0, 1, 0, 0, 1, 0, 0])  # the first instances at 0 and 1, the second at 2 and 4, the fifth at 6
+    y = F.one_hot(ways, 2)
+    predicted = torch.tensor([0, 0, 0, 1, 0, 1, 0])
+    logits = F.one_hot(predicted, 2).double()
+    first, second, fifth, tenth = accuracy_by_instance(logits, y).tolist()
+    assert INSTANCES == (1, 2, 5, 10)
+    assert (first, second, fifth) == (0.5, 0.5, 1.0)
+    assert math.isnan(tenth)
+
+
+def test_a_run_reports_the_accuracy_at_each_instance(metalearn) -> None:
+    run = metalearn("algorithm=mann", "algorithm.hidden=8", "algorithm.slots=8", "tasks_per_batch=2")
+    assert run.code == 0, run.text
+    by_instance = run.test["accuracy_by_instance"]
+    assert len(by_instance) == 4
+    assert all(0 <= value <= 1 for value in by_instance)  # 1 support and 15 query rows: even a tenth
+    assert "at the 1st, 2nd, 5th, 10th of a class" in run.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"reads": 9}, "reads=9 must be 1 to 6"), ({"usage_decay": 1.5}, "usage_decay=1.5")]
+)
+def test_impossible_memories_are_refused(settings: dict[str, float], message: str) -> None:
+    usual = {"hidden": 8, "slots": 6, "width": 4, "reads": 2, "usage_decay": 0.9, "key_strength": 5.0}
+    with pytest.raises(ValueError, match=message):
+        MANN(MLP([1, 4, 4], hidden=[6]), way=3, batch_norm="running", **(usual | settings))
+
+
+def test_the_loss_reaches_the_memory() -> None:
+    algorithm = mann()
+    algorithm.loss(Episode(*(part[None] for part in task()))).loss.backward()
+    for weight in (algorithm.alpha, algorithm.strength, algorithm.key.weight, algorithm.content.weight):
+        assert weight.grad is not None and weight.grad.any()
