@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -18,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
-from metalearn.module import FewShotModule
+from metalearn.module import FewShotModule, mean_of_known
 from metalearn.runner import checks, console, loggers
-from metalearn.runner.checkpoint import Provenance, load
+from metalearn.runner.checkpoint import Provenance, base_classes, load, load_backbone
 from metalearn.runner.claim import claimed
 from metalearn.runner.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.runner.machine import is_rank_zero, keep_freed_memory, quieten_lightning
@@ -30,7 +29,7 @@ from metalearn.runner.secrets import struck_out
 from metalearn.runner.signals import Signals, StopBetweenSteps
 from metalearn.schedules import SCHEDULES
 from metalearn.stats import estimate
-from metalearn.types import SPLITS
+from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
@@ -119,14 +118,20 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     keep_freed_memory()
     quieten_lightning()
     choices = _choices()
+    testing = plain["mode"] == "test"
     banks = instantiate(config.dataset).load()
-    config.num_base_classes = config.num_base_classes or banks["train"].num_classes
+    checks.check_splits(banks, plain["mode"], choices["dataset"])
+    splits: tuple[Split, ...] = ("test",) if testing else SPLITS
+    # The classes that it was trained on, whatever it is tested on.
+    config.num_base_classes = config.num_base_classes or (
+        base_classes(Path(plain["checkpoint"])) if testing else banks["train"].num_classes
+    )
     plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     pl.seed_everything(plain["seed"], verbose=False)
-    algorithm: AbstractAlgorithm = instantiate(config.algorithm)
+    algorithm = _algorithm(config, plain, choices)
     data = EpisodicDataModule(
         banks,
-        {split: Setting(**{k: plain["episode"][split][k] for k in ("way", "shot", "query")}) for split in SPLITS},
+        {split: Setting(**{k: plain["episode"][split][k] for k in ("way", "shot", "query")}) for split in splits},
         seed=plain["seed"],
         tasks_per_batch=plain["tasks_per_batch"],
         num_episodes={split: plain["episode"][split]["num_episodes"] for split in ("val", "test")},
@@ -135,15 +140,16 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     )
     module = FewShotModule(algorithm, instantiate(config.optimizer), SCHEDULES[plain["schedule"]])
     checkpoint = None
-    if plain["mode"] == "test":
+    if testing:
         checkpoint = load(Path(plain["checkpoint"]), module, choices)
     elif plain["resume"]:
         checkpoint = load(folder / LAST, module, choices)
     checks.check_way(plain["episode"], algorithm.fixed_way, choices["algorithm"])
     module.make_optimizer()  # so that a bad setting of the optimiser is found now
+    overrides = anywhere(_overrides(), Path(HydraConfig.get().runtime.cwd))
     callbacks = [
         *instantiate(config.callbacks).values(),
-        Provenance({**choices, "overrides": anywhere(_overrides(), Path(HydraConfig.get().runtime.cwd))}),
+        Provenance({**choices, "num_base_classes": plain["num_base_classes"], "overrides": overrides}),
         StopBetweenSteps(signals),
     ]
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
@@ -153,6 +159,16 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
     return Job(plain, folder, module, data, trainer, checkpoint)
+
+
+def _algorithm(config: DictConfig, plain: dict[str, Any], choices: dict[str, str]) -> AbstractAlgorithm:
+    """The algorithm that the config names, on a pretrained backbone where a training is to begin with one."""
+    if not plain["pretrained"] or plain["mode"] == "test" or plain["resume"]:
+        return instantiate(config.algorithm)
+    backbone = instantiate(config.backbone)
+    load_backbone(Path(plain["pretrained"]), backbone, choices["backbone"])
+    # Not loaded into the algorithm, which may keep copies of what its backbone has at first.
+    return instantiate(config.algorithm, _partial_=True)(backbone=backbone)
 
 
 def fit(job: Job, record: Record) -> None:
@@ -183,7 +199,7 @@ def test(job: Job, record: Record) -> None:
     }
     for name in ("accuracy_by_step", "accuracy_by_instance"):
         if name in scores:
-            record.fields["test"][name] = np.nanmean(scores[name], axis=0).tolist()
+            record.fields["test"][name] = [mean_of_known(column) for column in scores[name].T]
     if is_rank_zero():
         record.write_episodes(scores)
 
@@ -205,7 +221,7 @@ def _header(config: DictConfig) -> dict[str, Any]:
         "seed": config.get("seed"),
         "batch_norm": config.get("batch_norm"),
         "transductive": config.get("batch_norm") == "batch",
-        "pretrained": None,
+        "pretrained": config.get("pretrained"),
         "episode": OmegaConf.to_container(config.get("episode") or OmegaConf.create()),
         "tasks_per_batch": config.get("tasks_per_batch"),
         "batch_size": None,  # where training takes images of all base classes, not episodes

@@ -79,7 +79,10 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
     [
         ("episode.train.wey=3", "there is no key 'episode.train.wey'; did you mean 'episode.train.way'?"),
         ("datset=omniglot", "there is no key 'datset'; did you mean 'dataset'?"),
-        ("backbone=conv5", "backbone has no option 'conv5'; did you mean 'conv4'? (conv4, mlp)"),
+        (
+            "backbone=conv5",
+            "backbone has no option 'conv5'; did you mean 'conv4'? (conv4, mlp, resnet12, resnet18, wrn_28_10)",
+        ),
     ],
 )
 def test_a_wrong_name_is_explained_in_one_line(override: str, message: str) -> None:

@@ -1,6 +1,8 @@
 """The one form that every data set takes: a tensor of images and, for each class, the rows that are its own."""
 
 import hashlib
+import mmap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,11 +15,13 @@ from metalearn.types import Split
 
 @dataclass(frozen=True)
 class ClassBank:
-    """The images of one split, in memory as bytes; episodes are rows of it."""
+    """The images of one split as bytes, in memory or mapped from a file; episodes are rows of it."""
 
     images: Tensor  # (M, C, H, W) uint8
     rows: tuple[np.ndarray, ...]  # for each class, the rows of its images, int64
     names: tuple[str, ...]  # of the classes
+    mapping: mmap.mmap | None = None  # of the file that the images are in; nobody may write into them
+    known_sha256: str | None = None  # of the same content, from when the file was written: it is not read through again
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8
@@ -33,13 +37,17 @@ class ClassBank:
         """Number of images of the class that has fewest."""
         return min(len(rows) for rows in self.rows)
 
+    def release_pages(self) -> None:
+        """Let go of what was read of a mapped file: the kernel keeps it, and maps it again as fast.
+
+        Otherwise the memory of each process grows by the whole file in the course of a training.
+        """
+        if self.mapping is not None:
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+
     def sha256(self) -> str:
         """Hash of the classes and of every pixel: two banks of the same hash hold the same data."""
-        digest = hashlib.sha256()
-        for name, rows in zip(self.names, self.rows, strict=True):
-            digest.update(f"{name}:{rows.tolist()};".encode())
-        digest.update(self.images.contiguous().numpy().data)
-        return digest.hexdigest()
+        return self.known_sha256 or content_sha256(self.names, self.rows, [self.images.contiguous().numpy().data])
 
     @staticmethod
     def from_classes(images: np.ndarray, names: list[str]) -> "ClassBank":
@@ -50,6 +58,16 @@ class ClassBank:
         return ClassBank(torch.from_numpy(flat), tuple(rows), tuple(names))
 
 
+def content_sha256(names: Iterable[str], rows: Iterable[np.ndarray], pixels: Iterable[bytes | memoryview]) -> str:
+    """The hash of a bank of these classes, whose pixels come in pieces, in the order of the rows."""
+    digest = hashlib.sha256()
+    for name, of_class in zip(names, rows, strict=True):
+        digest.update(f"{name}:{of_class.tolist()};".encode())
+    for piece in pixels:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 class Source(Protocol):
     """A data set: it knows the shape of its inputs, and makes one bank for each split."""
 
@@ -57,6 +75,8 @@ class Source(Protocol):
 
     def load(self) -> dict[Split, ClassBank]:
         """The banks of meta-train, meta-val and meta-test; no class is in two of them.
+
+        A data set for testing alone has meta-test alone.
 
         Raises ValueError or OSError with one line that says what is missing and where to put it.
         """

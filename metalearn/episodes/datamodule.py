@@ -32,7 +32,8 @@ class EpisodicDataModule(pl.LightningDataModule):
     Only rows are drawn on the host; images stay on the device as bytes and are gathered there, so that there is
     nothing for worker processes to do. In training, step b on process r of R draws episodes (b * R + r) * T onwards,
     T being `tasks_per_batch`; evaluation takes one episode at a time, process r those of index r, r + R, r + 2R, ...
-    With a `batch_size`, training takes so many images of all base classes in the place of each episode.
+    With a `batch_size`, training takes so many images of all base classes in the place of each episode. For testing
+    alone, the bank and the setting of meta-test are enough.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class EpisodicDataModule(pl.LightningDataModule):
         for split, setting in settings.items():
             if split != "train" or batch_size is None:
                 setting.check(banks[split], split)
-        if batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
+        if "train" in settings and batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
             raise ValueError(
                 f"batch_size is {batch_size}; it must be 1 to {len(banks['train'].images)}, all base images"
             )
@@ -105,6 +106,7 @@ class EpisodicDataModule(pl.LightningDataModule):
         if images is None or images.device != device:
             images = self._resident[split] = self.banks[split].images.to(device)
         episode = fetch(images, batch)
+        self.banks[split].release_pages()
         if split == "train":
             episode = augmented(episode, self.augmentation, batch.random)
         return self.trainer.precision_plugin.convert_input(episode)  # to float64, say: Lightning saw rows only

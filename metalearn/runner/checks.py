@@ -4,7 +4,7 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from importlib import import_module
 from typing import Any, Literal, NotRequired, TypedDict, get_type_hints, is_typeddict
 
@@ -12,7 +12,7 @@ from typeguard import TypeCheckError, check_type
 
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.schedules import ScheduleName
-from metalearn.types import SPLITS
+from metalearn.types import SPLITS, Split
 
 ALLOWED_TARGETS = (
     "metalearn.",
@@ -61,6 +61,7 @@ class Settings(TypedDict):
     episode: Shapes
     checkpoint: str | None
     resume: str | None
+    pretrained: str | None
     published: Published | None
 
 
@@ -97,6 +98,12 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         raise ValueError(
             f"trainer.val_check_interval={trainer['val_check_interval']} must be a positive number of batches"
         )
+
+
+def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
+    """Raises ValueError when a data set without meta-train and meta-val is to be trained on."""
+    if mode == "train" and not all(split in splits for split in SPLITS):
+        raise ValueError(f"{dataset} is for testing only: mode=test checkpoint=PATH dataset={dataset}")
 
 
 def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:

@@ -1,0 +1,98 @@
+"""ResNet-12 of few-shot learning.
+
+Kwonjoon Lee, Subhransu Maji, Avinash Ravichandran, Stefano Soatto. Meta-Learning with Differentiable Convex
+Optimization (MetaOptNet). CVPR 2019, arXiv 1904.03758, section 4.1 and the authors' code. Four residual blocks of three
+3x3 convolutions, each block ending in 2x2 max-pooling. Oreshkin et al. (TADAM), NeurIPS 2018, arXiv 1805.10123, have
+the narrower widths. Lee et al. let the rate of DropBlock grow over 40,000 steps; here it is constant.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.backbones.convolution import convolution
+from metalearn.backbones.norm import BatchNorm, Rows
+
+SLOPE = 0.1  # of the leaky ReLU (Lee et al. 2019)
+
+
+class Block(nn.Module):
+    def __init__(self, channels_in: int, channels_out: int, *, drop_rate: float, block_size: int | None) -> None:
+        super().__init__()
+        widths = [channels_in, channels_out, channels_out]
+        self.convs = nn.ModuleList(convolution(widths[i], channels_out, 3) for i in range(3))
+        self.norms = nn.ModuleList(BatchNorm(channels_out) for _ in range(3))
+        self.shortcut = convolution(channels_in, channels_out, 1)
+        self.shortcut_norm = BatchNorm(channels_out)
+        self.drop_rate, self.block_size = drop_rate, block_size
+
+    def forward(self, x: Tensor, rows: Rows | None) -> Tensor:  # (B, C, H, W) -> (B, C', H // 2, W // 2)
+        shortcut = self.shortcut_norm(self.shortcut(x), rows)
+        for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(conv(x), rows)
+            x = x + shortcut if depth == 2 else F.leaky_relu(x, SLOPE)
+        # The leaky ReLU rises, so that it is the same after the pooling as before it, on a quarter of the pixels.
+        x = F.leaky_relu(F.max_pool2d(x, 2), SLOPE)
+        if not self.training or self.drop_rate == 0:
+            return x
+        return (
+            F.dropout(x, self.drop_rate) if self.block_size is None else drop_block(x, self.drop_rate, self.block_size)
+        )
+
+
+class ResNet12(nn.Module):
+    """Images (B, C, H, W) -> embeddings (B, D), D = widths[-1] * (H // 16) * (W // 16), or widths[-1] when pooled.
+
+    In training, a unit is dropped with probability `drop_rate`: alone in the first two blocks, with its neighbours in a
+    square of `block_size` in the last two. `map_shape` is the shape of the maps before they are flattened.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        *,
+        widths: Sequence[int] = (64, 160, 320, 640),
+        drop_rate: float = 0.1,
+        block_size: int = 5,
+        global_pool: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(widths) != 4:
+            raise ValueError(f"resnet12 has four blocks: widths={list(widths)} must be four numbers")
+        if not 0 <= drop_rate < 1 or block_size < 1:
+            raise ValueError(f"resnet12: drop_rate={drop_rate} must be in [0, 1) and block_size={block_size} positive")
+        colours, height, width = input_shape
+        if min(height, width) < 16:
+            raise ValueError(f"resnet12 halves the image 4 times: {height}x{width} is below 16x16")
+        channels = [colours, *widths]
+        self.blocks = nn.ModuleList(
+            Block(*channels[i : i + 2], drop_rate=drop_rate, block_size=None if i < 2 else block_size) for i in range(4)
+        )
+        self.global_pool = global_pool
+        self.map_shape = (widths[-1], 1, 1) if global_pool else (widths[-1], height // 16, width // 16)
+        self.num_features = math.prod(self.map_shape)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what CPU kernels like
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        for block in self.blocks:
+            x = block(x, rows)
+        return x.mean((2, 3)) if self.global_pool else x.flatten(1)
+
+
+def drop_block(x: Tensor, rate: float, size: int) -> Tensor:
+    """DropBlock: set squares of `size` x `size` of each map of (B, C, H, W) to zero, and scale up what is left.
+
+    Golnaz Ghiasi, Tsung-Yi Lin, Quoc Le. DropBlock: A regularization method for convolutional networks. NeurIPS 2018,
+    arXiv 1810.12890, algorithm 1. A square is as large as the map at most.
+    """
+    height, width = x.shape[2:]
+    size = min(size, height, width)
+    inside = height - size + 1, width - size + 1  # where the corner of a square may be
+    gamma = rate / size**2 * (height * width) / math.prod(inside)  # eq. 1
+    # In float32 whatever x is: lower precisions can neither draw so small a probability nor sum so many units.
+    corners = torch.rand(*x.shape[:2], *inside, device=x.device, dtype=torch.float32) < gamma  # (B, C, h, w)
+    kept = 1 - F.max_pool2d(F.pad(corners.float(), 4 * [size - 1]), size, stride=1)  # (B, C, H, W)
+    return x * (kept * (kept.numel() / kept.sum().clamp(min=1))).to(x.dtype)

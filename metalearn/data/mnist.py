@@ -1,0 +1,100 @@
+"""MNIST: handwritten digits, here the 10,000 of its test set, to test what was trained on other characters.
+
+Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner: Gradient-based learning applied to document recognition.
+Proceedings of the IEEE 86, 1998.
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.download import download
+from metalearn.types import Split
+
+IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+MD5 = {  # of the two official files, as gzipped
+    IMAGES: "9fb629c4189551a2d022fa330f9573f3",
+    LABELS: "ec29112dd5afa0611ce80d1b7f02629c",
+}
+DIGITS = range(10)
+
+
+class MNIST:
+    """The digits as a Source that has meta-test alone, of ten classes of unequal size. Ink is 255 and paper 0.
+
+    `root` holds the two files of the test set, gzipped or not; what it lacks is downloaded to it.
+    """
+
+    def __init__(self, root: str, *, input_shape: list[int], url: str) -> None:
+        channels, height, width = input_shape
+        if channels != 1:
+            raise ValueError(f"mnist: digits have 1 channel, but input_shape asks for {channels}")
+        self.root = Path(root)
+        self.input_shape = (channels, height, width)
+        self.url = url
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The bank of meta-test; meta-train and meta-val are absent.
+
+        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        try:
+            return {"test": self._bank()}
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(f"mnist: {error}") from error
+
+    def _bank(self) -> ClassBank:
+        images_path, labels_path = self._find(IMAGES), self._find(LABELS)
+        images, labels = read_idx(images_path, axes=3), read_idx(labels_path, axes=1)
+        if len(images) != len(labels):
+            raise ValueError(f"{images_path} has {len(images):,} images, but {labels_path.name} {len(labels):,} labels")
+        if strange := sorted(set(labels.tolist()) - set(DIGITS)):
+            raise ValueError(f"{labels_path} has the label {strange[0]}, which is no digit")
+        if missing := sorted(set(DIGITS) - set(labels.tolist())):
+            raise ValueError(f"{labels_path} has no {missing[0]}; all ten digits are needed")
+        _, height, width = self.input_shape
+        if images.shape[1:] != (height, width):
+            # By the filter that Omniglot's drawings are resized by.
+            images = np.stack(
+                [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.LANCZOS)) for one in images]
+            )
+        rows = tuple(np.flatnonzero(labels == digit) for digit in DIGITS)
+        return ClassBank(torch.from_numpy(images[:, None]), rows, tuple(map(str, DIGITS)))
+
+    def _find(self, name: str) -> Path:
+        """A file of the test set, downloaded when it is absent, gzipped or not."""
+        plain, zipped = self.root / name, self.root / f"{name}.gz"
+        if plain.is_file():
+            return plain
+        try:
+            download(f"{self.url}/{name}.gz", zipped, md5=MD5[name])
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(
+                f"{name} is missing; put {name}.gz or {name} into {self.root.absolute()} ({error})"
+            ) from error
+        return zipped
+
+
+def read_idx(path: Path, *, axes: int) -> np.ndarray:
+    """The array of bytes in an idx file, which has so many axes, uint8; ValueError when the file is damaged.
+
+    The format: two zeros, 8 for bytes, the number of axes, the length of each (4 bytes, big end first), the content.
+    """
+    begin = 4 + 4 * axes
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        if content[:4] != bytes([0, 0, 8, axes]) or len(content) < begin:
+            raise ValueError(f"it is no idx file of bytes with {axes} axes")
+        shape = np.frombuffer(content, ">u4", axes, offset=4).tolist()
+        if len(content) - begin != math.prod(shape):
+            raise ValueError(f"it has {len(content) - begin:,} of {math.prod(shape):,} bytes")
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); replace it, or delete it to have it downloaded") from error
+    return np.frombuffer(bytearray(content), np.uint8, offset=begin).reshape(shape)

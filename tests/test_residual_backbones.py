@@ -1,0 +1,324 @@
+"""Residual backbones against published numbers, textbook networks, and what torch.func and episodes ask of them."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from conftest import composed, episode
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+
+from metalearn.backbones.norm import BatchNorm, Rows
+from metalearn.backbones.resnet12 import ResNet12, drop_block
+from metalearn.backbones.resnet18 import ResNet18
+from metalearn.backbones.wide_resnet import WideResNet
+
+FAMILIES = ["prototypical", "relation", "metaoptnet", "baseline", "triplet", "maml", "maml_plus_plus", "reptile"]
+SMALL = {
+    "resnet12": "backbone.widths=[4,4,6,8]",
+    "resnet18": "backbone.widths=[4,4,6,8]",
+    "wrn_28_10": "backbone.width=1",
+}
+SHAPE = (1, 16, 16)
+WAY = 3
+
+
+def small(name: str, *, seed: int = 0) -> nn.Module:
+    """A backbone in small, with other than the initial moments and affine maps."""
+    torch.manual_seed(seed)
+    backbone = instantiate(composed(f"backbone={name}", f"dataset.input_shape={list(SHAPE)}", SMALL[name]).backbone)
+    for norm in norms(backbone):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.5, 0.5)
+        norm.running_mean.uniform_(-0.5, 0.5)
+        norm.running_var.uniform_(0.5, 1.5)
+    return backbone.eval()
+
+
+def norms(backbone: nn.Module) -> list[BatchNorm]:
+    return [module for module in backbone.modules() if isinstance(module, BatchNorm)]
+
+
+@pytest.fixture(params=list(SMALL))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+# --- published numbers ------------------------------------------------------------------------------------------------
+
+HEAD_OF_CIFAR10 = 640 * 10 + 10
+PUBLISHED = [
+    # overrides, input shape, parameters, features, millions of parameters in the papers
+    (["backbone=resnet12"], (3, 84, 84), 12_424_320, 16_000, 12.4),
+    (["backbone=resnet12", "backbone.global_pool=true"], (3, 84, 84), 12_424_320, 640, 12.4),
+    (["backbone=resnet12", "backbone.widths=[64,128,256,512]"], (3, 84, 84), 7_996_800, 12_800, 8.0),
+    (["backbone=resnet12"], (3, 32, 32), 12_424_320, 2_560, 12.4),  # CIFAR-FS
+    (["backbone=resnet12"], (1, 28, 28), 12_423_040, 640, 12.4),
+    # He et al. 2016: 11,689,512 with 64 x 7 x 7 x 3 weights in the stem and a head of 1000 classes.
+    (["backbone=resnet18"], (3, 84, 84), 11_689_512 - 513_000 - 64 * 3 * (49 - 9), 512, 11.2),
+    (["backbone=resnet18"], (1, 28, 28), 11_167_680, 512, 11.2),
+    (["backbone=wrn_28_10"], (3, 84, 84), 36_479_194 - HEAD_OF_CIFAR10, 640, 36.5),  # Zagoruyko and Komodakis 2016
+    (["backbone=wrn_28_10"], (1, 28, 28), 36_472_496, 640, 36.5),
+]
+
+
+@pytest.mark.parametrize(("overrides", "shape", "parameters", "features", "millions"), PUBLISHED)
+def test_published_sizes(
+    overrides: list[str], shape: tuple[int, int, int], parameters: int, features: int, millions: float
+) -> None:
+    with torch.device("meta"):  # shapes alone
+        backbone = instantiate(composed(*overrides, f"dataset.input_shape={list(shape)}").backbone).eval()
+        z = backbone(torch.rand(2, *shape))
+    assert z.shape == (2, features)
+    assert math.prod(backbone.map_shape) == backbone.num_features == features
+    count = sum(p.numel() for p in backbone.parameters())
+    assert count == parameters
+    assert round(count / 1e6, 1) == millions
+
+
+# --- the textbook -----------------------------------------------------------------------------------------------------
+
+
+def normalised(x: Tensor, norm: BatchNorm) -> Tensor:
+    mean, var, weight, bias = (
+        one[None, :, None, None] for one in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+
+def textbook_resnet12(backbone: ResNet12, x: Tensor) -> Tensor:
+    def leaky(x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, 0.1 * x)
+
+    for block in backbone.blocks:
+        z = leaky(normalised(F.conv2d(x, block.convs[0].weight, padding=1), block.norms[0]))
+        z = leaky(normalised(F.conv2d(z, block.convs[1].weight, padding=1), block.norms[1]))
+        z = normalised(F.conv2d(z, block.convs[2].weight, padding=1), block.norms[2])
+        z = z + normalised(F.conv2d(x, block.shortcut.weight), block.shortcut_norm)
+        x = F.max_pool2d(leaky(z), 2)
+    return x.flatten(1)
+
+
+def textbook_resnet18(backbone: ResNet18, x: Tensor) -> Tensor:
+    x = torch.relu(normalised(F.conv2d(x, backbone.stem.weight, padding=1), backbone.stem_norm))
+    for i, block in enumerate(backbone.blocks):
+        stride = 2 if i in (2, 4, 6) else 1
+        z = torch.relu(normalised(F.conv2d(x, block.conv1.weight, padding=1, stride=stride), block.norm1))
+        z = normalised(F.conv2d(z, block.conv2.weight, padding=1), block.norm2)
+        if i in (2, 4, 6):
+            x = normalised(F.conv2d(x, block.shortcut.weight, stride=2), block.shortcut_norm)
+        x = torch.relu(z + x)
+    return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
+def textbook_wide_resnet(backbone: WideResNet, x: Tensor) -> Tensor:
+    x = F.conv2d(x, backbone.stem.weight, padding=1)
+    assert len(backbone.blocks) == 12
+    for i, block in enumerate(backbone.blocks):
+        stride = 2 if i in (4, 8) else 1
+        before = torch.relu(normalised(x, block.norm1))
+        z = F.conv2d(before, block.conv1.weight, padding=1, stride=stride)
+        z = F.conv2d(torch.relu(normalised(z, block.norm2)), block.conv2.weight, padding=1)
+        # WRN-28-1 has 16 channels in the stem and in its first group, so only the later groups have a convolution.
+        x = z + (F.conv2d(before, block.shortcut.weight, stride=2) if i in (4, 8) else x)
+    return F.adaptive_avg_pool2d(torch.relu(normalised(x, backbone.norm)), 1).flatten(1)
+
+
+TEXTBOOK: dict[str, Callable[..., Tensor]] = {
+    "resnet12": textbook_resnet12,
+    "resnet18": textbook_resnet18,
+    "wrn_28_10": textbook_wide_resnet,
+}
+
+
+def test_it_is_the_textbook_network(name: str) -> None:
+    backbone = small(name).double()
+    x = torch.rand(3, 1, 35, 33).double()  # odd sizes, where strides and poolings round
+    expected = TEXTBOOK[name](backbone, x)
+    if name == "resnet12":
+        assert expected.shape == (3, 8 * 2 * 2)
+    torch.testing.assert_close(backbone(x), expected)
+
+
+def test_the_first_group_of_wrn_28_10_changes_its_channels() -> None:
+    with torch.device("meta"):
+        blocks = WideResNet([3, 84, 84]).blocks
+    assert [i for i, block in enumerate(blocks) if block.shortcut is not None] == [0, 4, 8]
+
+
+def test_weights_are_drawn_as_published(name: str) -> None:
+    torch.manual_seed(0)
+    wide = "backbone.width=2" if name == "wrn_28_10" else "backbone.widths=[32,32,64,64]"
+    backbone = instantiate(composed(f"backbone={name}", wide).backbone)
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.bias is None
+            expected = math.sqrt(2 / (module.kernel_size[0] ** 2 * module.out_channels))
+            assert module.weight.std().item() == pytest.approx(expected, rel=4 / math.sqrt(2 * module.weight.numel()))
+            assert module.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+# --- what episodes and torch.func ask ---------------------------------------------------------------------------------
+
+
+def test_every_normalisation_gets_the_rows(name: str) -> None:
+    backbone = small(name)
+    x = torch.rand(6, *SHAPE)
+    # By the moments of the first four rows, the others are independent of each other.
+    both = backbone(x, Rows(support=4))
+    alone = backbone(x[:5], Rows(support=4))
+    torch.testing.assert_close(both[:5], alone)
+    assert not torch.allclose(both[:4], backbone(x[:4], None))
+    # Two blocks are each normalised by itself.
+    blocks = backbone(x, Rows(tasks=2))
+    torch.testing.assert_close(blocks, torch.cat([backbone(x[:3], Rows()), backbone(x[3:], Rows())]))
+    before = [norm.running_mean.clone() for norm in norms(backbone)]
+    backbone(x, Rows(track=True))
+    assert not any(map(torch.equal, before, [norm.running_mean for norm in norms(backbone)]))
+
+
+@pytest.mark.parametrize("rows", [None, Rows(), Rows(support=2)])
+def test_vmap_over_tasks_is_the_loop_and_nothing_is_changed(name: str, rows: Rows | None) -> None:
+    backbone = small(name).double()
+    before = copy.deepcopy(backbone.state_dict())
+    params = {key: torch.stack([p.detach(), 1.1 * p.detach()]) for key, p in backbone.named_parameters()}
+    x = torch.rand(2, 5, *SHAPE).double()  # (T, B, *X)
+
+    def call(params: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(backbone, params, (x, rows))
+
+    loop = torch.stack([call({key: p[task] for key, p in params.items()}, x[task]) for task in range(2)])
+    torch.testing.assert_close(vmap(call)(params, x), loop)
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("rows", [None, Rows()])
+def test_gradient_of_gradient(name: str, rows: Rows | None) -> None:
+    backbone = small(name).double()
+    params = {key: p.detach() for key, p in backbone.named_parameters()}
+    x, y = torch.rand(2, 4, *SHAPE).double()
+
+    def loss(params: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(backbone, params, (x, rows)).square().mean()
+
+    def loss_after_a_step(scale: Tensor) -> Tensor:
+        """Depends on the images of the inner step, scaled by a number, only through its gradient."""
+        grads = grad(loss)(params, scale * x)
+        return loss({key: p - 0.01 * grads[key] for key, p in params.items()}, y)
+
+    at, eps = torch.tensor(1.0).double(), 1e-6
+    numerical = (loss_after_a_step(at + eps) - loss_after_a_step(at - eps)) / (2 * eps)
+    torch.testing.assert_close(grad(loss_after_a_step)(at), numerical, rtol=1e-3, atol=1e-8)
+
+
+@pytest.mark.parametrize("algorithm", FAMILIES)
+def test_every_family_takes_a_training_step_on_resnet12(algorithm: str) -> None:
+    take_a_step(algorithm, "resnet12")
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "wrn_28_10"])
+@pytest.mark.parametrize("algorithm", ["prototypical", "maml"])
+def test_other_backbones_train_too(algorithm: str, backbone: str) -> None:
+    take_a_step(algorithm, backbone)
+
+
+def take_a_step(algorithm: str, backbone: str) -> None:
+    size = [f"dataset.input_shape={list(SHAPE)}", f"episode.train.way={WAY}", f"num_base_classes={WAY}"]
+    torch.manual_seed(0)
+    built = instantiate(composed(f"algorithm={algorithm}", f"backbone={backbone}", SMALL[backbone], *size).algorithm)
+    batch = episode(way=WAY)
+    if built.num_base_classes is not None:
+        batch = batch._replace(support_x=batch.support_x[:, :0], support_y=batch.support_y[:, :0])
+    optimizer = torch.optim.SGD([p for p in built.parameters() if p.requires_grad], 1e-2)
+    loss = built.loss(batch).loss
+    loss.backward()
+    optimizer.step()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p).all() for p in built.parameters())
+    task = episode(tasks=1, way=WAY).tasks()[0]
+    built.eval()
+    with torch.no_grad():
+        logits = [built.adapt(task.support_x, task.support_y)(task.query_x) for _ in range(2)]
+    assert logits[0].shape == task.query_y.shape
+    assert torch.equal(*logits)  # nothing is drawn at evaluation
+
+
+# --- dropping ---------------------------------------------------------------------------------------------------------
+
+
+def test_drop_block_drops_squares_of_the_map_at_the_rate() -> None:
+    torch.manual_seed(0)
+    dropped = drop_block(torch.ones(200, 50, 10, 10), 0.1, 3) == 0
+    # Eq. 1 counts overlapping squares twice, so that a little less than the rate is dropped.
+    assert 0.09 < dropped.float().mean() < 0.1
+    # Each dropped unit is in a dropped square of 3 x 3 inside the map: opening the mask changes nothing.
+    mask = dropped.float()
+    corners = -F.max_pool2d(-mask, 3, stride=1)
+    assert torch.equal(F.max_pool2d(F.pad(corners, [2, 2, 2, 2]), 3, stride=1), mask)
+    assert not dropped.flatten(2).all(2).any()
+
+
+@pytest.mark.parametrize("size", [5, 9])
+def test_drop_block_of_the_size_of_the_map_drops_channels(size: int) -> None:
+    torch.manual_seed(0)
+    dropped = (drop_block(torch.ones(400, 100, 5, 5), 0.1, size) == 0).flatten(2)
+    assert torch.equal(dropped.any(2), dropped.all(2))
+    assert dropped.float().mean().item() == pytest.approx(0.1, abs=4 * math.sqrt(0.1 * 0.9 / 40_000))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_drop_block_keeps_the_sum_of_ones(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(100, 64, 10, 10, dtype=dtype)  # more units than float16 counts
+    z = drop_block(x, 0.1, 5)
+    assert z.dtype == dtype
+    assert z.float().mean().item() == pytest.approx(1, abs=5e-3)
+    assert torch.isfinite(drop_block(torch.ones(1, 1, 1, 1), 0.999, 1)).all()  # where nothing is left
+
+
+def test_dropping_is_of_training_alone_and_follows_torchs_seed() -> None:
+    backbone = ResNet12([1, 32, 32], widths=(8, 8, 8, 8), drop_rate=0.3)
+    x = torch.rand(4, 1, 32, 32)
+
+    def embed(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return backbone(x, Rows())
+
+    backbone.train()
+    assert torch.equal(embed(0), embed(0))
+    assert not torch.equal(embed(0), embed(1))
+    backbone.eval()
+    assert torch.equal(embed(0), embed(1))
+    without = ResNet12([1, 32, 32], widths=(8, 8, 8, 8), drop_rate=0).train()
+    without.load_state_dict(backbone.state_dict())
+    assert torch.equal(without(x, Rows()), embed(0))
+
+
+def test_under_vmap_each_task_can_draw_its_own() -> None:
+    backbone = ResNet12([1, 32, 32], widths=(8, 8, 8, 8), drop_rate=0.3).train()
+    x = torch.rand(4, 1, 32, 32).expand(2, -1, -1, -1, -1)
+    first, second = vmap(lambda x: backbone(x, Rows()), randomness="different")(x)
+    assert not torch.equal(first, second)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ResNet12([1, 15, 40]), "^resnet12 halves the image 4 times: 15x40 is below 16x16$"),
+        (lambda: ResNet12([1, 28, 28], widths=[64, 128]), r"^resnet12 has four blocks: widths=\[64, 128\] must be"),
+        (lambda: ResNet12([1, 28, 28], drop_rate=1.0), r"^resnet12: drop_rate=1.0 must be in \[0, 1\)"),
+        (lambda: ResNet12([1, 28, 28], block_size=0), "block_size=0 positive$"),
+        (lambda: ResNet18([1, 28, 28], widths=[64]), r"^resnet18 has four stages: widths=\[64\] must be four numbers$"),
+        (lambda: WideResNet([1, 28, 28], depth=27), "^wide_resnet: depth=27 must be 10, 16, 22, 28"),
+    ],
+)
+def test_refusals(build: Callable[[], nn.Module], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
