@@ -180,3 +180,39 @@ def test_the_loss_reaches_the_memory() -> None:
     algorithm.loss(Episode(*(part[None] for part in task()))).loss.backward()
     for weight in (algorithm.alpha, algorithm.strength, algorithm.key.weight, algorithm.content.weight):
         assert weight.grad is not None and weight.grad.any()
+
+
+def test_the_key_of_a_row_is_stored_when_its_label_comes() -> None:
+    algorithm = mann()
+    z, y = torch.randn(1, 6, dtype=torch.float64), F.one_hot(torch.tensor([1]), 3).double()
+    _, first = algorithm.step(z, torch.zeros_like(y), algorithm.start(z))
+    _, second = algorithm.step(torch.randn_like(z), y, first)
+    contents = first.keys[0] + algorithm.content(second.hidden[0]).view(2, 4)  # (R, E)
+    gate = torch.sigmoid(algorithm.alpha)
+    # The first row went to slots 0 and 1, so the second goes to the next two.
+    weights = gate * first.memory.read[0, :, 3] + 1 - gate  # (R,)
+    torch.testing.assert_close(second.memory.rows[0, 3], weights @ contents)
+
+
+def test_the_gradient_agrees_with_finite_differences() -> None:
+    algorithm, batch = mann(), Episode(*(part[None] for part in task(query=2)))
+    algorithm.loss(batch).loss.backward()
+    for weight in (algorithm.alpha, algorithm.strength, algorithm.key.weight, algorithm.gates.bias):
+        flat, gradient = weight.data.view(-1), weight.grad.view(-1)
+        for i in range(0, flat.numel(), 9):
+            losses = []
+            for sign in (1, -1):
+                flat[i] += sign * 1e-6
+                losses.append(algorithm.loss(batch).loss.item())
+                flat[i] -= sign * 1e-6
+            assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(gradient[i].item(), rel=1e-4, abs=1e-8)
+
+
+def test_streams_are_independent_of_one_another() -> None:
+    algorithm = mann()
+    z = torch.randn(3, 8, 6, dtype=torch.float64)
+    y = F.one_hot(torch.randint(3, (3, 8)), 3).double()
+    together, _ = algorithm.follow(z, y)
+    for stream in range(3):
+        alone, _ = algorithm.follow(z[stream : stream + 1], y[stream : stream + 1])
+        torch.testing.assert_close(alone[0], together[stream])

@@ -183,7 +183,7 @@ def mixed_order(y: Tensor) -> Tensor:
     """An order at random for the rows of each stream: (T, L, N) -> (T, L).
 
     A batch comes with its support rows in order of class, by which the network could tell labels from positions. The
-    labels of the batch, whose queries were shuffled, are the seed: training repeats exactly, yet no two batches agree.
+    labels of the batch, whose queries were shuffled, are the seed: so training repeats exactly.
     """
     rng = np.random.default_rng(y.argmax(-1).flatten().tolist())
     order = np.tile(np.arange(y.shape[1]), (y.shape[0], 1))
