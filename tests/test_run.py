@@ -19,7 +19,7 @@ from metalearn.stats import estimate
 
 FIELDS = {
     "status", "error", "dataset", "algorithm", "backbone", "seed", "batch_norm", "transductive", "pretrained",
-    "episode", "tasks_per_batch", "devices", "test", "val", "best_step", "steps", "num_parameters", "seconds",
+    "episode", "tasks_per_batch", "batch_size", "devices", "test", "val", "best_step", "steps", "num_parameters", "seconds",
     "peak_memory_bytes", "experiment", "overrides", "git", "versions",
 }  # fmt: skip
 NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
@@ -180,7 +180,7 @@ def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overr
     ("sent", "code", "overrides"),
     [
         (signal.SIGTERM, 143, ["augmentation=characters", "tasks_per_batch=2"]),
-        (signal.SIGINT, 130, ["algorithm=maml", "tasks_per_batch=2", "schedule=cosine"]),
+        (signal.SIGINT, 130, ["algorithm=maml", "tasks_per_batch=2"]),
         (signal.SIGTERM, 143, ["trainer.accumulate_grad_batches=3", "logger=tensorboard"]),
         (signal.SIGTERM, 143, ["trainer=ddp_cpu"]),
     ],

@@ -1,0 +1,201 @@
+"""Images that are too many for memory: streamed into a .npy file once, and from then on mapped from it.
+
+A mapped file takes no time to open and memory only for the pages that are read, which all processes share.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import math
+import mmap
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from metalearn.data.bank import ClassBank, content_sha256
+from metalearn.files import write_atomically
+from metalearn.types import Split
+
+log = logging.getLogger(__name__)
+
+PROCESSING = 1  # part of the file's name: to be raised whenever `fit` gives other pixels
+CHUNK = 1 << 22  # bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a source will give, known before any of its images is read."""
+
+    rows: dict[Split, dict[str, np.ndarray]]  # for each class, the rows of its images in the split, int64
+    identity: str  # of the source: another when one of its files changes
+    read: Callable[[int], Iterator[np.ndarray]]  # the images from the n-th on, split after split, (H, W, 3) uint8
+
+    def num_images(self, split: Split) -> int:
+        return sum(map(len, self.rows[split].values()))
+
+
+def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, int]) -> dict[Split, ClassBank]:
+    """The banks of a plan, mapped from a file in the folder `cache`, which is built when it is not there.
+
+    What was built before a kill is kept and continued, and processes that want the same file wait for the first.
+    Raises ValueError when the source is damaged (what was built of it is deleted), and OSError when the disk is full
+    or fails (what was built is kept for the next time), each with one line.
+    """
+    _, height, width = input_shape
+    key = hashlib.sha256(f"{PROCESSING} {height} {width}\n{plan.identity}".encode()).hexdigest()[:16]
+    array = _ArrayFile(cache / f"{name}-{height}x{width}-{key}.npy", plan, input_shape)
+    known = array.known_sha256() or array.build(name)
+    # Copy on write: writable, as torch wants its arrays, but all processes share the pages, since nobody writes.
+    with array.path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), array.size, access=mmap.ACCESS_COPY)
+    images = torch.frombuffer(mapping, dtype=torch.uint8, offset=len(array.header)).view(array.shape)
+    banks: dict[Split, ClassBank] = {}
+    begin = 0
+    for split, classes in plan.rows.items():
+        end = begin + plan.num_images(split)
+        rows, names = tuple(classes.values()), tuple(classes)
+        banks[split] = ClassBank(images[begin:end], rows, names, mapping, known[split])
+        begin = end
+    return banks
+
+
+def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image (H, W, 3) in the size asked for, by Lanczos' filter, as Finn et al. 2017 resize ImageNet."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+class _ArrayFile:
+    """The file of one plan: `<path>.part` while it is built, and beside it a record of what was built."""
+
+    def __init__(self, path: Path, plan: Plan, input_shape: tuple[int, int, int]) -> None:
+        self.path, self.plan = path, plan
+        self.part = path.with_name(path.name + ".part")
+        self.record = path.with_suffix(".json")
+        self.shape = (sum(map(plan.num_images, plan.rows)), *input_shape)
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": self.shape})
+        self.header = header.getvalue()
+        self.row_size = math.prod(input_shape)
+        self.size = len(self.header) + self.shape[0] * self.row_size
+
+    def known_sha256(self) -> dict[Split, str] | None:
+        """The hashes of the banks as they were built, or None when there is no file or not the one that was built."""
+        try:
+            record = json.loads(self.record.read_text())
+            stat = self.path.stat()
+            if (stat.st_size, stat.st_mtime_ns) == (self.size, record["mtime_ns"]):
+                return record["sha256"]
+            log.info("%s was copied or changed since it was built; reading it through", self.path)
+            with self.path.open("rb") as file:
+                if stat.st_size == self.size and self._sha256(file) == record["sha256"]:
+                    with contextlib.suppress(OSError):  # a cache that may only be read
+                        self._write_record(record["sha256"], stat.st_mtime_ns)
+                    return record["sha256"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            pass
+        log.warning("the cache %s is damaged; building it again", self.path)
+        return None
+
+    def build(self, title: str) -> dict[Split, str]:
+        """Build the file, or what is missing of it, and return the hashes of its banks."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with self.part.open("a+b", buffering=0) as file:
+                self._wait_for_others(file)
+                if not self.part.exists() or not os.path.samefile(self.part, file.fileno()):
+                    if known := self.known_sha256():
+                        return known
+                    continue  # while this process waited, another one gave up
+                try:
+                    self._append(file, title)
+                except ValueError:
+                    self.part.unlink()
+                    raise
+                except OSError as error:
+                    raise OSError(f"{error}; {self._what_is_kept(file)}") from error
+                sha256 = self._sha256(file)
+                self._write_record(sha256, os.fstat(file.fileno()).st_mtime_ns)
+                os.replace(self.part, self.path)
+                return sha256
+
+    def _wait_for_others(self, file: io.FileIO) -> None:
+        # Some network file systems have no locks: there two processes may append the same images, and the size tells.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("another process is building %s; waiting for it", self.path)
+                fcntl.flock(file, fcntl.LOCK_EX)
+
+    def _append(self, file: io.FileIO, title: str) -> None:
+        """Write what the part lacks: it holds whole images in their order, so that its length says how many."""
+        done = max(0, os.fstat(file.fileno()).st_size - len(self.header)) // self.row_size
+        self._check_space(done * self.row_size)
+        if done:
+            file.truncate(len(self.header) + done * self.row_size)
+        else:
+            file.truncate(0)
+            _write(file, self.header)
+        bar = Progress(console=Console(stderr=True), transient=True)
+        with bar:
+            task = bar.add_task(title, total=self.shape[0], completed=done)
+            for image in self.plan.read(done):
+                fitted = fit(image, *self.shape[2:])
+                _write(file, np.ascontiguousarray(fitted.transpose(2, 0, 1)).data.cast("B"))
+                bar.advance(task)
+        os.fsync(file.fileno())
+        if (size := os.fstat(file.fileno()).st_size) != self.size:
+            count = (size - len(self.header)) // self.row_size
+            why = "gave fewer" if size < self.size else "gave more, or two processes wrote at once,"
+            raise ValueError(f"the source {why}: {count:,} instead of {self.shape[0]:,} images; {self.part} is deleted")
+
+    def _check_space(self, present: int) -> None:
+        needed, free = self.size - present, shutil.disk_usage(self.part.parent).free
+        if free < needed:
+            raise OSError(f"{self.part.parent} has {free / 1e9:.2f} GB free, but the images need {needed / 1e9:.2f} GB")
+
+    def _what_is_kept(self, file: io.FileIO) -> str:
+        done = max(0, os.fstat(file.fileno()).st_size - len(self.header)) // self.row_size
+        if not done:
+            self.part.unlink()
+            return "nothing was written"
+        return f"the next run goes on from the {done:,} images in {self.part}"
+
+    def _sha256(self, file: io.FileIO | io.BufferedReader) -> dict[Split, str]:
+        """The hash of each bank, read in pieces: hashing a map would count every page of it as memory."""
+
+        def pieces(size: int) -> Iterator[bytes]:
+            while size and (piece := file.read(min(size, CHUNK))):
+                yield piece
+                size -= len(piece)
+
+        file.seek(len(self.header))
+        return {
+            split: content_sha256(classes, classes.values(), pieces(self.plan.num_images(split) * self.row_size))
+            for split, classes in self.plan.rows.items()
+        }
+
+    def _write_record(self, sha256: dict[Split, str], mtime_ns: int) -> None:
+        text = json.dumps({"sha256": sha256, "mtime_ns": mtime_ns}, indent=1)
+        write_atomically(self.record, lambda file: file.write(text.encode()))
+
+
+def _write(file: io.FileIO, content: bytes | memoryview) -> None:
+    left = memoryview(content)
+    while left:  # a disk that becomes full takes a part, and refuses the next
+        left = left[file.write(left) :]

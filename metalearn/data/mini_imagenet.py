@@ -1,0 +1,180 @@
+"""miniImageNet: 100 classes of ImageNet with 600 images each, in 84 x 84 pixels.
+
+Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra: Matching Networks for One Shot
+Learning. NeurIPS 2016, arXiv:1606.04080. Images and split: Sachin Ravi, Hugo Larochelle: Optimization as a Model for
+Few-Shot Learning. ICLR 2017. ImageNet's terms of use: research only.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.pickles import load_plain
+from metalearn.data.splits import read_split
+from metalearn.types import SPLITS, Split
+
+NUM_IMAGES = 600  # of each class
+PICKLES: list[dict[Split, str]] = [  # of Ren et al. 2018, and of Gidaris and Komodakis 2018
+    {split: f"mini-imagenet-cache-{split}.pkl" for split in SPLITS},
+    {
+        "train": "miniImageNet_category_split_train_phase_train.pickle",
+        "val": "miniImageNet_category_split_val.pickle",
+        "test": "miniImageNet_category_split_test.pickle",
+    },
+]
+ADVICE = (
+    "put there images/ with train.csv, val.csv and test.csv, or a folder for each class, "
+    "or mini-imagenet-cache-{train,val,test}.pkl (docs/datasets/mini_imagenet.md)"
+)
+
+
+class MiniImageNet:
+    """The images as a Source, in the split of Ravi and Larochelle: 64, 16 and 20 classes.
+
+    `root` holds them in one of the layouts of docs/datasets/mini_imagenet.md; images of another size are resized.
+    """
+
+    def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
+        channels, height, width = input_shape
+        if channels != 3:
+            raise ValueError(f"mini_imagenet: images have 3 channels, but input_shape asks for {channels}")
+        self.root = Path(root)
+        self.cache = Path(cache)
+        self.input_shape = (channels, height, width)
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The banks of the three splits, mapped from the cache when that was made of these very files.
+
+        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        return load(self.root, self.cache, read_split("mini_imagenet", "ravi"), NUM_IMAGES, self.input_shape)
+
+
+def load(
+    root: Path, cache: Path, classes: ClassLists, num_images: int, input_shape: tuple[int, int, int]
+) -> dict[Split, ClassBank]:
+    """The same for any classes, with `num_images` each."""
+    try:
+        return open_banks(cache, "mini_imagenet", make_plan(root, classes, num_images), input_shape)
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"mini_imagenet: {error}") from error
+
+
+def make_plan(root: Path, classes: ClassLists, num_images: int) -> Plan:
+    """What the first layout that is in `root` will give."""
+    if (root / "images").is_dir():
+        return plan_of_files(_check(root, _listed(root, classes), num_images))
+    for names in PICKLES:
+        if any((root / name).is_file() for name in names.values()):
+            return _plan_of_pickles({split: root / name for split, name in names.items()}, classes, num_images)
+    known = {name for of_split in classes.values() for name in of_split}.union(SPLITS)
+    if not any((root / name).is_dir() for name in known):
+        raise FileNotFoundError(f"{root.absolute()} has no images; {ADVICE}")
+    folders = class_folders(root, classes)
+    files = {split: {name: images_in(path) for name, path in of.items()} for split, of in folders.items()}
+    return plan_of_files(_check(root, files, num_images))
+
+
+def _listed(root: Path, classes: ClassLists) -> dict[Split, dict[str, Files]]:
+    """The files of images/ by the class that train.csv, val.csv or test.csv gives them, sorted by name."""
+    folder = root / "images"
+    present = images_in(folder)
+    files: dict[Split, dict[str, Files]] = {}
+    for split, names in classes.items():
+        path = root / f"{split}.csv"
+        labels = {f"{folder}/{name}": label for name, label in _read_csv(path).items()}
+        if strange := sorted(set(labels.values()) - set(names)):
+            raise ValueError(f"{path} has the class {strange[0]}, which is not in {split} of the split")
+        if absent := sorted(labels.keys() - present.keys()):
+            raise ValueError(f"{len(absent)} files that {path} names are absent, or in another CSV too: {some(absent)}")
+        files[split] = {name: {} for name in names}
+        for file in sorted(labels):
+            files[split][labels[file]][file] = present.pop(file)  # no file is in two splits
+    return files
+
+
+def _read_csv(path: Path) -> dict[str, str]:
+    """The label of each filename."""
+    try:
+        labels: dict[str, str] = {}
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            if (header := next(lines, [])) != ["filename", "label"]:
+                raise ValueError(f"its first line is {','.join(header)}")
+            for name, label in lines:
+                if labels.setdefault(name, label) != label:
+                    raise ValueError(f"{name} has two labels")
+        return labels
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.absolute()} is missing beside images/; {ADVICE}") from None
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file of filename,label ({error})") from error
+
+
+def _check(root: Path, files: dict[Split, dict[str, Files]], num_images: int) -> dict[Split, dict[str, Files]]:
+    """ValueError that names the first class which has not `num_images` files."""
+    for of_split in files.values():
+        for name, of_class in of_split.items():
+            if len(of_class) != num_images:
+                raise ValueError(f"{root}: the class {name} has {len(of_class)} of {num_images} images")
+    return files
+
+
+def _plan_of_pickles(paths: dict[Split, Path], classes: ClassLists, num_images: int) -> Plan:
+    """What three pickles must hold; reading verifies it, one pickle in memory at a time."""
+    identity = hashlib.sha256()
+    for split, path in paths.items():
+        if not path.is_file():
+            raise FileNotFoundError(f"{path.absolute()} is missing beside the other pickles")
+        stat = path.stat()
+        identity.update(
+            f"{split} {path.name} {stat.st_size} {stat.st_mtime_ns} {classes[split]} {num_images}\n".encode()
+        )
+    rows = {
+        split: dict(zip(names, np.arange(len(names) * num_images).reshape(len(names), num_images), strict=True))
+        for split, names in classes.items()
+    }
+
+    def read(start: int) -> Iterator[np.ndarray]:
+        for split, names in classes.items():
+            size = len(names) * num_images
+            if start < size:
+                yield from islice(_images_of_pickle(paths[split], split, names, num_images), start, None)
+            start = max(0, start - size)
+
+    return Plan(rows, identity.hexdigest(), read)
+
+
+def _images_of_pickle(path: Path, split: Split, names: tuple[str, ...], num_images: int) -> Iterator[np.ndarray]:
+    """The images of each class in turn; ValueError when the pickle does not hold these classes."""
+    match load_plain(path):
+        case {"image_data": np.ndarray() as images, "class_dict": dict() as rows}:
+            pass
+        case {"data": np.ndarray() as images, "labels": labels, "catname2label": dict() as numbers}:
+            rows = {name: np.flatnonzero(np.asarray(labels) == number) for name, number in numbers.items()}
+        case _:
+            raise ValueError(f"{path} has not the keys image_data and class_dict, or data, labels and catname2label")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise ValueError(f"{path}: the images are {images.dtype} {images.shape}, not uint8 (M, H, W, 3)")
+    missing, strange = sorted(set(names) - rows.keys()), sorted(map(str, rows.keys() - set(names)))
+    if missing or strange:
+        what = f"lacks the class {missing[0]}" if missing else f"has the class {strange[0]}"
+        raise ValueError(f"{path} {what}: it has not the {len(names)} classes of {split}")
+    for name in names:
+        yield from _rows_of_class(images, rows[name], path, name, num_images)
+
+
+def _rows_of_class(images: np.ndarray, rows: Any, path: Path, name: str, num_images: int) -> Iterator[np.ndarray]:
+    unique = np.unique(np.asarray(rows))
+    if unique.shape != (num_images,) or unique.dtype.kind not in "iu" or unique[0] < 0 or unique[-1] >= len(images):
+        raise ValueError(f"{path}: the class {name} has not {num_images} images, each a row of the array")
+    return (images[row].copy() for row in unique)  # a view would keep this pickle in memory while the next one is read

@@ -1,0 +1,138 @@
+"""tieredImageNet: 608 classes of ImageNet, split by their categories so that test classes are far from training ones.
+
+Mengye Ren, Eleni Triantafillou, Sachin Ravi, Jake Snell, Kevin Swersky, Joshua Tenenbaum, Hugo Larochelle, Richard
+Zemel: Meta-Learning for Semi-Supervised Few-Shot Classification. ICLR 2018, arXiv:1803.00676. ImageNet's terms of use:
+research only.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.image_files import ClassLists, class_folders, decode, images_in, plan_of_files, some
+from metalearn.data.pickles import load_plain, pngs_in
+from metalearn.data.splits import read_split
+from metalearn.types import SPLITS, Split
+
+log = logging.getLogger(__name__)
+
+NUM_IMAGES: dict[Split, int] = {"train": 448_695, "val": 124_261, "test": 206_209}  # as published
+ADVICE = (
+    "put there train/, val/ and test/ with a folder for each class, or {train,val,test}_images_png.pkl with "
+    "{train,val,test}_labels.pkl (docs/datasets/tiered_imagenet.md)"
+)
+
+
+class TieredImageNet:
+    """The images as a Source, in the split of Ren et al.: 351, 97 and 160 classes.
+
+    `root` holds them in one of the layouts of docs/datasets/tiered_imagenet.md; images of another size are resized.
+    """
+
+    def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
+        channels, height, width = input_shape
+        if channels != 3:
+            raise ValueError(f"tiered_imagenet: images have 3 channels, but input_shape asks for {channels}")
+        self.root = Path(root)
+        self.cache = Path(cache)
+        self.input_shape = (channels, height, width)
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The banks of the three splits, mapped from the cache when that was made of these very files.
+
+        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        banks = load(self.root, self.cache, read_split("tiered_imagenet", "ren"), self.input_shape)
+        for split, bank in banks.items():
+            if (count := len(bank.images)) != NUM_IMAGES[split]:
+                log.warning("tiered_imagenet: %s has %d images; published are %d", split, count, NUM_IMAGES[split])
+        return banks
+
+
+def load(root: Path, cache: Path, classes: ClassLists, input_shape: tuple[int, int, int]) -> dict[Split, ClassBank]:
+    """The same for any classes."""
+    try:
+        return open_banks(cache, "tiered_imagenet", make_plan(root, classes), input_shape)
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"tiered_imagenet: {error}") from error
+
+
+def make_plan(root: Path, classes: ClassLists) -> Plan:
+    """What the layout that is in `root` will give."""
+    if any((root / f"{split}_labels.pkl").is_file() for split in SPLITS):
+        return _plan_of_pickles(root, {split: len(names) for split, names in classes.items()})
+    if not any((root / split).is_dir() for split in SPLITS):
+        raise FileNotFoundError(f"{root.absolute()} has no images; {ADVICE}")
+    folders = class_folders(root, _named_as_the_folders(root, classes))
+    files = {split: {name: images_in(path) for name, path in of.items()} for split, of in folders.items()}
+    if empty := [f"{split}/{name}" for split, of in files.items() for name, images in of.items() if not images]:
+        raise ValueError(f"{root} has classes without images: {some(empty)}")
+    return plan_of_files(files)
+
+
+def _named_as_the_folders(root: Path, classes: ClassLists) -> ClassLists:
+    """The class lists; or, where no folder has an ImageNet number, the names that the folders have.
+
+    Raises ValueError when these are not as many as published, or in two splits.
+    """
+    found: ClassLists = {}
+    for split in SPLITS:
+        folders = (root / split).iterdir() if (root / split).is_dir() else ()
+        found[split] = tuple(sorted(folder.name for folder in folders if folder.is_dir()))
+    names = [name for split in SPLITS for name in found[split]]
+    if not set(names).isdisjoint(name for split in SPLITS for name in classes[split]):
+        return classes
+    for split in SPLITS:
+        if len(found[split]) != len(classes[split]):
+            raise ValueError(f"{root / split} has {len(found[split])} of {len(classes[split])} class folders")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{root}: classes are in two splits: {some(twice)}")
+    return found
+
+
+def _plan_of_pickles(root: Path, num_classes: dict[Split, int]) -> Plan:
+    """What Ren et al. published: for each split a pickle of PNG images, and one of the class of each."""
+    identity = hashlib.sha256()
+    rows: dict[Split, dict[str, np.ndarray]] = {}
+    for split in SPLITS:
+        for path in (root / f"{split}_images_png.pkl", root / f"{split}_labels.pkl"):
+            if not path.is_file():
+                raise FileNotFoundError(f"{path.absolute()} is missing beside the other pickles")
+            stat = path.stat()
+            identity.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        rows[split] = _rows_of_classes(root / f"{split}_labels.pkl", split, num_classes[split])
+
+    def read(start: int) -> Iterator[np.ndarray]:
+        for split in SPLITS:
+            path, size, count = root / f"{split}_images_png.pkl", sum(map(len, rows[split].values())), 0
+            if start < size:
+                for count, png in enumerate(pngs_in(path), start=1):
+                    if start < count <= size:
+                        yield decode(png, f"image {count} of {path}")
+                if count != size:
+                    raise ValueError(f"{path} has {count} images, but {split}_labels.pkl has {size} labels")
+            start = max(0, start - size)
+
+    return Plan(rows, identity.hexdigest(), read)
+
+
+def _rows_of_classes(path: Path, split: Split, num_classes: int) -> dict[str, np.ndarray]:
+    """The rows of each class, by its split, number and name: two classes of ImageNet are called crane."""
+    match load_plain(path):
+        case {"label_specific": np.ndarray() as labels, "label_specific_str": list() as names}:
+            pass
+        case _:
+            raise ValueError(f"{path} has not the keys label_specific and label_specific_str")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(names) != num_classes:
+        raise ValueError(f"{path} has {len(names)} classes and labels {labels.dtype} {labels.shape}, not {num_classes}")
+    if not np.array_equal(np.unique(labels), np.arange(num_classes)):
+        raise ValueError(f"{path}: the labels are not the numbers 0 to {num_classes - 1}")
+    ends = np.cumsum(np.bincount(labels))
+    rows = np.split(np.argsort(labels, kind="stable"), ends[:-1])
+    return {f"{split}/{number:03d} {name}": of for number, (name, of) in enumerate(zip(names, rows, strict=True))}
