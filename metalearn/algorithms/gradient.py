@@ -170,7 +170,7 @@ class AbstractGradient(AbstractAlgorithm):
         vmap = self.inner_loop.vmap
         together = batch.query_x.device.type != "cpu" if vmap is None else vmap
         if together:
-            return torch.vmap(function)(*batch)
+            return torch.vmap(function, randomness="different")(*batch)  # dropout differs between tasks
         return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))
 
     def track_moments(self, batch: Episode) -> None:
