@@ -59,7 +59,8 @@ def checkpoint_overrides(path: Path) -> list[str]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["metalearn"]["overrides"]
     except Exception as error:  # whatever a file that is no checkpoint makes torch raise
-        raise ValueError(f"{path} is not a checkpoint of metalearn: {str(error).splitlines()[0]}") from error
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} is not a checkpoint of metalearn: {why}") from error
 
 
 def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
