@@ -1,15 +1,12 @@
 """miniImageNet in each of its layouts, with 7 classes of 4 small images in the place of 100 of 600."""
 
 import hashlib
-import importlib.util
 import os
 import pickle
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from PIL import Image
 from tiny_images import CLASSES, NUM_IMAGES, SHAPE, decoded, dumped, encoded, pixels, write_csv_layout, write_folders
 
@@ -240,40 +237,6 @@ def test_bad_pickles(tmp_path: Path, cache: Path) -> None:
     assert not evil.exists()
     write("test", good("test"))
     load(folder, cache)
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare", REPOSITORY / "scripts/prepare_mini_imagenet.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_script_picks_and_resizes_images_of_ilsvrc(
-    root: Path, cache: Path, tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(script, "SIZE", 12)
-    ilsvrc, output = tmp_path / "ilsvrc", tmp_path / "output"
-    numbers = [3, 20, 100, 1000, 7]  # by name 100 comes before 20, by number after
-    for seed, name in enumerate(sum(CLASSES.values(), ())):
-        (ilsvrc / name).mkdir(parents=True)
-        for number in numbers:
-            (ilsvrc / name / f"{name}_{number}.JPEG").write_bytes(encoded(pixels(seed + number, 40, 30)))
-    assert script.prepare(ilsvrc, root, output) == 28
-    assert script.prepare(ilsvrc, root, output) == 0
-    banks = load(output, cache)
-    for place, number in enumerate(sorted(numbers)[:NUM_IMAGES]):
-        with Image.open(ilsvrc / f"n00000005/n00000005_{number}.JPEG") as image:
-            expected = np.asarray(image.resize((12, 12), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
-        np.testing.assert_array_equal(banks["val"].images[banks["val"].rows[1][place]], expected)
-    with pytest.raises(ValueError, match="has no images such as n00000001_12.JPEG"):
-        script.prepare(tmp_path, root, tmp_path / "other")
-    for number in numbers[:2]:
-        (ilsvrc / f"n00000001/n00000001_{number}.JPEG").unlink()
-    with pytest.raises(ValueError, match="n00000001 has 3 images, and no number 4 of them"):
-        script.prepare(ilsvrc, root, tmp_path / "other")
 
 
 REAL = Path(os.environ.get("METALEARN_DATA", "")) / "mini_imagenet"

@@ -9,7 +9,7 @@ import pickletools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,13 +23,18 @@ def load_plain(path: Path) -> Any:
     Text of Python 2 comes as str. Raises ValueError, with one line, for anything else and for a damaged file.
     """
     with path.open("rb") as file:
-        try:
-            return _plain(_Reader(file, encoding="bytes").load())
-        except OSError:
-            raise
-        except Exception as error:  # a made-up pickle can raise whatever it likes
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{path} is no pickle of arrays, dicts, lists, strings and numbers ({reason})") from error
+        return read_plain(file, path)
+
+
+def read_plain(file: IO[bytes], where: Path) -> Any:
+    """The same of an open file, such as a member of an archive; `where` is what an error calls it."""
+    try:
+        return _plain(_Reader(file, encoding="bytes").load())
+    except OSError:
+        raise
+    except Exception as error:  # a made-up pickle can raise whatever it likes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{where} is no pickle of arrays, dicts, lists, strings and numbers ({reason})") from error
 
 
 def pngs_in(path: Path) -> Iterator[bytes]:
