@@ -1,4 +1,7 @@
-"""Losses and scores of predictions against one-hot targets. Pure functions."""
+"""Losses and scores of predictions against targets. Pure functions."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,3 +15,23 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
     """Fraction of the rows whose largest logit is the target's: (..., B, N), (..., B, N) -> (...)."""
     return (logits.argmax(-1) == targets.argmax(-1)).float().mean(-1)
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error over the rows and the outputs: (..., B, N), (..., B, N) -> (...)."""
+    return (outputs - targets).square().mean((-2, -1))
+
+
+class Objective(NamedTuple):
+    """What the predictions of a task are trained for, and by what they are judged."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]  # predictions, targets: (B, N), (B, N) -> ()
+    score: Callable[[Tensor, Tensor], Tensor]  # (..., B, N), (..., B, N) -> (...)
+    score_name: Literal["accuracy", "mse"]
+
+
+Task = Literal["classification", "regression"]
+OBJECTIVES: dict[Task, Objective] = {
+    "classification": Objective(cross_entropy, accuracy, "accuracy"),
+    "regression": Objective(squared_error, squared_error, "mse"),
+}

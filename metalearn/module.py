@@ -1,6 +1,6 @@
 """The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
 
-import math
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,13 +11,13 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import CatMetric
+from torchmetrics.classification import BinaryCalibrationError
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.algorithms.mann import INSTANCES, MANN
-from metalearn.losses import accuracy, cross_entropy
 from metalearn.schedules import Schedule, constant
+from metalearn.scores import ScoreTable, curves
 from metalearn.stats import estimate
 from metalearn.types import Episode, Split
 
@@ -28,8 +28,9 @@ class FewShotModule(pl.LightningModule):
     """Training pays `algorithm.loss(batch)`; evaluation scores `algorithm.adapt(support)(query)` of every episode.
 
     After an evaluation, `scores[split]` holds for each of its E episodes, in the order of their index whatever the
-    number of processes: "accuracy" and "loss" (E,); after a test also "accuracy_by_step" (E, steps + 1) of the
-    gradient family, and "accuracy_by_instance" (E, 4) of a memory network.
+    number of processes: "loss" and "accuracy" (E,), or "mse" in the place of the latter where the task is a regression;
+    after a test also "accuracy_by_step" (E, steps + 1) of the gradient family, and "accuracy_by_instance" (E, 4) of a
+    memory network.
     """
 
     def __init__(
@@ -38,9 +39,12 @@ class FewShotModule(pl.LightningModule):
         super().__init__()
         self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
-        # Rows of the index of an episode and its scores, one behind the other; float64 keeps a large index whole.
-        self._scored = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
-        self._widths: dict[str, int] = {}  # of each score in such a row
+        self.name_of_test = "test"  # under which its metrics are logged
+        self.calibration_error: float | None = None  # of the last test, where the task is a classification
+        self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
+        self._table = ScoreTable()
+        # Of the largest probability, and of whether it is right: the same for any number of ways.
+        self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()
@@ -67,11 +71,16 @@ class FewShotModule(pl.LightningModule):
         output = self.algorithm.loss(batch)
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
-            self.log("train/accuracy", accuracy(output.logits.detach(), batch.query_y).mean())
+            _, score, name = self.algorithm.objective
+            self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
         return output.loss
 
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Any, batch_idx: int) -> None:
         self._average_buffers()
+
+    def on_test_start(self) -> None:
+        self._calibration.reset()
+        self.cost = {"adapt": [], "predict": []}
 
     def validation_step(self, batch: Episode, batch_idx: int) -> None:
         self._score(batch, batch_idx)
@@ -87,47 +96,67 @@ class FewShotModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "val" in self.scores:
-            checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in ("accuracy", "loss")}
+            names = (self.algorithm.objective.score_name, "loss")
+            checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
 
     def _score(self, batch: Episode, batch_idx: int) -> None:
         index = batch_idx * self.trainer.world_size + self.trainer.global_rank
         for task in batch.tasks():
-            scores = self._scores(task)
-            self._widths = {name: score.numel() for name, score in scores.items()}
-            row = torch.cat([score.reshape(-1).double() for score in scores.values()])
-            self._scored.update(torch.cat([row.new_tensor([index]), row])[None])
+            self._table.add(index, self._scores(task))
 
     def _scores(self, task: Episode) -> dict[str, Tensor]:
         """The scores of one episode: numbers, and at the test curves."""
         testing, algorithm = self.trainer.testing, self.algorithm
+        began = self._now()
         if testing and isinstance(algorithm, AbstractGradient):
             predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
         else:
             predictors = [algorithm.adapt(task.support_x, task.support_y)]
+        adapted = self._now()
         by_step = [predict(task.query_x) for predict in predictors]  # of (Q, N)
-        accuracies = torch.stack([accuracy(logits, task.query_y) for logits in by_step])  # (inner steps + 1,)
-        scores = {"loss": cross_entropy(by_step[-1], task.query_y), "accuracy": accuracies[-1]}
+        predicted = self._now()
+        loss, score, name = algorithm.objective
+        scores_by_step = torch.stack([score(outputs, task.query_y) for outputs in by_step])  # (inner steps + 1,)
+        scores = {"loss": loss(by_step[-1], task.query_y), name: scores_by_step[-1]}
         if testing and isinstance(algorithm, AbstractGradient):
-            scores["accuracy_by_step"] = accuracies
+            scores[f"{name}_by_step"] = scores_by_step
         if testing and isinstance(algorithm, MANN):
             scores["accuracy_by_instance"] = algorithm.instance_accuracy(task)
+        if testing:
+            self.cost["adapt"].append(adapted - began)
+            self.cost["predict"].append((predicted - adapted) / len(by_step))
+            if algorithm.task == "classification":
+                confidence = by_step[-1].float().softmax(-1).amax(-1)  # (Q,)
+                right = by_step[-1].argmax(-1) == task.query_y.argmax(-1)  # (Q,)
+                self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
         return scores
 
+    def median_cost(self) -> dict[str, float]:
+        """Seconds that an episode of the last test took to adapt, and to predict its queries."""
+        return {name: float(np.median(seconds)) for name, seconds in self.cost.items() if seconds}
+
+    def _now(self) -> float:
+        """Seconds of a clock, when all that was given to the device is done."""
+        if self.trainer.testing and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
     def _collect(self, split: Split) -> None:
-        rows = self._scored.compute().cpu().numpy()  # (E, 1 + all widths), of all processes
-        self._scored.reset()
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        columns = np.split(rows[:, 1:], np.cumsum(list(self._widths.values()))[:-1], axis=1)
-        scores = dict(zip(self._widths, columns, strict=True))
-        self.scores[split] = {**scores, "loss": scores["loss"][:, 0], "accuracy": scores["accuracy"][:, 0]}
-        for name in ("accuracy", "loss"):
+        scores = self.scores[split] = self._table.collect()
+        name_of_split = self.name_of_test if split == "test" else split
+        score_name = self.algorithm.objective.score_name
+        for name in (score_name, "loss"):
             # The same number on every process: no reduction, but all of them must see it to agree on the best step.
-            self.log(f"{split}/{name}", float(self.scores[split][name].mean()))
-        self.log(f"{split}/accuracy_ci95", estimate(self.scores[split]["accuracy"]).ci95, rank_zero_only=True)
-        for step, mean in enumerate(scores.get("accuracy_by_step", rows[:, :0]).mean(0)):
-            self.log(f"{split}/accuracy_step_{step}", float(mean), rank_zero_only=True)
-        for instance, column in zip(INSTANCES, scores.get("accuracy_by_instance", rows[:, :0]).T, strict=False):
-            self.log(f"{split}/accuracy_instance_{instance}", mean_of_known(column), rank_zero_only=True)
+            self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
+        self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
+        for name, means in curves(scores).items():
+            of, _, along = name.partition("_by_")
+            points = INSTANCES if along == "instance" else range(len(means))
+            for point, mean in zip(points, means, strict=True):
+                self.log(f"{name_of_split}/{of}_{along}_{point}", mean, rank_zero_only=True)
+        if split == "test" and self.algorithm.task == "classification":
+            self.calibration_error = float(self._calibration.compute())
+            self.log(f"{name_of_split}/calibration_error", self.calibration_error, rank_zero_only=True)
 
     def _average_buffers(self) -> None:
         """Give all processes the same running averages: the mean of those that each kept over its own tasks."""
@@ -138,9 +167,3 @@ class FewShotModule(pl.LightningModule):
             flat = self.trainer.strategy.reduce(torch.cat([b.flatten() for b in buffers]), reduce_op="mean")
             for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
-
-
-def mean_of_known(values: np.ndarray) -> float:
-    """The mean of what is not NaN; NaN where nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan

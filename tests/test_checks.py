@@ -19,7 +19,7 @@ from metalearn.runner.checks import check_config, check_devices, nearest
         (["~backbone.input_shape"], "backbone.input_shape is missing: Conv4 needs it"),
         (["~episode.val.way"], "episode.val.way is missing"),
         (["algorithm._target_=os.system"], "algorithm._target_=os.system is refused"),
-        (["algorithm._target_=metalearn.run.instantiate"], "refused: it is no class of metalearn"),
+        (["algorithm._target_=metalearn.job.instantiate"], "refused: it is no class of metalearn"),
         (["+callbacks.x._target_=lightning.pytorch.cli.instantiate_class"], "refused: it is in none of"),
         (["+callbacks.x._target_=metalearn.data.download.download"], "refused: it is no class of metalearn"),
         (["trainer.max_steps=0"], "trainer.max_steps=0; it must be positive"),

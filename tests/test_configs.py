@@ -17,7 +17,7 @@ CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("recipe", "local")  # recipes are parts of algorithms
+    if path.parent.name not in ("recipe", "task", "pair", "local")  # which are parts of other files
 )
 
 
@@ -65,6 +65,18 @@ def test_what_is_typed_wins_over_the_recipe_of_the_algorithm_and_the_experiment(
     assert resolved("algorithm=maml", "batch_norm=support")["algorithm"]["batch_norm"] == "support"
     assert resolved("experiment=prototypical_omniglot")["episode"]["train"]["way"] == 60
     assert resolved("experiment=prototypical_omniglot", "episode.train.way=7")["episode"]["train"]["way"] == 7
+
+
+@pytest.mark.parametrize("pair", [path.stem for path in CONF.glob("pair/*.yaml")])
+def test_what_an_algorithm_needs_on_a_data_set_names_both(pair: str) -> None:
+    named = [
+        (dataset, algorithm)
+        for group, dataset in OPTIONS
+        for other, algorithm in OPTIONS
+        if (group, other) == ("dataset", "algorithm") and f"{dataset}_{algorithm}" == pair
+    ]
+    assert len(named) == 1
+    check_config(resolved(f"dataset={named[0][0]}", f"algorithm={named[0][1]}"))
 
 
 @pytest.mark.parametrize("experiment", [option for group, option in OPTIONS if group == "experiment"])

@@ -64,7 +64,8 @@ def test_the_processes_share_the_episodes_of_a_step(bank) -> None:
     assert sorted(scored[0] + scored[1]) == list(range(9))
 
 
-def test_several_devices_in_a_sweep_are_refused(metalearn, tmp_path) -> None:
-    finished = metalearn("-m", *SMALL, "trainer=ddp_cpu", f"hydra.sweep.dir={tmp_path}/sweep", small=False)
+def test_several_devices_in_a_sweep_of_one_process_are_refused(metalearn, tmp_path) -> None:
+    own = ("hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}/sweep")
+    finished = metalearn("-m", *SMALL, "trainer=ddp_cpu", *own, small=False)
     assert finished.code == 2
     assert "several devices in a sweep" in finished.text

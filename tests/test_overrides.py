@@ -42,6 +42,6 @@ def test_other_command_lines_stay_as_they_are() -> None:
 
 
 def test_paths_are_stored_so_that_they_hold_anywhere() -> None:
-    overrides = ["paths.data=../data", "paths.outputs=/abs", "paths.cache=${oc.env:X}", "seed=1"]
+    overrides = ["paths.data=../data", "paths.outputs=/abs", "paths.cache=${oc.env:X}", "seed=1", "dataset.root=my/own"]
     expected = ["paths.data='/work/here/../data'", "paths.outputs='/abs'", "paths.cache=${oc.env:X}", "seed=1"]
-    assert anywhere(overrides, Path("/work/here")) == expected
+    assert anywhere(overrides, Path("/work/here")) == [*expected, "dataset.root='/work/here/my/own'"]

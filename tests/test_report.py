@@ -1,109 +1,205 @@
-"""Runs averaged over seeds, and kept apart when their protocols differ."""
+"""Runs grouped into cells: averaged over seeds, and kept apart and marked when their protocols differ."""
 
-import copy
-import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from run_folders import episode, leave, result
 
-from metalearn.report.runs import find, summarise
-from metalearn.stats import estimate
-
-RESULT = {
-    "status": "completed",
-    "dataset": "glyphs",
-    "algorithm": "prototypical",
-    "backbone": "conv4",
-    "batch_norm": "running",
-    "seed": 0,
-    "episode": {
-        "train": {"way": 20, "shot": 1, "query": 5},
-        "val": {"way": 5, "shot": 1, "query": 15, "num_episodes": 200},
-        "test": {"way": 5, "shot": 1, "query": 15, "num_episodes": 600},
-    },
-    "tasks_per_batch": 1,
-    "devices": 1,
-    "test": {"accuracy": {"mean": 0.9, "std": 0.1, "ci95": 0.008, "num_episodes": 600}},
-    "steps": 600,
-    "overrides": ["seed=0", "logger=csv"],
-    "num_parameters": 111_936,
-    "seconds": {"fit": 60.0, "test": 8.0},
-    "peak_memory_bytes": 10**9,
-}
+from metalearn.report import tables
+from metalearn.report.cells import Comparison, compare
+from metalearn.report.paired import pairs
+from metalearn.report.runs import Run, find
+from metalearn.stats import ci95_over_seeds, student_t
 
 
-def result(mean: float | None = 0.9, **changes: Any) -> dict[str, Any]:
-    one = copy.deepcopy({**RESULT, **changes})
-    one["test"] = None if mean is None else {"accuracy": {**RESULT["test"]["accuracy"], "mean": mean}}
-    return one
+def compared(*results: dict[str, Any]) -> Comparison:
+    return compare(Run(Path(f"run{i}"), one) for i, one in enumerate(results))
+
+
+def table(*results: dict[str, Any]) -> list[list[str]]:
+    """The table of algorithms by settings, marks included."""
+    return [[f"{c.text} {c.mark}".strip() for c in row] for row in tables.settings(compared(*results)).rows]
 
 
 def test_seeds_are_averaged_with_the_interval_over_seeds() -> None:
     means = [0.90, 0.92, 0.93]
-    (row,) = summarise(result(mean, seed=seed) for seed, mean in enumerate(means))
-    assert row.mean == pytest.approx(sum(means) / 3)
-    assert row.ci95 == pytest.approx(estimate(means).ci95)
+    (cell,) = compared(*(result(mean, seed=seed) for seed, mean in enumerate(means))).cells
+    assert cell.mean == pytest.approx(sum(means) / 3)
+    assert cell.ci95 == pytest.approx(4.303 * np.std(means, ddof=1) / math.sqrt(3))
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 9, 10, 30])
+def test_the_quantile_of_student_leaves_a_fortieth_above(degrees: int) -> None:
+    x = np.linspace(0, student_t(degrees), 100_001)
+    constant = math.gamma((degrees + 1) / 2) / math.sqrt(degrees * math.pi) / math.gamma(degrees / 2)
+    density = constant * (1 + x**2 / degrees) ** (-(degrees + 1) / 2)
+    assert 0.5 + np.sum((density[1:] + density[:-1]) / 2 * np.diff(x)) == pytest.approx(0.975, abs=2e-5)
+
+
+def test_the_interval_over_three_seeds_covers_95_of_100() -> None:
+    seeds = np.random.default_rng(0).normal(size=(4000, 3))
+    covered = [abs(three.mean()) < ci95_over_seeds(three) for three in seeds]
+    assert 0.94 < np.mean(covered) < 0.96
 
 
 def test_one_run_has_the_interval_over_its_episodes() -> None:
-    (row,) = summarise([result()])
-    assert (row.mean, row.ci95) == (0.9, 0.008)
+    (cell,) = compared(result()).cells
+    assert (cell.mean, cell.ci95) == (0.9, 0.008)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"batch_norm": "batch"},
-        {"backbone": "mlp"},
         {"tasks_per_batch": 4},
-        {"overrides": ["optimizer.lr=0.1"]},
-        {"episode": {**RESULT["episode"], "train": {"way": 60, "shot": 1, "query": 5}}},
-        {"episode": {**RESULT["episode"], "test": {"way": 5, "shot": 1, "query": 1, "num_episodes": 600}}},
+        {"devices": 2},
+        {"batch_size": 64},
+        {"trained_dataset": "omniglot"},
+        {"overrides": ["trainer.max_steps=10"]},
+        {"episode": episode(train={"way": 60, "shot": 1, "query": 5})},
+        {"episode": episode(query=1)},
+        {"test": {**result()["test"], "episodes_sha256": "f" * 16}},
     ],
 )
-def test_different_protocols_are_not_averaged(change: dict[str, Any]) -> None:
-    assert len(summarise([result(), result(**change)])) == 2
+def test_protocols_share_a_column_only_with_marks(change: dict[str, Any]) -> None:
+    rows = table(result(seed=0), result(seed=1), result(0.8, seed=2, **change))
+    assert sorted(row[1].split()[-1] for row in rows) == ["a", "b"]
+    notes = {note.mark: note.text for note in tables.settings(compared(result(), result(**change))).notes}
+    assert notes["a"] != notes["b"]
 
 
-def test_a_failed_run_is_shown_and_not_averaged() -> None:
-    (row,) = summarise([result(0.9), result(None, status="failed", seed=1)])
-    assert (row.mean, row.statuses) == (0.9, ["failed"])
-    (row,) = summarise([result(None, status="failed")])
-    assert math.isnan(row.mean)
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"backbone": "mlp"}, "prototypical mlp"),
+        ({"overrides": ["optimizer.lr=0.1"]}, "prototypical optimizer.lr=0.1"),
+        ({"overrides": ["experiment=fast"]}, "prototypical experiment=fast"),
+    ],
+)
+def test_methods_have_a_row_each_that_says_what_differs(change: dict[str, Any], name: str) -> None:
+    rows = table(result(), result(0.95, **change))
+    assert [row[1] for row in rows] == ["95.00 ± 0.80", "90.00 ± 0.80"]
+    assert rows[0][0] == name
 
 
-def test_a_refused_run_does_not_stop_the_report() -> None:
-    (row,) = summarise([result(None, status="failed", devices=None, num_parameters=None)])
-    assert row.statuses == ["failed"]
-    assert summarise([result(None, status="failed", episode={})]) == []
+def test_what_all_runs_share_is_said_once() -> None:
+    comparison = compared(*(result(algorithm=name, overrides=["optimizer.lr=0.1"]) for name in ("maml", "anil")))
+    assert [line.method.algorithm for line in comparison.lines] == [
+        row[0].text for row in tables.settings(comparison).rows
+    ]
+    assert "optimizer.lr=0.1" in tables.settings(comparison).notes[0].text
 
 
-def test_the_same_seed_counts_once() -> None:
-    (row,) = summarise([result(0.8), result(0.9, overrides=["seed=0", "mode=test", "checkpoint=best.ckpt"])])
-    assert (row.accuracies, row.ci95) == ([0.9], 0.008)
+def test_protocols_without_a_common_column_share_a_line() -> None:
+    five = episode(shot=5, train={"way": 20, "shot": 5, "query": 5})
+    assert table(result(), result(0.97, episode=five)) == [["prototypical", "90.00 ± 0.80 a", "97.00 ± 0.80 b"]]
+    both = table(result(), result(0.97, episode=five), result(0.95, episode=episode(shot=5)))
+    assert both == [["prototypical", "90.00 ± 0.80 a", "95.00 ± 0.80 a"], ["prototypical", "no run", "97.00 ± 0.80 b"]]
 
 
-def test_the_command(tmp_path: Path) -> None:
-    for job, one in enumerate([result(0.9), result(0.8, algorithm="maml", batch_norm="batch")]):
-        (tmp_path / str(job)).mkdir()
-        (tmp_path / str(job) / "result.json").write_text(json.dumps(one))
-    command = [sys.executable, "-m", "metalearn.report"]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
-    (proto,) = (i for i, line in enumerate(lines) if "prototypical" in line)
-    (maml,) = (i for i, line in enumerate(lines) if "maml" in line)
-    assert "90.00 ± 0.80" in lines[proto]
-    assert "(transductive)" in lines[maml]
-    empty = subprocess.run([*command, str(tmp_path / "nowhere")], capture_output=True, text=True, check=False)
-    assert empty.returncode == 1
-    assert "there is no result.json below" in empty.stderr
+def test_missing_and_failed_cells_are_shown_as_such() -> None:
+    rows = table(
+        result(seed=0),
+        result(seed=1),
+        result(None, seed=2, status="failed"),
+        result(0.97, episode=episode(shot=5)),
+        result(None, algorithm="maml", status="interrupted", episode=episode(shot=5)),
+    )
+    assert rows == [
+        ["prototypical", "90.00 ± 0.00 (2 seeds, 1 failed)", "97.00 ± 0.80 (1 seed)"],
+        ["maml", "no run", "1 interrupted"],
+    ]
+
+
+def test_a_refused_run_is_listed_and_in_no_cell() -> None:
+    refused = result(None, status="failed", episode={}, error="way 20 exceeds the 12 classes of split 'val'")
+    comparison = compared(result(), refused)
+    assert len(comparison.cells) == 1
+    (row,) = tables.not_completed(comparison, []).rows
+    assert [cell.text for cell in row] == ["failed", "run1", "way 20 exceeds the 12 classes of split 'val'"]
+    assert compared(refused).cells == []
+
+
+def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
+    again = result(0.8, overrides=["seed=0", "mode=test", "checkpoint=best.ckpt"])
+    comparison = compared(result(0.9), again, result(None, status="failed"))
+    assert [cell.means for cell in comparison.cells] == [[0.8]]
+    assert comparison.num_repeated == 2
+
+
+def test_the_published_number_stands_beside() -> None:
+    number = {"accuracy": 0.988, "source": "Snell et al. 2017"}
+    sheet = tables.settings(compared(result(published=number), result(algorithm="maml")))
+    assert sheet.head == ["algorithm", "glyphs 5-way 1-shot", "published"]
+    assert sheet.rows[1][2].text == "98.80" or sheet.rows[0][2].text == "98.80"
+    assert "Snell et al. 2017" in [note.text for note in sheet.notes]
+
+
+def test_a_published_number_of_another_test_is_left_out() -> None:
+    number = {"accuracy": 0.988, "source": "5-way"}
+    other = result(published=number, overrides=["experiment=one", "episode.test.way=20"], episode=episode(way=20))
+    assert compared(other).cells[0].published is None
+    named = {**other, "overrides": [*other["overrides"], "published.accuracy=0.96"]}
+    assert compared(named).cells[0].published is not None
+
+
+def test_a_regression_is_better_the_lower_it_is() -> None:
+    def error(mean: float, name: str) -> dict[str, Any]:
+        test = {"mse": {"mean": mean, "std": 0.1, "ci95": 0.01, "num_episodes": 100}, "episodes_sha256": "ab"}
+        return result(algorithm=name, dataset="sinusoid", test=test)
+
+    rows = table(
+        error(0.5, "maml"), error(0.25, "anil"), result(None, algorithm="boil", dataset="sinusoid", status="failed")
+    )
+    assert [row[:2] for row in rows] == [
+        ["anil", "0.2500 ± 0.0100 (1 seed)"],
+        ["maml", "0.5000 ± 0.0100 (1 seed)"],
+        ["boil", "1 failed"],
+    ]
+
+
+def test_runs_are_found_once_and_unfinished_ones_are_told(tmp_path: Path) -> None:
+    leave(tmp_path / "sweep/0", result())
+    (tmp_path / "sweep/1/.hydra").mkdir(parents=True)
+    runs, unfinished = find([tmp_path, tmp_path / "sweep", tmp_path / "sweep/0"])
+    assert [run.folder for run in runs] == [tmp_path / "sweep/0"]
+    assert unfinished == [tmp_path / "sweep/1"]
+
+
+def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) -> None:
+    more = {"20w1s": result(0.5)["test"], "5w1s": result(0.9)["test"]}
+    folder = leave(tmp_path / "run", result(0.9, evaluations=more), np.full(5, 0.9), steps=20)
+    np.savez(folder / "test_episodes_20w1s.npz", accuracy=np.full(5, 0.5))
+    leave(tmp_path / "other", result(0.3, test_dataset="mnist", overrides=["dataset@test_dataset=mnist"]))
+    runs, _ = find([tmp_path])
+    compared = compare(runs)
+    assert {str(cell.column): cell.mean for cell in compared.cells} == {
+        "glyphs 5-way 1-shot": 0.9,
+        "glyphs 20-way 1-shot": 0.5,
+        "mnist 5-way 1-shot": 0.3,
+    }
+    twenty = next(run for run in runs if run.setting == "20w1s")
+    assert twenty.episode_scores("accuracy").tolist() == [0.5] * 5
+    assert twenty.validations("accuracy") == []  # those of the run are drawn once
+
+
+def test_folders_without_results_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no result.json below"):
+        find([tmp_path])
+    (tmp_path / "result.json").write_text('{"accuracy": 1}')
+    with pytest.raises(ValueError, match=r"result\.json is not a result of metalearn"):
+        find([tmp_path])
 
 
 def test_what_a_run_writes_can_be_read(metalearn) -> None:
-    finished = metalearn()
-    (row,) = summarise(find([finished.folder]))
-    assert row.mean == finished.test["accuracy"]["mean"]
+    finished = metalearn("published={accuracy: 0.9, source: nobody}")
+    comparison = compare(find([finished.folder])[0])
+    (cell,) = comparison.cells
+    assert cell.mean == finished.test["accuracy"]["mean"]
+    assert cell.episode_scores() is not None and cell.episode_scores().mean() == pytest.approx(cell.mean)
+    assert [one.step for one in cell.runs[0].validations("accuracy")] != []
+    assert cell.published is not None and cell.published.source == "nobody"
+    assert pairs(comparison) == []

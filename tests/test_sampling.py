@@ -7,14 +7,25 @@ from conftest import episode
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Draw, Setting, collate, draw, draw_images, episodes_sha256, fetch
+from metalearn.episodes.sampling import (
+    Draw,
+    Setting,
+    Shape,
+    Shots,
+    collate,
+    draw,
+    draw_images,
+    episodes_sha256,
+    fetch,
+    meta_dataset_shots,
+)
 from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3)
 
 
 def drawn(bank: ClassBank, *, seed: int = 0, split: str = "train", index: int = 0) -> Draw:
-    return draw(bank.rows, SETTING, seed=seed, split=split, index=index)
+    return draw(bank.rows, Shape((2,) * 4, 3), seed=seed, split=split, index=index)
 
 
 def same(a: Draw, b: Draw) -> bool:
@@ -55,7 +66,7 @@ def test_every_class_and_image_is_drawn_about_as_often(bank: ClassBank) -> None:
 
 def test_unequal_classes_are_drawn_from_their_own_rows() -> None:
     rows = [np.arange(5), np.arange(5, 30), np.arange(30, 36)]
-    one = draw(rows, Setting(way=3, shot=2, query=3), seed=0, split="test", index=0)
+    one = draw(rows, Shape((2,) * 3, 3), seed=0, split="test", index=0)
     for way in range(3):
         mine = one.query_rows[one.query_ways == way]
         assert any(set(mine.tolist()) <= set(r.tolist()) for r in rows)
@@ -126,6 +137,62 @@ def test_classes_of_different_sizes_are_drawn_by_their_images() -> None:
     bank = ClassBank(torch.from_numpy(images), rows, ["large", "small"])
     ways = torch.cat([draw_images(bank.rows, 50, seed=0, split="train", index=i).query_ways for i in range(50)])
     assert 0.07 < ways.float().mean() < 0.13
+
+
+def shapes(setting: Setting, smallest_class: int = 10) -> list[Shape]:
+    return [setting.shape(smallest_class, seed=0, split="train", batch=batch) for batch in range(300)]
+
+
+def test_classes_may_draw_their_own_shots() -> None:
+    drawn_shapes = shapes(Setting(4, [1, 3], 2, shots="unequal"))
+    assert {shot for shape in drawn_shapes for shot in shape.shots} == {1, 2, 3}
+    assert any(len(set(shape.shots)) == 3 for shape in drawn_shapes)
+    assert all(len(set(shape.shots)) == 1 for shape in shapes(Setting(4, [1, 3], 2)))
+
+
+def test_an_unbalanced_episode_has_the_shots_of_its_classes(bank: ClassBank) -> None:
+    one = draw(bank.rows, Shape((1, 4, 2), 3), seed=0, split="train", index=0)
+    assert np.bincount(one.support_ways).tolist() == [1, 4, 2]
+    assert np.bincount(one.query_ways).tolist() == [3, 3, 3]
+    classes = [next(c for c, rows in enumerate(bank.rows) if row in rows) for row in one.support_rows.tolist()]
+    assert classes == [classes[0], *[classes[1]] * 4, *[classes[5]] * 2]
+    assert len(set(one.support_rows.tolist()) | set(one.query_rows.tolist())) == 7 + 9
+
+
+def test_the_rule_of_meta_dataset() -> None:
+    rng = np.random.default_rng(0)
+    drawn_shots = [meta_dataset_shots(rng, 20, 590, 100) for _ in range(2000)]
+    totals = np.array([sum(shots) for shots in drawn_shots])
+    # floor(share * (size - way)) + 1 of each class: between size - way and size in all, and size is 500 at most.
+    assert totals.max() <= 500
+    assert totals.min() >= 20
+    # beta is uniform in (0, 1] and 20 * ceil(100 beta) reaches 500 at beta = 0.25: three quarters are full.
+    assert (totals > 480).mean() == pytest.approx(0.75, abs=0.04)
+    # Shares are exp(U(log 1/2, log 2)) normalised: four times as many at most, but for the one that each has.
+    ratios = [(max(shots) - 1) / min(shots) for shots in drawn_shots]
+    assert 2.5 < max(ratios) < 4
+
+
+def test_meta_dataset_never_takes_more_than_a_class_has() -> None:
+    ways = set()
+    for shape in shapes(Setting([5, 12], 100, 3, shots="meta_dataset")):
+        ways.add(len(shape.shots))
+        assert 1 <= min(shape.shots) <= max(shape.shots) <= 7  # of 10 images 3 are queries
+    assert ways == set(range(5, 13))
+
+
+@pytest.mark.parametrize("shots", ["equal", "unequal", "meta_dataset"])
+def test_tasks_of_a_batch_have_one_shape(bank: ClassBank, shots: Shots) -> None:
+    setting = Setting([2, 4], [1, 6], 2, shots)
+    data = EpisodicDataModule(
+        dict.fromkeys(SPLITS, bank),
+        dict.fromkeys(SPLITS, setting),
+        seed=0,
+        tasks_per_batch=3,
+        num_episodes={"val": 1, "test": 1},
+    )
+    for batch in range(20):
+        data.collate([data.draw("train", index) for index in range(3 * batch, 3 * batch + 3)])
 
 
 def test_each_batch_draws_its_way_and_shot_from_their_ranges(bank: ClassBank) -> None:

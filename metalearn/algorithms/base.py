@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from metalearn.backbones.norm import BatchNormMode
+from metalearn.losses import OBJECTIVES, Task
 from metalearn.types import Episode, Predictor, TaskOutput
 
 
@@ -15,9 +16,16 @@ class AbstractAlgorithm(nn.Module, ABC):
     """
 
     def __init__(
-        self, *, batch_norm: BatchNormMode, fixed_way: int | None = None, num_base_classes: int | None = None
+        self,
+        *,
+        batch_norm: BatchNormMode,
+        fixed_way: int | None = None,
+        num_base_classes: int | None = None,
+        task: Task = "classification",
     ) -> None:
         super().__init__()
+        self.task: Task = task
+        self.objective = OBJECTIVES[task]
         self.batch_norm: BatchNormMode = batch_norm
         self.fixed_way = fixed_way  # the only way that it can predict; None: any
         # It trains on batches of images of all that many classes, each an Episode without support rows; None: episodes.

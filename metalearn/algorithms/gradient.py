@@ -13,7 +13,7 @@ from torch.func import functional_call, grad_and_value
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones import norm
-from metalearn.losses import cross_entropy
+from metalearn.losses import Task
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
 State = Any
@@ -30,7 +30,8 @@ class InnerLoop:
         adapt: regular expressions; the inner loop moves the weights whose name one of them matches at its start.
         first_order: leave the second derivatives out of the meta-gradient.
         vmap: whether the tasks of a batch go through the loss together, or one after the other; None: together on an
-            accelerator, which one small task cannot fill.
+            accelerator, which one small task cannot fill, and where the inputs are vectors.
+        task: what the support loss is for: cross-entropy for classes, squared error for real targets.
     """
 
     steps: int
@@ -39,6 +40,7 @@ class InnerLoop:
     adapt: Sequence[str] = (".*",)
     first_order: bool = False
     vmap: bool | None = None
+    task: Task = "classification"
 
     def __post_init__(self) -> None:
         if min(self.steps, self.test_steps) < 0:
@@ -87,7 +89,7 @@ class AbstractGradient(AbstractAlgorithm):
         fixed_way: int | None,
         batch_norm: norm.BatchNormMode,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, fixed_way=fixed_way)
+        super().__init__(batch_norm=batch_norm, fixed_way=fixed_way, task=inner_loop.task)
         self.network, self.inner_loop = network, inner_loop
         self.adapted = inner_loop.select([name for name, _ in network.named_parameters()])
 
@@ -135,11 +137,11 @@ class AbstractGradient(AbstractAlgorithm):
         return path
 
     def support_gradient(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Tensor]:
-        """Gradient in the adapted weights, and value, of the mean cross-entropy of support rows."""
+        """Gradient in the adapted weights, and value, of the mean loss of support rows."""
 
         def support_loss(adapted: Parameters) -> Tensor:
             logits = functional_call(self.network, params | adapted, (support_x, self._rows()))
-            return cross_entropy(logits, support_y)
+            return self.objective.loss(logits, support_y)
 
         return grad_and_value(support_loss)({name: params[name] for name in self.adapted})
 
@@ -159,7 +161,7 @@ class AbstractGradient(AbstractAlgorithm):
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             phi, _ = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)[-1]
             logits = self.predict(phi, support_x, query_x)  # (Q, N)
-            return cross_entropy(logits, query_y), logits
+            return self.objective.loss(logits, query_y), logits
 
         losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
         self.track_moments(batch)
@@ -168,7 +170,8 @@ class AbstractGradient(AbstractAlgorithm):
     def map_tasks(self, function: Callable[..., tuple[Tensor, ...]], batch: Episode) -> tuple[Tensor, ...]:
         """`function(support_x, support_y, query_x, query_y)` of every task, each result stacked to (T, ...)."""
         vmap = self.inner_loop.vmap
-        together = batch.query_x.device.type != "cpu" if vmap is None else vmap
+        vectors = batch.query_x.ndim == 3
+        together = vectors or batch.query_x.device.type != "cpu" if vmap is None else vmap
         if together:
             return torch.vmap(function, randomness="different")(*batch)  # dropout differs between tasks
         return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from metalearn.algorithms.coordinatewise import LSTM, AbstractCell, Affine, Transformer, flatten, preprocess, unflatten
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.backbones.norm import BatchNormMode
-from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Parameters, TaskOutput
 
 CELLS: dict[str, type[LSTM | Transformer]] = {"lstm": LSTM, "transformer": Transformer}
@@ -67,8 +66,9 @@ class LearnedOptimizer(AbstractGradient):
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             steps = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)
-            logits = torch.stack([self.predict(params, support_x, query_x) for params, _ in steps[1:]])  # (steps, Q, N)
-            return cross_entropy(logits, query_y.expand_as(logits)), logits[-1]  # eq. 3, every w_t the same
+            logits = [self.predict(params, support_x, query_x) for params, _ in steps[1:]]  # of (Q, N)
+            losses = [self.objective.loss(after, query_y) for after in logits]
+            return torch.stack(losses).mean(), logits[-1]  # eq. 3, every w_t the same
 
         losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
         self.track_moments(batch)

@@ -11,7 +11,6 @@ from torch.func import functional_call
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.backbones import norm
-from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
@@ -69,7 +68,7 @@ class MAMLPlusPlus(AbstractGradient):
             for (phi, _), weight in zip(steps[1:], importance, strict=True):
                 if weight > 0:
                     logits = self.predict(phi, support_x, query_x)  # (Q, N)
-                    loss = loss + weight * cross_entropy(logits, query_y)
+                    loss = loss + weight * self.objective.loss(logits, query_y)
             return loss, logits
 
         losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
@@ -108,6 +107,7 @@ class NormOfStep(nn.Module):
 
     def __init__(self, network: nn.Module, num_steps: int) -> None:
         super().__init__()
+        self.num_steps = num_steps
         modules = {name: module for name, module in network.named_modules() if isinstance(module, norm.BatchNorm)}
         self.weight_names = [f"{name}.{part}" for name in modules for part in ("weight", "bias")]
         self.moment_names = [f"{name}.{part}" for name in modules for part in ("running_mean", "running_var")]
@@ -122,7 +122,7 @@ class NormOfStep(nn.Module):
     def at(self, step: int) -> Parameters:
         """Weights and moments after `step` steps, by their names in the network; those of the last for any beyond."""
         tensors = [*self.weights, *(self.get_buffer(f"moment_{i}") for i in range(len(self.moment_names)))]
-        step = min(step, tensors[0].shape[0] - 1)
+        step = min(step, self.num_steps)
         return {name: of[step] for name, of in zip(self.weight_names + self.moment_names, tensors, strict=True)}
 
 

@@ -36,6 +36,8 @@ class ProtoMAML(AbstractGradient):
     def __init__(
         self, backbone: nn.Module, *, inner_lr: float, inner_loop: InnerLoop, batch_norm: norm.BatchNormMode
     ) -> None:
+        if inner_loop.task != "classification":
+            raise ValueError("protomaml starts from the means of classes: it cannot learn a regression")
         network = Headless(backbone)
         super().__init__(network, inner_loop=inner_loop, fixed_way=None, batch_norm=batch_norm)
         self.inner_lr = inner_lr

@@ -34,14 +34,14 @@ class Relation(AbstractEmbedding):
         batch_norm: norm.BatchNormMode,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
-        self.objective = objective
+        self.trained_for = objective
         self.map_shape: tuple[int, int, int] = tuple(backbone.map_shape)  # type: ignore[arg-type]
         self.relation = RelationModule(self.map_shape, channels=channels, hidden=hidden)
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)
         logits = self.relate(support_z, batch.support_y, query_z)  # (T, Q, N)
-        if self.objective == "mse":
+        if self.trained_for == "mse":
             return TaskOutput(F.mse_loss(logits.sigmoid(), batch.query_y), logits)  # eq. 2
         return TaskOutput(cross_entropy(logits, batch.query_y), logits)
 

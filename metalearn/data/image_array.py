@@ -39,7 +39,7 @@ class Plan:
 
     rows: dict[Split, dict[str, np.ndarray]]  # for each class, the rows of its images in the split, int64
     identity: str  # of the source: another when one of its files changes
-    read: Callable[[int], Iterator[np.ndarray]]  # the images from the n-th on, split after split, (H, W, 3) uint8
+    read: Callable[[int], Iterator[np.ndarray]]  # the images from the n-th on, split after split, (H, W, C) uint8
 
     def num_images(self, split: Split) -> int:
         return sum(map(len, self.rows[split].values()))

@@ -1,15 +1,12 @@
-"""The episodic dataloaders of a run, and the cursor from which a resumed run goes on."""
+"""The episodes of a data set of images."""
 
-import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import lightning.pytorch as pl
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
+from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
     Setting,
@@ -22,18 +19,13 @@ from metalearn.episodes.sampling import (
 )
 from metalearn.types import Episode, Split
 
-EVALUATION_SEED = 0
-"""Seed of all meta-val and meta-test episodes, so that every run of every algorithm is scored on the same ones."""
 
-
-class EpisodicDataModule(pl.LightningDataModule):
+class EpisodicDataModule(AbstractEpisodes[Draw]):
     """Batches of episodes from one bank for each split.
 
-    Only rows are drawn on the host; images stay on the device as bytes and are gathered there, so that there is
-    nothing for worker processes to do. In training, step b on process r of R draws episodes (b * R + r) * T onwards,
-    T being `tasks_per_batch`; evaluation takes one episode at a time, process r those of index r, r + R, r + 2R, ...
-    With a `batch_size`, training takes so many images of all base classes in the place of each episode. For testing
-    alone, the bank and the setting of meta-test are enough.
+    Only rows are drawn on the host; images stay on the device as bytes and are gathered there. With a `batch_size`,
+    training takes so many images of all base classes in the place of each episode. For testing alone, the bank and the
+    setting of meta-test are enough. `test_draws` are the meta-test episodes where a protocol lists them.
     """
 
     def __init__(
@@ -46,107 +38,50 @@ class EpisodicDataModule(pl.LightningDataModule):
         num_episodes: Mapping[Split, int],
         batch_size: int | None = None,
         augmentation: Augmentation | None = None,
+        test_draws: Sequence[Draw] | None = None,
     ) -> None:
-        super().__init__()
-        if seed < 0:
-            raise ValueError(f"seed is {seed}; it must not be negative")
-        counts = {f"episode.{split}.num_episodes": count for split, count in num_episodes.items()}
-        for name, count in {"tasks_per_batch": tasks_per_batch, **counts}.items():
-            if count < 1:
-                raise ValueError(f"{name} is {count}; it must be at least 1")
-        for split, setting in settings.items():
-            if split != "train" or batch_size is None:
-                setting.check(banks[split], split)
+        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes)
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
             raise ValueError(
                 f"batch_size is {batch_size}; it must be 1 to {len(banks['train'].images)}, all base images"
             )
-        self.banks, self.settings, self.num_episodes = banks, settings, num_episodes
-        self.seed, self.tasks_per_batch, self.batch_size = seed, tasks_per_batch, batch_size
+        self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.augmentation = augmentation or Unchanged()  # of the training images
-        self._episodes_done = 0
         self._resident: dict[Split, Tensor] = {}
+        for split, setting in settings.items():
+            listed = batch_size if split == "train" else test_draws if split == "test" else None
+            if listed is None:
+                self.check(setting, split)
 
-    def train_dataloader(self) -> DataLoader[Draw]:
-        return DataLoader(_Stream(self), batch_size=None)
-
-    def val_dataloader(self) -> DataLoader[Draw]:
-        return DataLoader(_Fixed(self, "val"), batch_size=None)
-
-    def test_dataloader(self) -> DataLoader[Draw]:
-        return DataLoader(_Fixed(self, "test"), batch_size=None)
+    def check(self, setting: Setting, split: Split) -> None:
+        setting.check(self.banks[split], split)
 
     def draw(self, split: Split, index: int) -> Draw:
-        """Episode `index` of a split, without the leading task axis."""
-        rows = self.banks[split].rows
-        if split != "train":
-            return draw(rows, self._setting(split, index), seed=EVALUATION_SEED, split=split, index=index)
-        if self.batch_size is not None:
-            one = draw_images(rows, self.batch_size, seed=self.seed, split=split, index=index)
+        if split == "test" and self.test_draws is not None:
+            return self.test_draws[index]
+        bank, seed = self.banks[split], self.seed_of(split)
+        if split == "train" and self.batch_size is not None:
+            one = draw_images(bank.rows, self.batch_size, seed=seed, split=split, index=index)
         else:
-            one = draw(rows, self._setting(split, index), seed=self.seed, split=split, index=index)
+            shape = self.shape(split, index, bank.smallest_class)
+            one = draw(bank.rows, shape, seed=seed, split=split, index=index)
+        if split != "train":
+            return one
         num_rows = len(one.support_rows) + len(one.query_rows)
-        random = draw_random(self.augmentation.num_random, num_rows, seed=self.seed, split=split, index=index)
+        random = draw_random(self.augmentation.num_random, num_rows, seed=seed, split=split, index=index)
         return one._replace(random=random)
 
-    def _setting(self, split: Split, index: int) -> Setting:
-        """The setting of an episode, which is that of its batch."""
-        seed, tasks = (self.seed, self.tasks_per_batch) if split == "train" else (EVALUATION_SEED, 1)
-        return self.settings[split].of_batch(seed=seed, split=split, batch=index // tasks)
+    def collate(self, drawn: list[Draw]) -> Draw:
+        return collate(drawn)
 
-    def test_episodes_sha256(self, count: int) -> str:
-        """Hash of the first `count` meta-test episodes."""
-        return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))
-
-    def on_after_batch_transfer(self, batch: Draw, dataloader_idx: int) -> Episode:
-        assert self.trainer is not None
-        split: Split = "test" if self.trainer.testing else "train" if self.trainer.training else "val"
+    def episodes(self, batch: Draw, split: Split) -> Episode:
         device = batch.query_rows.device
         images = self._resident.get(split)
         if images is None or images.device != device:
             images = self._resident[split] = self.banks[split].images.to(device)
         episode = fetch(images, batch)
         self.banks[split].release_pages()
-        if split == "train":
-            episode = augmented(episode, self.augmentation, batch.random)
-        return self.trainer.precision_plugin.convert_input(episode)  # to float64, say: Lightning saw rows only
+        return augmented(episode, self.augmentation, batch.random) if split == "train" else episode
 
-    def state_dict(self) -> dict[str, Any]:
-        assert self.trainer is not None
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        return {"episodes_done": batches * self.tasks_per_batch * self.trainer.world_size}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._episodes_done = state_dict["episodes_done"]
-
-    def train_batches(self) -> Iterator[Draw]:
-        """The training batches of this process, endlessly, from the cursor on."""
-        assert self.trainer is not None
-        tasks, world, rank = self.tasks_per_batch, self.trainer.world_size, self.trainer.global_rank
-        for step in itertools.count(self._episodes_done // (tasks * world)):
-            first = (step * world + rank) * tasks
-            yield collate(self.draw("train", index) for index in range(first, first + tasks))
-
-    def evaluation_indices(self, split: Split) -> range:
-        """The episodes that this process evaluates: every one is some process's, none is two's."""
-        assert self.trainer is not None
-        return range(self.trainer.global_rank, self.num_episodes[split], self.trainer.world_size)
-
-
-class _Stream(IterableDataset[Draw]):
-    def __init__(self, data: EpisodicDataModule) -> None:
-        self.data = data
-
-    def __iter__(self) -> Iterator[Draw]:
-        return self.data.train_batches()
-
-
-class _Fixed(Dataset[Draw]):
-    def __init__(self, data: EpisodicDataModule, split: Split) -> None:
-        self.data, self.split, self.indices = data, split, data.evaluation_indices(split)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> Draw:
-        return collate([self.data.draw(self.split, self.indices[position])])
+    def test_episodes_sha256(self, count: int) -> str:
+        return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))

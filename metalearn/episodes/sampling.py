@@ -5,9 +5,10 @@ that test on the same split see the same tasks whatever their seed, algorithm or
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,41 +18,76 @@ from torch.nn import functional as F
 from metalearn.data.bank import ClassBank
 from metalearn.types import SPLITS, Episode, Split
 
+Shots = Literal["equal", "unequal", "meta_dataset"]
+
+
+class Shape(NamedTuple):
+    """What all episodes of one batch have in common."""
+
+    shots: tuple[int, ...]  # support images of each of its N classes
+    query: int  # query images of each class
+
 
 @dataclass(frozen=True)
 class Setting:
-    """The shape of an episode: `way` classes, `shot` support and `query` query images of each.
+    """Which shapes the episodes of a split have: `way` classes, `shot` support and `query` query images of each.
 
-    Way and shot may be ranges [smallest, largest], from which each batch draws its own.
+    Way and shot may be ranges [smallest, largest], from which each batch draws its own. With `shots="unequal"` each
+    class draws its own shot from the range; with "meta_dataset" the way is drawn, and the shots by the rule of
+    Triantafillou et al. 2020, of which `shot` is the largest number that a class counts for (100 there).
     """
 
     way: int | Sequence[int]
     shot: int | Sequence[int]
     query: int
+    shots: Shots = "equal"
 
-    def check(self, bank: ClassBank, split: Split) -> None:
-        """Raises ValueError, in one line, when the split cannot fill such an episode."""
-        for name, value in vars(self).items():
+    def check_numbers(self, split: Split) -> None:
+        """Raises ValueError, in one line, for a range or a number that no episode can have."""
+        for name, value in (("way", self.way), ("shot", self.shot), ("query", self.query)):
             if not isinstance(value, int) and (len(value) != 2 or value[0] > value[1]):
                 raise ValueError(f"episode.{split}.{name} is {value}; a range has a smallest and a largest number")
             if _range(value)[0] < 1:
                 raise ValueError(f"episode.{split}.{name} is {value}; it must be at least 1")
+
+    def check(self, bank: ClassBank, split: Split) -> None:
+        """Raises ValueError, in one line, when the split cannot fill such an episode."""
+        self.check_numbers(split)
         way, shot = _range(self.way)[1], _range(self.shot)[1]
         if way > bank.num_classes:
             raise ValueError(f"way {way} exceeds the {bank.num_classes} classes of split '{split}'")
+        if self.shots == "meta_dataset":
+            shot = 1  # it takes what there is
         if shot + self.query > bank.smallest_class:
             raise ValueError(
                 f"shot {shot} + query {self.query} exceeds the {bank.smallest_class} images "
                 f"of the smallest class of split '{split}'"
             )
 
-    def of_batch(self, *, seed: int, split: Split, batch: int) -> "Setting":
-        """The setting of all episodes of a batch, by its number: way and shot drawn from their ranges."""
-        if isinstance(self.way, int) and isinstance(self.shot, int):
-            return self
+    def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:
+        """The shape of all episodes of a batch, by its number; `smallest_class` has so many images."""
+        if isinstance(self.way, int) and isinstance(self.shot, int) and self.shots != "meta_dataset":
+            return Shape((self.shot,) * self.way, self.query)
         rng = np.random.default_rng([seed, SPLITS.index(split), batch, 0])  # one number more than an episode has
-        way, shot = (int(rng.integers(*_range(value), endpoint=True)) for value in (self.way, self.shot))
-        return Setting(way, shot, self.query)
+        way = int(rng.integers(*_range(self.way), endpoint=True))
+        if self.shots == "meta_dataset":
+            return Shape(meta_dataset_shots(rng, way, smallest_class - self.query, _range(self.shot)[1]), self.query)
+        each = rng.integers(*_range(self.shot), size=1 if self.shots == "equal" else way, endpoint=True)
+        return Shape(tuple(int(shot) for shot in np.broadcast_to(each, way)), self.query)
+
+
+def meta_dataset_shots(rng: np.random.Generator, way: int, available: int, counted: int) -> tuple[int, ...]:
+    """Support images of each class of an unbalanced episode, by the rule of Triantafillou et al. 2020, section 3.2.
+
+    `available` images of a class are none of its queries, the same number of each here, of which the rule counts
+    `counted` at most; an episode has 500 support images at most.
+    """
+    beta = 1 - rng.random()  # in (0, 1]
+    size = min(500, way * math.ceil(beta * min(counted, available)))
+    shares = np.exp(rng.uniform(math.log(0.5), math.log(2), way))
+    shares /= shares.sum()
+    shots = np.minimum(np.floor(shares * (size - way)).astype(int) + 1, available)
+    return tuple(int(shot) for shot in shots)
 
 
 def _range(value: int | Sequence[int]) -> tuple[int, int]:
@@ -69,25 +105,23 @@ class Draw(NamedTuple):
     random: Tensor = torch.empty(0)  # (T, S + Q, K), what an augmentation of K random numbers asks for
 
 
-def draw(rows: Sequence[np.ndarray], setting: Setting, *, seed: int, split: Split, index: int) -> Draw:
+def draw(rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, index: int) -> Draw:
     """One episode, without the leading task axis; support and query are disjoint, the queries are shuffled.
 
-    `rows` are those of each class; `setting` has no ranges. Shuffled, because a batch in class order tells a network
-    that normalises over the queries more than it should know.
+    `rows` are those of each class. Shuffled, because a batch in class order tells a network that normalises over the
+    queries more than it should know.
     """
-    way, shot, query = setting.way, setting.shot, setting.query
-    assert isinstance(way, int) and isinstance(shot, int)
+    shots, query = shape
+    way = len(shots)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     classes = rng.choice(len(rows), way, replace=False)  # (N,)
-    size = shot + query
-    picked = np.stack([rng.choice(rows[c], size, replace=False) for c in classes])  # (N, shot + query)
-    ways = np.repeat(np.arange(way)[:, None], size, axis=1)  # (N, shot + query)
+    picked = [rng.choice(rows[c], shot + query, replace=False) for c, shot in zip(classes, shots, strict=True)]
     order = rng.permutation(way * query)
     return Draw(
-        torch.from_numpy(picked[:, :shot].ravel()),
-        torch.from_numpy(ways[:, :shot].ravel()),
-        torch.from_numpy(picked[:, shot:].ravel()[order]),
-        torch.from_numpy(ways[:, shot:].ravel()[order]),
+        torch.from_numpy(np.concatenate([of[:shot] for of, shot in zip(picked, shots, strict=True)])),
+        torch.from_numpy(np.repeat(np.arange(way), shots)),
+        torch.from_numpy(np.concatenate([of[shot:] for of, shot in zip(picked, shots, strict=True)])[order]),
+        torch.from_numpy(np.repeat(np.arange(way), query)[order]),
         way,
     )
 

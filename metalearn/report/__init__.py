@@ -1,1 +1,1 @@
-"""Finished runs compared: reads result.json files and nothing else."""
+"""Finished runs compared: reads what runs leave in their directories and nothing else."""

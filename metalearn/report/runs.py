@@ -1,126 +1,116 @@
-"""Reading runs, and averaging those that differ in their seed alone."""
+"""Finished runs, read from their directories."""
 
+import csv
 import json
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.runner.console import span
-from metalearn.stats import estimate
+import numpy as np
+
+NOT_ENTERED = {".hydra", "checkpoints", "wandb"}
 
 
-class Protocol(NamedTuple):
-    """What must be equal for two accuracies to be comparable or to be averaged."""
+class Validation(NamedTuple):
+    """One validation of a training."""
 
-    dataset: str
-    tested: str  # e.g. "5-way 1-shot"
-    queries: int
-    episodes: int
-    algorithm: str
-    backbone: str
-    batch_norm: str
-    trained: str
-    tasks_per_step: int
-    others: str  # overrides that are in no other field
-
-
-ELSEWHERE = (
-    "dataset",
-    "algorithm",
-    "backbone",
-    "batch_norm",
-    "episode",
-    "tasks_per_batch",
-    "batch_size",
-    "experiment",
-    "seed",
-)
-NOT_OF_THE_RESULT = ("mode", "checkpoint", "resume", "paths", "logger", "debug")
+    step: int
+    seconds: float | None  # of training up to it, where the run logged them
+    score: float
 
 
 @dataclass(frozen=True)
-class Row:
-    """The runs of one protocol, over their seeds."""
+class Run:
+    """A run directory with its result."""
 
-    protocol: Protocol
-    accuracies: list[float]  # of the completed runs
-    ci95: float  # over seeds when there are several, else over the episodes of the one
-    statuses: list[str]  # of the runs that did not complete
-    seconds: float  # of training, mean
-    steps: float  # mean
-    parameters: int | None
-    peak_memory_bytes: float  # largest
+    folder: Path
+    result: dict[str, Any]  # of result.json
+    setting: str = ""  # such as 20w1s, where this is of a test beside the main one
 
     @property
-    def mean(self) -> float:
-        return sum(self.accuracies) / len(self.accuracies) if self.accuracies else math.nan
+    def completed(self) -> bool:
+        return self.result["status"] == "completed"
+
+    def episode_scores(self, name: str) -> np.ndarray | None:
+        """One for each test episode, (E,); None when the run left none."""
+        path = self.folder / (f"test_episodes_{self.setting}.npz" if self.setting else "test_episodes.npz")
+        if not path.is_file():
+            return None
+        with np.load(path) as scores:
+            return scores[name].astype(np.float64)
+
+    def validations(self, name: str) -> list[Validation]:
+        """The validation curve of a score in metrics.csv; empty when nothing was validated."""
+        path = self.folder / "metrics.csv"
+        if self.setting or not path.is_file():  # the training has one curve, which is the main test's
+            return []
+        with path.open(newline="") as file:
+            rows = csv.reader(file)
+            head = {name: i for i, name in enumerate(next(rows, []))}
+            if f"val/{name}" not in head:
+                return []
+            step, score, seconds = head["step"], head[f"val/{name}"], head.get("val/seconds")
+            return [
+                Validation(
+                    int(row[step]),
+                    float(row[seconds]) if seconds is not None and row[seconds] else None,
+                    float(row[score]),
+                )
+                for row in rows
+                if row[score]
+            ]
 
 
-def find(folders: Iterable[Path]) -> list[dict[str, Any]]:
-    """The results below some folders. Raises FileNotFoundError when a folder has none."""
-    results = []
+def find(folders: Iterable[Path]) -> tuple[list[Run], list[Path]]:
+    """The runs below some folders, and the run directories that hold no result yet.
+
+    Raises FileNotFoundError when a folder has no result, ValueError when a result is not one of metalearn.
+    """
+    runs: dict[Path, Run] = {}  # by resolved path: a folder inside another counts once
+    unfinished: dict[Path, Path] = {}
     for folder in folders:
-        paths = sorted(folder.rglob("result.json"))
-        if not paths:
+        before = len(runs)
+        known = False
+        for path, has_result in _run_directories(folder):
+            if has_result:
+                known = known or path.resolve() in runs
+                runs[path.resolve()] = Run(path, _read(path / "result.json"))
+            else:
+                unfinished[path.resolve()] = path
+        if len(runs) == before and not known:
             raise FileNotFoundError(f"there is no result.json below {folder}")
-        results += [json.loads(path.read_text()) for path in paths]
-    return results
+    return [of for run in runs.values() for of in _tests(run)], list(unfinished.values())
 
 
-def summarise(results: Iterable[dict[str, Any]]) -> list[Row]:
-    """One row for each protocol, the best of a data set and a test first; of runs of one seed the last counts."""
-    groups: dict[Protocol, dict[int, dict[str, Any]]] = {}
-    for result in results:
-        if result["episode"]:  # else the run was refused before it had a protocol
-            groups.setdefault(protocol(result), {})[result["seed"]] = result
-    rows = [_row(of, list(seeds.values())) for of, seeds in groups.items()]
-    return sorted(rows, key=lambda row: (row.protocol[:4], math.isnan(row.mean), -row.mean))
+def _tests(run: Run) -> Iterator[Run]:
+    """The run, and for each other setting that it was tested by the same with that test for its own."""
+    result = {**run.result, "dataset": run.result.get("test_dataset") or run.result["dataset"]}
+    yield replace(run, result=result)
+    test = (result["episode"] or {}).get("test", {})
+    for name, fields in result.get("evaluations", {}).items():
+        way, shot = map(int, name.removesuffix("s").split("w"))
+        other = {**test, "way": way, "shot": shot, "shots": "equal"}
+        if other != test:
+            episode = {**result["episode"], "test": other}
+            yield replace(run, result={**result, "episode": episode, "test": fields, "published": None}, setting=name)
 
 
-def protocol(result: dict[str, Any]) -> Protocol:
-    train, test = result["episode"]["train"], result["episode"]["test"]
-    return Protocol(
-        dataset=result["dataset"],
-        tested=f"{span(test['way'])}-way {span(test['shot'])}-shot",
-        queries=test["query"],
-        episodes=test["num_episodes"],
-        algorithm=result["algorithm"],
-        backbone=result["backbone"],
-        batch_norm=result["batch_norm"],
-        trained=f"{span(train['way'])}-way {span(train['shot'])}-shot, {train['query']} queries"
-        if result.get("batch_size") is None
-        else f"{result['batch_size']} images of all base classes",
-        tasks_per_step=result["tasks_per_batch"] * (result["devices"] or 1),
-        others=" ".join(sorted(o for o in result["overrides"] if not _is_told_elsewhere(o.partition("=")[0]))),
-    )
+def _run_directories(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """In the order of their names, each with whether it holds a result."""
+    for place, inner, files in os.walk(folder):
+        if "result.json" in files or ".hydra" in inner:
+            yield Path(place), "result.json" in files
+        inner[:] = sorted(set(inner) - NOT_ENTERED)
 
 
-def _is_told_elsewhere(key: str) -> bool:
-    group, _, rest = key.lstrip("+~").partition(".")
-    if group in ("dataset", "algorithm", "backbone", "experiment") and rest:
-        return False  # an argument of a part, not its name
-    return group in ELSEWHERE + NOT_OF_THE_RESULT or key == "trainer"
-
-
-def _row(of: Protocol, results: list[dict[str, Any]]) -> Row:
-    done = [result for result in results if result["status"] == "completed"]
-    accuracies = [result["test"]["accuracy"] for result in done]
-    means = [accuracy["mean"] for accuracy in accuracies]
-    ci95 = estimate(means).ci95 if len(means) > 1 else accuracies[0]["ci95"] if means else math.nan
-    return Row(
-        protocol=of,
-        accuracies=means,
-        ci95=math.nan if ci95 is None else ci95,
-        statuses=[result["status"] for result in results if result["status"] != "completed"],
-        seconds=_mean([result["seconds"]["fit"] for result in done]),
-        steps=_mean([result["steps"] for result in done]),
-        parameters=results[0]["num_parameters"],
-        peak_memory_bytes=max((result["peak_memory_bytes"] for result in done), default=math.nan),
-    )
-
-
-def _mean(values: list[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else math.nan
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text())
+        known = result.keys() >= {"status", "algorithm", "dataset", "episode", "overrides", "test"}
+    except (ValueError, AttributeError):
+        known = False
+    if not known:
+        raise ValueError(f"{path} is not a result of metalearn")
+    return result

@@ -1,4 +1,4 @@
-"""What happens beside the training itself: progress and the last validation."""
+"""What happens beside the training itself: progress, time, and the last validation."""
 
 import time
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import lightning.pytorch as pl
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from metalearn.runner.console import console
+from metalearn.runner.console import console, score
+
+SCORES = ("accuracy", "mse")
 
 
 class ValidateAtEnd(pl.Callback):
@@ -15,6 +17,29 @@ class ValidateAtEnd(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # Lightning validates when it is asked to stop
+
+
+class Clock(pl.Callback):
+    """Log the seconds of training so far with every validation, as "val/seconds"; a resumed run goes on counting."""
+
+    def __init__(self) -> None:
+        self.seconds_before, self._began = 0.0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self._began
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._began = time.monotonic()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        module.log("val/seconds", self.seconds, rank_zero_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds_before = state_dict["seconds"]
 
 
 class ProgressBar(pl.Callback):
@@ -45,11 +70,11 @@ class ProgressBar(pl.Callback):
             self._show(trainer, now)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        accuracy = trainer.callback_metrics.get("val/accuracy")
-        if accuracy is not None and trainer.is_global_zero:
-            self._numbers["val"] = float(accuracy)
-            if self._bar is None:
-                self.console.print(f"step {trainer.global_step}: meta-val accuracy {100 * float(accuracy):.2f} %")
+        for name in SCORES:
+            if (value := trainer.callback_metrics.get(f"val/{name}")) is not None and trainer.is_global_zero:
+                self._numbers["val"] = float(value)
+                if self._bar is None:
+                    self.console.print(f"step {trainer.global_step}: meta-val {name} {score(name, float(value))}")
 
     def on_fit_end(self, *_: Any) -> None:
         self._close()
@@ -85,7 +110,7 @@ class ProgressBar(pl.Callback):
             self._bar = self._task = None
 
     def _show(self, trainer: pl.Trainer, now: float) -> None:
-        for name in ("loss", "accuracy"):
+        for name in ("loss", *SCORES):
             if f"train/{name}" in trainer.callback_metrics:
                 self._numbers[name] = float(trainer.callback_metrics[f"train/{name}"])
         steps, elapsed = trainer.global_step - self._first_step, now - self._began
@@ -93,7 +118,9 @@ class ProgressBar(pl.Callback):
         tasks *= trainer.world_size * trainer.accumulate_grad_batches
         done, left = self._fraction_done(trainer, elapsed, steps)
         words = [f"step {trainer.global_step}", f"loss {self._numbers.get('loss', float('nan')):.3f}"]
-        words += [f"{name} {100 * self._numbers[name]:.1f} %" for name in ("accuracy", "val") if name in self._numbers]
+        for of in SCORES:
+            if of in self._numbers:
+                words += [f"{n} {score(of, self._numbers[n])}" for n in (of, "val") if n in self._numbers]
         words += [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers="  ".join(words))

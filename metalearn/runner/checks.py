@@ -11,6 +11,8 @@ from typing import Any, Literal, NotRequired, TypedDict, get_type_hints, is_type
 from typeguard import TypeCheckError, check_type
 
 from metalearn.backbones.norm import BatchNormMode
+from metalearn.episodes.sampling import Shots
+from metalearn.losses import Task
 from metalearn.schedules import ScheduleName
 from metalearn.types import SPLITS, Split
 
@@ -35,12 +37,18 @@ class Shape(TypedDict):
     shot: int | list[int]
     query: int
     num_episodes: NotRequired[int]
+    shots: Shots
 
 
 class Shapes(TypedDict):
     train: Shape
     val: Shape
     test: Shape
+
+
+class Evaluation(TypedDict):
+    protocol: Literal["episodes", "lake"]
+    settings: list[str]
 
 
 class Published(TypedDict):
@@ -53,12 +61,14 @@ class Settings(TypedDict):
 
     mode: Literal["train", "test"]
     seed: int
+    task: Task
     schedule: ScheduleName
     tasks_per_batch: int
     batch_size: int
     num_base_classes: int
     batch_norm: BatchNormMode
     episode: Shapes
+    evaluation: Evaluation
     checkpoint: str | None
     resume: str | None
     pretrained: str | None
@@ -106,10 +116,25 @@ def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
         raise ValueError(f"{dataset} is for testing only: mode=test checkpoint=PATH dataset={dataset}")
 
 
+def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:
+    """Raises ValueError when meta-test has images of another shape than those of the training."""
+    own, other = dataset["input_shape"], test_dataset["input_shape"]
+    if own != other:
+        raise ValueError(f"test_dataset has images of {other}, the training of {own}: test_dataset.input_shape={own}")
+
+
+def check_task(task: Task, images: bool, augmented: bool, dataset: str) -> None:
+    """Raises ValueError when the task is not what the data set is for, or when points are to be augmented."""
+    if images != (task == "classification"):
+        raise ValueError(f"task={task}, but {dataset} is {'a data set of classes' if images else 'for regression'}")
+    if augmented and not images:
+        raise ValueError(f"augmentation is for images, and {dataset} has none")
+
+
 def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
     """Raises ValueError when a split has another way than the only one that an algorithm can predict."""
-    for split in SPLITS:
-        way = episode[split]["way"]
+    for split, of_split in episode.items():
+        way = of_split["way"]
         if fixed_way is not None and way != fixed_way:
             raise ValueError(
                 f"{algorithm} has a linear head of {fixed_way} ways, which episode.{split}.way={way} cannot change"

@@ -44,33 +44,52 @@ def show_plan(
 
 
 def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder: str) -> None:
-    """The one table at the end: accuracy with its interval, how it was measured, and where everything lies."""
+    """The one table at the end: the score with its interval, how it was measured, and where everything lies."""
     test, episode = fields["test"], fields["episode"]
-    accuracy = test["accuracy"]
+    name, words = ("accuracy", "accuracy") if "accuracy" in test else ("mse", "mean squared error")
     table = Table(title=f"{fields['algorithm']} on {fields['dataset']}", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("meta-test accuracy", f"[bold]{percent(accuracy['mean'])} ± {percent(accuracy['ci95'])} %[/bold]")
-    if "accuracy_by_step" in test:
-        table.add_row("after inner steps 0, 1, ...", "  ".join(map(percent, test["accuracy_by_step"])) + " %")
+    table.add_row(f"meta-test {words}", f"[bold]{interval(name, test[name])}[/bold]")
+    if by_step := test.get(f"{name}_by_step"):
+        table.add_row("after inner steps 0, 1, ...", "  ".join(score(name, mean) for mean in by_step))
     if "accuracy_by_instance" in test:
         table.add_row(
             "at the 1st, 2nd, 5th, 10th of a class", "  ".join(map(percent, test["accuracy_by_instance"])) + " %"
         )
-    table.add_row("episodes", f"{accuracy['num_episodes']} of {shape(episode['test'])}")
+    table.add_row("episodes", f"{test[name]['num_episodes']} of {shape(episode['test'])}")
+    if error := test.get("error"):
+        bounds = f"{percent(error['low'])} to {percent(error['high'])} %"
+        table.add_row("error", f"{percent(error['mean'])} % of {error['num_trials']} trials, 95 %: {bounds}")
+    if "calibration_error" in test:
+        table.add_row("calibration error", f"{percent(test['calibration_error'])} %")
+    for setting, other in fields["evaluations"].items():
+        table.add_row(f"tested on {setting}", interval(name, other[name]))
+    if fields["test_dataset"] != fields["dataset"]:
+        table.add_row("tested on", fields["test_dataset"])
     table.add_row("trained on", trained_on(episode["train"], fields["batch_size"]))
     if fields["pretrained"]:
         table.add_row("pretrained", fields["pretrained"])
     table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")
     if fields["val"]:
-        val = fields["val"]["accuracy"]
-        table.add_row(
-            "meta-val accuracy", f"{percent(val['mean'])} ± {percent(val['ci95'])} %, step {fields['best_step']}"
-        )
+        table.add_row(f"meta-val {words}", f"{interval(name, fields['val'][name])}, step {fields['best_step']}")
     if published:
         table.add_row("published", f"{percent(published['accuracy'])} %  {published['source']}")
     table.add_row("run directory", folder)
     console.print(table)
+
+
+def interval(name: str, estimate: dict[str, Any]) -> str:
+    """Mean ± 95 % interval of a score: accuracy in percent, anything else as it is."""
+    if name == "accuracy":
+        return f"{percent(estimate['mean'])} ± {percent(estimate['ci95'])} %"
+    return f"{score(name, estimate['mean'])} ± {score(name, estimate['ci95'])}"
+
+
+def score(name: str, value: float | None) -> str:
+    if name == "accuracy":
+        return f"{percent(value)} %"
+    return "?" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
 def trained_on(episode: dict[str, Any], batch_size: int | None) -> str:
@@ -78,7 +97,12 @@ def trained_on(episode: dict[str, Any], batch_size: int | None) -> str:
 
 
 def shape(episode: dict[str, Any]) -> str:
-    return f"{span(episode['way'])}-way {span(episode['shot'])}-shot, {episode['query']} queries per class"
+    if episode["shots"] == "meta_dataset":
+        return f"{span(episode['way'])}-way, shots by Meta-Dataset's rule, {episode['query']} queries per class"
+    if episode["way"] == 1:  # a regression, of one output
+        return f"{span(episode['shot'])} support points, {episode['query']} query points"
+    own = " of each class" if episode["shots"] == "unequal" else ""
+    return f"{span(episode['way'])}-way {span(episode['shot'])}-shot{own}, {episode['query']} queries per class"
 
 
 def span(value: int | list[int]) -> str:

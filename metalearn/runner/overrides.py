@@ -13,12 +13,17 @@ from metalearn.runner.claim import is_claimed
 NOW = {"mode", "checkpoint", "resume"}
 """Keys that say what to do now, not what the run is."""
 
+PLACES = {"dataset.root", "dataset.manifest"}
+"""Keys that are paths, beside those of the group paths."""
+
 
 def expand(argv: list[str]) -> list[str]:
     """The command line with the overrides of the run that it resumes or tests, if it does.
 
     Raises ValueError or OSError, in one line, when there is no such run.
     """
+    # Hydra's way of saying: an option of the group dataset, as the part test_dataset.
+    argv = [f"dataset@{arg}" if arg.startswith("test_dataset=") else arg for arg in argv]
     given = {key(arg): value(arg) for arg in argv if "=" in arg and not arg.startswith("-")}
     resume = given.get("resume", "null")
     if resume == "auto":
@@ -37,7 +42,9 @@ def expand(argv: list[str]) -> list[str]:
 def anywhere(overrides: list[str], cwd: Path) -> list[str]:
     """The same overrides with paths that hold wherever they are used again."""
     return [
-        f"{key(o)}='{cwd / value(o)}'" if key(o).startswith("paths.") and "${" not in o and o[0] not in "~+" else o
+        f"{key(o)}='{cwd / value(o)}'"
+        if (key(o).startswith("paths.") or key(o) in PLACES) and "${" not in o and o[0] not in "~+"
+        else o
         for o in overrides
     ]
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from metalearn.files import write_atomically
+from metalearn.runner.machine import is_rank_zero
 
 PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
@@ -27,12 +28,13 @@ class Record:
             "error": None,
             **fields,
             "test": None,
+            "evaluations": {},  # the same as test, of other settings, by names such as 20w1s
             "val": None,
             "best_step": None,
             "steps": None,
             "num_parameters": None,
             "devices": None,
-            "seconds": {"fit": None, "test": None},
+            "seconds": {"fit": None, "test": None},  # and the medians over the test episodes to adapt and to predict
             "peak_memory_bytes": None,
             "git": git_revision(),
             "versions": versions(),
@@ -43,11 +45,13 @@ class Record:
         text = json.dumps(_finite(self.fields), indent=2) + "\n"
         write_atomically(self.path, lambda file: file.write(text.encode()))
 
-    def write_episodes(self, scores: dict[str, np.ndarray]) -> None:
+    def write_episodes(self, scores: dict[str, np.ndarray], setting: str = "") -> None:
         def save(file: IO[bytes]) -> None:
             np.savez(file, **scores)  # type: ignore[arg-type]  # its stub takes any name for allow_pickle
 
-        write_atomically(self.folder / "test_episodes.npz", save)
+        if is_rank_zero():
+            name = f"test_episodes_{setting}.npz" if setting else "test_episodes.npz"
+            write_atomically(self.folder / name, save)
 
 
 def peak_memory_bytes() -> int:

@@ -1,0 +1,162 @@
+"""CIFAR-100: 100 classes of 600 colour images in 32 x 32 pixels, in the few-shot splits CIFAR-FS and FC100.
+
+Alex Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, University of Toronto 2009.
+CIFAR-FS: Luca Bertinetto, João Henriques, Philip Torr, Andrea Vedaldi: Meta-learning with differentiable closed-form
+solvers. ICLR 2019, arXiv:1805.08136. FC100: Boris Oreshkin, Pau Rodríguez, Alexandre Lacoste: TADAM: Task dependent
+adaptive metric for improved few-shot learning. NeurIPS 2018, arXiv:1805.10123.
+"""
+
+import gzip
+import hashlib
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.download import download
+from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.image_files import ClassLists, some
+from metalearn.data.pickles import load_plain, read_plain
+from metalearn.data.splits import read_split
+from metalearn.types import Split
+
+FOLDER = "cifar-100-python"
+ARCHIVE = f"{FOLDER}.tar.gz"
+MD5 = "eb9058c3a382ffc7106e4002c42a8d85"  # of the official archive
+META, HALVES = "meta", ("train", "test")  # pickles: the names of the classes; 500 images of each, 100 of each
+NUM_IMAGES = (
+    600  # of each class; the few-shot splits divide classes, so the two halves of the images are taken together
+)
+SIZE = 32  # of an image, in pixels
+CHUNK = 1 << 20  # bytes
+
+
+class CIFAR100:
+    """The images as a Source, in the split `cifar_fs` (64, 16, 20 classes) or `fc100` (60, 20, 20).
+
+    `root` holds the python version, as cifar-100-python.tar.gz or unpacked; where it is absent it is downloaded.
+    """
+
+    def __init__(self, root: str, *, cache: str, split: str, input_shape: list[int], url: str) -> None:
+        channels, height, width = input_shape
+        if channels != 3:
+            raise ValueError(f"{split}: images have 3 channels, but input_shape asks for {channels}")
+        self.root = Path(root)
+        self.cache = Path(cache)
+        self.split, self.classes = split, read_split("cifar100", split)
+        self.input_shape = (channels, height, width)
+        self.url = url
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The banks of the three splits, mapped from the cache when that was made of these very files.
+
+        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        try:
+            plan = make_plan(self._find(), self.classes, NUM_IMAGES)
+            return open_banks(self.cache, self.split, plan, self.input_shape)
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(f"{self.split}: {error}") from error
+
+    def _find(self) -> Path:
+        """The folder or the archive, downloaded when there is neither."""
+        folder, archive = self.root / FOLDER, self.root / ARCHIVE
+        if folder.is_dir():
+            return folder
+        try:
+            download(f"{self.url}/{ARCHIVE}", archive, md5=MD5)
+        except (OSError, ValueError) as error:
+            advice = f"put {ARCHIVE} or the folder {FOLDER} into {self.root.absolute()}"
+            raise FileNotFoundError(f"{ARCHIVE} is missing; {advice} ({error})") from error
+        return archive
+
+
+def make_plan(path: Path, classes: ClassLists, num_images: int) -> Plan:
+    """What the folder or archive will give, of any classes with `num_images` each; reading verifies it."""
+    identity = hashlib.sha256(f"{sorted(classes.items())} {num_images}\n".encode())
+    for file in [path / name for name in (META, *HALVES)] if path.is_dir() else [path]:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file.absolute()} is missing beside the other files of {FOLDER}")
+        stat = file.stat()
+        identity.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    rows = {
+        split: dict(zip(names, np.arange(len(names) * num_images).reshape(len(names), num_images), strict=True))
+        for split, names in classes.items()
+    }
+
+    def read(start: int) -> Iterator[np.ndarray]:
+        images, rows_of = _images(path, [name for names in classes.values() for name in names], num_images)
+        for row in np.concatenate([*rows_of.values()])[start:]:
+            yield images[row].reshape(3, SIZE, SIZE).transpose(1, 2, 0)
+
+    return Plan(rows, identity.hexdigest(), read)
+
+
+def _images(path: Path, classes: list[str], num_images: int) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """All images, flat, those of `train` first, and the rows of each class.
+
+    Raises ValueError when they are not as published.
+    """
+    pickles = _pickles(path)
+    match pickles[META]:
+        case {"fine_label_names": [*names]}:
+            pass
+        case _:
+            raise ValueError(f"{path / META} has not the key fine_label_names")
+    if missing := [name for name in classes if name not in names]:
+        raise ValueError(f"{path / META} lacks {len(missing)} of {len(classes)} classes: {some(missing)}")
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for half in HALVES:
+        match pickles[half]:
+            case {"data": np.ndarray() as data, "fine_labels": [*of_half]}:
+                pass
+            case _:
+                raise ValueError(f"{path / half} has not the keys data and fine_labels")
+        if data.dtype != np.uint8 or data.shape != (len(of_half), 3 * SIZE**2):
+            raise ValueError(f"{path / half}: {len(of_half)} labels, but the images are {data.dtype} {data.shape}")
+        images += [*data]
+        labels += of_half
+    rows = {name: np.flatnonzero(np.array(labels) == names.index(name)) for name in classes}
+    for name, of_class in rows.items():
+        if len(of_class) != num_images:
+            raise ValueError(f"{path}: the class {name} has {len(of_class)} of {num_images} images")
+    return images, rows
+
+
+def _pickles(path: Path) -> dict[str, Any]:
+    """What the three pickles hold, from the folder or, without unpacking it, from the archive."""
+    if path.is_dir():
+        return {name: load_plain(path / name) for name in (META, *HALVES)}
+    held: dict[str, Any] = {}
+    try:
+        # Not "r|gz", which does not verify the checksum.
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                folder, _, name = member.name.removeprefix("./").partition("/")
+                if folder == FOLDER and name in (META, *HALVES) and member.isfile():
+                    held[name] = _member(archive, member, path / member.name)
+            while stream.read(CHUNK):
+                pass  # the checksum is at the end
+        if missing := [name for name in (META, *HALVES) if name not in held]:
+            raise ValueError(f"it has no {FOLDER}/{missing[0]}")
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"cannot read {path} ({error}); replace it, or delete it to have it downloaded") from error
+    return held
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, where: Path) -> Any:
+    """What a pickle in the archive holds; by way of a file on disk, because tarfile would hold it three times."""
+    packed = archive.extractfile(member)
+    assert packed is not None
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(packed, file)
+        file.seek(0)
+        return read_plain(file, where)

@@ -1,0 +1,92 @@
+"""Caltech-UCSD Birds-200-2011: 200 kinds of birds, 11,788 photographs.
+
+Catherine Wah, Steve Branson, Peter Welinder, Pietro Perona, Serge Belongie: The Caltech-UCSD Birds-200-2011 Dataset.
+Technical report CNS-TR-2011-001, California Institute of Technology 2011. Split: Wei-Yu Chen, Yen-Cheng Liu, Zsolt
+Kira, Yu-Chiang Frank Wang, Jia-Bin Huang: A Closer Look at Few-shot Classification. ICLR 2019, arXiv:1904.04232.
+"""
+
+import logging
+from pathlib import Path
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.splits import read_split
+from metalearn.types import Split
+
+log = logging.getLogger(__name__)
+
+NUM_IMAGES = 11_788  # as published
+ADVICE = "unpack CUB_200_2011.tgz there, so that it has CUB_200_2011/images/ and images.txt (docs/datasets/cub.md)"
+
+
+class CUB:
+    """The photographs as a Source, in the split of Chen et al. 2019: 100, 50 and 50 classes.
+
+    `root` holds CUB_200_2011, or what is in it. Photographs are taken whole, not cut to the birds, and resized.
+    """
+
+    def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
+        channels, height, width = input_shape
+        if channels != 3:
+            raise ValueError(f"cub: photographs have 3 channels, but input_shape asks for {channels}")
+        self.root = Path(root)
+        self.cache = Path(cache)
+        self.input_shape = (channels, height, width)
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The banks of the three splits, mapped from the cache when that was made of these very files.
+
+        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        banks = load(self.root, self.cache, read_split("cub", "chen"), self.input_shape)
+        if (count := sum(len(bank.images) for bank in banks.values())) != NUM_IMAGES:
+            log.warning("cub: there are %d images; published are %d", count, NUM_IMAGES)
+        return banks
+
+
+def load(root: Path, cache: Path, classes: ClassLists, input_shape: tuple[int, int, int]) -> dict[Split, ClassBank]:
+    """The same for any classes."""
+    try:
+        return open_banks(cache, "cub", make_plan(root, classes), input_shape)
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"cub: {error}") from error
+
+
+def make_plan(root: Path, classes: ClassLists) -> Plan:
+    """What the folder images/ will give, after a comparison with images.txt."""
+    if (root / "CUB_200_2011").is_dir():
+        root = root / "CUB_200_2011"
+    if not (root / "images").is_dir():
+        raise FileNotFoundError(f"{root.absolute()} has no images/; {ADVICE}")
+    listing = root / "images.txt"
+    listed = _listed(listing)
+    folders = class_folders(root / "images", classes)
+    files: dict[Split, dict[str, Files]] = {}
+    for split, of_split in folders.items():
+        files[split] = {name: images_in(folder) for name, folder in of_split.items()}
+        for name, of_class in files[split].items():
+            present = {f"{name}/{Path(path).name}" for path in of_class}
+            expected = listed.get(name, set())
+            if absent := sorted(expected - present):
+                raise ValueError(f"{len(absent)} files that {listing} names are absent: {some(absent)}")
+            if strange := sorted(present - expected):
+                raise ValueError(f"{len(strange)} files are not in {listing}: {some(strange)}")
+            if not present:
+                raise ValueError(f"{listing} has no image of the class {name}")
+    return plan_of_files(files)
+
+
+def _listed(path: Path) -> dict[str, set[str]]:
+    """The images that the listing names, as "001.Black_footed_Albatross/....jpg", of each class."""
+    listed: dict[str, set[str]] = {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            _, image = line.split()  # a number and a name in each line
+            listed.setdefault(image.partition("/")[0], set()).add(image)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.absolute()} is missing beside images/; {ADVICE}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no list of a number and a file name in each line ({error})") from error
+    return listed

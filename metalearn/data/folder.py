@@ -1,0 +1,173 @@
+"""Any images of yours: a folder of images for each class, or a list of images and their classes."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+
+from metalearn.data.any_image import MODES, decode
+from metalearn.data.bank import ClassBank
+from metalearn.data.cache import Arrays, cached
+from metalearn.data.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
+from metalearn.data.image_array import open_banks
+from metalearn.data.image_files import ClassLists, plan_of_files, some
+from metalearn.data.manifest import draw_split, read_manifest, write_manifest
+from metalearn.types import SPLITS, Split
+
+log = logging.getLogger(__name__)
+
+PROCESSING = 1  # part of the caches' keys: to be raised whenever `decode` or `_fit` gives other pixels
+
+
+class Folder:
+    """The images as a Source: of any format and size, of classes of any sizes.
+
+    Where `root` has no train/, val/ and test/, the file `manifest` says which class is for what; where it is absent,
+    that is drawn by `split` (fractions) and `split_seed`, and it is written. A fraction `max_unreadable` of the files
+    may be no images: they are left out with a warning. With `invert`, dark ink on white paper becomes 255 on 0.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        cache: str,
+        manifest: str,
+        split: list[float],
+        split_seed: int,
+        max_unreadable: float,
+        invert: bool,
+        input_shape: list[int],
+    ) -> None:
+        channels, height, width = input_shape
+        if channels not in MODES:
+            raise ValueError(
+                f"folder: images are grey (1 channel) or coloured (3), but input_shape asks for {channels}"
+            )
+        if len(split) != len(SPLITS) or min(split) < 0 or abs(sum(split) - 1) > 1e-6:
+            raise ValueError(f"folder: split={split} must be the fractions of train, val and test, which add up to 1")
+        if not 0 <= max_unreadable < 1:
+            raise ValueError(f"folder: max_unreadable={max_unreadable} must be a fraction of the files")
+        self.root, self.cache, self.manifest = Path(root), Path(cache), Path(manifest)
+        self.split, self.split_seed = split, split_seed
+        self.max_unreadable, self.invert = max_unreadable, invert
+        self.input_shape = (channels, height, width)
+
+    def load(self) -> dict[Split, ClassBank]:
+        """The banks of the splits, mapped from the cache when that was made of these very files.
+
+        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        try:
+            return self._load()
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(f"folder: {error}") from error
+
+    def _load(self) -> dict[Split, ClassBank]:
+        if not self.root.exists():
+            raise FileNotFoundError(f"{self.root.absolute()} is absent; {ADVICE}")
+        files = split_folders(self.root)
+        divided = bool(files)
+        if divided and self.manifest.exists():
+            raise ValueError(f"{self.root} has splits as folders; leave out the manifest {self.manifest}")
+        if not divided:
+            of_class = files_by_list(self.root) if self.root.is_file() else files_by_folder(self.root)
+            classes = self._given(of_class) if self.manifest.exists() else self._drawn(of_class)
+            files = {split: {name: of_class[name] for name in names} for split, names in classes.items() if names}
+        if [*files] not in ([*SPLITS], ["test"]):
+            missing = " and ".join(split for split in SPLITS if split not in files)
+            raise ValueError(f"{self.root} has no classes for {missing}: all three splits are needed, or test alone")
+        banks = self._banks(self._readable(files))
+        for split, bank in banks.items():
+            sizes = [len(rows) for rows in bank.rows]
+            smallest = bank.names[int(np.argmin(sizes))]
+            message = "folder: %s has %d classes of %d to %d images; the smallest is %s"
+            log.info(message, split, len(sizes), min(sizes), max(sizes), smallest)
+        if not divided and not self.manifest.exists():
+            write_manifest(self.manifest, {split: bank.names for split, bank in banks.items()})
+            log.info("folder: the split is drawn, and kept in %s", self.manifest)
+        return banks
+
+    def _drawn(self, names: Iterable[str]) -> ClassLists:
+        """A split by the fractions."""
+        if not self.manifest.parent.is_dir():
+            raise FileNotFoundError(f"the folder of the manifest {self.manifest.absolute()} is absent")
+        return draw_split(names, self.split, self.split_seed)
+
+    def _given(self, names: Iterable[str]) -> ClassLists:
+        """The split of the manifest, all of whose classes must be there."""
+        classes = read_manifest(self.manifest)
+        wanted, present = {name for of_split in classes.values() for name in of_split}, set(names)
+        if missing := sorted(wanted - present):
+            raise ValueError(f"{self.root} lacks {len(missing)} classes of {self.manifest}: {some(missing)}")
+        if others := sorted(present - wanted):
+            log.warning("folder: %d classes are not in %s and left out: %s", len(others), self.manifest, some(others))
+        return classes
+
+    def _readable(self, files: SplitFiles) -> SplitFiles:
+        """The files without those that are no images, which are listed; ValueError when these are too many."""
+        paths = _paths(files)
+        key = hashlib.sha256(f"{PROCESSING} {PIL.__version__}\n{plan_of_files(files).identity}".encode()).hexdigest()
+        found = cached(self.cache / f"folder-unreadable-{key[:16]}.npz", lambda: _unreadable(paths))
+        bad = {paths[i]: f"{paths[i]} ({why})" for i, why in zip(found["rows"], found["reasons"], strict=True)}
+        if len(bad) > self.max_unreadable * len(paths):
+            limit = f"more than the fraction max_unreadable={self.max_unreadable:g}"
+            raise ValueError(f"{len(bad)} of {len(paths)} files are no images, {limit}: {some([*bad.values()])}")
+        if bad:
+            log.warning("folder: %d of %d files are no images: %s", len(bad), len(paths), ", ".join(bad.values()))
+        rest: SplitFiles = {}
+        for split, classes in files.items():
+            rest[split] = {
+                name: {path: text for path, text in of_class.items() if path not in bad}
+                for name, of_class in classes.items()
+            }
+        if empty := [name for classes in rest.values() for name, of_class in classes.items() if not of_class]:
+            raise ValueError(f"{self.root} has classes without images: {some(empty)}")
+        return rest
+
+    def _banks(self, files: SplitFiles) -> dict[Split, ClassBank]:
+        paths = _paths(files)
+
+        def read(start: int) -> Iterator[np.ndarray]:
+            for path in paths[start:]:
+                try:
+                    yield self._fit(decode(Path(path).read_bytes(), self.input_shape[0]))
+                except ValueError as error:
+                    raise ValueError(f"{path} has changed, and is no image any more ({error})") from error
+
+        plan = plan_of_files(files)
+        identity = f"{PROCESSING} {self.input_shape[0]} {self.invert} {plan.identity}"
+        return open_banks(self.cache, "folder", replace(plan, identity=identity, read=read), self.input_shape)
+
+    def _fit(self, image: Image.Image) -> np.ndarray:
+        """The pixels, (H, W, C) uint8, resized as those of the other data sets are."""
+        channels, height, width = self.input_shape
+        if self.invert:
+            image = ImageOps.invert(image)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        return np.asarray(image).reshape(height, width, channels)
+
+
+def _paths(files: SplitFiles) -> list[str]:
+    """All files, in the order of the rows of their plan."""
+    return [path for classes in files.values() for of_class in classes.values() for path in of_class]
+
+
+def _unreadable(paths: list[str]) -> Arrays:
+    """Which of the files are no images, and why: the bank must know it before it is built."""
+    reasons: dict[int, str] = {}
+    for i, path in enumerate(track(paths, "folder, looking through", console=Console(stderr=True), transient=True)):
+        try:
+            decode(Path(path).read_bytes(), channels=3)
+        except ValueError as error:
+            reasons[i] = str(error)
+    return {"rows": np.array([*reasons], np.int64), "reasons": np.array([*reasons.values()], np.str_)}

@@ -1,0 +1,59 @@
+"""Which of a user's classes are for meta-train, meta-val, meta-test: drawn once, and kept as a CSV file."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metalearn.data.image_files import ClassLists
+from metalearn.files import write_atomically
+from metalearn.types import SPLITS
+
+HEADER = ["split", "class"]
+
+
+def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> ClassLists:
+    """The classes in three parts of these fractions, which add up to 1, the names of each part sorted.
+
+    The order is that of a hash of seed and name, which no version of anything changes. Raises ValueError when a part
+    that should have classes gets none.
+    """
+    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    ends = np.rint(np.cumsum(fractions) * len(order)).astype(int)
+    parts = (order[begin:end] for begin, end in zip([0, *ends], ends, strict=False))
+    classes: ClassLists = {split: tuple(sorted(part)) for split, part in zip(SPLITS, parts, strict=True)}
+    for split, fraction in zip(SPLITS, fractions, strict=True):
+        if fraction and not classes[split]:
+            raise ValueError(f"{len(order)} classes are too few: {fraction:g} of them for {split} are none")
+    return classes
+
+
+def read_manifest(path: Path) -> ClassLists:
+    """The classes of each split, sorted; ValueError when the file is no such list, or has a class twice."""
+    split_of: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file)
+            if (header := next(lines, [])) != HEADER:
+                raise ValueError(f"its first line is '{','.join(header)}'")
+            for split, name in filter(None, lines):
+                if split not in SPLITS:
+                    raise ValueError(f"'{split}' is none of {', '.join(SPLITS)}")
+                if name in split_of:
+                    raise ValueError(f"the class {name} is there twice")
+                split_of[name] = split
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file of split,class ({error})") from error
+    return {split: tuple(sorted(name for name in split_of if split_of[name] == split)) for split in SPLITS}
+
+
+def write_manifest(path: Path, classes: ClassLists) -> None:
+    """The list for `read_manifest`, in the form of the published splits of the package."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(HEADER)
+    lines.writerows((split, name) for split, names in classes.items() for name in names)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

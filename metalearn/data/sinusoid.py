@@ -1,0 +1,58 @@
+"""Functions of one number, to be learnt from a few of their points: sinusoids, and lines.
+
+Sinusoids: Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep
+Networks. ICML 2017, arXiv 1703.03400, section 5.1. Lines beside them: Chelsea Finn, Kelvin Xu, Sergey Levine.
+Probabilistic Model-Agnostic Meta-Learning. NeurIPS 2018, arXiv 1806.02817, section 5.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from metalearn.types import SPLITS, Split
+
+
+class Sinusoid:
+    """A family of functions, each of whose members is a task; meta-train, meta-val and meta-test share the family.
+
+    Args:
+        input_shape: [1], the x.
+        functions: the kinds, equally likely: y = amplitude * sin(x - phase), or y = slope * x + intercept.
+        amplitude, phase, slope, intercept, x: the ranges that they are drawn from, uniformly; phase in radians.
+    """
+
+    def __init__(
+        self,
+        input_shape: list[int],
+        *,
+        functions: Sequence[Literal["sinusoid", "line"]],
+        amplitude: Sequence[float],
+        phase: Sequence[float],
+        slope: Sequence[float],
+        intercept: Sequence[float],
+        x: Sequence[float],
+    ) -> None:
+        if input_shape != [1]:
+            raise ValueError(f"sinusoid: x is one number, but input_shape is {input_shape}")
+        if not functions:
+            raise ValueError("sinusoid: functions is empty; it may hold sinusoid and line")
+        ranges = {"amplitude": amplitude, "phase": phase, "slope": slope, "intercept": intercept, "x": x}
+        for name, values in ranges.items():
+            if len(values) != 2 or values[0] > values[1]:
+                raise ValueError(f"sinusoid: {name} is {values}; a range has a smallest and a largest number")
+        self.input_shape = (1,)
+        self.functions, self.ranges = tuple(functions), {name: (low, high) for name, (low, high) in ranges.items()}
+
+    def load(self) -> dict[Split, "Sinusoid"]:
+        return dict.fromkeys(SPLITS, self)
+
+    def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """`count` points of a function drawn at random: x (count, 1) and y (count, 1), float32."""
+        kind = rng.choice(self.functions)
+        amplitude, phase, slope, intercept = (
+            rng.uniform(*self.ranges[name]) for name in ("amplitude", "phase", "slope", "intercept")
+        )
+        x = rng.uniform(*self.ranges["x"], size=(count, 1))
+        y = amplitude * np.sin(x - phase) if kind == "sinusoid" else slope * x + intercept
+        return x.astype(np.float32), y.astype(np.float32)

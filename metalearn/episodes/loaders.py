@@ -1,0 +1,126 @@
+"""The dataloaders of a run, whatever its episodes are made of, and the cursor from which a resumed run goes on."""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from metalearn.episodes.sampling import Setting, Shape
+from metalearn.types import Episode, Split
+
+Drawn = TypeVar("Drawn")
+"""What drawing an episode gives, and, stacked, a batch of them: a tuple of tensors."""
+
+EVALUATION_SEED = 0
+"""Seed of all meta-val and meta-test episodes, so that every run of every algorithm is scored on the same ones."""
+
+
+class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
+    """Batches of episodes; a subclass says how one is drawn and what a batch of them becomes on the device.
+
+    In training, step b on process r of R draws episodes (b * R + r) * T onwards, T being `tasks_per_batch`; evaluation
+    takes one episode at a time, process r those of index r, r + R, r + 2R, ... Drawing needs no worker processes.
+    """
+
+    batch_size: int | None = None  # images of a training batch of all base classes; None where training takes episodes
+
+    def __init__(
+        self, settings: Mapping[Split, Setting], *, seed: int, tasks_per_batch: int, num_episodes: Mapping[Split, int]
+    ) -> None:
+        super().__init__()
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; it must not be negative")
+        counts = {f"episode.{split}.num_episodes": count for split, count in num_episodes.items()}
+        for name, count in {"tasks_per_batch": tasks_per_batch, **counts}.items():
+            if count < 1:
+                raise ValueError(f"{name} is {count}; it must be at least 1")
+        self.settings, self.num_episodes = dict(settings), dict(num_episodes)
+        self.seed, self.tasks_per_batch = seed, tasks_per_batch
+        self._episodes_done = 0
+
+    @abstractmethod
+    def draw(self, split: Split, index: int) -> Drawn:
+        """Episode `index` of a split, a function of nothing but these and the seed, without the leading task axis."""
+
+    @abstractmethod
+    def check(self, setting: Setting, split: Split) -> None:
+        """Raises ValueError, in one line, when the split cannot fill episodes of the setting."""
+
+    @abstractmethod
+    def collate(self, drawn: list[Drawn]) -> Drawn:
+        """Episodes of one setting as one batch."""
+
+    @abstractmethod
+    def episodes(self, batch: Drawn, split: Split) -> Episode:
+        """The tensors of a batch, on the device that the batch is on."""
+
+    @abstractmethod
+    def test_episodes_sha256(self, count: int) -> str:
+        """Hash of the first `count` meta-test episodes and of all that they hold."""
+
+    def train_dataloader(self) -> DataLoader[Drawn]:
+        return DataLoader(_Stream(self), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Drawn]:
+        return DataLoader(_Fixed(self, "val"), batch_size=None)
+
+    def test_dataloader(self) -> DataLoader[Drawn]:
+        return DataLoader(_Fixed(self, "test"), batch_size=None)
+
+    def on_after_batch_transfer(self, batch: Drawn, dataloader_idx: int) -> Episode:
+        assert self.trainer is not None
+        split: Split = "test" if self.trainer.testing else "train" if self.trainer.training else "val"
+        # To float64, say: Lightning saw what was drawn only.
+        return self.trainer.precision_plugin.convert_input(self.episodes(batch, split))
+
+    def shape(self, split: Split, index: int, smallest_class: int) -> Shape:
+        """The shape of an episode, which is that of its batch."""
+        tasks = self.tasks_per_batch if split == "train" else 1
+        batch = index // tasks
+        return self.settings[split].shape(smallest_class, seed=self.seed_of(split), split=split, batch=batch)
+
+    def seed_of(self, split: Split) -> int:
+        return self.seed if split == "train" else EVALUATION_SEED
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return {"episodes_done": batches * self.tasks_per_batch * self.trainer.world_size}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._episodes_done = state_dict["episodes_done"]
+
+    def train_batches(self) -> Iterator[Drawn]:
+        """The training batches of this process, endlessly, from the cursor on."""
+        assert self.trainer is not None
+        tasks, world, rank = self.tasks_per_batch, self.trainer.world_size, self.trainer.global_rank
+        for step in itertools.count(self._episodes_done // (tasks * world)):
+            first = (step * world + rank) * tasks
+            yield self.collate([self.draw("train", index) for index in range(first, first + tasks)])
+
+    def evaluation_indices(self, split: Split) -> range:
+        """The episodes that this process evaluates: every one is some process's, none is two's."""
+        assert self.trainer is not None
+        return range(self.trainer.global_rank, self.num_episodes[split], self.trainer.world_size)
+
+
+class _Stream(IterableDataset[Drawn]):
+    def __init__(self, data: AbstractEpisodes[Drawn]) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Drawn]:
+        return self.data.train_batches()
+
+
+class _Fixed(Dataset[Drawn]):
+    def __init__(self, data: AbstractEpisodes[Drawn], split: Split) -> None:
+        self.data, self.split, self.indices = data, split, data.evaluation_indices(split)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Drawn:
+        return self.data.collate([self.data.draw(self.split, self.indices[position])])

@@ -1,0 +1,88 @@
+"""The report as files: report.md, report.tex, report.csv, differences.csv and report.html."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from metalearn.files import write_atomically
+from metalearn.report import tables
+from metalearn.report.cells import Comparison, mean
+from metalearn.report.page import page
+from metalearn.report.paired import Pairs
+from metalearn.report.sheet import latex, markdown
+
+Field = tuple[str, Callable[[Any], Any]]
+
+
+def write(folder: Path, comparison: Comparison, groups: list[Pairs], unfinished: list[Path]) -> list[Path]:
+    """Write all of them into `folder`, which is made where it does not exist; returns their paths."""
+    sheets = tables.all_sheets(comparison, groups, unfinished)
+    texts = {
+        "report.md": "# A comparison of runs\n\n" + "\n".join(map(markdown, sheets)),
+        "report.tex": "\n".join(map(latex, sheets)),
+        "report.csv": _csv(_cell_fields(comparison), comparison.cells),
+        "differences.csv": _csv(_difference_fields(comparison), (one for group in groups for one in group.all())),
+        "report.html": page(comparison, groups, unfinished),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    return [folder / name for name in texts]
+
+
+def _cell_fields(comparison: Comparison) -> list[Field]:
+    """Numbers as they are: accuracies are fractions, times seconds."""
+    return [
+        ("dataset", lambda cell: cell.column.dataset),
+        ("test", lambda cell: cell.column.setting),
+        *_method_fields(comparison, ""),
+        ("seeds", lambda cell: len(cell.completed)),
+        ("measure", lambda cell: cell.score.name),
+        ("mean", lambda cell: _known(cell.mean)),
+        ("ci95", lambda cell: _known(cell.ci95)),
+        ("interval_over", lambda cell: "seeds" if len(cell.completed) > 1 else "episodes"),
+        ("not_completed", lambda cell: " ".join(f"{count} {status}" for status, count in sorted(cell.others.items()))),
+        ("published", lambda cell: cell.published and cell.published.value),
+        ("published_source", lambda cell: cell.published and cell.published.source),
+        ("episodes_sha256", lambda cell: cell.episodes_sha256),
+        ("steps", lambda cell: _known(mean(run.result["steps"] for run in cell.completed))),
+        ("seconds_of_training", lambda cell: _known(mean(run.result["seconds"]["fit"] for run in cell.completed))),
+    ]
+
+
+def _difference_fields(comparison: Comparison) -> list[Field]:
+    return [
+        ("dataset", lambda one: one.first.column.dataset),
+        ("test", lambda one: one.first.column.setting),
+        *((name, lambda one, of=of: of(one.first)) for name, of in _method_fields(comparison, "first_")),
+        *((name, lambda one, of=of: of(one.second)) for name, of in _method_fields(comparison, "second_")),
+        ("measure", lambda one: one.first.score.name),
+        ("difference", lambda one: one.mean),
+        ("ci95", lambda one: one.ci95),
+        ("p_holm", lambda one: one.p),
+        ("real", lambda one: "yes" if one.real else "no"),
+    ]
+
+
+def _method_fields(comparison: Comparison, prefix: str) -> list[Field]:
+    return [
+        (f"{prefix}algorithm", lambda cell: cell.method.algorithm),
+        (f"{prefix}backbone", lambda cell: cell.method.backbone),
+        (f"{prefix}with", lambda cell: " ".join(cell.method.overrides)),
+        (f"{prefix}protocol", lambda cell: str(cell.protocol)),
+    ]
+
+
+def _csv(fields: list[Field], things: Iterable[Any]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([name for name, _ in fields])
+    rows.writerows([of(thing) for _, of in fields] for thing in things)
+    return text.getvalue()
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,98 @@
+"""Paired differences: two methods on the same test episodes, episode by episode."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from metalearn.report.cells import Cell, Comparison
+from metalearn.report.protocol import Column
+
+MOST_IN_FULL = 40
+"""Up to so many methods of a group all pairs are told, else those with the best."""
+
+
+class Difference(NamedTuple):
+    """The score of `first` minus that of `second`."""
+
+    first: Cell
+    second: Cell
+    mean: float  # over the episodes, of the differences of the seeds' means
+    ci95: float  # of this pair alone, over the episodes
+    p: float  # two-sided, after Holm's correction for all pairs of the group
+
+    @property
+    def real(self) -> bool:
+        return self.p < 0.05
+
+    @property
+    def better(self) -> bool:
+        return self.mean * self.first.score.sign > 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of k cells of a column that were tested on the same episodes."""
+
+    column: Column
+    cells: list[Cell]  # the best first
+    mean: np.ndarray  # (k, k): that of the row minus that of the column
+    ci95: np.ndarray  # (k, k)
+    p: np.ndarray  # (k, k), after Holm's correction
+
+    @property
+    def num_pairs(self) -> int:
+        return len(self.cells) * (len(self.cells) - 1) // 2
+
+    def between(self, i: int, j: int) -> Difference:
+        return Difference(self.cells[i], self.cells[j], *(float(of[i, j]) for of in (self.mean, self.ci95, self.p)))
+
+    def with_best(self) -> Iterator[Difference]:
+        """Each of the others minus the best."""
+        return (self.between(i, 0) for i in range(1, len(self.cells)))
+
+    def all(self) -> Iterator[Difference]:
+        """Every pair once where there are few enough, else those with the best."""
+        if len(self.cells) > MOST_IN_FULL:
+            return self.with_best()
+        return (self.between(j, i) for i in range(len(self.cells)) for j in range(i + 1, len(self.cells)))
+
+
+def pairs(comparison: Comparison) -> list[Pairs]:
+    """For each group of two or more cells of a column that share their test episodes."""
+    groups: dict[tuple[Column, str, int], list[tuple[Cell, np.ndarray]]] = {}
+    for cell in comparison.cells:
+        episodes, scores = cell.episodes_sha256, cell.episode_scores()
+        if episodes is not None and scores is not None:
+            groups.setdefault((cell.column, episodes, len(scores)), []).append((cell, scores))
+    return [
+        _pairs(column, [cell for cell, _ in group], np.stack([scores for _, scores in group]))
+        for (column, _, episodes), group in groups.items()
+        if len(group) > 1 and episodes > 1
+    ]
+
+
+def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
+    """`scores` is (k, E); the variance of a difference comes from the covariances of all."""
+    means, covariance = scores.mean(1), np.cov(scores)
+    mean = means[:, None] - means[None, :]
+    variance = np.diag(covariance)[:, None] + np.diag(covariance)[None, :] - 2 * covariance
+    variance[variance < 1e-12] = 0.0  # rounding; a single query answered otherwise gives far more
+    error = np.sqrt(variance / scores.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(np.abs(mean) < 1e-12, 0.0, np.abs(mean) / error)
+    above = np.triu_indices(len(cells), 1)
+    p = np.ones_like(mean)
+    p[above] = holm(np.array([math.erfc(one / math.sqrt(2)) for one in z[above].tolist()]))
+    return Pairs(column, cells, mean, 1.96 * error, np.minimum(p, p.T))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values corrected for their number: below 5 % only where the chance of any false one is (Holm 1979)."""
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected

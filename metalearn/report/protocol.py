@@ -1,0 +1,205 @@
+"""What a result is of: where it was tested, what was run, and under which protocol."""
+
+import math
+from typing import Any, NamedTuple
+
+from metalearn.runner.console import span
+
+Range = tuple[int, int]
+"""Smallest and largest."""
+
+
+class Score(NamedTuple):
+    """What a test measures, and how it is told."""
+
+    name: str
+    title: str
+    factor: int  # from what is in the files to what is told
+    digits: int
+    sign: int  # +1 where more is better, -1 where less is
+    ceiling: float
+
+    def text(self, value: float) -> str:
+        return "-" if math.isnan(value) else f"{self.factor * value:.{self.digits}f}"
+
+    def signed(self, value: float) -> str:
+        return f"{self.factor * value:+.{self.digits}f}".replace("-", "−")
+
+
+ACCURACY = Score("accuracy", "accuracy %", 100, 2, 1, 1.0)
+MSE = Score("mse", "mean squared error", 1, 4, -1, math.inf)
+
+
+class Column(NamedTuple):
+    """A data set, a test setting, and what is measured there."""
+
+    dataset: str
+    way: Range  # of a regression: its outputs
+    shot: Range
+    score: Score
+
+    @property
+    def setting(self) -> str:
+        if self.score is ACCURACY:
+            return f"{_span(self.way)}-way {_span(self.shot)}-shot"
+        return f"{_span(self.shot)}-shot {self.score.name}"
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.setting}"
+
+
+class Method(NamedTuple):
+    """What was run."""
+
+    algorithm: str
+    backbone: str
+    overrides: tuple[str, ...]  # those that are told in no other field, nor in the protocol
+
+
+class Protocol(NamedTuple):
+    """What must be equal, beside the column, for two results to be comparable without a word."""
+
+    batch_norm: str
+    trained: str
+    tasks_per_step: int
+    overrides: tuple[str, ...]  # of the trainer and of the data set
+    queries: int
+    episodes: int
+    other_episodes: str  # hash of the test episodes where it is not that of most runs, else empty
+
+    @property
+    def batch_norm_kind(self) -> str:
+        return f"{self.batch_norm} ({'transductive' if self.batch_norm == 'batch' else 'inductive'})"
+
+    @property
+    def training(self) -> str:
+        return f"{self.trained}, {self.tasks_per_step} task{'s' if self.tasks_per_step != 1 else ''} a step"
+
+    @property
+    def test(self) -> str:
+        other = f", other episodes than most ({self.other_episodes})" if self.other_episodes else ""
+        return f"{self.queries} queries, {self.episodes} episodes{other}"
+
+    @property
+    def parts(self) -> list[str]:
+        """All of it, in words."""
+        return [
+            f"batch norm {self.batch_norm_kind}",
+            f"trained on {self.training}",
+            *self.overrides,
+            f"tested with {self.test}",
+        ]
+
+    def __str__(self) -> str:
+        return "; ".join(self.parts)
+
+
+TOLD_ELSEWHERE = {
+    "dataset",
+    "dataset@test_dataset",
+    "algorithm",
+    "backbone",
+    "batch_norm",
+    "episode",
+    "evaluation",
+    "tasks_per_batch",
+    "batch_size",
+    "seed",
+}
+NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
+OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset"}
+OF_THE_PUBLISHED = {
+    "dataset",
+    "dataset@test_dataset",
+    "algorithm",
+    "backbone",
+    "episode.test",
+    "episode.test.way",
+    "episode.test.shot",
+}
+
+
+def score(result: dict[str, Any]) -> Score | None:
+    """None of a run that was not tested."""
+    return next((one for one in (ACCURACY, MSE) if one.name in (result["test"] or {})), None)
+
+
+def column(result: dict[str, Any], measured: Score, split: str = "test") -> Column:
+    """Where a result was tested, or validated."""
+    episode = result["episode"][split]
+    return Column(result["dataset"], _range(episode["way"]), _range(episode["shot"]), measured)
+
+
+def method(result: dict[str, Any]) -> Method:
+    overrides = (o for o in _untold(result) if _group(o) not in OF_THE_PROTOCOL)
+    return Method(result["algorithm"], result["backbone"], tuple(overrides))
+
+
+def protocol(result: dict[str, Any], usual_episodes: str | None) -> Protocol:
+    """The protocol of a result; `usual_episodes` is the hash of the test episodes of most runs."""
+    test = result["episode"]["test"]
+    episodes = episodes_hash(result)
+    return Protocol(
+        batch_norm=result["batch_norm"],
+        trained=_trained(result),
+        tasks_per_step=result["tasks_per_batch"] * (result["devices"] or 1),
+        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL),
+        queries=test["query"],
+        episodes=test["num_episodes"],
+        other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
+    )
+
+
+def episodes_hash(result: dict[str, Any]) -> str | None:
+    return (result["test"] or {}).get("episodes_sha256")
+
+
+def test_key(result: dict[str, Any]) -> str:
+    """Equal where the test episodes should be."""
+    test = {"shots": "equal", **result["episode"]["test"]}  # which older results do not tell
+    return f"{result['dataset']} {sorted(test.items())}"
+
+
+def published(result: dict[str, Any]) -> dict[str, Any]:
+    """The published number that the run names; none where what an experiment is of was changed on the command line."""
+    keys = {_key(o) for o in result["overrides"]}
+    named_by_hand = any(key.partition(".")[0] == "published" for key in keys)
+    changed = keys & OF_THE_PUBLISHED and not named_by_hand
+    return {} if changed else result.get("published") or {}
+
+
+def _trained(result: dict[str, Any]) -> str:
+    train, elsewhere = result["episode"]["train"], result.get("trained_dataset") not in (None, result["dataset"])
+    return (f"{result['trained_dataset']} " if elsewhere else "") + (
+        f"{span(train['way'])}-way {span(train['shot'])}-shot, {train['query']} queries"
+        if result.get("batch_size") is None
+        else f"{result['batch_size']} images of all base classes"
+    )
+
+
+def _untold(result: dict[str, Any]) -> list[str]:
+    """The overrides that are in no other field of the result and that it depends on."""
+    return sorted(o for o in result["overrides"] if not _is_told_elsewhere(_key(o)))
+
+
+def _is_told_elsewhere(key: str) -> bool:
+    group, _, argument = key.partition(".")
+    if group in ("dataset", "algorithm", "backbone") and argument:
+        return False  # an argument of a part, not its name
+    return group in TOLD_ELSEWHERE or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _group(override: str) -> str:
+    return _key(override).partition(".")[0]
+
+
+def _range(value: int | list[int]) -> Range:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _span(value: Range) -> str:
+    return span(value[0] if value[0] == value[1] else list(value))

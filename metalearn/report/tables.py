@@ -1,0 +1,186 @@
+"""The tables of a report: algorithms by settings, differences, every method in detail, what did not complete."""
+
+import math
+from pathlib import Path
+
+from metalearn.report.cells import Cell, Comparison, mean
+from metalearn.report.paired import Difference, Pairs
+from metalearn.report.runs import Run
+from metalearn.report.sheet import Sheet, Text
+
+MISSING = Text("no run", tone="faint")
+
+INTERVALS = Text(
+    "± is half of a 95 % interval: over the seeds where there are several (Student's t), over the test episodes where "
+    "there is one"
+)
+ONLY_EPISODES = Text(
+    "these intervals are over test episodes: they say what these trained weights do on others, not what other seeds "
+    "would train"
+)
+
+
+def all_sheets(comparison: Comparison, groups: list[Pairs], unfinished: list[Path]) -> list[Sheet]:
+    """In the order of a report; without those that have nothing to say."""
+    more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
+    sheets = [settings(comparison)] if more_than_details else []
+    sheets += [differences(groups, comparison), details(comparison), not_completed(comparison, unfinished)]
+    return [sheet for sheet in sheets if sheet.rows]
+
+
+def settings(comparison: Comparison) -> Sheet:
+    """Algorithms by data sets and test settings, the published number beside where one is known."""
+    sources = _sources(comparison)
+    known = {cell.column for cell in comparison.cells if cell.published}
+    head = ["algorithm"]
+    for column in comparison.columns:
+        head += [str(column), "published"] if column in known else [str(column)]
+    rows = []
+    for line in comparison.lines:
+        row = [Text(comparison.name(line.method))]
+        for column in comparison.columns:
+            cell = line.cells.get(column)
+            row.append(result(cell, comparison) if cell else MISSING)
+            if column in known:
+                row.append(_published(cell, sources))
+        rows.append(row)
+    notes = [*protocols(comparison), INTERVALS, *(Text(source, str(i)) for source, i in sources.items())]
+    return Sheet(f"Meta-test {measures(comparison)}", head, 1, rows, notes)
+
+
+def _published(cell: Cell | None, sources: dict[str, int]) -> Text:
+    number = cell.published if cell else None
+    if cell is None or number is None:
+        return Text("-", tone="faint")
+    return Text(cell.score.text(number.value), str(sources[number.source]))
+
+
+def result(cell: Cell, comparison: Comparison) -> Text:
+    """Mean ± interval with the number of seeds, and how the runs ended that did not complete."""
+    done, mark = len(cell.completed), comparison.marks[cell.protocol]
+    others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
+    if not done:
+        return Text(", ".join(others), mark, "bad")
+    seeds = [seeds_of(done)] if comparison.common_seeds is None or others else []
+    said = f" ({', '.join([*seeds, *others])})" if seeds else ""
+    return Text(interval(cell) + said, mark, "bad" if others else "plain")
+
+
+def seeds_of(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def protocols(comparison: Comparison) -> list[Text]:
+    """What all runs have in common, and what each mark stands for beside that."""
+    marks = comparison.marks
+    first = next((of.parts for of in marks), [])
+    common = [part for part in first if all(part in of.parts for of in marks)]
+    common += comparison.common_overrides
+    common += [f"{seeds_of(comparison.common_seeds)} each"] if comparison.common_seeds else []
+    notes = [Text(f"all: {'; '.join(common)}")] if common else []
+    notes += [
+        Text("; ".join(part for part in of.parts if part not in common), mark) for of, mark in marks.items() if mark
+    ]
+    if comparison.num_repeated:
+        notes.append(Text(f"{comparison.num_repeated} runs repeat the seed of another and are left out"))
+    return notes
+
+
+def differences(groups: list[Pairs], comparison: Comparison) -> Sheet:
+    """Each method against the best of its column, on the same test episodes."""
+    rows = [_difference(one, group, comparison) for group in groups for one in group.with_best()]
+    notes = [CORRECTED, ONLY_EPISODES]
+    head = ["test", "algorithm", "minus the best", "difference", "p", "is it real?"]
+    return Sheet("Paired differences from the best on the same test episodes", head, 3, rows, notes)
+
+
+CORRECTED = Text(
+    "± is half of the 95 % interval of that pair alone; p is corrected for all pairs of the column (Holm), and a "
+    "difference is called real where p < 0.05"
+)
+
+
+def _difference(one: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
+    pair = comparison.label(one.first), comparison.label(one.second)
+    p = "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
+    verdict = Text("yes", tone="good") if one.real else Text("not shown", tone="faint")
+    return [Text(str(group.column)), *pair, Text(difference(one)), Text(p), verdict]
+
+
+def details(comparison: Comparison) -> Sheet:
+    """One row for each cell, with all that it depends on and what it cost."""
+    head = ["algorithm", "backbone", "dataset", "test", "batch norm", "trained on", "with"]
+    head += ["seeds", measures(comparison), "steps/s", "parameters", "peak MB"]
+    rows = []
+    for cell in comparison.cells:
+        of, by = cell.protocol, cell.method
+        done = [run.result for run in cell.completed]
+        steps, seconds = mean(one["steps"] for one in done), mean(one["seconds"]["fit"] for one in done)
+        parameters = next((run.result["num_parameters"] for run in cell.runs), None)
+        others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
+        words = [by.algorithm, by.backbone, cell.column.dataset, f"{cell.column.setting}, {of.test}"]
+        words += [of.batch_norm_kind, of.training, " ".join([*by.overrides, *of.overrides])]
+        numbers = [
+            interval(cell),
+            number(steps / seconds if seconds else math.nan, ".1f"),
+            f"{parameters:,}" if parameters else "-",
+            number(max((one["peak_memory_bytes"] for one in done), default=math.nan) / 1e6, ".0f"),
+        ]
+        seeds = Text(", ".join([str(len(done)), *others]), tone="bad" if others else "plain")
+        rows.append([*map(Text, words), seeds, *map(Text, numbers)])
+    return _told_once(Sheet("All methods in detail", head, 7, rows, [INTERVALS]), keep="algorithm")
+
+
+def _told_once(sheet: Sheet, keep: str) -> Sheet:
+    """The same with the words that all rows share in a note and not in a column, but for the column to `keep`."""
+    words = range(sheet.num_words)
+    shared = [
+        i for i in words if sheet.head[i] != keep and len(sheet.rows) > 1 and len({row[i] for row in sheet.rows}) == 1
+    ]
+    told = [f"{sheet.head[i]} {sheet.rows[0][i].text}" for i in shared if sheet.rows[0][i].text]
+    left = [i for i in range(len(sheet.head)) if i not in shared]
+    return Sheet(
+        sheet.title,
+        [sheet.head[i] for i in left],
+        sheet.num_words - len(shared),
+        [[row[i] for i in left] for row in sheet.rows],
+        [*([Text(f"all: {'; '.join(told)}")] if told else []), *sheet.notes],
+    )
+
+
+def not_completed(comparison: Comparison, unfinished: list[Path]) -> Sheet:
+    """Where to look for what went wrong, and which run directories have no result yet."""
+    rows = [_end(run) for cell in comparison.cells for run in cell.runs if not run.completed]
+    rows += [_end(run) for run in comparison.apart]
+    rows += [[Text("no result yet"), Text(str(folder)), Text("")] for folder in unfinished]
+    return Sheet("Runs that are in no average", ["status", "run directory", "error"], 3, rows)
+
+
+def _end(run: Run) -> list[Text]:
+    error = str(run.result.get("error") or "").partition("\n")[0]
+    why = "its test has no score" if run.completed else error
+    return [Text(run.result["status"], tone="plain" if run.completed else "bad"), Text(str(run.folder)), Text(why)]
+
+
+def _sources(comparison: Comparison) -> dict[str, int]:
+    """Published sources, numbered in the order of the table."""
+    sources = (number.source for cell in comparison.cells if (number := cell.published))
+    return {source: i for i, source in enumerate(dict.fromkeys(sources), 1)}
+
+
+def measures(comparison: Comparison) -> str:
+    """What the numbers of a table are."""
+    return " or ".join(sorted({column.score.title for column in comparison.columns}))
+
+
+def interval(cell: Cell) -> str:
+    text = cell.score.text
+    return text(cell.mean) + (f" ± {text(cell.ci95)}" if math.isfinite(cell.ci95) else "")
+
+
+def difference(one: Difference) -> str:
+    return f"{one.first.score.signed(one.mean)} ± {one.first.score.text(one.ci95)}"
+
+
+def number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)

@@ -1,0 +1,53 @@
+"""The scores of all episodes of an evaluation, gathered from all processes."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics import CatMetric
+
+
+class ScoreTable(nn.Module):
+    """One row for each episode: its index and its scores, which are numbers or curves of one length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Scores one behind the other; float64 keeps a large index whole.
+        self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self._widths: dict[str, int] = {}
+
+    def add(self, index: int, scores: dict[str, Tensor]) -> None:
+        """The scores of episode `index`: () for a number, (K,) for a curve."""
+        self._widths = {name: score.numel() for name, score in scores.items()}
+        row = torch.cat([score.reshape(-1).double() for score in scores.values()])
+        self._rows.update(torch.cat([row.new_tensor([index]), row])[None])
+
+    def collect(self) -> dict[str, np.ndarray]:
+        """Each score of all E episodes in the order of their index, numbers (E,) and curves (E, K); empties the table.
+
+        All processes must call it, and all get the same.
+        """
+        rows = self._rows.compute().cpu().numpy()  # (E, 1 + all widths)
+        self._rows.reset()
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        columns = np.split(rows[:, 1:], np.cumsum(list(self._widths.values()))[:-1], axis=1)
+        return {
+            name: column if name.endswith(CURVES) else column[:, 0]
+            for name, column in zip(self._widths, columns, strict=True)
+        }
+
+
+CURVES = ("_by_step", "_by_instance")
+"""How the names of scores end that are curves, of whatever length."""
+
+
+def curves(scores: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """The mean over the episodes of those of the scores that are curves."""
+    return {name: [mean_of_known(c) for c in of.T] for name, of in scores.items() if name.endswith(CURVES)}
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """The mean of what is not NaN; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan

@@ -1,0 +1,86 @@
+"""Run directories as finished runs leave them, made without running anything."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TRAIN = {"way": 20, "shot": 1, "query": 5}
+NUM_EPISODES = 100
+
+
+def result(mean: float | None = 0.9, **changes: Any) -> dict[str, Any]:
+    """The result.json of a completed run, or of one without a test."""
+    return {
+        "status": "completed",
+        "error": None,
+        "dataset": "glyphs",
+        "algorithm": "prototypical",
+        "backbone": "conv4",
+        "batch_norm": "running",
+        "seed": 0,
+        "episode": episode(),
+        "tasks_per_batch": 1,
+        "devices": 1,
+        "test": None
+        if mean is None
+        else {
+            "accuracy": {"mean": mean, "std": 0.1, "ci95": 0.008, "num_episodes": NUM_EPISODES},
+            "episodes_sha256": "0123456789abcdef",
+        },
+        "steps": 600,
+        "overrides": ["seed=0", "logger=csv"],
+        "num_parameters": 111_936,
+        "seconds": {"fit": 60.0, "test": 8.0},
+        "peak_memory_bytes": 10**9,
+        **changes,
+    }
+
+
+def episode(*, way: int = 5, shot: int = 1, query: int = 15, train: dict[str, int] = TRAIN) -> dict[str, Any]:
+    return {
+        "train": train,
+        "val": {"way": 5, "shot": 1, "query": 15, "num_episodes": 50},
+        "test": {"way": way, "shot": shot, "query": query, "num_episodes": NUM_EPISODES},
+    }
+
+
+def leave(folder: Path, one: dict[str, Any], scores: np.ndarray | None = None, steps: int = 0) -> Path:
+    """Write a run directory: the scores (E,) in test_episodes.npz, a validation at every tenth step in metrics.csv."""
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(one))
+    if scores is not None:
+        np.savez(folder / "test_episodes.npz", accuracy=scores.astype(np.float32))
+    if steps:
+        rows = ["step,train/loss,val/accuracy,val/seconds"]
+        for step in range(1, steps + 1):
+            rows.append(f"{step},{1 / step:.4f},,")
+            rows += [f"{step},,{0.9 - 0.5 / step:.4f},{step / 7:.2f}"] if step % 10 == 0 else []
+        (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def sweep(
+    folder: Path, algorithms: dict[str, float], *, shots: tuple[int, ...] = (1, 5), seeds: int = 3, steps: int = 40
+) -> list[Path]:
+    """A directory for each algorithm, shot and seed; `algorithms` are their mean accuracies at one shot.
+
+    Episodes differ in how hard they are for all alike, which is what pairing takes away.
+    """
+    folders = []
+    for shot in shots:
+        hard = np.random.default_rng(shot).normal(0, 0.1, NUM_EPISODES)
+        for a, (algorithm, mean) in enumerate(algorithms.items()):
+            for seed in range(seeds):
+                noise = np.random.default_rng([shot, a, seed]).normal(0, 0.02, NUM_EPISODES)
+                scores = np.clip(mean + 0.02 * (shot - 1) + hard + noise, 0, 1)
+                one = result(float(scores.mean()), algorithm=algorithm, seed=seed, episode=episode(shot=shot))
+                one["overrides"] = [f"algorithm={algorithm}", f"seed={seed}", f"episode.test.shot={shot}"]
+                one["test"]["episodes_sha256"] = hashlib.sha256(str(shot).encode()).hexdigest()
+                if "maml" in algorithm:
+                    one |= {"batch_norm": "batch", "transductive": True}
+                    one["test"]["accuracy_by_step"] = [0.2, scores.mean() - 0.05, scores.mean()]
+                folders.append(leave(folder / str(len(folders)), one, scores, steps))
+    return folders

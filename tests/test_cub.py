@@ -1,0 +1,133 @@
+"""CUB in its real layout, with 7 classes of 2 to 5 small photographs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_images import encoded, pixels
+
+from metalearn.data import cub
+from metalearn.data.bank import ClassBank
+from metalearn.data.cub import CUB
+from metalearn.data.splits import known_splits, read_split
+from metalearn.types import Split
+
+CLASSES: dict[Split, tuple[str, ...]] = {
+    "train": ("001.Albatross", "003.Auklet", "005.Cuckoo"),
+    "val": ("002.Ani", "006.Crow"),
+    "test": ("004.Gull", "007.Wren"),
+}
+NAMES = sorted(name for names in CLASSES.values() for name in names)
+SIZES = dict(zip(NAMES, (3, 2, 5, 4, 2, 3, 4), strict=True))
+SHAPE = (3, 12, 12)
+
+
+def load(root: Path, cache: Path) -> dict[Split, ClassBank]:
+    return cub.load(root, cache, CLASSES, SHAPE)
+
+
+def refusal(root: Path, cache: Path) -> str:
+    """The one line that tells a user what is wrong; nothing may be left of the attempt."""
+    with pytest.raises((OSError, ValueError), match="^cub: ") as caught:
+        load(root, cache)
+    assert "\n" not in str(caught.value)
+    assert not cache.exists() or not list(cache.iterdir())
+    return str(caught.value)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The folder into which the archive was unpacked; the photographs are of many sizes."""
+    folder = tmp_path / "CUB_200_2011"
+    lines, seed = [], 0
+    for name, size in SIZES.items():
+        (folder / "images" / name).mkdir(parents=True)
+        for i in range(size):
+            seed += 1
+            image = f"{name}/{name[4:]}_{i:04d}_{seed}.jpg"
+            (folder / "images" / image).write_bytes(encoded(pixels(seed, 12 + seed, 20)))
+            lines.append(f"{seed} {image}\n")
+    (folder / "images.txt").write_text("".join(lines))
+    (folder / "images" / NAMES[0] / "._Albatross.jpg").write_bytes(b"from a Mac")
+    return tmp_path
+
+
+def test_published_split() -> None:
+    assert known_splits("cub") == ["chen"]
+    parts = list(read_split("cub", "chen").values())
+    assert list(map(len, parts)) == [100, 50, 50]
+    # Chen et al. take every second class for training, and of the rest by turns one for validation and one for test.
+    everything = sorted(sum(parts, ()))
+    assert [name[:4] for name in everything] == [f"{i:03d}." for i in range(1, 201)]
+    assert [list(part) for part in parts] == [everything[0::2], everything[1::4], everything[3::4]]
+
+
+def test_banks(root: Path, cache: Path) -> None:
+    banks = load(root, cache)
+    for split, names in CLASSES.items():
+        bank = banks[split]
+        assert bank.names == names and [len(rows) for rows in bank.rows] == [SIZES[name] for name in names]
+        for name, rows in zip(names, bank.rows, strict=True):
+            for path, row in zip(sorted((root / "CUB_200_2011/images" / name).glob("[!.]*")), rows, strict=True):
+                with Image.open(path) as image:
+                    expected = np.asarray(image.resize((12, 12), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+                np.testing.assert_array_equal(bank.images[row], expected)
+    assert load(root / "CUB_200_2011", cache)["test"].sha256() == banks["test"].sha256()  # what is in it is as good
+    assert len(list(cache.glob("cub-12x12-*.npy"))) == 1
+
+
+def test_missing_data_says_what_to_put_where(tmp_path: Path, cache: Path) -> None:
+    message = refusal(tmp_path, cache)
+    assert f"{tmp_path} has no images/; unpack CUB_200_2011.tgz there" in message
+    (tmp_path / "images").mkdir()
+    assert f"{tmp_path}/images.txt is missing beside images/; unpack" in refusal(tmp_path, cache)
+    with pytest.raises(OSError, match="^cub: .*images.txt is missing"):
+        CUB(str(tmp_path), cache=str(cache), input_shape=[3, 84, 84]).load()
+    with pytest.raises(ValueError, match="^cub: photographs have 3 channels, but input_shape asks for 1$"):
+        CUB("", cache="", input_shape=[1, 84, 84])
+
+
+def test_an_incomplete_copy_is_told(root: Path, cache: Path) -> None:
+    images, listing = root / "CUB_200_2011/images", root / "CUB_200_2011/images.txt"
+    (images / "006.Crow").rename(root / "elsewhere")
+    message = refusal(root, cache)
+    assert f"{images} has 6 of 7 classes as folders" in message and message.endswith("missing 006.Crow")
+    (root / "elsewhere").rename(images / "006.Crow")
+    one = next((images / "004.Gull").iterdir())
+    whole = one.read_bytes()
+    one.unlink()
+    assert refusal(root, cache).endswith(f"1 files that {listing} names are absent: 004.Gull/{one.name}")
+    one.write_bytes(whole)
+    (images / "004.Gull/Gull_9.jpg").write_bytes(whole)
+    assert refusal(root, cache).endswith(f"1 files are not in {listing}: 004.Gull/Gull_9.jpg")
+    (images / "004.Gull/Gull_9.jpg").unlink()
+    text = listing.read_text()
+    for bad in ("1 a b\n", "1\n", "\n"):
+        listing.write_text(text + bad)
+        assert f"{listing} is no list of a number and a file name in each line (" in refusal(root, cache)
+    listing.write_bytes(b"\xff\xfe\x00")
+    assert f"{listing} is no list" in refusal(root, cache)
+    listing.write_text("".join(line for line in text.splitlines(True) if "006.Crow" not in line))
+    for image in (images / "006.Crow").iterdir():
+        image.rename(root / image.name)
+    assert refusal(root, cache).endswith(f"{listing} has no image of the class 006.Crow")
+    for image in root.glob("Crow*"):
+        image.rename(images / "006.Crow" / image.name)
+    listing.write_text(text)
+    load(root, cache)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is text", encoded(pixels(0))[:-100]], ids=["empty", "text", "cut"])
+def test_damaged_photographs_are_named(root: Path, cache: Path, content: bytes) -> None:
+    path = next((root / "CUB_200_2011/images/002.Ani").iterdir())
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    assert refusal(root, cache).endswith(f"{path} is damaged, or no JPEG or PNG image")
+    path.write_bytes(whole)
+    load(root, cache)

@@ -1,0 +1,66 @@
+"""The split of a user's classes: its sizes, that it can be repeated, and its file."""
+
+from pathlib import Path
+
+import pytest
+
+from metalearn.data.manifest import draw_split, read_manifest, write_manifest
+from metalearn.data.splits import read_split
+from metalearn.types import SPLITS
+
+NAMES = [f"class {i}" for i in range(100)]
+FRACTIONS = [0.64, 0.16, 0.2]
+
+
+def test_the_parts_have_their_sizes_and_share_nothing() -> None:
+    for count, sizes in {100: [64, 16, 20], 25: [16, 4, 5], 10: [6, 2, 2], 5: [3, 1, 1]}.items():
+        parts = [*draw_split(NAMES[:count], FRACTIONS, 0).values()]
+        assert [len(part) for part in parts] == sizes
+        assert sorted(sum(parts, ())) == sorted(NAMES[:count])
+        assert all(list(part) == sorted(part) for part in parts)
+    assert draw_split(NAMES, [0, 0, 1], 0) == {"train": (), "val": (), "test": tuple(sorted(NAMES))}
+    with pytest.raises(ValueError, match=r"^3 classes are too few: 0.16 of them for val are none$"):
+        draw_split(NAMES[:3], FRACTIONS, 0)
+
+
+def test_the_draw_depends_on_seed_and_names_alone() -> None:
+    first = draw_split(NAMES, FRACTIONS, 0)
+    assert draw_split(NAMES[::-1], FRACTIONS, 0) == first != draw_split(NAMES, FRACTIONS, 1)
+    # As it is drawn today, on this machine: it must stay so for ever.
+    assert draw_split("abcdefghij", FRACTIONS, 0) == {"train": (*"beghij",), "val": (*"af",), "test": (*"cd",)}
+
+
+def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
+    names = [*NAMES[:40], "with, comma", 'with "quotes"', "żółw", "a/b", "two\nlines"]
+    classes = draw_split(names, FRACTIONS, 3)
+    write_manifest(tmp_path / "classes.csv", classes)
+    assert read_manifest(tmp_path / "classes.csv") == classes
+    assert [path.name for path in tmp_path.iterdir()] == ["classes.csv"]
+    write_manifest(tmp_path / "classes.csv", read_split("mini_imagenet", "ravi"))
+    package = Path(__file__).parents[1] / "metalearn/data/splits/mini_imagenet_ravi.csv"
+    assert (tmp_path / "classes.csv").read_text().split() == package.read_text().split()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "its first line is ''"),
+        (b"class,split\na,train\n", "its first line is 'class,split'"),
+        (b"split,class\ntrain,a\ntraining,b\n", "'training' is none of train, val, test"),
+        (b"split,class\ntrain,a\ntest,a\n", "the class a is there twice"),
+        (b"split,class\ntrain\n", "not enough values to unpack"),
+        (b"split,class\ntrain,a,b\n", "too many values to unpack"),
+        (b"\xff\xfe\x00", "can't decode"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: bytes, message: str) -> None:
+    (path := tmp_path / "classes.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=rf"^{path} is no CSV file of split,class \(") as caught:
+        read_manifest(path)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_a_spreadsheet_adds_is_no_harm(tmp_path: Path) -> None:
+    (path := tmp_path / "classes.csv").write_bytes(b"\xef\xbb\xbfsplit,class\r\nval,b\r\ntrain,a\r\n\r\n")
+    assert read_manifest(path) == {"train": ("a",), "val": ("b",), "test": ()}
+    assert [*read_manifest(path)] == [*SPLITS]

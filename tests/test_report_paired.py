@@ -1,0 +1,93 @@
+"""Differences of methods on the same test episodes, and which of them are real."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_folders import leave, result
+
+from metalearn.report.cells import compare
+from metalearn.report.paired import MOST_IN_FULL, Pairs, holm, pairs
+from metalearn.report.runs import find
+from metalearn.stats import estimate
+
+EPISODES = 200
+
+
+def groups(folder: Path, scores: dict[tuple[str, int], np.ndarray], sha: dict[str, str] | None = None) -> list[Pairs]:
+    """The pairs of runs with these scores by algorithm and seed, and other test episodes where `sha` says so."""
+    for i, ((algorithm, seed), values) in enumerate(scores.items()):
+        one = result(float(values.mean()), algorithm=algorithm, seed=seed)
+        one["test"]["episodes_sha256"] = (sha or {}).get(algorithm, "same")
+        leave(folder / str(i), one, values)
+    return pairs(compare(find([folder])[0]))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_a_difference_is_the_mean_over_episodes_of_the_differences_of_the_means_over_seeds(tmp_path, rng) -> None:
+    hard = rng.uniform(0.5, 0.9, EPISODES)
+    scores = {("maml", s): (hard + rng.normal(0, 0.05, EPISODES)).astype(np.float32) for s in range(3)}
+    scores |= {("anil", s): (hard - 0.02 + rng.normal(0, 0.05, EPISODES)).astype(np.float32) for s in range(2)}
+    (group,) = groups(tmp_path, scores)
+    maml, anil = (
+        np.mean([v for (name, _), v in scores.items() if name == of], axis=0, dtype=np.float64)
+        for of in ("maml", "anil")
+    )
+    (one,) = group.all()
+    expected = estimate(anil - maml)
+    assert (one.first.method.algorithm, one.second.method.algorithm) == ("anil", "maml")
+    assert (one.mean, one.ci95) == (pytest.approx(expected.mean), pytest.approx(expected.ci95))
+    assert one.real and not one.better
+
+
+def test_pairing_finds_what_two_separate_intervals_do_not(tmp_path, rng) -> None:
+    hard = rng.uniform(0.2, 0.9, EPISODES)
+    better = hard + 0.02 + rng.normal(0, 0.01, EPISODES)
+    (group,) = groups(tmp_path, {("maml", 0): hard, ("anil", 0): better})
+    assert estimate(hard).ci95 > 0.02
+    assert group.between(0, 1).real
+
+
+def test_only_runs_on_the_same_episodes_are_paired(tmp_path, rng) -> None:
+    scores = {(name, 0): rng.uniform(size=EPISODES) for name in ("maml", "anil", "boil")}
+    (group,) = groups(tmp_path, scores, {"boil": "other"})
+    assert sorted(cell.method.algorithm for cell in group.cells) == ["anil", "maml"]
+
+
+def test_equal_scores_differ_by_nothing(tmp_path, rng) -> None:
+    scores = rng.uniform(size=EPISODES)
+    (group,) = groups(tmp_path, {("maml", 0): scores, ("anil", 0): scores})
+    one = group.between(0, 1)
+    assert (one.mean, one.ci95, one.p, one.real) == (0, 0, 1, False)
+
+
+def test_a_constant_difference_is_real(tmp_path, rng) -> None:
+    scores = rng.integers(0, 50, EPISODES) / 64
+    (group,) = groups(tmp_path, {("maml", 0): scores, ("anil", 0): scores + 1 / 64})
+    assert group.between(0, 1).real
+
+
+def test_holm_by_hand() -> None:
+    assert holm(np.array([0.04, 0.01, 0.02])).tolist() == pytest.approx([0.04, 0.03, 0.04])
+    assert holm(np.array([0.6, 0.5])).tolist() == [1.0, 1.0]
+
+
+def test_among_methods_that_are_all_the_same_hardly_one_table_in_twenty_has_a_real_difference(tmp_path, rng) -> None:
+    corrected, uncorrected = 0, 0
+    for table in range(60):
+        (group,) = groups(tmp_path / str(table), {(f"m{i}", 0): rng.uniform(size=EPISODES) for i in range(8)})
+        found = list(group.all())
+        corrected += any(one.real for one in found)
+        uncorrected += any(abs(one.mean) > one.ci95 for one in found)
+    assert corrected <= 8 < uncorrected
+
+
+def test_beyond_a_number_of_methods_only_the_best_is_compared(tmp_path, rng) -> None:
+    many = MOST_IN_FULL + 1
+    (group,) = groups(tmp_path, {(f"m{i}", 0): rng.uniform(size=20) for i in range(many)})
+    assert len(list(group.all())) == len(list(group.with_best())) == many - 1
+    assert all(one.second is group.cells[0] for one in group.all())
