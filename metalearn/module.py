@@ -16,6 +16,9 @@ from torchmetrics.classification import BinaryCalibrationError
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.algorithms.mann import INSTANCES, MANN
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.sampling import intensities
 from metalearn.schedules import Schedule, constant
 from metalearn.scores import ScoreTable, curves
 from metalearn.stats import estimate
@@ -26,6 +29,8 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 class FewShotModule(pl.LightningModule):
     """Training pays `algorithm.loss(batch)`; evaluation scores `algorithm.adapt(support)(query)` of every episode.
+
+    Where the embedding of an image depends on no other, evaluation embeds each once and adapts to the embeddings.
 
     After an evaluation, `scores[split]` holds for each of its E episodes, in the order of their index whatever the
     number of processes: "loss" and "accuracy" (E,), or "mse" in the place of the latter where the task is a regression;
@@ -39,12 +44,20 @@ class FewShotModule(pl.LightningModule):
         super().__init__()
         self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
+        self._evaluates_embeddings = False
         self.name_of_test = "test"  # under which its metrics are logged
         self.calibration_error: float | None = None  # of the last test, where the task is a classification
         self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
         self._table = ScoreTable()
         # Of the largest probability, and of whether it is right: the same for any number of ways.
         self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, EpisodicDataModule):
+            alone = isinstance(self.algorithm, AbstractEmbedding) and self.algorithm.embeds_each_alone
+            data.evaluate_embeddings(self._embed if alone else None)
+            self._evaluates_embeddings = alone
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()
@@ -78,7 +91,12 @@ class FewShotModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Any, batch_idx: int) -> None:
         self._average_buffers()
 
+    def on_validation_start(self) -> None:
+        if self._evaluates_embeddings:
+            self.trainer.datamodule.forget_embeddings()  # type: ignore[attr-defined]
+
     def on_test_start(self) -> None:
+        self.on_validation_start()
         self._calibration.reset()
         self.cost = {"adapt": [], "predict": []}
 
@@ -100,9 +118,16 @@ class FewShotModule(pl.LightningModule):
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
 
     def _score(self, batch: Episode, batch_idx: int) -> None:
-        index = batch_idx * self.trainer.world_size + self.trainer.global_rank
-        for task in batch.tasks():
-            self._table.add(index, self._scores(task))
+        split: Split = "test" if self.trainer.testing else "val"
+        first = batch_idx * self.trainer.datamodule.tasks_of_evaluation(split)  # type: ignore[attr-defined]
+        for position, task in enumerate(batch.tasks(), start=first):
+            self._table.add(position * self.trainer.world_size + self.trainer.global_rank, self._scores(task))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        precision = self.trainer.precision_plugin
+        with precision.forward_context():
+            x = precision.convert_input(intensities(images))
+            return self.algorithm.embed_each(x)  # type: ignore[operator]
 
     def _scores(self, task: Episode) -> dict[str, Tensor]:
         """The scores of one episode: numbers, and at the test curves."""
@@ -110,6 +135,8 @@ class FewShotModule(pl.LightningModule):
         began = self._now()
         if testing and isinstance(algorithm, AbstractGradient):
             predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
+        elif self._evaluates_embeddings and isinstance(algorithm, AbstractEmbedding):
+            predictors = [algorithm.adapt_embedded(task.support_x, task.support_y)]
         else:
             predictors = [algorithm.adapt(task.support_x, task.support_y)]
         adapted = self._now()

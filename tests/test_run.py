@@ -242,6 +242,8 @@ def test_a_run_directory_belongs_to_one_run(metalearn, finished: Finished) -> No
 
 
 def test_the_hash_is_of_the_episodes_that_were_scored(metalearn) -> None:
-    few, limited = metalearn("episode.test.num_episodes=3"), metalearn("+trainer.limit_test_batches=3")
+    one_by_one = "batch_norm=support"  # so that a batch of evaluation is one episode
+    few = metalearn(one_by_one, "episode.test.num_episodes=3")
+    limited = metalearn(one_by_one, "+trainer.limit_test_batches=3")
     assert few.test["episodes_sha256"] == limited.test["episodes_sha256"]
     assert few.test == limited.test

@@ -39,6 +39,19 @@ class AbstractEmbedding(AbstractAlgorithm):
 
         return predict
 
+    @property
+    def embeds_each_alone(self) -> bool:
+        """Whether the embedding of an image, in evaluation, depends on no other image."""
+        return self.batch_norm == "running"
+
+    def embed_each(self, x: Tensor) -> Tensor:
+        """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
+        return self.backbone(x, None)
+
+    def adapt_embedded(self, support_z: Tensor, support_y: Tensor) -> Predictor:
+        """As `adapt`, of embeddings (S, D), and for those of the queries (Q, D)."""
+        return lambda query_z: self.compare(support_z, support_y, query_z)
+
     def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
         """(T, S, *X), (T, Q, *X) -> (T, S, D), (T, Q, D), all rows in one pass of the backbone."""
         tasks, support = support_x.shape[:2]

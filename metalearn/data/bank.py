@@ -4,6 +4,7 @@ import hashlib
 import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +33,7 @@ class ClassBank:
     def num_classes(self) -> int:
         return len(self.rows)
 
-    @property
+    @cached_property
     def smallest_class(self) -> int:
         """Number of images of the class that has fewest."""
         return min(len(rows) for rows in self.rows)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
+from metalearn.episodes.embedded import Embed, EmbeddingTable
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
@@ -16,8 +18,12 @@ from metalearn.episodes.sampling import (
     draw_random,
     episodes_sha256,
     fetch,
+    gather,
 )
 from metalearn.types import Episode, Split
+
+EMBEDDED_TASKS = 50
+"""Episodes of a batch of evaluation that holds embeddings, which are small."""
 
 
 class EpisodicDataModule(AbstractEpisodes[Draw]):
@@ -48,10 +54,25 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.augmentation = augmentation or Unchanged()  # of the training images
         self._resident: dict[Split, Tensor] = {}
+        self._embed: Embed | None = None
+        self._table: EmbeddingTable | None = None
         for split, setting in settings.items():
             listed = batch_size if split == "train" else test_draws if split == "test" else None
             if listed is None:
                 self.check(setting, split)
+
+    def evaluate_embeddings(self, embed: Embed | None) -> None:
+        """From now on episodes of meta-val and meta-test hold embeddings (T, S, D); None: images."""
+        self._embed = embed
+
+    def forget_embeddings(self) -> None:
+        """Let go of the embeddings that were made, because the weights have changed."""
+        self._table = None
+
+    def tasks_of_evaluation(self, split: Split) -> int:
+        listed = split == "test" and self.test_draws is not None
+        one_shape = listed or self.settings[split].has_one_shape
+        return EMBEDDED_TASKS if self._embed and one_shape else 1
 
     def check(self, setting: Setting, split: Split) -> None:
         setting.check(self.banks[split], split)
@@ -79,9 +100,19 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         images = self._resident.get(split)
         if images is None or images.device != device:
             images = self._resident[split] = self.banks[split].images.to(device)
+        if split != "train" and self._embed is not None:
+            if self._table is None:
+                self._table = EmbeddingTable(self._embed, images, self._rows_of_evaluation(split))
+                self.banks[split].release_pages()
+            return gather(self._table, batch)
         episode = fetch(images, batch)
         self.banks[split].release_pages()
         return augmented(episode, self.augmentation, batch.random) if split == "train" else episode
+
+    def _rows_of_evaluation(self, split: Split) -> Tensor:
+        """The rows of all images in the episodes that this process evaluates."""
+        draws = [self.draw(split, index) for index in self.evaluation_indices(split)]
+        return torch.cat([rows for one in draws for rows in (one.support_rows, one.query_rows)])
 
     def test_episodes_sha256(self, count: int) -> str:
         return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))

@@ -1,6 +1,7 @@
 """The dataloaders of a run, whatever its episodes are made of, and the cursor from which a resumed run goes on."""
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -22,7 +23,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     """Batches of episodes; a subclass says how one is drawn and what a batch of them becomes on the device.
 
     In training, step b on process r of R draws episodes (b * R + r) * T onwards, T being `tasks_per_batch`; evaluation
-    takes one episode at a time, process r those of index r, r + R, r + 2R, ... Drawing needs no worker processes.
+    gives process r those of index r, r + R, r + 2R, ... Drawing needs no worker processes.
     """
 
     batch_size: int | None = None  # images of a training batch of all base classes; None where training takes episodes
@@ -56,6 +57,10 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     @abstractmethod
     def episodes(self, batch: Drawn, split: Split) -> Episode:
         """The tensors of a batch, on the device that the batch is on."""
+
+    def tasks_of_evaluation(self, split: Split) -> int:
+        """Episodes of a batch of evaluation."""
+        return 1
 
     @abstractmethod
     def test_episodes_sha256(self, count: int) -> str:
@@ -117,10 +122,14 @@ class _Stream(IterableDataset[Drawn]):
 
 class _Fixed(Dataset[Drawn]):
     def __init__(self, data: AbstractEpisodes[Drawn], split: Split) -> None:
-        self.data, self.split, self.indices = data, split, data.evaluation_indices(split)
+        self.data, self.split = data, split
+        self.indices, self.tasks = data.evaluation_indices(split), data.tasks_of_evaluation(split)
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return math.ceil(len(self.indices) / self.tasks)
 
-    def __getitem__(self, position: int) -> Drawn:
-        return self.data.collate([self.data.draw(self.split, self.indices[position])])
+    def __getitem__(self, batch: int) -> Drawn:
+        if batch >= len(self):
+            raise IndexError(batch)
+        indices = self.indices[batch * self.tasks : (batch + 1) * self.tasks]
+        return self.data.collate([self.data.draw(self.split, index) for index in indices])

@@ -6,7 +6,7 @@ that test on the same split see the same tasks whatever their seed, algorithm or
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -42,6 +42,10 @@ class Setting:
     query: int
     shots: Shots = "equal"
 
+    @property
+    def has_one_shape(self) -> bool:
+        return isinstance(self.way, int) and isinstance(self.shot, int) and self.shots != "meta_dataset"
+
     def check_numbers(self, split: Split) -> None:
         """Raises ValueError, in one line, for a range or a number that no episode can have."""
         for name, value in (("way", self.way), ("shot", self.shot), ("query", self.query)):
@@ -66,7 +70,7 @@ class Setting:
 
     def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:
         """The shape of all episodes of a batch, by its number; `smallest_class` has so many images."""
-        if isinstance(self.way, int) and isinstance(self.shot, int) and self.shots != "meta_dataset":
+        if isinstance(self.way, int) and isinstance(self.shot, int) and self.has_one_shape:
             return Shape((self.shot,) * self.way, self.query)
         rng = np.random.default_rng([seed, SPLITS.index(split), batch, 0])  # one number more than an episode has
         way = int(rng.integers(*_range(self.way), endpoint=True))
@@ -164,9 +168,16 @@ def fetch(images: Tensor, draws: Draw) -> Episode:
 
     Intensities become 0 .. 1.
     """
+    return gather(lambda rows: intensities(images[rows]), draws)
 
-    def inputs(rows: Tensor) -> Tensor:  # (T, B) -> (T, B, C, H, W)
-        return images[rows].float() / 255
+
+def intensities(images: Tensor) -> Tensor:
+    """Bytes as numbers in 0 .. 1, of the same shape."""
+    return images.float() / 255
+
+
+def gather(inputs: Callable[[Tensor], Tensor], draws: Draw) -> Episode:
+    """The inputs and one-hot targets of a batch of draws; `inputs` gives those of rows: (T, B) -> (T, B, *X)."""
 
     def targets(ways: Tensor) -> Tensor:  # (T, B) -> (T, B, N)
         return F.one_hot(ways, draws.way).float()

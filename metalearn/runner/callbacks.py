@@ -87,9 +87,8 @@ class ProgressBar(pl.Callback):
     ) -> None:
         if self._bar is not None and self._task is not None:
             total = sum(trainer.num_test_batches)
-            self._bar.update(
-                self._task, completed=batch_idx + 1, total=total, numbers=f"{batch_idx + 1} of {total:.0f} episodes"
-            )
+            done = f"{100 * (batch_idx + 1) / total:.0f} % of the episodes"
+            self._bar.update(self._task, completed=batch_idx + 1, total=total, numbers=done)
 
     def on_test_end(self, *_: Any) -> None:
         self._close()

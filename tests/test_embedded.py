@@ -1,0 +1,111 @@
+"""Evaluation that embeds each image once: it must score every episode as the path through the images does."""
+
+from collections.abc import Callable
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY, composed
+from hydra.utils import instantiate
+
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.datamodule import EMBEDDED_TASKS, EpisodicDataModule
+from metalearn.episodes.embedded import CHUNK, EmbeddingTable
+from metalearn.episodes.sampling import Setting
+from metalearn.module import FewShotModule
+from metalearn.types import SPLITS
+
+WAY, NUM_EPISODES = 3, EMBEDDED_TASKS + 7
+NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
+
+
+def build(name: str, *overrides: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    small = ["dataset.input_shape=[1,16,16]", "backbone.channels=4", f"episode.train.way={WAY}", "num_base_classes=12"]
+    algorithm = instantiate(composed(f"algorithm={name}", *small, *overrides).algorithm)
+    for buffer in algorithm.buffers():  # running averages as after some training
+        if buffer.is_floating_point():
+            buffer.add_(torch.rand_like(buffer))
+    return algorithm
+
+
+EMBEDDING = [name for name in NAMES if isinstance(build(name), AbstractEmbedding)]
+
+
+def scores(
+    algorithm: torch.nn.Module, bank: ClassBank, shot: int | list[int] = 2, precision: str = "32-true"
+) -> dict[str, np.ndarray]:
+    setting = Setting(WAY, shot, 4)
+    counts = {"val": NUM_EPISODES, "test": NUM_EPISODES}
+    data = EpisodicDataModule(
+        dict.fromkeys(SPLITS, bank), dict.fromkeys(SPLITS, setting), seed=0, tasks_per_batch=1, num_episodes=counts
+    )
+    module = FewShotModule(algorithm, torch.optim.Adam)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = pl.Trainer(accelerator="cpu", precision=precision, inference_mode=False, **quiet)
+    trainer.test(module, datamodule=data, verbose=False)
+    return module.scores["test"]
+
+
+@pytest.mark.parametrize("name", EMBEDDING)
+@pytest.mark.parametrize("shot", [2, [1, 3]])
+def test_every_episode_scores_as_from_its_images(
+    name: str, shot: int | list[int], bank: ClassBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = build(name, "batch_norm=running")
+    embedded = scores(algorithm, bank, shot)
+    monkeypatch.setattr(AbstractEmbedding, "embeds_each_alone", False)
+    plain = scores(algorithm, bank, shot)
+    assert len(plain["accuracy"]) == NUM_EPISODES
+    np.testing.assert_allclose(embedded["loss"], plain["loss"], rtol=2e-4, atol=1e-5)
+    assert (embedded["accuracy"] != plain["accuracy"]).mean() < 0.05  # a tie may fall the other way
+
+
+@pytest.mark.parametrize("name", ["prototypical", "matching"])
+def test_double_precision_is_kept(name: str, bank: ClassBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(name, "batch_norm=running")
+    embedded = scores(algorithm, bank, precision="64-true")
+    monkeypatch.setattr(AbstractEmbedding, "embeds_each_alone", False)
+    np.testing.assert_allclose(embedded["loss"], scores(algorithm, bank, precision="64-true")["loss"], rtol=1e-12)
+
+
+def counting(algorithm: AbstractEmbedding) -> Callable[[], int]:
+    """The number of rows that have gone through the backbone since."""
+    rows = []
+    algorithm.backbone.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    return lambda: sum(rows)
+
+
+def test_each_image_is_embedded_once_and_only_where_nothing_else_counts(bank: ClassBank) -> None:
+    for batch_norm, expected in (("running", len(bank.images)), ("support", NUM_EPISODES * WAY * 6)):
+        algorithm = build("prototypical", f"batch_norm={batch_norm}")
+        count = counting(algorithm)
+        scores(algorithm, bank)
+        assert count() == expected
+
+
+def test_a_table_holds_the_rows_that_are_used() -> None:
+    images = torch.arange(2 * CHUNK + 9, dtype=torch.uint8).reshape(-1, 1, 1, 1)
+    seen = []
+
+    def embed(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return x.flatten(1).float()
+
+    table = EmbeddingTable(embed, images, torch.tensor([3, 7, 3, 2 * CHUNK + 8]))
+    assert seen == [3]
+    rows = torch.tensor([[7, 3], [2 * CHUNK + 8, 7]])
+    assert torch.equal(table(rows)[..., 0], images[rows].flatten(2)[..., 0].float())
+    EmbeddingTable(embed, images, torch.arange(len(images)))
+    assert seen[1:] == [CHUNK, CHUNK, 9]
+
+
+def test_the_embeddings_are_of_the_weights_of_now(metalearn) -> None:
+    run = metalearn("trainer.max_steps=8", "trainer.val_check_interval=4", "optimizer.lr=0.1")
+    rows = (run.folder / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val/loss")
+    losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert len(losses) == 2
+    assert losses[0] != losses[1]
