@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import SMALL
 
+from metalearn.runner.loggers import sweep_of
 from metalearn.runner.secrets import refuse_typed, struck_out
 
 BLOCK = 32768  # of W&B's file, a LevelDB log
@@ -77,6 +78,10 @@ def test_wandb_has_one_run_that_says_what_it_is(folder: Path) -> None:
     logged = {key for row in run["history"] for key in row}
     assert {"train/loss", "train/accuracy", "val/accuracy", "test/accuracy"} <= logged
     assert sum("val/accuracy" in row for row in run["history"]) == 3
+    (media,) = (json.dumps(row) for row in run["history"] if any("test/episode" in key for key in row))
+    assert "image-file" in media or "images/separated" in media
+    assert list((folder / "wandb").rglob("media/images/test/episode*.png"))
+    assert list((folder / "wandb").rglob("media/table/test/confusion*.json"))
 
 
 def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
@@ -99,6 +104,13 @@ def test_tensorboard_writes_events(metalearn) -> None:
     assert finished.code == 0, finished.text
     assert list(finished.folder.glob("tensorboard/events*"))
     assert (finished.folder / "metrics.csv").is_file()
+
+
+def test_a_job_of_a_sweep_is_grouped_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "shots" / "3").mkdir(parents=True)
+    assert sweep_of(tmp_path / "shots" / "3") is None
+    (tmp_path / "shots" / "sweep.json").write_text("{}")
+    assert sweep_of(tmp_path / "shots" / "3") == "shots"
 
 
 def test_secrets_are_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,10 @@ def keep_earlier_rows(loggers: list[Logger], step: int) -> None:
 
 
 def wandb_logger(folder: str, project: str, group: str | None, job_type: str, tags: list[str]) -> Logger:
-    """A W&B run of its own for this run, with the same id when the run is resumed; offline when there is no API key."""
+    """A W&B run of its own for this run, with the same id when the run is resumed; offline when there is no API key.
+
+    `group` is the name of the sweep for a job of one, when nothing else is said.
+    """
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
@@ -41,12 +44,17 @@ def wandb_logger(folder: str, project: str, group: str | None, job_type: str, ta
         project=project,
         id=id_file.read_text(),
         name=Path(folder).name,
-        group=group,
+        group=group or sweep_of(Path(folder)),
         job_type=job_type,
         tags=tags,
         resume="allow",
         settings=settings,
     )
+
+
+def sweep_of(folder: Path) -> str | None:
+    """The name of the sweep that a run directory is a job of; None of a run alone."""
+    return folder.parent.name if (folder.parent / "sweep.json").is_file() else None
 
 
 def finish(loggers: list[Logger], exit_code: int) -> None:
