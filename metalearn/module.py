@@ -88,6 +88,14 @@ class FewShotModule(pl.LightningModule):
             self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
         return output.loss
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # What a network draws, for its dropout say, is a function of (seed, batch, process): a resumed training draws it
+        # again, and no two processes the same.
+        trainer = self.trainer
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        seed = trainer.datamodule.seed  # type: ignore[attr-defined]
+        torch.manual_seed(int(np.random.SeedSequence([seed, batches, trainer.global_rank]).generate_state(1)[0]))
+
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Any, batch_idx: int) -> None:
         self._average_buffers()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from conftest import SMALL as SMALL_RUN
 from conftest import composed, episode
 from hydra.utils import instantiate
 from torch import Tensor, nn
@@ -322,3 +323,21 @@ def test_under_vmap_each_task_can_draw_its_own() -> None:
 def test_refusals(build: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_resumed_training_drops_the_same_blocks(metalearn) -> None:
+    small = ["backbone=resnet12", "backbone.widths=[4,4,4,4]", "backbone.drop_rate=0.3", "backbone.block_size=1"]
+    small += [
+        *(o for o in SMALL_RUN if not o.startswith("backbone")),
+        "trainer.max_steps=6",
+        "trainer.val_check_interval=3",
+    ]
+    straight = metalearn(*small, small=False)
+    assert straight.code == 0, straight.text
+    first = metalearn(*small, "trainer.max_steps=3", small=False)
+    resumed = metalearn(f"resume={first.folder}", "trainer.max_steps=6", folder=first.folder, small=False)
+    assert resumed.code == 0, resumed.text
+    weights, again = (run.checkpoint()["state_dict"] for run in (straight, resumed))
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    other = metalearn(*small, "backbone.drop_rate=0.0", small=False).checkpoint()["state_dict"]
+    assert any(not torch.equal(weights[name], other[name]) for name in weights)  # so there was something to drop
