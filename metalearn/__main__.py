@@ -13,6 +13,9 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from metalearn import hydra_plugins
+from metalearn.hydra_plugins import definition
+from metalearn.hydra_plugins.launcher import JobFailed
 from metalearn.runner import overrides, secrets
 
 OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
@@ -44,19 +47,23 @@ def main() -> None:
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
         secrets.refuse_typed(sys.argv[1:])
+        sys.argv[1:] = definition.going_on(sys.argv[1:])
     except (ValueError, OSError) as error:
         refuse(str(error))
+    hydra_plugins.register()
     try:
         compose_and_run()
+    except JobFailed as error:
+        refuse(str(error), code=1)
     except HydraException as error:
         refuse(explain(error))
-    except (OmegaConfBaseException, OSError) as error:  # while Hydra makes the run directory
+    except (OmegaConfBaseException, ValueError, OSError) as error:  # while the run directory is made, or of a sweep
         refuse(" ".join(str(error).split()))
 
 
-def refuse(line: str) -> NoReturn:
+def refuse(line: str, code: int = 2) -> NoReturn:
     print(f"metalearn: {line}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def explain(error: HydraException) -> str:

@@ -148,3 +148,13 @@ def test_wheel_and_checkout_compose_the_same_config(
     checkout = config([sys.executable, "-m", "metalearn"], PYTHONPATH=str(REPOSITORY))
     assert config(command, PYTHONPATH=str(installed)) == checkout
     assert "inner_lr: 0.4" in checkout
+
+
+@pytest.mark.parametrize("way", ["wheel", "checkout"])
+def test_the_launcher_is_found(installed: Path, environment: dict[str, str], tmp_path: Path, way: str) -> None:
+    path = installed if way == "wheel" else REPOSITORY
+    command = [sys.executable, "-m", "metalearn", "-m", "hydra.launcher.slots=0"]
+    environment = {**environment, "PYTHONPATH": str(path)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("metalearn: hydra.launcher.slots=0 must be auto,")

@@ -1,0 +1,26 @@
+"""Plugins of Hydra: how the jobs of a sweep are run."""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+from hydra.core.plugins import Plugins
+
+from metalearn.hydra_plugins.launcher import SubprocessLauncher
+
+
+def register() -> None:
+    """Make the plugins known to Hydra, which takes them from `hydra_plugins.*` only.
+
+    So this package has that as a second name. A real one would be found in a wheel and not in an editable install.
+    """
+    try:
+        parent = import_module("hydra_plugins")
+    except ModuleNotFoundError:
+        parent = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        parent.__path__ = []
+    sys.modules["hydra_plugins.metalearn"] = sys.modules[__name__]
+    parent.metalearn = sys.modules[__name__]  # type: ignore[attr-defined]
+    for plugin in (SubprocessLauncher,):
+        plugin.__module__ = "hydra_plugins.metalearn"
+        Plugins.instance().register(plugin)
