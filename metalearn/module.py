@@ -92,7 +92,7 @@ class FewShotModule(pl.LightningModule):
         # What a network draws, for its dropout say, is a function of (seed, batch, process): a resumed training draws it
         # again, and no two processes the same.
         trainer = self.trainer
-        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         seed = trainer.datamodule.seed  # type: ignore[attr-defined]
         torch.manual_seed(int(np.random.SeedSequence([seed, batches, trainer.global_rank]).generate_state(1)[0]))
 
