@@ -25,6 +25,7 @@ from metalearn.runner import checks, loggers
 from metalearn.runner.checkpoint import Provenance, base_classes, load, load_backbone
 from metalearn.runner.machine import is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.runner.overrides import anywhere
+from metalearn.runner.pruning import Pruning, pruning_of_environment
 from metalearn.runner.signals import Signals, StopBetweenSteps
 from metalearn.schedules import SCHEDULES
 from metalearn.types import SPLITS, Split
@@ -43,6 +44,7 @@ class Job:
     trainer: pl.Trainer
     checkpoint: dict[str, Any] | None  # to be resumed or tested
     others: dict[str, Setting]  # by which it is tested too, such as 20w1s
+    pruning: Pruning | None  # of a trial of a search
 
     @property
     def batch_size(self) -> int | None:
@@ -105,10 +107,12 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     checks.check_way(episode, algorithm.fixed_way, choices["algorithm"])
     module.make_optimizer()  # so that a bad setting of the optimiser is found now
     overrides = anywhere(typed(), Path(HydraConfig.get().runtime.cwd))
+    pruning = pruning_of_environment(algorithm.objective.score_name) if not testing else None
     callbacks = [
         *instantiate(config.callbacks).values(),
         Provenance({**choices, "num_base_classes": plain["num_base_classes"], "overrides": overrides}),
         StopBetweenSteps(signals),
+        *([pruning] if pruning else []),
     ]
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
     if checkpoint is not None and plain["mode"] == "train":
@@ -116,7 +120,7 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     trainer = instantiate(config.trainer, callbacks=callbacks, logger=all_loggers, default_root_dir=str(folder))
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plain, folder, module, data, trainer, checkpoint, others)
+    return Job(plain, folder, module, data, trainer, checkpoint, others, pruning)
 
 
 def _data(

@@ -89,8 +89,8 @@ class FewShotModule(pl.LightningModule):
         return output.loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # What a network draws, for its dropout say, is a function of (seed, batch, process): a resumed training draws it
-        # again, and no two processes the same.
+        # What a network draws, for its dropout say, is a function of (seed, batch, process): a resumed training draws
+        # it again, and no two processes the same.
         trainer = self.trainer
         batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         seed = trainer.datamodule.seed  # type: ignore[attr-defined]

@@ -52,8 +52,10 @@ def _run(config: DictConfig, folder: Path) -> float | None:
                 _announce(job)
             if job.config["mode"] == "train":
                 fit(job, record)
-            test(job, record)
-            record.fields["status"] = "completed"
+            pruned = job.pruning is not None and job.pruning.pruned
+            if not pruned:
+                test(job, record)
+            record.fields["status"] = "pruned" if pruned else "completed"
         except BaseException as error:
             record.fields["status"], record.fields["error"], code = ending(error, signals.received)
             _say(error, code, folder)
@@ -69,7 +71,10 @@ def _run(config: DictConfig, folder: Path) -> float | None:
             if job is not None:
                 loggers.finish(job.trainer.loggers, code)
     if is_rank_zero():
-        console.show_result(record.fields, job.config["published"], str(folder))
+        if record.fields["status"] == "pruned":
+            log.info("pruned at step %s: the other trials of the search are better", record.fields["steps"])
+        else:
+            console.show_result(record.fields, job.config["published"], str(folder))
     val = record.fields["val"]
     return val[job.score_name]["mean"] if val and job else None
 

@@ -1,4 +1,4 @@
-"""Plugins of Hydra: how the jobs of a sweep are run."""
+"""Plugins of Hydra: how the jobs of a sweep are run, and how a search chooses them."""
 
 import sys
 from importlib import import_module
@@ -7,6 +7,7 @@ from types import ModuleType
 from hydra.core.plugins import Plugins
 
 from metalearn.hydra_plugins.launcher import SubprocessLauncher
+from metalearn.hydra_plugins.sweeper import OptunaSweeper
 
 
 def register() -> None:
@@ -21,6 +22,6 @@ def register() -> None:
         parent.__path__ = []
     sys.modules["hydra_plugins.metalearn"] = sys.modules[__name__]
     parent.metalearn = sys.modules[__name__]  # type: ignore[attr-defined]
-    for plugin in (SubprocessLauncher,):
+    for plugin in (SubprocessLauncher, OptunaSweeper):
         plugin.__module__ = "hydra_plugins.metalearn"
         Plugins.instance().register(plugin)

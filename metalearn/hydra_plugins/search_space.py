@@ -1,0 +1,90 @@
+"""What a search varies: the search-space grammar of Hydra's own Optuna plugin, as distributions of Optuna."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+Space = dict[str, BaseDistribution]
+
+
+def read(params: Mapping[str, Any], arguments: Sequence[str]) -> tuple[Space, list[str]]:
+    """The keys that vary, and the overrides that are the same in every trial.
+
+    Args:
+        params: hydra.sweeper.params, such as {"algorithm.inner_lr": "tag(log, interval(0.01, 1))"}.
+        arguments: overrides of the command line, which win.
+
+    Raises ValueError for a distribution that Optuna cannot have.
+    """
+    lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    space: Space = {}
+    fixed: dict[str, str] = {}
+    for override in OverridesParser.create().parse_overrides(lines):
+        key = override.get_key_element()
+        space.pop(key, None)
+        fixed.pop(key, None)
+        if override.is_sweep_override():
+            space[key] = _distribution(override)
+        else:
+            fixed[key] = str(override.input_line)
+    if not space:
+        raise ValueError(
+            "the search has nothing to vary: give hydra.sweeper.params, or "
+            "algorithm.inner_lr='tag(log, interval(0.01, 1))' on the command line"
+        )
+    return space, list(fixed.values())
+
+
+def overrides(params: Mapping[str, Any]) -> list[str]:
+    """The parameters of a trial as they are typed."""
+    return [f"{key}={value}" for key, value in params.items()]
+
+
+def points(space: Space) -> dict[str, list[Any]]:
+    """The values of each key, for a grid. Raises ValueError when a key has endlessly many."""
+    return {key: _values(key, distribution) for key, distribution in space.items()}
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    sweep = override.value()
+    try:
+        if isinstance(sweep, IntervalSweep):
+            assert sweep.start is not None
+            assert sweep.end is not None
+            log = "log" in sweep.tags
+            if isinstance(sweep.start, int) and isinstance(sweep.end, int):  # int(interval(1, 10))
+                return IntDistribution(sweep.start, sweep.end, log=log)
+            return FloatDistribution(sweep.start, sweep.end, log=log)
+        if isinstance(sweep, RangeSweep) and not sweep.shuffle:
+            return _of_range(sweep)
+        return CategoricalDistribution([str(x) for x in override.sweep_iterator(transformer=Transformer.str)])
+    except ValueError as error:
+        raise ValueError(f"{override.input_line} is no search space: {error}") from error
+
+
+def _of_range(sweep: RangeSweep) -> BaseDistribution:
+    """Without its end, as everywhere in Hydra."""
+    assert sweep.start is not None
+    assert sweep.stop is not None
+    count = math.ceil((sweep.stop - sweep.start) / sweep.step - 1e-9)
+    if count < 1:
+        raise ValueError("the range is empty")
+    last = sweep.start + (count - 1) * sweep.step
+    low, high = sorted((sweep.start, last))
+    if all(isinstance(number, int) for number in (low, high, sweep.step)):
+        return IntDistribution(int(low), int(high), step=int(abs(sweep.step)))
+    return FloatDistribution(low, high, step=abs(sweep.step))
+
+
+def _values(key: str, distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    if distribution.step is None or distribution.log:
+        raise ValueError(f"a grid cannot hold all of {key}, which is an interval: write range(...) or choice(...)")
+    count = round((distribution.high - distribution.low) / distribution.step) + 1
+    return [distribution.low + i * distribution.step for i in range(count)]

@@ -1,0 +1,48 @@
+"""A run that is a trial of a search: where it finds its study."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:  # late: an extra, and slow to import
+    import optuna
+
+VARIABLE = "METALEARN_TRIAL"
+Pruner = Literal["none", "median", "hyperband"]
+
+
+@dataclass(frozen=True)
+class TrialAddress:
+    """Where a run finds its trial; it travels in the environment."""
+
+    storage: str
+    study: str
+    trial_id: int
+    pruner: Pruner
+
+    def environment(self) -> dict[str, str]:
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def from_environment(cls) -> Self | None:
+        text = os.environ.get(VARIABLE)
+        return cls(**json.loads(text)) if text else None
+
+
+def open_storage(storage: str) -> "optuna.storages.BaseStorage":
+    """A journal file, or the database of a URL. Raises ValueError when it cannot be opened."""
+    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if "://" not in storage:
+        Path(storage).parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(storage))
+    try:
+        return get_storage(storage)
+    except (SQLAlchemyError, ImportError) as error:
+        # Not the URL, which may hold a password.
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"the study's {storage.partition(':')[0]} storage cannot be opened: {why}") from error

@@ -1,0 +1,103 @@
+"""Pruning: the callback on a trainer that stands for a real one, then searches of real runs."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from conftest import SMALL, Finished
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from metalearn.runner.pruning import Pruning
+from metalearn.runner.trial import TrialAddress, open_storage
+
+PRUNED = TrialState.PRUNED
+
+
+def prefilled(folder: Path, *, key: str = "algorithm.temperature") -> optuna.Study:
+    """A study of five trials that were much better than any can be, on the way, and ended badly."""
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=folder.name, storage=open_storage(str(folder / "study.log")), direction="maximize"
+    )
+    distribution = FloatDistribution(0.1, 10, log=True)
+    for i in range(5):
+        study.add_trial(
+            create_trial(
+                value=0.0,
+                params={key: 1.0 + i},
+                distributions={key: distribution},
+                intermediate_values={2: 2.0, 4: 2.0},
+            )
+        )
+    return study
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "hyperband"])
+def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -> None:
+    """Of twelve trials, each worse than the one before."""
+    storage = str(tmp_path / "study.log")
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
+    steps = (2, 4, 6, 8, 10, 12)
+    for i in range(12):
+        number = study.ask().number
+        trial = study.get_trials()[number]
+        callback = Pruning(TrialAddress(storage, "s", trial._trial_id, pruner=pruner), score="accuracy")
+        trainer: Any = SimpleNamespace(
+            sanity_checking=False,
+            is_global_zero=True,
+            max_steps=steps[-1],
+            val_check_batch=2,
+            accumulate_grad_batches=1,
+            should_stop=False,
+            callback_metrics={"val/accuracy": 0.9 - 0.05 * i},
+            strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision),
+        )
+        for step in steps:
+            trainer.global_step = step
+            callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
+            assert trainer.should_stop == callback.pruned
+            if callback.pruned:
+                break
+        told = study.get_trials()[number].intermediate_values
+        assert told == dict.fromkeys(steps[: steps.index(step) + 1], pytest.approx(0.9 - 0.05 * i))
+        assert not (callback.pruned and step == steps[-1])  # all its work is done
+        study.tell(number, None if callback.pruned else 0.9 - 0.05 * i, state=None if not callback.pruned else PRUNED)
+    states = [trial.state for trial in study.get_trials()]
+    assert states[0] == TrialState.COMPLETE
+    assert (PRUNED in states) == (pruner != "none")
+
+
+def search_small(metalearn, folder: Path, *overrides: str) -> Finished:
+    own = (f"hydra.sweep.dir={folder}", "hydra.launcher.slots=1", "trainer.val_check_interval=2")
+    all_overrides = ("hydra/sweeper=optuna", *SMALL, "trainer.max_steps=4", *own, *overrides)
+    return metalearn("-m", *all_overrides, folder=folder, small=False)
+
+
+def test_a_search_of_real_runs_prunes_both_ranks_and_goes_on(metalearn, tmp_path: Path) -> None:
+    folder = tmp_path / "found"
+    prefilled(folder)
+    space = "algorithm.temperature=tag(log,interval(0.1,10))"
+    first = search_small(metalearn, folder, space, "trainer=ddp_cpu", "hydra.sweeper.n_trials=6")
+    assert first.code == 0, first.text
+    result = json.loads((folder / "0005/result.json").read_text())
+    assert (result["status"], result["steps"], result["devices"], result["test"]) == ("pruned", 2, 2, None)
+    assert 0 < result["val"]["accuracy"]["mean"] < 1
+    assert "5 completed, 1 pruned, 0 failed" in first.text
+    more = ("hydra.sweeper.n_trials=7", "hydra.sweeper.pruner=none")
+    second = search_small(metalearn, folder, space, "trainer=ddp_cpu", *more)
+    assert second.code == 0, second.text
+    assert "7 trials, 6 finished before" in second.text
+    result = json.loads((folder / "0006/result.json").read_text())
+    assert (result["status"], result["steps"]) == ("completed", 4)
+    best = yaml.safe_load((folder / "best.yaml").read_text())
+    assert best["val_accuracy"] == result["val"]["accuracy"]["mean"]
+    assert best["overrides"] == result["overrides"]
+    other = search_small(metalearn, folder, "algorithm.temperature=interval(0,1)", "trainer=ddp_cpu")
+    assert other.code == 2
+    assert "the study found is of another search: for algorithm.temperature" in other.text
+    assert other.text.count("\n") == 1

@@ -1,0 +1,76 @@
+"""What a search varies: the grammar, and the presets; and that nothing else waits for Optuna."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from conftest import REPOSITORY, resolved
+from hydra import compose, initialize_config_dir
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from metalearn.hydra_plugins import search_space
+from metalearn.runner.checks import check_config
+
+
+@pytest.mark.parametrize(
+    ("written", "distribution"),
+    [
+        ("interval(0, 1)", FloatDistribution(0, 1)),
+        ("tag(log, interval(0.01, 1))", FloatDistribution(0.01, 1, log=True)),
+        ("int(interval(1, 5))", IntDistribution(1, 5)),
+        ("tag(log, int(interval(1, 100)))", IntDistribution(1, 100, log=True)),
+        ("range(1, 6)", IntDistribution(1, 5)),
+        ("range(2, 11, step=3)", IntDistribution(2, 8, step=3)),
+        ("range(5, 1, step=-2)", IntDistribution(3, 5, step=2)),
+        ("range(0, 1, step=0.25)", FloatDistribution(0, 0.75, step=0.25)),
+        ("shuffle(range(1, 4))", None),
+        ("choice(relu, tanh)", CategoricalDistribution(["relu", "tanh"])),
+        ("1,5", CategoricalDistribution(["1", "5"])),
+        ("choice([1,2],true,0.1)", CategoricalDistribution(["[1,2]", "True", "0.1"])),
+    ],
+)
+def test_the_grammar_of_search_spaces(written: str, distribution: Any) -> None:
+    space, fixed = search_space.read({"a": written, "b": 3}, ["algorithm=maml"])
+    assert fixed == ["b=3", "algorithm=maml"]
+    if distribution is None:
+        assert sorted(space["a"].choices) == ["1", "2", "3"]
+    else:
+        assert space == {"a": distribution}
+
+
+def test_the_command_line_wins_over_the_params_of_a_preset() -> None:
+    params = {"a": "interval(0, 1)", "b": "choice(1, 2)"}
+    assert search_space.read(params, ["a=0.5"]) == ({"b": CategoricalDistribution(["1", "2"])}, ["a=0.5"])
+    space, _ = search_space.read(params, ["a=tag(log,interval(1,2))"])
+    assert space["a"] == FloatDistribution(1, 2, log=True)
+
+
+@pytest.mark.parametrize("option", [path.stem for path in (REPOSITORY / "conf/hparams_search").glob("*.yaml")])
+def test_a_preset_searches_what_its_name_says(option: str) -> None:
+    config = resolved(f"hparams_search={option}")
+    algorithm, dataset = option.rsplit("_", 1)
+    assert config["dataset"]["_target_"].lower().endswith(dataset)
+    assert config["algorithm"]["_target_"].lower().endswith(algorithm)
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        hydra = compose("config", [f"hparams_search={option}"], return_hydra_config=True).hydra
+    assert hydra.mode.name == "MULTIRUN"
+    space, _ = search_space.read(dict(hydra.sweeper.params), [])
+    sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask(space).params
+    check_config(resolved(f"hparams_search={option}", *search_space.overrides(sampled)))
+
+
+def test_only_a_search_imports_optuna(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "optuna.py").write_text("raise ImportError")
+    environment = {**environment, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "metalearn", *arguments]
+        return subprocess.run(command, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
+
+    assert call("--help").returncode == 0
+    searched = call("hparams_search=maml_glyphs")
+    assert searched.returncode == 2
+    assert searched.stderr == "metalearn: hydra/sweeper=optuna needs Optuna: pip install 'metalearn[search]'\n"
