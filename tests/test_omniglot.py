@@ -111,7 +111,7 @@ def class_images(bank: ClassBank, name: str) -> np.ndarray:
 
 
 def test_published_splits() -> None:
-    assert known_splits("omniglot") == ["lake", "vinyals"]
+    assert known_splits("omniglot") == ["lake", "lake_small1", "lake_small2", "vinyals"]
     sizes = {"vinyals": (1028, 172, 423), "lake": (792, 172, 659)}
     everything = sorted(sum(HALVES.values(), ()))
     assert len(everything) == 1623
@@ -128,7 +128,9 @@ def test_published_splits() -> None:
 
 
 def test_settings_that_are_refused(zips: Path, cache: Path) -> None:
-    with pytest.raises(ValueError, match="^omniglot: unknown split 'ravi'; there are lake, vinyals$"):
+    with pytest.raises(
+        ValueError, match="^omniglot: unknown split 'ravi'; there are lake, lake_small1, lake_small2, vinyals$"
+    ):
         load(zips, cache, split="ravi")
     for shape, rotations, message in (([3, 28, 28], False, "1 channel"), ([1, 28, 20], True, "square")):
         with pytest.raises(ValueError, match=f"^omniglot: .*{message}"):
