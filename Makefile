@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv/.bench
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
@@ -27,8 +28,8 @@ smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare th
 		hydra.sweep.dir=outputs/sweeps/smoke-$(STAMP) $(ARGS)
 	$(BIN)/python -m metalearn.report outputs/sweeps/smoke-$(STAMP)
 
-bench: $(READY) ## time training steps against plain PyTorch
-	$(BIN)/python scripts/bench.py $(ARGS)
+bench: $(BENCH) ## time training and evaluation against other libraries, and write docs/benchmarks.md
+	$(BIN)/python scripts/bench $(ARGS)
 
 report: $(READY) ## compare finished runs; ARGS="outputs/sweeps/NAME" says which
 	$(BIN)/python -m metalearn.report $(or $(ARGS),outputs)
@@ -42,3 +43,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,wandb,tensorboard,postgresql]'
 	@touch $(READY)
+
+$(BENCH): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]' && touch $(BENCH) \
+		|| echo "make: not all peers could be installed; the table says which are missing" >&2

@@ -1,0 +1,110 @@
+"""Time metalearn against plain PyTorch and against other libraries, in turns on this machine, and write the table.
+
+Each side runs in a process of its own, `--rounds` times, after it has shown that it does the same work. A ratio is that
+of the medians within one run of this command.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import measure
+from rich.console import Console
+from sides import LIBRARIES, OURS, SIDES, check
+from table import Timing, document
+from works import EVALUATION
+
+OUT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+
+
+def in_a_process(*arguments: str) -> dict[str, float]:
+    """Raises RuntimeError, whose text is the last line that a process which fails leaves."""
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def why_missing(side: str, work: str) -> str | None:
+    """None where the side can be run; only a library may be missing."""
+    if side not in LIBRARIES:
+        return None
+    if importlib.util.find_spec(side) is None:
+        return "not installed"
+    try:
+        in_a_process("--steps", "1", "--episodes", "1", "--one", side, work)
+    except RuntimeError as error:
+        return f"does not run: {error}"
+    return None
+
+
+def timings(work: str, given: argparse.Namespace) -> list[Timing]:
+    """Of all sides of a work, those that are missing among them, metalearn first."""
+    missing = {side: why_missing(side, work) for side in SIDES[work]}
+    measured: dict[str, list[dict[str, float]]] = {side: [] for side, why in missing.items() if why is None}
+    numbers = ["--steps", str(given.steps), "--episodes", str(given.episodes)]
+    if work != EVALUATION:
+        for side in measured:
+            check(work, side)
+    for number in range(given.rounds):
+        for side, runs in measured.items():
+            Console(stderr=True).print(f"{work}, {side}, round {number + 1} of {given.rounds}")
+            runs.append(in_a_process(*numbers, "--one", side, work))
+    if work == EVALUATION:
+        agree({side: runs[0]["accuracy"] for side, runs in measured.items()}, given.episodes)
+    return [
+        Timing(
+            work,
+            side,
+            seconds=[run["seconds"] for run in measured.get(side, [])],
+            megabytes=max((run["megabytes"] for run in measured.get(side, [])), default=0.0),
+            missing=why,
+        )
+        for side, why in missing.items()
+    ]
+
+
+def agree(accuracies: dict[str, float], episodes: int) -> None:
+    """Raises AssertionError when a side scores otherwise than metalearn."""
+    for side, accuracy in accuracies.items():
+        apart = abs(accuracy - accuracies[OURS])
+        assert apart <= episodes**-0.5, f"{side} has an accuracy of {accuracy:.4f}, metalearn {accuracies[OURS]:.4f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each side for each work (%(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=12, help="steps of a process, the first third unused (%(default)s)"
+    )
+    parser.add_argument("--episodes", type=int, default=600, help="test episodes of an evaluation (%(default)s)")
+    parser.add_argument("--out", type=Path, default=OUT, help="the file to write (%(default)s)")
+    parser.add_argument("--one", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)  # what a process does
+    parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure.one(*given.one, steps=given.steps, episodes=given.episodes)))
+        return
+    if given.machine:
+        print(json.dumps(measure.machine()))
+        return
+    measure.seconds_to_first_step()  # what is drawn at the first run of all is left out
+    facts = [in_a_process("--machine") for _ in range(given.rounds)]
+    machine = {name: statistics.median(fact[name] for fact in facts) for name in facts[0]}
+    machine["help"] = statistics.median(measure.seconds_of_help() for _ in range(given.rounds))
+    machine["first_step"] = statistics.median(measure.seconds_to_first_step() for _ in range(given.rounds))
+    found = [timing for work in SIDES for timing in timings(work, given)]
+    text = document(found, machine, rounds=given.rounds, steps=given.steps, episodes=given.episodes)
+    given.out.write_text(text)
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"written to {given.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What one process measures; the table asks for it in processes of their own, so that no side warms up another."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ours
+import torch
+from sides import BF16, OURS, SIDES
+from torch.utils.flop_counter import FlopCounterMode
+from works import EVALUATION, STEPS, bank, batch_of
+
+from metalearn.runner.machine import keep_freed_memory
+
+# Ends the run at its first step: nothing of the program that comes before is left out.
+TO_FIRST_STEP = """
+import os, sys
+from metalearn import __main__ as program
+from metalearn.module import FewShotModule
+FewShotModule.on_train_batch_end = lambda *_: os._exit(77)
+program.main()
+"""
+AT_FIRST_STEP = 77
+
+
+def one(side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
+    """Seconds of a step, or of the evaluation and its accuracy; and the largest memory of the process, in MB."""
+    if side in (OURS, BF16):
+        keep_freed_memory()
+    measured = evaluation(side, episodes) if work == EVALUATION else step(side, work, steps)
+    return measured | {"megabytes": peak_memory()}
+
+
+def peak_memory() -> float:
+    """MB, 0 where the system is not Linux."""
+    # Not getrusage: what it gives is no smaller than the memory of the process that started this one.
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def step(side: str, work: str, steps: int) -> dict[str, float]:
+    module, loss_of = SIDES[work][side](STEPS[work])
+    optimizer, batch, times = torch.optim.Adam(module.parameters(), 1e-3), batch_of(STEPS[work]), []
+    for _ in range(steps):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        loss_of(batch).backward()
+        optimizer.step()
+        times.append(time.perf_counter() - began)
+    return {"seconds": statistics.median(times[len(times) // 3 :])}
+
+
+def evaluation(side: str, episodes: int) -> dict[str, float]:
+    evaluate = SIDES[EVALUATION][side](bank(), episodes)
+    began = time.perf_counter()
+    accuracy = evaluate()
+    return {"seconds": time.perf_counter() - began, "accuracy": accuracy}
+
+
+def machine() -> dict[str, float]:
+    """The float32 operations a second of a large matrix product, those of a step, and episodes drawn a second."""
+    a, b = torch.rand(2, 2048, 2048)
+    times = []
+    for _ in range(12):
+        began = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - began)
+    _, loss_of = ours.step(STEPS["prototypical"])
+    with FlopCounterMode(display=False) as counter:
+        loss_of(batch_of(STEPS["prototypical"])).backward()
+    data, drawn = ours.data(bank(), 300), 300
+    began = time.perf_counter()
+    for index in range(drawn):
+        data.episodes(data.collate([data.draw("test", index)]), "test")
+    return {
+        "peak": 2 * 2048**3 / min(times),
+        "operations": counter.get_total_flops(),
+        "episodes": drawn / (time.perf_counter() - began),
+    }
+
+
+def seconds_of_help() -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "metalearn", "--help"], check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def seconds_to_first_step() -> float:
+    """On glyphs, which are drawn before the clock starts where the cache does not hold them."""
+    with tempfile.TemporaryDirectory() as outputs:
+        command = [sys.executable, "-c", TO_FIRST_STEP, f"paths.outputs={outputs}"]
+        began = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        seconds = time.perf_counter() - began
+    if done.returncode != AT_FIRST_STEP:
+        raise RuntimeError(f"the run ended with {done.returncode} before its first step: {done.stderr[-500:]}")
+    return seconds

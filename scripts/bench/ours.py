@@ -1,0 +1,71 @@
+"""The side of metalearn."""
+
+import logging
+import warnings
+from collections.abc import Callable
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from works import INNER_LR, QUERY, SHOT, WAY, Step
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import InnerLoop
+from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.conv4 import Conv4
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.sampling import Setting
+from metalearn.module import FewShotModule
+from metalearn.runner.machine import quieten_lightning
+from metalearn.types import Episode
+
+
+def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    torch.manual_seed(0)
+    backbone = Conv4([1, 28, 28])
+    algorithm: AbstractAlgorithm
+    if work.inner_steps == 0:
+        algorithm = Prototypical(backbone, batch_norm="running")
+    else:
+        loop = InnerLoop(steps=work.inner_steps, test_steps=work.inner_steps)
+        algorithm = MAML(backbone, way=work.way, inner_lr=INNER_LR, inner_loop=loop, batch_norm="batch")
+    return algorithm, lambda batch: algorithm.loss(batch).loss
+
+
+def step_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    """As `trainer.precision=bf16-mixed`."""
+    algorithm, loss_of = step(work)
+
+    def loss_in_bf16(batch: Episode) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return loss_of(batch)
+
+    return algorithm, loss_in_bf16
+
+
+def data(images: ClassBank, episodes: int) -> EpisodicDataModule:
+    setting = {"test": Setting(WAY, SHOT, QUERY)}
+    return EpisodicDataModule({"test": images}, setting, seed=0, tasks_per_batch=1, num_episodes={"test": episodes})
+
+
+def evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+    quieten_lightning()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    module = FewShotModule(Prototypical(Conv4([1, 28, 28]), batch_norm="running"), torch.optim.Adam)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        inference_mode=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+    def accuracy() -> float:
+        trainer.test(module, datamodule=data(images, episodes), verbose=False)
+        return float(module.scores["test"]["accuracy"].mean())
+
+    return accuracy

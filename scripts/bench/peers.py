@@ -1,0 +1,165 @@
+"""The other sides: plain PyTorch as one would write it by hand, and the libraries, each in its documented way.
+
+All train one network: `nn.BatchNorm2d`, the default memory layout and allocator. Libraries are imported late, because
+any of them may be missing.
+"""
+
+import random
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from works import INNER_LR, QUERY, SHOT, WAY, Step
+
+from metalearn.data.bank import ClassBank
+from metalearn.types import Episode
+
+Side = tuple[nn.Module, Callable[[Episode], Tensor]]
+
+
+def network(way: int | None = None) -> nn.Sequential:
+    """Conv4 with a head of so many logits; None: without one."""
+    torch.manual_seed(0)
+    blocks = [[nn.Conv2d(c, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)] for c in (1, 64, 64, 64)]
+    layers = [*(layer for block in blocks for layer in block), nn.Flatten()]
+    return nn.Sequential(*layers, *([] if way is None else [nn.Linear(64, way)]))
+
+
+def plain(work: Step) -> Side:
+    return plain_prototypical() if work.inner_steps == 0 else plain_maml(work)
+
+
+def plain_prototypical() -> Side:
+    backbone = network()
+
+    def loss_of(batch: Episode) -> Tensor:
+        (task,) = batch.tasks()
+        z = backbone(torch.cat([task.support_x, task.query_x]))
+        support_z, query_z = z[: len(task.support_x)], z[len(task.support_x) :]
+        prototypes = task.support_y.T @ support_z / task.support_y.sum(0)[:, None]
+        return F.cross_entropy(-torch.cdist(query_z, prototypes).square(), task.query_y)
+
+    return backbone, loss_of
+
+
+def plain_maml(work: Step) -> Side:
+    classifier = network(work.way)
+
+    def loss_of(batch: Episode) -> Tensor:
+        losses = []
+        for task in batch.tasks():
+            phi = dict(classifier.named_parameters())
+            for _ in range(work.inner_steps):
+                loss = F.cross_entropy(functional_call(classifier, phi, task.support_x), task.support_y)
+                grads = torch.autograd.grad(loss, list(phi.values()), create_graph=True)
+                phi = {name: w - INNER_LR * g for (name, w), g in zip(phi.items(), grads, strict=True)}
+            losses.append(F.cross_entropy(functional_call(classifier, phi, task.query_x), task.query_y))
+        return torch.stack(losses).mean()
+
+    return classifier, loss_of
+
+
+def higher_maml(work: Step) -> Side:
+    import higher
+
+    classifier = network(work.way)
+    inner = torch.optim.SGD(classifier.parameters(), INNER_LR)
+
+    def loss_of(batch: Episode) -> Tensor:
+        losses = []
+        for task in batch.tasks():
+            with higher.innerloop_ctx(classifier, inner, copy_initial_weights=False) as (fast, optimizer):
+                for _ in range(work.inner_steps):
+                    optimizer.step(F.cross_entropy(fast(task.support_x), task.support_y))
+                losses.append(F.cross_entropy(fast(task.query_x), task.query_y))
+        return torch.stack(losses).mean()
+
+    return classifier, loss_of
+
+
+def torchopt_maml(work: Step) -> Side:
+    import torchopt
+
+    classifier = network(work.way)
+    inner = torchopt.MetaSGD(classifier, lr=INNER_LR)
+
+    def loss_of(batch: Episode) -> Tensor:
+        losses = []
+        start = torchopt.extract_state_dict(classifier, by="reference", detach_buffers=True)
+        start_of_inner = torchopt.extract_state_dict(inner, by="reference")
+        for task in batch.tasks():
+            for _ in range(work.inner_steps):
+                inner.step(F.cross_entropy(classifier(task.support_x), task.support_y))
+            losses.append(F.cross_entropy(classifier(task.query_x), task.query_y))
+            torchopt.recover_state_dict(classifier, start)
+            torchopt.recover_state_dict(inner, start_of_inner)
+        return torch.stack(losses).mean()
+
+    return classifier, loss_of
+
+
+def easyfsl_prototypical(work: Step) -> Side:
+    model, scores_of = easyfsl_scores()
+    return model, lambda batch: F.cross_entropy(scores_of(batch), batch.query_y[0])
+
+
+def easyfsl_scores() -> Side:
+    """Its logits are distances that are not squared, and it embeds support and queries apart."""
+    from easyfsl.methods import PrototypicalNetworks
+
+    model = PrototypicalNetworks(network())
+
+    def scores_of(batch: Episode) -> Tensor:
+        (task,) = batch.tasks()
+        model.process_support_set(task.support_x, task.support_y.argmax(1))
+        return model(task.query_x)
+
+    return model, scores_of
+
+
+def plain_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+    backbone = network().eval()
+    pixels = images.images.float() / 255
+
+    @torch.no_grad()
+    def accuracy() -> float:
+        right = 0
+        for _ in range(episodes):
+            classes = random.sample(images.rows, WAY)
+            rows = torch.tensor([random.sample(of.tolist(), SHOT + QUERY) for of in classes])  # (N, SHOT + QUERY)
+            z = backbone(pixels[rows.flatten()]).unflatten(0, rows.shape)
+            prototypes = z[:, :SHOT].mean(1)  # (N, D)
+            nearest = torch.cdist(z[:, SHOT:].flatten(0, 1), prototypes).argmin(1)
+            right += int((nearest == torch.arange(WAY).repeat_interleave(QUERY)).sum())
+        return right / (episodes * WAY * QUERY)
+
+    return accuracy
+
+
+def easyfsl_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+    from easyfsl.datasets import FewShotDataset
+    from easyfsl.methods import PrototypicalNetworks
+    from easyfsl.samplers import TaskSampler
+    from easyfsl.utils import evaluate
+
+    class InMemory(FewShotDataset):
+        def __init__(self) -> None:
+            self.pixels = images.images.float() / 255
+            self.labels = [label for label, rows in enumerate(images.rows) for _ in rows]
+
+        def __getitem__(self, item: int) -> tuple[Tensor, int]:
+            return self.pixels[item], self.labels[item]
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+        def get_labels(self) -> list[int]:
+            return self.labels
+
+    dataset, model = InMemory(), PrototypicalNetworks(network())
+    sampler = TaskSampler(dataset, n_way=WAY, n_shot=SHOT, n_query=QUERY, n_tasks=episodes)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=sampler.episodic_collate_fn)
+    return lambda: evaluate(model, loader, device="cpu", use_tqdm=False)

@@ -1,0 +1,81 @@
+"""Who does which work, and the proof that all of them do the same."""
+
+from collections.abc import Callable
+
+import ours
+import peers
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from works import EVALUATION, STEPS, batch_of
+
+from metalearn.types import Episode
+
+OURS, BF16 = "metalearn", "metalearn, bf16"
+PLAIN, EASYFSL, HIGHER, TORCHOPT = "plain PyTorch", "easyfsl", "higher", "torchopt"
+LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # any of which may be missing, or not work with the torch that is here
+
+MAML = {OURS: ours.step, PLAIN: peers.plain, HIGHER: peers.higher_maml, TORCHOPT: peers.torchopt_maml}
+SIDES: dict[str, dict[str, Callable]] = {
+    "prototypical": {
+        OURS: ours.step,
+        BF16: ours.step_in_bf16,
+        PLAIN: peers.plain,
+        EASYFSL: peers.easyfsl_prototypical,
+    },
+    "maml": MAML,
+    "maml_5": MAML,
+    EVALUATION: {OURS: ours.evaluation, PLAIN: peers.plain_evaluation, EASYFSL: peers.easyfsl_evaluation},
+}
+
+SAME = """\
+Before anything is timed, each side must do the same work as metalearn, in float64 on the same weights and batch: the
+loss and every gradient to a relative 1e-6. In bf16 the loss to 2 % of that in float32, and the whole gradient to a
+cosine of 0.97 with it: rounding alone takes plain PyTorch under the same autocast to about 0.98.
+easyfsl leaves its distances unsquared and normalises support and queries apart, so its loss is compared (1e-6) with its
+distances squared and the network in evaluation mode. The sides of the evaluation draw their own episodes: their mean
+accuracies over E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2."""
+
+
+def check(work: str, side: str) -> None:
+    """Raises AssertionError when the side disagrees with metalearn on the loss or on a gradient."""
+    if side == EASYFSL:
+        check_easyfsl(work)
+    elif side == BF16:
+        check_bf16(work)
+    elif side != OURS:
+        step = STEPS[work]
+        batch = _double(batch_of(step))
+        mine, theirs = (_backward(SIDES[work][of](step), batch) for of in (OURS, side))
+        torch.testing.assert_close(theirs, mine, rtol=1e-6, atol=1e-9)
+
+
+def check_bf16(work: str) -> None:
+    step = STEPS[work]
+    (loss, *grads), (exact, *exact_grads) = (_backward(SIDES[work][of](step), batch_of(step)) for of in (BF16, OURS))
+    torch.testing.assert_close(loss, exact, rtol=2e-2, atol=0, check_dtype=False)
+    flat, exact_flat = (torch.cat([grad.flatten() for grad in of]) for of in (grads, exact_grads))
+    cosine = float(F.cosine_similarity(flat, exact_flat, dim=0))
+    assert cosine > 0.97, f"the gradient in bf16 has a cosine of {cosine:.4f} with that in float32"
+
+
+def check_easyfsl(work: str) -> None:
+    batch = _double(batch_of(STEPS[work]))
+    (model, scores_of), (algorithm, loss_of) = peers.easyfsl_scores(), ours.step(STEPS[work])
+    model.double().eval()
+    algorithm.double().eval()
+    theirs = F.cross_entropy(-scores_of(batch).square(), batch.query_y[0])
+    torch.testing.assert_close(theirs, loss_of(batch), rtol=1e-6, atol=1e-9)
+
+
+def _double(batch: Episode) -> Episode:
+    return Episode(*(part.double() for part in batch))
+
+
+def _backward(side: peers.Side, batch: Episode) -> list[Tensor]:
+    """The loss and then its gradients, in the precision of the batch."""
+    module, loss_of = side
+    module.to(batch.query_x.dtype)
+    loss = loss_of(batch)
+    loss.backward()
+    return [loss.detach(), *(p.grad for p in module.parameters())]

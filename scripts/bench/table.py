@@ -1,0 +1,127 @@
+"""docs/benchmarks.md, from what was measured."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sides import LIBRARIES, OURS, SAME
+from works import CLASSES, EVALUATION, PER_CLASS, QUERY, SHOT, STEPS, WAY
+
+HEAD = """\
+# Benchmarks
+
+Written by `make bench`, never by hand. Seconds are medians over processes, in brackets the fastest and the slowest; a
+ratio is the median of a side divided by that of metalearn in float32, of the same run: above 1 metalearn is faster.
+Memory is the largest resident set of a process, what importing the libraries takes included. The sides take turns.
+"""
+NOTES = f"""\
+learn2learn is missing: its PyPI release has to be compiled and does not build here. easyfsl needs torchvision, which
+`make bench` does not install: one that does not fit the build of torch keeps torchmetrics from being imported. Where
+the two fit, `pip install easyfsl==1.5.0` adds it.
+
+The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS} in memory, the size of Omniglot's meta-test.
+Drawing the episodes is part of the time. metalearn embeds each image once, the others in each episode anew, so that the
+ratio grows with the number of episodes."""
+GPU = """\
+## GPU
+
+Not measured: the command times the CPU alone, and no number here says anything of a GPU.
+"""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each process of a side at a work; none where it is missing, for a reason."""
+
+    work: str
+    side: str
+    seconds: list[float]
+    megabytes: float
+    missing: str | None
+
+
+def document(timings: list[Timing], machine: dict[str, float], *, rounds: int, steps: int, episodes: int) -> str:
+    """`machine` is what `measure.machine` finds, and the seconds of `help` and to the `first_step`."""
+    conditions = f"Processes of each side: {rounds}. Steps of each: {steps}, the first third of which is not counted."
+    return "\n".join([
+        HEAD,
+        conditions,
+        "",
+        *about(),
+        "",
+        "## CPU",
+        "",
+        *rows(timings, episodes),
+        "",
+        NOTES,
+        "",
+        SAME,
+        "",
+        "## Machine",
+        "",
+        *machine_rows(timings, machine),
+        "",
+        GPU,
+    ])  # fmt: skip
+
+
+def about() -> list[str]:
+    versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
+    for name in ("metalearn", "lightning", *LIBRARIES):
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"{name} not installed")
+    threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} processors"
+    return [
+        f"- date: {datetime.date.today()}",
+        f"- machine: {processor()}, {threads}, {platform.system()}, load {os.getloadavg()[0]:.1f} at the end",
+        f"- versions: {', '.join(versions)}",
+        f"- command: `{shlex.join(['python', 'scripts/bench', *sys.argv[1:]])}`",
+    ]
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def rows(timings: list[Timing], episodes: int) -> list[str]:
+    lines = ["| work | side | seconds | ratio | memory, MB |", "|---|---|---|---|---|"]
+    mine = {timing.work: statistics.median(timing.seconds) for timing in timings if timing.side == OURS}
+    evaluation = f"evaluation, {episodes:,} episodes, {WAY}-way {SHOT}-shot {QUERY} queries"
+    for timing in timings:
+        title = evaluation if timing.work == EVALUATION else STEPS[timing.work].title
+        if timing.missing:
+            lines.append(f"| {title} | {timing.side} | {timing.missing.replace('|', '/')} | - | - |")
+            continue
+        median = statistics.median(timing.seconds)
+        spread = f"{median:.3f} ({min(timing.seconds):.3f} to {max(timing.seconds):.3f})"
+        ratio = "" if timing.side == OURS else f"{median / mine[timing.work]:.2f}"
+        memory = f"{timing.megabytes:,.0f}" if timing.megabytes else "not known"
+        lines.append(f"| {title} | {timing.side} | {spread} | {ratio} | {memory} |")
+    return lines
+
+
+def machine_rows(timings: list[Timing], machine: dict[str, float]) -> list[str]:
+    (step,) = (t for t in timings if (t.work, t.side) == ("prototypical", OURS))
+    reached = machine["operations"] / statistics.median(step.seconds)
+    return [
+        "| | |",
+        "|---|---|",
+        f"| float32 matrix product, 2048 x 2048, the best of 12 | {machine['peak'] / 1e9:,.0f} GFLOP/s |",
+        f"| ProtoNet step, convolutions and products of {machine['operations'] / 1e9:.1f} GFLOP | "
+        f"{reached / 1e9:,.0f} GFLOP/s, {reached / machine['peak']:.0%} of it |",
+        f"| test episodes drawn and gathered | {machine['episodes']:,.0f} a second |",
+        f"| `metalearn --help` | {machine['help']:.2f} s |",
+        f"| from the command to the end of the first step, glyphs | {machine['first_step']:.2f} s |",
+    ]

@@ -1,0 +1,59 @@
+"""What is timed: training steps on one batch each, and the evaluation of test episodes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.data.bank import ClassBank
+from metalearn.types import Episode
+
+INNER_LR = 0.1
+WAY, SHOT, QUERY = 5, 1, 15  # of a test episode
+CLASSES, PER_CLASS = 423, 20  # as many as the meta-test characters of Omniglot (Vinyals et al. 2016), unrotated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A training step: prototypical where there are no inner steps, else second-order MAML."""
+
+    title: str
+    tasks: int
+    way: int
+    query: int
+    inner_steps: int
+    shot: int = 1
+
+
+STEPS = {
+    "prototypical": Step(title="ProtoNet step, 60-way 1-shot 5 queries", tasks=1, way=60, query=5, inner_steps=0),
+    "maml": Step(
+        title="MAML step, 32 tasks, 5-way 1-shot 1 query, 1 inner step", tasks=32, way=5, query=1, inner_steps=1
+    ),
+    "maml_5": Step(
+        title="MAML step, 4 tasks, 5-way 1-shot 15 queries, 5 inner steps", tasks=4, way=5, query=15, inner_steps=5
+    ),
+}
+EVALUATION = "evaluation"
+
+
+def batch_of(step: Step) -> Episode:
+    """The same batch for every side, float32."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rows(per_class: int) -> tuple[Tensor, Tensor]:
+        y = F.one_hot(torch.arange(step.way).repeat(per_class), step.way).float().expand(step.tasks, -1, -1)
+        return torch.rand(step.tasks, step.way * per_class, 1, 28, 28, generator=generator), y
+
+    return Episode(*rows(step.shot), *rows(step.query))
+
+
+def bank() -> ClassBank:
+    """Classes that an untrained network tells apart better than by chance: a picture each, under noise."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, size=(CLASSES, 1, 1, 28, 28))
+    noise = rng.normal(0, 80, size=(CLASSES, PER_CLASS, 1, 28, 28))
+    images = (pictures + noise).clip(0, 255).astype(np.uint8)
+    return ClassBank.from_classes(images, [f"class{i}" for i in range(CLASSES)])
