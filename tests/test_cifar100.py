@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_images import CLASSES, NUM_IMAGES, dumped
+from tiny_images import CLASSES, NUM_IMAGES, dumped, refusal
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.cifar100 import ARCHIVE, CIFAR100, FOLDER, make_plan
@@ -66,15 +66,6 @@ def source(root: Path, cache: Path, size: int = 32) -> CIFAR100:
     return CIFAR100(str(root), cache=str(cache), split="fc100", input_shape=[3, size, size], url=nowhere)
 
 
-def refusal(root: Path, cache: Path) -> str:
-    """The one line that tells a user what is wrong; nothing may be left of the attempt."""
-    with pytest.raises((OSError, ValueError), match="^fc100: ") as caught:
-        source(root, cache).load()
-    assert "\n" not in str(caught.value)
-    assert not cache.exists() or not list(cache.iterdir())
-    return str(caught.value)
-
-
 def test_published_splits() -> None:
     assert known_splits("cifar100") == ["cifar_fs", "fc100"]
     everything = []
@@ -127,11 +118,12 @@ def test_another_size_is_resized(tmp_path: Path) -> None:
 
 
 def test_missing_data_says_what_to_put_where(tmp_path: Path) -> None:
-    message = refusal(tmp_path, tmp_path / "cache")
-    assert f"{ARCHIVE} is missing; put {ARCHIVE} or the folder {FOLDER} into {tmp_path}" in message
+    images = source(tmp_path, tmp_path / "cache")
+    message = refusal(images)
+    assert f"{FOLDER} is missing; put {ARCHIVE} or {FOLDER} into {tmp_path}" in message
     assert "refused" in message and list(tmp_path.iterdir()) == []
     (write_folder(tmp_path) / FOLDER / "meta").unlink()
-    assert f"{FOLDER}/meta is missing beside the other files of {FOLDER}" in refusal(tmp_path, tmp_path / "cache")
+    assert f"{FOLDER}/meta is missing beside the other files of {FOLDER}" in refusal(images)
 
 
 def test_damaged_archives_are_named(tmp_path: Path) -> None:
@@ -142,16 +134,16 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
     damaged = [b"", b"no archive", *(whole[:end] for end in range(100, len(whole), 20_000)), bytes(flipped)]
     for content in damaged:
         path.write_bytes(content)
-        message = refusal(tmp_path, cache)
+        message = refusal(source(tmp_path, cache))
         assert message.startswith(f"fc100: cannot read {path} (")
         assert message.endswith("); replace it, or delete it to have it downloaded")
     write_archive(tmp_path, {name: content for name, content in HELD.items() if name != "test"})
-    assert f"it has no {FOLDER}/test" in refusal(tmp_path, cache)
+    assert f"it has no {FOLDER}/test" in refusal(source(tmp_path, cache))
     with tarfile.open(path, "w:gz") as archive:
         link = tarfile.TarInfo(f"{FOLDER}/meta")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    assert f"it has no {FOLDER}/meta" in refusal(tmp_path, cache)
+    assert f"it has no {FOLDER}/meta" in refusal(source(tmp_path, cache))
     path.write_bytes(whole)
     source(tmp_path, cache).load()
 
@@ -180,8 +172,8 @@ def test_other_content_is_refused(tmp_path: Path) -> None:
     ]
     for number, (name, content, message) in enumerate(cases):
         held = {**HELD, name: content}
-        assert message in refusal(write_folder(tmp_path / f"folder{number}", held, 2), cache)
-        assert message in refusal(write_archive(tmp_path / f"archive{number}", held | {name: content}), cache)
+        assert message in refusal(source(write_folder(tmp_path / f"folder{number}", held, 2), cache))
+        assert message in refusal(source(write_archive(tmp_path / f"archive{number}", held | {name: content}), cache))
     assert not evil.exists()
 
 

@@ -221,7 +221,7 @@ def test_a_stale_cache_is_not_read(zips: Path, cache: Path, drawings: Drawings, 
 
 def test_missing_data_says_what_to_put_where(tmp_path: Path) -> None:
     message = refusal(tmp_path, tmp_path)
-    assert "images_background is missing; put images_background.zip or the folder" in message
+    assert "images_background is missing; put images_background.zip or images_background into" in message
     assert str(tmp_path) in message and "refused" in message
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import SMALL as SMALL_RUN
 from conftest import composed, episode
 from hydra.utils import instantiate
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from metalearn.backbones.norm import BatchNorm, Rows
-from metalearn.backbones.resnet12 import ResNet12, drop_block
+from metalearn.backbones.resnet12 import ResNet12
 from metalearn.backbones.resnet18 import ResNet18
 from metalearn.backbones.wide_resnet import WideResNet
 
@@ -248,64 +247,6 @@ def take_a_step(algorithm: str, backbone: str) -> None:
     assert torch.equal(*logits)  # nothing is drawn at evaluation
 
 
-# --- dropping ---------------------------------------------------------------------------------------------------------
-
-
-def test_drop_block_drops_squares_of_the_map_at_the_rate() -> None:
-    torch.manual_seed(0)
-    dropped = drop_block(torch.ones(200, 50, 10, 10), 0.1, 3) == 0
-    # Eq. 1 counts overlapping squares twice, so that a little less than the rate is dropped.
-    assert 0.09 < dropped.float().mean() < 0.1
-    # Each dropped unit is in a dropped square of 3 x 3 inside the map: opening the mask changes nothing.
-    mask = dropped.float()
-    corners = -F.max_pool2d(-mask, 3, stride=1)
-    assert torch.equal(F.max_pool2d(F.pad(corners, [2, 2, 2, 2]), 3, stride=1), mask)
-    assert not dropped.flatten(2).all(2).any()
-
-
-@pytest.mark.parametrize("size", [5, 9])
-def test_drop_block_of_the_size_of_the_map_drops_channels(size: int) -> None:
-    torch.manual_seed(0)
-    dropped = (drop_block(torch.ones(400, 100, 5, 5), 0.1, size) == 0).flatten(2)
-    assert torch.equal(dropped.any(2), dropped.all(2))
-    assert dropped.float().mean().item() == pytest.approx(0.1, abs=4 * math.sqrt(0.1 * 0.9 / 40_000))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_drop_block_keeps_the_sum_of_ones(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    x = torch.ones(100, 64, 10, 10, dtype=dtype)  # more units than float16 counts
-    z = drop_block(x, 0.1, 5)
-    assert z.dtype == dtype
-    assert z.float().mean().item() == pytest.approx(1, abs=5e-3)
-    assert torch.isfinite(drop_block(torch.ones(1, 1, 1, 1), 0.999, 1)).all()  # where nothing is left
-
-
-def test_dropping_is_of_training_alone_and_follows_torchs_seed() -> None:
-    backbone = ResNet12([1, 32, 32], widths=(8, 8, 8, 8), drop_rate=0.3)
-    x = torch.rand(4, 1, 32, 32)
-
-    def embed(seed: int) -> Tensor:
-        torch.manual_seed(seed)
-        return backbone(x, Rows())
-
-    backbone.train()
-    assert torch.equal(embed(0), embed(0))
-    assert not torch.equal(embed(0), embed(1))
-    backbone.eval()
-    assert torch.equal(embed(0), embed(1))
-    without = ResNet12([1, 32, 32], widths=(8, 8, 8, 8), drop_rate=0).train()
-    without.load_state_dict(backbone.state_dict())
-    assert torch.equal(without(x, Rows()), embed(0))
-
-
-def test_under_vmap_each_task_can_draw_its_own() -> None:
-    backbone = ResNet12([1, 32, 32], widths=(8, 8, 8, 8), drop_rate=0.3).train()
-    x = torch.rand(4, 1, 32, 32).expand(2, -1, -1, -1, -1)
-    first, second = vmap(lambda x: backbone(x, Rows()), randomness="different")(x)
-    assert not torch.equal(first, second)
-
-
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -323,21 +264,3 @@ def test_under_vmap_each_task_can_draw_its_own() -> None:
 def test_refusals(build: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
-
-
-def test_a_resumed_training_drops_the_same_blocks(metalearn) -> None:
-    small = ["backbone=resnet12", "backbone.widths=[4,4,4,4]", "backbone.drop_rate=0.3", "backbone.block_size=1"]
-    small += [
-        *(o for o in SMALL_RUN if not o.startswith("backbone")),
-        "trainer.max_steps=6",
-        "trainer.val_check_interval=3",
-    ]
-    straight = metalearn(*small, small=False)
-    assert straight.code == 0, straight.text
-    first = metalearn(*small, "trainer.max_steps=3", small=False)
-    resumed = metalearn(f"resume={first.folder}", "trainer.max_steps=6", folder=first.folder, small=False)
-    assert resumed.code == 0, resumed.text
-    weights, again = (run.checkpoint()["state_dict"] for run in (straight, resumed))
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-    other = metalearn(*small, "backbone.drop_rate=0.0", small=False).checkpoint()["state_dict"]
-    assert any(not torch.equal(weights[name], other[name]) for name in weights)  # so there was something to drop

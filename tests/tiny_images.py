@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from metalearn.data.photographs import AbstractPhotographs
 from metalearn.types import Split
 
 CLASSES: dict[Split, tuple[str, ...]] = {
@@ -29,6 +31,15 @@ def encoded(image: np.ndarray, kind: str = "JPEG") -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind)
     return file.getvalue()
+
+
+def refusal(source: AbstractPhotographs) -> str:
+    """The one line that tells a user what is wrong; nothing may be left of the attempt."""
+    with pytest.raises((OSError, ValueError), match=f"^{source.name}: ") as caught:
+        source.load()
+    assert "\n" not in str(caught.value)
+    assert not source.cache.exists() or not list(source.cache.iterdir())
+    return str(caught.value)
 
 
 def write_csv_layout(root: Path) -> Path:

@@ -5,13 +5,10 @@ import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from metalearn.types import Split
 
 
 @dataclass(frozen=True)
@@ -67,18 +64,3 @@ def content_sha256(names: Iterable[str], rows: Iterable[np.ndarray], pixels: Ite
     for piece in pixels:
         digest.update(piece)
     return digest.hexdigest()
-
-
-class Source(Protocol):
-    """A data set: it knows the shape of its inputs, and makes one bank for each split."""
-
-    input_shape: tuple[int, int, int]  # C, H, W
-
-    def load(self) -> dict[Split, ClassBank]:
-        """The banks of meta-train, meta-val and meta-test; no class is in two of them.
-
-        A data set for testing alone has meta-test alone.
-
-        Raises ValueError or OSError with one line that says what is missing and where to put it.
-        """
-        ...

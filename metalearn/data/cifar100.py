@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.data.bank import ClassBank
-from metalearn.data.download import download
-from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.download import found_or_downloaded
+from metalearn.data.image_array import Plan
 from metalearn.data.image_files import ClassLists, some
+from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.pickles import load_plain, read_plain
 from metalearn.data.splits import read_split
-from metalearn.types import Split
 
 FOLDER = "cifar-100-python"
 ARCHIVE = f"{FOLDER}.tar.gz"
@@ -37,45 +36,19 @@ SIZE = 32  # of an image, in pixels
 CHUNK = 1 << 20  # bytes
 
 
-class CIFAR100:
+class CIFAR100(AbstractPhotographs):
     """The images as a Source, in the split `cifar_fs` (64, 16, 20 classes) or `fc100` (60, 20, 20).
 
     `root` holds the python version, as cifar-100-python.tar.gz or unpacked; where it is absent it is downloaded.
     """
 
     def __init__(self, root: str, *, cache: str, split: str, input_shape: list[int], url: str) -> None:
-        channels, height, width = input_shape
-        if channels != 3:
-            raise ValueError(f"{split}: images have 3 channels, but input_shape asks for {channels}")
-        self.root = Path(root)
-        self.cache = Path(cache)
-        self.split, self.classes = split, read_split("cifar100", split)
-        self.input_shape = (channels, height, width)
+        super().__init__(split, read_split("cifar100", split), root, cache, input_shape)
         self.url = url
 
-    def load(self) -> dict[Split, ClassBank]:
-        """The banks of the three splits, mapped from the cache when that was made of these very files.
-
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
-        """
-        try:
-            plan = make_plan(self._find(), self.classes, NUM_IMAGES)
-            return open_banks(self.cache, self.split, plan, self.input_shape)
-        except (OSError, ValueError) as error:
-            kind = OSError if isinstance(error, OSError) else ValueError
-            raise kind(f"{self.split}: {error}") from error
-
-    def _find(self) -> Path:
-        """The folder or the archive, downloaded when there is neither."""
-        folder, archive = self.root / FOLDER, self.root / ARCHIVE
-        if folder.is_dir():
-            return folder
-        try:
-            download(f"{self.url}/{ARCHIVE}", archive, md5=MD5)
-        except (OSError, ValueError) as error:
-            advice = f"put {ARCHIVE} or the folder {FOLDER} into {self.root.absolute()}"
-            raise FileNotFoundError(f"{ARCHIVE} is missing; {advice} ({error})") from error
-        return archive
+    def plan(self) -> Plan:
+        path = found_or_downloaded(self.root / FOLDER, self.root / ARCHIVE, f"{self.url}/{ARCHIVE}", md5=MD5)
+        return make_plan(path, self.classes, NUM_IMAGES)
 
 
 def make_plan(path: Path, classes: ClassLists, num_images: int) -> Plan:

@@ -8,11 +8,11 @@ Kira, Yu-Chiang Frank Wang, Jia-Bin Huang: A Closer Look at Few-shot Classificat
 import logging
 from pathlib import Path
 
-from metalearn.data.bank import ClassBank
-from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.image_array import Plan
 from metalearn.data.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
-from metalearn.types import Split
+from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
@@ -20,38 +20,20 @@ NUM_IMAGES = 11_788  # as published
 ADVICE = "unpack CUB_200_2011.tgz there, so that it has CUB_200_2011/images/ and images.txt (docs/datasets/cub.md)"
 
 
-class CUB:
+class CUB(AbstractPhotographs):
     """The photographs as a Source, in the split of Chen et al. 2019: 100, 50 and 50 classes.
 
     `root` holds CUB_200_2011, or what is in it. Photographs are taken whole, not cut to the birds, and resized.
     """
 
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
-        channels, height, width = input_shape
-        if channels != 3:
-            raise ValueError(f"cub: photographs have 3 channels, but input_shape asks for {channels}")
-        self.root = Path(root)
-        self.cache = Path(cache)
-        self.input_shape = (channels, height, width)
+        super().__init__("cub", read_split("cub", "chen"), root, cache, input_shape)
 
-    def load(self) -> dict[Split, ClassBank]:
-        """The banks of the three splits, mapped from the cache when that was made of these very files.
-
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
-        """
-        banks = load(self.root, self.cache, read_split("cub", "chen"), self.input_shape)
-        if (count := sum(len(bank.images) for bank in banks.values())) != NUM_IMAGES:
+    def plan(self) -> Plan:
+        plan = make_plan(self.root, self.classes)
+        if (count := sum(map(plan.num_images, SPLITS))) != NUM_IMAGES:
             log.warning("cub: there are %d images; published are %d", count, NUM_IMAGES)
-        return banks
-
-
-def load(root: Path, cache: Path, classes: ClassLists, input_shape: tuple[int, int, int]) -> dict[Split, ClassBank]:
-    """The same for any classes."""
-    try:
-        return open_banks(cache, "cub", make_plan(root, classes), input_shape)
-    except (OSError, ValueError) as error:
-        kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(f"cub: {error}") from error
+        return plan
 
 
 def make_plan(root: Path, classes: ClassLists) -> Plan:

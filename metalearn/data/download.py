@@ -44,6 +44,21 @@ def download(url: str, path: Path, *, md5: str) -> None:
             os.replace(part, path)
 
 
+def found_or_downloaded(unpacked: Path, packed: Path, url: str, *, md5: str) -> Path:
+    """`unpacked` where it is there; else `packed`, which is downloaded when it is absent too.
+
+    Raises FileNotFoundError with one line that says what to put where.
+    """
+    if unpacked.exists():
+        return unpacked
+    try:
+        download(url, packed, md5=md5)
+    except (OSError, ValueError) as error:
+        advice = f"put {packed.name} or {unpacked.name} into {unpacked.parent.absolute()}"
+        raise FileNotFoundError(f"{unpacked.name} is missing; {advice} ({error})") from error
+    return packed
+
+
 def _fetch_rest(url: str, file: BufferedRandom, part: Path) -> None:
     """Append to the file what it lacks of `url`; OSError when that fails."""
     try:

@@ -19,6 +19,7 @@ from metalearn.data.class_files import ADVICE, SplitFiles, files_by_folder, file
 from metalearn.data.image_array import open_banks
 from metalearn.data.image_files import ClassLists, plan_of_files, some
 from metalearn.data.manifest import draw_split, read_manifest, write_manifest
+from metalearn.data.source import named
 from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
@@ -65,11 +66,8 @@ class Folder:
 
         Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
         """
-        try:
+        with named("folder"):
             return self._load()
-        except (OSError, ValueError) as error:
-            kind = OSError if isinstance(error, OSError) else ValueError
-            raise kind(f"folder: {error}") from error
 
     def _load(self) -> dict[Split, ClassBank]:
         if not self.root.exists():

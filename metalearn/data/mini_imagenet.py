@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.data.bank import ClassBank
-from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.image_array import Plan
 from metalearn.data.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.pickles import load_plain
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
@@ -36,37 +36,17 @@ ADVICE = (
 )
 
 
-class MiniImageNet:
+class MiniImageNet(AbstractPhotographs):
     """The images as a Source, in the split of Ravi and Larochelle: 64, 16 and 20 classes.
 
     `root` holds them in one of the layouts of docs/datasets/mini_imagenet.md; images of another size are resized.
     """
 
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
-        channels, height, width = input_shape
-        if channels != 3:
-            raise ValueError(f"mini_imagenet: images have 3 channels, but input_shape asks for {channels}")
-        self.root = Path(root)
-        self.cache = Path(cache)
-        self.input_shape = (channels, height, width)
+        super().__init__("mini_imagenet", read_split("mini_imagenet", "ravi"), root, cache, input_shape)
 
-    def load(self) -> dict[Split, ClassBank]:
-        """The banks of the three splits, mapped from the cache when that was made of these very files.
-
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
-        """
-        return load(self.root, self.cache, read_split("mini_imagenet", "ravi"), NUM_IMAGES, self.input_shape)
-
-
-def load(
-    root: Path, cache: Path, classes: ClassLists, num_images: int, input_shape: tuple[int, int, int]
-) -> dict[Split, ClassBank]:
-    """The same for any classes, with `num_images` each."""
-    try:
-        return open_banks(cache, "mini_imagenet", make_plan(root, classes, num_images), input_shape)
-    except (OSError, ValueError) as error:
-        kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(f"mini_imagenet: {error}") from error
+    def plan(self) -> Plan:
+        return make_plan(self.root, self.classes, NUM_IMAGES)
 
 
 def make_plan(root: Path, classes: ClassLists, num_images: int) -> Plan:

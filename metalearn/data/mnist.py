@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.download import download
+from metalearn.data.download import found_or_downloaded
+from metalearn.data.source import named
 from metalearn.types import Split
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -44,11 +45,8 @@ class MNIST:
 
         Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
         """
-        try:
+        with named("mnist"):
             return {"test": self._bank()}
-        except (OSError, ValueError) as error:
-            kind = OSError if isinstance(error, OSError) else ValueError
-            raise kind(f"mnist: {error}") from error
 
     def _bank(self) -> ClassBank:
         images_path, labels_path = self._find(IMAGES), self._find(LABELS)
@@ -69,17 +67,8 @@ class MNIST:
         return ClassBank(torch.from_numpy(images[:, None]), rows, tuple(map(str, DIGITS)))
 
     def _find(self, name: str) -> Path:
-        """A file of the test set, downloaded when it is absent, gzipped or not."""
-        plain, zipped = self.root / name, self.root / f"{name}.gz"
-        if plain.is_file():
-            return plain
-        try:
-            download(f"{self.url}/{name}.gz", zipped, md5=MD5[name])
-        except (OSError, ValueError) as error:
-            raise FileNotFoundError(
-                f"{name} is missing; put {name}.gz or {name} into {self.root.absolute()} ({error})"
-            ) from error
-        return zipped
+        packed = f"{name}.gz"
+        return found_or_downloaded(self.root / name, self.root / packed, f"{self.url}/{packed}", md5=MD5[name])
 
 
 def read_idx(path: Path, *, axes: int) -> np.ndarray:

@@ -21,7 +21,8 @@ from rich.progress import track
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.cache import cached
-from metalearn.data.download import download, zip_members
+from metalearn.data.download import found_or_downloaded, zip_members
+from metalearn.data.source import named
 from metalearn.data.splits import read_split
 from metalearn.types import Split
 
@@ -62,11 +63,8 @@ class Omniglot:
 
         Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
         """
-        try:
+        with named("omniglot"):
             drawings = self._drawings()  # (characters, 20, H, W)
-        except (OSError, ValueError) as error:
-            kind = OSError if isinstance(error, OSError) else ValueError
-            raise kind(f"omniglot: {error}") from error
         row = {character: i for i, character in enumerate(sorted(sum(_halves().values(), ())))}
         return {
             split: _bank(drawings[[row[character] for character in characters]], characters, self.rotations)
@@ -88,16 +86,8 @@ class Omniglot:
         return cached(path, lambda: {"drawings": _process_all(halves, height, width)})["drawings"]
 
     def _find(self, half: str) -> Path:
-        """The folder or zip of one half of the data set, downloaded when there is neither."""
-        folder, archive = self.root / half, self.root / f"{half}.zip"
-        if folder.is_dir():
-            return folder
-        try:
-            download(f"{self.url}/{half}.zip", archive, md5=MD5[half])
-        except (OSError, ValueError) as error:
-            advice = f"put {half}.zip or the folder {half} into {self.root.absolute()}"
-            raise FileNotFoundError(f"{half} is missing; {advice} ({error})") from error
-        return archive
+        packed = f"{half}.zip"
+        return found_or_downloaded(self.root / half, self.root / packed, f"{self.url}/{packed}", md5=MD5[half])
 
 
 def process(png: bytes, height: int, width: int) -> np.ndarray:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metalearn.data.bank import ClassBank
-from metalearn.data.image_array import Plan, open_banks
+from metalearn.data.image_array import Plan
 from metalearn.data.image_files import ClassLists, class_folders, decode, images_in, plan_of_files, some
+from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.pickles import load_plain, pngs_in
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
@@ -28,39 +28,21 @@ ADVICE = (
 )
 
 
-class TieredImageNet:
+class TieredImageNet(AbstractPhotographs):
     """The images as a Source, in the split of Ren et al.: 351, 97 and 160 classes.
 
     `root` holds them in one of the layouts of docs/datasets/tiered_imagenet.md; images of another size are resized.
     """
 
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
-        channels, height, width = input_shape
-        if channels != 3:
-            raise ValueError(f"tiered_imagenet: images have 3 channels, but input_shape asks for {channels}")
-        self.root = Path(root)
-        self.cache = Path(cache)
-        self.input_shape = (channels, height, width)
+        super().__init__("tiered_imagenet", read_split("tiered_imagenet", "ren"), root, cache, input_shape)
 
-    def load(self) -> dict[Split, ClassBank]:
-        """The banks of the three splits, mapped from the cache when that was made of these very files.
-
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
-        """
-        banks = load(self.root, self.cache, read_split("tiered_imagenet", "ren"), self.input_shape)
-        for split, bank in banks.items():
-            if (count := len(bank.images)) != NUM_IMAGES[split]:
+    def plan(self) -> Plan:
+        plan = make_plan(self.root, self.classes)
+        for split in SPLITS:
+            if (count := plan.num_images(split)) != NUM_IMAGES[split]:
                 log.warning("tiered_imagenet: %s has %d images; published are %d", split, count, NUM_IMAGES[split])
-        return banks
-
-
-def load(root: Path, cache: Path, classes: ClassLists, input_shape: tuple[int, int, int]) -> dict[Split, ClassBank]:
-    """The same for any classes."""
-    try:
-        return open_banks(cache, "tiered_imagenet", make_plan(root, classes), input_shape)
-    except (OSError, ValueError) as error:
-        kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(f"tiered_imagenet: {error}") from error
+        return plan
 
 
 def make_plan(root: Path, classes: ClassLists) -> Plan:
