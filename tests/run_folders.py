@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
+
+from metalearn.runner import study_record
+from metalearn.runner.trial import open_storage
 
 TRAIN = {"way": 20, "shot": 1, "query": 5}
 NUM_EPISODES = 100
@@ -84,3 +90,42 @@ def sweep(
                     one["test"]["accuracy_by_step"] = [0.2, scores.mean() - 0.05, scores.mean()]
                 folders.append(leave(folder / str(len(folders)), one, scores, steps))
     return folders
+
+
+def search(
+    folder: Path,
+    values: list[float],
+    *,
+    pruned: tuple[int, ...] = (),
+    failed: tuple[int, ...] = (),
+    score: str = "accuracy",
+    vary: tuple[str, ...] = ("optimizer.lr", "algorithm.distance"),
+) -> Path:
+    """A search in a journal, whose trial i has values[i] at meta-val; the learning rate has made them what they are."""
+    folder.mkdir(parents=True)
+    storage, name = str(folder / "study.log"), "the-study"
+    direction = "maximize" if score == "accuracy" else "minimize"
+    study = optuna.create_study(study_name=name, storage=open_storage(storage), direction=direction)
+    study_record.write(study_record.StudyRecord(storage, name, score), folder)
+    space = {
+        "optimizer.lr": FloatDistribution(0.0, 1.0),
+        "algorithm.distance": CategoricalDistribution(["cosine", "squared_euclidean"]),
+    }
+    for i, value in enumerate(values):
+        params = {"optimizer.lr": value, "algorithm.distance": ("cosine", "squared_euclidean")[i % 2]}
+        params = {key: params[key] for key in vary}
+        study.enqueue_trial(params)
+        trial = study.ask({key: space[key] for key in vary})
+        one = result(value + 0.01, overrides=[f"{key}={value}" for key, value in params.items()])
+        if i in failed:
+            study.tell(trial, state=TrialState.FAIL)
+            one |= {"status": "failed", "test": None, "error": f"loss is nan in trial {i}"}
+        elif i in pruned:
+            trial.report(value, 30)
+            study.tell(trial, state=TrialState.PRUNED)
+            one |= {"status": "pruned", "test": None}
+        else:
+            trial.report(value, 600)
+            study.tell(trial, value)
+        leave(folder / f"{i:04d}", one)
+    return folder

@@ -12,6 +12,7 @@ from conftest import SMALL, Finished
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from metalearn.report import contents
 from metalearn.runner.pruning import Pruning
 from metalearn.runner.trial import TrialAddress, open_storage
 
@@ -88,6 +89,8 @@ def test_a_search_of_real_runs_prunes_both_ranks_and_goes_on(metalearn, tmp_path
     assert (result["status"], result["steps"], result["devices"], result["test"]) == ("pruned", 2, 2, None)
     assert 0 < result["val"]["accuracy"]["mean"] < 1
     assert "5 completed, 1 pruned, 0 failed" in first.text
+    (reported,) = contents.read([folder]).searches
+    assert [(trial.state, trial.steps) for trial in reported.trials] == [("completed", 4)] * 5 + [("pruned", 2)]
     more = ("hydra.sweeper.n_trials=7", "hydra.sweeper.pruner=none")
     second = search_small(metalearn, folder, space, "trainer=ddp_cpu", *more)
     assert second.code == 0, second.text

@@ -9,7 +9,8 @@ import pytest
 from run_folders import episode, leave, result
 
 from metalearn.report import tables
-from metalearn.report.cells import Comparison, compare
+from metalearn.report.comparison import Comparison, compare
+from metalearn.report.contents import Contents
 from metalearn.report.paired import pairs
 from metalearn.report.runs import Run, find
 from metalearn.stats import ci95_over_seeds, student_t
@@ -118,7 +119,7 @@ def test_a_refused_run_is_listed_and_in_no_cell() -> None:
     refused = result(None, status="failed", episode={}, error="way 20 exceeds the 12 classes of split 'val'")
     comparison = compared(result(), refused)
     assert len(comparison.cells) == 1
-    (row,) = tables.not_completed(comparison, []).rows
+    (row,) = tables.not_completed(Contents(comparison, [], [], [], [], [])).rows
     assert [cell.text for cell in row] == ["failed", "run1", "way 20 exceeds the 12 classes of split 'val'"]
     assert compared(refused).cells == []
 
@@ -164,7 +165,7 @@ def test_a_regression_is_better_the_lower_it_is() -> None:
 def test_runs_are_found_once_and_unfinished_ones_are_told(tmp_path: Path) -> None:
     leave(tmp_path / "sweep/0", result())
     (tmp_path / "sweep/1/.hydra").mkdir(parents=True)
-    runs, unfinished = find([tmp_path, tmp_path / "sweep", tmp_path / "sweep/0"])
+    runs, unfinished, _ = find([tmp_path, tmp_path / "sweep", tmp_path / "sweep/0"])
     assert [run.folder for run in runs] == [tmp_path / "sweep/0"]
     assert unfinished == [tmp_path / "sweep/1"]
 
@@ -174,7 +175,7 @@ def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) 
     folder = leave(tmp_path / "run", result(0.9, evaluations=more), np.full(5, 0.9), steps=20)
     np.savez(folder / "test_episodes_20w1s.npz", accuracy=np.full(5, 0.5))
     leave(tmp_path / "other", result(0.3, test_dataset="mnist", overrides=["dataset@test_dataset=mnist"]))
-    runs, _ = find([tmp_path])
+    runs = find([tmp_path]).runs
     compared = compare(runs)
     assert {str(cell.column): cell.mean for cell in compared.cells} == {
         "glyphs 5-way 1-shot": 0.9,
@@ -196,7 +197,7 @@ def test_folders_without_results_and_foreign_files_are_refused(tmp_path: Path) -
 
 def test_what_a_run_writes_can_be_read(metalearn) -> None:
     finished = metalearn("published={accuracy: 0.9, source: nobody}")
-    comparison = compare(find([finished.folder])[0])
+    comparison = compare(find([finished.folder]).runs)
     (cell,) = comparison.cells
     assert cell.mean == finished.test["accuracy"]["mean"]
     assert cell.episode_scores() is not None and cell.episode_scores().mean() == pytest.approx(cell.mean)

@@ -1,6 +1,8 @@
 """The report of a sweep on the terminal and as files: the same content in every format."""
 
 import csv
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,8 +128,37 @@ def test_markdown() -> None:
 
 def test_latex() -> None:
     text = latex(SHEET)
-    assert r"a|b\_c \textless{}d\textgreater{} & \textbf{1 $\pm$ 2}\textsuperscript{a} \\" in text
+    assert r"a\textbar{}b\_c \textless{}d\textgreater{} & \textbf{1 $\pm$ 2}\textsuperscript{a} \\" in text
     assert r"\begin{tabular}{lr}" in text and r"\caption{A\_b}" in text
+
+
+def test_latex_has_the_columns_that_it_announces_and_balanced_braces(reported) -> None:
+    text = (reported[1] / "report.tex").read_text()
+    tables = re.findall(r"\\begin\{tabular\}\{(l+r*)\}\n\\toprule\n(.*?)\\bottomrule", text, re.DOTALL)
+    assert len(tables) == text.count(r"\begin{table}") == 4
+    for columns, body in tables:
+        lines = [line for line in body.splitlines() if line != r"\midrule"]
+        assert len(lines) >= 2
+        for line in lines:
+            assert len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1, line
+            assert line.endswith(r" \\")
+    braces = re.sub(r"\\[{}\\]", "", text)
+    assert braces.count("{") == braces.count("}")
+
+
+@pytest.mark.skipif(
+    not shutil.which("pdflatex"), reason="there is no pdflatex here (Debian: texlive-latex-recommended)"
+)
+def test_latex_compiles_whatever_it_holds(reported, tmp_path: Path) -> None:
+    hostile = Sheet("\\ ~ ^ & % $ # _ { }", ["a_b", "100 %"], 1, [[Text("< | > \\end{tabular}"), Text("−1 ± 2", "a")]])
+    unread = Sheet("Without rows", [], 0, [], [Text("why_not")])
+    text = latex(hostile) + latex(unread) + (reported[1] / "report.tex").read_text()
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text + r"\end{document}"
+    (tmp_path / "all.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

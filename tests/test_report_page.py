@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import leave, result, sweep
+from run_folders import leave, result, search, sweep
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt-get install chromium)")
@@ -73,12 +73,14 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of 72 runs and one that failed."""
+    """Of 72 runs and one that failed, and a search of 40 trials."""
     folder, out = tmp_path_factory.mktemp("sweep"), tmp_path_factory.mktemp("report")
     sweep(folder, ALGORITHMS)
     number = {"accuracy": 0.95, "source": "A. Nobody 2020, " + "with-one-very-long-word-" * 6}
     failed = result(None, algorithm="siamese", status="failed", error="out of memory " * 20, published=number)
     leave(folder / "failed", failed)
+    values = [0.4 + 0.5 * (0.37 * i % 1) for i in range(40)]
+    search(folder / "search", values, pruned=tuple(range(20, 35)), failed=(3, 39))
     command = [sys.executable, "-m", "metalearn.report", str(folder), "--write", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     return (out / "report.html").read_text()
@@ -120,12 +122,20 @@ def test_nothing_scrolls_sideways_but_tables_in_their_boxes(measured, device: st
 @pytest.mark.parametrize("device", WIDTHS)
 def test_every_plot_is_drawn(measured, device: str) -> None:
     plots = measured[device]["plots"]
-    assert len(plots) == 6  # accuracy and inner steps of two settings, validation against steps and seconds
+    # Accuracy and inner steps of two settings, validation against steps and seconds, history and importance.
+    assert len(plots) == 8
     for plot in plots:
         assert plot["smallest"] >= 15, plot
-        assert plot["paths"] >= 8 and plot["lengths"] > 0, plot
+        assert plot["lengths"] > 0, plot
         assert plot["unseen"] == plot["outside"] == 0, plot
-        assert plot["labels"] >= 3 and plot["overlaps"] == 0, plot
+        assert plot["overlaps"] == 0, plot
+    *of_runs, history, importance = plots
+    for plot in of_runs:
+        assert plot["paths"] >= 8 and plot["labels"] >= 3, plot
+    assert history["title"].startswith("search: history")
+    assert history["paths"] == 4 and history["labels"] >= 6  # the best so far, completed, pruned, failed
+    assert importance["title"].startswith("search: parameter importance PED-ANOVA over 23 completed trials")
+    assert importance["paths"] == 2
 
 
 @pytest.mark.parametrize("device", WIDTHS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from run_folders import leave, result
 
-from metalearn.report.cells import compare
+from metalearn.report.comparison import compare
 from metalearn.report.paired import MOST_IN_FULL, Pairs, holm, pairs
 from metalearn.report.runs import find
 from metalearn.stats import estimate
@@ -20,7 +20,7 @@ def groups(folder: Path, scores: dict[tuple[str, int], np.ndarray], sha: dict[st
         one = result(float(values.mean()), algorithm=algorithm, seed=seed)
         one["test"]["episodes_sha256"] = (sha or {}).get(algorithm, "same")
         leave(folder / str(i), one, values)
-    return pairs(compare(find([folder])[0]))
+    return pairs(compare(find([folder]).runs))
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ class OptunaSweeper(Sweeper):
         from metalearn.hydra_plugins.screen import Screen
         from metalearn.hydra_plugins.study import open_study
         from metalearn.hydra_plugins.trials import Trials
+        from metalearn.runner import study_record
 
         folder, slots = self.launcher.prepare()
         space, fixed = search_space.read(self.params, arguments)
@@ -74,11 +75,13 @@ class OptunaSweeper(Sweeper):
             sampler=self.sampler,
             seed=self.seed,
         )
+        score = best.monitor.removeprefix("val/")
+        study_record.write(study_record.StudyRecord(storage, study.study_name, score), folder)
         address = partial(TrialAddress, storage, study.study_name, pruner=self.pruner)
         trials = Trials(study, space=space, fixed=fixed, n_trials=self.n_trials, folder=folder, address=address)
         jobs: list[Job] = []
         screen = Screen(jobs, common=fixed)
-        findings = Findings(trials, score=best.monitor.removeprefix("val/"), screen=screen, folder=folder)
+        findings = Findings(trials, score=score, screen=screen, folder=folder)
         done = f", {trials.num_finished} finished before" if trials.num_finished else ""
         screen.say(f"{trials.n_trials} trials{done}, {slots.capacity} at a time: {folder}")
         received = search.run(

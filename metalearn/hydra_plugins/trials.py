@@ -20,7 +20,7 @@ from metalearn.hydra_plugins import search_space
 from metalearn.hydra_plugins.jobs import Job
 from metalearn.hydra_plugins.samplers import Grid
 from metalearn.hydra_plugins.search_space import Space
-from metalearn.runner.trial import TrialAddress
+from metalearn.runner.trial import TrialAddress, directory, is_given_up
 
 HEARTBEAT = 30.0  # seconds
 DEAD = 300.0
@@ -74,7 +74,7 @@ class Trials:
 
     def failed(self) -> list[FrozenTrial]:
         """Those whose run has failed: not those that were given up or gone on with."""
-        return [trial for trial in self.all(TrialState.FAIL) if not trial.user_attrs.get("given_up")]
+        return [trial for trial in self.all(TrialState.FAIL) if not is_given_up(trial)]
 
     @property
     def is_over(self) -> bool:
@@ -140,8 +140,8 @@ class Trials:
                     self._reclaim(trial)
 
     def folder(self, trial: FrozenTrial) -> Path:
-        """A trial that goes on with another's parameters does so in its directory, from its last checkpoint."""
-        return self._folder / f"{trial.user_attrs.get('goes_on', trial.number):04d}"
+        """Of its run, which goes on from its last checkpoint."""
+        return self._folder / directory(trial)
 
     def overrides(self, trial: FrozenTrial) -> list[str]:
         return [*self._fixed, *search_space.overrides(trial.params)]

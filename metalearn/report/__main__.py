@@ -6,11 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metalearn.report import tables
-from metalearn.report.cells import compare
+from metalearn.report import contents, tables
 from metalearn.report.export import write
-from metalearn.report.paired import pairs
-from metalearn.report.runs import find
 from metalearn.report.sheet import terminal
 
 
@@ -25,18 +22,16 @@ def main() -> None:
         "--write",
         type=Path,
         metavar="FOLDER",
-        help="also write report.html, report.md, report.tex, report.csv and differences.csv into this folder",
+        help="also write report.html, report.md, report.tex and tables as .csv into this folder",
     )
     arguments = parser.parse_args()
     try:
-        runs, unfinished = find(arguments.folders)
-        comparison = compare(runs)
-        groups = pairs(comparison)
-        written = write(arguments.write, comparison, groups, unfinished) if arguments.write else []
+        told = contents.read(arguments.folders)
+        written = write(arguments.write, told) if arguments.write else []
     except (OSError, ValueError) as error:
         sys.exit(f"metalearn.report: {error}")
     console = Console() if sys.stdout.isatty() else Console(width=180)
-    for sheet in tables.all_sheets(comparison, groups, unfinished):
+    for sheet in tables.all_sheets(told):
         console.print(terminal(sheet), highlight=False)
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)

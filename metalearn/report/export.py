@@ -1,4 +1,4 @@
-"""The report as files: report.md, report.tex, report.csv, differences.csv and report.html."""
+"""The report as files: report.md, report.tex, report.csv, differences.csv, trials.csv and report.html."""
 
 import csv
 import io
@@ -9,24 +9,32 @@ from typing import Any
 
 from metalearn.files import write_atomically
 from metalearn.report import tables
-from metalearn.report.cells import Comparison, mean
+from metalearn.report.cells import mean
+from metalearn.report.comparison import Comparison
+from metalearn.report.contents import Contents
 from metalearn.report.page import page
-from metalearn.report.paired import Pairs
+from metalearn.report.searches import Search
 from metalearn.report.sheet import latex, markdown
 
 Field = tuple[str, Callable[[Any], Any]]
 
 
-def write(folder: Path, comparison: Comparison, groups: list[Pairs], unfinished: list[Path]) -> list[Path]:
+def write(folder: Path, contents: Contents) -> list[Path]:
     """Write all of them into `folder`, which is made where it does not exist; returns their paths."""
-    sheets = tables.all_sheets(comparison, groups, unfinished)
+    comparison, searches = contents.comparison, contents.searches
+    sheets = tables.all_sheets(contents)
     texts = {
         "report.md": "# A comparison of runs\n\n" + "\n".join(map(markdown, sheets)),
         "report.tex": "\n".join(map(latex, sheets)),
         "report.csv": _csv(_cell_fields(comparison), comparison.cells),
-        "differences.csv": _csv(_difference_fields(comparison), (one for group in groups for one in group.all())),
-        "report.html": page(comparison, groups, unfinished),
+        "differences.csv": _csv(
+            _difference_fields(comparison), (one for group in contents.groups for one in group.all())
+        ),
+        "report.html": page(contents),
     }
+    if searches:
+        trials = [(search, trial) for search in searches for trial in search.best_first]
+        texts["trials.csv"] = _csv(_trial_fields(searches), trials)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
@@ -64,6 +72,20 @@ def _difference_fields(comparison: Comparison) -> list[Field]:
         ("ci95", lambda one: one.ci95),
         ("p_holm", lambda one: one.p),
         ("real", lambda one: "yes" if one.real else "no"),
+    ]
+
+
+def _trial_fields(searches: list[Search]) -> list[Field]:
+    """A column for each parameter of any search."""
+    params = dict.fromkeys(name for search in searches for name in search.params)
+    return [
+        ("search", lambda of: of[0].name),
+        ("trial", lambda of: of[1].folder.name),
+        ("state", lambda of: of[1].state),
+        ("measure", lambda of: of[0].score.name),
+        ("meta_val", lambda of: of[1].value),
+        ("steps", lambda of: of[1].steps),
+        *((name, lambda of, name=name: of[1].params.get(name)) for name in params),
     ]
 
 

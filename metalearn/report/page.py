@@ -2,21 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metalearn.report import plots, tables
-from metalearn.report.cells import Comparison
-from metalearn.report.paired import MOST_IN_FULL, Pairs
+from metalearn.report import difference_tables, plots, search_plots, search_tables, tables
+from metalearn.report.comparison import Comparison
+from metalearn.report.contents import Contents
+from metalearn.report.paired import MOST_IN_FULL
 from metalearn.report.runs import Run
+from metalearn.report.sheet import Text
 
 T = TypeVar("T")
 
 
-def page(comparison: Comparison, groups: list[Pairs], unfinished: list[Path]) -> str:
+def page(contents: Contents) -> str:
     """The whole text of the page."""
+    comparison = contents.comparison
     environment = Environment(
         loader=PackageLoader("metalearn.report", ""),
         autoescape=True,
@@ -24,7 +26,12 @@ def page(comparison: Comparison, groups: list[Pairs], unfinished: list[Path]) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["difference"] = tables.difference
+    environment.filters["worded"] = Text
+    environment.globals |= {
+        "matrix": difference_tables.matrix,
+        "of_search": search_tables,
+        "plot_of_search": search_plots,
+    }
     by_steps, by_seconds = plots.validation_curves(comparison)
     return environment.get_template("page.html").render(
         comparison=comparison,
@@ -32,14 +39,16 @@ def page(comparison: Comparison, groups: list[Pairs], unfinished: list[Path]) ->
         made_with=_made_with(comparison),
         settings=tables.settings(comparison),
         dot_plots=_known(plots.results(column, comparison) for column in comparison.columns),
-        groups=groups,
+        groups=contents.groups,
         most_in_full=MOST_IN_FULL,
-        difference_notes=[tables.CORRECTED, tables.ONLY_EPISODES],
+        difference_notes=difference_tables.NOTES,
         by_steps=by_steps,
         by_seconds=by_seconds,
         inner_steps=_known(plots.inner_steps(column, comparison) for column in comparison.columns),
         details=tables.details(comparison),
-        not_completed=tables.not_completed(comparison, unfinished),
+        searches=contents.searches,
+        unread=search_tables.unread(contents.unread) if contents.unread else None,
+        not_completed=tables.not_completed(contents),
     )
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.report.cells import Cell, Comparison
+from metalearn.report.cells import Cell
+from metalearn.report.comparison import Comparison
 from metalearn.report.protocol import Column
 
 MOST_IN_FULL = 40

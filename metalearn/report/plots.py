@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.cells import Cell, Comparison
+from metalearn.report.cells import Cell
+from metalearn.report.comparison import Comparison
 from metalearn.report.protocol import Column, Score, column
 from metalearn.report.sheet import Text
 from metalearn.report.tables import interval

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.runner import study_record
+
 NOT_ENTERED = {".hydra", "checkpoints", "wandb"}
 
 
@@ -63,25 +65,36 @@ class Run:
             ]
 
 
-def find(folders: Iterable[Path]) -> tuple[list[Run], list[Path]]:
-    """The runs below some folders, and the run directories that hold no result yet.
+class Found(NamedTuple):
+    """What lies below some folders."""
+
+    runs: list[Run]
+    unfinished: list[Path]  # run directories that hold no result yet
+    searches: list[Path]  # the folders of searches, whose trials are among the runs
+
+
+def find(folders: Iterable[Path]) -> Found:
+    """All that lies below some folders.
 
     Raises FileNotFoundError when a folder has no result, ValueError when a result is not one of metalearn.
     """
     runs: dict[Path, Run] = {}  # by resolved path: a folder inside another counts once
     unfinished: dict[Path, Path] = {}
+    searches: dict[Path, Path] = {}
     for folder in folders:
-        before = len(runs)
-        known = False
-        for path, has_result in _run_directories(folder):
-            if has_result:
-                known = known or path.resolve() in runs
+        found = False
+        for path, inner, files in _walk(folder):
+            if study_record.NAME in files:
+                searches[path.resolve()] = path
+            if "result.json" in files:
+                found = True
                 runs[path.resolve()] = Run(path, _read(path / "result.json"))
-            else:
+            elif ".hydra" in inner:
                 unfinished[path.resolve()] = path
-        if len(runs) == before and not known:
+        if not found:
             raise FileNotFoundError(f"there is no result.json below {folder}")
-    return [of for run in runs.values() for of in _tests(run)], list(unfinished.values())
+    tests = [of for run in runs.values() for of in _tests(run)]
+    return Found(tests, list(unfinished.values()), list(searches.values()))
 
 
 def _tests(run: Run) -> Iterator[Run]:
@@ -97,11 +110,10 @@ def _tests(run: Run) -> Iterator[Run]:
             yield replace(run, result={**result, "episode": episode, "test": fields, "published": None}, setting=name)
 
 
-def _run_directories(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """In the order of their names, each with whether it holds a result."""
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Each folder with the names of what is in it: folders, then files. In the order of their names."""
     for place, inner, files in os.walk(folder):
-        if "result.json" in files or ".hydra" in inner:
-            yield Path(place), "result.json" in files
+        yield Path(place), inner, files
         inner[:] = sorted(set(inner) - NOT_ENTERED)
 
 

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-Tone = Literal["plain", "faint", "good", "bad"]
+Tone = Literal["plain", "faint", "good", "bad", "better", "worse"]
 
 STYLES = {"faint": "dim", "good": "bold", "bad": "red"}
 
@@ -33,6 +33,8 @@ class Sheet:
 
 
 def terminal(sheet: Sheet) -> Group:
+    if not sheet.rows:
+        return Group(f"[italic]{escape(sheet.title)}[/]", *(escape(_noted(note)) for note in sheet.notes), "")
     table = Table(title=escape(sheet.title), title_justify="left")
     for i, name in enumerate(sheet.head):
         table.add_column(escape(name), overflow="fold", justify="left" if i < sheet.num_words else "right")
@@ -57,6 +59,7 @@ def latex(sheet: Sheet) -> str:
     head = " & ".join(_tex(name) for name in sheet.head) + r" \\"
     notes = [rf"\par {_tex(_noted(note))}" for note in sheet.notes]
     body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    body = body if sheet.rows else []
     caption = rf"\caption{{{_tex(sheet.title)}}}"
     return "\n".join([r"\begin{table}", r"\centering", caption, *body, r"\footnotesize", *notes, r"\end{table}", ""])
 
@@ -87,5 +90,7 @@ def _latex_cell(cell: Text) -> str:
 
 def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    special |= {"−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    special |= {"−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"} | {
+        c: f"\\{c}" for c in "&%$#_{}"
+    }
     return "".join(special.get(character, character) for character in text)

@@ -1,12 +1,13 @@
-"""The tables of a report: algorithms by settings, differences, every method in detail, what did not complete."""
+"""The tables of a report: algorithms by settings, every method in detail, what did not complete; and their order."""
 
 import math
-from pathlib import Path
 
-from metalearn.report.cells import Cell, Comparison, mean
-from metalearn.report.paired import Difference, Pairs
+from metalearn.report import difference_tables, search_tables
+from metalearn.report.cells import Cell, mean
+from metalearn.report.comparison import Comparison
+from metalearn.report.contents import Contents
 from metalearn.report.runs import Run
-from metalearn.report.sheet import Sheet, Text
+from metalearn.report.sheet import Sheet, Text, Tone
 
 MISSING = Text("no run", tone="faint")
 
@@ -14,18 +15,17 @@ INTERVALS = Text(
     "± is half of a 95 % interval: over the seeds where there are several (Student's t), over the test episodes where "
     "there is one"
 )
-ONLY_EPISODES = Text(
-    "these intervals are over test episodes: they say what these trained weights do on others, not what other seeds "
-    "would train"
-)
 
 
-def all_sheets(comparison: Comparison, groups: list[Pairs], unfinished: list[Path]) -> list[Sheet]:
+def all_sheets(contents: Contents) -> list[Sheet]:
     """In the order of a report; without those that have nothing to say."""
+    comparison = contents.comparison
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
     sheets = [settings(comparison)] if more_than_details else []
-    sheets += [differences(groups, comparison), details(comparison), not_completed(comparison, unfinished)]
-    return [sheet for sheet in sheets if sheet.rows]
+    sheets += [difference_tables.against_best(contents.groups, comparison), details(comparison)]
+    sheets += [*map(search_tables.trials, contents.searches), not_completed(contents)]
+    sheets = [sheet for sheet in sheets if sheet.rows]
+    return [*sheets, search_tables.unread(contents.unread)] if contents.unread else sheets
 
 
 def settings(comparison: Comparison) -> Sheet:
@@ -60,10 +60,10 @@ def result(cell: Cell, comparison: Comparison) -> Text:
     done, mark = len(cell.completed), comparison.marks[cell.protocol]
     others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
     if not done:
-        return Text(", ".join(others), mark, "bad")
+        return Text(", ".join(others), mark, _tone(*cell.others))
     seeds = [seeds_of(done)] if comparison.common_seeds is None or others else []
     said = f" ({', '.join([*seeds, *others])})" if seeds else ""
-    return Text(interval(cell) + said, mark, "bad" if others else "plain")
+    return Text(interval(cell) + said, mark, _tone(*cell.others))
 
 
 def seeds_of(count: int) -> str:
@@ -86,27 +86,6 @@ def protocols(comparison: Comparison) -> list[Text]:
     return notes
 
 
-def differences(groups: list[Pairs], comparison: Comparison) -> Sheet:
-    """Each method against the best of its column, on the same test episodes."""
-    rows = [_difference(one, group, comparison) for group in groups for one in group.with_best()]
-    notes = [CORRECTED, ONLY_EPISODES]
-    head = ["test", "algorithm", "minus the best", "difference", "p", "is it real?"]
-    return Sheet("Paired differences from the best on the same test episodes", head, 3, rows, notes)
-
-
-CORRECTED = Text(
-    "± is half of the 95 % interval of that pair alone; p is corrected for all pairs of the column (Holm), and a "
-    "difference is called real where p < 0.05"
-)
-
-
-def _difference(one: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
-    pair = comparison.label(one.first), comparison.label(one.second)
-    p = "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
-    verdict = Text("yes", tone="good") if one.real else Text("not shown", tone="faint")
-    return [Text(str(group.column)), *pair, Text(difference(one)), Text(p), verdict]
-
-
 def details(comparison: Comparison) -> Sheet:
     """One row for each cell, with all that it depends on and what it cost."""
     head = ["algorithm", "backbone", "dataset", "test", "batch norm", "trained on", "with"]
@@ -126,7 +105,7 @@ def details(comparison: Comparison) -> Sheet:
             f"{parameters:,}" if parameters else "-",
             number(max((one["peak_memory_bytes"] for one in done), default=math.nan) / 1e6, ".0f"),
         ]
-        seeds = Text(", ".join([str(len(done)), *others]), tone="bad" if others else "plain")
+        seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
     return _told_once(Sheet("All methods in detail", head, 7, rows, [INTERVALS]), keep="algorithm")
 
@@ -148,18 +127,23 @@ def _told_once(sheet: Sheet, keep: str) -> Sheet:
     )
 
 
-def not_completed(comparison: Comparison, unfinished: list[Path]) -> Sheet:
-    """Where to look for what went wrong, and which run directories have no result yet."""
-    rows = [_end(run) for cell in comparison.cells for run in cell.runs if not run.completed]
-    rows += [_end(run) for run in comparison.apart]
-    rows += [[Text("no result yet"), Text(str(folder)), Text("")] for folder in unfinished]
+def not_completed(contents: Contents) -> Sheet:
+    """Where to look for what went wrong, and which run directories have no result."""
+    rows = [_end(run) for cell in contents.comparison.cells for run in cell.runs if not run.completed]
+    rows += [_end(run) for run in [*contents.comparison.apart, *contents.failed]]
+    rows += [[Text("no result"), Text(str(folder)), Text("")] for folder in contents.unfinished]
     return Sheet("Runs that are in no average", ["status", "run directory", "error"], 3, rows)
 
 
 def _end(run: Run) -> list[Text]:
     error = str(run.result.get("error") or "").partition("\n")[0]
     why = "its test has no score" if run.completed else error
-    return [Text(run.result["status"], tone="plain" if run.completed else "bad"), Text(str(run.folder)), Text(why)]
+    return [Text(run.result["status"], tone=_tone(run.result["status"])), Text(str(run.folder)), Text(why)]
+
+
+def _tone(*statuses: str) -> Tone:
+    """A run that was pruned is as it should be."""
+    return "bad" if set(statuses) - {"completed", "pruned"} else "plain"
 
 
 def _sources(comparison: Comparison) -> dict[str, int]:
@@ -176,10 +160,6 @@ def measures(comparison: Comparison) -> str:
 def interval(cell: Cell) -> str:
     text = cell.score.text
     return text(cell.mean) + (f" ± {text(cell.ci95)}" if math.isfinite(cell.ci95) else "")
-
-
-def difference(one: Difference) -> str:
-    return f"{one.first.score.signed(one.mean)} ± {one.first.score.text(one.ci95)}"
 
 
 def number(value: float, form: str) -> str:

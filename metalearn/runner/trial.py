@@ -31,18 +31,34 @@ class TrialAddress:
         return cls(**json.loads(text)) if text else None
 
 
+def directory(trial: "optuna.trial.FrozenTrial") -> str:
+    """The name of its run directory: one that goes on with another's parameters does so where that one began."""
+    return f"{trial.user_attrs.get('goes_on', trial.number):04d}"
+
+
+def is_given_up(trial: "optuna.trial.FrozenTrial") -> bool:
+    """Whether a trial that counts as failed has only made room for another with its parameters."""
+    return bool(trial.user_attrs.get("given_up"))
+
+
 def open_storage(storage: str) -> "optuna.storages.BaseStorage":
     """A journal file, or the database of a URL. Raises ValueError when it cannot be opened."""
-    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages import JournalStorage, RDBStorage, get_storage
     from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy import event
     from sqlalchemy.exc import SQLAlchemyError
 
     if "://" not in storage:
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(storage))
     try:
-        return get_storage(storage)
+        if not storage.startswith("sqlite"):
+            return get_storage(storage)
+        database = RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
     except (SQLAlchemyError, ImportError) as error:
         # Not the URL, which may hold a password.
         why = str(error).partition("\n")[0]
         raise ValueError(f"the study's {storage.partition(':')[0]} storage cannot be opened: {why}") from error
+    # It has no SELECT FOR UPDATE: without a lock from the beginning two controllers would take the same trial.
+    event.listen(database.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return get_storage(database)

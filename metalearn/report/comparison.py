@@ -1,0 +1,144 @@
+"""Runs grouped into the cells of a table: kept apart where their protocols differ, and marked."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from string import ascii_lowercase
+
+from metalearn.report.cells import Cell, best_first
+from metalearn.report.protocol import (
+    ACCURACY,
+    Column,
+    Method,
+    Protocol,
+    Score,
+    column,
+    episodes_hash,
+    method,
+    protocol,
+    score,
+    test_key,
+)
+from metalearn.report.runs import Run
+from metalearn.report.sheet import Text
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of a method that share a line of the table: at most one for each column."""
+
+    method: Method
+    cells: dict[Column, Cell]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs in their cells, and what the cells have in common."""
+
+    cells: list[Cell]  # by column, the best first
+    apart: list[Run]  # that are in no cell: refused before they had a protocol, or without a score
+    num_repeated: int  # runs that repeat the seed of another
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        return sorted({cell.column for cell in self.cells})
+
+    @cached_property
+    def marks(self) -> dict[Protocol, str]:
+        """a, b, ... for each protocol, the most frequent first; nothing when there is only one."""
+        protocols = [of for of, _ in Counter(cell.protocol for cell in self.cells).most_common()]
+        return {of: _letters(i) if len(protocols) > 1 else "" for i, of in enumerate(protocols)}
+
+    @cached_property
+    def common_seeds(self) -> int | None:
+        """How many seeds every cell completed, where it is the same for all."""
+        counts = {len(cell.completed) for cell in self.cells}
+        return counts.pop() if len(counts) == 1 else None
+
+    @cached_property
+    def common_overrides(self) -> list[str]:
+        """What was overridden in every run alike."""
+        everywhere = set.intersection(*(set(cell.method.overrides) for cell in self.cells)) if self.cells else set()
+        return sorted(everywhere)
+
+    def name(self, method: Method) -> str:
+        """The algorithm, and what else sets it apart in this report."""
+        own = [o for o in method.overrides if o not in self.common_overrides]
+        backbone = [method.backbone] if len(self.backbones) > 1 else []
+        return " ".join([method.algorithm, *backbone, *own])
+
+    def label(self, cell: Cell) -> Text:
+        """The name of its method with the mark of its protocol."""
+        return Text(self.name(cell.method), self.marks[cell.protocol])
+
+    @cached_property
+    def backbones(self) -> set[str]:
+        return {cell.method.backbone for cell in self.cells}
+
+    def in_column(self, column: Column) -> list[Cell]:
+        """The best first, those without a result last."""
+        return [cell for cell in self.cells if cell.column == column]
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """One for each method; its protocols share a line when they have no column in common."""
+        of_one: dict[tuple[Method, Protocol], dict[Column, Cell]] = {}
+        for cell in self.cells:
+            of_one.setdefault((cell.method, cell.protocol), {})[cell.column] = cell
+        lines: dict[Method, list[Line]] = {}
+        for (of, _), cells in of_one.items():
+            known = lines.setdefault(of, [])
+            free = next((line for line in known if line.cells.keys().isdisjoint(cells)), None)
+            if free is None:
+                known.append(Line(of, dict(cells)))
+            else:
+                free.cells.update(cells)
+        return sorted((line for known in lines.values() for line in known), key=self._rank)
+
+    def _rank(self, line: Line) -> list[tuple[bool, float]]:
+        return [best_first(line.cells.get(column)) for column in self.columns]
+
+
+def compare(runs: Iterable[Run]) -> Comparison:
+    """Group runs; of several runs of one seed the last counts, and a completed one before others."""
+    runs = list(runs)
+    measured = _scores(runs)
+    within = [run for run in runs if _has_place(run)]
+    apart = [run for run in runs if not _has_place(run)]
+    usual = _usual_episodes(within)
+    groups: dict[tuple[Column, Method, Protocol], dict[int, Run]] = {}
+    for run in within:
+        result = run.result
+        where = column(result, measured.get(result["dataset"], ACCURACY))
+        of = where, method(result), protocol(result, usual.get(test_key(result)))
+        seeds = groups.setdefault(of, {})
+        earlier = seeds.get(result["seed"])
+        if earlier is None or run.completed or not earlier.completed:
+            seeds[result["seed"]] = run
+    cells = [Cell(*of, [seeds[seed] for seed in sorted(seeds)]) for of, seeds in groups.items()]
+    cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
+    return Comparison(cells, apart, len(within) - sum(len(cell.runs) for cell in cells))
+
+
+def _has_place(run: Run) -> bool:
+    return bool(run.result["episode"]) and (not run.completed or score(run.result) is not None)
+
+
+def _scores(runs: list[Run]) -> dict[str, Score]:
+    """What is measured on each data set, which a run that was not tested does not tell."""
+    return {run.result["dataset"]: measured for run in runs if (measured := score(run.result))}
+
+
+def _usual_episodes(runs: list[Run]) -> dict[str, str]:
+    """The hash of the test episodes that most runs of a test had."""
+    seen: dict[str, Counter[str]] = {}
+    for run in runs:
+        if (episodes := episodes_hash(run.result)) is not None:
+            seen.setdefault(test_key(run.result), Counter())[episodes] += 1
+    return {test: hashes.most_common(1)[0][0] for test, hashes in seen.items()}
+
+
+def _letters(index: int) -> str:
+    """a ... z, aa, ab, ..."""
+    return (_letters(index // 26 - 1) if index >= 26 else "") + ascii_lowercase[index % 26]

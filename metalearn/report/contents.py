@@ -1,0 +1,49 @@
+"""All that a report tells, read from some folders."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from metalearn.report import searches
+from metalearn.report.comparison import Comparison, compare
+from metalearn.report.paired import Pairs, pairs
+from metalearn.report.runs import Run, find
+from metalearn.report.searches import Search
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Runs compared, and searches. A search is in the comparison with its best trial at meta-val alone.
+
+    Else the best of many trials at meta-test would stand first, which is chosen by what it is to be judged by.
+    """
+
+    comparison: Comparison
+    groups: list[Pairs]
+    searches: list[Search]
+    unread: list[str]  # why the studies of other searches could not be read; their trials are compared like other runs
+    failed: list[Run]  # trials
+    unfinished: list[Path]  # run directories without a result
+
+
+def read(folders: Iterable[Path]) -> Contents:
+    """Raises ValueError or OSError when the folders hold no runs, or what is not of metalearn."""
+    found = find(folders)
+    known, unread = list[Search](), list[str]()
+    for folder in found.searches:
+        try:
+            known.append(searches.read(folder))
+        except (OSError, ValueError) as error:
+            unread.append(str(error))
+    trials = {trial.folder.resolve(): trial for search in known for trial in search.trials}
+    best = {search.best.folder.resolve() for search in known if search.best}
+    compared, failed = list[Run](), list[Run]()
+    for run in found.runs:
+        folder = run.folder.resolve()
+        if folder not in trials or folder in best:
+            compared.append(run)
+        elif trials[folder].state == "failed" and not run.setting:
+            failed.append(run)
+    left = [path for path in found.unfinished if (of := trials.get(path.resolve())) is None or of.state == "failed"]
+    comparison = compare(compared)
+    return Contents(comparison, pairs(comparison), known, unread, failed, left)

@@ -1,0 +1,49 @@
+"""The tables of differences: each method against the best, and each against each."""
+
+from metalearn.report.comparison import Comparison
+from metalearn.report.paired import Difference, Pairs
+from metalearn.report.sheet import Sheet, Text
+
+CORRECTED = Text(
+    "± is half of the 95 % interval of that pair alone; p is corrected for all pairs of the column (Holm), and a "
+    "difference is called real where p < 0.05"
+)
+ONLY_EPISODES = Text(
+    "these intervals are over test episodes: they say what these trained weights do on others, not what other seeds "
+    "would train"
+)
+NOTES = [CORRECTED, ONLY_EPISODES]
+
+
+def against_best(groups: list[Pairs], comparison: Comparison) -> Sheet:
+    """Each method against the best of its column, on the same test episodes."""
+    rows = [_difference(one, group, comparison) for group in groups for one in group.with_best()]
+    head = ["test", "algorithm", "minus the best", "difference", "p", "is it real?"]
+    return Sheet("Paired differences from the best on the same test episodes", head, 3, rows, NOTES)
+
+
+def matrix(group: Pairs, comparison: Comparison) -> tuple[list[Text], list[list[Text]]]:
+    """Each method minus each other: the head, and the rows."""
+    labels = [comparison.label(cell) for cell in group.cells]
+    rows = [[label, *(_place(group, i, j) for j in range(len(labels)))] for i, label in enumerate(labels)]
+    return [Text("row − column"), *labels], rows
+
+
+def _difference(one: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
+    pair = comparison.label(one.first), comparison.label(one.second)
+    p = "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
+    verdict = Text("yes", tone="good") if one.real else Text("not shown", tone="faint")
+    return [Text(str(group.column)), *pair, Text(_told(one)), Text(p), verdict]
+
+
+def _place(group: Pairs, i: int, j: int) -> Text:
+    if i == j:
+        return Text("·", tone="faint")
+    one = group.between(i, j)
+    if not one.real:
+        return Text(_told(one), tone="faint")
+    return Text(_told(one), tone="better" if one.better else "worse")
+
+
+def _told(one: Difference) -> str:
+    return f"{one.first.score.signed(one.mean)} ± {one.first.score.text(one.ci95)}"

@@ -1,0 +1,72 @@
+"""The geometry of the plots of a search: its history, and the importance of its parameters."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from metalearn.report.plots import Scale, scale
+from metalearn.report.protocol import Score
+from metalearn.report.search_tables import percent
+from metalearn.report.searches import Search, Trial
+
+
+@dataclass(frozen=True)
+class History:
+    """The score of each trial against its number; each path is the d of an SVG path, empty without such trials."""
+
+    title: str
+    score: Score
+    x: Scale
+    y: Scale
+    best: str  # so far, of the completed trials
+    completed: str
+    pruned: str
+    failed: str  # along the bottom
+
+
+class Bar(NamedTuple):
+    name: str
+    value: str
+    width: float  # percent of the plot
+
+
+def history(search: Search) -> History | None:
+    """None when no trial has a score."""
+    values = [trial.value for trial in search.trials if trial.value is not None]
+    if not values:
+        return None
+    x = scale([0.0, float(max(5, *(trial.number for trial in search.trials)))])
+    y = scale(values, factor=search.score.factor)
+
+    def dots(trials: list[Trial]) -> str:
+        places = [(x.at(trial.number), 100.0 if trial.value is None else _down(y, trial.value)) for trial in trials]
+        return "".join(f"M{a} {b}h0" for a, b in places)
+
+    completed, pruned, failed = (search.of(state) for state in ("completed", "pruned", "failed"))
+    known = [trial for trial in pruned if trial.value is not None]
+    return History(search.name, search.score, x, y, _best(search, x, y), dots(completed), dots(known), dots(failed))
+
+
+def importance(search: Search) -> list[Bar]:
+    """The largest first; empty where there is none."""
+    shares = search.importance.shares if search.importance else {}
+    return [Bar(name, percent(share), round(100 * share, 2)) for name, share in shares.items()]
+
+
+def _best(search: Search, x: Scale, y: Scale) -> str:
+    """A line in steps: the best value so far, up to the last trial."""
+    path, best = "", None
+    for trial in search.of("completed"):
+        assert trial.value is not None
+        if best is None or trial.value * search.score.sign > best * search.score.sign:
+            path += f"H{x.at(trial.number)}V{_down(y, trial.value)}" if path else _start(x, y, trial)
+            best = trial.value
+    return path + f"H{x.at(search.trials[-1].number)}" if path else ""
+
+
+def _start(x: Scale, y: Scale, trial: Trial) -> str:
+    assert trial.value is not None
+    return f"M{x.at(trial.number)} {_down(y, trial.value)}"
+
+
+def _down(y: Scale, value: float) -> float:
+    return round(100 - y.at(value), 2)

@@ -1,0 +1,79 @@
+"""The table of the trials of a search, and what is said of it."""
+
+from typing import Any
+
+from metalearn.report.searches import FEWEST, Search, Trial
+from metalearn.report.sheet import Sheet, Text, Tone
+
+MOST_TRIALS = 20
+"""Of a table."""
+
+TONES: dict[str, Tone] = {"pruned": "faint", "unfinished": "faint", "failed": "bad"}
+
+
+def trials(search: Search) -> Sheet:
+    """The best trials with their parameters."""
+    shown = search.best_first[:MOST_TRIALS]
+    left_out = f"; the best {MOST_TRIALS} are here, all in trials.csv" if len(search.trials) > MOST_TRIALS else ""
+    notes = [Text(counts(search) + left_out), Text(importance(search))]
+    if any(trial.state == "pruned" for trial in shown):
+        notes.append(Text("a pruned trial has the score of its last validation"))
+    if search.best:
+        notes.append(Text(f"among the runs above, the search has its best trial, {search.best.folder.name}, alone"))
+    head = ["trial", "state", search.score.title, "steps", *search.params]
+    return Sheet(
+        f"Search {search.name}: trials by {search.score.name} at meta-val",
+        head,
+        2,
+        [_row(one, search) for one in shown],
+        notes,
+    )
+
+
+def unread(why: list[str]) -> Sheet:
+    """Searches whose trials could not be told."""
+    notes = [*map(Text, why), Text("so their trials stand among the other runs")]
+    return Sheet("Searches whose study could not be read", [], 0, [], notes)
+
+
+def counts(search: Search) -> str:
+    """How the trials have ended."""
+    ended = [(len(search.of(state)), state) for state in ("completed", "pruned", "unfinished", "failed")]
+    return f"{len(search.trials)} trials: {', '.join(f'{count} {state}' for count, state in ended if count)}"
+
+
+def importance(search: Search) -> str:
+    """The importance of the parameters, or why there is none to tell."""
+    if len(search.params) == 1:
+        return f"parameter importance: {search.params[0]} alone varies"
+    if search.importance is None:
+        return (
+            f"parameter importance needs {FEWEST} completed trials or more whose scores differ: "
+            f"there are {len(search.of('completed'))} completed"
+        )
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in search.importance.shares.items())
+    return f"parameter importance: {shares} ({basis(search)})"
+
+
+def basis(search: Search) -> str:
+    """What the importance of the parameters was computed from."""
+    of = search.importance
+    assert of is not None
+    return f"PED-ANOVA over {of.num_trials} completed trials: what tells the best {of.num_best} from all"
+
+
+def value(of: Any) -> str:
+    """Of a parameter."""
+    return f"{of:.4g}" if isinstance(of, float) else str(of)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _row(trial: Trial, search: Search) -> list[Text]:
+    tone = TONES.get(trial.state, "plain")
+    score = "-" if trial.value is None else search.score.text(trial.value)
+    steps = "-" if trial.steps is None else f"{trial.steps:,}"
+    params = [value(trial.params.get(name, "-")) for name in search.params]
+    return [Text(text, tone=tone) for text in (trial.folder.name, trial.state, score, steps, *params)]

@@ -1,0 +1,136 @@
+"""Searches read for a report: the trials of their studies, and which parameters mattered."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from metalearn.report.protocol import ACCURACY, MSE, Score
+from metalearn.runner import study_record
+from metalearn.runner.trial import directory, is_given_up, open_storage
+
+if TYPE_CHECKING:  # late: an extra, and slow to import
+    import optuna
+
+State = Literal["completed", "pruned", "unfinished", "failed"]
+STATES: dict[str, State] = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed"}
+
+FEWEST = 10
+"""Of so many completed trials the importance of parameters can be told."""
+
+BEST = 5
+"""So many trials at least are the best, as Optuna advises for PED-ANOVA."""
+
+
+class Trial(NamedTuple):
+    """One choice of parameters, and what became of it."""
+
+    folder: Path  # of its run
+    state: State
+    value: float | None  # of the score at meta-val; of a pruned trial at its last validation
+    steps: int | None  # of training up to the last validation
+    params: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name)
+
+
+class Importance(NamedTuple):
+    """How much each parameter tells the best trials from all, by PED-ANOVA (Watanabe et al. 2023)."""
+
+    shares: dict[str, float]  # of one, the largest first
+    num_best: int
+    num_trials: int  # completed
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search with its trials, in the order in which they began."""
+
+    folder: Path
+    score: Score
+    trials: list[Trial]
+    importance: Importance | None  # None where the trials are too few or all alike, or one parameter is all there is
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @cached_property
+    def params(self) -> list[str]:
+        """The names of all that varies."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.params))
+
+    @cached_property
+    def best_first(self) -> list[Trial]:
+        """Completed trials, then pruned ones, then the others."""
+        states: tuple[State, ...] = ("completed", "pruned", "unfinished", "failed")
+        return sorted(self.trials, key=lambda trial: (states.index(trial.state), self._loss(trial)))
+
+    @property
+    def best(self) -> Trial | None:
+        first = next(iter(self.best_first), None)
+        return first if first and first.state == "completed" else None
+
+    def of(self, state: State) -> list[Trial]:
+        return [trial for trial in self.trials if trial.state == state]
+
+    def _loss(self, trial: Trial) -> float:
+        return math.inf if trial.value is None else -trial.value * self.score.sign
+
+
+def read(folder: Path) -> Search:
+    """The search of a folder. Raises ValueError or FileNotFoundError, in one line, when its study cannot be read."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise ValueError(f"to read the study of {folder}, install Optuna: pip install 'metalearn[search]'") from error
+    record = study_record.read(folder)
+    try:
+        study = optuna.load_study(study_name=record.study, storage=open_storage(record.storage))
+    except KeyError as error:
+        raise ValueError(f"the storage of {folder} has no study {record.study}") from error
+    except ValueError as error:
+        hint = "; a password is looked for in PGPASSWORD and ~/.pgpass" if record.storage.startswith("postgres") else ""
+        raise ValueError(f"{folder}: {error}{hint}") from error
+    trials = [_trial(trial, folder) for trial in study.get_trials(deepcopy=False) if not is_given_up(trial)]
+    sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+    score = next((one for one in (ACCURACY, MSE) if one.name == record.score), None)
+    return Search(
+        folder,
+        score or Score(record.score, record.score, factor=1, digits=4, sign=sign, ceiling=math.inf),
+        sorted(trials, key=lambda trial: trial.number),
+        _importance(study),
+    )
+
+
+def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:
+    state = STATES.get(trial.state.name, "unfinished")
+    value = trial.value if state in ("completed", "pruned") else None
+    # Those that wait to be gone on with have theirs already.
+    params = trial.params or trial.system_attrs.get("fixed_params", {})
+    return Trial(folder / directory(trial), state, value, trial.last_step, params)
+
+
+def _importance(study: "optuna.Study") -> Importance | None:
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.study import StudyDirection
+    from optuna.trial import TrialState
+
+    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    losses = sorted(sign * (trial.value or 0.0) for trial in completed)
+    wanted = max(BEST, math.ceil(len(losses) / 10))
+    if len(losses) < FEWEST:
+        return None
+    num_best = sum(loss <= losses[wanted - 1] for loss in losses)  # more than wanted where some are equal
+    if num_best == len(losses) or len(completed[0].params) == 1:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how many trials there are, which is told
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=wanted / len(losses))
+        shares = get_param_importances(study, evaluator=evaluator)
+    return Importance(shares, num_best, len(losses))

@@ -1,0 +1,103 @@
+"""A search whose runs are shell commands: what a controller of a study does, without a training."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from optuna.trial import TrialState
+
+from metalearn.hydra_plugins import search, search_space
+from metalearn.hydra_plugins.best import Findings
+from metalearn.hydra_plugins.jobs import FreshProcess, Job
+from metalearn.hydra_plugins.screen import Screen
+from metalearn.hydra_plugins.slots import Slots
+from metalearn.hydra_plugins.study import open_study
+from metalearn.hydra_plugins.trials import Trials
+from metalearn.runner.trial import TrialAddress
+
+SCORE = """awk "BEGIN { print 1 - ($x - 0.3)^2 }" """
+COMPLETED = f"""echo "{{\\"status\\": \\"completed\\", \\"seconds\\": {{}}, \\"val\\": {{\\"accuracy\\":
+    {{\\"mean\\": $({SCORE.strip()}), \\"ci95\\": 0}}}}}}" > result.json"""
+
+
+WRITING = threading.Lock()
+"""Files are written beside their place under the name of the process, and here several controllers share one."""
+
+
+class Controller:
+    """A process that searches for the best x; `script` is what a run does, with x in its environment."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        script: str = COMPLETED,
+        params: str = "interval(0,1)",
+        sampler: str = "random",
+        seed: int | None = 0,
+        n_trials: int = 4,
+        slots: int = 2,
+        storage: str | None = None,
+    ) -> None:
+        self.folder, self.script, self.slots = folder, script, Slots(["a"] * slots, gpu=False, threads=1)
+        folder.mkdir(parents=True, exist_ok=True)
+        space, fixed = search_space.read({"x": params}, ["y=1"])
+        storage = storage or str(folder / "study.log")
+        self.study = open_study(
+            storage, name=folder.name, direction="maximize", space=space, fixed=fixed, sampler=sampler, seed=seed
+        )
+        address = partial(TrialAddress, storage, folder.name, pruner="none")
+        self.trials = Trials(self.study, space=space, fixed=fixed, n_trials=n_trials, folder=folder, address=address)
+        self.jobs: list[Job] = []
+
+    def run(self) -> signal.Signals | None:
+        screen = Screen(self.jobs, common=["y=1"])
+        findings = Findings(self.trials, score="accuracy", screen=screen, folder=self.folder)
+        received = search.run(
+            self.trials,
+            self.jobs,
+            slots=self.slots,
+            start=self._start,
+            processes=lambda job: 1,
+            screen=screen,
+            say_end=findings.say_end,
+            timeout=None,
+            retries=0,
+        )
+        findings.table()
+        with WRITING:
+            findings.write()
+        return received
+
+    def _start(self, job: Job, places: list[str], held: IO[str]) -> FreshProcess:
+        value = next(override for override in job.overrides if override.startswith("x=")).removeprefix("x=")
+        environment = {**os.environ, **job.environment, "x": value}
+        command = ["sh", "-c", f"cd {job.folder}; {self.script}"]
+        return FreshProcess(command, log=job.log, environment=environment, held=held)
+
+    def states(self) -> list[str]:
+        return [trial.state.name for trial in self.study.get_trials()]
+
+    def values(self, *states: TrialState) -> list[Any]:
+        return [trial.params["x"] for trial in self.study.get_trials(states=states or (TrialState.COMPLETE,))]
+
+
+def of_a_dead_process(controller: Controller) -> Controller:
+    """The same, as if it ran in a process that is gone."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    controller.trials._owner = f"{socket.gethostname()}:{gone.pid}"
+    return controller
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shell commands end sooner than runs do. For a test file to import."""
+    monkeypatch.setattr(search, "POLL", 0.01)
+    monkeypatch.setattr(search, "PATIENCE", 0.1)
