@@ -284,7 +284,7 @@ def test_a_class_of_one_image_is_named_before_it_is_refused(root: Path, caplog: 
         banks = source(root).load()
     split = next(split for split, names in PARTS.items() if "class e" in names)
     assert f"{split} has {len(PARTS[split])} classes of 1 to 6 images; the smallest is class e" in caplog.text
-    with pytest.raises(ValueError, match=f"exceeds the 1 images of the smallest class of split '{split}'"):
+    with pytest.raises(ValueError, match=f"exceeds the 1 images of 'class e', the smallest class of split '{split}'"):
         Setting(way=2, shot=1, query=1).check(banks[split], split)
 
 
@@ -333,4 +333,12 @@ def test_a_run_keeps_its_split(metalearn, root: Path, tmp_path: Path) -> None:
     run = metalearn(*SMALL, f"dataset.root={root}", f"paths.cache={tmp_path}/cache", small=False)
     assert run.code == 0, run.text
     assert read_manifest(run.folder / "classes.csv") == draw_split(SIZES, [0.4, 0.3, 0.3], 0)
+    # A test of its checkpoint is on the same classes, whatever has been added since.
+    (root / "class 0").mkdir()
+    for i in range(3):
+        (root / f"class 0/{i}.png").write_bytes(next((root / "class e").iterdir()).read_bytes())
+    again = metalearn("mode=test", f"checkpoint={run.folder}/checkpoints/last.ckpt", small=False)
+    assert again.code == 0, again.text
+    assert again.test["episodes_sha256"] == run.test["episodes_sha256"]
+    assert not (again.folder / "classes.csv").exists()
     assert run.result["dataset"] == "folder" and run.checkpoint()["metalearn"]["num_base_classes"] == 4

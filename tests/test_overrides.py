@@ -31,6 +31,15 @@ def test_testing_repeats_all_but_the_logger(run: Path) -> None:
     assert expand(typed) == ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "+trainer.x=1", *typed]
 
 
+def test_testing_takes_the_split_that_was_drawn_for_the_run(run: Path) -> None:
+    split, checkpoint = run / "classes.csv", f"checkpoint={run}/checkpoints/last.ckpt"
+    split.write_text("split,class\n")
+    assert f"dataset.manifest='{split}'" in expand(["mode=test", checkpoint])
+    given = expand(["mode=test", checkpoint, "dataset.manifest=mine.csv"])
+    assert [o for o in given if "manifest" in o] == ["dataset.manifest=mine.csv"]
+    assert not [o for o in expand(["mode=test", checkpoint, "dataset=omniglot"]) if "manifest" in o]
+
+
 def test_arguments_of_a_replaced_part_go_with_it(run: Path) -> None:
     expanded = expand(["mode=test", f"checkpoint={run}/checkpoints/last.ckpt", "algorithm=anil"])
     assert [o for o in expanded if "algorithm" in o] == ["algorithm=anil"]

@@ -98,7 +98,7 @@ def test_the_hash_tells_episodes_and_pixels_apart(bank: ClassBank) -> None:
     ("setting", "message"),
     [
         (Setting(20, 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
-        (Setting(5, 4, 7), "shot 4 \\+ query 7 exceeds the 10 images of the smallest class of split 'val'"),
+        (Setting(5, 4, 7), "shot 4 \\+ query 7 exceeds the 10 images of 'class0', the smallest class of split 'val'"),
         (Setting(5, 0, 7), "episode.val.shot is 0; it must be at least 1"),
         (Setting([5, 20], 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
         (Setting(5, [0, 2], 1), "episode.val.shot is \\[0, 2\\]; it must be at least 1"),

@@ -35,6 +35,11 @@ class ClassBank:
         """Number of images of the class that has fewest."""
         return min(len(rows) for rows in self.rows)
 
+    @property
+    def name_of_smallest(self) -> str:
+        """The name of that class; of the first, where there are several."""
+        return next(name for name, rows in zip(self.names, self.rows, strict=True) if len(rows) == self.smallest_class)
+
     def release_pages(self) -> None:
         """Let go of what was read of a mapped file: the kernel keeps it, and maps it again as fast.
 

@@ -86,9 +86,8 @@ class Folder:
         banks = self._banks(self._readable(files))
         for split, bank in banks.items():
             sizes = [len(rows) for rows in bank.rows]
-            smallest = bank.names[int(np.argmin(sizes))]
             message = "folder: %s has %d classes of %d to %d images; the smallest is %s"
-            log.info(message, split, len(sizes), min(sizes), max(sizes), smallest)
+            log.info(message, split, len(sizes), min(sizes), max(sizes), bank.name_of_smallest)
         if not divided and not self.manifest.exists():
             write_manifest(self.manifest, {split: bank.names for split, bank in banks.items()})
             log.info("folder: the split is drawn, and kept in %s", self.manifest)

@@ -65,7 +65,7 @@ class Setting:
         if shot + self.query > bank.smallest_class:
             raise ValueError(
                 f"shot {shot} + query {self.query} exceeds the {bank.smallest_class} images "
-                f"of the smallest class of split '{split}'"
+                f"of '{bank.name_of_smallest}', the smallest class of split '{split}'"
             )
 
     def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:

@@ -16,6 +16,9 @@ NOW = {"mode", "checkpoint", "resume"}
 PLACES = {"dataset.root", "dataset.manifest"}
 """Keys that are paths, beside those of the group paths."""
 
+SPLIT = "classes.csv"
+"""In a run directory: the split that was drawn for it (conf/dataset/folder.yaml). A test must not draw another one."""
+
 
 def expand(argv: list[str]) -> list[str]:
     """The command line with the overrides of the run that it resumes or tests, if it does.
@@ -35,6 +38,8 @@ def expand(argv: list[str]) -> list[str]:
         path = Path(given["checkpoint"])
         typed = [*_without("checkpoint", argv), f"checkpoint='{path}'"]  # a path may hold what means something to Hydra
         kept = [o for o in checkpoint_overrides(path) if key(o).partition(".")[0] != "logger"]
+        if (split := path.parents[1] / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
+            kept.append(f"dataset.manifest='{split}'")
         return _inherit(kept, typed)
     return argv
 
