@@ -23,7 +23,7 @@ from metalearn.evaluation import named_setting
 from metalearn.module import FewShotModule
 from metalearn.runner import checks, loggers
 from metalearn.runner.checkpoint import Provenance, base_classes, load, load_backbone
-from metalearn.runner.machine import is_rank_zero, keep_freed_memory, quieten_lightning
+from metalearn.runner.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.runner.overrides import anywhere
 from metalearn.runner.pruning import Pruning, pruning_of_environment
 from metalearn.runner.signals import Signals, StopBetweenSteps
@@ -117,7 +117,10 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
     if checkpoint is not None and plain["mode"] == "train":
         loggers.keep_earlier_rows(all_loggers, checkpoint["global_step"])
-    trainer = instantiate(config.trainer, callbacks=callbacks, logger=all_loggers, default_root_dir=str(folder))
+    plugins = [*instantiate(config.trainer.get("plugins") or []), *environments()]
+    trainer = instantiate(
+        config.trainer, callbacks=callbacks, logger=all_loggers, plugins=plugins, default_root_dir=str(folder)
+    )
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
     return Job(plain, folder, module, data, trainer, checkpoint, others, pruning)

@@ -6,7 +6,9 @@ from types import ModuleType
 
 from hydra.core.plugins import Plugins
 
-from metalearn.hydra_plugins.launcher import SubprocessLauncher
+from metalearn.hydra_plugins.ray_launcher import RayLauncher
+from metalearn.hydra_plugins.slurm_launcher import SlurmLauncher
+from metalearn.hydra_plugins.subprocess_launcher import SubprocessLauncher
 from metalearn.hydra_plugins.sweeper import OptunaSweeper
 
 
@@ -22,6 +24,6 @@ def register() -> None:
         parent.__path__ = []
     sys.modules["hydra_plugins.metalearn"] = sys.modules[__name__]
     parent.metalearn = sys.modules[__name__]  # type: ignore[attr-defined]
-    for plugin in (SubprocessLauncher, OptunaSweeper):
+    for plugin in (SubprocessLauncher, SlurmLauncher, RayLauncher, OptunaSweeper):
         plugin.__module__ = "hydra_plugins.metalearn"
         Plugins.instance().register(plugin)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, final
 
+from metalearn.hydra_plugins.submitted import is_submitted
 from metalearn.runner.claim import LOCK, is_locked, lock
 
 JOB_LOCK = ".job.lock"
@@ -71,7 +72,7 @@ class Job:
 
     def is_at_work_elsewhere(self) -> bool:
         """Whether a run is at work in its directory: of another controller, of one that was killed, or by hand."""
-        return any(is_locked(self.folder / name) for name in (JOB_LOCK, LOCK))
+        return any(is_locked(self.folder / name) for name in (JOB_LOCK, LOCK)) or is_submitted(self.folder)
 
     def begin(self) -> IO[str] | None:
         """Take the directory for a new attempt; None when another has it."""
@@ -84,10 +85,11 @@ class Job:
             self.attempts += 1
         return held
 
-    def conclude(self, code: int, *, stopped: bool, timed_out: float | None) -> None:
+    def conclude(self, code: int | str, *, stopped: bool, timed_out: float | None) -> None:
         """Note what the exit code of an attempt and its result say.
 
         Args:
+            code: as AbstractProcess has it.
             stopped: whether the sweep was.
             timed_out: the limit in seconds that it exceeded, if it did.
         """
@@ -101,6 +103,8 @@ class Job:
             self.status = "failed"
             if timed_out is not None:
                 self.reason = f"stopped after {timed_out:g} s"
+            elif isinstance(code, str):
+                self.reason = code
             elif code < 0:
                 self.reason = f"killed by {signal.Signals(-code).name}"
             else:
@@ -112,8 +116,11 @@ class AbstractProcess(ABC):
     """What works on a job."""
 
     @abstractmethod
-    def exit_code(self) -> int | None:
-        """None while it runs; as subprocess has it, negative for a signal. When it has ended, nothing of it is left."""
+    def exit_code(self) -> int | str | None:
+        """None while it runs; as subprocess has it, negative for a signal. When it has ended, nothing of it is left.
+
+        Where a cluster has ended it, what that says of it.
+        """
 
     @abstractmethod
     def send(self, sent: signal.Signals) -> None:
@@ -124,10 +131,10 @@ class AbstractProcess(ABC):
 class FreshProcess(AbstractProcess):
     """A command with its output in a file, in a process group of its own: a signal reaches all ranks of a DDP job.
 
-    The lock that it is handed is held until it has ended, whatever becomes of this process.
+    The lock that it is handed, if any, is held until it has ended, whatever becomes of this process.
     """
 
-    def __init__(self, command: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str]) -> None:
+    def __init__(self, command: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str] | None) -> None:
         with log.open("ab") as file:
             file.write(f"$ {shlex.join(command)}\n".encode())
             file.flush()
@@ -138,7 +145,7 @@ class FreshProcess(AbstractProcess):
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
-                pass_fds=[held.fileno()],
+                pass_fds=[held.fileno()] if held else [],
             )
 
     def exit_code(self) -> int | None:
@@ -184,3 +191,13 @@ class Attempt:
         self.may_be_retried = self.job.status == "failed" and code != BAD_INPUT
         self._held.close()
         return True
+
+
+def resuming(folder: Path) -> list[str]:
+    """What of a command line makes a run go on in its directory, where it can."""
+    return [f"resume={quoted(folder)}"] if (folder / "checkpoints/last.ckpt").is_file() else []
+
+
+def quoted(path: Path) -> str:
+    """A path as a value of an override."""
+    return "'" + str(path).replace("'", r"\'") + "'"

@@ -1,20 +1,20 @@
-"""hydra/launcher=subprocess: each job of a sweep is a fresh process, as if its command had been typed alone.
+"""The launcher of sweeps: each job is a process, as if its command had been typed alone; where it runs, engines say.
 
 So DDP is right (in one process its ranks would run the whole sweep), a job that dies takes no other along, and no
 memory, random state or environment of a job is left to the next.
 """
 
-import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn.runner.overrides import key
 
@@ -30,17 +30,28 @@ class JobFailed(Exception):
     """A job of a sweep has no result; the message says why, in one line."""
 
 
-@final
-class SubprocessLauncher(Launcher):
-    """See conf/hydra/launcher/subprocess.yaml for the arguments."""
+class AbstractLauncher(Launcher, ABC):
+    """What a sweep is, wherever its jobs run.
 
-    def __init__(self, slots: Any, *, threads: int | None, timeout: float | None, retries: int, preload: bool) -> None:
-        self.slots = list(slots) if isinstance(slots, ListConfig) else slots
-        self.threads, self.timeout, self.retries, self.preload = threads, timeout, retries, preload
+    Args:
+        timeout: seconds after which a job is stopped, which is a failure; None for no limit of ours.
+        retries: how often a failed job is started again, from its last checkpoint.
+    """
+
+    def __init__(self, *, timeout: float | None, retries: int) -> None:
+        self.timeout, self.retries = timeout, retries
+
+    @abstractmethod
+    def make_slots(self, sweep: Path) -> "Slots":
+        """The places for jobs, of an engine that is ready for them. Raises ValueError for bad input."""
+
+    @abstractmethod
+    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
+        """Start a job, which is to hold the lock where it can."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
-        self._widths: dict[int, int | None] = {}
+        self._trainers: dict[int, DictConfig] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs to their ends. Raises ValueError for bad input, and SystemExit after a signal."""
@@ -74,16 +85,14 @@ class SubprocessLauncher(Launcher):
 
     def prepare(self) -> tuple[Path, "Slots"]:
         """The directory of the sweep, made, and the slots. Raises ValueError for bad input."""
-        from metalearn.hydra_plugins.slots import make_slots
-
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         if self.timeout is not None and (not isinstance(self.timeout, int | float) or self.timeout <= 0):
             raise ValueError(f"hydra.launcher.timeout={self.timeout} must be a positive number of seconds, or null")
         if not isinstance(self.retries, int) or self.retries < 0:
             raise ValueError(f"hydra.launcher.retries={self.retries} must be 0 or a positive number")
-        slots = make_slots(self.slots, self.threads)
         sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
+        slots = self.make_slots(sweep)
         sweep.mkdir(parents=True, exist_ok=True)
         return sweep, slots
 
@@ -101,34 +110,28 @@ class SubprocessLauncher(Launcher):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
         return config
 
+    def trainer(self, job: "Job") -> DictConfig:
+        """The config of a job's trainer, which says how many processes it has."""
+        if job.number not in self._trainers:
+            self._trainers[job.number] = self.compose(job.number, job.overrides).trainer
+        return self._trainers[job.number]
+
     def processes(self, job: "Job") -> int | None:
-        """Of a job, more than one under DDP; None when it wants as many as there are."""
-        if job.number not in self._widths:
-            devices = str(self.compose(job.number, job.overrides).trainer.devices)
-            self._widths[job.number] = int(devices) if devices.isdigit() else None
-        return self._widths[job.number]
+        """Of a job, on each node; more than one under DDP. None when it wants as many as there are."""
+        devices = str(self.trainer(job).devices)
+        return int(devices) if devices.isdigit() else None
 
-    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
-        from metalearn.hydra_plugins.forks import ForkedProcess
-        from metalearn.hydra_plugins.jobs import FreshProcess
-
-        environment = {**os.environ, **slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
-        arguments = self._arguments(job)
-        if self.preload and self.processes(job) == 1:
-            return ForkedProcess(arguments, log=job.log, environment=environment, held=held)
-        command = [sys.executable, "-m", "metalearn", *arguments]
-        return FreshProcess(command, log=job.log, environment=environment, held=held)
-
-    def _arguments(self, job: "Job") -> list[str]:
+    def arguments(self, job: "Job") -> list[str]:
         """What is to be typed for this job alone."""
+        from metalearn.hydra_plugins.jobs import quoted
+
         flags = ["--config-name", str(self.config.hydra.job.config_name)]
         for source in self.config.hydra.runtime.config_sources:
             name = {"main": "--config-path", "command-line": "--config-dir"}.get(source.provider)
             flags += [name, source.path] if name else []
         of_hydra = [o for o in self.config.hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEP)]
-        resume = [f"resume={_quoted(job.folder)}"] if (job.folder / "checkpoints/last.ckpt").is_file() else []
-        own = [f"hydra.run.dir={_quoted(job.folder)}", "hydra.mode=RUN", f"hydra.job.num={job.number}"]
-        return [*flags, *job.overrides, *resume, *of_hydra, *own, f"hydra.job.id={job.number}"]
+        own = [f"hydra.run.dir={quoted(job.folder)}", "hydra.mode=RUN", f"hydra.job.num={job.number}"]
+        return [*flags, *job.overrides, *of_hydra, *own, f"hydra.job.id={job.number}"]
 
 
 def _returned(job: "Job") -> JobReturn:
@@ -142,7 +145,3 @@ def _returned(job: "Job") -> JobReturn:
         returned.status = JobStatus.FAILED
         returned.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")
     return returned
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", r"\'") + "'"

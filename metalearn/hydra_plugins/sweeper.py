@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: a search over hyperparameters, whose trials are the jobs of the subprocess launcher."""
+"""hydra/sweeper=optuna: a search over hyperparameters, whose trials are the jobs of a launcher of ours."""
 
 import sys
 from functools import partial
@@ -10,7 +10,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from metalearn.hydra_plugins.launcher import JobFailed, SubprocessLauncher
+from metalearn.hydra_plugins.launcher import AbstractLauncher, JobFailed
 from metalearn.runner.trial import Pruner, TrialAddress
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
@@ -44,8 +44,8 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Search to the end. Raises ValueError for bad input, SystemExit after a signal, JobFailed when it gives up."""
-        if not isinstance(self.launcher, SubprocessLauncher):
-            raise ValueError("hydra/sweeper=optuna runs its trials with hydra/launcher=subprocess")
+        if not isinstance(self.launcher, AbstractLauncher):
+            raise ValueError("hydra/sweeper=optuna runs its trials with hydra/launcher=subprocess, slurm or ray")
         if self.pruner not in get_args(Pruner):
             raise ValueError(f"hydra.sweeper.pruner={self.pruner} must be one of {', '.join(get_args(Pruner))}")
         if isinstance(self.n_trials, bool) or not isinstance(self.n_trials, int) or self.n_trials < 1:

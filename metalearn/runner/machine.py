@@ -5,6 +5,7 @@ import logging
 import sys
 import warnings
 
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of the GNU C library
@@ -27,6 +28,14 @@ def keep_freed_memory() -> None:
 def is_rank_zero() -> bool:
     """Whether this is the process that writes and prints for all."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def environments() -> list[SLURMEnvironment]:
+    """How Lightning finds the other processes of the run, where we must say more than it sees by itself.
+
+    Under SLURM it would requeue the job by itself, beside who has submitted it.
+    """
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def quieten_lightning() -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any, Self
 
@@ -9,6 +10,10 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 WATCHED = (signal.SIGTERM, signal.SIGINT)
+
+ECHO = 1.0
+"""Seconds in which a signal that comes again is the same one: SLURM sends it to all processes of a job, and a process
+that has others passes it on to them."""
 
 
 class Signals:
@@ -21,6 +26,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.training = False
+        self._received_at = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -39,8 +45,10 @@ class Signals:
                 signal.signal(one, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and time.monotonic() - self._received_at < ECHO:
+            return
         waits = self.training and self.received is None
-        self.received = signal.Signals(number)
+        self.received, self._received_at = signal.Signals(number), time.monotonic()
         if not waits:
             raise SIGTERMException
 

@@ -1,0 +1,35 @@
+"""Jobs in a queue are known to every controller."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from metalearn.hydra_plugins import submitted
+from metalearn.hydra_plugins.jobs import Job
+
+
+def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may wait in the queue for days, when nothing holds a lock in its directory."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\ncat {tmp_path}/queue\n")
+    squeue.chmod(0o755)
+    (tmp_path / "queue").write_text("12_3\n13\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(submitted, "queue", submitted.Queue())
+    monkeypatch.setattr(submitted.Queue, "SOON", 0.0)
+    monkeypatch.setattr(submitted.Queue, "INTERVAL", 0.0)
+    waits, ended, never = (Job(i, [], tmp_path / str(i)) for i in range(3))
+    for one, job_id in ((waits, "12_3"), (ended, "12_4"), (never, None)):
+        one.folder.mkdir()
+        if job_id:
+            submitted.note(one.folder, "slurm", job_id)
+    assert [one.is_at_work_elsewhere() for one in (waits, ended, never)] == [True, False, False]
+    squeue.write_text("#!/bin/sh\nexit 1\n")  # SLURM's controller is restarted: nothing is known
+    assert waits.is_at_work_elsewhere()
+    squeue.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match="no squeue here"):
+        waits.is_at_work_elsewhere()
