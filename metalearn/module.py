@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -128,8 +128,8 @@ class FewShotModule(pl.LightningModule):
     def _score(self, batch: Episode, batch_idx: int) -> None:
         split: Split = "test" if self.trainer.testing else "val"
         first = batch_idx * self.trainer.datamodule.tasks_of_evaluation(split)  # type: ignore[attr-defined]
-        for position, task in enumerate(batch.tasks(), start=first):
-            self._table.add(position * self.trainer.world_size + self.trainer.global_rank, self._scores(task))
+        positions = torch.arange(first, first + batch.num_tasks)
+        self._table.add(positions * self.trainer.world_size + self.trainer.global_rank, self._scores(batch))
 
     def _embed(self, images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
@@ -137,34 +137,48 @@ class FewShotModule(pl.LightningModule):
             x = precision.convert_input(intensities(images))
             return self.algorithm.embed_each(x)  # type: ignore[operator]
 
-    def _scores(self, task: Episode) -> dict[str, Tensor]:
-        """The scores of one episode: numbers, and at the test curves."""
+    def _scores(self, batch: Episode) -> dict[str, Tensor]:
+        """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
         testing, algorithm = self.trainer.testing, self.algorithm
-        began = self._now()
-        if testing and isinstance(algorithm, AbstractGradient):
-            predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
-        elif self._evaluates_embeddings and isinstance(algorithm, AbstractEmbedding):
-            predictors = [algorithm.adapt_embedded(task.support_x, task.support_y)]
-        else:
-            predictors = [algorithm.adapt(task.support_x, task.support_y)]
-        adapted = self._now()
-        by_step = [predict(task.query_x) for predict in predictors]  # of (Q, N)
-        predicted = self._now()
+        by_step = self._predict(batch)  # each (T, Q, N)
         loss, score, name = algorithm.objective
-        scores_by_step = torch.stack([score(outputs, task.query_y) for outputs in by_step])  # (inner steps + 1,)
-        scores = {"loss": loss(by_step[-1], task.query_y), name: scores_by_step[-1]}
+        scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
+        losses = [loss(*task) for task in zip(by_step[-1], batch.query_y, strict=True)]
+        scores = {"loss": torch.stack(losses), name: scores_by_step[:, -1]}
         if testing and isinstance(algorithm, AbstractGradient):
             scores[f"{name}_by_step"] = scores_by_step
         if testing and isinstance(algorithm, MANN):
-            scores["accuracy_by_instance"] = algorithm.instance_accuracy(task)
-        if testing:
-            self.cost["adapt"].append(adapted - began)
-            self.cost["predict"].append((predicted - adapted) / len(by_step))
-            if algorithm.task == "classification":
-                confidence = by_step[-1].float().softmax(-1).amax(-1)  # (Q,)
-                right = by_step[-1].argmax(-1) == task.query_y.argmax(-1)  # (Q,)
-                self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
+            scores["accuracy_by_instance"] = torch.stack([*map(algorithm.instance_accuracy, batch.tasks())])
+        if testing and algorithm.task == "classification":
+            confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
+            self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
         return scores
+
+    def _predict(self, batch: Episode) -> list[Tensor]:
+        """The predictions (T, Q, N) after each of the steps that a test tells of, else after all of them."""
+        algorithm, began = self.algorithm, self._now()
+        if self._evaluates_embeddings and isinstance(algorithm, AbstractEmbedding):
+            logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)
+            self._note_cost("predict", began, batch.num_tasks)
+            return [logits]
+        predictions = []  # (T, steps + 1)
+        for task in batch.tasks():
+            began = self._now()
+            if self.trainer.testing and isinstance(algorithm, AbstractGradient):
+                predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
+            else:
+                predictors = [algorithm.adapt(task.support_x, task.support_y)]
+            self._note_cost("adapt", began)
+            began = self._now()
+            predictions.append([predict(task.query_x) for predict in predictors])
+            self._note_cost("predict", began, len(predictors))
+        return [torch.stack(of_step) for of_step in zip(*predictions, strict=True)]
+
+    def _note_cost(self, name: Literal["adapt", "predict"], began: float, times: int = 1) -> None:
+        """What was done so many times since then took."""
+        if self.trainer.testing:
+            self.cost[name].append((self._now() - began) / times)
 
     def median_cost(self) -> dict[str, float]:
         """Seconds that an episode of the last test took to adapt, and to predict its queries."""

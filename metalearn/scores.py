@@ -17,11 +17,12 @@ class ScoreTable(nn.Module):
         self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
         self._widths: dict[str, int] = {}
 
-    def add(self, index: int, scores: dict[str, Tensor]) -> None:
-        """The scores of episode `index`: () for a number, (K,) for a curve."""
-        self._widths = {name: score.numel() for name, score in scores.items()}
-        row = torch.cat([score.reshape(-1).double() for score in scores.values()])
-        self._rows.update(torch.cat([row.new_tensor([index]), row])[None])
+    def add(self, indices: Tensor, scores: dict[str, Tensor]) -> None:
+        """The scores of T episodes by their indices: (T,) for numbers, (T, K) for curves."""
+        columns = {name: score.reshape(len(indices), -1).double() for name, score in scores.items()}
+        self._widths = {name: column.shape[1] for name, column in columns.items()}
+        values = torch.cat([*columns.values()], dim=1)
+        self._rows.update(torch.cat([indices[:, None].to(values), values], dim=1))
 
     def collect(self) -> dict[str, np.ndarray]:
         """Each score of all E episodes in the order of their index, numbers (E,) and curves (E, K); empties the table.

@@ -49,12 +49,12 @@ def scores(
     return module.scores["test"]
 
 
-@pytest.mark.parametrize("name", EMBEDDING)
+@pytest.mark.parametrize("name", [*EMBEDDING, "matching algorithm.fce=true"])
 @pytest.mark.parametrize("shot", [2, [1, 3]])
 def test_every_episode_scores_as_from_its_images(
     name: str, shot: int | list[int], bank: ClassBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    algorithm = build(name, "batch_norm=running")
+    algorithm = build(*name.split(), "batch_norm=running")
     embedded = scores(algorithm, bank, shot)
     monkeypatch.setattr(AbstractEmbedding, "embeds_each_alone", False)
     plain = scores(algorithm, bank, shot)

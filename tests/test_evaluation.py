@@ -149,7 +149,7 @@ def test_another_data_set_can_be_tested_on(metalearn) -> None:
 def test_calibration_and_cost_are_told(metalearn) -> None:
     run = metalearn("optimizer.lr=0.0", "algorithm.temperature=1.0e6")  # logits near 0: sure of nothing
     assert run.test["calibration_error"] == pytest.approx(abs(run.test["accuracy"]["mean"] - 1 / 5), abs=0.02)
-    assert 0 < run.result["seconds"]["adapt"] < run.result["seconds"]["test"]
+    assert "adapt" not in run.result["seconds"]  # what is embedded once has nothing to adapt
     assert 0 < run.result["seconds"]["predict"] < run.result["seconds"]["test"]
 
 

@@ -1,5 +1,8 @@
 """MAML against theory: the meta-gradient is what the paper says it is."""
 
+import dataclasses
+from functools import partial
+
 import pytest
 import torch
 from conftest import episode
@@ -101,6 +104,22 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
     mean = -(task.support_y * logits.log_softmax(-1)).sum() / len(logits)
     grad = torch.autograd.grad(mean, theta["head.weight"])[0]
     torch.testing.assert_close(theta["head.weight"] - phi["head.weight"], 0.4 * grad)
+
+
+@pytest.mark.parametrize("vmap", [False, True])
+def test_a_task_is_one_graph_with_the_same_meta_gradient(vmap: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(inner_steps=1)
+    expected = gradient(algorithm)
+    # The backend that runs the graph as it was traced; `make bench` holds the compiled program to the same gradients.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
+    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, compile=True, vmap=vmap)
+    torch.testing.assert_close(gradient(algorithm), expected)
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="^inner_loop.compile=true needs a C\\+\\+ compiler"):
+        InnerLoop(steps=1, test_steps=1, compile=True)
 
 
 def test_adapt_moves_the_named_weights_only() -> None:

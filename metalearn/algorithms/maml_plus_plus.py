@@ -61,14 +61,16 @@ class MAMLPlusPlus(AbstractGradient):
         theta, num_steps = self.weights(), self.inner_loop.steps
         first_order = self.inner_loop.first_order or self.done < self.first_order_until
         importance = step_importance(num_steps, self.done / self.multi_step_until if self.multi_step_until else 1.0)
+        first = 0 if importance[0] > 0 else num_steps - 1  # step whose loss counts
+        # A tensor, since a program with other numbers in it would be compiled anew at each step of the training.
+        weights = batch.query_x.new_tensor(importance[first:])
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             loss = query_y.new_zeros(())
             steps = self.steps(theta, support_x, support_y, num_steps, first_order=first_order)
-            for (phi, _), weight in zip(steps[1:], importance, strict=True):
-                if weight > 0:
-                    logits = self.predict(phi, support_x, query_x)  # (Q, N)
-                    loss = loss + weight * self.objective.loss(logits, query_y)
+            for (phi, _), weight in zip(steps[first + 1 :], weights, strict=True):
+                logits = self.predict(phi, support_x, query_x)  # (Q, N)
+                loss = loss + weight * self.objective.loss(logits, query_y)
             return loss, logits
 
         losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)

@@ -33,6 +33,7 @@ class Matching(AbstractMetric):
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be positive")
         self.temperature = temperature
+        self.compares_by_vmap = not fce  # torch.vmap does not know nn.LSTM
         width: int = backbone.num_features  # type: ignore[assignment]
         self.g = SupportContext(width) if fce else None
         self.f = QueryContext(width, processing_steps) if fce else None

@@ -22,6 +22,8 @@ class AbstractEmbedding(AbstractAlgorithm):
     `num_base_classes` is as in `AbstractAlgorithm`.
     """
 
+    compares_by_vmap = True  # False where `compare` trains something, or decides by values
+
     def __init__(
         self, backbone: nn.Module, *, batch_norm: norm.BatchNormMode, num_base_classes: int | None = None
     ) -> None:
@@ -48,9 +50,11 @@ class AbstractEmbedding(AbstractAlgorithm):
         """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
         return self.backbone(x, None)
 
-    def adapt_embedded(self, support_z: Tensor, support_y: Tensor) -> Predictor:
-        """As `adapt`, of embeddings (S, D), and for those of the queries (Q, D)."""
-        return lambda query_z: self.compare(support_z, support_y, query_z)
+    def compare_all(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        """`compare` of every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
+        if self.compares_by_vmap and len(support_z) > 1:
+            return torch.vmap(self.compare)(support_z, support_y, query_z)
+        return torch.stack([self.compare(*task) for task in zip(support_z, support_y, query_z, strict=True)])
 
     def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
         """(T, S, *X), (T, Q, *X) -> (T, S, D), (T, Q, D), all rows in one pass of the backbone."""
@@ -66,7 +70,5 @@ class AbstractMetric(AbstractEmbedding):
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)
-        logits = torch.stack(
-            [self.compare(*task) for task in zip(support_z, batch.support_y, query_z, strict=True)]
-        )  # (T, Q, N)
+        logits = self.compare_all(support_z, batch.support_y, query_z)  # (T, Q, N)
         return TaskOutput(cross_entropy(logits, batch.query_y), logits)
