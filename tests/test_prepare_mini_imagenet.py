@@ -11,6 +11,7 @@ from PIL import Image
 from tiny_images import CLASSES, NUM_IMAGES, SHAPE, encoded, pixels, write_csv_layout
 
 from metalearn.data import mini_imagenet
+from metalearn.data.image_array import open_banks
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def test_the_script_picks_and_resizes_images_of_ilsvrc(
             (ilsvrc / name / f"{name}_{number}.JPEG").write_bytes(encoded(pixels(seed + number, 40, 30)))
     assert script.prepare(ilsvrc, root, output) == 28
     assert script.prepare(ilsvrc, root, output) == 0
-    banks = mini_imagenet.load(output, tmp_path / "cache", CLASSES, NUM_IMAGES, SHAPE)
+    plan = mini_imagenet.make_plan(output, CLASSES, NUM_IMAGES)
+    banks = open_banks(tmp_path / "cache", "mini_imagenet", plan, SHAPE)
     for place, number in enumerate(sorted(numbers)[:NUM_IMAGES]):
         with Image.open(ilsvrc / f"n00000005/n00000005_{number}.JPEG") as image:
             expected = np.asarray(image.resize((12, 12), Image.Resampling.LANCZOS)).transpose(2, 0, 1)

@@ -6,12 +6,14 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from metalearn.algorithms.backward import mean_over_tasks, recomputed
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones import norm
 from metalearn.losses import Task
@@ -34,6 +36,8 @@ class InnerLoop:
             accelerator, which one small task cannot fill, and where the inputs are vectors.
         compile: whether the loss of a task, with the derivatives of its inner steps, becomes one compiled program: the
             same up to rounding, faster, after a minute or two at the first time on a machine.
+        checkpoint: whether each inner step is done once more in the backward pass, in the place of keeping its graph:
+            the memory of a task is then that of one step, and its tasks go one after the other.
         task: what the support loss is for: cross-entropy for classes, squared error for real targets.
     """
 
@@ -44,6 +48,7 @@ class InnerLoop:
     first_order: bool = False
     vmap: bool | None = None
     compile: bool = False
+    checkpoint: bool = False
     task: Task = "classification"
 
     def __post_init__(self) -> None:
@@ -51,6 +56,8 @@ class InnerLoop:
             raise ValueError(f"inner_loop: steps={self.steps} and test_steps={self.test_steps} must not be negative")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"inner_loop.batch_size is {self.batch_size}; it must be at least 1")
+        if self.checkpoint and (self.compile or self.vmap):
+            raise ValueError("inner_loop.checkpoint=true goes with neither compile=true nor vmap=true")
         if self.compile and not (shutil.which("g++") or shutil.which("clang++")):
             raise ValueError("inner_loop.compile=true needs a C++ compiler: neither g++ nor clang++ is there")
 
@@ -135,12 +142,21 @@ class AbstractGradient(AbstractAlgorithm):
         num_batches = math.ceil(len(support_x) / (self.inner_loop.batch_size or len(support_x)))
         for step in range(num_steps):
             rows = slice(step % num_batches, None, num_batches)
-            # Without grad mode the gradient is a constant of the outer loop, and its own graph is not kept.
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
-                grads, loss = self.support_gradient(params, support_x[rows], support_y[rows])
-            params, state = self.update(params, grads, loss, state)
+            take = partial(self._step, support_x[rows], support_y[rows], first_order)
+            if self.inner_loop.checkpoint and torch.is_grad_enabled():
+                params, state = recomputed(take, (params, state), self._trained())
+            else:
+                params, state = take(params, state)
             path.append((params, state))
         return path
+
+    def _step(
+        self, support_x: Tensor, support_y: Tensor, first_order: bool, params: Parameters, state: State
+    ) -> tuple[Parameters, State]:
+        # Without grad mode the gradient is a constant of the outer loop, and its own graph is not kept.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
+            grads, loss = self.support_gradient(params, support_x, support_y)
+        return self.update(params, grads, loss, state)
 
     def support_gradient(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Tensor]:
         """Gradient in the adapted weights, and value, of the mean loss of support rows."""
@@ -169,22 +185,37 @@ class AbstractGradient(AbstractAlgorithm):
             logits = self.predict(phi, support_x, query_x)  # (Q, N)
             return self.objective.loss(logits, query_y), logits
 
-        losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
+        output = self.mean_loss(task, batch)
         self.track_moments(batch)
-        return TaskOutput(losses.mean(), logits)
+        return output
+
+    def mean_loss(self, function: Callable[..., tuple[Tensor, Tensor]], batch: Episode) -> TaskOutput:
+        """The mean over the tasks of a function that gives the loss of a task and the logits of its queries."""
+        if self._goes_together(batch):
+            losses, logits = self.map_tasks(function, batch)  # (T,), (T, Q, N)
+            return TaskOutput(losses.mean(), logits)
+        loss, others = mean_over_tasks(self._compiled(function), batch.tasks(), self._trained())
+        return TaskOutput(loss, torch.stack([logits for (logits,) in others]))
 
     def map_tasks(self, function: Callable[..., tuple[Tensor, ...]], batch: Episode) -> tuple[Tensor, ...]:
         """`function(support_x, support_y, query_x, query_y)` of every task, each result stacked to (T, ...)."""
-        vmap = self.inner_loop.vmap
-        vectors = batch.query_x.ndim == 3
-        together = vectors or batch.query_x.device.type != "cpu" if vmap is None else vmap
-        if together:
-            function = torch.vmap(function, randomness="different")  # dropout differs between tasks
-        if self.inner_loop.compile:
-            function = torch.compile(function)
-        if together:
-            return function(*batch)
+        if self._goes_together(batch):
+            return self._compiled(torch.vmap(function, randomness="different"))(*batch)  # dropout differs between tasks
+        function = self._compiled(function)
         return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))
+
+    def _goes_together(self, batch: Episode) -> bool:
+        if self.inner_loop.checkpoint or self.inner_loop.vmap is not None:
+            return bool(self.inner_loop.vmap)
+        vectors = batch.query_x.ndim == 3
+        return vectors or batch.query_x.device.type != "cpu"
+
+    def _trained(self) -> list[Tensor]:
+        """What the meta-gradient is taken in."""
+        return [weight for weight in self.parameters() if weight.requires_grad]
+
+    def _compiled(self, function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+        return torch.compile(function) if self.inner_loop.compile else function
 
     def track_moments(self, batch: Episode) -> None:
         """Move the running averages of batch normalisation, if they are in use, by one pass at θ.

@@ -70,6 +70,6 @@ class LearnedOptimizer(AbstractGradient):
             losses = [self.objective.loss(after, query_y) for after in logits]
             return torch.stack(losses).mean(), logits[-1]  # eq. 3, every w_t the same
 
-        losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
+        output = self.mean_loss(task, batch)
         self.track_moments(batch)
-        return TaskOutput(losses.mean(), logits)
+        return output

@@ -73,9 +73,9 @@ class MAMLPlusPlus(AbstractGradient):
                 loss = loss + weight * self.objective.loss(logits, query_y)
             return loss, logits
 
-        losses, logits = self.map_tasks(task, batch)  # (T,), (T, Q, N)
+        output = self.mean_loss(task, batch)
         self._track(batch)
-        return TaskOutput(losses.mean(), logits)
+        return output
 
     def _at(self, step: int, params: Parameters) -> Parameters:
         """The weights with the batch normalisation of a step in the place of θ's."""

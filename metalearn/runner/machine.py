@@ -50,5 +50,6 @@ def quieten_lightning() -> None:
         "It is recommended to use `self.log",  # all processes log the same number
         "`broadcast_buffers` is deprecated",  # its successor is not in older torch
         "isinstance\\(treespec, LeafSpec\\)",
+        "The `srun` command is available",  # who types a command on such a machine means it
     ):
         warnings.filterwarnings("ignore", f".*{message}")

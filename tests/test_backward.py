@@ -1,0 +1,119 @@
+"""Gradients task by task and steps done again: the same meta-gradient, in less memory."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import REPOSITORY, composed, episode
+from hydra.utils import instantiate
+from torch import Tensor
+
+from metalearn.algorithms.backward import mean_over_tasks, recomputed
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.types import Episode
+
+SMALL = {
+    "mlp": ["backbone=mlp", "dataset.input_shape=[1,4,4]"],
+    "resnet12": [
+        "backbone=resnet12", "backbone.widths=[4,4,4,4]", "backbone.drop_rate=0.3", "backbone.block_size=1",
+        "dataset.input_shape=[1,16,16]",
+    ],
+}  # fmt: skip
+
+
+def build(name: str, backbone: str = "mlp") -> AbstractAlgorithm:
+    torch.manual_seed(0)
+    return instantiate(composed(f"algorithm={name}", *SMALL[backbone], "episode.train.way=3").algorithm).double()
+
+
+NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
+# Reptile has no backward pass through its inner steps.
+GRADIENT = [name for name in NAMES if name != "reptile" and isinstance(build(name), AbstractGradient)]
+
+
+def gradient(algorithm: AbstractAlgorithm, size: int, **loop: bool) -> Tensor:
+    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, steps=2, **loop)  # type: ignore[arg-type]
+    algorithm.done = 0.9
+    batch = Episode(*(part.double() for part in episode(tasks=2, way=3, shot=2, query=3, size=size)))
+    algorithm.zero_grad()
+    torch.manual_seed(1)  # of what is dropped
+    algorithm.loss(batch).loss.backward()
+    return torch.cat([w.grad.flatten() for w in algorithm.parameters() if w.grad is not None])
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_task_by_task_and_with_steps_done_again_it_is_the_same_gradient(name: str) -> None:
+    algorithm = build(name)
+    together = gradient(algorithm, 4, vmap=True)
+    assert together.any()
+    torch.testing.assert_close(gradient(algorithm, 4, vmap=False), together)
+    torch.testing.assert_close(gradient(algorithm, 4, vmap=False, checkpoint=True), together)
+
+
+def test_a_step_that_is_done_again_drops_the_same() -> None:
+    algorithm = build("maml", "resnet12").train()
+    expected = gradient(algorithm, 16, vmap=False)
+    torch.testing.assert_close(gradient(algorithm, 16, vmap=False, checkpoint=True), expected)
+    for block in algorithm.network.backbone.blocks:
+        block.drop_rate = 0.0
+    assert not torch.allclose(gradient(algorithm, 16, vmap=False), expected)  # so there was something to drop
+
+
+def test_autocast_holds_in_what_is_done_again() -> None:
+    seen = []
+
+    def product(x: Tensor) -> Tensor:
+        seen.append((x @ x).dtype)
+        return (x @ x).float()
+
+    x = torch.rand(3, 3, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        (result,) = recomputed(lambda x: (product(x),), (x,), [])
+    result.sum().backward()
+    assert seen == [torch.bfloat16, torch.bfloat16]
+
+
+def test_a_weight_that_no_task_uses_has_no_gradient() -> None:
+    used, unused = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    tasks = [(torch.tensor(1.0),), (torch.tensor(3.0),)]
+    loss, others = mean_over_tasks(lambda x: ((x * used).sum(), x), tasks, [used, unused])
+    (3 * loss).backward()
+    assert loss.item() == 4 and used.grad is not None and used.grad.tolist() == [6, 6] and unused.grad is None
+    assert [other.item() for (other,) in others] == [1, 3]
+
+
+PEAK = """
+import sys, torch
+from metalearn.algorithms.gradient import InnerLoop
+from metalearn.algorithms.maml import MAML
+from metalearn.backbones.conv4 import Conv4
+from metalearn.types import Episode
+tasks, checkpoint = int(sys.argv[1]), sys.argv[2] == "True"
+loop = InnerLoop(steps=4, test_steps=1, checkpoint=checkpoint)
+maml = MAML(Conv4([1, 28, 28]), way=5, inner_lr=0.1, inner_loop=loop, batch_norm="batch")
+x, y = torch.rand(tasks, 40, 1, 28, 28), torch.eye(5).repeat(8, 1).expand(tasks, -1, -1)
+maml.loss(Episode(x, y, x, y)).loss.backward()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the largest memory of a process is read as Linux tells it")
+def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(environment: dict[str, str]) -> None:
+    def megabytes(tasks: int, *, checkpoint: bool) -> float:
+        command = [sys.executable, "-c", PEAK, str(tasks), str(checkpoint)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return int(done.stdout) / 1024
+
+    few, many = (megabytes(tasks, checkpoint=False) for tasks in (4, 10))  # the allocator settles in the first ones
+    graph = few - megabytes(4, checkpoint=True)  # of three steps of a task
+    assert graph > 100
+    assert many - few < graph / 2
+
+
+def test_what_does_not_go_together() -> None:
+    for other in ({"compile": True}, {"vmap": True}):
+        with pytest.raises(ValueError, match="^inner_loop.checkpoint=true goes with neither"):
+            InnerLoop(steps=1, test_steps=1, checkpoint=True, **other)
