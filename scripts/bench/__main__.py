@@ -16,7 +16,7 @@ import measure
 from rich.console import Console
 from sides import LIBRARIES, OURS, SIDES, check
 from table import Timing, document
-from works import EVALUATION
+from works import EVALUATION, MANY
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
@@ -99,6 +99,8 @@ def main() -> None:
     machine = {name: statistics.median(fact[name] for fact in facts) for name in facts[0]}
     machine["help"] = statistics.median(measure.seconds_of_help() for _ in range(given.rounds))
     machine["first_step"] = statistics.median(measure.seconds_to_first_step() for _ in range(given.rounds))
+    many = ["--episodes", str(MANY), "--one", OURS, EVALUATION]
+    machine["many"] = statistics.median(in_a_process(*many)["seconds"] for _ in range(given.rounds))
     found = [timing for work in SIDES for timing in timings(work, given)]
     text = document(found, machine, rounds=given.rounds, steps=given.steps, episodes=given.episodes)
     given.out.write_text(text)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import ours
 import torch
-from sides import BF16, OURS, SIDES
+from sides import BF16, COMPILED, OURS, SIDES
 from torch.utils.flop_counter import FlopCounterMode
-from works import EVALUATION, STEPS, bank, batch_of
+from works import EVALUATION, FIRST_ORDER, STEPS, Step, bank, batch_of
 
 from metalearn.runner.machine import keep_freed_memory
 
@@ -29,7 +29,7 @@ AT_FIRST_STEP = 77
 
 def one(side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
     """Seconds of a step, or of the evaluation and its accuracy; and the largest memory of the process, in MB."""
-    if side in (OURS, BF16):
+    if side in (OURS, BF16, COMPILED):
         keep_freed_memory()
     measured = evaluation(side, episodes) if work == EVALUATION else step(side, work, steps)
     return measured | {"megabytes": peak_memory()}
@@ -63,25 +63,35 @@ def evaluation(side: str, episodes: int) -> dict[str, float]:
 
 
 def machine() -> dict[str, float]:
-    """The float32 operations a second of a large matrix product, those of a step, and episodes drawn a second."""
+    """The float32 operations a second of a large matrix product, those of steps, and what drawing episodes takes."""
     a, b = torch.rand(2, 2048, 2048)
     times = []
     for _ in range(12):
         began = time.perf_counter()
         a @ b
         times.append(time.perf_counter() - began)
-    _, loss_of = ours.step(STEPS["prototypical"])
-    with FlopCounterMode(display=False) as counter:
-        loss_of(batch_of(STEPS["prototypical"])).backward()
-    data, drawn = ours.data(bank(), 300), 300
-    began = time.perf_counter()
-    for index in range(drawn):
-        data.episodes(data.collate([data.draw("test", index)]), "test")
     return {
         "peak": 2 * 2048**3 / min(times),
-        "operations": counter.get_total_flops(),
-        "episodes": drawn / (time.perf_counter() - began),
+        "draw": seconds_to_draw(),
+        **{f"operations of {work}": operations(STEPS[work]) for work in FIRST_ORDER},
     }
+
+
+def operations(work: Step) -> float:
+    """Of the convolutions and matrix products of a step, forwards and backwards."""
+    _, loss_of = ours.step(work)
+    with FlopCounterMode(display=False) as counter:
+        loss_of(batch_of(work)).backward()
+    return counter.get_total_flops()
+
+
+def seconds_to_draw(count: int = 50) -> float:
+    """To draw the batch of a ProtoNet step and to gather its images."""
+    data = ours.data_of(STEPS["prototypical"], bank())
+    began = time.perf_counter()
+    for index in range(count):
+        data.episodes(data.collate([data.draw("train", index)]), "train")
+    return (time.perf_counter() - began) / count
 
 
 def seconds_of_help() -> float:

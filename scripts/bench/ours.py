@@ -1,5 +1,6 @@
 """The side of metalearn."""
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from torch import Tensor
 from works import INNER_LR, QUERY, SHOT, WAY, Step
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.gradient import InnerLoop
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.conv4 import Conv4
+from metalearn.backbones.resnet12 import ResNet12
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
@@ -24,7 +26,8 @@ from metalearn.types import Episode
 
 def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     torch.manual_seed(0)
-    backbone = Conv4([1, 28, 28])
+    shape = work.input_shape
+    backbone = Conv4(shape) if work.backbone == "conv4" else ResNet12(shape, drop_rate=0.0)  # what is dropped is drawn
     algorithm: AbstractAlgorithm
     if work.inner_steps == 0:
         algorithm = Prototypical(backbone, batch_norm="running")
@@ -32,6 +35,14 @@ def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
         loop = InnerLoop(steps=work.inner_steps, test_steps=work.inner_steps)
         algorithm = MAML(backbone, way=work.way, inner_lr=INNER_LR, inner_loop=loop, batch_norm="batch")
     return algorithm, lambda batch: algorithm.loss(batch).loss
+
+
+def step_compiled(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    """As `algorithm.inner_loop.compile=true`."""
+    algorithm, loss_of = step(work)
+    assert isinstance(algorithm, AbstractGradient)
+    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, compile=True)
+    return algorithm, loss_of
 
 
 def step_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
@@ -48,6 +59,12 @@ def step_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Ten
 def data(images: ClassBank, episodes: int) -> EpisodicDataModule:
     setting = {"test": Setting(WAY, SHOT, QUERY)}
     return EpisodicDataModule({"test": images}, setting, seed=0, tasks_per_batch=1, num_episodes={"test": episodes})
+
+
+def data_of(work: Step, images: ClassBank) -> EpisodicDataModule:
+    """Where the batches of a step come from in training."""
+    setting = {"train": Setting(work.way, work.shot, work.query)}
+    return EpisodicDataModule({"train": images}, setting, seed=0, tasks_per_batch=work.tasks, num_episodes={"train": 1})
 
 
 def evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:

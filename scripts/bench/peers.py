@@ -20,20 +20,43 @@ from metalearn.types import Episode
 Side = tuple[nn.Module, Callable[[Episode], Tensor]]
 
 
-def network(way: int | None = None) -> nn.Sequential:
+def network(way: int | None = None, colours: int = 1) -> nn.Sequential:
     """Conv4 with a head of so many logits; None: without one."""
     torch.manual_seed(0)
-    blocks = [[nn.Conv2d(c, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)] for c in (1, 64, 64, 64)]
+    widths = (colours, 64, 64, 64)
+    blocks = [[nn.Conv2d(c, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)] for c in widths]
     layers = [*(layer for block in blocks for layer in block), nn.Flatten()]
     return nn.Sequential(*layers, *([] if way is None else [nn.Linear(64, way)]))
 
 
+class ResidualBlock(nn.Module):
+    """Of ResNet-12 (Lee et al. 2019): three convolutions beside a shortcut, each normalised."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        widths = (channels_in, channels, channels)
+        self.convs = nn.ModuleList(nn.Conv2d(c, channels, 3, padding=1, bias=False) for c in widths)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in widths)
+        self.shortcut, self.shortcut_norm = nn.Conv2d(channels_in, channels, 1, bias=False), nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = F.leaky_relu(self.norms[0](self.convs[0](x)), 0.1)
+        z = F.leaky_relu(self.norms[1](self.convs[1](z)), 0.1)
+        z = self.norms[2](self.convs[2](z)) + self.shortcut_norm(self.shortcut(x))
+        return F.max_pool2d(F.leaky_relu(z, 0.1), 2)
+
+
+def residual_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(*(ResidualBlock(*c) for c in ((3, 64), (64, 160), (160, 320), (320, 640))), nn.Flatten())
+
+
 def plain(work: Step) -> Side:
-    return plain_prototypical() if work.inner_steps == 0 else plain_maml(work)
+    return plain_prototypical(work) if work.inner_steps == 0 else plain_maml(work)
 
 
-def plain_prototypical() -> Side:
-    backbone = network()
+def plain_prototypical(work: Step) -> Side:
+    backbone = network(colours=work.input_shape[0]) if work.backbone == "conv4" else residual_network()
 
     def loss_of(batch: Episode) -> Tensor:
         (task,) = batch.tasks()

@@ -11,11 +11,17 @@ from works import EVALUATION, STEPS, batch_of
 
 from metalearn.types import Episode
 
-OURS, BF16 = "metalearn", "metalearn, bf16"
+OURS, BF16, COMPILED = "metalearn", "metalearn, bf16", "metalearn, compiled"
 PLAIN, EASYFSL, HIGHER, TORCHOPT = "plain PyTorch", "easyfsl", "higher", "torchopt"
 LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # any of which may be missing, or not work with the torch that is here
 
-MAML = {OURS: ours.step, PLAIN: peers.plain, HIGHER: peers.higher_maml, TORCHOPT: peers.torchopt_maml}
+MAML = {
+    OURS: ours.step,
+    COMPILED: ours.step_compiled,
+    PLAIN: peers.plain,
+    HIGHER: peers.higher_maml,
+    TORCHOPT: peers.torchopt_maml,
+}
 SIDES: dict[str, dict[str, Callable]] = {
     "prototypical": {
         OURS: ours.step,
@@ -25,6 +31,8 @@ SIDES: dict[str, dict[str, Callable]] = {
     },
     "maml": MAML,
     "maml_5": MAML,
+    "conv4_84": {OURS: ours.step, BF16: ours.step_in_bf16, PLAIN: peers.plain},
+    "resnet12_84": {OURS: ours.step, PLAIN: peers.plain},
     EVALUATION: {OURS: ours.evaluation, PLAIN: peers.plain_evaluation, EASYFSL: peers.easyfsl_evaluation},
 }
 
@@ -46,8 +54,11 @@ def check(work: str, side: str) -> None:
     elif side != OURS:
         step = STEPS[work]
         batch = _double(batch_of(step))
-        mine, theirs = (_backward(SIDES[work][of](step), batch) for of in (OURS, side))
-        torch.testing.assert_close(theirs, mine, rtol=1e-6, atol=1e-9)
+        mine, theirs = (SIDES[work][of](step) for of in (OURS, side))
+        with torch.no_grad():
+            for my_weight, their_weight in zip(mine[0].parameters(), theirs[0].parameters(), strict=True):
+                their_weight.copy_(my_weight)
+        torch.testing.assert_close(_backward(theirs, batch), _backward(mine, batch), rtol=1e-6, atol=1e-9)
 
 
 def check_bf16(work: str) -> None:

@@ -1,6 +1,7 @@
 """What is timed: training steps on one batch each, and the evaluation of test episodes."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,20 +24,32 @@ class Step:
     tasks: int
     way: int
     query: int
-    inner_steps: int
+    inner_steps: int = 0
     shot: int = 1
+    input_shape: tuple[int, int, int] = (1, 28, 28)
+    backbone: Literal["conv4", "resnet12"] = "conv4"
 
 
 STEPS = {
-    "prototypical": Step(title="ProtoNet step, 60-way 1-shot 5 queries", tasks=1, way=60, query=5, inner_steps=0),
+    "prototypical": Step(title="ProtoNet step, 60-way 1-shot 5 queries", tasks=1, way=60, query=5),
     "maml": Step(
         title="MAML step, 32 tasks, 5-way 1-shot 1 query, 1 inner step", tasks=32, way=5, query=1, inner_steps=1
     ),
     "maml_5": Step(
         title="MAML step, 4 tasks, 5-way 1-shot 15 queries, 5 inner steps", tasks=4, way=5, query=15, inner_steps=5
     ),
-}
+    "conv4_84": Step(
+        title="ProtoNet step, 84 x 84 pixels in colour, Conv4, 5-way 5-shot 15 queries",
+        tasks=1, way=5, shot=5, query=15, input_shape=(3, 84, 84),
+    ),
+    "resnet12_84": Step(
+        title="ProtoNet step, 84 x 84 pixels in colour, ResNet-12, 5-way 1-shot 5 queries",
+        tasks=1, way=5, query=5, input_shape=(3, 84, 84), backbone="resnet12",
+    ),
+}  # fmt: skip
+FIRST_ORDER = [name for name, step in STEPS.items() if step.inner_steps == 0]
 EVALUATION = "evaluation"
+MANY = 10_000  # episodes, which metalearn alone is timed with
 
 
 def batch_of(step: Step) -> Episode:
@@ -45,7 +58,7 @@ def batch_of(step: Step) -> Episode:
 
     def rows(per_class: int) -> tuple[Tensor, Tensor]:
         y = F.one_hot(torch.arange(step.way).repeat(per_class), step.way).float().expand(step.tasks, -1, -1)
-        return torch.rand(step.tasks, step.way * per_class, 1, 28, 28, generator=generator), y
+        return torch.rand(step.tasks, step.way * per_class, *step.input_shape, generator=generator), y
 
     return Episode(*rows(step.shot), *rows(step.query))
 
