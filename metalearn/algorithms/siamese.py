@@ -40,7 +40,9 @@ class Siamese(AbstractEmbedding):
 
 def balanced_cross_entropy(scores: Tensor, same: Tensor) -> Tensor:
     """Mean binary cross-entropy of log-odds, where same-class and different-class pairs weigh half each."""
-    return -(F.logsigmoid(scores[same]).mean() + F.logsigmoid(-scores[~same]).mean()) / 2
+    together = (same * F.logsigmoid(scores)).sum() / same.sum()
+    apart = (~same * F.logsigmoid(-scores)).sum() / (~same).sum()
+    return -(together + apart) / 2
 
 
 def class_log_means(scores: Tensor, support_y: Tensor) -> Tensor:
