@@ -91,11 +91,16 @@ def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
     assert wandb_run(folder)["config"]["paths"]["api_token"] == "***"
 
 
-def test_a_failed_run_is_not_shown_as_finished(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_failed_run_of_an_agent_has_its_id_and_is_not_shown_as_finished(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "checkpoints").write_text("")  # where a folder should be
     command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", f"hydra.run.dir={tmp_path}"]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
-    assert done.returncode == wandb_run(tmp_path)["exit_code"] == 1
+    of_agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
+    done = subprocess.run(command, env=environment | of_agent, capture_output=True, timeout=120, check=False)
+    run = wandb_run(tmp_path)
+    assert done.returncode == run["exit_code"] == 1
+    assert run["id"] == (tmp_path / "wandb_id").read_text() == "chosen1"
 
 
 def test_tensorboard_writes_events(metalearn) -> None:

@@ -38,7 +38,8 @@ def wandb_logger(folder: str, project: str, group: str | None, job_type: str, ta
         settings.mode = "offline"
     id_file = Path(folder) / "wandb_id"
     if not id_file.is_file():
-        id_file.write_text(secrets.token_hex(4))
+        of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        id_file.write_text(of_agent or secrets.token_hex(4))
     return WandbLogger(
         save_dir=folder,
         project=project,
