@@ -12,7 +12,7 @@ import ours
 import torch
 from sides import BF16, COMPILED, OURS, SIDES
 from torch.utils.flop_counter import FlopCounterMode
-from works import EVALUATION, FIRST_ORDER, STEPS, Step, bank, batch_of
+from works import EVALUATION, STEPS, Step, bank, batch_of
 
 from metalearn.runner.machine import keep_freed_memory
 
@@ -73,12 +73,12 @@ def machine() -> dict[str, float]:
     return {
         "peak": 2 * 2048**3 / min(times),
         "draw": seconds_to_draw(),
-        **{f"operations of {work}": operations(STEPS[work]) for work in FIRST_ORDER},
+        **{f"operations of {work}": operations(STEPS[work]) for work in STEPS},
     }
 
 
 def operations(work: Step) -> float:
-    """Of the convolutions and matrix products of a step, forwards and backwards."""
+    """Of the convolutions and matrix products of a step, in all its derivatives."""
     _, loss_of = ours.step(work)
     with FlopCounterMode(display=False) as counter:
         loss_of(batch_of(work)).backward()

@@ -47,7 +47,6 @@ STEPS = {
         tasks=1, way=5, query=5, input_shape=(3, 84, 84), backbone="resnet12",
     ),
 }  # fmt: skip
-FIRST_ORDER = [name for name, step in STEPS.items() if step.inner_steps == 0]
 EVALUATION = "evaluation"
 MANY = 10_000  # episodes, which metalearn alone is timed with
 
