@@ -4,8 +4,11 @@ import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests run one process for each core
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from torch.nn import functional as F
 
 import metalearn.__main__  # registers the resolvers of the configs
 from metalearn.data.bank import ClassBank
+from metalearn.hydra_plugins.forks import ForkedProcess
 from metalearn.types import Episode
 
 REPOSITORY = Path(__file__).parents[1]
@@ -37,6 +41,14 @@ SMALL = [
     "trainer.max_steps=10",
 ]
 """A run of a second or two, on the smallest glyphs."""
+
+
+LONG = ("test_clusters", "test_run", "test_sweeps")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, so that the processes that share them end with short ones, at about the same time."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,9 @@ class Finished:
         return torch.load(self.folder / f"checkpoints/{name}.ckpt", weights_only=True)
 
 
+Command = Callable[..., Finished]
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
@@ -78,19 +93,35 @@ def environment(cache: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
-    """Run the command line to its end in a run directory of its own: metalearn("seed=1") -> Finished."""
+def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Run the command line to its end in a run directory of its own: metalearn("seed=1") -> Finished.
+
+    In a fork of what has imported everything, as a sweep does with preload=true: to import takes longer than to run.
+    """
 
     def call(*overrides: str, folder: Path | None = None, small: bool = True) -> Finished:
         folder = folder or tmp_path_factory.mktemp("run")
-        command = [sys.executable, "-m", "metalearn", *(SMALL if small else []), *overrides]
-        command += (
-            []
-            if any(o.startswith(("resume", "-", "hydra.run.dir")) for o in overrides)
-            else [f"hydra.run.dir={folder}"]
-        )
+        log = tmp_path_factory.mktemp("log") / "stdout.log"
+        with log.open("a") as held:
+            process = ForkedProcess(arguments(overrides, folder, small), log=log, environment=environment, held=held)
+            deadline = time.monotonic() + 120
+            while (code := process.exit_code()) is None:
+                if time.monotonic() > deadline:
+                    process.send(signal.SIGKILL)
+                time.sleep(0.01)
+        return Finished(code, log.read_text().partition("\n")[2], folder)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def fresh_metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The same by `python -m metalearn`: for what starts others, which are runs of two processes and sweeps."""
+
+    def call(*overrides: str, folder: Path | None = None, small: bool = True) -> Finished:
+        folder = folder or tmp_path_factory.mktemp("run")
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "metalearn", *arguments(overrides, folder, small)],
             env=environment,
             cwd=tmp_path_factory.getbasetemp(),
             stdout=subprocess.PIPE,
@@ -102,6 +133,12 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
         return Finished(done.returncode, done.stdout, folder)
 
     return call
+
+
+def arguments(overrides: Sequence[str], folder: Path, small: bool) -> list[str]:
+    """A command line that runs in this folder, unless it says itself where."""
+    placed = any(override.startswith(("resume", "-", "hydra.run.dir")) for override in overrides)
+    return [*(SMALL if small else []), *overrides, *([] if placed else [f"hydra.run.dir={folder}"])]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import torch
 from conftest import SMALL, Finished
 from test_launcher import wait_for
 
@@ -74,7 +75,7 @@ def stop(controller: subprocess.Popen) -> None:
 
 def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(metalearn, sweep: Sweep) -> None:
     pytest.importorskip("submitit")
-    steps = "trainer.max_steps=300"
+    steps = "trainer.max_steps=200"
     stopped = sweep(*LOCAL, steps, "hydra.launcher.slots=1", "seed=0,-1", meanwhile=stop)
     assert stopped.code == 143, stopped.text
     assert job(stopped, 0).result["status"] == "interrupted"
@@ -85,11 +86,11 @@ def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(meta
     assert "seed is -1; it must not be negative" in finished.text
     assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
     before = (finished.folder / "0/result.json").stat().st_mtime_ns
-    again = sweep(*LOCAL, steps, "seed=0,-1")
-    assert again.code == 1
+    again = sweep(*LOCAL, steps, "seed=0")
+    assert again.code == 0, again.text
     assert "completed before" in again.text
     assert (finished.folder / "0/result.json").stat().st_mtime_ns == before
-    assert [(finished.folder / f"{i}/stdout.log").read_text().count("$ ") for i in range(2)] == [2, 2]
+    assert [(finished.folder / f"{i}/stdout.log").read_text().count("$ ") for i in range(2)] == [2, 1]
     other = sweep(*LOCAL, steps, "seed=7,-1")
     assert other.code == 2
     assert "its job 0 has seed=0 where this command has seed=7" in other.text
@@ -108,14 +109,14 @@ def test_a_missing_package_is_said_in_a_line(sweep: Sweep, tmp_path: Path, name:
 
 
 def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn, sweep: Sweep) -> None:
-    """Three times, by the signal that SLURM sends before a time limit; another job is not touched."""
+    """Twice, by the signal that SLURM sends before a time limit; another job is not touched."""
     pytest.importorskip("submitit")
-    steps = "trainer.max_steps=400"
+    steps = "trainer.max_steps=250"
 
     def preempt(controller: subprocess.Popen) -> None:
         folder = Path(controller.args[-1].partition("=")[2])
         last, log = folder / "0/checkpoints/last.ckpt", folder / "0/stdout.log"
-        for times in range(1, 4):
+        for times in range(1, 3):
             before = last.stat().st_mtime_ns if last.exists() else 0
             wait_for(lambda before=before: last.exists() and last.stat().st_mtime_ns != before, controller)
             (task,) = tasks(folder)
@@ -125,7 +126,7 @@ def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn,
     finished = sweep(*LOCAL, "hydra.launcher.slots=1", steps, "seed=1", meanwhile=preempt)
     assert finished.code == 0, finished.text
     log = (finished.folder / "0/stdout.log").read_text()
-    assert log.count("resume=") >= 3
+    assert log.count("resume=") >= 2
     straight = metalearn(steps, "trainer=cpu", "seed=1")
     assert job(finished, 0).test == straight.test
     assert [job(finished, 0).result[name] for name in ("steps", "best_step", "val")] == [
@@ -166,25 +167,20 @@ def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
 def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
     metalearn, sweep: Sweep, cluster: str
 ) -> None:
-    steps = "trainer.max_steps=300"
-    stopped = sweep("hydra/launcher=ray", "hydra.launcher.slots=1", steps, "seed=0,1,-1", meanwhile=stop)
+    steps = "trainer.max_steps=200"
+    stopped = sweep("hydra/launcher=ray", "hydra.launcher.slots=1", steps, "seed=0,-1", meanwhile=stop)
     assert stopped.code == 143, stopped.text
     assert job(stopped, 0).result["status"] == "interrupted"
     assert not (stopped.folder / "1").exists()
     join = [f"hydra.launcher.address={cluster}", "hydra.launcher.num_cpus=0.5"]
-    finished = sweep("hydra/launcher=ray", *join, steps, "seed=0,1,-1")
+    refused = sweep("hydra/launcher=ray", *join, "hydra.launcher.num_gpus=0.25", steps, "seed=0,-1")
+    assert refused.code == 2
+    assert "no room for a job of 0.5 CPUs and 0.25 GPUs" in refused.text
+    finished = sweep("hydra/launcher=ray", *join, steps, "seed=0,-1")
     assert finished.code == 1, finished.text
-    assert "3 jobs, 4 at a time" in finished.text
-    assert "job 2 failed" in finished.text
+    assert "2 jobs, 4 at a time" in finished.text
+    assert "job 1 failed" in finished.text
     assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
-    assert job(finished, 1).result["status"] == "completed"
-
-
-def test_what_has_no_room_in_ray_is_refused(sweep: Sweep) -> None:
-    pytest.importorskip("ray")
-    told = sweep("hydra/launcher=ray", "hydra.launcher.num_gpus=0.25", "seed=0")
-    assert told.code == 2
-    assert "no room for a job of 1 CPUs and 0.25 GPUs" in told.text
 
 
 # --- SLURM ------------------------------------------------------------------------------------------------------------
@@ -193,11 +189,12 @@ def test_what_has_no_room_in_ray_is_refused(sweep: Sweep) -> None:
 def test_ranks_that_slurm_starts_are_one_run(
     metalearn, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two tasks with the variables that SLURM gives them: what they train is what Lightning's own two processes do."""
+    """Two tasks with the variables that SLURM gives them: what they train is what one does with the joint batch."""
     pytest.importorskip("submitit")
     folder = tmp_path / "run"
     folder.mkdir()
-    arguments = [*SMALL, "trainer=ddp_cpu", "seed=0", f"hydra.run.dir={folder}"]
+    exact = ["trainer.precision=64-true", "optimizer=sgd", "seed=0"]
+    arguments = [*SMALL, *exact, "trainer=ddp_cpu", f"hydra.run.dir={folder}"]
     code = f"""
 import sys; from pathlib import Path; from metalearn.hydra_plugins.node_task import NodeTask
 sys.exit(NodeTask({arguments!r}, folder=Path({str(folder)!r}), environment={{}})())
@@ -225,4 +222,8 @@ sys.exit(NodeTask({arguments!r}, folder=Path({str(folder)!r}), environment={{}})
     result = Finished(0, "", folder)
     assert result.result["devices"] == 2
     assert "requeue" not in (folder / "metalearn.log").read_text()
-    assert result.test == metalearn("trainer=ddp_cpu", "seed=0").test
+    joint = metalearn(*exact, "trainer=cpu", "tasks_per_batch=2")
+    for name, value in joint.checkpoint()["state_dict"].items():
+        torch.testing.assert_close(result.checkpoint()["state_dict"][name], value, rtol=1e-9, atol=1e-12)
+    assert result.test["accuracy"] == joint.test["accuracy"]
+    assert result.test["episodes_sha256"] == joint.test["episodes_sha256"]

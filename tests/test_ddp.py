@@ -13,17 +13,16 @@ from metalearn.episodes.sampling import Setting
     "overrides",
     [
         ["algorithm=prototypical"],
-        ["algorithm=maml", "batch_norm=batch"],
         ["algorithm=maml", "batch_norm=running"],
     ],
     ids=" ".join,
 )
-def test_two_processes_train_and_score_as_one(metalearn, overrides: list[str]) -> None:
+def test_two_processes_train_and_score_as_one(metalearn, fresh_metalearn, overrides: list[str]) -> None:
     # Plain gradient descent, so that a difference in the gradients is one of the same size in the weights; in
     # float64, so that only a real difference is seen.
     plain = ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.nesterov=false"]
     common = [*overrides, *plain, "trainer.precision=64-true"]
-    two: Finished = metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
+    two: Finished = fresh_metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
     one: Finished = metalearn(*common, "trainer=cpu", "tasks_per_batch=4")
     assert (two.code, one.code) == (0, 0), two.text + one.text
     assert two.result["devices"] == 2

@@ -73,17 +73,17 @@ def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -
     assert (PRUNED in states) == (pruner != "none")
 
 
-def search_small(metalearn, folder: Path, *overrides: str) -> Finished:
+def search_small(fresh_metalearn, folder: Path, *overrides: str) -> Finished:
     own = (f"hydra.sweep.dir={folder}", "hydra.launcher.slots=1", "trainer.val_check_interval=2")
     all_overrides = ("hydra/sweeper=optuna", *SMALL, "trainer.max_steps=4", *own, *overrides)
-    return metalearn("-m", *all_overrides, folder=folder, small=False)
+    return fresh_metalearn("-m", *all_overrides, folder=folder, small=False)
 
 
-def test_a_search_of_real_runs_prunes_both_ranks_and_goes_on(metalearn, tmp_path: Path) -> None:
+def test_a_search_of_real_runs_prunes_both_ranks_and_goes_on(fresh_metalearn, tmp_path: Path) -> None:
     folder = tmp_path / "found"
     prefilled(folder)
     space = "algorithm.temperature=tag(log,interval(0.1,10))"
-    first = search_small(metalearn, folder, space, "trainer=ddp_cpu", "hydra.sweeper.n_trials=6")
+    first = search_small(fresh_metalearn, folder, space, "trainer=ddp_cpu", "hydra.sweeper.n_trials=6")
     assert first.code == 0, first.text
     result = json.loads((folder / "0005/result.json").read_text())
     assert (result["status"], result["steps"], result["devices"], result["test"]) == ("pruned", 2, 2, None)
@@ -92,7 +92,7 @@ def test_a_search_of_real_runs_prunes_both_ranks_and_goes_on(metalearn, tmp_path
     (reported,) = contents.read([folder]).searches
     assert [(trial.state, trial.steps) for trial in reported.trials] == [("completed", 4)] * 5 + [("pruned", 2)]
     more = ("hydra.sweeper.n_trials=7", "hydra.sweeper.pruner=none")
-    second = search_small(metalearn, folder, space, "trainer=ddp_cpu", *more)
+    second = search_small(fresh_metalearn, folder, space, "trainer=ddp_cpu", *more)
     assert second.code == 0, second.text
     assert "7 trials, 6 finished before" in second.text
     result = json.loads((folder / "0006/result.json").read_text())
@@ -100,7 +100,7 @@ def test_a_search_of_real_runs_prunes_both_ranks_and_goes_on(metalearn, tmp_path
     best = yaml.safe_load((folder / "best.yaml").read_text())
     assert best["val_accuracy"] == result["val"]["accuracy"]["mean"]
     assert best["overrides"] == result["overrides"]
-    other = search_small(metalearn, folder, "algorithm.temperature=interval(0,1)", "trainer=ddp_cpu")
+    other = search_small(fresh_metalearn, folder, "algorithm.temperature=interval(0,1)", "trainer=ddp_cpu")
     assert other.code == 2
     assert "the study found is of another search: for algorithm.temperature" in other.text
     assert other.text.count("\n") == 1

@@ -15,12 +15,12 @@ from test_launcher import wait_for
 
 
 @pytest.fixture
-def sweep(metalearn, tmp_path: Path) -> Callable[..., Finished]:
+def sweep(fresh_metalearn, tmp_path: Path) -> Callable[..., Finished]:
     """Run `-m` in tmp_path/sweep to its end; two jobs at a time."""
 
     def call(*overrides: str) -> Finished:
         own = (f"hydra.sweep.dir={tmp_path}/sweep", "hydra.launcher.slots=2")
-        return metalearn("-m", *SMALL, *overrides, *own, folder=tmp_path / "sweep", small=False)
+        return fresh_metalearn("-m", *SMALL, *overrides, *own, folder=tmp_path / "sweep", small=False)
 
     return call
 
@@ -29,16 +29,16 @@ def job(finished: Finished, number: int) -> Finished:
     return Finished(0, "", finished.folder / str(number))
 
 
-@pytest.mark.parametrize("preload", ["preload=false", "preload=true"])
-def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep, preload: str) -> None:
-    first = sweep("trainer.max_steps=2", "seed=0,-1", f"hydra.launcher.{preload}")
+def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
+    """By forks and by processes of their own in turn."""
+    first = sweep("trainer.max_steps=2", "seed=0,-1", "hydra.launcher.preload=true")
     assert first.code == 1
     assert "job 1 failed" in first.text
     assert f"{first.folder}/1/stdout.log" in first.text
     assert "seed is -1; it must not be negative" in (first.folder / "1/stdout.log").read_text()
     before = (first.folder / "0/result.json").stat().st_mtime_ns
     assert job(first, 0).result["status"] == "completed"
-    again = sweep("trainer.max_steps=2", "seed=0,-1", f"hydra.launcher.{preload}")
+    again = sweep("trainer.max_steps=2", "seed=0,-1")
     assert again.code == 1
     assert "completed before" in again.text
     assert (first.folder / "0/result.json").stat().st_mtime_ns == before
@@ -51,17 +51,17 @@ def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep, preload: s
 
 
 def test_ranks_of_a_sweep_agree(metalearn, sweep) -> None:
-    """Each job is one run of two processes: what they train is what one process with the joint batch does."""
-    exact = ("trainer.precision=64-true", "optimizer=sgd", "trainer.max_steps=3")
-    two = sweep(*exact, "trainer=ddp_cpu", "seed=0,1")
-    assert two.code == 0, two.text
-    assert {path.name for path in two.folder.iterdir() if path.is_dir()} == {"0", "1"}
-    one = metalearn(*exact, "trainer=cpu", "tasks_per_batch=2", "seed=1")
-    assert [job(two, i).result["devices"] for i in range(2)] == [2, 2]
-    weights = [job(two, i).checkpoint()["state_dict"] for i in range(2)]
-    for name, value in one.checkpoint()["state_dict"].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-9, atol=1e-12)
-    assert any(not torch.equal(value, weights[0][name]) for name, value in weights[1].items())
+    """A job is one run of two processes: what they train is what one process with the joint batch does."""
+    exact = ("trainer.precision=64-true", "optimizer=sgd", "trainer.max_steps=3", "seed=1")
+    both = sweep(*exact, "trainer=cpu,ddp_cpu", "hydra.launcher.preload=true")
+    assert both.code == 0, both.text
+    assert {path.name for path in both.folder.iterdir() if path.is_dir()} == {"0", "1"}
+    joint = metalearn(*exact, "trainer=cpu", "tasks_per_batch=2")
+    assert [job(both, i).result["devices"] for i in range(2)] == [1, 2]
+    one, two = (job(both, i).checkpoint()["state_dict"] for i in range(2))
+    for name, value in joint.checkpoint()["state_dict"].items():
+        torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-12)
+    assert any(not torch.equal(value, one[name]) for name, value in two.items())
 
 
 def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
@@ -70,10 +70,11 @@ def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
     steps = "trainer.max_steps=200"
     folder = tmp_path / "sweep"
     last = [folder / f"{i}/checkpoints/last.ckpt" for i in range(2)]
-    command = [sys.executable, "-m", "metalearn", "-m", *SMALL, steps, "seed=0,1,2", f"hydra.sweep.dir={folder}"]
+    command = [sys.executable, "-m", "metalearn", "-m", *SMALL, steps, "seed=0,1,-1", f"hydra.sweep.dir={folder}"]
     command += ["hydra.launcher.slots=2"]
+    forking = "hydra.launcher.preload=true"
     quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, **quiet) as controller:
+    with subprocess.Popen([*command, forking], **quiet) as controller:
         wait_for(lambda: all(path.exists() for path in last), controller)
         controller.terminate()
         assert controller.wait(timeout=120) == 143
@@ -87,8 +88,10 @@ def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
     for pid in processes_of(folder):
         os.kill(pid, signal.SIGKILL)
     assert not (folder / "1/result.json").exists()
-    finished = sweep(steps, "seed=0,1,2")
-    assert finished.code == 0, finished.text
+    finished = sweep(steps, "seed=0,1,-1", forking)
+    assert finished.code == 1, finished.text
+    assert "job 2 failed" in finished.text
+    assert job(finished, 0).result["status"] == "completed"
     straight = metalearn(steps, "seed=1")
     assert job(finished, 1).test == straight.test
     assert job(finished, 1).result["val"] == straight.result["val"]
