@@ -22,7 +22,7 @@ def mean_over_tasks(
     gradient: list[Tensor | None] = [None] * len(weights)
     for task in tasks:
         loss, *rest = function(*task)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and weights:
             with torch.autocast(loss.device.type, enabled=False):  # as in any backward pass
                 parts = torch.autograd.grad(loss / len(tasks), weights, allow_unused=True)
             gradient = [_sum(*pair) for pair in zip(gradient, parts, strict=True)]
