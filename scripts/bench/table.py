@@ -33,8 +33,10 @@ ratio grows with the number of episodes.
 "compiled" is `algorithm.inner_loop.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
 takes one to two minutes on two cores, and a few seconds when the same was compiled on the machine before.
 
-What bounds the steps of MAML is in the table of the machine: a step cannot be faster than its convolutions, and these
-no faster than a matrix product. Beside them, the second derivative of batch normalisation is what takes longest."""
+What bounds the steps of MAML: their convolutions are of five images each, and are half of the step that is not
+compiled. Beside them, the second derivative of batch normalisation takes longest.
+
+In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than MKL's matrix product."""
 GPU = """\
 ## GPU
 
