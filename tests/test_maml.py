@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -111,9 +112,11 @@ def test_a_task_is_one_graph_with_the_same_meta_gradient(vmap: bool, monkeypatch
     algorithm = build(inner_steps=1)
     expected = gradient(algorithm)
     # The backend that runs the graph as it was traced; `make bench` holds the compiled program to the same gradients.
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
+    compiled = Mock(side_effect=partial(torch.compile, backend="aot_eager", fullgraph=True))
+    monkeypatch.setattr(torch, "compile", compiled)
     algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, compile=True, vmap=vmap)
     torch.testing.assert_close(gradient(algorithm), expected)
+    assert compiled.called
 
 
 def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,6 @@ from metalearn.types import Episode, TaskOutput
 class Baseline(AbstractEmbedding):
     """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
 
-    compares_by_vmap = False
-
     def __init__(
         self, backbone: nn.Module, *, num_base_classes: int, head_fit: HeadFit, batch_norm: BatchNormMode
     ) -> None:

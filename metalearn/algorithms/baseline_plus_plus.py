@@ -23,8 +23,6 @@ class BaselinePlusPlus(AbstractEmbedding):
     `base_scale` and `novel_scale` are the factors of the cosine, in training and on a task.
     """
 
-    compares_by_vmap = False
-
     def __init__(
         self,
         backbone: nn.Module,

@@ -19,8 +19,6 @@ from metalearn.backbones.norm import BatchNormMode
 class MetaOptNet(AbstractMetric):
     """`c` is the price C of an error of the machine, `ridge` the λ of the regression; the logits' scale is learned."""
 
-    compares_by_vmap = False
-
     def __init__(
         self, backbone: nn.Module, *, head: Literal["svm", "ridge"], c: float, ridge: float, batch_norm: BatchNormMode
     ) -> None:

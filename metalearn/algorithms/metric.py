@@ -22,7 +22,7 @@ class AbstractEmbedding(AbstractAlgorithm):
     `num_base_classes` is as in `AbstractAlgorithm`.
     """
 
-    compares_by_vmap = True  # False where `compare` trains something, or decides by values
+    compares_by_vmap = False  # True where torch.vmap knows all that `compare` does: tasks are then compared at once
 
     def __init__(
         self, backbone: nn.Module, *, batch_norm: norm.BatchNormMode, num_base_classes: int | None = None

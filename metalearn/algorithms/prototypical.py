@@ -16,6 +16,8 @@ from metalearn.backbones.norm import BatchNormMode
 class Prototypical(AbstractMetric):
     """`distance` is d of eq. 2, where `cosine` stands for 1 - cosine; it is divided by `temperature`."""
 
+    compares_by_vmap = True
+
     def __init__(
         self,
         backbone: nn.Module,

@@ -15,6 +15,8 @@ from metalearn.backbones.norm import BatchNormMode
 class R2D2(AbstractMetric):
     """`scale` and `ridge` are where α of eq. 7 and λ of eq. 4 start; both are learned, and the offset β from 0."""
 
+    compares_by_vmap = True
+
     def __init__(self, backbone: nn.Module, *, scale: float, ridge: float, batch_norm: BatchNormMode) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not ridge > 0:

@@ -24,6 +24,8 @@ class Relation(AbstractEmbedding):
     The backbone's `map_shape` (C, H, W) says what maps it has flattened.
     """
 
+    compares_by_vmap = True
+
     def __init__(
         self,
         backbone: nn.Module,

@@ -18,6 +18,8 @@ from metalearn.types import Episode, TaskOutput
 class Siamese(AbstractEmbedding):
     """Trained to verify all pairs of a support example and a query."""
 
+    compares_by_vmap = True
+
     def __init__(self, backbone: nn.Module, *, batch_norm: BatchNormMode) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         self.alpha = nn.Linear(backbone.num_features, 1)  # type: ignore[arg-type]
@@ -40,8 +42,8 @@ class Siamese(AbstractEmbedding):
 
 def balanced_cross_entropy(scores: Tensor, same: Tensor) -> Tensor:
     """Mean binary cross-entropy of log-odds, where same-class and different-class pairs weigh half each."""
-    together = (same * F.logsigmoid(scores)).sum() / same.sum()
-    apart = (~same * F.logsigmoid(-scores)).sum() / (~same).sum()
+    together = F.logsigmoid(scores).masked_fill(~same, 0).sum() / same.sum()
+    apart = F.logsigmoid(-scores).masked_fill(same, 0).sum() / (~same).sum()
     return -(together + apart) / 2
 
 
