@@ -1,13 +1,20 @@
 """Backbones against the published numbers of parameters and features."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
+from torch.func import functional_call
 
 from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.mlp import MLP
+from metalearn.backbones.resnet12 import ResNet12
+from metalearn.backbones.resnet18 import ResNet18
+from metalearn.backbones.wide_resnet import WideResNet
 
 # Each block: channels_in * channels * 9 weights + channels biases + 2 * channels of normalisation.
 CONV4 = [
@@ -36,6 +43,24 @@ def test_conv4_is_the_textbook_block_four_times() -> None:
         expected = torch.nn.functional.conv2d(expected, block.conv.weight, block.conv.bias, padding=1)
         expected = torch.nn.functional.max_pool2d(torch.relu(expected / (1 + 1e-5) ** 0.5), 2)
     torch.testing.assert_close(backbone(x), expected.flatten(1))
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("make", [Conv4, ResNet12, ResNet18, partial(WideResNet, depth=10, width=1)])
+def test_all_maps_have_one_layout_whatever_that_of_the_weights(make: Callable[..., nn.Module], colours: int) -> None:
+    backbone = make([colours, 16, 16])
+    maps = list[torch.Tensor]()
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    x = torch.rand(2, colours, 16, 16)
+    backbone(x)
+    # An inner step moves weights by gradients, whose layout is the convolution's own choice.
+    moved = {name: w - 0.1 * torch.ones_like(w, memory_format=torch.contiguous_format)
+             for name, w in backbone.named_parameters()}  # fmt: skip
+    functional_call(backbone, moved, (x,))
+    assert maps
+    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in maps)
 
 
 @pytest.mark.parametrize(("pools", "map_shape"), [(4, (8, 1, 2)), (2, (8, 7, 8)), (1, (8, 14, 17)), (0, (8, 28, 35))])

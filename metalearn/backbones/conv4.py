@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 
 
@@ -47,9 +48,10 @@ class Conv4(nn.Module):
         self.blocks = nn.ModuleList(Block(*widths[i : i + 2], pool=i < pools) for i in range(4))
         self.map_shape = (channels, height // scale, width // scale)
         self.num_features = math.prod(self.map_shape)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what CPU kernels like
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        x = channels_last(x)
         for block in self.blocks:
             x = block(x, rows)
         return x.flatten(1)

@@ -1,6 +1,16 @@
-"""The convolutions that the residual networks have in common."""
+"""What convolutional networks share: the layout of their maps; and the convolutions of the residual ones."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+
+def channels_last(x: Tensor) -> Tensor:  # (B, C, H, W), which is (B, H, W, C) in memory
+    """The images in the layout of the networks' weights, which CPU kernels like.
+
+    Always a copy: images of one channel count as being in either layout, and would go on in the other one wherever the
+    inner loop has moved the weights, so that the second derivatives of MAML had to mix the two.
+    """
+    return x.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
 
 
 def convolution(channels_in: int, channels_out: int, size: int, *, stride: int = 1) -> nn.Conv2d:

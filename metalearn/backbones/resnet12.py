@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.convolution import convolution
+from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
 SLOPE = 0.1  # of the leaky ReLU (Lee et al. 2019)
@@ -74,9 +74,10 @@ class ResNet12(nn.Module):
         self.global_pool = global_pool
         self.map_shape = (widths[-1], 1, 1) if global_pool else (widths[-1], height // 16, width // 16)
         self.num_features = math.prod(self.map_shape)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what CPU kernels like
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        x = channels_last(x)
         for block in self.blocks:
             x = block(x, rows)
         return x.mean((2, 3)) if self.global_pool else x.flatten(1)

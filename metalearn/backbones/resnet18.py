@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.convolution import convolution
+from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
 
@@ -54,10 +54,10 @@ class ResNet18(nn.Module):
             channels_in = channels
         self.num_features = widths[-1]
         self.map_shape = (widths[-1], 1, 1)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what CPU kernels like
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
-        x = F.relu(self.stem_norm(self.stem(x), rows))
+        x = F.relu(self.stem_norm(self.stem(channels_last(x)), rows))
         for block in self.blocks:
             x = block(x, rows)
         return x.mean((2, 3))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.convolution import convolution
+from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
 
@@ -52,10 +52,10 @@ class WideResNet(nn.Module):
         self.norm = BatchNorm(channels_in)
         self.num_features = channels_in
         self.map_shape = (channels_in, 1, 1)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what CPU kernels like
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
-        x = self.stem(x)
+        x = self.stem(channels_last(x))
         for block in self.blocks:
             x = block(x, rows)
         return F.relu(self.norm(x, rows)).mean((2, 3))
