@@ -5,13 +5,15 @@ any of them may be missing.
 """
 
 import random
+import sys
 from collections.abc import Callable
+from unittest.mock import MagicMock
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from works import INNER_LR, QUERY, SHOT, WAY, Step
 
 from metalearn.data.bank import ClassBank
@@ -124,6 +126,17 @@ def torchopt_maml(work: Step) -> Side:
     return classifier, loss_of
 
 
+def let_easyfsl_run() -> None:
+    """Give easyfsl 1.5.0 what it misses; nothing of it is timed here.
+
+    It imports torchvision for its data sets and residual networks; where torchvision does not fit the build of torch,
+    it cannot be imported, nor torchmetrics beside it. And it hands its samplers' base an argument of an older torch.
+    """
+    for name in ("torchvision", "torchvision.datasets", "torchvision.models.resnet"):
+        sys.modules.setdefault(name, MagicMock())
+    Sampler.__init__ = lambda self, data_source=None: None
+
+
 def easyfsl_prototypical(work: Step) -> Side:
     model, scores_of = easyfsl_scores()
     return model, lambda batch: F.cross_entropy(scores_of(batch), batch.query_y[0])
@@ -131,6 +144,7 @@ def easyfsl_prototypical(work: Step) -> Side:
 
 def easyfsl_scores() -> Side:
     """Its logits are distances that are not squared, and it embeds support and queries apart."""
+    let_easyfsl_run()
     from easyfsl.methods import PrototypicalNetworks
 
     model = PrototypicalNetworks(network())
@@ -163,6 +177,7 @@ def plain_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
 
 
 def easyfsl_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+    let_easyfsl_run()
     from easyfsl.datasets import FewShotDataset
     from easyfsl.methods import PrototypicalNetworks
     from easyfsl.samplers import TaskSampler
