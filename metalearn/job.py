@@ -62,7 +62,7 @@ class Job:
 
 def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     """Check the config and build everything that it names, the data included; ValueError and OSError are the user's."""
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    plain = _plain(config)
     checks.check_config(plain)
     checks.check_devices(plain["trainer"], torch.cuda.device_count())
     if HydraConfig.get().mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
@@ -70,27 +70,23 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
 
     keep_freed_memory()
     quieten_lightning()
-    choices = choices_made()
-    testing = plain["mode"] == "test"
-    banks = instantiate(config.dataset).load()
-    if config.get("test_dataset"):
-        banks["test"] = instantiate(config.test_dataset).load()["test"]
-        checks.check_same_input(plain["dataset"], plain["test_dataset"])
-    checks.check_splits(banks, plain["mode"], choices["dataset"])
+    choices, testing = choices_made(), plain["mode"] == "test"
+    banks = _banks(config, plain, choices["dataset"])
     images = all(isinstance(bank, ClassBank) for bank in banks.values())
     augmentation = instantiate(config.augmentation)
     checks.check_task(plain["task"], images, not isinstance(augmentation, Unchanged), choices["dataset"])
-    splits: tuple[Split, ...] = ("test",) if testing else SPLITS
-    # The classes that it was trained on, whatever it is tested on.
     if images:
+        # The classes that it was trained on, whatever it is tested on.
         config.num_base_classes = config.num_base_classes or (
             base_classes(Path(plain["checkpoint"])) if testing else banks["train"].num_classes
         )
-    plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+        plain = _plain(config)
+
     pl.seed_everything(plain["seed"], verbose=False)
     algorithm = _algorithm(config, plain, choices)
     if algorithm.task != plain["task"]:
         raise ValueError(f"{choices['algorithm']} classifies; {choices['dataset']} is for the gradient algorithms")
+    splits: tuple[Split, ...] = ("test",) if testing else SPLITS
     episode = plain["episode"]
     settings = {split: Setting(**{k: v for k, v in episode[split].items() if k != "num_episodes"}) for split in splits}
     data = _data(plain, banks, settings, algorithm, augmentation)
@@ -98,6 +94,7 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     for setting in others.values():
         data.check(setting, "test")
         checks.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, choices["algorithm"])
+
     module = FewShotModule(algorithm, instantiate(config.optimizer), SCHEDULES[plain["schedule"]])
     checkpoint = None
     if testing:
@@ -106,24 +103,43 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
         checkpoint = load(folder / LAST, module, choices)
     checks.check_way(episode, algorithm.fixed_way, choices["algorithm"])
     module.make_optimizer()  # so that a bad setting of the optimiser is found now
-    overrides = anywhere(typed(), Path(HydraConfig.get().runtime.cwd))
     pruning = pruning_of_environment(algorithm.objective.score_name) if not testing else None
     callbacks = [
-        *instantiate(config.callbacks).values(),
-        Provenance({**choices, "num_base_classes": plain["num_base_classes"], "overrides": overrides}),
+        Provenance({
+            **choices,
+            "num_base_classes": plain["num_base_classes"],
+            "overrides": anywhere(typed(), Path(HydraConfig.get().runtime.cwd)),
+        }),
         StopBetweenSteps(signals),
         *([pruning] if pruning else []),
     ]
     all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
-    if checkpoint is not None and plain["mode"] == "train":
+    if checkpoint is not None and not testing:
         loggers.keep_earlier_rows(all_loggers, checkpoint["global_step"])
-    plugins = [*instantiate(config.trainer.get("plugins") or []), *environments()]
     trainer = instantiate(
-        config.trainer, callbacks=callbacks, logger=all_loggers, plugins=plugins, default_root_dir=str(folder)
+        config.trainer,
+        callbacks=[*instantiate(config.callbacks).values(), *callbacks],
+        logger=all_loggers,
+        plugins=[*instantiate(config.trainer.get("plugins") or []), *environments()],
+        default_root_dir=str(folder),
     )
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
     return Job(plain, folder, module, data, trainer, checkpoint, others, pruning)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def _banks(config: DictConfig, plain: dict[str, Any], dataset: str) -> dict[Split, Any]:
+    """The splits of the data set, meta-test of another one where the config names one for it."""
+    banks = instantiate(config.dataset).load()
+    if config.get("test_dataset"):
+        banks["test"] = instantiate(config.test_dataset).load()["test"]
+        checks.check_same_input(plain["dataset"], plain["test_dataset"])
+    checks.check_splits(banks, plain["mode"], dataset)
+    return banks
 
 
 def _data(

@@ -152,12 +152,14 @@ def test_latex_has_the_columns_that_it_announces_and_balanced_braces(reported) -
 def test_latex_compiles_whatever_it_holds(reported, tmp_path: Path) -> None:
     hostile = Sheet("\\ ~ ^ & % $ # _ { }", ["a_b", "100 %"], 1, [[Text("< | > \\end{tabular}"), Text("−1 ± 2", "a")]])
     unread = Sheet("Without rows", [], 0, [], [Text("why_not")])
-    text = latex(hostile) + latex(unread) + (reported[1] / "report.tex").read_text()
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text + r"\end{document}"
+    wide = Sheet("Wide", ["word"] * 20, 20, [[Text("words and words")] * 20])
+    text = latex(hostile) + latex(unread) + latex(wide) + (reported[1] / "report.tex").read_text()
+    document = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + text + r"\end{document}"
     (tmp_path / "all.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
     assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 

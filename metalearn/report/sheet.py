@@ -53,13 +53,14 @@ def markdown(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    r"""A table for \usepackage{booktabs}."""
+    r"""A table for \usepackage{booktabs,graphicx}, no wider than the lines of the text."""
     columns = "l" * sheet.num_words + "r" * (len(sheet.head) - sheet.num_words)
     rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in sheet.rows]
     head = " & ".join(_tex(name) for name in sheet.head) + r" \\"
     notes = [rf"\par {_tex(_noted(note))}" for note in sheet.notes]
-    body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
-    body = body if sheet.rows else []
+    fitted = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    table = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
+    body = [fitted, *table, r"\end{tabular}}"] if sheet.rows else []
     caption = rf"\caption{{{_tex(sheet.title)}}}"
     return "\n".join([r"\begin{table}", r"\centering", caption, *body, r"\footnotesize", *notes, r"\end{table}", ""])
 
