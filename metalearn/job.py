@@ -105,11 +105,13 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     module.make_optimizer()  # so that a bad setting of the optimiser is found now
     pruning = pruning_of_environment(algorithm.objective.score_name) if not testing else None
     callbacks = [
-        Provenance({
-            **choices,
-            "num_base_classes": plain["num_base_classes"],
-            "overrides": anywhere(typed(), Path(HydraConfig.get().runtime.cwd)),
-        }),
+        Provenance(
+            {
+                **choices,
+                "num_base_classes": plain["num_base_classes"],
+                "overrides": anywhere(typed(), Path(HydraConfig.get().runtime.cwd)),
+            }
+        ),
         StopBetweenSteps(signals),
         *([pruning] if pruning else []),
     ]

@@ -45,6 +45,7 @@ class FewShotModule(pl.LightningModule):
         self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
+        self._time_done = 0.0  # the fraction of the time of a training
         self.name_of_test = "test"  # under which its metrics are logged
         self.calibration_error: float | None = None  # of the last test, where the task is a classification
         self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
@@ -72,12 +73,15 @@ class FewShotModule(pl.LightningModule):
     def done(self) -> float:
         """The fraction of the training that is done: of its steps or of its time, whichever is further."""
         trainer = self.trainer
-        fractions = [trainer.global_step / trainer.max_steps] if trainer.max_steps > 0 else []
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+        return min(max(of_steps, self._time_done), 1.0)
+
+    def _read_clock(self) -> None:
+        """Note the fraction of the time, if that is limited: by one clock, since processes must learn at one rate."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
                 past = callback.time_elapsed()
-                fractions.append(past / (past + left))
-        return min(max(fractions, default=0.0), 1.0)
+                self._time_done = self.trainer.strategy.broadcast(past / (past + left))
 
     def training_step(self, batch: Episode, batch_idx: int) -> STEP_OUTPUT:
         self.algorithm.done = self.done()
@@ -95,6 +99,7 @@ class FewShotModule(pl.LightningModule):
         batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         seed = trainer.datamodule.seed  # type: ignore[attr-defined]
         torch.manual_seed(int(np.random.SeedSequence([seed, batches, trainer.global_rank]).generate_state(1)[0]))
+        self._read_clock()
 
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Any, batch_idx: int) -> None:
         self._average_buffers()

@@ -195,6 +195,17 @@ def test_tasks_of_a_batch_have_one_shape(bank: ClassBank, shots: Shots) -> None:
         data.collate([data.draw("train", index) for index in range(3 * batch, 3 * batch + 3)])
 
 
+def test_the_way_of_an_episode_says_nothing_of_its_classes(bank: ClassBank) -> None:
+    rows = [np.arange(20 * c, 20 * c + 20) for c in range(100)]
+    first = []  # class of the episodes with the smallest way
+    for index in range(600):
+        shape = Setting([2, 7], 1, 1).shape(20, seed=0, split="test", batch=index)
+        if len(shape.shots) == 2:
+            one = draw(rows, shape, seed=0, split="test", index=index)
+            first.append(int(one.support_rows[0]) // 20)
+    assert np.mean(first) == pytest.approx(49.5, abs=4 * 29 / len(first) ** 0.5)
+
+
 def test_each_batch_draws_its_way_and_shot_from_their_ranges(bank: ClassBank) -> None:
     data = EpisodicDataModule(
         dict.fromkeys(SPLITS, bank),

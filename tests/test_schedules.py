@@ -1,7 +1,15 @@
 """The outer learning rate over a training."""
 
-import pytest
+from datetime import timedelta
+from types import SimpleNamespace
 
+import pytest
+import torch
+from lightning.pytorch.callbacks import Timer
+
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.mlp import MLP
+from metalearn.module import FewShotModule
 from metalearn.schedules import SCHEDULES
 
 
@@ -21,6 +29,26 @@ def test_a_run_lowers_its_rate_with_its_steps_or_its_time(metalearn, limit: str)
     # The rate of the last step: the schedule is read after each, and the time goes on for a while.
     assert 0 <= group["lr"] <= 0.2e-3
     assert group["initial_lr"] == 1e-3
+
+
+def test_all_processes_go_by_the_clock_of_one() -> None:
+    timer = Timer(timedelta(minutes=1))
+    timer.on_train_start(None, None)  # type: ignore[arg-type]
+    module = FewShotModule(Prototypical(MLP([2]), batch_norm="running"), torch.optim.SGD)
+    module.trainer = SimpleNamespace(  # type: ignore[assignment]
+        callbacks=[timer],
+        strategy=SimpleNamespace(broadcast=lambda own: 0.75 if own < 0.5 else None),  # what another process has
+        global_step=10,
+        max_steps=40,
+        fit_loop=SimpleNamespace(
+            epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(processed=0)))
+        ),
+        datamodule=SimpleNamespace(seed=0),
+        global_rank=1,
+    )
+    assert module.done() == 0.25  # of the steps
+    module.on_train_batch_start(None, 0)
+    assert module.done() == 0.75
 
 
 def test_an_unknown_schedule_is_one_line(metalearn) -> None:

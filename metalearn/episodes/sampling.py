@@ -72,7 +72,8 @@ class Setting:
         """The shape of all episodes of a batch, by its number; `smallest_class` has so many images."""
         if isinstance(self.way, int) and isinstance(self.shot, int) and self.has_one_shape:
             return Shape((self.shot,) * self.way, self.query)
-        rng = np.random.default_rng([seed, SPLITS.index(split), batch, 0])  # one number more than an episode has
+        # Apart from what draws the rows of an episode; a last 0 would seed as no last number does.
+        rng = np.random.default_rng([seed, SPLITS.index(split), batch, 1])
         way = int(rng.integers(*_range(self.way), endpoint=True))
         if self.shots == "meta_dataset":
             return Shape(meta_dataset_shots(rng, way, smallest_class - self.query, _range(self.shot)[1]), self.query)
