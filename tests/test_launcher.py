@@ -1,5 +1,6 @@
 """The launcher of sweeps, on shell commands that stand for runs."""
 
+import json
 import os
 import re
 import signal
@@ -135,6 +136,18 @@ def test_a_job_that_fails_or_is_killed_stops_no_other(tmp_path: Path, capfd: pyt
     printed = capfd.readouterr().out
     assert re.search(rf"^job 0 failed in \d+ s \(exit code 3\): {sweep.jobs[0].log}", printed, re.MULTILINE)
     assert re.search(r"^job 2 completed in \d+ s", printed, re.MULTILINE)
+
+
+def test_a_score_that_is_no_number_stops_no_other_job(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A result has null for what was NaN: the interval of one episode, and all of a training that diverged."""
+    tests = [{"accuracy": {"mean": 0.5, "ci95": None}}, {"mse": {"mean": None, "ci95": None}}]
+    results = [json.dumps({"status": "completed", "seconds": {}, "test": test}) for test in tests]
+    sweep = Sweep(tmp_path, [f"echo '{result}' > result.json" for result in results] + [DONE])
+    sweep.run()
+    assert sweep.statuses == ["completed"] * 3
+    Screen(sweep.jobs).table()
+    printed = capfd.readouterr().out
+    assert printed.count("50.00 ± ? %") == printed.count("? ± ?") == 2  # the line of the job, and the table
 
 
 def test_no_process_of_a_job_is_left(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metalearn.hydra_plugins.jobs import Attempt, Job
+from metalearn.runner.console import interval
 
 COLOURS = {"completed": "green", "pruned": "cyan", "failed": "red", "interrupted": "yellow"}
 REFRESH = 0.5  # seconds
@@ -107,13 +108,9 @@ class Screen:
 
 
 def score(job: Job) -> str:
-    """The score on meta-test with its interval: an accuracy in percent, a squared error as it is."""
+    """The score on meta-test with its interval, where the job left one."""
     test = (job.result() or {}).get("test") or {}
-    if accuracy := test.get("accuracy"):
-        return f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['ci95']:.2f} %"
-    if mse := test.get("mse"):
-        return f"{mse['mean']:.4g} ± {mse['ci95']:.2g}"
-    return ""
+    return next((interval(name, test[name]) for name in ("accuracy", "mse") if name in test), "")
 
 
 def clock(seconds: float) -> str:

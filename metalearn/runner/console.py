@@ -80,7 +80,7 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
 
 
 def interval(name: str, estimate: dict[str, Any]) -> str:
-    """Mean ± 95 % interval of a score: accuracy in percent, anything else as it is."""
+    """Mean ± 95 % interval of a score: accuracy in percent, anything else as it is; null and NaN as a question mark."""
     if name == "accuracy":
         return f"{percent(estimate['mean'])} ± {percent(estimate['ci95'])} %"
     return f"{score(name, estimate['mean'])} ± {score(name, estimate['ci95'])}"
