@@ -3,10 +3,11 @@
 import copy
 import dataclasses
 import gc
+import math
 
 import pytest
 import torch
-from conftest import REPOSITORY, composed, episode
+from conftest import REPOSITORY, composed, episode, resolved
 from hydra.utils import instantiate
 
 from metalearn.algorithms.base import AbstractAlgorithm
@@ -64,6 +65,15 @@ def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None
         assert torch.isfinite(weight.grad).all(), parameter
         # A bias before batch normalisation cancels out, but for rounding.
         assert weight.grad.any() or parameter.endswith("conv.bias"), parameter
+
+
+def test_a_whole_number_does_where_a_float_is_meant(name: str) -> None:
+    """`algorithm.scale=5` is as good as 5.0."""
+    config = resolved(f"algorithm={name}")["algorithm"]
+    floats = {key: value for key, value in config.items() if isinstance(value, float)}
+    algorithm = build(name, *(f"algorithm.{key}={math.ceil(abs(value))}" for key, value in floats.items()))
+    train(algorithm, training_batch(algorithm), 1)
+    assert all(weight.is_floating_point() for weight in algorithm.parameters())
 
 
 def test_adapting_learns_the_support_and_leaves_the_weights(name: str) -> None:

@@ -44,7 +44,7 @@ class MAMLPlusPlus(AbstractGradient):
         if inner_loop.steps < 1:
             raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
         self.multi_step_until, self.first_order_until = multi_step_until, first_order_until
-        rates = torch.full((inner_loop.steps, len(self.adapted)), inner_lr)  # (steps, layers)
+        rates = torch.full((inner_loop.steps, len(self.adapted)), float(inner_lr))  # (steps, layers)
         self.rates = nn.Parameter(rates, requires_grad=learn_rates)
         self.norms = NormOfStep(self.network, inner_loop.steps) if norm_per_step else None
 

@@ -22,7 +22,7 @@ class R2D2(AbstractMetric):
         if not ridge > 0:
             raise ValueError(f"ridge={ridge} must be positive")
         self.log_ridge = nn.Parameter(torch.tensor(ridge).log())  # so that λ stays positive
-        self.alpha, self.beta = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(0.0))
+        self.alpha, self.beta = nn.Parameter(torch.tensor(float(scale))), nn.Parameter(torch.tensor(0.0))
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         # A feature of ones is the bias of the regression.
