@@ -5,18 +5,19 @@ import itertools
 
 import pytest
 import torch
-from conftest import episode
+from conftest import REPOSITORY, composed, episode
+from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.maml_plus_plus import MAMLPlusPlus, step_importance
 from metalearn.algorithms.protomaml import ProtoMAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.reptile import Reptile
-from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.mlp import MLP
+from metalearn.backbones.norm import BatchNorm
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Parameters
 
@@ -219,12 +220,17 @@ def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
     assert not torch.allclose(algorithm.adapt(task.support_x, task.support_y)(task.query_x), before)
 
 
-def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop() -> None:
-    loop = InnerLoop(steps=1, test_steps=1, adapt=[r"(?!.*\.norms?\.)"])
-    for backbone in (mlp(), Conv4([1, 16, 16], channels=4)):
-        algorithm = MAMLPlusPlus(backbone, way=WAY, inner_lr=0.1, inner_loop=loop, batch_norm="batch", **OFF)
-        left = set(algorithm.weights()) - set(algorithm.adapted)
-        assert left == {name for name in algorithm.weights() if ".norm" in name}
-        assert left
+@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "conf/backbone").glob("*.yaml")))
+def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop(name: str) -> None:
+    config = composed("algorithm=maml_plus_plus", f"backbone={name}")
+    backbone = instantiate(config.backbone)
+    names = [name for name, _ in Classifier(backbone, WAY).named_parameters()]
+    adapted = instantiate(config.algorithm.inner_loop).select(names)
+    norms = [name for name, module in backbone.named_modules() if isinstance(module, BatchNorm)]
+    assert norms
+    assert set(names) - set(adapted) == {f"backbone.{norm}.{part}" for norm in norms for part in ("weight", "bias")}
+
+
+def test_maml_plus_plus_needs_a_step() -> None:
     with pytest.raises(ValueError, match="inner_loop.steps is 0"):
         plus_plus(steps=0)
