@@ -77,9 +77,9 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     checks.check_task(plain["task"], images, not isinstance(augmentation, Unchanged), choices["dataset"])
     if images:
         # The classes that it was trained on, whatever it is tested on.
-        config.num_base_classes = config.num_base_classes or (
-            base_classes(Path(plain["checkpoint"])) if testing else banks["train"].num_classes
-        )
+        known = base_classes(Path(plain["checkpoint"])) if testing else banks["train"].num_classes
+        checks.check_base_classes(plain["num_base_classes"], known)
+        config.num_base_classes = known or plain["num_base_classes"]
         plain = _plain(config)
 
     pl.seed_everything(plain["seed"], verbose=False)

@@ -82,3 +82,15 @@ def test_a_batch_larger_than_the_data_is_refused(metalearn) -> None:
     assert "batch_size is 100000; it must be 1 to 480, all base images" in run.text
     with pytest.raises(ValueError, match="steps is -1"):
         HeadFit(steps=-1, lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0)
+
+
+def test_a_number_of_base_classes_that_is_not_that_of_the_data_is_refused(metalearn) -> None:
+    run = metalearn("algorithm=baseline", "num_base_classes=23")
+    assert run.code == 2
+    assert "metalearn: num_base_classes=23, but the training has 24 classes; it need not be given\n" in run.text
+    exact = metalearn("algorithm=baseline", "num_base_classes=24", "trainer.max_steps=2")
+    assert exact.code == 0, exact.text
+    checkpoint = f"checkpoint={exact.folder}/checkpoints/last.ckpt"
+    other = metalearn("mode=test", checkpoint, "num_base_classes=7", small=False)
+    assert other.code == 2
+    assert "num_base_classes=7, but the training has 24 classes" in other.text

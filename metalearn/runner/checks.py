@@ -131,6 +131,12 @@ def check_task(task: Task, images: bool, augmented: bool, dataset: str) -> None:
         raise ValueError(f"augmentation is for images, and {dataset} has none")
 
 
+def check_base_classes(given: int, known: int) -> None:
+    """Raises ValueError when the config gives another number than the training has; 0 is one that nobody gave."""
+    if given and known and given != known:
+        raise ValueError(f"num_base_classes={given}, but the training has {known} classes; it need not be given")
+
+
 def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
     """Raises ValueError when a split has another way than the only one that an algorithm can predict."""
     for split, of_split in episode.items():
