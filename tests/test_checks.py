@@ -6,6 +6,8 @@ from conftest import resolved
 
 from metalearn.runner.checks import check_config, check_devices, nearest
 
+LAKE = ["dataset=omniglot", "evaluation=lake"]
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -29,12 +31,21 @@ from metalearn.runner.checks import check_config, check_devices, nearest
         (["algorithm._target_=metalearn.runner.result.subprocess.run"], "cannot be imported"),
         (["algorithm._target_=metalearn.nowhere.Thing"], "cannot be imported"),
         (["mode=test"], "mode=test needs checkpoint=PATH"),
+        ([*LAKE, "episode.test.way=5"], "it needs episode.test.way=20$"),
+        ([*LAKE, "episode.test.num_episodes=600"], "it needs episode.test.num_episodes=20$"),
+        ([*LAKE, "episode.test.shots=unequal", "episode.test.query=15"], "query=1 episode.test.shots=equal$"),
+        ([*LAKE, "evaluation.settings=[5w1s]"], r"it needs evaluation.settings=\[\]$"),
+        (["evaluation.protocol=lake"], "evaluation=lake is of 20 given runs, .*way=20 .*query=1 .*num_episodes=20$"),
     ],
 )
 def test_a_bad_config_is_refused_in_one_line(overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         check_config(resolved(*overrides))
     assert "\n" not in str(raised.value)
+
+
+def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
+    check_config(resolved(*LAKE, "evaluation.settings=[]", "episode.test.way=20", "dataset.split=lake_small1"))
 
 
 def test_a_foreign_package_is_allowed_by_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +82,7 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
         (["episode.test.way=50"], "way 50 exceeds the 8 classes of split 'test'"),
         (["dataset=omniglot", "paths.data=nowhere", "dataset.url=http://127.0.0.1:9"], "images_background is missing"),
         (["algorithm=maml", "episode.test.way=4"], "which episode.test.way=4 cannot change"),
+        ([*LAKE, "episode.test.way=5"], "evaluation=lake is of 20 given runs, for which it needs episode.test.way=20"),
         (["seed=-1"], "seed is -1; it must not be negative"),
         (["tasks_per_batch=0"], "tasks_per_batch is 0; it must be at least 1"),
         (["episode.val.num_episodes=0"], "episode.val.num_episodes is 0; it must be at least 1"),

@@ -11,6 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict, get_type_hints, is_type
 from typeguard import TypeCheckError, check_type
 
 from metalearn.backbones.norm import BatchNormMode
+from metalearn.episodes.lake import NUM_RUNS, SETTING
 from metalearn.episodes.sampling import Shots
 from metalearn.losses import Task
 from metalearn.schedules import ScheduleName
@@ -86,6 +87,7 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError("mode=test needs checkpoint=PATH")
     if config["mode"] == "train" and config["checkpoint"]:
         raise ValueError("checkpoint=PATH is for mode=test; to go on with a training use resume=DIR")
+    _check_protocol(config["evaluation"], config["episode"]["test"])
     _check_trainer(config["trainer"])
 
 
@@ -95,6 +97,16 @@ def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
     count = len(wanted) if isinstance(wanted, list) else int(wanted) if str(wanted).isdigit() else 1
     if trainer["accelerator"] in ("gpu", "cuda") and count > accelerators:
         raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
+
+
+def _check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
+    """Raises ValueError when Lake's runs are to be tested as anything that they are not."""
+    if evaluation["protocol"] != "lake":
+        return
+    needed = [f"episode.test.{name}={value}" for name, value in SETTING.items() if test.get(name) != value]
+    needed += ["evaluation.settings=[]"] if evaluation["settings"] else []
+    if needed:
+        raise ValueError(f"evaluation=lake is of {NUM_RUNS} given runs, for which it needs {' '.join(needed)}")
 
 
 def _check_trainer(trainer: dict[str, Any]) -> None:
