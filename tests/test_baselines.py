@@ -94,3 +94,13 @@ def test_a_number_of_base_classes_that_is_not_that_of_the_data_is_refused(metale
     other = metalearn("mode=test", checkpoint, "num_base_classes=7", small=False)
     assert other.code == 2
     assert "num_base_classes=7, but the training has 24 classes" in other.text
+
+
+@pytest.mark.parametrize("make", [baseline, plus_plus])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_head_is_fitted_in_float32_under_autocast_too(make, dtype: torch.dtype) -> None:
+    z, y, queries = (part.to(torch.bfloat16).float() for part in task())
+    algorithm = make().float()
+    expected = algorithm.compare(z, y, queries)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(algorithm.compare(z.to(dtype), y, queries.to(dtype)), expected)

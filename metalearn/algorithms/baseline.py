@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.heads import HeadFit
 from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.precision import at_least_float32
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
@@ -30,6 +31,7 @@ class Baseline(AbstractEmbedding):
         logits = self.head(z)
         return TaskOutput(cross_entropy(logits, batch.query_y), logits)
 
+    @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         z, way = support_z.detach(), support_y.shape[1]
         # From zero and not from a random head: the problem is convex, and a prediction is a function of its task.

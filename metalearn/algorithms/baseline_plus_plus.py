@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.heads import HeadFit
 from metalearn.algorithms.metric import AbstractEmbedding, class_means
+from metalearn.algorithms.precision import at_least_float32
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import cross_entropy
@@ -42,6 +43,7 @@ class BaselinePlusPlus(AbstractEmbedding):
         logits = self.base_scale * cosine_similarities(z.flatten(0, 1), self.directions).view_as(batch.query_y)
         return TaskOutput(cross_entropy(logits, batch.query_y), logits)
 
+    @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         z = support_z.detach()
         # From the means of the classes (Qi et al. 2018, arXiv 1712.07136): a prediction is a function of its task.

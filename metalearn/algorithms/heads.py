@@ -13,7 +13,8 @@ from metalearn.losses import cross_entropy
 class HeadFit:
     """Gradient descent with momentum on the mean cross-entropy of all support rows, as `torch.optim.SGD` has it.
 
-    All rows make a step, so that their order does not matter.
+    All rows make a step, so that their order does not matter. For use without autocast, which would keep its cast of
+    the first weights.
     """
 
     steps: int

@@ -1,0 +1,26 @@
+"""Small computations that half precision would spoil."""
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Result = TypeVar("Result")
+
+
+def at_least_float32(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The function of its tensors in float32, or in float64 where they are, and out of the reach of autocast."""
+
+    @functools.wraps(function)
+    def call(*arguments: object) -> Result:
+        tensors = [one for one in arguments if isinstance(one, Tensor)]
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return function(*(widened(one) if isinstance(one, Tensor) else one for one in arguments))
+
+    return call
+
+
+def widened(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
