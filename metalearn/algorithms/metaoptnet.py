@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.precision import at_least_float32
 from metalearn.algorithms.r2d2 import ridge_regression
 from metalearn.algorithms.svm import crammer_singer
 from metalearn.backbones.norm import BatchNormMode
@@ -28,6 +29,7 @@ class MetaOptNet(AbstractMetric):
         self.head, self.c, self.ridge = head, c, ridge
         self.scale = nn.Parameter(torch.tensor(1.0))
 
+    @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         if self.head == "ridge":
             w = ridge_regression(support_z, support_y, self.ridge)  # (D, N)

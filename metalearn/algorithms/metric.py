@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.precision import at_least_float32
 from metalearn.backbones import norm
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
 
+@at_least_float32
 def class_means(z: Tensor, y: Tensor) -> Tensor:
     """The mean of the rows of each class, its prototype: (S, D), one-hot (S, N) -> (N, D)."""
     return y.T @ z / y.sum(0)[:, None]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.precision import at_least_float32
 from metalearn.backbones import norm
 from metalearn.types import Episode, Parameters, TaskOutput
 
@@ -27,7 +28,10 @@ class Headless(nn.Module):
 
     def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, *X) -> (B, N), or (B, D)
         z = self.backbone(x, rows)
-        return F.linear(z, self.head_weight, self.head_bias) if len(self.head_weight) else z
+        return head(z, self.head_weight, self.head_bias) if len(self.head_weight) else z
+
+
+head = at_least_float32(F.linear)  # its bias can be far larger than the logits differ
 
 
 class ProtoMAML(AbstractGradient):

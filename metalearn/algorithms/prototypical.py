@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric, class_means
+from metalearn.algorithms.precision import at_least_float32
 from metalearn.backbones.norm import BatchNormMode
 
 
@@ -38,15 +39,17 @@ class Prototypical(AbstractMetric):
         return -squared_distances(query_z, prototypes) / self.temperature  # (Q, N)  logits of eq. 2
 
 
+@at_least_float32
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Squared Euclidean distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
     # The expanded square is one matrix product. Without their common part the terms are no larger than they need to be,
-    # so that little cancels in low precision.
+    # so that little cancels.
     centre = b.mean(0)  # (D,)
     a, b = a - centre, b - centre
     return (a.square().sum(1)[:, None] - 2 * a @ b.T + b.square().sum(1)).clamp_min(0)
 
 
+@at_least_float32
 def cosine_similarities(a: Tensor, b: Tensor) -> Tensor:
     """Cosines of the angles of all pairs of rows, 0 where a row is zero: (A, D), (B, D) -> (A, B)."""
     return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.precision import at_least_float32
 from metalearn.backbones.norm import BatchNormMode
 
 
@@ -24,6 +25,7 @@ class R2D2(AbstractMetric):
         self.log_ridge = nn.Parameter(torch.tensor(ridge).log())  # so that λ stays positive
         self.alpha, self.beta = nn.Parameter(torch.tensor(float(scale))), nn.Parameter(torch.tensor(0.0))
 
+    @at_least_float32  # a solution in half precision is none
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         # A feature of ones is the bias of the regression.
         x, queries = with_ones(support_z), with_ones(query_z)  # (S, D + 1), (Q, D + 1)
@@ -41,7 +43,5 @@ def ridge_regression(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
 
     By the Woodbury identity the system has the size of the support set, not of the embedding (eq. 6).
     """
-    with torch.autocast(x.device.type, enabled=False):  # a solution in half precision is none
-        x, y = x.to(torch.promote_types(x.dtype, torch.float32)), y.to(torch.promote_types(y.dtype, torch.float32))
-        gram = x @ x.T + ridge * torch.eye(len(x), dtype=x.dtype, device=x.device)  # (S, S)
-        return x.T @ torch.linalg.solve(gram, y)
+    gram = x @ x.T + ridge * torch.eye(len(x), dtype=x.dtype, device=x.device)  # (S, S)
+    return x.T @ torch.linalg.solve(gram, y)
