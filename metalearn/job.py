@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -86,6 +87,8 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     algorithm = _algorithm(config, plain, choices)
     if algorithm.task != plain["task"]:
         raise ValueError(f"{choices['algorithm']} classifies; {choices['dataset']} is for the gradient algorithms")
+    if isinstance(algorithm, AbstractGradient):
+        checks.check_precision(plain["trainer"]["precision"], choices["algorithm"])
     splits: tuple[Split, ...] = ("test",) if testing else SPLITS
     episode = plain["episode"]
     settings = {split: Setting(**{k: v for k, v in episode[split].items() if k != "num_episodes"}) for split in splits}

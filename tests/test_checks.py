@@ -83,6 +83,8 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
         (["dataset=omniglot", "paths.data=nowhere", "dataset.url=http://127.0.0.1:9"], "images_background is missing"),
         (["algorithm=maml", "episode.test.way=4"], "which episode.test.way=4 cannot change"),
         ([*LAKE, "episode.test.way=5"], "evaluation=lake is of 20 given runs, for which it needs episode.test.way=20"),
+        (["algorithm=maml", "trainer.precision=16-mixed"], "would round small gradients of maml to 0"),
+        (["algorithm=reptile", "trainer.precision=16"], "would round small gradients of reptile to 0"),
         (["seed=-1"], "seed is -1; it must not be negative"),
         (["tasks_per_batch=0"], "tasks_per_batch is 0; it must be at least 1"),
         (["episode.val.num_episodes=0"], "episode.val.num_episodes is 0; it must be at least 1"),

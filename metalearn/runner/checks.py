@@ -159,6 +159,14 @@ def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) ->
             )
 
 
+def check_precision(precision: Any, algorithm: str) -> None:
+    """Raises ValueError for float16 where an algorithm takes gradients of its own, which no gradient scaler reaches."""
+    if str(precision) in ("16", "16-mixed", "16-true"):
+        raise ValueError(
+            f"trainer.precision={precision} would round small gradients of {algorithm} to 0; use bf16-mixed"
+        )
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A question that names the nearest of the known names, or nothing."""
     close = difflib.get_close_matches(name, [other for other in names if other != name], n=1)
