@@ -69,6 +69,16 @@ def test_what_is_typed_wins_over_the_recipe_of_the_algorithm_and_the_experiment(
     assert resolved("experiment=prototypical_omniglot", "episode.train.way=7")["episode"]["train"]["way"] == 7
 
 
+def test_what_is_ones_own_wins_over_an_experiment_but_not_over_what_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local/default.yaml").write_text("episode:\n  train: {way: 9}\n  test: {way: 8}\n")
+    both = (f"hydra.searchpath=[file://{tmp_path}]", "experiment=prototypical_omniglot")
+    assert resolved(*both)["episode"]["train"]["way"] == 9
+    typed = resolved(*both, "episode.train.way=7")
+    assert [typed["episode"][split]["way"] for split in ("train", "test")] == [7, 8]
+    assert "local" not in typed
+
+
 @pytest.mark.parametrize("pair", [path.stem for path in CONF.glob("pair/*.yaml")])
 def test_what_an_algorithm_needs_on_a_data_set_names_both(pair: str) -> None:
     named = [
