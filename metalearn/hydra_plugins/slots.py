@@ -57,7 +57,7 @@ def make_slots(spec: SlotsSpec, threads: int | None) -> Slots:
     Args:
         spec: a number of jobs, which share the GPUs if there are any; the GPUs to use; or auto: one for each visible
             GPU, else as many as the cores have `threads` for.
-        threads: of each process; None: OMP_NUM_THREADS if it is set, else 1 without a GPU, else a share of the cores.
+        threads: of each process; None: OMP_NUM_THREADS if it is set, else a share of the cores.
 
     Raises ValueError when it is none of these.
     """
