@@ -1,5 +1,6 @@
 """Every file of conf/: it composes, its class takes its keys, and the names of the contract are there."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -124,7 +125,12 @@ def test_known_keys_are_those_that_can_be_overridden() -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, installed in a folder of its own."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)]
+    source = folder / "source"  # of this process alone: a build leaves things behind
+    for name in ("metalearn", "conf"):
+        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "local"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     packed = {name.removeprefix("metalearn/conf/") for name in zipfile.ZipFile(wheel).namelist() if "/conf/" in name}

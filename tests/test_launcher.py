@@ -181,9 +181,10 @@ def test_a_signal_is_passed_on_and_the_rest_stays_pending(tmp_path: Path, sent: 
     if signal.getsignal(sent) is signal.SIG_IGN:
         pytest.skip(f"{sent.name} is ignored here, as under nohup, and so it should be")
     told = """python3 -c "
-import signal, sys, time, json
+import os, signal, sys, time
 def stop(number, frame):
-    json.dump({'status': 'interrupted', 'seconds': {}}, open('result.json', 'w')); sys.exit(128 + number)
+    with open('written', 'w') as file: file.write('{\\"status\\": \\"interrupted\\", \\"seconds\\": {}}')
+    os.replace('written', 'result.json'); sys.exit(128 + number)
 for one in (signal.SIGINT, signal.SIGTERM): signal.signal(one, stop)
 open('ready', 'w'); time.sleep(30)
 " """
