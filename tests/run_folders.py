@@ -45,6 +45,15 @@ def result(mean: float | None = 0.9, **changes: Any) -> dict[str, Any]:
     }
 
 
+def regression(mean: float | None, **changes: Any) -> dict[str, Any]:
+    """The result.json of a completed regression; None: of one that diverged, for which JSON has no number."""
+    error = {"mean": mean, "std": 0.1, "ci95": 0.01, "num_episodes": NUM_EPISODES}
+    if mean is None:
+        error |= {"std": None, "ci95": None}
+    test = {"mse": error, "mse_by_step": [3.0, mean], "episodes_sha256": "ab"}
+    return result(**{"algorithm": "maml", "dataset": "sinusoid", "test": test, **changes})
+
+
 def episode(*, way: int = 5, shot: int = 1, query: int = 15, train: dict[str, int] = TRAIN) -> dict[str, Any]:
     return {
         "train": train,

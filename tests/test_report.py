@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_folders import episode, leave, result
+from run_folders import episode, leave, regression, result
 
 from metalearn.report import tables
 from metalearn.report.comparison import Comparison, compare
@@ -148,17 +148,26 @@ def test_a_published_number_of_another_test_is_left_out() -> None:
 
 
 def test_a_regression_is_better_the_lower_it_is() -> None:
-    def error(mean: float, name: str) -> dict[str, Any]:
-        test = {"mse": {"mean": mean, "std": 0.1, "ci95": 0.01, "num_episodes": 100}, "episodes_sha256": "ab"}
-        return result(algorithm=name, dataset="sinusoid", test=test)
-
-    rows = table(
-        error(0.5, "maml"), error(0.25, "anil"), result(None, algorithm="boil", dataset="sinusoid", status="failed")
-    )
+    failed = result(None, algorithm="boil", dataset="sinusoid", status="failed")
+    rows = table(regression(0.5), regression(0.25, algorithm="anil"), failed)
     assert [row[:2] for row in rows] == [
         ["anil", "0.2500 ± 0.0100 (1 seed)"],
         ["maml", "0.5000 ± 0.0100 (1 seed)"],
         ["boil", "1 failed"],
+    ]
+
+
+def test_a_run_that_diverged_is_in_no_average() -> None:
+    diverged = [regression(None, seed=2), regression(None, algorithm="anil")]
+    comparison = compared(regression(0.4, seed=0), regression(0.6, seed=1), *diverged)
+    assert [[cell.text for cell in row] for row in tables.settings(comparison).rows] == [
+        ["maml", f"0.5000 ± {12.706 * 0.1:.4f} (2 seeds, 1 diverged)"],
+        ["anil", "1 diverged"],
+    ]
+    assert comparison.cells[0].score_by_step() == pytest.approx([3.0, 0.5])
+    told = tables.not_completed(Contents(comparison, [], [], [], [], [])).rows
+    assert [[cell.text for cell in row] for row in told] == [
+        ["diverged", f"run{i}", "its score on meta-test is no finite number"] for i in (2, 3)
     ]
 
 

@@ -1,6 +1,7 @@
 """The report of a sweep on the terminal and as files: the same content in every format."""
 
 import csv
+import math
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import episode, leave, result, sweep
+from run_folders import episode, leave, regression, result, sweep
 
 from metalearn.report.plots import scale
 from metalearn.report.sheet import Sheet, Text, latex, markdown
@@ -108,6 +109,21 @@ def test_without_a_run_that_completed_there_is_still_a_report(tmp_path: Path) ->
     command = [sys.executable, "-m", "metalearn.report", str(tmp_path), "--write", str(tmp_path / "out")]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert text.count("out of memory") == 2
+
+
+@pytest.mark.parametrize("fine", [True, False])
+def test_what_diverged_is_reported_and_not_drawn(tmp_path: Path, fine: bool) -> None:
+    for seed, mean in enumerate([0.5 if fine else None, None]):
+        folder = leave(tmp_path / f"{seed}", regression(mean, seed=seed))
+        curve = [0.9, 0.5] if mean else [7.0, math.inf, math.nan]
+        rows = [f"{step},{value},{step}.0" for step, value in enumerate(curve)]
+        (folder / "metrics.csv").write_text("\n".join(["step,val/mse,val/seconds", *rows]) + "\n")
+    command = [sys.executable, "-m", "metalearn.report", str(tmp_path), "--write", str(tmp_path / "out")]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ("0.5000 ± 0.0100" if fine else "2 diverged") in text
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count("<figure>") == 2 + 2 * fine  # the validations before it diverged, and what was tested
+    assert not re.search(r"\b(nan|inf)\b", page)
 
 
 def test_nothing_to_report_is_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report of a search: its trials, what mattered in it, and how its best trial stands among other runs."""
 
 import csv
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,14 @@ def test_the_history_by_hand(tmp_path: Path) -> None:
     assert plot.best == "M0.0 100.0H20.0V50.0H60.0V0.0H100.0"
     assert plot.completed == "M0.0 100.0h0M20.0 50.0h0M60.0 0.0h0M100.0 50.0h0"
     assert (plot.pruned, plot.failed) == ("M40.0 75.0h0", "M80.0 100.0h0")
+
+
+def test_a_pruned_trial_that_diverged_has_no_place_in_the_history(tmp_path: Path) -> None:
+    told = read(search(tmp_path / "one", [0.5, 0.7, math.inf], pruned=(2,), vary=("algorithm.distance",))).searches[0]
+    history = search_plots.history(told)
+    assert history is not None
+    assert history.pruned == ""
+    assert search_tables.trials(told).rows[2][2].text == "-"
 
 
 def test_what_made_the_scores_is_what_is_important(tmp_path: Path) -> None:

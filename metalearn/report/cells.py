@@ -59,7 +59,7 @@ class Cell:
     @property
     def others(self) -> dict[str, int]:
         """How many runs ended otherwise than completed, by their status."""
-        return Counter(run.result["status"] for run in self.runs if not run.completed)
+        return Counter(run.status for run in self.runs if not run.completed)
 
     @property
     def published(self) -> Published | None:
@@ -78,10 +78,10 @@ class Cell:
         return np.mean(known, axis=0) if same else None
 
     def score_by_step(self) -> list[float] | None:
-        """Mean over the seeds after 0, 1, ... inner steps; None for an algorithm without."""
+        """Mean over the seeds after 0, 1, ... inner steps, NaN where one has none; None for an algorithm without."""
         curves = [run.result["test"].get(f"{self.score.name}_by_step") for run in self.completed]
         same = all(curves) and len({len(curve) for curve in curves}) == 1
-        return np.mean(curves, axis=0).tolist() if same else None
+        return np.mean(np.array(curves, dtype=np.float64), axis=0).tolist() if same else None
 
 
 def mean(values: Iterable[float | None]) -> float:

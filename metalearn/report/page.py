@@ -35,7 +35,7 @@ def page(contents: Contents) -> str:
     by_steps, by_seconds = plots.validation_curves(comparison)
     return environment.get_template("page.html").render(
         comparison=comparison,
-        statuses=Counter(run.result["status"] for run in _runs(comparison)),
+        statuses=Counter(run.status for run in _runs(comparison)),
         made_with=_made_with(comparison),
         settings=tables.settings(comparison),
         dot_plots=_known(plots.results(column, comparison) for column in comparison.columns),

@@ -144,7 +144,7 @@ def validation_curves(comparison: Comparison) -> tuple[list[LinePlot], list[Line
 def inner_steps(of: Column, comparison: Comparison) -> LinePlot | None:
     """The score after 0, 1, ... inner steps, the mean over seeds; None without such an algorithm."""
     series = {
-        comparison.label(cell): [[(float(i), y) for i, y in enumerate(curve)]]
+        comparison.label(cell): [[(float(i), y) for i, y in enumerate(curve) if math.isfinite(y)]]
         for cell in comparison.in_column(of)
         if (curve := cell.score_by_step())
     }

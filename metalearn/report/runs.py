@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.report.protocol import score
 from metalearn.runner import study_record
 
 NOT_ENTERED = {".hydra", "checkpoints", "wandb"}
@@ -32,8 +34,15 @@ class Run:
     setting: str = ""  # such as 20w1s, where this is of a test beside the main one
 
     @property
+    def status(self) -> str:
+        """As the result has it, but "diverged" where a run completed and its score is no finite number."""
+        measured = score(self.result)
+        diverged = measured is not None and self.result["test"][measured.name]["mean"] is None
+        return "diverged" if diverged else self.result["status"]
+
+    @property
     def completed(self) -> bool:
-        return self.result["status"] == "completed"
+        return self.status == "completed"
 
     def episode_scores(self, name: str) -> np.ndarray | None:
         """One for each test episode, (E,); None when the run left none."""
@@ -44,7 +53,7 @@ class Run:
             return scores[name].astype(np.float64)
 
     def validations(self, name: str) -> list[Validation]:
-        """The validation curve of a score in metrics.csv; empty when nothing was validated."""
+        """The finite values of a score's validation curve in metrics.csv; empty when nothing was validated."""
         path = self.folder / "metrics.csv"
         if self.setting or not path.is_file():  # the training has one curve, which is the main test's
             return []
@@ -53,15 +62,15 @@ class Run:
             head = {name: i for i, name in enumerate(next(rows, []))}
             if f"val/{name}" not in head:
                 return []
-            step, score, seconds = head["step"], head[f"val/{name}"], head.get("val/seconds")
+            step, value, seconds = head["step"], head[f"val/{name}"], head.get("val/seconds")
             return [
                 Validation(
                     int(row[step]),
                     float(row[seconds]) if seconds is not None and row[seconds] else None,
-                    float(row[score]),
+                    float(row[value]),
                 )
                 for row in rows
-                if row[score]
+                if row[value] and math.isfinite(float(row[value]))
             ]
 
 

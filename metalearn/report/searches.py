@@ -29,7 +29,7 @@ class Trial(NamedTuple):
 
     folder: Path  # of its run
     state: State
-    value: float | None  # of the score at meta-val; of a pruned trial at its last validation
+    value: float | None  # of the score at meta-val; of a pruned trial at its last validation, if finite
     steps: int | None  # of training up to the last validation
     params: dict[str, Any]
 
@@ -109,7 +109,7 @@ def read(folder: Path) -> Search:
 
 def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:
     state = STATES.get(trial.state.name, "unfinished")
-    value = trial.value if state in ("completed", "pruned") else None
+    value = trial.value if state in ("completed", "pruned") and math.isfinite(trial.value or 0.0) else None
     # Those that wait to be gone on with have theirs already.
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return Trial(folder / directory(trial), state, value, trial.last_step, params)

@@ -137,8 +137,9 @@ def not_completed(contents: Contents) -> Sheet:
 
 def _end(run: Run) -> list[Text]:
     error = str(run.result.get("error") or "").partition("\n")[0]
-    why = "its test has no score" if run.completed else error
-    return [Text(run.result["status"], tone=_tone(run.result["status"])), Text(str(run.folder)), Text(why)]
+    known = {"completed": "its test has no score", "diverged": "its score on meta-test is no finite number"}
+    why = known.get(run.status, error)
+    return [Text(run.status, tone=_tone(run.status)), Text(str(run.folder)), Text(why)]
 
 
 def _tone(*statuses: str) -> Tone:
