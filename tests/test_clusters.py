@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, Finished
+from conftest import REPOSITORY, SMALL, Finished, composed
+from hydra.core.hydra_config import HydraConfig
 from test_launcher import wait_for
 
 Sweep = Callable[..., Finished]
@@ -100,9 +101,15 @@ def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(meta
 def test_a_missing_package_is_said_in_a_line(sweep: Sweep, tmp_path: Path, name: str, package: str) -> None:
     (tmp_path / "hidden").mkdir()
     (tmp_path / f"hidden/{package}.py").write_text("raise ModuleNotFoundError('no such module')\n")
-    told = sweep(f"hydra/launcher={name}", "seed=0", PYTHONPATH=str(tmp_path / "hidden"))
+    told = sweep(f"hydra/launcher={name}", "seed=0", PYTHONPATH=f"{tmp_path}/hidden:{REPOSITORY}")
     assert told.code == 2
-    assert told.text.strip().splitlines()[-1].endswith(f"pip install 'metalearn[{name}]'")
+    assert told.text.strip().splitlines()[-1].endswith(f"pip install -e '.[{name}]' in the checkout")
+
+
+def test_options_of_sbatch_are_added_by_their_names() -> None:
+    (documented,) = re.findall(r"`(\+hydra\.launcher\S+)`", (REPOSITORY / "docs/clusters.md").read_text())
+    composed("hydra/launcher=slurm", documented)
+    assert HydraConfig.get().launcher.additional_parameters == {"constraint": "a100"}
 
 
 # --- submitit: preemption ---------------------------------------------------------------------------------------------

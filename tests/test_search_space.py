@@ -73,4 +73,5 @@ def test_only_a_search_imports_optuna(environment: dict[str, str], tmp_path: Pat
     assert call("--help").returncode == 0
     searched = call("hparams_search=maml_glyphs")
     assert searched.returncode == 2
-    assert searched.stderr == "metalearn: hydra/sweeper=optuna needs Optuna: pip install 'metalearn[search]'\n"
+    needed = "hydra/sweeper=optuna needs Optuna: pip install -e '.[search]' in the checkout"
+    assert searched.stderr == f"metalearn: {needed}\n"

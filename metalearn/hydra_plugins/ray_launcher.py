@@ -68,7 +68,7 @@ class RayLauncher(AbstractLauncher):
         try:
             import ray
         except ImportError as error:
-            raise ValueError("hydra/launcher=ray needs Ray: pip install 'metalearn[ray]'") from error
+            raise ValueError("hydra/launcher=ray needs Ray: pip install -e '.[ray]' in the checkout") from error
         try:
             if self.address and self.address != "auto":
                 host, _, port = self.address.rpartition(":")

@@ -54,7 +54,8 @@ class SlurmLauncher(AbstractLauncher):
         try:
             from metalearn.hydra_plugins.batch import Submitter
         except ImportError as error:
-            raise ValueError("hydra/launcher=slurm needs submitit: pip install 'metalearn[slurm]'") from error
+            needed = "submitit: pip install -e '.[slurm]' in the checkout"
+            raise ValueError(f"hydra/launcher=slurm needs {needed}") from error
         if self.cluster not in get_args(Cluster):
             raise ValueError(f"hydra.launcher.cluster={self.cluster} must be one of {', '.join(get_args(Cluster))}")
         for name in ("slots", "timeout_min", "signal_delay_s", "cpus_per_task"):

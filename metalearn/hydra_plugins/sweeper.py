@@ -53,7 +53,7 @@ class OptunaSweeper(Sweeper):
         try:
             import optuna  # noqa: F401
         except ImportError as error:
-            raise ValueError("hydra/sweeper=optuna needs Optuna: pip install 'metalearn[search]'") from error
+            raise ValueError("hydra/sweeper=optuna needs Optuna: pip install -e '.[search]' in the checkout") from error
         from metalearn.hydra_plugins import definition, search, search_space
         from metalearn.hydra_plugins.best import Findings
         from metalearn.hydra_plugins.screen import Screen

@@ -87,7 +87,8 @@ def read(folder: Path) -> Search:
     try:
         import optuna
     except ImportError as error:
-        raise ValueError(f"to read the study of {folder}, install Optuna: pip install 'metalearn[search]'") from error
+        how = "pip install -e '.[search]' in the checkout"
+        raise ValueError(f"to read the study of {folder}, install Optuna: {how}") from error
     record = study_record.read(folder)
     try:
         study = optuna.load_study(study_name=record.study, storage=open_storage(record.storage))
