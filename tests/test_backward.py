@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -66,14 +67,33 @@ def test_autocast_holds_in_what_is_done_again() -> None:
     seen = []
 
     def product(x: Tensor) -> Tensor:
-        seen.append((x @ x).dtype)
+        seen.append(((x @ x).dtype, torch.is_autocast_cache_enabled()))
         return (x @ x).float()
 
     x = torch.rand(3, 3, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         (result,) = recomputed(lambda x: (product(x),), (x,), [])
     result.sum().backward()
-    assert seen == [torch.bfloat16, torch.bfloat16]
+    assert seen == [(torch.bfloat16, False), (torch.bfloat16, False)]
+
+
+@pytest.mark.parametrize("name", ["learned_optimizer", "anil"])
+@pytest.mark.parametrize("loop", [{"vmap": True}, {"first_order": True}, {"checkpoint": True}], ids=str)
+def test_autocast_takes_no_gradient_away(name: str, loop: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(name).float()
+    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, **loop)  # type: ignore[arg-type]
+    inner, caches = algorithm.support_gradient, []
+
+    def support_gradient(*arguments: Any) -> Any:
+        caches.append(torch.is_autocast_cache_enabled())
+        return inner(*arguments)
+
+    monkeypatch.setattr(algorithm, "support_gradient", support_gradient)
+    with torch.autocast("cpu", torch.bfloat16):
+        algorithm.loss(episode(tasks=2, way=3, shot=2, query=3, size=4)).loss.backward()
+    assert caches
+    assert not any(caches)  # older torch would lose gradients otherwise
+    assert all(weight.grad is not None and weight.grad.any() for weight in algorithm._trained())
 
 
 def test_a_weight_that_no_task_uses_has_no_gradient() -> None:

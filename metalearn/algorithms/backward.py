@@ -49,6 +49,15 @@ class _WithGradient(torch.autograd.Function):
         return None, None, *(grad if grad is None else scale * grad for grad in ctx.gradient)
 
 
+def autocast_without_cache(kind: str) -> torch.autocast:
+    """The autocast of now on a kind of device, but each use of a weight casts it anew.
+
+    Older torch keeps a cast from where there is no graph, and where there is one the weight then gets no gradient.
+    """
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return torch.autocast(kind, dtype, enabled, cache_enabled=False)
+
+
 def recomputed(function: Callable[..., Any], arguments: tuple[Any, ...], weights: Sequence[Tensor]) -> Any:
     """`function(*arguments)`, called once more in the backward pass in the place of keeping its graph until then.
 
@@ -73,9 +82,9 @@ class _Recomputed(torch.autograd.Function):
         ctx.function, ctx.leaves, ctx.weights = function, inputs[:num_leaves], inputs[num_leaves:]
         ctx.device = next(one.device for one in inputs if isinstance(one, Tensor))
         ctx.random = _random_state(ctx.device)
-        kind = ctx.device.type
-        ctx.autocast = {"enabled": torch.is_autocast_enabled(kind), "dtype": torch.get_autocast_dtype(kind)}
-        return function(*ctx.leaves)
+        ctx.autocast = autocast_without_cache(ctx.device.type)
+        with ctx.autocast:
+            return function(*ctx.leaves)
 
     @staticmethod
     @once_differentiable
@@ -86,7 +95,7 @@ class _Recomputed(torch.autograd.Function):
         ]
         with torch.random.fork_rng([ctx.device] if ctx.device.type == "cuda" else []):
             _set_random_state(ctx.device, ctx.random)
-            with torch.enable_grad(), torch.autocast(ctx.device.type, **ctx.autocast):
+            with torch.enable_grad(), ctx.autocast:
                 results = ctx.function(*leaves)
         known = [
             (result, gradient)

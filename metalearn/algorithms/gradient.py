@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
-from metalearn.algorithms.backward import mean_over_tasks, recomputed
+from metalearn.algorithms.backward import autocast_without_cache, mean_over_tasks, recomputed
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones import norm
 from metalearn.losses import Task
@@ -191,10 +191,11 @@ class AbstractGradient(AbstractAlgorithm):
 
     def mean_loss(self, function: Callable[..., tuple[Tensor, Tensor]], batch: Episode) -> TaskOutput:
         """The mean over the tasks of a function that gives the loss of a task and the logits of its queries."""
-        if self._goes_together(batch):
-            losses, logits = self.map_tasks(function, batch)  # (T,), (T, Q, N)
-            return TaskOutput(losses.mean(), logits)
-        loss, others = mean_over_tasks(self._compiled(function), batch.tasks(), self._trained())
+        with autocast_without_cache(batch.query_x.device.type):
+            if self._goes_together(batch):
+                losses, logits = self.map_tasks(function, batch)  # (T,), (T, Q, N)
+                return TaskOutput(losses.mean(), logits)
+            loss, others = mean_over_tasks(self._compiled(function), batch.tasks(), self._trained())
         return TaskOutput(loss, torch.stack([logits for (logits,) in others]))
 
     def map_tasks(self, function: Callable[..., tuple[Tensor, ...]], batch: Episode) -> tuple[Tensor, ...]:
