@@ -80,7 +80,10 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
     [
         (["episode.train.wey=3"], "there is no key 'episode.train.wey'; did you mean 'episode.train.way'?"),
         (["episode.test.way=50"], "way 50 exceeds the 8 classes of split 'test'"),
-        (["dataset=omniglot", "paths.data=nowhere", "dataset.url=http://127.0.0.1:9"], "images_background is missing"),
+        (
+            ["dataset=omniglot", "paths.data=${hydra:runtime.output_dir}/nowhere", "dataset.url=http://127.0.0.1:9"],
+            "images_background is missing",
+        ),
         (["algorithm=maml", "episode.test.way=4"], "which episode.test.way=4 cannot change"),
         ([*LAKE, "episode.test.way=5"], "evaluation=lake is of 20 given runs, for which it needs episode.test.way=20"),
         (["algorithm=maml", "trainer.precision=16-mixed"], "would round small gradients of maml to 0"),
