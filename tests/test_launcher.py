@@ -180,11 +180,11 @@ def test_a_job_over_its_time_is_stopped(tmp_path: Path) -> None:
 def test_a_signal_is_passed_on_and_the_rest_stays_pending(tmp_path: Path, sent: signal.Signals) -> None:
     if signal.getsignal(sent) is signal.SIG_IGN:
         pytest.skip(f"{sent.name} is ignored here, as under nohup, and so it should be")
-    told = """python3 -c "
-import os, signal, sys, time
+    # In the place of the shell, whose end would have what it started killed while that writes.
+    told = """exec python3 -c "
+import signal, sys, time, json
 def stop(number, frame):
-    with open('written', 'w') as file: file.write('{\\"status\\": \\"interrupted\\", \\"seconds\\": {}}')
-    os.replace('written', 'result.json'); sys.exit(128 + number)
+    json.dump({'status': 'interrupted', 'seconds': {}}, open('result.json', 'w')); sys.exit(128 + number)
 for one in (signal.SIGINT, signal.SIGTERM): signal.signal(one, stop)
 open('ready', 'w'); time.sleep(30)
 " """
