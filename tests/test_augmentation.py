@@ -2,6 +2,7 @@
 
 import math
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import composed, episode
@@ -133,8 +134,27 @@ def test_the_random_numbers_belong_to_the_episode(bank: ClassBank) -> None:
     assert not torch.equal(one.random, other.random)
     assert not torch.equal(one.random, data(0).draw("train", 6).random)
     assert data(0).draw("test", 5).random.numel() == 0
-    numbers = torch.cat([data(0).draw("train", index).random.flatten() for index in range(100)])
+    numbers = torch.cat([data(0).draw("train", index).random.flatten() for index in range(100)]).view(torch.float32)
     assert numbers.mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(1 / 12 / len(numbers)))
+
+
+@pytest.mark.parametrize("name", ["natural", "characters"])
+def test_every_precision_sees_the_same_images(name: str, bank: ClassBank) -> None:
+    seen = {}
+    for precision in ("32-true", "64-true", "bf16-true", "bf16-mixed"):
+        data = EpisodicDataModule(
+            dict.fromkeys(SPLITS, bank),
+            dict.fromkeys(SPLITS, Setting(3, 1, 2)),
+            seed=0,
+            tasks_per_batch=2,
+            num_episodes={"val": 1, "test": 1},
+            augmentation=instantiate(composed(f"augmentation={name}").augmentation),
+        )
+        batch = data.collate([data.draw("train", index) for index in range(2)])
+        plugin = pl.Trainer(accelerator="cpu", precision=precision, logger=False).precision_plugin
+        seen[precision] = data.episodes(plugin.convert_input(batch), "train").query_x
+    for other in seen.values():
+        assert torch.equal(other, seen["32-true"])
 
 
 @pytest.mark.parametrize(("settings", "message"), [({"area": 0.0}, "area=0.0"), ({"stretch": 0.5}, "stretch=0.5")])

@@ -107,7 +107,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             return gather(self._table, batch)
         episode = fetch(images, batch)
         self.banks[split].release_pages()
-        return augmented(episode, self.augmentation, batch.random) if split == "train" else episode
+        return augmented(episode, self.augmentation, batch.random.view(torch.float32)) if split == "train" else episode
 
     def _rows_of_evaluation(self, split: Split) -> Tensor:
         """The rows of all images in the episodes that this process evaluates."""

@@ -107,7 +107,9 @@ class Draw(NamedTuple):
     query_rows: Tensor  # (T, Q) int64
     query_ways: Tensor  # (T, Q) int64
     way: int  # N
-    random: Tensor = torch.empty(0)  # (T, S + Q, K), what an augmentation of K random numbers asks for
+    # (T, S + Q, K), the bits of what an augmentation of K random numbers asks for: as float32 they would be rounded to
+    # the precision of the training on their way to the device.
+    random: Tensor = torch.empty(0, dtype=torch.int32)
 
 
 def draw(rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, index: int) -> Draw:
@@ -146,9 +148,9 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
 
 
 def draw_random(numbers: int, rows: int, *, seed: int, split: Split, index: int) -> Tensor:
-    """What an augmentation needs for the rows of one episode, uniform in [0, 1): (rows, numbers)."""
+    """What an augmentation needs for the rows of one episode, uniform in [0, 1): the bits of (rows, numbers)."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index, 0, 0])  # apart from what draws the rows
-    return torch.from_numpy(rng.random((rows, numbers), np.float32))
+    return torch.from_numpy(rng.random((rows, numbers), np.float32)).view(torch.int32)
 
 
 def collate(draws: Iterable[Draw]) -> Draw:
