@@ -6,11 +6,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ours
 import torch
 from sides import BF16, COMPILED, OURS, SIDES
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from works import EVALUATION, STEPS, Step, bank, batch_of
 
@@ -63,7 +67,8 @@ def evaluation(side: str, episodes: int) -> dict[str, float]:
 
 
 def machine() -> dict[str, float]:
-    """The float32 operations a second of a large matrix product, those of steps, and what drawing episodes takes."""
+    """The float32 operations a second of a large matrix product, those of steps, and what parts of steps take."""
+    keep_freed_memory()
     a, b = torch.rand(2, 2048, 2048)
     times = []
     for _ in range(12):
@@ -74,6 +79,9 @@ def machine() -> dict[str, float]:
         "peak": 2 * 2048**3 / min(times),
         "draw": seconds_to_draw(),
         **{f"operations of {work}": operations(STEPS[work]) for work in STEPS},
+        **{
+            f"convolutions of {work}": seconds_of_convolutions(STEPS[work]) for work in STEPS if STEPS[work].inner_steps
+        },
     }
 
 
@@ -83,6 +91,35 @@ def operations(work: Step) -> float:
     with FlopCounterMode(display=False) as counter:
         loss_of(batch_of(work)).backward()
     return counter.get_total_flops()
+
+
+class Convolutions(TorchDispatchMode):
+    """Notes each call of a convolution, and of its derivatives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], Any]] = []
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        bound = partial(call, *args, **(kwargs or {}))
+        if "convolution" in call.name():
+            self.calls.append(bound)
+        return bound()
+
+
+@torch.no_grad()
+def seconds_of_convolutions(work: Step, times: int = 5) -> float:
+    """Of the convolutions of a step alone, in all its derivatives, done again one after the other."""
+    _, loss_of = ours.step(work)
+    with torch.enable_grad(), Convolutions() as noted:
+        loss_of(batch_of(work)).backward()
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        for call in noted.calls:
+            call()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def seconds_to_draw(count: int = 50) -> float:

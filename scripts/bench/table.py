@@ -33,8 +33,11 @@ ratio grows with the number of episodes.
 "compiled" is `algorithm.inner_loop.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
 takes one to two minutes on two cores, and a few seconds when the same was compiled on the machine before.
 
-What bounds the steps of MAML: their convolutions are of five images each, and are half of the step that is not
-compiled. Beside them, the second derivative of batch normalisation takes longest.
+What bounds the steps of MAML: their convolutions are of five images each, far from what the machine does with more, and
+take the time that the table of the machine gives, done again alone. No way of writing the loop goes below that: the
+weights differ from task to task after the first inner step, so that their convolutions cannot be joined, and as grouped
+convolutions under vmap they took as long. Of the rest the second derivative of batch normalisation takes most, which
+compiling makes short.
 
 In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than MKL's matrix product."""
 GPU = """\
@@ -130,6 +133,11 @@ def machine_rows(timings: list[Timing], machine: dict[str, float], episodes: int
         "|---|---|",
         f"| float32 matrix product, 2048 x 2048, the best of 12 | {machine['peak'] / 1e9:,.0f} GFLOP/s |",
         *(reached(work, side, seconds, machine) for (work, side), seconds in step.items() if work in STEPS),
+        *(
+            f"| {STEPS[work].title}: its convolutions alone | {machine[f'convolutions of {work}']:.3f} s |"
+            for work in STEPS
+            if STEPS[work].inner_steps
+        ),
         f"| drawing and gathering the batch of the first of these steps | {1e3 * machine['draw']:.1f} ms, "
         f"{machine['draw'] / step['prototypical', OURS]:.1%} of the step |",
         f"| {MANY:,} test episodes as above, metalearn | {machine['many']:.1f} s |",
