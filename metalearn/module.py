@@ -104,14 +104,16 @@ class FewShotModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Any, batch_idx: int) -> None:
         self._average_buffers()
 
-    def on_validation_start(self) -> None:
+    def on_test_start(self) -> None:
+        self._calibration.reset()
+        self.cost = {"adapt": [], "predict": []}
+
+    def on_validation_end(self) -> None:
         if self._evaluates_embeddings:
             self.trainer.datamodule.forget_embeddings()  # type: ignore[attr-defined]
 
-    def on_test_start(self) -> None:
-        self.on_validation_start()
-        self._calibration.reset()
-        self.cost = {"adapt": [], "predict": []}
+    def on_test_end(self) -> None:
+        self.on_validation_end()
 
     def validation_step(self, batch: Episode, batch_idx: int) -> None:
         self._score(batch, batch_idx)

@@ -1,5 +1,6 @@
 """Evaluation that embeds each image once: it must score every episode as the path through the images does."""
 
+import weakref
 from collections.abc import Callable
 
 import lightning.pytorch as pl
@@ -9,8 +10,10 @@ import torch
 from conftest import REPOSITORY, composed
 from hydra.utils import instantiate
 
+from metalearn.algorithms import metric
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.data.bank import ClassBank
+from metalearn.episodes import datamodule
 from metalearn.episodes.datamodule import EMBEDDED_TASKS, EpisodicDataModule
 from metalearn.episodes.embedded import CHUNK, EmbeddingTable
 from metalearn.episodes.sampling import Setting
@@ -84,6 +87,47 @@ def test_each_image_is_embedded_once_and_only_where_nothing_else_counts(bank: Cl
         count = counting(algorithm)
         scores(algorithm, bank)
         assert count() == expected
+
+
+def test_the_embeddings_are_let_go_after_an_evaluation(bank: ClassBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Watched(EmbeddingTable):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(datamodule, "EmbeddingTable", Watched)
+    forgotten, forget = [], EpisodicDataModule.forget_embeddings
+
+    def spy(data: EpisodicDataModule) -> None:
+        forget(data)
+        forgotten.extend(made)
+        assert all(table() is None for table in made)
+
+    monkeypatch.setattr(EpisodicDataModule, "forget_embeddings", spy)
+    scores(build("prototypical", "batch_norm=running"), bank)
+    assert len(forgotten) == 1
+
+
+@pytest.mark.parametrize("name", ["siamese", "relation", "prototypical"])
+def test_no_more_tasks_are_compared_at_once_than_memory_is_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(name, "batch_norm=running").eval()
+    torch.manual_seed(0)
+    width = algorithm.backbone.num_features
+    tasks = torch.rand(7, 6, width), torch.eye(WAY).repeat(7, 2, 1), torch.rand(7, 4, width)
+    expected, compare, calls = algorithm.compare_all(*tasks), algorithm.compare, []
+
+    def counted(*task: torch.Tensor) -> torch.Tensor:
+        calls.append(task)
+        return compare(*task)
+
+    monkeypatch.setattr(algorithm, "compare", counted)
+    for at_once, times in ((7, 1), (3, 3), (0, 7)):
+        monkeypatch.setattr(metric, "PAIRED", at_once * 6 * 4 * width)
+        calls.clear()
+        torch.testing.assert_close(algorithm.compare_all(*tasks), expected)
+        assert len(calls) == times
 
 
 def test_a_table_holds_the_rows_that_are_used() -> None:

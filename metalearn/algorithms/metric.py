@@ -11,6 +11,9 @@ from metalearn.backbones import norm
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
+PAIRED = 2**25
+"""Numbers in the pairs of support and query embeddings of tasks that are compared at once: 128 MiB in float32."""
+
 
 @at_least_float32
 def class_means(z: Tensor, y: Tensor) -> Tensor:
@@ -55,7 +58,8 @@ class AbstractEmbedding(AbstractAlgorithm):
     def compare_all(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """`compare` of every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
         if self.compares_by_vmap and len(support_z) > 1:
-            return torch.vmap(self.compare)(support_z, support_y, query_z)
+            at_once = max(1, PAIRED // (support_z.shape[1] * query_z[0].numel()))
+            return torch.vmap(self.compare, chunk_size=at_once)(support_z, support_y, query_z)
         return torch.stack([self.compare(*task) for task in zip(support_z, support_y, query_z, strict=True)])
 
     def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:

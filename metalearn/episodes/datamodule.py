@@ -66,7 +66,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self._embed = embed
 
     def forget_embeddings(self) -> None:
-        """Let go of the embeddings that were made, because the weights have changed."""
+        """Let go of the embeddings that were made: they take memory, and other weights make others."""
         self._table = None
 
     def tasks_of_evaluation(self, split: Split) -> int:
