@@ -109,7 +109,7 @@ class Transformer(AbstractCell):
         self, x: Tensor, state: tuple[tuple[Tensor, Tensor], ...]
     ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
         step = len(state[0][0])
-        z = self.embed(x) + sinusoids(step, self.hidden).to(x)[:, None]  # (H, P)
+        z = self.embed(x) + sinusoids(step, self.hidden, x.device).to(x.dtype)[:, None]  # (H, P)
         following = []
         for layer, past in zip(self.layers, state, strict=True):
             z, present = layer(z, *past)
@@ -139,8 +139,8 @@ def normalise(z: Tensor) -> Tensor:
     return z * (z.square().mean(0) + 1e-5).rsqrt()
 
 
-def sinusoids(step: int, width: int) -> Tensor:
+def sinusoids(step: int, width: int, device: torch.device) -> Tensor:
     """The position of a step, also beyond those seen in training: (width,). Vaswani et al. 2017, section 3.5."""
-    feature = torch.arange(width)
+    feature = torch.arange(width, device=device)
     angle = step / 10000 ** (2 * (feature // 2) / width)
     return torch.where(feature % 2 == 0, angle.sin(), angle.cos())

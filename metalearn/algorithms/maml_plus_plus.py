@@ -62,8 +62,9 @@ class MAMLPlusPlus(AbstractGradient):
         first_order = self.inner_loop.first_order or self.done < self.first_order_until
         importance = step_importance(num_steps, self.done / self.multi_step_until if self.multi_step_until else 1.0)
         first = 0 if importance[0] > 0 else num_steps - 1  # step whose loss counts
-        # A tensor, since a program with other numbers in it would be compiled anew at each step of the training.
-        weights = batch.query_x.new_tensor(importance[first:])
+        # A tensor, since a program with other numbers in it would be compiled anew at each step of the training; filled
+        # where it is used, since the host would wait for a copy.
+        weights = torch.stack([batch.query_x.new_full((), weight) for weight in importance[first:]])
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             loss = query_y.new_zeros(())

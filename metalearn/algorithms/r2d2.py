@@ -44,4 +44,5 @@ def ridge_regression(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
     By the Woodbury identity the system has the size of the support set, not of the embedding (eq. 6).
     """
     gram = x @ x.T + ridge * torch.eye(len(x), dtype=x.dtype, device=x.device)  # (S, S)
-    return x.T @ torch.linalg.solve(gram, y)
+    # Not `solve`, which waits for the device to say whether there is a solution: with λ > 0 there is.
+    return x.T @ torch.linalg.solve_ex(gram, y).result

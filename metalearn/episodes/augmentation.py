@@ -136,8 +136,8 @@ def grey(images: Tensor) -> Tensor:
     """Brightness as the eye weighs colours (ITU-R BT.601): (B, C, H, W) -> (B, 1, H, W)."""
     if images.shape[1] == 1:
         return images
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (images * weights).sum(1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def blend(images: Tensor, base: Tensor, factor: Tensor) -> Tensor:

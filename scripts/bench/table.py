@@ -45,7 +45,7 @@ GPU = """\
 
 Not measured: the command times the CPU alone, and no number here says anything of a GPU. What a GPU would run is tested
 on the CPU for the same losses and gradients: tasks under vmap, the compiled inner loop, autocast; and a test counts
-what a training step asks the device for, which is nothing but for `metaoptnet` and `triplet`.
+what a training step asks the device for, which is nothing but for `mann`, `metaoptnet` and `triplet`.
 """
 
 
