@@ -24,7 +24,7 @@ from metalearn.evaluation import named_setting
 from metalearn.module import FewShotModule
 from metalearn.runner import checks, loggers
 from metalearn.runner.checkpoint import Provenance, base_classes, load, load_backbone
-from metalearn.runner.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
+from metalearn.runner.machine import accelerator, environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.runner.overrides import anywhere
 from metalearn.runner.pruning import Pruning, pruning_of_environment
 from metalearn.runner.signals import Signals, StopBetweenSteps
@@ -66,6 +66,8 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     plain = _plain(config)
     checks.check_config(plain)
     checks.check_devices(plain["trainer"], torch.cuda.device_count())
+    config.trainer.accelerator = accelerator(plain["trainer"]["accelerator"])
+    plain = _plain(config)
     if HydraConfig.get().mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
         raise ValueError("several devices in a sweep need a process for each job: hydra/launcher=subprocess")
 

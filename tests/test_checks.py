@@ -5,6 +5,7 @@ import torch
 from conftest import resolved
 
 from metalearn.runner.checks import check_config, check_devices, nearest
+from metalearn.runner.machine import accelerator
 
 LAKE = ["dataset=omniglot", "evaluation=lake"]
 
@@ -68,6 +69,15 @@ def test_more_devices_than_present() -> None:
     with pytest.raises(ValueError, match="trainer.devices=4 exceeds the 1 GPUs present"):
         check_devices(trainer, accelerators=1)
     check_devices(trainer, accelerators=4)
+
+
+@pytest.mark.parametrize(("present", "taken"), [(True, "cpu"), (False, "auto")])
+def test_the_gpu_of_apple_is_not_taken(present: bool, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: present)
+    assert accelerator("auto") == taken
+    assert accelerator("cuda") == "cuda"
+    with pytest.raises(ValueError, match=r"^trainer.accelerator=mps has no float64"):
+        check_devices({"devices": 1, "accelerator": "mps"}, accelerators=0)
 
 
 def test_nearest_says_nothing_when_nothing_is_near() -> None:

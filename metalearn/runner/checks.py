@@ -92,7 +92,9 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
-    """Raises ValueError when the trainer wants more accelerators than the `accelerators` that are present."""
+    """Raises ValueError when the trainer wants more than the `accelerators` that are present, or Apple's."""
+    if trainer["accelerator"] == "mps":
+        raise ValueError("trainer.accelerator=mps has no float64, which scores are kept in: trainer=cpu")
     wanted = trainer["devices"]
     count = len(wanted) if isinstance(wanted, list) else int(wanted) if str(wanted).isdigit() else 1
     if trainer["accelerator"] in ("gpu", "cuda") and count > accelerators:
