@@ -22,9 +22,9 @@ ratio is the median of a side divided by that of metalearn in float32, of the sa
 Memory is the largest resident set of a process, what importing the libraries takes included. The sides take turns.
 """
 NOTES = f"""\
-learn2learn is missing: its PyPI release has to be compiled and does not build here. easyfsl is given
-what it misses: an empty module in the place of torchvision, of which it takes data sets and residual networks, nothing
-that is timed here; and a sampler's base that takes an argument as in older torch.
+learn2learn is missing: its PyPI release has to be compiled and does not build here. easyfsl is given what it misses: an
+empty module in the place of torchvision, of which it takes data sets and residual networks, nothing that is timed here;
+and a sampler's base that takes an argument as in older torch.
 
 The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS} in memory, the size of Omniglot's meta-test.
 Drawing the episodes is part of the time. metalearn embeds each image once, the others in each episode anew, so that the
@@ -33,11 +33,12 @@ ratio grows with the number of episodes.
 "compiled" is `algorithm.inner_loop.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
 takes one to two minutes on two cores, and a few seconds when the same was compiled on the machine before.
 
-What bounds the steps of MAML: their convolutions are of five images each, far from what the machine does with more, and
-take the time that the table of the machine gives, done again alone. No way of writing the loop goes below that: the
-weights differ from task to task after the first inner step, so that their convolutions cannot be joined, and as grouped
-convolutions under vmap they took as long. Of the rest the second derivative of batch normalisation takes most, which
-compiling makes short.
+What bounds the steps of MAML: done again kind by kind, the operations of a step that is not compiled are convolutions
+of five images each for a third to two fifths of its time (alone in the table of the machine), and for another third
+some five hundred small sums and products for each task and inner step, most of them the second derivative of batch
+normalisation; then the kernels of normalisation and pooling, and Python. Compiling fuses the sums and products. Tried
+and no faster: the tasks under vmap, all or a few at a time, whose convolutions are grouped ones after the first inner
+step.
 
 In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than MKL's matrix product."""
 GPU = """\
