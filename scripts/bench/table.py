@@ -33,12 +33,10 @@ ratio grows with the number of episodes.
 "compiled" is `algorithm.inner_loop.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
 takes one to two minutes on two cores, and a few seconds when the same was compiled on the machine before.
 
-What bounds the steps of MAML: done again kind by kind, the operations of a step that is not compiled are convolutions
-of five images each for a third to two fifths of its time (alone in the table of the machine), and for another third
-some five hundred small sums and products for each task and inner step, most of them the second derivative of batch
-normalisation; then the kernels of normalisation and pooling, and Python. Compiling fuses the sums and products. Tried
-and no faster: the tasks under vmap, all or a few at a time, whose convolutions are grouped ones after the first inner
-step.
+What bounds the steps of MAML: their convolutions are of five images each, and done again alone take what the table of
+the machine says. Beside them are many small operations for each task, and Python between them, which compiling makes
+shorter. `algorithm.inner_loop.vmap=true` was no faster where it was tried, on two cores: after the first inner step
+each task has weights of its own.
 
 In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than MKL's matrix product."""
 GPU = """\
