@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from metalearn.types import Parameters
+
 Tensors = tuple[Tensor, ...]
 
 
@@ -29,6 +31,30 @@ def mean_over_tasks(
         losses.append(loss.detach())
         others.append(tuple(one.detach() for one in rest))
     return _WithGradient.apply(torch.stack(losses).mean(), gradient, *weights), others
+
+
+def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parameters], tuple[Parameters, Tensor]]:
+    """As torch.func.grad_and_value, of a function that gives (), where nothing but autograd is at work.
+
+    The layers of torch.func take more time in Python than small networks take for their arithmetic, most of all around
+    derivatives that are written by hand. Under torch.vmap and torch.compile there is no way without them.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return torch.func.grad_and_value(function)
+
+    def derivative(params: Parameters) -> tuple[Parameters, Tensor]:
+        keep = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # Names of their own, since one of the params may be computed from another.
+            inputs = {
+                name: one.view_as(one) if keep and one.requires_grad else one.detach().requires_grad_()
+                for name, one in params.items()
+            }
+            value = function(inputs)
+            found = torch.autograd.grad(value, list(inputs.values()), create_graph=keep, materialize_grads=True)
+        return dict(zip(inputs, found, strict=True)), value if keep else value.detach()
+
+    return derivative
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:

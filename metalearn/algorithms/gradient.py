@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call
 
-from metalearn.algorithms.backward import autocast_without_cache, mean_over_tasks, recomputed
+from metalearn.algorithms.backward import autocast_without_cache, grad_and_value, mean_over_tasks, recomputed
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones import norm
 from metalearn.losses import Task

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.normalise import normalise
+
 BatchNormMode = Literal["running", "support", "batch"]
 
 
@@ -59,12 +61,8 @@ class BatchNorm(nn.Module):
         elif rows.track:
             blocks = self._by_block_and_track(x.chunk(rows.tasks))
         else:
-            blocks = [self._by_block(block) for block in x.chunk(rows.tasks)]
+            blocks = [normalise(block, self.weight, self.bias, self.eps) for block in x.chunk(rows.tasks)]
         return blocks[0] if rows.tasks == 1 else torch.cat(blocks)
-
-    def _by_block(self, x: Tensor) -> Tensor:
-        # The affine map stays outside the kernel, whose second derivative under vmap is wrong with it (torch 2.13).
-        return self._affine(F.batch_norm(x, None, None, training=True, eps=self.eps))
 
     def _by_block_and_track(self, blocks: tuple[Tensor, ...]) -> list[Tensor]:
         mean = torch.zeros_like(self.running_mean).repeat(len(blocks), 1)  # (T, C)
@@ -82,8 +80,5 @@ class BatchNorm(nn.Module):
     def _by_support(self, x: Tensor, support: int) -> Tensor:
         pixels = [0, *range(2, x.ndim)]
         var, mean = torch.var_mean(x[:support], pixels, correction=0, keepdim=True)
-        return self._affine((x - mean) * (var + self.eps).rsqrt())
-
-    def _affine(self, x: Tensor) -> Tensor:
         shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
-        return torch.addcmul(self.bias.view(shape), x, self.weight.view(shape))
+        return torch.addcmul(self.bias.view(shape), (x - mean) * (var + self.eps).rsqrt(), self.weight.view(shape))
