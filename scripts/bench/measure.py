@@ -13,7 +13,7 @@ from typing import Any
 
 import ours
 import torch
-from sides import BF16, COMPILED, OURS, SIDES
+from sides import BF16, COMPILED, OURS, SIDES, VMAP
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from works import EVALUATION, STEPS, Step, bank, batch_of
@@ -33,7 +33,7 @@ AT_FIRST_STEP = 77
 
 def one(side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
     """Seconds of a step, or of the evaluation and its accuracy; and the largest memory of the process, in MB."""
-    if side in (OURS, BF16, COMPILED):
+    if side in (OURS, BF16, COMPILED, VMAP):
         keep_freed_memory()
     measured = evaluation(side, episodes) if work == EVALUATION else step(side, work, steps)
     return measured | {"megabytes": peak_memory()}

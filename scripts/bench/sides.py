@@ -11,12 +11,13 @@ from works import EVALUATION, STEPS, batch_of
 
 from metalearn.types import Episode
 
-OURS, BF16, COMPILED = "metalearn", "metalearn, bf16", "metalearn, compiled"
+OURS, BF16, COMPILED, VMAP = "metalearn", "metalearn, bf16", "metalearn, compiled", "metalearn, vmap"
 PLAIN, EASYFSL, HIGHER, TORCHOPT = "plain PyTorch", "easyfsl", "higher", "torchopt"
 LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # any of which may be missing, or not work with the torch that is here
 
 MAML = {
     OURS: ours.step,
+    VMAP: ours.step_by_vmap,
     COMPILED: ours.step_compiled,
     PLAIN: peers.plain,
     HIGHER: peers.higher_maml,

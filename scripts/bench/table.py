@@ -33,10 +33,12 @@ ratio grows with the number of episodes.
 "compiled" is `algorithm.inner_loop.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
 takes one to two minutes on two cores, and a few seconds when the same was compiled on the machine before.
 
+"vmap" is `algorithm.inner_loop.vmap=true`, all tasks of a step at once. On a CPU it pays where there are many small
+tasks and one inner step; after that step each task has weights of its own, and their convolutions go in groups.
+
 What bounds the steps of MAML: their convolutions are of five images each, and done again alone take what the table of
-the machine says. Beside them are many small operations for each task, and Python between them, which compiling makes
-shorter. `algorithm.inner_loop.vmap=true` was no faster where it was tried, on two cores: after the first inner step
-each task has weights of its own.
+the machine says. Beside them are the second derivatives of batch normalisation, which are in closed form here
+(metalearn/backbones/normalise.py), and Python between many small operations, of which a compiled step has little.
 
 In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than MKL's matrix product."""
 GPU = """\
