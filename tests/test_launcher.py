@@ -147,6 +147,7 @@ def test_a_score_that_is_no_number_stops_no_other_job(tmp_path: Path, capfd: pyt
     assert sweep.statuses == ["completed"] * 3
     Screen(sweep.jobs).table()
     printed = capfd.readouterr().out
+    assert "┃ accuracy or squared error ┃" in printed
     assert printed.count("50.00 ± ? %") == printed.count("? ± ?") == 2  # the line of the job, and the table
 
 

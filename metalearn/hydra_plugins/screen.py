@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self, final
+from typing import Any, Self, final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,6 +17,7 @@ from metalearn.runner.console import interval
 
 COLOURS = {"completed": "green", "pruned": "cyan", "failed": "red", "interrupted": "yellow"}
 REFRESH = 0.5  # seconds
+SCORES = {"accuracy": "accuracy", "mse": "squared error"}
 
 
 @final
@@ -93,7 +94,8 @@ class Screen:
         if self._common:
             self.say(f"[dim]all: {escape(' '.join(o for o in self.jobs[0].overrides if o in self._common))}[/]")
         table = Table()
-        for name in ("job", "overrides", "status", "accuracy", "seconds"):
+        scored = dict.fromkeys(SCORES[name] for job in self.jobs for name in test(job) if name in SCORES)
+        for name in ("job", "overrides", "status", " or ".join(scored or SCORES.values()), "seconds"):
             table.add_column(name, justify="right" if name in ("job", "seconds") else "left", overflow="fold")
         for job in self.jobs:
             status = f"{job.status} before" if job.before else job.status
@@ -107,10 +109,15 @@ class Screen:
                 self.say(f"log of job {job.number}: {escape(str(job.log))}")
 
 
+def test(job: Job) -> dict[str, Any]:
+    """The scores on meta-test by name, where the job left any."""
+    return (job.result() or {}).get("test") or {}
+
+
 def score(job: Job) -> str:
     """The score on meta-test with its interval, where the job left one."""
-    test = (job.result() or {}).get("test") or {}
-    return next((interval(name, test[name]) for name in ("accuracy", "mse") if name in test), "")
+    scores = test(job)
+    return next((interval(name, scores[name]) for name in SCORES if name in scores), "")
 
 
 def clock(seconds: float) -> str:
