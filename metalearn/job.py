@@ -12,7 +12,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -89,7 +88,7 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     algorithm = _algorithm(config, plain, choices)
     if algorithm.task != plain["task"]:
         raise ValueError(f"{choices['algorithm']} classifies; {choices['dataset']} is for the gradient algorithms")
-    if isinstance(algorithm, AbstractGradient):
+    if algorithm.takes_gradients:
         checks.check_precision(plain["trainer"]["precision"], choices["algorithm"])
     splits: tuple[Split, ...] = ("test",) if testing else SPLITS
     episode = plain["episode"]

@@ -98,6 +98,10 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
         ([*LAKE, "episode.test.way=5"], "evaluation=lake is of 20 given runs, for which it needs episode.test.way=20"),
         (["algorithm=maml", "trainer.precision=16-mixed"], "would round small gradients of maml to 0"),
         (["algorithm=reptile", "trainer.precision=16"], "would round small gradients of reptile to 0"),
+        (
+            ["algorithm=triplet", "algorithm.finetune_steps=1", "trainer.precision=16-mixed"],
+            "would round small gradients of triplet to 0",
+        ),
         (["seed=-1"], "seed is -1; it must not be negative"),
         (["tasks_per_batch=0"], "tasks_per_batch is 0; it must be at least 1"),
         (["episode.val.num_episodes=0"], "episode.val.num_episodes is 0; it must be at least 1"),

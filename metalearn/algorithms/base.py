@@ -15,6 +15,8 @@ class AbstractAlgorithm(nn.Module, ABC):
     Training may differ between algorithms, evaluation may not: it is `adapt(support_x, support_y)(query_x)` for all.
     """
 
+    takes_gradients = False  # of its own, which a scaler of small gradients does not reach
+
     def __init__(
         self,
         *,

@@ -94,6 +94,8 @@ class AbstractGradient(AbstractAlgorithm):
         fixed_way: number of logits of the network; None: as many as a task needs.
     """
 
+    takes_gradients = True
+
     def __init__(
         self,
         network: nn.Module,

@@ -10,9 +10,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 from torch.nn import functional as F
 
+from metalearn.algorithms.backward import grad_and_value
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import descend
 from metalearn.algorithms.metric import class_means
@@ -47,6 +48,7 @@ class Triplet(AbstractAlgorithm):
             raise ValueError(f"finetune_steps={finetune_steps} must not be negative")
         self.backbone, self.mining, self.margin = backbone, mining, margin
         self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr
+        self.takes_gradients = finetune_steps > 0
 
     def loss(self, batch: Episode) -> TaskOutput:
         tasks, support = batch.support_x.shape[:2]
@@ -76,7 +78,7 @@ class Triplet(AbstractAlgorithm):
 
         for _ in range(self.finetune_steps):
             with torch.no_grad():
-                grads = grad(support_loss)(params)
+                grads, _ = grad_and_value(support_loss)(params)
             params = descend(params, grads, self.finetune_lr)
         return params
 
