@@ -12,7 +12,7 @@ from conftest import REPOSITORY, composed, episode
 from hydra.utils import instantiate
 from torch import Tensor
 
-from metalearn.algorithms.backward import grad_and_value, mean_over_tasks, recomputed
+from metalearn.algorithms.backward import grad_and_value, mean_over_tasks
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.types import Episode
@@ -62,20 +62,6 @@ def test_a_step_that_is_done_again_drops_the_same() -> None:
     for block in algorithm.network.backbone.blocks:
         block.drop_rate = 0.0
     assert not torch.allclose(gradient(algorithm, 16, vmap=False), expected)  # so there was something to drop
-
-
-def test_autocast_holds_in_what_is_done_again() -> None:
-    seen = []
-
-    def product(x: Tensor) -> Tensor:
-        seen.append(((x @ x).dtype, torch.is_autocast_cache_enabled()))
-        return (x @ x).float()
-
-    x = torch.rand(3, 3, requires_grad=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        (result,) = recomputed(lambda x: (product(x),), (x,), [])
-    result.sum().backward()
-    assert seen == [(torch.bfloat16, False), (torch.bfloat16, False)]
 
 
 @pytest.mark.parametrize("name", ["learned_optimizer", "anil"])
@@ -131,7 +117,7 @@ from metalearn.algorithms.maml import MAML
 from metalearn.backbones.conv4 import Conv4
 from metalearn.types import Episode
 tasks, checkpoint = int(sys.argv[1]), sys.argv[2] == "True"
-loop = InnerLoop(steps=8, test_steps=1, checkpoint=checkpoint)
+loop = InnerLoop(steps=12, test_steps=1, checkpoint=checkpoint)
 maml = MAML(Conv4([1, 28, 28]), way=5, inner_lr=0.1, inner_loop=loop, batch_norm="batch")
 x, y = torch.rand(tasks, 25, 1, 28, 28), torch.eye(5).repeat(5, 1).expand(tasks, -1, -1)
 maml.loss(Episode(x, y, x, y)).loss.backward()
@@ -147,7 +133,7 @@ def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(enviro
         return int(done.stdout) / 1024
 
     few, many = (megabytes(tasks, checkpoint=False) for tasks in (3, 6))  # the allocator settles in the first ones
-    graph = few - megabytes(3, checkpoint=True)  # of seven steps of a task
+    graph = few - megabytes(3, checkpoint=True)  # of all steps of a task but one
     assert graph > 60
     assert many - few < graph / 2
 

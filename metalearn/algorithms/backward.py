@@ -1,4 +1,4 @@
-"""Gradients in the memory of one task, and of one inner step: what is spent anew is time."""
+"""Gradients of an inner step, and of a batch in the memory of one task."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from metalearn.types import Parameters
 
@@ -82,66 +81,3 @@ def autocast_without_cache(kind: str) -> torch.autocast:
     """
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return torch.autocast(kind, dtype, enabled, cache_enabled=False)
-
-
-def recomputed(function: Callable[..., Any], arguments: tuple[Any, ...], weights: Sequence[Tensor]) -> Any:
-    """`function(*arguments)`, called once more in the backward pass in the place of keeping its graph until then.
-
-    Arguments and results are any nesting of tensors; `weights` are all other tensors that want a gradient from it.
-    torch.utils.checkpoint is not for functions that take derivatives by torch.func.
-    """
-    leaves, structure = tree_flatten(arguments)
-    structures = list[TreeSpec]()  # of the results
-
-    def of_leaves(*leaves: Any) -> tuple[Any, ...]:
-        results, of_results = tree_flatten(function(*tree_unflatten(leaves, structure)))
-        structures.append(of_results)
-        return tuple(results)
-
-    results = _Recomputed.apply(of_leaves, len(leaves), *leaves, *weights)
-    return tree_unflatten(results, structures[0])
-
-
-class _Recomputed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, function: Callable[..., tuple[Any, ...]], num_leaves: int, *inputs: Any) -> tuple[Any, ...]:
-        ctx.function, ctx.leaves, ctx.weights = function, inputs[:num_leaves], inputs[num_leaves:]
-        ctx.device = next(one.device for one in inputs if isinstance(one, Tensor))
-        ctx.random = _random_state(ctx.device)
-        ctx.autocast = autocast_without_cache(ctx.device.type)
-        with ctx.autocast:
-            return function(*ctx.leaves)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        leaves = [
-            leaf.detach().requires_grad_(leaf.is_floating_point()) if isinstance(leaf, Tensor) else leaf
-            for leaf in ctx.leaves
-        ]
-        with torch.random.fork_rng([ctx.device] if ctx.device.type == "cuda" else []):
-            _set_random_state(ctx.device, ctx.random)
-            with torch.enable_grad(), ctx.autocast:
-                results = ctx.function(*leaves)
-        known = [
-            (result, gradient)
-            for result, gradient in zip(results, gradients, strict=True)
-            if gradient is not None and isinstance(result, Tensor) and result.requires_grad
-        ]
-        inputs = [*leaves, *ctx.weights]
-        wanted = [i for i, one in enumerate(inputs) if isinstance(one, Tensor) and one.requires_grad]
-        outputs, of_outputs = zip(*known, strict=True)
-        found = torch.autograd.grad(outputs, [inputs[i] for i in wanted], of_outputs, allow_unused=True)
-        by_input = dict(zip(wanted, found, strict=True))
-        return None, None, *(by_input.get(i) for i in range(len(inputs)))
-
-
-def _random_state(device: torch.device) -> list[Tensor]:
-    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *on_device]
-
-
-def _set_random_state(device: torch.device, states: list[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    for state in states[1:]:
-        torch.cuda.set_rng_state(state, device)

@@ -1,4 +1,4 @@
-"""The gradient family: optimise a copy of the weights on the support set, with torch.func."""
+"""The gradient family: optimise a copy of the weights on the support set."""
 
 import math
 import re
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
-from metalearn.algorithms.backward import autocast_without_cache, grad_and_value, mean_over_tasks, recomputed
+from metalearn.algorithms.backward import autocast_without_cache, grad_and_value, mean_over_tasks
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones import norm
 from metalearn.losses import Task
@@ -36,8 +37,8 @@ class InnerLoop:
             accelerator, which one small task cannot fill, and where the inputs are vectors.
         compile: whether the loss of a task, with the derivatives of its inner steps, becomes one compiled program: the
             same up to rounding, faster, after a minute or two at the first time on a machine.
-        checkpoint: whether each inner step is done once more in the backward pass, in the place of keeping its graph:
-            the memory of a task is then that of one step, and its tasks go one after the other.
+        checkpoint: whether each inner step is done again where its derivatives are needed, in the place of keeping its
+            graph: less memory, more time, and the tasks go one after the other.
         task: what the support loss is for: cross-entropy for classes, squared error for real targets.
     """
 
@@ -146,7 +147,7 @@ class AbstractGradient(AbstractAlgorithm):
             rows = slice(step % num_batches, None, num_batches)
             take = partial(self._step, support_x[rows], support_y[rows], first_order)
             if self.inner_loop.checkpoint and torch.is_grad_enabled():
-                params, state = recomputed(take, (params, state), self._trained())
+                params, state = checkpoint(take, params, state, use_reentrant=False)
             else:
                 params, state = take(params, state)
             path.append((params, state))
