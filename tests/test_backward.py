@@ -95,6 +95,12 @@ def test_the_inner_gradient_is_that_of_torch_func() -> None:
 
     ours, theirs = (torch.autograd.grad(after_a_step(of), weight) for of in (grad_and_value, torch.func.grad_and_value))
     torch.testing.assert_close(ours, theirs)
+    assert grad_and_value(lambda by: weight.sum())({}) == ({}, weight.sum())  # where nothing is adapted
+    assert not grad_and_value(lambda by: torch.ones(()))({"weight": weight})[0]["weight"].any()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            grad_and_value(lambda by: by["weight"].sum())({"weight": weight})[0]["weight"], weight * 0 + 1
+        )
     with torch.no_grad():
         grads, value = grad_and_value(lambda by: by["weight"].pow(3).sum())({"weight": weight})
     assert not grads["weight"].requires_grad and not value.requires_grad

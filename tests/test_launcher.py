@@ -148,6 +148,9 @@ def test_a_score_that_is_no_number_stops_no_other_job(tmp_path: Path, capfd: pyt
     Screen(sweep.jobs).table()
     printed = capfd.readouterr().out
     assert "┃ accuracy or squared error ┃" in printed
+    for job, heading in zip(sweep.jobs[:2], ("accuracy", "squared error"), strict=True):
+        Screen([job]).table()
+        assert re.search(rf"┃ {heading} *┃", capfd.readouterr().out)
     assert printed.count("50.00 ± ? %") == printed.count("? ± ?") == 2  # the line of the job, and the table
 
 

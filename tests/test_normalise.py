@@ -60,10 +60,18 @@ def test_under_vmap_each_task_is_as_by_itself(shape: tuple[int, ...], in_dims: t
     at = [
         of_all if dim == 0 else one for dim, of_all, one in zip(in_dims, inputs(shape, 5), inputs(shape), strict=True)
     ]
+    alone = [[one[task] if dim == 0 else one for dim, one in zip(in_dims, at, strict=True)] for task in range(5)]
     together = vmap(second_derivatives(normalise), in_dims)(*at)
-    for task, found in enumerate(zip(*together, strict=True)):
-        alone = [one[task] if dim == 0 else one for dim, one in zip(in_dims, at, strict=True)]
-        torch.testing.assert_close(found, second_derivatives(definition)(*alone))
+    for found, task in zip(zip(*together, strict=True), alone, strict=True):
+        torch.testing.assert_close(found, second_derivatives(definition)(*task))
+
+    # As in MAML, where the gradient of all tasks is taken outside of the vmap that takes those of each.
+    def inner(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+        return grad(lambda *inputs: function(*inputs, EPS).pow(3).sum(), argnums=(0, 1, 2))
+
+    total = sum(first.pow(2).sum() for first in vmap(inner(normalise), in_dims)(*at))
+    expected = sum(first.pow(2).sum() for task in alone for first in inner(definition)(*task))
+    torch.testing.assert_close(torch.autograd.grad(total, at), torch.autograd.grad(expected, at))
 
 
 @pytest.mark.parametrize("batch", [(), (5,)], ids=["alone", "vmap"])
@@ -86,6 +94,19 @@ def test_the_layout_stays() -> None:
     (first,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad(first.pow(2).sum(), x)
     assert all(one.is_contiguous(memory_format=torch.channels_last) for one in (y, first, second))
+
+
+def test_a_weight_may_have_any_stride() -> None:
+    x, _, bias = inputs((3, 4, 2, 5))
+    x = x.detach().contiguous(memory_format=torch.channels_last)
+    weight = torch.arange(1.0, 9.0, dtype=torch.float64)[::2]
+    found, expected = (second_derivatives(of)(x, weight, bias) for of in (normalise, definition))
+    torch.testing.assert_close(found, expected)
+
+
+def test_weights_for_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="^8 channels do not go with 4 weights and 4 biases"):
+        normalise(torch.ones(6, 8, 2, 2), torch.ones(4), torch.zeros(4), EPS)
 
 
 def test_one_value_of_a_channel_has_no_variance() -> None:

@@ -33,12 +33,13 @@ def mean_over_tasks(
 
 
 def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parameters], tuple[Parameters, Tensor]]:
-    """As torch.func.grad_and_value, of a function that gives (), where nothing but autograd is at work.
+    """As torch.func.grad_and_value, of a function that gives (), but by torch.autograd where that can be.
 
     The layers of torch.func take more time in Python than small networks take for their arithmetic, most of all around
-    derivatives that are written by hand. Under torch.vmap and torch.compile there is no way without them.
+    derivatives that are written by hand. Under torch.vmap, torch.compile and inference mode there is no other way.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if transformed or torch.is_inference_mode_enabled():
         return torch.func.grad_and_value(function)
 
     def derivative(params: Parameters) -> tuple[Parameters, Tensor]:
@@ -50,7 +51,10 @@ def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parame
                 for name, one in params.items()
             }
             value = function(inputs)
-            found = torch.autograd.grad(value, list(inputs.values()), create_graph=keep, materialize_grads=True)
+            if inputs and value.requires_grad:
+                found = torch.autograd.grad(value, list(inputs.values()), create_graph=keep, materialize_grads=True)
+            else:
+                found = tuple(map(torch.zeros_like, inputs.values()))
         return dict(zip(inputs, found, strict=True)), value if keep else value.detach()
 
     return derivative

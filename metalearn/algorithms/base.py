@@ -15,7 +15,7 @@ class AbstractAlgorithm(nn.Module, ABC):
     Training may differ between algorithms, evaluation may not: it is `adapt(support_x, support_y)(query_x)` for all.
     """
 
-    takes_gradients = False  # of its own, which a scaler of small gradients does not reach
+    takes_gradients = False  # of the network within an episode, where no scaler keeps small ones from being 0
 
     def __init__(
         self,

@@ -224,7 +224,7 @@ class AbstractGradient(AbstractAlgorithm):
     def track_moments(self, batch: Episode) -> None:
         """Move the running averages of batch normalisation, if they are in use, by one pass at θ.
 
-        The passes under torch.func are pure, so none of them can.
+        The passes of the inner loop are pure functions, so none of them can.
         """
         if self.batch_norm == "running":
             x = torch.cat([batch.support_x, batch.query_x], dim=1).flatten(0, 1)  # (T * (S + Q), *X)

@@ -1,7 +1,8 @@
 """Batch normalisation by the moments of the batch itself, with derivatives in closed form.
 
-MAML differentiates the backward pass of every batch normalisation. torch 2.13 does that in 54 operations on whole maps,
-and wrongly under torch.vmap where there is an affine map; here it takes 12, and the third derivative is right as well.
+MAML differentiates the backward pass of every batch normalisation. torch 2.13 does that in more than fifty
+operations on whole maps, and wrongly where that pass was under torch.vmap and had an affine map; here it takes 12. The
+third derivative, which is wrong in torch, is right too. There is no forward-mode derivative.
 
 For one channel of m values, and sums over all of them, with r = (σ² + ε)^(-1/2) and x̂ = r (x - μ):
 
@@ -26,8 +27,11 @@ Tensors = tuple[Tensor, ...]
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """(B, C, ...) -> (B, C, ...), by mean and variance of each channel over all else.
 
-    Raises ValueError where a channel has one value, which would always become the bias.
+    Raises ValueError where a channel has one value, which would always become the bias, or there are other weights than
+    channels, which the kernel would not see.
     """
+    if not weight.shape == bias.shape == x.shape[1:2]:
+        raise ValueError(f"{x.shape[1]} channels do not go with {len(weight)} weights and {len(bias)} biases")
     if x.numel() == x.shape[1]:
         raise ValueError(f"batch normalisation needs more than one value of each channel, not {tuple(x.shape)}")
     if torch.compiler.is_compiling():
@@ -37,7 +41,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 
 def _formula(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """For the compiler, which fuses what it derives from this, and under torch.func takes wrong derivatives of ours."""
+    """What is compiled: the compiler fuses the derivatives that it finds itself, and would mistake those below."""
     pixels = [0, *range(2, x.ndim)]
     centred = x - x.mean(pixels, keepdim=True)
     r = (centred.square().mean(pixels, keepdim=True) + eps).rsqrt()
@@ -49,7 +53,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensors:
-        return torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
+        return torch.native_batch_norm(x, weight.contiguous(), bias.contiguous(), None, None, True, 0.0, eps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], outputs: Tensors) -> None:
@@ -79,7 +83,7 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def forward(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float) -> Tensors:
-        wanted = [True, True, True]
+        weight, wanted = weight.contiguous(), [True, True, True]  # the kernel does not look at its stride
         return torch.ops.aten.native_batch_norm_backward(g, x, weight, None, None, mean, r, True, eps, wanted)
 
     @staticmethod
