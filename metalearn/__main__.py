@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
-from metalearn.hydra_plugins import definition
-from metalearn.hydra_plugins.launcher import JobFailed
-from metalearn.runner import overrides, secrets
+from metalearn.run import overrides, secrets
+from metalearn.sweep import definition
+from metalearn.sweep.launcher import JobFailed
 
 OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
 OmegaConf.register_new_resolver("product", lambda a, b: a * b)
@@ -34,7 +34,7 @@ def conf_dir() -> str:
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def compose_and_run(config: DictConfig) -> float | None:
-    from metalearn.run import run  # late, because torch takes seconds and --help needs none of it
+    from metalearn.run.run import run  # late, because torch takes seconds and --help needs none of it
 
     return run(config)
 
@@ -68,7 +68,7 @@ def refuse(line: str, code: int = 2) -> NoReturn:
 
 def explain(error: HydraException) -> str:
     """Hydra's message about a wrong key, option or value as one line that names the nearest right one."""
-    from metalearn.runner.checks import nearest
+    from metalearn.run.checks.names import nearest
 
     text = str(error)
     if match := re.search(r"Could not find '(.+)/(.+)'", text):

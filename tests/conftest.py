@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import metalearn.__main__  # registers the resolvers of the configs
 from metalearn.data.bank import ClassBank
-from metalearn.hydra_plugins.forks import ForkedProcess
+from metalearn.sweep.forks import ForkedProcess
 from metalearn.types import Episode
 
 REPOSITORY = Path(__file__).parents[1]

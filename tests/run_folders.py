@@ -10,8 +10,8 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from metalearn.runner import study_record
-from metalearn.runner.trial import open_storage
+from metalearn.run import study_record
+from metalearn.run.trial import open_storage
 
 TRAIN = {"way": 20, "shot": 1, "query": 5}
 NUM_EPISODES = 100

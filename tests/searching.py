@@ -12,14 +12,15 @@ from typing import IO, Any
 import pytest
 from optuna.trial import TrialState
 
-from metalearn.hydra_plugins import search, search_space
-from metalearn.hydra_plugins.best import Findings
-from metalearn.hydra_plugins.jobs import FreshProcess, Job
-from metalearn.hydra_plugins.screen import Screen
-from metalearn.hydra_plugins.slots import Slots
-from metalearn.hydra_plugins.study import open_study
-from metalearn.hydra_plugins.trials import Trials
-from metalearn.runner.trial import TrialAddress
+from metalearn.run.trial import TrialAddress
+from metalearn.search import loop as search
+from metalearn.search import space as search_space
+from metalearn.search.best import Findings
+from metalearn.search.study import open_study
+from metalearn.search.trials import Trials
+from metalearn.sweep.jobs import FreshProcess, Job
+from metalearn.sweep.screen import Screen
+from metalearn.sweep.slots import Slots
 
 SCORE = """awk "BEGIN { print 1 - ($x - 0.3)^2 }" """
 COMPLETED = f"""echo "{{\\"status\\": \\"completed\\", \\"seconds\\": {{}}, \\"val\\": {{\\"accuracy\\":

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny_images import encoded, pixels
 
-from metalearn.data.any_image import decode, formats
+from metalearn.data.files.any_image import decode, formats
 
 COLOURS = pixels(0)
 

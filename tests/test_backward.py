@@ -12,9 +12,9 @@ from conftest import REPOSITORY, composed, episode
 from hydra.utils import instantiate
 from torch import Tensor
 
-from metalearn.algorithms.backward import grad_and_value, mean_over_tasks
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.parts.backward import grad_and_value, mean_over_tasks
 from metalearn.types import Episode
 
 SMALL = {

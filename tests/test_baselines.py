@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.baseline import Baseline
 from metalearn.algorithms.baseline_plus_plus import BaselinePlusPlus
-from metalearn.algorithms.heads import HeadFit
+from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.backbones.mlp import MLP
 
 FIT = HeadFit(steps=30, lr=0.05, momentum=0.9, dampening=0.9, weight_decay=1e-3)

@@ -4,8 +4,10 @@ import pytest
 import torch
 from conftest import resolved
 
-from metalearn.runner.checks import check_config, check_devices, nearest
-from metalearn.runner.machine import accelerator
+from metalearn.run.checks import check_config
+from metalearn.run.checks.names import nearest
+from metalearn.run.checks.rules import check_devices
+from metalearn.run.machine import accelerator
 
 LAKE = ["dataset=omniglot", "evaluation=lake"]
 
@@ -22,14 +24,14 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["~backbone.input_shape"], "backbone.input_shape is missing: Conv4 needs it"),
         (["~episode.val.way"], "episode.val.way is missing"),
         (["algorithm._target_=os.system"], "algorithm._target_=os.system is refused"),
-        (["algorithm._target_=metalearn.job.instantiate"], "refused: it is no class of metalearn"),
+        (["algorithm._target_=metalearn.run.job.instantiate"], "refused: it is no class of metalearn"),
         (["+callbacks.x._target_=lightning.pytorch.cli.instantiate_class"], "refused: it is in none of"),
-        (["+callbacks.x._target_=metalearn.data.download.download"], "refused: it is no class of metalearn"),
+        (["+callbacks.x._target_=metalearn.data.files.download.download"], "refused: it is no class of metalearn"),
         (["trainer.max_steps=0"], "trainer.max_steps=0; it must be positive"),
         (["trainer.max_steps=-1"], "a training without limit"),
         (["trainer.val_check_interval=0"], "must be a positive number of batches"),
         (["checkpoint=some.ckpt"], "checkpoint=PATH is for mode=test"),
-        (["algorithm._target_=metalearn.runner.result.subprocess.run"], "cannot be imported"),
+        (["algorithm._target_=metalearn.run.result.subprocess.run"], "cannot be imported"),
         (["algorithm._target_=metalearn.nowhere.Thing"], "cannot be imported"),
         (["mode=test"], "mode=test needs checkpoint=PATH"),
         ([*LAKE, "episode.test.way=5"], "it needs episode.test.way=20$"),

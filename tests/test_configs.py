@@ -12,7 +12,7 @@ from conftest import REPOSITORY, composed, resolved
 from hydra.errors import HydraException
 
 from metalearn.__main__ import explain, known_keys
-from metalearn.runner.checks import check_config
+from metalearn.run.checks import check_config
 
 CONF = REPOSITORY / "conf"
 OPTIONS = sorted(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metalearn.algorithms.coordinatewise import LSTM, AbstractCell, Transformer, flatten, preprocess, unflatten
+from metalearn.algorithms.parts.coordinatewise import LSTM, AbstractCell, Transformer, flatten, preprocess, unflatten
 
 COORDINATES = 7
 

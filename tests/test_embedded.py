@@ -17,7 +17,7 @@ from metalearn.episodes import datamodule
 from metalearn.episodes.datamodule import EMBEDDED_TASKS, EpisodicDataModule
 from metalearn.episodes.embedded import CHUNK, EmbeddingTable
 from metalearn.episodes.sampling import Setting
-from metalearn.module import FewShotModule
+from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS
 
 WAY, NUM_EPISODES = 3, EMBEDDED_TASKS + 7

@@ -9,8 +9,8 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.splits import read_split
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.sampling import Setting
-from metalearn.evaluation import named_setting, trials
 from metalearn.stats import wilson
+from metalearn.training.evaluation import named_setting, trials
 
 CHARACTERS = read_split("omniglot", "lake")["test"]
 

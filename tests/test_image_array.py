@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.image_array import Plan, fit, open_banks
+from metalearn.data.files.image_array import Plan, fit, open_banks
 from metalearn.types import Split
 
 SHAPE = (3, 10, 12)

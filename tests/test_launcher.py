@@ -14,10 +14,10 @@ from typing import IO, Any
 
 import pytest
 
-from metalearn.hydra_plugins import definition, schedule
-from metalearn.hydra_plugins.jobs import FreshProcess, Job
-from metalearn.hydra_plugins.screen import Screen
-from metalearn.hydra_plugins.slots import Slots, make_slots, visible_gpus
+from metalearn.sweep import definition, schedule
+from metalearn.sweep.jobs import FreshProcess, Job
+from metalearn.sweep.screen import Screen
+from metalearn.sweep.slots import Slots, make_slots, visible_gpus
 
 DONE = """echo '{"status": "completed", "seconds": {}}' > result.json"""
 

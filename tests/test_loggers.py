@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from conftest import SMALL
 
-from metalearn.runner.loggers import sweep_of
-from metalearn.runner.secrets import refuse_typed, struck_out
+from metalearn.run.loggers import sweep_of
+from metalearn.run.secrets import refuse_typed, struck_out
 
 BLOCK = 32768  # of W&B's file, a LevelDB log
 

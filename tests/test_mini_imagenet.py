@@ -21,8 +21,9 @@ from tiny_images import (
     write_folders,
 )
 
-from metalearn.data import image_files, mini_imagenet
+from metalearn.data import mini_imagenet
 from metalearn.data.bank import ClassBank
+from metalearn.data.files import image_files
 from metalearn.data.mini_imagenet import PICKLES, MiniImageNet
 from metalearn.data.splits import known_splits, read_split
 from metalearn.types import Split

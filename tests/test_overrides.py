@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metalearn.runner.overrides import anywhere, expand
+from metalearn.run.overrides import anywhere, expand
 
 EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb", "logger.wandb.group=g", "+trainer.x=1"]
 

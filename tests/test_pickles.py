@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_images import dumped, encoded, pixels
 
-from metalearn.data.pickles import load_plain, pngs_in
+from metalearn.data.files.pickles import load_plain, pngs_in
 
 PROTOCOLS = [0, 1, 2, 3, 4, 5, "python 2"]
 

@@ -5,7 +5,7 @@ import torch
 from conftest import episode
 from PIL import Image
 
-from metalearn.runner.picture import FRAME, GAP, RIGHT, SIZE, WRONG, confusion, picture
+from metalearn.run.picture import FRAME, GAP, RIGHT, SIZE, WRONG, confusion, picture
 
 CELL = SIZE + 2 * FRAME
 

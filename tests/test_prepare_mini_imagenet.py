@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_images import CLASSES, NUM_IMAGES, SHAPE, encoded, pixels, write_csv_layout
 
 from metalearn.data import mini_imagenet
-from metalearn.data.image_array import open_banks
+from metalearn.data.files.image_array import open_banks
 
 
 @pytest.fixture(scope="module")

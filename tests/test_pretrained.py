@@ -7,7 +7,7 @@ import torch
 from conftest import Finished, composed
 from hydra.utils import instantiate
 
-from metalearn.runner.checkpoint import load_backbone
+from metalearn.run.checkpoint import load_backbone
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from metalearn.report import contents
-from metalearn.runner.pruning import Pruning
-from metalearn.runner.trial import TrialAddress, open_storage
+from metalearn.run.pruning import Pruning
+from metalearn.run.trial import TrialAddress, open_storage
 
 PRUNED = TrialState.PRUNED
 

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Timer
 
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.mlp import MLP
-from metalearn.module import FewShotModule
-from metalearn.schedules import SCHEDULES
+from metalearn.training.module import FewShotModule
+from metalearn.training.schedules import SCHEDULES
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import yaml
 from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient  # noqa: F401
 
-from metalearn.hydra_plugins import search
+from metalearn.search import loop as search
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient, of_a_dead_process  # noqa: F401
 
 from metalearn.report import searches
-from metalearn.runner import study_record
-from metalearn.runner.study_record import StudyRecord
-from metalearn.runner.trial import open_storage
+from metalearn.run import study_record
+from metalearn.run.study_record import StudyRecord
+from metalearn.run.trial import open_storage
 
 
 @pytest.fixture(scope="module")

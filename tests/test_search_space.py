@@ -11,8 +11,8 @@ from conftest import REPOSITORY, resolved
 from hydra import compose, initialize_config_dir
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from metalearn.hydra_plugins import search_space
-from metalearn.runner.checks import check_config
+from metalearn.run.checks import check_config
+from metalearn.search import space as search_space
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from metalearn.hydra_plugins import submitted
-from metalearn.hydra_plugins.jobs import Job
+from metalearn.sweep.jobs import Job
+from metalearn.sweep.slurm import submitted
 
 
 def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(

@@ -8,7 +8,7 @@ import pytest
 from tiny_images import CLASSES, NUM_IMAGES, SHAPE, dumped, encoded, pixels, refusal, write_csv_layout, write_folders
 
 from metalearn.data import mini_imagenet, tiered_imagenet
-from metalearn.data.image_array import open_banks
+from metalearn.data.files.image_array import open_banks
 from metalearn.data.splits import known_splits, read_split
 from metalearn.data.tiered_imagenet import TieredImageNet
 from metalearn.types import SPLITS, Split

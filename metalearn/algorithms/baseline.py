@@ -8,9 +8,9 @@ new head. No episodes in training, and what any other method should be better th
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.algorithms.heads import HeadFit
 from metalearn.algorithms.metric import AbstractEmbedding
-from metalearn.algorithms.precision import at_least_float32
+from metalearn.algorithms.parts.heads import HeadFit
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.algorithms.heads import HeadFit
 from metalearn.algorithms.metric import AbstractEmbedding, class_means
-from metalearn.algorithms.precision import at_least_float32
+from metalearn.algorithms.parts.heads import HeadFit
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import cross_entropy

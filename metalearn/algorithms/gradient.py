@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from metalearn.algorithms.backward import autocast_without_cache, grad_and_value, mean_over_tasks
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.parts.backward import autocast_without_cache, grad_and_value, mean_over_tasks
 from metalearn.backbones import norm
 from metalearn.losses import Task
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput

@@ -11,8 +11,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from metalearn.algorithms.coordinatewise import LSTM, AbstractCell, Affine, Transformer, flatten, preprocess, unflatten
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.algorithms.parts.coordinatewise import (
+    LSTM,
+    AbstractCell,
+    Affine,
+    Transformer,
+    flatten,
+    preprocess,
+    unflatten,
+)
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 

@@ -9,8 +9,8 @@ queries.
 import torch
 from torch import Tensor, nn
 
-from metalearn.algorithms.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 

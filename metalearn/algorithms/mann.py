@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.algorithms import memory
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.memory import Memory
+from metalearn.algorithms.parts import memory
+from metalearn.algorithms.parts.memory import Memory
 from metalearn.backbones import norm
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.algorithms.precision import at_least_float32
+from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.parts.svm import crammer_singer
 from metalearn.algorithms.r2d2 import ridge_regression
-from metalearn.algorithms.svm import crammer_singer
 from metalearn.backbones.norm import BatchNormMode
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.precision import at_least_float32
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput

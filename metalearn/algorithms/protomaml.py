@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.metric import class_means
-from metalearn.algorithms.precision import at_least_float32
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
 from metalearn.types import Episode, Parameters, TaskOutput
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric, class_means
-from metalearn.algorithms.precision import at_least_float32
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.norm import BatchNormMode
 
 

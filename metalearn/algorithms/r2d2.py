@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.algorithms.precision import at_least_float32
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.norm import BatchNormMode
 
 

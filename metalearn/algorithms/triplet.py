@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn.algorithms.backward import grad_and_value
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import descend
 from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones import norm
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.data.download import found_or_downloaded
-from metalearn.data.image_array import Plan
-from metalearn.data.image_files import ClassLists, some
+from metalearn.data.files.download import found_or_downloaded
+from metalearn.data.files.image_array import Plan
+from metalearn.data.files.image_files import ClassLists, some
+from metalearn.data.files.pickles import load_plain, read_plain
 from metalearn.data.photographs import AbstractPhotographs
-from metalearn.data.pickles import load_plain, read_plain
 from metalearn.data.splits import read_split
 
 FOLDER = "cifar-100-python"

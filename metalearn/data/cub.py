@@ -8,8 +8,8 @@ Kira, Yu-Chiang Frank Wang, Jia-Bin Huang: A Closer Look at Few-shot Classificat
 import logging
 from pathlib import Path
 
-from metalearn.data.image_array import Plan
-from metalearn.data.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.files.image_array import Plan
+from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split

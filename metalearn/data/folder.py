@@ -12,14 +12,14 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from metalearn.data.any_image import MODES, decode
 from metalearn.data.bank import ClassBank
-from metalearn.data.cache import Arrays, cached
-from metalearn.data.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
-from metalearn.data.image_array import open_banks
-from metalearn.data.image_files import ClassLists, plan_of_files, some
+from metalearn.data.files.any_image import MODES, decode
+from metalearn.data.files.cache import Arrays, cached
+from metalearn.data.files.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
+from metalearn.data.files.image_array import open_banks
+from metalearn.data.files.image_files import ClassLists, plan_of_files, some
+from metalearn.data.files.source import named
 from metalearn.data.manifest import draw_split, read_manifest, write_manifest
-from metalearn.data.source import named
 from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)

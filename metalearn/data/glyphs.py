@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.cache import Arrays, cached
+from metalearn.data.files.cache import Arrays, cached
 from metalearn.types import SPLITS, Split
 
 VERSION = 1  # of the drawing: raise it when a pixel changes, so that no stale cache is read

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metalearn.data.image_files import ClassLists
+from metalearn.data.files.image_files import ClassLists
 from metalearn.files import write_atomically
 from metalearn.types import SPLITS
 

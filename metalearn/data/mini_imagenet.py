@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.data.image_array import Plan
-from metalearn.data.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.files.image_array import Plan
+from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.files.pickles import load_plain
 from metalearn.data.photographs import AbstractPhotographs
-from metalearn.data.pickles import load_plain
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
 

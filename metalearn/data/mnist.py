@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.download import found_or_downloaded
-from metalearn.data.source import named
+from metalearn.data.files.download import found_or_downloaded
+from metalearn.data.files.source import named
 from metalearn.types import Split
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"

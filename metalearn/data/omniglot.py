@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import track
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.cache import cached
-from metalearn.data.download import found_or_downloaded, zip_members
-from metalearn.data.source import named
+from metalearn.data.files.cache import cached
+from metalearn.data.files.download import found_or_downloaded, zip_members
+from metalearn.data.files.source import named
 from metalearn.data.splits import read_split
 from metalearn.types import Split
 

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.image_array import Plan, open_banks
-from metalearn.data.image_files import ClassLists
-from metalearn.data.source import named
+from metalearn.data.files.image_array import Plan, open_banks
+from metalearn.data.files.image_files import ClassLists
+from metalearn.data.files.source import named
 from metalearn.types import Split
 
 

@@ -6,10 +6,10 @@ from types import ModuleType
 
 from hydra.core.plugins import Plugins
 
-from metalearn.hydra_plugins.ray_launcher import RayLauncher
-from metalearn.hydra_plugins.slurm_launcher import SlurmLauncher
-from metalearn.hydra_plugins.subprocess_launcher import SubprocessLauncher
-from metalearn.hydra_plugins.sweeper import OptunaSweeper
+from metalearn.search.sweeper import OptunaSweeper
+from metalearn.sweep.ray.launcher import RayLauncher
+from metalearn.sweep.slurm.launcher import SlurmLauncher
+from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
 
 def register() -> None:

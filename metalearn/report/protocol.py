@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from metalearn.runner.console import span
+from metalearn.run.console import span
 
 Range = tuple[int, int]
 """Smallest and largest."""

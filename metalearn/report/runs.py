@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn.report.protocol import score
-from metalearn.runner import study_record
+from metalearn.run import study_record
 
 NOT_ENTERED = {".hydra", "checkpoints", "wandb"}
 

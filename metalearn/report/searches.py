@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metalearn.report.protocol import ACCURACY, MSE, Score
-from metalearn.runner import study_record
-from metalearn.runner.trial import directory, is_given_up, open_storage
+from metalearn.run import study_record
+from metalearn.run.trial import directory, is_given_up, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import
     import optuna

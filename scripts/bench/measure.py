@@ -18,13 +18,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from works import EVALUATION, STEPS, Step, bank, batch_of
 
-from metalearn.runner.machine import keep_freed_memory
+from metalearn.run.machine import keep_freed_memory
 
 # Ends the run at its first step: nothing of the program that comes before is left out.
 TO_FIRST_STEP = """
 import os, sys
 from metalearn import __main__ as program
-from metalearn.module import FewShotModule
+from metalearn.training.module import FewShotModule
 FewShotModule.on_train_batch_end = lambda *_: os._exit(77)
 program.main()
 """

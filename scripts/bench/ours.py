@@ -19,8 +19,8 @@ from metalearn.backbones.resnet12 import ResNet12
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
-from metalearn.module import FewShotModule
-from metalearn.runner.machine import quieten_lightning
+from metalearn.run.machine import quieten_lightning
+from metalearn.training.module import FewShotModule
 from metalearn.types import Episode
 
 

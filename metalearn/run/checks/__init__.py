@@ -1,0 +1,23 @@
+"""Bad input, found before anything is trained, each kind said in one line."""
+
+from typing import Any
+
+from metalearn.run.checks.rules import check_protocol, check_trainer
+from metalearn.run.checks.schema import Settings, check_settings
+from metalearn.run.checks.signatures import check_arguments
+from metalearn.run.checks.targets import nodes_with_target
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Raises ValueError for a value of the wrong type, an argument that a class lacks, or a foreign class."""
+    check_settings(config, Settings, "")
+    if config["seed"] < 0:
+        raise ValueError(f"seed is {config['seed']}; it must not be negative")
+    for path, node in nodes_with_target(config, ""):
+        check_arguments(node, path)
+    if config["mode"] == "test" and not config["checkpoint"]:
+        raise ValueError("mode=test needs checkpoint=PATH")
+    if config["mode"] == "train" and config["checkpoint"]:
+        raise ValueError("checkpoint=PATH is for mode=test; to go on with a training use resume=DIR")
+    check_protocol(config["evaluation"], config["episode"]["test"])
+    check_trainer(config["trainer"])

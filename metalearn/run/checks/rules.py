@@ -1,0 +1,86 @@
+"""Combinations of settings that are right each alone and cannot be run together."""
+
+from collections.abc import Container
+from typing import Any
+
+from metalearn.episodes.lake import NUM_RUNS, SETTING
+from metalearn.losses import Task
+from metalearn.types import SPLITS, Split
+
+
+def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
+    """Raises ValueError when the trainer wants more than the `accelerators` that are present, or Apple's."""
+    if trainer["accelerator"] == "mps":
+        raise ValueError("trainer.accelerator=mps has no float64, which scores are kept in: trainer=cpu")
+    wanted = trainer["devices"]
+    count = len(wanted) if isinstance(wanted, list) else int(wanted) if str(wanted).isdigit() else 1
+    if trainer["accelerator"] in ("gpu", "cuda") and count > accelerators:
+        raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
+
+
+def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
+    """Raises ValueError when Lake's runs are to be tested as anything that they are not."""
+    if evaluation["protocol"] != "lake":
+        return
+    needed = [f"episode.test.{name}={value}" for name, value in SETTING.items() if test.get(name) != value]
+    needed += ["evaluation.settings=[]"] if evaluation["settings"] else []
+    if needed:
+        raise ValueError(f"evaluation=lake is of {NUM_RUNS} given runs, for which it needs {' '.join(needed)}")
+
+
+def check_trainer(trainer: dict[str, Any]) -> None:
+    if trainer["max_steps"] == 0 or trainer["max_steps"] < -1:
+        raise ValueError(
+            f"trainer.max_steps={trainer['max_steps']}; it must be positive, or -1 with a trainer.max_time"
+        )
+    if trainer["max_steps"] == -1 and trainer["max_time"] is None:
+        raise ValueError("a training without limit: give trainer.max_steps or trainer.max_time")
+    if not isinstance(trainer["val_check_interval"], int) or trainer["val_check_interval"] < 1:
+        raise ValueError(
+            f"trainer.val_check_interval={trainer['val_check_interval']} must be a positive number of batches"
+        )
+
+
+def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
+    """Raises ValueError when a data set without meta-train and meta-val is to be trained on."""
+    if mode == "train" and not all(split in splits for split in SPLITS):
+        raise ValueError(f"{dataset} is for testing only: mode=test checkpoint=PATH dataset={dataset}")
+
+
+def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:
+    """Raises ValueError when meta-test has images of another shape than those of the training."""
+    own, other = dataset["input_shape"], test_dataset["input_shape"]
+    if own != other:
+        raise ValueError(f"test_dataset has images of {other}, the training of {own}: test_dataset.input_shape={own}")
+
+
+def check_task(task: Task, images: bool, augmented: bool, dataset: str) -> None:
+    """Raises ValueError when the task is not what the data set is for, or when points are to be augmented."""
+    if images != (task == "classification"):
+        raise ValueError(f"task={task}, but {dataset} is {'a data set of classes' if images else 'for regression'}")
+    if augmented and not images:
+        raise ValueError(f"augmentation is for images, and {dataset} has none")
+
+
+def check_base_classes(given: int, known: int) -> None:
+    """Raises ValueError when the config gives another number than the training has; 0 is one that nobody gave."""
+    if given and known and given != known:
+        raise ValueError(f"num_base_classes={given}, but the training has {known} classes; it need not be given")
+
+
+def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
+    """Raises ValueError when a split has another way than the only one that an algorithm can predict."""
+    for split, of_split in episode.items():
+        way = of_split["way"]
+        if fixed_way is not None and way != fixed_way:
+            raise ValueError(
+                f"{algorithm} has a linear head of {fixed_way} ways, which episode.{split}.way={way} cannot change"
+            )
+
+
+def check_precision(precision: Any, algorithm: str) -> None:
+    """Raises ValueError for float16 where an algorithm takes gradients of its own, which no gradient scaler reaches."""
+    if str(precision) in ("16", "16-mixed", "16-true"):
+        raise ValueError(
+            f"trainer.precision={precision} would round small gradients of {algorithm} to 0; use bf16-mixed"
+        )

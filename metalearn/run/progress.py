@@ -1,0 +1,110 @@
+"""The progress of a training or a test: a bar on a terminal, else a line now and then."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from metalearn.run.console import console, score
+
+SCORES = ("accuracy", "mse")
+
+
+class ProgressBar(pl.Callback):
+    """Loss, accuracy, episodes per second and time left: a bar on a terminal, else a line now and then.
+
+    Args:
+        seconds_between_lines: where the output is not a terminal.
+    """
+
+    def __init__(self, seconds_between_lines: float = 15.0) -> None:
+        self.console = console
+        self.seconds_between_lines = seconds_between_lines
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._numbers: dict[str, float] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._began = self._last_line = time.monotonic()
+        self._first_step = trainer.global_step
+        self._open(trainer, "training")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        now = time.monotonic()
+        line_due = self._bar is None and now - self._last_line >= self.seconds_between_lines
+        bar_due = self._bar is not None and now - self._last_line >= 0.2
+        if trainer.is_global_zero and (line_due or bar_due):
+            self._last_line = now
+            self._show(trainer, now)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for name in SCORES:
+            if (value := trainer.callback_metrics.get(f"val/{name}")) is not None and trainer.is_global_zero:
+                self._numbers["val"] = float(value)
+                if self._bar is None:
+                    self.console.print(f"step {trainer.global_step}: meta-val {name} {score(name, float(value))}")
+
+    def on_fit_end(self, *_: Any) -> None:
+        self._close()
+
+    def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._open(trainer, "testing")
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if self._bar is not None and self._task is not None:
+            total = sum(trainer.num_test_batches)
+            done = f"{100 * (batch_idx + 1) / total:.0f} % of the episodes"
+            self._bar.update(self._task, completed=batch_idx + 1, total=total, numbers=done)
+
+    def on_test_end(self, *_: Any) -> None:
+        self._close()
+
+    def on_exception(self, *_: Any) -> None:
+        self._close()
+
+    def _open(self, trainer: pl.Trainer, title: str) -> None:
+        if self.console.is_terminal and trainer.is_global_zero:
+            columns = (SpinnerColumn(), TextColumn(title), BarColumn(), TextColumn("{task.fields[numbers]}"))
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+            self._task = self._bar.add_task(title, total=None, numbers="")
+            self._bar.start()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None
+
+    def _show(self, trainer: pl.Trainer, now: float) -> None:
+        for name in ("loss", *SCORES):
+            if f"train/{name}" in trainer.callback_metrics:
+                self._numbers[name] = float(trainer.callback_metrics[f"train/{name}"])
+        steps, elapsed = trainer.global_step - self._first_step, now - self._began
+        tasks = trainer.datamodule.tasks_per_batch  # type: ignore[attr-defined]
+        tasks *= trainer.world_size * trainer.accumulate_grad_batches
+        done, left = self._fraction_done(trainer, elapsed, steps)
+        words = [f"step {trainer.global_step}", f"loss {self._numbers.get('loss', float('nan')):.3f}"]
+        for of in SCORES:
+            if of in self._numbers:
+                words += [f"{n} {score(of, self._numbers[n])}" for n in (of, "val") if n in self._numbers]
+        words += [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers="  ".join(words))
+        else:
+            self.console.print("  ".join(words))
+
+    def _fraction_done(self, trainer: pl.Trainer, elapsed: float, steps: int) -> tuple[float | None, float | None]:
+        """The part of the work that is done, and the seconds that the rest takes: whichever limit comes first."""
+        limits: list[tuple[float, float]] = []
+        if trainer.max_steps > 0 and steps > 0:
+            rest = trainer.max_steps - trainer.global_step
+            limits.append((rest * elapsed / steps, trainer.global_step / trainer.max_steps))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, pl.callbacks.Timer) and (seconds := callback.time_remaining()) is not None:
+                limits.append((seconds, callback.time_elapsed() / (callback.time_elapsed() + seconds)))
+        if not limits:
+            return None, None
+        left, done = min(limits)
+        return done, max(left, 0.0)

@@ -1,0 +1,63 @@
+"""A trial of a search reports each validation to its study, and stops when the others are better at that step."""
+
+from typing import TYPE_CHECKING, final
+
+import lightning.pytorch as pl
+
+from metalearn.run.trial import TrialAddress, open_storage
+
+if TYPE_CHECKING:  # late: an extra, and slow to import
+    import optuna
+
+
+@final
+class Pruning(pl.Callback):
+    """Reports the score of each validation, and stops the training when the pruner says so.
+
+    Args:
+        address: of the trial.
+        score: its name, such as "accuracy".
+    """
+
+    def __init__(self, address: TrialAddress, *, score: str) -> None:
+        self.pruned = False
+        self._address, self._score = address, score
+        self._trial: optuna.Trial | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        hopeless = trainer.is_global_zero and self._report(trainer)
+        if trainer.strategy.reduce_boolean_decision(hopeless, all=False):
+            trainer.should_stop = self.pruned = True
+
+    def _report(self, trainer: pl.Trainer) -> bool:
+        """Whether to stop, which is not asked after the last step."""
+        trial = self._trial = self._trial or self._open(trainer)
+        trial.report(float(trainer.callback_metrics[f"val/{self._score}"]), trainer.global_step)
+        return trainer.global_step != trainer.max_steps and trial.should_prune()
+
+    def _open(self, trainer: pl.Trainer) -> "optuna.Trial":
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = open_storage(self._address.storage)
+        study = optuna.load_study(study_name=self._address.study, storage=storage, pruner=self._pruner(trainer))
+        return optuna.Trial(study, self._address.trial_id)
+
+    def _pruner(self, trainer: pl.Trainer) -> "optuna.pruners.BasePruner":
+        from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+
+        if self._address.pruner == "hyperband":
+            # In steps, from the first validation to the end; without a limit in steps, the longest trial so far is it.
+            least = int(max(1, trainer.val_check_batch // trainer.accumulate_grad_batches))  # type: ignore[operator]
+            if trainer.max_steps < 0:
+                return HyperbandPruner(min_resource=least, max_resource="auto")
+            return HyperbandPruner(min_resource=min(least, trainer.max_steps), max_resource=trainer.max_steps)
+        return MedianPruner() if self._address.pruner == "median" else NopPruner()
+
+
+def pruning_of_environment(score: str) -> Pruning | None:
+    """For a run that a search has started, else None."""
+    address = TrialAddress.from_environment()
+    return Pruning(address, score=score) if address else None

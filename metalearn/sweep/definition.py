@@ -1,0 +1,76 @@
+"""sweep.json: what a sweep consists of, so that the same command goes on with it and another one does not mix in."""
+
+import fcntl
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metalearn.files import write_atomically
+from metalearn.run.overrides import key
+from metalearn.sweep.jobs import FINISHED, Job
+
+NAME = "sweep.json"
+
+
+def going_on(argv: list[str]) -> list[str]:
+    """The command line of a sweep without a name, with that of the newest unfinished one of the same command."""
+    keys = [key(arg) for arg in argv]
+    if not {"-m", "--multirun"} & set(argv) or "hydra.sweep.dir" in keys or {"--cfg", "-c"} & set(keys):
+        return argv
+    outputs = next((arg.partition("=")[2].strip("'\"") for arg in argv if key(arg) == "paths.outputs"), "outputs")
+    files = sorted(Path(outputs).glob(f"sweeps/*/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in files:
+        known = _read(path)
+        is_search = not known["jobs"]  # which its study knows
+        if known["command"] == command(argv) and (is_search or not _is_finished(path.parent, known["jobs"])):
+            return [*argv, f"hydra.sweep.dir='{path.parent}'"]
+    return argv
+
+
+def command(argv: Sequence[str]) -> list[str]:
+    """What of a command line says which jobs there are."""
+    told = ("hydra/sweeper", "hydra.sweeper.params")
+    return sorted(
+        arg
+        for arg in argv
+        if arg not in ("-m", "--multirun") and (not key(arg).startswith("hydra") or key(arg).startswith(told))
+    )
+
+
+def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
+    """Write the jobs down, none for a search. Raises ValueError when the sweep has others under the same names."""
+    path = sweep / NAME
+    with (sweep / ".lock").open("a") as file:  # several searches may add to one sweep
+        fcntl.flock(file, fcntl.LOCK_EX)
+        known: dict[str, Any] = _read(path) if path.is_file() else {"command": command(argv), "jobs": {}}
+        if path.is_file() and bool(known["jobs"]) != bool(jobs):
+            what = "a sweep" if known["jobs"] else "a search"
+            raise ValueError(f"{sweep} holds {what}: give this one a name of its own with hydra.sweep.dir=DIR")
+        for job in jobs:
+            name = str(job.folder.relative_to(sweep))
+            before = known["jobs"].get(name)
+            if before is not None and set(before) != set(job.overrides):
+                was, now = sorted(set(before) - set(job.overrides)), sorted(set(job.overrides) - set(before))
+                raise ValueError(
+                    f"{sweep} is another sweep: its job {name} has {' '.join(was) or 'nothing'} where this command has "
+                    f"{' '.join(now) or 'nothing'}; give this one a name of its own with hydra.sweep.dir=DIR"
+                )
+            if before is None and (job.folder / "result.json").exists():
+                raise ValueError(f"{job.folder} holds another run: name another directory with hydra.sweep.dir=DIR")
+            known["jobs"][name] = job.overrides
+        text = json.dumps(known, indent=1) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _is_finished(sweep: Path, jobs: dict[str, list[str]]) -> bool:
+    results = (Job(0, overrides, sweep / name).result() for name, overrides in jobs.items())
+    return all(result is not None and result["status"] in FINISHED for result in results)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text())
+        return {"command": known["command"], "jobs": dict(known["jobs"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the list of jobs of a sweep") from error

@@ -1,0 +1,79 @@
+"""Jobs that are forked from a server which has imported everything, so that they start at once.
+
+They share no more than fresh processes do. Not for a job of several processes, which starts the others by its own
+command line.
+"""
+
+import gc
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import get_context, reduction
+from pathlib import Path
+from typing import IO, Any, final
+
+from metalearn.sweep.jobs import AbstractProcess
+
+PRELOADED = ["metalearn.__main__", "metalearn.run.run", "metalearn.algorithms.prototypical", "metalearn.data.glyphs"]
+
+
+@final
+class ForkedProcess(AbstractProcess):
+    """The same as FreshProcess, of a command line of metalearn."""
+
+    def __init__(self, arguments: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str]) -> None:
+        context = get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        # OpenMP reads it once, in the server.
+        os.environ["OMP_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
+        with log.open("a") as file:
+            file.write(f"$ {shlex.join(('metalearn', *arguments))}\n")
+        given = (list(arguments), log, environment, _Handed(held.fileno()))
+        self._process = context.Process(target=_work, args=given)
+        self._process.start()
+
+    def exit_code(self) -> int | None:
+        code = self._process.exitcode
+        if code is not None:
+            self.send(signal.SIGKILL)
+        return code
+
+    def send(self, sent: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # it has ended
+            os.killpg(self._process.pid, sent)  # type: ignore[arg-type]  # it is started
+
+
+class _Handed:
+    """A file descriptor on its way to another process, where it arrives as its number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        return _arrived, (reduction.DupFd(self.number),)
+
+
+def _arrived(handed: Any) -> int:
+    return handed.detach()
+
+
+def _work(arguments: list[str], log: Path, environment: dict[str, str], held: int) -> None:
+    """Become what the command line would have started; `held` stays open, and locked, until the end."""
+    gc.freeze()  # what is imported is no garbage: to look through it for some takes longer than to compose the config
+    os.setsid()
+    for number, target, how in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND)):
+        opened = os.open(target, how)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.dup2(1, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["metalearn", *arguments]
+
+    from metalearn.__main__ import main
+
+    main()

@@ -1,0 +1,203 @@
+"""A job of a sweep: its directory, its status, and the process that is at work on it."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal, final
+
+from metalearn.run.claim import LOCK, is_locked, lock
+from metalearn.sweep.slurm.submitted import is_submitted
+
+JOB_LOCK = ".job.lock"
+"""Held by a controller from before a job starts, and by the job: also when the controller is killed."""
+
+FINISHED = ("completed", "pruned")
+BAD_INPUT = 2
+GRACE = 60.0
+"""Seconds that a job has for its last checkpoint after it was told that its time is over."""
+
+
+@dataclass
+class Job:
+    """One run of a sweep."""
+
+    number: int
+    overrides: list[str]
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)  # beside that of its slot
+    status: Literal["pending", "running", "completed", "pruned", "failed", "interrupted"] = "pending"
+    reason: str = ""  # why it is failed
+    seconds: float | None = None  # of work in this sweep command; of the run itself when it was finished before
+    attempts: int = 0
+    before: bool = False  # whether it was finished when it was looked at first
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "stdout.log"
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+    def result(self) -> dict[str, Any] | None:
+        """Its result.json, if it has one. Raises ValueError when that is of something else."""
+        path = self.folder / "result.json"
+        try:
+            result = json.loads(path.read_text())
+            return result if result["status"] else None
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a result of metalearn") from error
+
+    def score(self, split: Literal["val", "test"]) -> dict[str, float] | None:
+        """Mean and interval of its accuracy (of a regression the squared error); None where it left none."""
+        scores = (self.result() or {}).get(split) or {}
+        return next((scores[name] for name in ("accuracy", "mse") if name in scores), None)
+
+    def look(self) -> None:
+        """Note whether it is finished already."""
+        result = self.result()
+        if result and result["status"] in FINISHED:
+            self.status, self.before = result["status"], True
+            self.seconds = sum(result["seconds"].get(part) or 0.0 for part in ("fit", "test"))
+
+    def is_at_work_elsewhere(self) -> bool:
+        """Whether a run is at work in its directory: of another controller, of one that was killed, or by hand."""
+        return any(is_locked(self.folder / name) for name in (JOB_LOCK, LOCK)) or is_submitted(self.folder)
+
+    def begin(self) -> IO[str] | None:
+        """Take the directory for a new attempt; None when another has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        held = lock(self.folder / JOB_LOCK)
+        if held is not None:
+            # What an attempt that did not finish has left: a run refuses a directory that holds a result.
+            (self.folder / "result.json").unlink(missing_ok=True)
+            self.status, self.reason = "running", ""
+            self.attempts += 1
+        return held
+
+    def conclude(self, code: int | str, *, stopped: bool, timed_out: float | None) -> None:
+        """Note what the exit code of an attempt and its result say.
+
+        Args:
+            code: as AbstractProcess has it.
+            stopped: whether the sweep was.
+            timed_out: the limit in seconds that it exceeded, if it did.
+        """
+        result = self.result()
+        status = result["status"] if result else None
+        if code == 0 and status in FINISHED:
+            self.status = status
+        elif stopped and status in (None, "interrupted"):
+            self.status = "interrupted"
+        else:
+            self.status = "failed"
+            if timed_out is not None:
+                self.reason = f"stopped after {timed_out:g} s"
+            elif isinstance(code, str):
+                self.reason = code
+            elif code < 0:
+                self.reason = f"killed by {signal.Signals(-code).name}"
+            else:
+                error = (result or {}).get("error") or ("no result.json" if code == 0 else None)
+                self.reason = f"exit code {code}" + (f", {error}" if error else "")
+
+
+class AbstractProcess(ABC):
+    """What works on a job."""
+
+    @abstractmethod
+    def exit_code(self) -> int | str | None:
+        """None while it runs; as subprocess has it, negative for a signal. When it has ended, nothing of it is left.
+
+        Where a cluster has ended it, what that says of it.
+        """
+
+    @abstractmethod
+    def send(self, sent: signal.Signals) -> None:
+        """Send a signal to it and to all that it has started."""
+
+
+@final
+class FreshProcess(AbstractProcess):
+    """A command with its output in a file, in a process group of its own: a signal reaches all ranks of a DDP job.
+
+    The lock that it is handed, if any, is held until it has ended, whatever becomes of this process.
+    """
+
+    def __init__(self, command: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str] | None) -> None:
+        with log.open("ab") as file:
+            file.write(f"$ {shlex.join(command)}\n".encode())
+            file.flush()
+            self._popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                pass_fds=[held.fileno()] if held else [],
+            )
+
+    def exit_code(self) -> int | None:
+        running = self._popen.returncode is None
+        code = self._popen.poll()
+        if running and code is not None:
+            self.send(signal.SIGKILL)  # a rank that is left behind would wait for the others for ever
+        return code
+
+    def send(self, sent: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # it has ended
+            os.killpg(self._popen.pid, sent)
+
+
+@final
+class Attempt:
+    """A process at work on a job, at some places, until a time limit."""
+
+    def __init__(
+        self, job: Job, process: AbstractProcess, *, held: IO[str], places: list[str], timeout: float | None
+    ) -> None:
+        self.job, self.process, self.places = job, process, places
+        self._held, self._timeout = held, timeout
+        self._began, self._told = time.monotonic(), False
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def ended(self, *, stopped: bool) -> bool:
+        """Whether it has; the job then says how. Enforces the time limit: SIGTERM first, then SIGKILL."""
+        code = self.process.exit_code()
+        if code is None:
+            if self._timeout is not None and self.seconds > self._timeout:
+                if not self._told:
+                    self.process.send(signal.SIGTERM)
+                    self._told = True
+                elif self.seconds > self._timeout + GRACE:
+                    self.process.send(signal.SIGKILL)
+            return False
+        self.job.seconds = (self.job.seconds or 0.0) + self.seconds
+        self.job.conclude(code, stopped=stopped, timed_out=self._timeout if self._told else None)
+        self.may_be_retried = self.job.status == "failed" and code != BAD_INPUT
+        self._held.close()
+        return True
+
+
+def resuming(folder: Path) -> list[str]:
+    """What of a command line makes a run go on in its directory, where it can."""
+    return [f"resume={quoted(folder)}"] if (folder / "checkpoints/last.ckpt").is_file() else []
+
+
+def quoted(path: Path) -> str:
+    """A path as a value of an override."""
+    return "'" + str(path).replace("'", r"\'") + "'"

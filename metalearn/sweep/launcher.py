@@ -1,0 +1,147 @@
+"""The launcher of sweeps: each job is a process, as if its command had been typed alone; where it runs, engines say.
+
+So DDP is right (in one process its ranks would run the whole sweep), a job that dies takes no other along, and no
+memory, random state or environment of a job is left to the next.
+"""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from metalearn.run.overrides import key
+
+if TYPE_CHECKING:  # late, because --help must not wait for it
+    from metalearn.sweep.jobs import AbstractProcess, Job
+    from metalearn.sweep.slots import Slots
+
+OF_THE_SWEEP = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launch", "hydra/launch")
+NUMBERED = ("${hydra.job.num}", "${hydra:job.num}")
+
+
+class JobFailed(Exception):
+    """A job of a sweep has no result; the message says why, in one line."""
+
+
+class AbstractLauncher(Launcher, ABC):
+    """What a sweep is, wherever its jobs run.
+
+    Args:
+        timeout: seconds after which a job is stopped, which is a failure; None for no limit of ours.
+        retries: how often a failed job is started again, from its last checkpoint.
+    """
+
+    def __init__(self, *, timeout: float | None, retries: int) -> None:
+        self.timeout, self.retries = timeout, retries
+
+    @abstractmethod
+    def make_slots(self, sweep: Path) -> "Slots":
+        """The places for jobs, of an engine that is ready for them. Raises ValueError for bad input."""
+
+    @abstractmethod
+    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
+        """Start a job, which is to hold the lock where it can."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+        self._trainers: dict[int, DictConfig] = {}
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs to their ends. Raises ValueError for bad input, and SystemExit after a signal."""
+        from metalearn.sweep import definition, schedule
+        from metalearn.sweep.screen import Screen
+
+        sweep, slots = self.prepare()
+        jobs = [self._job(sweep, initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
+        definition.record(sweep, jobs, sys.argv[1:])
+        for job in jobs:
+            job.look()
+
+        screen = Screen(jobs)
+        before = sum(job.finished for job in jobs)
+        done = f", {before} finished before" if before else ""
+        screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
+        received = schedule.run(
+            jobs,
+            slots=slots,
+            start=partial(self.start, slots),
+            processes=self.processes,
+            screen=screen,
+            timeout=self.timeout,
+            retries=self.retries,
+        )
+        screen.table()
+        if received is not None:
+            screen.say("stopped; the same command goes on")
+            raise SystemExit(128 + received)
+        return [_returned(job) for job in jobs]
+
+    def prepare(self) -> tuple[Path, "Slots"]:
+        """The directory of the sweep, made, and the slots. Raises ValueError for bad input."""
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        if self.timeout is not None and (not isinstance(self.timeout, int | float) or self.timeout <= 0):
+            raise ValueError(f"hydra.launcher.timeout={self.timeout} must be a positive number of seconds, or null")
+        if not isinstance(self.retries, int) or self.retries < 0:
+            raise ValueError(f"hydra.launcher.retries={self.retries} must be 0 or a positive number")
+        sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
+        slots = self.make_slots(sweep)
+        sweep.mkdir(parents=True, exist_ok=True)
+        return sweep, slots
+
+    def _job(self, sweep: Path, number: int, overrides: list[str]) -> "Job":
+        from metalearn.sweep.jobs import Job
+
+        pattern = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
+        # Composing takes as long as to skip twenty finished jobs, so only where a name depends on the config.
+        subdir = str(number) if pattern in NUMBERED else str(self.compose(number, overrides).hydra.sweep.subdir)
+        return Job(number, overrides, sweep / subdir)
+
+    def compose(self, number: int, overrides: list[str]) -> DictConfig:
+        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(config):
+            config.hydra.job.num, config.hydra.job.id = number, str(number)
+        return config
+
+    def trainer(self, job: "Job") -> DictConfig:
+        """The config of a job's trainer, which says how many processes it has."""
+        if job.number not in self._trainers:
+            self._trainers[job.number] = self.compose(job.number, job.overrides).trainer
+        return self._trainers[job.number]
+
+    def processes(self, job: "Job") -> int | None:
+        """Of a job, on each node; more than one under DDP. None when it wants as many as there are."""
+        devices = str(self.trainer(job).devices)
+        return int(devices) if devices.isdigit() else None
+
+    def arguments(self, job: "Job") -> list[str]:
+        """What is to be typed for this job alone."""
+        from metalearn.sweep.jobs import quoted
+
+        flags = ["--config-name", str(self.config.hydra.job.config_name)]
+        for source in self.config.hydra.runtime.config_sources:
+            name = {"main": "--config-path", "command-line": "--config-dir"}.get(source.provider)
+            flags += [name, source.path] if name else []
+        of_hydra = [o for o in self.config.hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEP)]
+        own = [f"hydra.run.dir={quoted(job.folder)}", "hydra.mode=RUN", f"hydra.job.num={job.number}"]
+        return [*flags, *job.overrides, *of_hydra, *own, f"hydra.job.id={job.number}"]
+
+
+def _returned(job: "Job") -> JobReturn:
+    """What Hydra, and a sweeper that searches, is told: the score on meta-val."""
+    returned = JobReturn(overrides=job.overrides, working_dir=str(job.folder))
+    if job.finished:
+        returned.status = JobStatus.COMPLETED
+        val = job.score("val")
+        returned.return_value = val["mean"] if val else None
+    else:
+        returned.status = JobStatus.FAILED
+        returned.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")
+    return returned

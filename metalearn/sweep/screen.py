@@ -1,0 +1,134 @@
+"""What a sweep shows: a live line for each running job on a terminal, a line for each that has ended, and a table."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self, final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from metalearn.run.console import interval
+from metalearn.sweep.jobs import Attempt, Job
+
+COLOURS = {"completed": "green", "pruned": "cyan", "failed": "red", "interrupted": "yellow"}
+REFRESH = 0.5  # seconds
+SCORES = {"accuracy": "accuracy", "mse": "squared error"}
+
+
+@final
+class Screen:
+    """Context in which the jobs of a sweep are shown.
+
+    Args:
+        jobs: of the sweep; those of a search come as it goes on.
+        common: what of their overrides is not shown with each; None: what all jobs have now.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], *, common: Iterable[str] | None = None, console: Console | None = None
+    ) -> None:
+        self.jobs = jobs
+        # Where nobody looks at the width, in a log or a pipe, lines may be long.
+        self.console = console or (Console() if sys.stdout.isatty() else Console(width=160))
+        shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
+        self._common = shared if common is None else set(common)
+        self._live: Live | None = None
+        self._shown = 0.0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def label(self, job: Job) -> str:
+        """What makes the job different from the others."""
+        return " ".join(override for override in job.overrides if override not in self._common)
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def say_end(self, job: Job, *, again: bool) -> None:
+        """One line for an attempt that has ended."""
+        words = f"job {job.number} [{COLOURS[job.status]}]{job.status}[/]"
+        words += f" in {job.seconds:.0f} s" if job.seconds is not None else ""
+        if job.status == "failed":
+            words += f" ({escape(job.reason)}): {escape(str(job.log))}" + (", once again" if again else "")
+        elif mean := score(job):
+            words += f"  {mean}"
+        self.say(f"{words}  [dim]{escape(self.label(job))}[/]")
+
+    def show(self, running: Sequence[Attempt], *, pending: int, elsewhere: int) -> None:
+        """The live lines, if there is a terminal."""
+        if self._live is None or time.monotonic() - self._shown < REFRESH:
+            return
+        self._shown = time.monotonic()
+        table = Table.grid(padding=(0, 2), expand=True)
+        for _ in range(3):
+            table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, max_width=self.console.width // 3)
+        table.add_column(no_wrap=True, ratio=1)
+        for attempt in running:
+            job = attempt.job
+            place, said = ",".join(attempt.places), last_line(job.log)
+            texts = (f"job {job.number}", f"on {place}", clock(attempt.seconds), self.label(job), said)
+            table.add_row(*map(escape, texts))
+        failed = sum(job.status == "failed" for job in self.jobs)
+        counts = f"{sum(job.finished for job in self.jobs)} of {len(self.jobs)} finished"
+        counts += f", {failed} failed" if failed else ""
+        counts += f", {pending} waiting" if pending else ""
+        counts += f", {elsewhere} run by another process" if elsewhere else ""
+        self._live.update(Group(table, f"[bold]{counts}[/]"), refresh=True)
+
+    def table(self) -> None:
+        """All jobs, and where the logs of the failed ones lie."""
+        if self._common:
+            self.say(f"[dim]all: {escape(' '.join(o for o in self.jobs[0].overrides if o in self._common))}[/]")
+        table = Table()
+        scored = dict.fromkeys(SCORES[name] for job in self.jobs for name in test(job) if name in SCORES)
+        for name in ("job", "overrides", "status", " or ".join(scored or SCORES.values()), "seconds"):
+            table.add_column(name, justify="right" if name in ("job", "seconds") else "left", overflow="fold")
+        for job in self.jobs:
+            status = f"{job.status} before" if job.before else job.status
+            status += f" ({escape(job.reason)})" if job.reason else ""
+            colour = COLOURS.get(job.status, "default")
+            seconds = f"{job.seconds:.0f}" if job.seconds is not None else ""
+            table.add_row(str(job.number), escape(self.label(job)), f"[{colour}]{status}[/]", score(job), seconds)
+        self.console.print(table)
+        for job in self.jobs:
+            if job.status == "failed":
+                self.say(f"log of job {job.number}: {escape(str(job.log))}")
+
+
+def test(job: Job) -> dict[str, Any]:
+    """The scores on meta-test by name, where the job left any."""
+    return (job.result() or {}).get("test") or {}
+
+
+def score(job: Job) -> str:
+    """The score on meta-test with its interval, where the job left one."""
+    scores = test(job)
+    return next((interval(name, scores[name]) for name in SCORES if name in scores), "")
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def last_line(log: Path) -> str:
+    """What a job has said last; nothing before it has said anything."""
+    with log.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
+        lines = file.read().decode(errors="replace").split("\n")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return "" if said.startswith("$ ") else said

@@ -1,0 +1,130 @@
+"""hydra/launcher=slurm: each job of a sweep is one of SLURM, and goes on after preemption and time limits."""
+
+import re
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, final, get_args
+
+from omegaconf import DictConfig, ListConfig
+
+from metalearn.sweep.launcher import AbstractLauncher
+from metalearn.sweep.slurm.submitted import Cluster
+
+if TYPE_CHECKING:  # late, because --help must not wait for it
+    import submitit
+
+    from metalearn.sweep.jobs import AbstractProcess, Job
+    from metalearn.sweep.slots import Slots
+    from metalearn.sweep.slurm.batch import Shape
+
+ON_GPUS = ("gpu", "cuda")
+
+
+@final
+class SlurmLauncher(AbstractLauncher):
+    """See conf/hydra/launcher/slurm.yaml for the arguments."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        slots: int,
+        partition: str | None,
+        account: str | None,
+        qos: str | None,
+        timeout_min: float,
+        max_requeues: int,
+        signal_delay_s: int,
+        gpus_per_node: int | None,
+        cpus_per_task: int,
+        mem_gb: float | None,
+        setup: ListConfig,
+        additional_parameters: DictConfig,
+        retries: int,
+    ) -> None:
+        super().__init__(timeout=None, retries=retries)
+        self.cluster, self.slots, self.max_requeues = cluster, slots, max_requeues
+        self.timeout_min, self.signal_delay_s = timeout_min, signal_delay_s
+        self.gpus_per_node, self.cpus_per_task, self.mem_gb = gpus_per_node, cpus_per_task, mem_gb
+        self.sbatch: dict[str, Any] = {"partition": partition, "account": account, "qos": qos}
+        self.commands, self.additional_parameters = list(setup), dict(additional_parameters)
+
+    def make_slots(self, sweep: Path) -> "Slots":
+        from metalearn.sweep.slots import Slots
+
+        try:
+            from metalearn.sweep.slurm.batch import Submitter
+        except ImportError as error:
+            needed = "submitit: pip install -e '.[slurm]' in the checkout"
+            raise ValueError(f"hydra/launcher=slurm needs {needed}") from error
+        if self.cluster not in get_args(Cluster):
+            raise ValueError(f"hydra.launcher.cluster={self.cluster} must be one of {', '.join(get_args(Cluster))}")
+        for name in ("slots", "timeout_min", "signal_delay_s", "cpus_per_task"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"hydra.launcher.{name}={value} must be a positive whole number")
+        self._folder = sweep / ".submitit"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._submitter = Submitter(self.cluster, self._executor)
+        return Slots([str(i) for i in range(self.slots)], gpu=False, threads=self.cpus_per_task)
+
+    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
+        from metalearn.sweep.slurm.node_task import NodeTask
+
+        environment = {**slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
+        if any(re.search(r"://[^/@:]*:[^/@]+@", value) for value in environment.values()):
+            raise ValueError(
+                "the password in hydra.sweeper.storage would be written into a file for each job: leave it out of the "
+                "URL, and put it into ~/.pgpass"
+            )
+        task = NodeTask(self.arguments(job), folder=job.folder, environment=environment)
+        return self._submitter.add(task, job.folder, self._shape(job))
+
+    def _shape(self, job: "Job") -> "Shape":
+        """One task for each process of the job."""
+        from metalearn.sweep.slurm.batch import Shape
+
+        trainer, devices = self.trainer(job), self.processes(job)
+        if devices is None:
+            raise ValueError(f"trainer.devices={trainer.devices}: SLURM has to be told a number")
+        gpus = self.gpus_per_node
+        if gpus is None:
+            gpus = devices if trainer.accelerator in ON_GPUS else 0
+        # submitit's own executor has no ranks: Lightning starts them itself there.
+        return Shape(trainer.num_nodes, 1 if self.cluster == "local" else devices, gpus)
+
+    def _executor(self, shape: "Shape") -> "submitit.Executor":
+        import submitit
+
+        if self.cluster == "local":
+            if shape.nodes > 1:
+                raise ValueError(f"trainer.num_nodes={shape.nodes}, and hydra.launcher.cluster=local is one")
+            local = submitit.LocalExecutor(self._folder, max_num_timeout=self.max_requeues)
+            local.update_parameters(
+                timeout_min=self.timeout_min,
+                signal_delay_s=self.signal_delay_s,
+                gpus_per_node=shape.gpus,
+                setup=self.commands,
+            )
+            return local
+        try:
+            slurm = submitit.SlurmExecutor(self._folder, max_num_timeout=self.max_requeues)
+        except RuntimeError as error:
+            raise ValueError("hydra/launcher=slurm is for a machine that has srun and sbatch") from error
+        given = {
+            **self.sbatch,
+            "job_name": self._folder.parent.name,
+            "time": self.timeout_min,
+            "signal_delay_s": self.signal_delay_s,
+            "nodes": shape.nodes,
+            "ntasks_per_node": shape.tasks,
+            "gpus_per_node": shape.gpus or None,
+            "cpus_per_task": self.cpus_per_task,
+            "mem": f"{round(self.mem_gb * 1024)}M" if self.mem_gb else None,
+            "setup": self.commands,
+            "additional_parameters": {"requeue": True, **self.additional_parameters},
+            "array_parallelism": self.slots,
+            # srun does not take it from sbatch; and a rank that is left alone would wait for ever.
+            "srun_args": [f"--cpus-per-task={self.cpus_per_task}", "--kill-on-bad-exit=1"],
+        }
+        slurm.update_parameters(**{name: value for name, value in given.items() if value is not None})
+        return slurm

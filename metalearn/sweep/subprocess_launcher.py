@@ -1,0 +1,40 @@
+"""hydra/launcher=subprocess: the jobs of a sweep on the GPUs, or the cores, of this machine."""
+
+import os
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, final
+
+from omegaconf import ListConfig
+
+from metalearn.sweep.launcher import AbstractLauncher
+
+if TYPE_CHECKING:  # late, because --help must not wait for it
+    from metalearn.sweep.jobs import AbstractProcess, Job
+    from metalearn.sweep.slots import Slots
+
+
+@final
+class SubprocessLauncher(AbstractLauncher):
+    """See conf/hydra/launcher/subprocess.yaml for the arguments."""
+
+    def __init__(self, slots: Any, *, threads: int | None, timeout: float | None, retries: int, preload: bool) -> None:
+        super().__init__(timeout=timeout, retries=retries)
+        self.slots = list(slots) if isinstance(slots, ListConfig) else slots
+        self.threads, self.preload = threads, preload
+
+    def make_slots(self, sweep: Path) -> "Slots":
+        from metalearn.sweep.slots import make_slots
+
+        return make_slots(self.slots, self.threads)
+
+    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
+        from metalearn.sweep.forks import ForkedProcess
+        from metalearn.sweep.jobs import FreshProcess, resuming
+
+        environment = {**os.environ, **slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
+        arguments = [*self.arguments(job), *resuming(job.folder)]
+        if self.preload and self.processes(job) == 1:
+            return ForkedProcess(arguments, log=job.log, environment=environment, held=held)
+        command = [sys.executable, "-m", "metalearn", *arguments]
+        return FreshProcess(command, log=job.log, environment=environment, held=held)

@@ -1,0 +1,52 @@
+"""The test of a run: what result.json says of its meta-test episodes, and of those of other settings."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+
+from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.sampling import Setting
+from metalearn.stats import estimate, wilson
+from metalearn.training.module import FewShotModule
+from metalearn.training.scores import curves
+
+Scores = dict[str, np.ndarray]
+"""One of each kind for every episode."""
+
+
+def evaluate(
+    trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any], name: str = "test"
+) -> tuple[dict[str, Any], Scores]:
+    """Score the meta-test episodes; metrics are logged as `name`/..."""
+    module.name_of_test = name
+    trainer.test(module, datamodule=data, verbose=False)
+    scores = module.scores["test"]
+    score_name = module.algorithm.objective.score_name
+    fields: dict[str, Any] = {
+        **{of: estimate(scores[of])._asdict() for of in (score_name, "loss")},
+        "episodes_sha256": data.test_episodes_sha256(len(scores["loss"])),
+        **curves(scores),
+    }
+    if module.calibration_error is not None:
+        fields["calibration_error"] = module.calibration_error
+    return fields, scores
+
+
+def trials(fields: dict[str, Any], queries: int) -> dict[str, Any]:
+    """The error rate as Lake et al. 2015 count it: wrong among all trials, with Wilson's 95 % interval."""
+    accuracy = fields["accuracy"]
+    total = accuracy["num_episodes"] * queries
+    wrong = total - round(accuracy["mean"] * total)
+    low, high = wilson(wrong, total)
+    return {"mean": wrong / total, "low": low, "high": high, "num_trials": total}
+
+
+def named_setting(name: str, like: Setting) -> Setting:
+    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`. Raises ValueError for another form."""
+    match = re.fullmatch(r"(\d+)w(\d+)s", name)
+    if match is None:
+        raise ValueError(f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot")
+    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal")

@@ -1,0 +1,225 @@
+"""The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics.classification import BinaryCalibrationError
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.algorithms.mann import INSTANCES, MANN
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.sampling import intensities
+from metalearn.stats import estimate
+from metalearn.training.schedules import Schedule, constant
+from metalearn.training.scores import ScoreTable, curves
+from metalearn.types import Episode, Split
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class FewShotModule(pl.LightningModule):
+    """Training pays `algorithm.loss(batch)`; evaluation scores `algorithm.adapt(support)(query)` of every episode.
+
+    Where the embedding of an image depends on no other, evaluation embeds each once and adapts to the embeddings.
+
+    After an evaluation, `scores[split]` holds for each of its E episodes, in the order of their index whatever the
+    number of processes: "loss" and "accuracy" (E,), or "mse" in the place of the latter where the task is a regression;
+    after a test also "accuracy_by_step" (E, steps + 1) of the gradient family, and "accuracy_by_instance" (E, 4) of a
+    memory network.
+    """
+
+    def __init__(
+        self, algorithm: AbstractAlgorithm, optimizer: OptimizerFactory, schedule: Schedule = constant
+    ) -> None:
+        super().__init__()
+        self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
+        self.scores: dict[Split, dict[str, np.ndarray]] = {}
+        self._evaluates_embeddings = False
+        self._time_done = 0.0  # the fraction of the time of a training
+        self.name_of_test = "test"  # under which its metrics are logged
+        self.calibration_error: float | None = None  # of the last test, where the task is a classification
+        self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
+        self._table = ScoreTable()
+        # Of the largest probability, and of whether it is right: the same for any number of ways.
+        self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, EpisodicDataModule):
+            alone = isinstance(self.algorithm, AbstractEmbedding) and self.algorithm.embeds_each_alone
+            data.evaluate_embeddings(self._embed if alone else None)
+            self._evaluates_embeddings = alone
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.make_optimizer()
+        if self.schedule is constant:
+            return optimizer
+        scheduler = LambdaLR(optimizer, lambda _: self.schedule(self.done()))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
+
+    def done(self) -> float:
+        """The fraction of the training that is done: of its steps or of its time, whichever is further."""
+        trainer = self.trainer
+        of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+        return min(max(of_steps, self._time_done), 1.0)
+
+    def _read_clock(self) -> None:
+        """Note the fraction of the time, if that is limited: by one clock, since processes must learn at one rate."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
+                past = callback.time_elapsed()
+                self._time_done = self.trainer.strategy.broadcast(past / (past + left))
+
+    def training_step(self, batch: Episode, batch_idx: int) -> STEP_OUTPUT:
+        self.algorithm.done = self.done()
+        output = self.algorithm.loss(batch)
+        self.log("train/loss", output.loss.detach())
+        if output.logits is not None:
+            _, score, name = self.algorithm.objective
+            self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
+        return output.loss
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # What a network draws, for its dropout say, is a function of (seed, batch, process): a resumed training draws
+        # it again, and no two processes the same.
+        trainer = self.trainer
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        seed = trainer.datamodule.seed  # type: ignore[attr-defined]
+        torch.manual_seed(int(np.random.SeedSequence([seed, batches, trainer.global_rank]).generate_state(1)[0]))
+        self._read_clock()
+
+    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Any, batch_idx: int) -> None:
+        self._average_buffers()
+
+    def on_test_start(self) -> None:
+        self._calibration.reset()
+        self.cost = {"adapt": [], "predict": []}
+
+    def on_validation_end(self) -> None:
+        if self._evaluates_embeddings:
+            self.trainer.datamodule.forget_embeddings()  # type: ignore[attr-defined]
+
+    def on_test_end(self) -> None:
+        self.on_validation_end()
+
+    def validation_step(self, batch: Episode, batch_idx: int) -> None:
+        self._score(batch, batch_idx)
+
+    def test_step(self, batch: Episode, batch_idx: int) -> None:
+        self._score(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self._collect("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._collect("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "val" in self.scores:
+            names = (self.algorithm.objective.score_name, "loss")
+            checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
+
+    def _score(self, batch: Episode, batch_idx: int) -> None:
+        split: Split = "test" if self.trainer.testing else "val"
+        first = batch_idx * self.trainer.datamodule.tasks_of_evaluation(split)  # type: ignore[attr-defined]
+        positions = torch.arange(first, first + batch.num_tasks)
+        self._table.add(positions * self.trainer.world_size + self.trainer.global_rank, self._scores(batch))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        precision = self.trainer.precision_plugin
+        with precision.forward_context():
+            x = precision.convert_input(intensities(images))
+            return self.algorithm.embed_each(x)  # type: ignore[operator]
+
+    def _scores(self, batch: Episode) -> dict[str, Tensor]:
+        """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
+        testing, algorithm = self.trainer.testing, self.algorithm
+        by_step = self._predict(batch)  # each (T, Q, N)
+        loss, score, name = algorithm.objective
+        scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
+        losses = [loss(*task) for task in zip(by_step[-1], batch.query_y, strict=True)]
+        scores = {"loss": torch.stack(losses), name: scores_by_step[:, -1]}
+        if testing and isinstance(algorithm, AbstractGradient):
+            scores[f"{name}_by_step"] = scores_by_step
+        if testing and isinstance(algorithm, MANN):
+            scores["accuracy_by_instance"] = torch.stack([*map(algorithm.instance_accuracy, batch.tasks())])
+        if testing and algorithm.task == "classification":
+            confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
+            self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
+        return scores
+
+    def _predict(self, batch: Episode) -> list[Tensor]:
+        """The predictions (T, Q, N) after each of the steps that a test tells of, else after all of them."""
+        algorithm, began = self.algorithm, self._now()
+        if self._evaluates_embeddings and isinstance(algorithm, AbstractEmbedding):
+            logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)
+            self._note_cost("predict", began, batch.num_tasks)
+            return [logits]
+        predictions = []  # (T, steps + 1)
+        for task in batch.tasks():
+            began = self._now()
+            if self.trainer.testing and isinstance(algorithm, AbstractGradient):
+                predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
+            else:
+                predictors = [algorithm.adapt(task.support_x, task.support_y)]
+            self._note_cost("adapt", began)
+            began = self._now()
+            predictions.append([predict(task.query_x) for predict in predictors])
+            self._note_cost("predict", began, len(predictors))
+        return [torch.stack(of_step) for of_step in zip(*predictions, strict=True)]
+
+    def _note_cost(self, name: Literal["adapt", "predict"], began: float, times: int = 1) -> None:
+        """What was done so many times since then took."""
+        if self.trainer.testing:
+            self.cost[name].append((self._now() - began) / times)
+
+    def median_cost(self) -> dict[str, float]:
+        """Seconds that an episode of the last test took to adapt, and to predict its queries."""
+        return {name: float(np.median(seconds)) for name, seconds in self.cost.items() if seconds}
+
+    def _now(self) -> float:
+        """Seconds of a clock, when all that was given to the device is done."""
+        if self.trainer.testing and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _collect(self, split: Split) -> None:
+        scores = self.scores[split] = self._table.collect()
+        name_of_split = self.name_of_test if split == "test" else split
+        score_name = self.algorithm.objective.score_name
+        for name in (score_name, "loss"):
+            # The same number on every process: no reduction, but all of them must see it to agree on the best step.
+            self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
+        self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
+        for name, means in curves(scores).items():
+            of, _, along = name.partition("_by_")
+            points = INSTANCES if along == "instance" else range(len(means))
+            for point, mean in zip(points, means, strict=True):
+                self.log(f"{name_of_split}/{of}_{along}_{point}", mean, rank_zero_only=True)
+        if split == "test" and self.algorithm.task == "classification":
+            self.calibration_error = float(self._calibration.compute())
+            self.log(f"{name_of_split}/calibration_error", self.calibration_error, rank_zero_only=True)
+
+    def _average_buffers(self) -> None:
+        """Give all processes the same running averages: the mean of those that each kept over its own tasks."""
+        if self.trainer.world_size == 1:
+            return
+        buffers: list[Tensor] = [b for b in self.algorithm.buffers() if b.is_floating_point()]
+        if buffers:
+            flat = self.trainer.strategy.reduce(torch.cat([b.flatten() for b in buffers]), reduce_op="mean")
+            for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
