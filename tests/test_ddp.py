@@ -1,5 +1,7 @@
 """Two gloo processes are one process with the joint batch: same weights, same running averages, same scores."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,8 @@ def test_the_processes_share_the_episodes_of_a_step(bank) -> None:
     class Place:
         def __init__(self, rank: int, world: int) -> None:
             self.global_rank, self.world_size = rank, world
+            processed = SimpleNamespace(processed=0)
+            self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=processed)))
 
     def data(rank: int, world: int, tasks: int) -> EpisodicDataModule:
         setting = Setting(way=3, shot=1, query=2)

@@ -40,7 +40,8 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
                 raise ValueError(f"{name} is {count}; it must be at least 1")
         self.settings, self.num_episodes = dict(settings), dict(num_episodes)
         self.seed, self.tasks_per_batch = seed, tasks_per_batch
-        self._episodes_done = 0
+        self._episodes_before = 0  # that were trained on before the checkpoint which is resumed
+        self._batches_before: int | None = 0  # Lightning's count of them; None until it has restored it
 
     @abstractmethod
     def draw(self, split: Split, index: int) -> Drawn:
@@ -91,18 +92,28 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         return self.seed if split == "train" else EVALUATION_SEED
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.trainer is not None
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        return {"episodes_done": batches * self.tasks_per_batch * self.trainer.world_size}
+        return {"episodes_done": self.episodes_done()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._episodes_done = state_dict["episodes_done"]
+        self._episodes_before, self._batches_before = state_dict["episodes_done"], None
+
+    def episodes_done(self) -> int:
+        """Episodes that the training has seen, over all epochs, processes and resumptions."""
+        assert self.trainer is not None
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        if self._batches_before is None:
+            self._batches_before = batches
+        since = batches - self._batches_before
+        return self._episodes_before + since * self.tasks_per_batch * self.trainer.world_size
 
     def train_batches(self) -> Iterator[Drawn]:
-        """The training batches of this process, endlessly, from the cursor on."""
+        """The training batches of this process, endlessly, from the first that it has not seen.
+
+        Lightning asks anew in every epoch, which may end anywhere.
+        """
         assert self.trainer is not None
         tasks, world, rank = self.tasks_per_batch, self.trainer.world_size, self.trainer.global_rank
-        for step in itertools.count(self._episodes_done // (tasks * world)):
+        for step in itertools.count(self.episodes_done() // (tasks * world)):
             first = (step * world + rank) * tasks
             yield self.collate([self.draw("train", index) for index in range(first, first + tasks)])
 

@@ -17,16 +17,6 @@ class Provenance(pl.Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["metalearn"] = self.run
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # Lightning forgets the best score when the folder has another name now: a run that was moved is the same run.
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            state = checkpoint["callbacks"].get(callback.state_key)
-            if isinstance(callback, pl.callbacks.ModelCheckpoint) and state and callback.dirpath:
-                before, now = str(state["dirpath"]), str(callback.dirpath)
-                state["best_k_models"] = {k.replace(before, now): v for k, v in state["best_k_models"].items()}
-                for key in ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path"):
-                    state[key] = state[key].replace(before, now)
-
 
 def base_classes(path: Path) -> int:
     """Number of classes of the meta-train set of the run that wrote a checkpoint; 0 when it does not say."""

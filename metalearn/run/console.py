@@ -1,5 +1,6 @@
 """What the person sees before and after the training."""
 
+import logging
 import math
 import sys
 from pathlib import Path
@@ -9,8 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
+log = logging.getLogger(__name__)
+
 # Where nobody looks at the width, in a log or a pipe, lines may be long.
 console = Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def say(line: str) -> None:
+    """Print a line that is true of the run, and keep it in its log."""
+    console.print(line, highlight=False)
+    log.info(line)
 
 
 def show_config(config: dict[str, Any]) -> None:

@@ -1,15 +1,13 @@
-"""What a run is made of, built from its config."""
+"""What a run is made of, built from its plan."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.bank import ClassBank
@@ -19,32 +17,34 @@ from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run import loggers
 from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone
-from metalearn.run.checks import check_config, rules
-from metalearn.run.machine import accelerator, environments, is_rank_zero, keep_freed_memory, quieten_lightning
-from metalearn.run.overrides import anywhere
+from metalearn.run.checks import rules
+from metalearn.run.keeper import AtomicCheckpointIO, Keeper
+from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
+from metalearn.run.metrics import MetricsFile
+from metalearn.run.overrides import anywhere, quoted
+from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.signals import Signals, StopBetweenSteps
+from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import named_setting
 from metalearn.training.module import FewShotModule
 from metalearn.training.schedules import SCHEDULES
 from metalearn.types import SPLITS, Split
-
-LAST = "checkpoints/last.ckpt"
 
 
 @dataclass(frozen=True)
 class Job:
     """What a run is made of."""
 
-    config: dict[str, Any]  # resolved, plain
-    folder: Path
+    plan: Plan
     module: FewShotModule
     data: AbstractEpisodes[Any]
     trainer: pl.Trainer
     checkpoint: dict[str, Any] | None  # to be resumed or tested
     others: dict[str, Setting]  # by which it is tested too, such as 20w1s
+    keeper: Keeper
+    clock: Clock
     pruning: Pruning | None  # of a trial of a search
 
     @property
@@ -61,135 +61,158 @@ class Job:
         return sum(p.numel() for p in self.module.parameters())
 
 
-def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
-    """Check the config and build everything that it names, the data included; ValueError and OSError are the user's."""
-    plain = _plain(config)
-    check_config(plain)
-    rules.check_devices(plain["trainer"], torch.cuda.device_count())
-    config.trainer.accelerator = accelerator(plain["trainer"]["accelerator"])
-    plain = _plain(config)
-    if HydraConfig.get().mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
-        raise ValueError("several devices in a sweep need a process for each job: hydra/launcher=subprocess")
+def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
+    """Build everything that a plan names, the data included; ValueError and OSError are the user's.
 
+    `config` is the plan's, unresolved: once the data are there, it is resolved with the number of their classes.
+    """
     keep_freed_memory()
     quieten_lightning()
-    choices, testing = choices_made(), plain["mode"] == "test"
-    banks = _banks(config, plain, choices["dataset"])
+    banks = _banks(plan)
+    augmentation = instantiate(plan.config["augmentation"])
     images = all(isinstance(bank, ClassBank) for bank in banks.values())
-    augmentation = instantiate(config.augmentation)
-    rules.check_task(plain["task"], images, not isinstance(augmentation, Unchanged), choices["dataset"])
+    rules.check_task(plan.config["task"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"])
     if images:
-        # The classes that it was trained on, whatever it is tested on.
-        known = base_classes(Path(plain["checkpoint"])) if testing else banks["train"].num_classes
-        rules.check_base_classes(plain["num_base_classes"], known)
-        config.num_base_classes = known or plain["num_base_classes"]
-        plain = _plain(config)
+        plan = with_base_classes(plan, config, _num_base_classes(plan, banks))
 
-    pl.seed_everything(plain["seed"], verbose=False)
-    algorithm = _algorithm(config, plain, choices)
-    if algorithm.task != plain["task"]:
-        raise ValueError(f"{choices['algorithm']} classifies; {choices['dataset']} is for the gradient algorithms")
-    if algorithm.takes_gradients:
-        rules.check_precision(plain["trainer"]["precision"], choices["algorithm"])
-    splits: tuple[Split, ...] = ("test",) if testing else SPLITS
-    episode = plain["episode"]
-    settings = {split: Setting(**{k: v for k, v in episode[split].items() if k != "num_episodes"}) for split in splits}
-    data = _data(plain, banks, settings, algorithm, augmentation)
-    others = {name: named_setting(name, settings["test"]) for name in plain["evaluation"]["settings"]}
+    pl.seed_everything(plan.config["seed"], verbose=False)
+    algorithm = _algorithm(plan)
+    data = _data(plan, banks, algorithm, augmentation)
+    others = {name: named_setting(name, data.settings["test"]) for name in plan.config["evaluation"]["settings"]}
     for setting in others.values():
         data.check(setting, "test")
-        rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, choices["algorithm"])
+        rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
 
-    module = FewShotModule(algorithm, instantiate(config.optimizer), SCHEDULES[plain["schedule"]])
-    checkpoint = None
-    if testing:
-        checkpoint = load(Path(plain["checkpoint"]), module, choices)
-    elif plain["resume"]:
-        checkpoint = load(folder / LAST, module, choices)
-    rules.check_way(episode, algorithm.fixed_way, choices["algorithm"])
-    module.make_optimizer()  # so that a bad setting of the optimiser is found now
-    pruning = pruning_of_environment(algorithm.objective.score_name) if not testing else None
-    callbacks = [
-        Provenance(
-            {
-                **choices,
-                "num_base_classes": plain["num_base_classes"],
-                "overrides": anywhere(typed(), Path(HydraConfig.get().runtime.cwd)),
-            }
-        ),
-        StopBetweenSteps(signals),
-        *([pruning] if pruning else []),
-    ]
-    all_loggers = list(instantiate(config.logger).values()) if is_rank_zero() else []
-    if checkpoint is not None and not testing:
-        loggers.keep_earlier_rows(all_loggers, checkpoint["global_step"])
-    trainer = instantiate(
-        config.trainer,
-        callbacks=[*instantiate(config.callbacks).values(), *callbacks],
-        logger=all_loggers,
-        plugins=[*instantiate(config.trainer.get("plugins") or []), *environments()],
-        default_root_dir=str(folder),
+    module = FewShotModule(
+        algorithm,
+        instantiate(plan.config["optimizer"]),
+        SCHEDULES[plan.config["schedule"]],
+        skip_nonfinite=plan.config["trainer"].get("skip_nonfinite", 0),
     )
+    checkpoint = _checkpoint(plan, module)
+    rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
+    module.make_optimizer()  # so that a bad setting of the optimiser is found now
+    pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
+    keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
+    callbacks = [
+        clock,
+        FiniteLoss(["python", "-m", "metalearn", f"resume={quoted(str(plan.folder.path))}"]),
+        ValidateAtEnd(),
+        Provenance(_provenance(plan)),
+        StopBetweenSteps(signals, save=keeper.save_last),
+        *([pruning] if pruning else []),
+        keeper,
+    ]
+    trainer = _trainer(plan, callbacks, checkpoint)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plain, folder, module, data, trainer, checkpoint, others, pruning)
+    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning)
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-
-
-def _banks(config: DictConfig, plain: dict[str, Any], dataset: str) -> dict[Split, Any]:
+def _banks(plan: Plan) -> dict[Split, Any]:
     """The splits of the data set, meta-test of another one where the config names one for it."""
-    banks = instantiate(config.dataset).load()
+    config = plan.config
+    banks = instantiate(config["dataset"]).load()
     if config.get("test_dataset"):
-        banks["test"] = instantiate(config.test_dataset).load()["test"]
-        rules.check_same_input(plain["dataset"], plain["test_dataset"])
-    rules.check_splits(banks, plain["mode"], dataset)
+        banks["test"] = instantiate(config["test_dataset"]).load()["test"]
+        rules.check_same_input(config["dataset"], config["test_dataset"])
+    rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     return banks
 
 
+def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
+    """The classes that it is, or was, trained on, whatever it is tested on."""
+    given = plan.config["num_base_classes"]
+    counted = base_classes(Path(plan.config["checkpoint"])) if plan.tests_only else banks["train"].num_classes
+    rules.check_base_classes(given, counted)
+    return counted or given
+
+
+def _algorithm(plan: Plan) -> AbstractAlgorithm:
+    """The algorithm that the config names, on a pretrained backbone where a training is to begin with one."""
+    config, names = plan.config, plan.choices
+    if not config["pretrained"] or plan.tests_only or plan.resumes:
+        algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
+    else:
+        backbone = instantiate(config["backbone"])
+        load_backbone(Path(config["pretrained"]), backbone, names["backbone"])
+        # Not loaded into the algorithm, which may keep copies of what its backbone has at first.
+        algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
+    if algorithm.task != config["task"]:
+        raise ValueError(f"{names['algorithm']} classifies; {names['dataset']} is for the gradient algorithms")
+    if algorithm.takes_gradients:
+        rules.check_precision(config["trainer"]["precision"], names["algorithm"])
+    return algorithm
+
+
 def _data(
-    plain: dict[str, Any],
-    banks: dict[Split, Any],
-    settings: dict[Split, Setting],
-    algorithm: AbstractAlgorithm,
-    augmentation: Augmentation,
+    plan: Plan, banks: dict[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
 ) -> AbstractEpisodes[Any]:
     """The episodes of the data set, by the protocol of the config."""
+    config = plan.config
+    splits: tuple[Split, ...] = ("test",) if plan.tests_only else SPLITS
+    settings = {
+        split: Setting(**{name: value for name, value in config["episode"][split].items() if name != "num_episodes"})
+        for split in splits
+    }
     common: dict[str, Any] = {
-        "seed": plain["seed"],
-        "tasks_per_batch": plain["tasks_per_batch"],
-        "num_episodes": {split: plain["episode"][split]["num_episodes"] for split in ("val", "test")},
+        "seed": config["seed"],
+        "tasks_per_batch": config["tasks_per_batch"],
+        "num_episodes": {split: config["episode"][split]["num_episodes"] for split in ("val", "test")},
     }
     if algorithm.task == "regression":
         return FunctionDataModule(banks, settings, **common)
-    lake = plain["evaluation"]["protocol"] == "lake"
+    lake = config["evaluation"]["protocol"] == "lake"
     return EpisodicDataModule(
         banks,
         settings,
         **common,
-        batch_size=plain["batch_size"] if algorithm.num_base_classes is not None else None,
+        batch_size=config["batch_size"] if algorithm.num_base_classes is not None else None,
         augmentation=augmentation,
         test_draws=lake_draws(banks["test"]) if lake else None,
     )
 
 
-def _algorithm(config: DictConfig, plain: dict[str, Any], choices: dict[str, str]) -> AbstractAlgorithm:
-    """The algorithm that the config names, on a pretrained backbone where a training is to begin with one."""
-    if not plain["pretrained"] or plain["mode"] == "test" or plain["resume"]:
-        return instantiate(config.algorithm)
-    backbone = instantiate(config.backbone)
-    load_backbone(Path(plain["pretrained"]), backbone, choices["backbone"])
-    # Not loaded into the algorithm, which may keep copies of what its backbone has at first.
-    return instantiate(config.algorithm, _partial_=True)(backbone=backbone)
+def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
+    """The checkpoint to be tested or resumed, its weights in the module. Raises ValueError where it does not fit."""
+    if plan.tests_only:
+        return load(Path(plan.config["checkpoint"]), module, plan.choices)
+    if not plan.resumes:
+        return None
+    checkpoint, folder = load(plan.folder.last, module, plan.choices), plan.folder
+    done, limit = checkpoint["global_step"], plan.config["trainer"]["max_steps"]
+    if 0 < limit < done:
+        raise ValueError(f"{folder.path} has done {done} steps already, more than trainer.max_steps={limit}")
+    best_step = checkpoint["callbacks"].get(Keeper.__qualname__, {}).get("best_step")
+    if best_step is not None:
+        try:
+            load(folder.best, module, plan.choices)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{folder.path} cannot be resumed without the best weights: {error}") from error
+    return checkpoint
 
 
-def choices_made() -> dict[str, str]:
-    """The names of the parts that this run is made of."""
-    return {name: HydraConfig.get().runtime.choices[name] for name in ("dataset", "algorithm", "backbone")}
+def _provenance(plan: Plan) -> dict[str, Any]:
+    """The facts about a run that its checkpoints keep."""
+    return {
+        **plan.choices,
+        "num_base_classes": plan.config["num_base_classes"],
+        "overrides": anywhere(plan.overrides, plan.cwd),
+    }
 
 
-def typed() -> list[str]:
-    """What was typed; an interpolation stays one, since it may stand for a secret."""
-    return OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # type: ignore[return-value]
+def _trainer(plan: Plan, callbacks: list[pl.Callback], checkpoint: dict[str, Any] | None) -> pl.Trainer:
+    config = plan.config
+    arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
+    loggers = list(instantiate(config["logger"]).values()) if is_rank_zero() else []
+    if checkpoint is not None and not plan.tests_only:
+        for logger in loggers:
+            if isinstance(logger, MetricsFile):
+                logger.resume(checkpoint["global_step"])
+    return instantiate(
+        arguments,
+        callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
+        logger=loggers,
+        plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
+        default_root_dir=str(plan.folder.path),
+    )

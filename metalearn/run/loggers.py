@@ -1,28 +1,12 @@
-"""Where metrics go: metrics.csv in the run directory always, W&B on request."""
+"""Loggers that need more than their class: W&B."""
 
-import csv
 import os
 import secrets
 from pathlib import Path
 
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
-
-def csv_logger(folder: str) -> CSVLogger:
-    """A logger to `folder`/metrics.csv."""
-    return CSVLogger(folder, name="", version="")
-
-
-def keep_earlier_rows(loggers: list[Logger], step: int) -> None:
-    """Before a resumed run: keep the rows of metrics.csv before the step that it goes on from.
-
-    To be called before anything is logged, since Lightning's logger drops the file when it starts.
-    """
-    for logger in loggers:
-        if isinstance(logger, CSVLogger) and (path := Path(logger.log_dir) / "metrics.csv").is_file():
-            with path.open(newline="") as file:
-                rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-            logger.experiment.metrics.extend(row for row in rows if int(row["step"]) < step)
+from metalearn.files import write_atomically
 
 
 def wandb_logger(folder: str, project: str, group: str | None, job_type: str, tags: list[str]) -> Logger:
@@ -37,9 +21,10 @@ def wandb_logger(folder: str, project: str, group: str | None, job_type: str, ta
     if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False):
         settings.mode = "offline"
     id_file = Path(folder) / "wandb_id"
-    if not id_file.is_file():
+    if not id_file.is_file() or not id_file.read_text():
         of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-        id_file.write_text(of_agent or secrets.token_hex(4))
+        run_id = of_agent or secrets.token_hex(4)
+        write_atomically(id_file, lambda file: file.write(run_id.encode()))
     return WandbLogger(
         save_dir=folder,
         project=project,

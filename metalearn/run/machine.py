@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from metalearn.run import console
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of the GNU C library
 BYTES = 1 << 30
-
-log = logging.getLogger(__name__)
 
 
 def keep_freed_memory() -> None:
@@ -31,7 +31,7 @@ def keep_freed_memory() -> None:
 def accelerator(wanted: str) -> str:
     """That of the Trainer: "auto" is the processor where it would be Apple's GPU, which knows no float64."""
     if wanted == "auto" and torch.backends.mps.is_available():
-        log.info("on the processor: Apple's GPU has no float64, which scores are kept in")
+        console.say("on the processor: Apple's GPU has no float64, which scores are kept in")
         return "cpu"
     return wanted
 

@@ -62,6 +62,11 @@ def value(override: str) -> str:
     return override.partition("=")[2].strip("'\"")
 
 
+def quoted(text: str) -> str:
+    """A text as the value of an override."""
+    return "'" + text.replace("'", r"\'") + "'"
+
+
 def checkpoint_overrides(path: Path) -> list[str]:
     """The overrides of the run that wrote a checkpoint."""
     import torch  # late, because --help must not wait for it
@@ -91,13 +96,17 @@ def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
 
 
 def _resumed(folder: Path, argv: list[str]) -> list[str]:
-    last = folder / "checkpoints/last.ckpt"
-    if not last.is_file():
-        raise FileNotFoundError(f"cannot resume {folder}: it has no checkpoints/last.ckpt")
+    last, begun = folder / "checkpoints/last.ckpt", folder / ".hydra/overrides.yaml"
+    if last.is_file():
+        before = checkpoint_overrides(last)
+    elif begun.is_file():  # stopped before its first checkpoint, so that it begins anew
+        before = yaml.safe_load(begun.read_text()) or []
+    else:
+        raise FileNotFoundError(f"cannot resume {folder}: it has no run")
     argv = [*_without("resume", argv), f"resume='{folder}'"]
     if "hydra.run.dir" not in map(key, argv):
         argv.append(f"hydra.run.dir='{folder}'")
-    return _inherit(checkpoint_overrides(last), argv)
+    return _inherit(before, argv)
 
 
 def _inherit(overrides: list[str], argv: list[str]) -> list[str]:

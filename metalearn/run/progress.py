@@ -1,5 +1,6 @@
 """The progress of a training or a test: a bar on a terminal, else a line now and then."""
 
+import logging
 import time
 from typing import Any
 
@@ -7,6 +8,8 @@ import lightning.pytorch as pl
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from metalearn.run.console import console, score
+
+log = logging.getLogger(__name__)
 
 SCORES = ("accuracy", "mse")
 
@@ -42,8 +45,9 @@ class ProgressBar(pl.Callback):
         for name in SCORES:
             if (value := trainer.callback_metrics.get(f"val/{name}")) is not None and trainer.is_global_zero:
                 self._numbers["val"] = float(value)
-                if self._bar is None:
-                    self.console.print(f"step {trainer.global_step}: meta-val {name} {score(name, float(value))}")
+                line = f"step {trainer.global_step}: meta-val {name} {score(name, float(value))}"
+                self.console.print(line)
+                log.info(line)
 
     def on_fit_end(self, *_: Any) -> None:
         self._close()

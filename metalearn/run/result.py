@@ -32,6 +32,7 @@ class Record:
             "val": None,
             "best_step": None,
             "steps": None,
+            "skipped_batches": 0,  # because their loss was not finite
             "num_parameters": None,
             "devices": None,
             "seconds": {"fit": None, "test": None},  # and the medians over the test episodes to adapt and to predict

@@ -1,24 +1,27 @@
 """One run: build what the config names, fit, test the best checkpoint, and write what came out."""
 
 import logging
+import shlex
 import sys
 import time
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from metalearn.episodes.lake import WAY
 from metalearn.run import console, loggers
 from metalearn.run.checkpoint import load
-from metalearn.run.claim import claimed
 from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
-from metalearn.run.job import LAST, Job, choices_made, prepare, typed
+from metalearn.run.folder import RunFolder
+from metalearn.run.job import Job, build
 from metalearn.run.machine import is_rank_zero
+from metalearn.run.overrides import quoted
+from metalearn.run.plan import Plan, resolve
 from metalearn.run.result import Record
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals
+from metalearn.training.callbacks import NonFiniteLoss
 from metalearn.training.evaluation import evaluate, trials
 
 log = logging.getLogger(__name__)
@@ -27,123 +30,153 @@ log = logging.getLogger(__name__)
 def run(config: DictConfig) -> float | None:
     """Run what a composed config describes; returns the score at meta-val, for a search: accuracy, or squared error.
 
-    Raises SystemExit: 2 for bad input, before any training; 143 after SIGTERM, 130 after Ctrl-C; 1 for other failures.
+    Raises SystemExit: 2 for bad input, before any training; 128 + the number of a signal that stopped it (143 after
+    SIGTERM, 130 after Ctrl-C); 1 for other failures.
     """
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = RunFolder.of_hydra()
     if not is_rank_zero():
         return _run(config, folder)
-    try:
-        with claimed(folder, resume=bool(config.get("resume"))):
-            return _run(config, folder)
-    except (ValueError, OSError) as error:
-        print(f"metalearn: {error}", file=sys.stderr)
-        raise SystemExit(BAD_INPUT) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder.claimed(resume=bool(config.get("resume"))))
+        except (ValueError, OSError) as error:
+            print(f"metalearn: {error}", file=sys.stderr)
+            raise SystemExit(BAD_INPUT) from error
+        return _run(config, folder)
 
 
-def _run(config: DictConfig, folder: Path) -> float | None:
-    record = Record(folder, _header(config))
+def _run(config: DictConfig, folder: RunFolder) -> float | None:
+    record = Record(folder.path, {})
     job, code = None, 0
     with Signals() as signals:
         try:
             with refusing_bad_input():
-                job = prepare(config, folder, signals)
-                record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
-                record.fields["batch_size"] = job.batch_size
-                _announce(job)
-            if job.config["mode"] == "train":
+                plan = resolve(config, folder)
+                record.fields |= _header(plan)
+                job = build(plan, config, signals)
+                _announce(job, record)
+                if is_rank_zero():
+                    folder.begin(config)
+                    log.info("begins: %s", shlex.join(plan.command))
+            if not plan.tests_only:
                 fit(job, record)
             pruned = job.pruning is not None and job.pruning.pruned
             if not pruned:
                 test(job, record)
             record.fields["status"] = "pruned" if pruned else "completed"
         except BaseException as error:
+            signals.close()  # from here on nothing may keep the result from being written
             record.fields["status"], record.fields["error"], code = ending(error, signals.received)
             _say(error, code, folder)
-            # Lightning kills rank 0 when another ends otherwise than with 0, but a signal stops all of them in order.
-            interrupted_rank = not is_rank_zero() and record.fields["status"] == "interrupted"
-            raise SystemExit(0 if interrupted_rank else code) from error
-        finally:
-            # A process that fails alone must say so itself, since Lightning kills the others at once; one that fails
-            # because rank 0 has ended must not.
-            alone = record.fields["status"] == "failed" and not record.path.exists()
-            if is_rank_zero() or alone:
-                record.write()
-            if job is not None:
-                loggers.finish(job.trainer.loggers, code)
+        signals.close()
+        code = _leave(record, folder, code)
+        if job is not None:
+            loggers.finish(job.trainer.loggers, code)
+    if code:
+        # Lightning kills rank 0 when another ends otherwise than with 0, but a signal stops all of them in order.
+        in_order = not is_rank_zero() and record.fields["status"] == "interrupted"
+        raise SystemExit(0 if in_order else code)
+    assert job is not None
     if is_rank_zero():
         if record.fields["status"] == "pruned":
-            log.info("pruned at step %s: the other trials of the search are better", record.fields["steps"])
+            console.say(f"pruned at step {record.fields['steps']}: the other trials of the search are better")
         else:
-            console.show_result(record.fields, job.config["published"], str(folder))
+            console.show_result(record.fields, job.plan.config["published"], str(folder.path))
     val = record.fields["val"]
-    return val[job.score_name]["mean"] if val and job else None
+    return val[job.score_name]["mean"] if val else None
 
 
 def fit(job: Job, record: Record) -> None:
     """Train, from the resumed checkpoint if there is one, and leave the weights best on meta-val in the module."""
-    resumed = job.folder / LAST if job.checkpoint is not None else None
-    began = time.perf_counter()
+    resumed = job.plan.folder.last if job.checkpoint is not None else None
     try:
         job.trainer.fit(job.module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
     finally:
-        record.fields["seconds"]["fit"] = time.perf_counter() - began
+        record.fields["seconds"]["fit"] = job.clock.seconds
         record.fields["steps"] = job.trainer.global_step
-    best = load(job.folder / "checkpoints/best.ckpt", job.module, choices_made())
+        record.fields["skipped_batches"] = job.module.num_skipped
+    if job.keeper.best_step is None:
+        raise NonFiniteLoss("the loss on meta-val was never a finite number, so there are no weights to test")
+    best = load(job.plan.folder.best, job.module, job.plan.choices)
+    assert best["global_step"] == job.keeper.best_step
     record.fields["val"], record.fields["best_step"] = best["val"], best["global_step"]
 
 
 def test(job: Job, record: Record) -> None:
     """Score the meta-test episodes, and with the same weights those of other settings."""
-    if job.config["mode"] == "test" and job.checkpoint is not None:
+    if job.plan.tests_only and job.checkpoint is not None:
         record.fields["val"], record.fields["best_step"] = job.checkpoint.get("val"), job.checkpoint["global_step"]
         record.fields["trained_dataset"] = job.checkpoint["metalearn"]["dataset"]
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)
     record.fields["seconds"] |= {"test": time.perf_counter() - began, **job.module.median_cost()}
-    if job.config["evaluation"]["protocol"] == "lake":
+    if job.plan.config["evaluation"]["protocol"] == "lake":
         fields["error"] = trials(fields, WAY)
     record.fields["test"] = fields
     record.write_episodes(scores)
+    log.info("meta-test %s %s", job.score_name, console.interval(job.score_name, fields[job.score_name]))
     for name, setting in job.others.items():
         job.data.settings["test"] = setting
         fields, scores = evaluate(job.trainer, job.module, job.data, f"test_{name}")
         record.fields["evaluations"][name] = fields
         record.write_episodes(scores, name)
+    for name, fields in {"meta-test": record.fields["test"], **record.fields["evaluations"]}.items():
+        if not fields["loss"]["mean"] < float("inf"):
+            raise NonFiniteLoss(f"the loss on {name} is {fields['loss']['mean']}, so its score means nothing")
 
 
-def _say(error: BaseException, code: int, folder: Path) -> None:
+def _leave(record: Record, folder: RunFolder, code: int) -> int:
+    """Write the result, or nothing where nothing was begun; returns the exit code."""
+    # A process that fails alone must say so itself, since Lightning kills the others at once; one that fails because
+    # rank 0 has ended must not.
+    alone = record.fields["status"] == "failed" and not record.path.exists()
+    if not (is_rank_zero() or alone):
+        return code
+    if code == BAD_INPUT and (folder.result.exists() or folder.holds_run or not folder.named):
+        if is_rank_zero():
+            folder.discard()
+        return code
+    try:
+        record.write()
+    except OSError as error:
+        print(f"metalearn: the result was not written: {error.strerror}: {record.path}", file=sys.stderr)
+        return code or FAILED
+    return code
+
+
+def _say(error: BaseException, code: int, folder: RunFolder) -> None:
     if code == BAD_INPUT:
         print(f"metalearn: {error}", file=sys.stderr)
+    elif isinstance(error, NonFiniteLoss):
+        log.error("%s", error)
     elif code == FAILED:
         log.error("the run failed", exc_info=error)
-    elif is_rank_zero() and (folder / LAST).is_file():
-        log.warning("stopped by a signal; to go on: python -m metalearn resume='%s'", folder)
+    elif is_rank_zero() and folder.last.is_file():
+        log.warning("stopped by a signal; to continue: python -m metalearn resume=%s", quoted(str(folder.path)))
 
 
-def _header(config: DictConfig) -> dict[str, Any]:
+def _header(plan: Plan) -> dict[str, Any]:
     """The fields of the result that are known before the run."""
+    config = plan.config
+    same = ("seed", "task", "batch_norm", "pretrained", "episode", "tasks_per_batch", "published")
     return {
-        **choices_made(),
-        "experiment": HydraConfig.get().runtime.choices.get("experiment"),
-        "seed": config.get("seed"),
-        "task": config.get("task"),
-        "batch_norm": config.get("batch_norm"),
-        "transductive": config.get("batch_norm") == "batch",
-        "pretrained": config.get("pretrained"),
-        "episode": OmegaConf.to_container(config.get("episode") or OmegaConf.create()),
-        "tasks_per_batch": config.get("tasks_per_batch"),
-        "batch_size": None,  # where training takes images of all base classes, not episodes
-        "trained_dataset": choices_made()["dataset"],  # another one where a checkpoint is tested on other data
-        "test_dataset": HydraConfig.get().runtime.choices.get("dataset@test_dataset") or choices_made()["dataset"],
-        "published": OmegaConf.to_container(config).get("published"),  # type: ignore[union-attr]
-        "overrides": typed(),
+        **plan.choices,
+        **{name: config[name] for name in same},
+        "experiment": plan.experiment,
+        "transductive": config["batch_norm"] == "batch",
+        "trained_dataset": plan.choices["dataset"],  # another one where a checkpoint is tested on other data
+        "test_dataset": plan.test_dataset,
+        "overrides": plan.overrides,
     }
 
 
-def _announce(job: Job) -> None:
-    safe = struck_out(job.config)
+def _announce(job: Job, record: Record) -> None:
+    record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
+    record.fields["batch_size"] = job.batch_size
+    safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:
         logger.log_hyperparams(safe)
     if is_rank_zero():
         console.show_config(safe)
-        console.show_plan(safe, job.batch_size, job.num_parameters, job.trainer.world_size, job.folder)
+        world, folder = job.trainer.world_size, job.plan.folder.path
+        console.show_plan(safe, job.batch_size, job.num_parameters, world, folder)

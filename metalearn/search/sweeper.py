@@ -54,6 +54,7 @@ class OptunaSweeper(Sweeper):
             import optuna  # noqa: F401
         except ImportError as error:
             raise ValueError("hydra/sweeper=optuna needs Optuna: pip install -e '.[search]' in the checkout") from error
+        from metalearn.losses import OBJECTIVES
         from metalearn.run import study_record
         from metalearn.search import loop as search
         from metalearn.search import space as search_space
@@ -65,19 +66,18 @@ class OptunaSweeper(Sweeper):
 
         folder, slots = self.launcher.prepare()
         space, fixed = search_space.read(self.params, arguments)
-        best = self.launcher.compose(0, fixed).callbacks.best  # says what is chosen by, and whether more is better
+        score = OBJECTIVES[self.launcher.compose(0, fixed).task].score_name
         definition.record(folder, [], sys.argv[1:])
         storage = self.storage if "://" in self.storage else str(Path(self.storage).absolute())
         study = open_study(
             storage,
             name=self.study_name or folder.name,
-            direction="maximize" if best.mode == "max" else "minimize",
+            direction="minimize" if score == "mse" else "maximize",
             space=space,
             fixed=fixed,
             sampler=self.sampler,
             seed=self.seed,
         )
-        score = best.monitor.removeprefix("val/")
         study_record.write(study_record.StudyRecord(storage, study.study_name, score), folder)
         address = partial(TrialAddress, storage, study.study_name, pruner=self.pruner)
         trials = Trials(study, space=space, fixed=fixed, n_trials=self.n_trials, folder=folder, address=address)

@@ -1,31 +1,42 @@
-"""What happens beside the training itself: the last validation, and the seconds so far."""
+"""What happens beside the training itself: the last validation, the seconds so far, a loss that is no number."""
 
+import shlex
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, final
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
 
+@final
 class ValidateAtEnd(pl.Callback):
     """Validate after the last step too, so that the last weights can be the best ones."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == trainer.max_steps:
+        last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.global_step == trainer.max_steps or (trainer.is_last_batch and last_epoch):
             trainer.should_stop = True  # Lightning validates when it is asked to stop
 
 
+@final
 class Clock(pl.Callback):
-    """Log the seconds of training so far with every validation, as "val/seconds"; a resumed run goes on counting."""
+    """Log the seconds of training so far with every validation, as "val/seconds"; a resumed run counts on."""
 
     def __init__(self) -> None:
-        self.seconds_before, self._began = 0.0, 0.0
+        self._seconds_before = 0.0
+        self._began: float | None = None
 
     @property
     def seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self._began
+        return self._seconds_before + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._began = time.monotonic()
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._seconds_before, self._began = self.seconds, None
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         module.log("val/seconds", self.seconds, rank_zero_only=True)
@@ -34,4 +45,53 @@ class Clock(pl.Callback):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds_before = state_dict["seconds"]
+        self._seconds_before = state_dict["seconds"]
+
+
+class NonFiniteLoss(Exception):
+    """A loss is NaN or infinite; the message says where, in one line."""
+
+
+@final
+class FiniteLoss(pl.Callback):
+    """Ends a training at the first loss that is not finite, and names the batch.
+
+    On an accelerator the losses are looked at every `log_every_n_steps` batches, and before each validation and
+    checkpoint, since to look at each would wait for the device.
+
+    Args:
+        resume: command that resumes the run, and so trains on the same batch again.
+    """
+
+    def __init__(self, resume: Sequence[str]) -> None:
+        self._resume = resume
+        self._pending: list[tuple[int, int, Tensor]] = []  # number of the batch, steps done, its loss
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if outputs:  # empty where the batch was skipped
+            batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+            self._pending.append((batches - 1, trainer.global_step, outputs["loss"].detach()))
+        if module.device.type == "cpu" or len(self._pending) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            self._look(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._look(trainer)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._look(trainer)
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        pending, self._pending = self._pending, []
+        if not pending or bool(torch.stack([loss for *_, loss in pending]).isfinite().all()):
+            return
+        number, step, loss = next(one for one in pending if not one[2].isfinite())
+        tasks = trainer.datamodule.tasks_per_batch  # type: ignore[attr-defined]
+        first = (number * trainer.world_size + trainer.global_rank) * tasks
+        command = shlex.join([*self._resume, "trainer.detect_anomaly=true"])
+        raise NonFiniteLoss(
+            f"the training loss is {float(loss)} at step {step}, in batch {number} (training episodes {first} to "
+            f"{first + tasks - 1}); to train on it again and see where: {command}; "
+            "to skip such batches: trainer.skip_nonfinite=N"
+        )

@@ -1,5 +1,6 @@
 """The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from metalearn.training.schedules import Schedule, constant
 from metalearn.training.scores import ScoreTable, curves
 from metalearn.types import Episode, Split
 
+log = logging.getLogger(__name__)
+
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -39,9 +42,15 @@ class FewShotModule(pl.LightningModule):
     """
 
     def __init__(
-        self, algorithm: AbstractAlgorithm, optimizer: OptimizerFactory, schedule: Schedule = constant
+        self,
+        algorithm: AbstractAlgorithm,
+        optimizer: OptimizerFactory,
+        schedule: Schedule = constant,
+        *,
+        skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
+        self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
         self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
@@ -85,7 +94,16 @@ class FewShotModule(pl.LightningModule):
 
     def training_step(self, batch: Episode, batch_idx: int) -> STEP_OUTPUT:
         self.algorithm.done = self.done()
+        may_skip = self.num_skipped < self.skip_nonfinite
+        buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
         output = self.algorithm.loss(batch)
+        if may_skip and not bool(output.loss.isfinite()):
+            self.num_skipped += 1
+            for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            log.warning("skipped a batch after step %d: its loss is %g", self.trainer.global_step, float(output.loss))
+            return None
+        self.log("step", float(self.trainer.global_step + 1))  # under which loggers have it: the steps that are done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
             _, score, name = self.algorithm.objective
@@ -131,6 +149,10 @@ class FewShotModule(pl.LightningModule):
         if "val" in self.scores:
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
+        checkpoint["skipped_batches"] = self.num_skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.num_skipped = checkpoint.get("skipped_batches", 0)
 
     def _score(self, batch: Episode, batch_idx: int) -> None:
         split: Split = "test" if self.trainer.testing else "val"
@@ -201,6 +223,7 @@ class FewShotModule(pl.LightningModule):
         scores = self.scores[split] = self._table.collect()
         name_of_split = self.name_of_test if split == "test" else split
         score_name = self.algorithm.objective.score_name
+        self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
             # The same number on every process: no reduction, but all of them must see it to agree on the best step.
             self.log(f"{name_of_split}/{name}", float(scores[name].mean()))

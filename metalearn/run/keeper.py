@@ -1,0 +1,74 @@
+"""The checkpoints of a run: best.ckpt, which is tested, and last.ckpt, from which it resumes."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any, final
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from metalearn.files import write_atomically
+from metalearn.run.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+@final
+class Keeper(Checkpoint):
+    """Saves last.ckpt at every validation, and best.ckpt where the score on meta-val is the best so far.
+
+    Saves between two steps only, so that a resumed run is the run that was never stopped. Which weights are tested is
+    no option: those with the best logged score.
+
+    Args:
+        folder: run directory.
+        score: its name, "accuracy" (the largest is best) or "mse" (the smallest).
+    """
+
+    def __init__(self, folder: RunFolder, score: str) -> None:
+        self.folder, self.score = folder, score
+        self.best_score: float | None = None
+        self.best_step: int | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        score, loss = (float(trainer.callback_metrics[f"val/{name}"]) for name in (self.score, "loss"))
+        if not (math.isfinite(score) and math.isfinite(loss)):
+            log.warning("step %d: the loss on meta-val is %g, so its weights are not chosen", trainer.global_step, loss)
+        elif self._is_better(score):
+            self.best_score, self.best_step = score, trainer.global_step
+            trainer.save_checkpoint(self.folder.best)
+        self.save_last(trainer)
+
+    def save_last(self, trainer: pl.Trainer) -> None:
+        """Save what a resumed run needs; all processes must call it, between two steps."""
+        trainer.save_checkpoint(self.folder.last)
+
+    def _is_better(self, score: float) -> bool:
+        if self.best_score is None:
+            return True
+        return score < self.best_score if self.score == "mse" else score > self.best_score
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+
+
+@final
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its target and moves it there, so that the one before stays until then.
+
+    Lightning's own goes through the directory of temporary files, which on a cluster is another file system: there, a
+    process that is killed leaves half a file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, lambda file: torch.save(checkpoint, file))

@@ -1,0 +1,87 @@
+"""metrics.csv: a row for each time that something was logged."""
+
+import csv
+import io
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from metalearn.files import write_atomically
+
+Row = dict[str, Any]
+
+
+@final
+class MetricsFile(Logger):
+    """Logs to `folder`/metrics.csv, whose every row is in the file before the next is made.
+
+    Columns are "step", the steps of training that were done, then the metrics in the order of their first appearance.
+    A row is added at the end; only one with a new column makes the file anew, atomically.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self._columns: list[str] | None = None  # of the file; None while it is not known
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def log_dir(self) -> str:
+        return str(self.path.parent)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
+        """Nothing: .hydra/config.yaml has them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {"step": int(step or 0), **{name: float(value) for name, value in metrics.items()}}
+        columns = self._known_columns()
+        if new := [name for name in row if name not in columns]:
+            self._write([*self.rows(), row], [*columns, *new])
+        else:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, columns, lineterminator="\n").writerow(row)
+
+    def rows(self) -> list[Row]:
+        """What the file holds; a last row that was cut off is left out."""
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            whole = [line for line in file if line.endswith("\n")]
+        return [row for row in csv.DictReader(whole) if None not in row.values() and None not in row]
+
+    def resume(self, step: int) -> None:
+        """Keep the rows of the training until a step, and drop those after it and those of a test."""
+        kept = [
+            row
+            for row in self.rows()
+            if int(row["step"]) <= step and not any(value and name.startswith("test") for name, value in row.items())
+        ]
+        columns = [name for name in self._known_columns() if name == "step" or any(row[name] for row in kept)]
+        self._write([{name: row[name] for name in columns} for row in kept], columns)
+
+    def _known_columns(self) -> list[str]:
+        if self._columns is None:
+            rows = self.rows()
+            self._columns = list(rows[0]) if rows else []
+        return self._columns
+
+    def _write(self, rows: list[Row], columns: list[str]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+        self._columns = columns

@@ -1,0 +1,76 @@
+"""What a run is to do: its config, resolved and checked, before anything is built."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from metalearn.run.checks import check_config, rules
+from metalearn.run.folder import RunFolder
+from metalearn.run.machine import accelerator
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config as it is built, and what Hydra knows beside it."""
+
+    config: dict[str, Any]  # resolved, plain and checked: exactly this is instantiated
+    folder: RunFolder
+    choices: dict[str, str]  # names of the dataset, the algorithm and the backbone
+    test_dataset: str  # the one whose meta-test is used
+    experiment: str | None
+    overrides: list[str]  # as typed; an interpolation stays one, since it may stand for a secret
+    cwd: Path
+
+    @property
+    def tests_only(self) -> bool:
+        return self.config["mode"] == "test"
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a training continues from its last checkpoint; without one it begins anew."""
+        return bool(self.config["resume"]) and self.folder.last.is_file()
+
+    @property
+    def command(self) -> list[str]:
+        """What is typed to repeat it."""
+        return ["python", "-m", "metalearn", *self.overrides]
+
+
+def resolve(config: DictConfig, folder: RunFolder) -> Plan:
+    """Check a composed config. Raises ValueError, in one line, for what cannot be run."""
+    hydra = HydraConfig.get()
+    chosen = hydra.runtime.choices
+    plain = _checked(config)
+    plain["trainer"]["accelerator"] = accelerator(plain["trainer"]["accelerator"])
+    rules.check_devices(plain["trainer"], torch.cuda.device_count())
+    if hydra.mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
+        raise ValueError("several devices in a sweep need a process for each job: hydra/launcher=subprocess")
+    return Plan(
+        plain,
+        folder,
+        choices={name: chosen[name] for name in ("dataset", "algorithm", "backbone")},
+        test_dataset=chosen.get("dataset@test_dataset") or chosen["dataset"],
+        experiment=chosen.get("experiment"),
+        overrides=OmegaConf.to_container(hydra.overrides.task, resolve=False),  # type: ignore[arg-type]
+        cwd=Path(hydra.runtime.cwd),
+    )
+
+
+def with_base_classes(plan: Plan, config: DictConfig, num_base_classes: int) -> Plan:
+    """The plan with the number of meta-train classes, which the data tell, wherever the config refers to it."""
+    counted = OmegaConf.merge(config, {"num_base_classes": num_base_classes})
+    assert isinstance(counted, DictConfig)
+    plain = _checked(counted)
+    plain["trainer"] = plan.config["trainer"]
+    return replace(plan, config=plain)
+
+
+def _checked(config: DictConfig) -> dict[str, Any]:
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    check_config(plain)
+    return plain
