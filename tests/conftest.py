@@ -99,11 +99,19 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
     In a fork of what has imported everything, as a sweep does with preload=true: to import takes longer than to run.
     """
 
-    def call(*overrides: str, folder: Path | None = None, small: bool = True) -> Finished:
+    def call(
+        *overrides: str,
+        folder: Path | None = None,
+        small: bool = True,
+        named: bool = True,
+        environment: dict[str, str] = environment,
+    ) -> Finished:
         folder = folder or tmp_path_factory.mktemp("run")
         log = tmp_path_factory.mktemp("log") / "stdout.log"
         with log.open("a") as held:
-            process = ForkedProcess(arguments(overrides, folder, small), log=log, environment=environment, held=held)
+            process = ForkedProcess(
+                arguments(overrides, folder if named else None, small), log=log, environment=environment, held=held
+            )
             deadline = time.monotonic() + 120
             while (code := process.exit_code()) is None:
                 if time.monotonic() > deadline:
@@ -118,7 +126,9 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
 def fresh_metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Command:
     """The same by `python -m metalearn`: for what starts others, which are runs of two processes and sweeps."""
 
-    def call(*overrides: str, folder: Path | None = None, small: bool = True) -> Finished:
+    def call(
+        *overrides: str, folder: Path | None = None, small: bool = True, environment: dict[str, str] = environment
+    ) -> Finished:
         folder = folder or tmp_path_factory.mktemp("run")
         done = subprocess.run(
             [sys.executable, "-m", "metalearn", *arguments(overrides, folder, small)],
@@ -135,9 +145,9 @@ def fresh_metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPa
     return call
 
 
-def arguments(overrides: Sequence[str], folder: Path, small: bool) -> list[str]:
+def arguments(overrides: Sequence[str], folder: Path | None, small: bool) -> list[str]:
     """A command line that runs in this folder, unless it says itself where."""
-    placed = any(override.startswith(("resume", "-", "hydra.run.dir")) for override in overrides)
+    placed = folder is None or any(override.startswith(("resume", "-", "hydra.run.dir")) for override in overrides)
     return [*(SMALL if small else []), *overrides, *([] if placed else [f"hydra.run.dir={folder}"])]
 
 

@@ -21,7 +21,6 @@ from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbo
 from metalearn.run.checks import rules
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
-from metalearn.run.metrics import MetricsFile
 from metalearn.run.overrides import anywhere, quoted
 from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
@@ -51,6 +50,11 @@ class Job:
     def batch_size(self) -> int | None:
         """Images of a training batch of all base classes; None where training takes episodes."""
         return self.data.batch_size
+
+    @property
+    def first_step(self) -> int:
+        """Steps that were done before: those of the checkpoint that a training resumes."""
+        return self.checkpoint["global_step"] if self.checkpoint and not self.plan.tests_only else 0
 
     @property
     def score_name(self) -> str:
@@ -103,7 +107,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         *([pruning] if pruning else []),
         keeper,
     ]
-    trainer = _trainer(plan, callbacks, checkpoint)
+    trainer = _trainer(plan, callbacks)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
     return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning)
@@ -201,18 +205,13 @@ def _provenance(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _trainer(plan: Plan, callbacks: list[pl.Callback], checkpoint: dict[str, Any] | None) -> pl.Trainer:
+def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
     arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
-    loggers = list(instantiate(config["logger"]).values()) if is_rank_zero() else []
-    if checkpoint is not None and not plan.tests_only:
-        for logger in loggers:
-            if isinstance(logger, MetricsFile):
-                logger.resume(checkpoint["global_step"])
     return instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
-        logger=loggers,
+        logger=list(instantiate(config["logger"]).values()) if is_rank_zero() else [],
         plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
         default_root_dir=str(plan.folder.path),
     )

@@ -16,6 +16,7 @@ from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.run.folder import RunFolder
 from metalearn.run.job import Job, build
 from metalearn.run.machine import is_rank_zero
+from metalearn.run.metrics import MetricsFile
 from metalearn.run.overrides import quoted
 from metalearn.run.plan import Plan, resolve
 from metalearn.run.result import Record
@@ -47,7 +48,7 @@ def run(config: DictConfig) -> float | None:
 
 def _run(config: DictConfig, folder: RunFolder) -> float | None:
     record = Record(folder.path, {})
-    job, code = None, 0
+    job, code, begun = None, 0, False
     with Signals() as signals:
         try:
             with refusing_bad_input():
@@ -56,8 +57,8 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
                 job = build(plan, config, signals)
                 _announce(job, record)
                 if is_rank_zero():
-                    folder.begin(config)
-                    log.info("begins: %s", shlex.join(plan.command))
+                    _begin(job, config)
+                begun = True
             if not plan.tests_only:
                 fit(job, record)
             pruned = job.pruning is not None and job.pruning.pruned
@@ -69,7 +70,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             record.fields["status"], record.fields["error"], code = ending(error, signals.received)
             _say(error, code, folder)
         signals.close()
-        code = _leave(record, folder, code)
+        code = _leave(record, folder, code, begun=begun)
         if job is not None:
             loggers.finish(job.trainer.loggers, code)
     if code:
@@ -84,6 +85,15 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             console.show_result(record.fields, job.plan.config["published"], str(folder.path))
     val = record.fields["val"]
     return val[job.score_name]["mean"] if val else None
+
+
+def _begin(job: Job, config: DictConfig) -> None:
+    """Leave of what was run here before only what the run continues."""
+    job.plan.folder.begin(config)
+    for logger in job.trainer.loggers:
+        if isinstance(logger, MetricsFile):
+            logger.resume(job.first_step)
+    log.info("begins at step %d: %s", job.first_step, shlex.join(job.plan.command))
 
 
 def fit(job: Job, record: Record) -> None:
@@ -125,16 +135,17 @@ def test(job: Job, record: Record) -> None:
             raise NonFiniteLoss(f"the loss on {name} is {fields['loss']['mean']}, so its score means nothing")
 
 
-def _leave(record: Record, folder: RunFolder, code: int) -> int:
-    """Write the result, or nothing where nothing was begun; returns the exit code."""
+def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
+    """Write the result, but over none of another run where this one was not begun; returns the exit code."""
     # A process that fails alone must say so itself, since Lightning kills the others at once; one that fails because
     # rank 0 has ended must not.
     alone = record.fields["status"] == "failed" and not record.path.exists()
     if not (is_rank_zero() or alone):
         return code
-    if code == BAD_INPUT and (folder.result.exists() or folder.holds_run or not folder.named):
-        if is_rank_zero():
-            folder.discard()
+    if not begun and (folder.result.exists() or folder.holds_run):
+        return code
+    if code == BAD_INPUT and not folder.named:
+        folder.discard()
         return code
     try:
         record.write()

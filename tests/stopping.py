@@ -1,0 +1,58 @@
+"""A callback that stops a run at one point: by a signal, by being killed, or by an exception.
+
+The point stands in the environment, so that a stopped run, the one that resumes it and the one that is never stopped
+have the same config.
+"""
+
+import errno
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+VARIABLE = "STOP_AT"
+CALLBACK = "+callbacks.stop={_target_:stopping.Stop}"
+
+
+class Stop(pl.Callback):
+    """Stops at STOP_AT=<rank>:<how>:<point>:<count>, the count-th time that the point is passed, from 1.
+
+    `how` is the name of a signal, or "error" for a full disk; `point` the name of a hook of Lightning, or
+    "write-<file>": between the writing of a file of that name and its move into place.
+    """
+
+    def __init__(self) -> None:
+        rank, self.how, self.point, count = os.environ.get(VARIABLE, "0:::0").split(":")
+        self.rank, self.left = int(rank), int(count)
+        if self.point.startswith("write-"):
+            self._watch_writes(self.point.removeprefix("write-"))
+
+    def _watch_writes(self, name: str) -> None:
+        replace = os.replace
+
+        def stopping_replace(source: Any, target: Any, **keywords: Any) -> None:
+            if Path(target).name == name:
+                self._pass(0)
+            replace(source, target, **keywords)
+
+        os.replace = stopping_replace  # this process is a run's own
+
+    def _pass(self, rank: int) -> None:
+        self.left -= 1
+        if self.left or rank != self.rank:
+            return
+        if self.how == "error":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.kill(os.getpid(), signal.Signals[self.how])
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if not name.startswith("on_") or name != super().__getattribute__("__dict__").get("point"):
+            return found
+
+        def hook(trainer: pl.Trainer, *arguments: Any, **keywords: Any) -> None:
+            self._pass(trainer.global_rank)
+
+        return hook
