@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
-from metalearn.run import overrides, secrets
+from metalearn.run import overrides, secrets, streams
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
@@ -43,6 +43,7 @@ def main() -> None:
     # Threads that wait for long by spinning take the core from whoever has work, those that sleep at once wake up late:
     # this is as fast as either at its best (GNU OpenMP reads it when torch is imported).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    streams.make_unbreakable()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us whole, and we say them in one line
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])

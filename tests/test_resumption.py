@@ -84,7 +84,7 @@ def rows(run: Finished) -> list[dict[str, str]]:
 
 
 def result(run: Finished) -> dict[str, Any]:
-    changing = ("seconds", "peak_memory_bytes", "overrides")
+    changing = ("seconds", "peak_memory_bytes", "overrides", "git")
     return {name: value for name, value in run.result.items() if name not in changing}
 
 

@@ -89,7 +89,7 @@ class FiniteLoss(pl.Callback):
         number, step, loss = next(one for one in pending if not one[2].isfinite())
         tasks = trainer.datamodule.tasks_per_batch  # type: ignore[attr-defined]
         first = (number * trainer.world_size + trainer.global_rank) * tasks
-        command = shlex.join([*self._resume, "trainer.detect_anomaly=true"])
+        command = shlex.join([*self._resume, "+trainer.detect_anomaly=true"])
         raise NonFiniteLoss(
             f"the training loss is {float(loss)} at step {step}, in batch {number} (training episodes {first} to "
             f"{first + tasks - 1}); to train on it again and see where: {command}; "

@@ -1,0 +1,25 @@
+"""A run whose output nobody reads, or whose terminal knows few characters, is a run like any other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import SMALL
+
+
+def test_a_run_outlives_the_reader_of_its_output(environment: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "metalearn", *SMALL, f"hydra.run.dir={tmp_path}"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=300) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "completed"
+
+
+def test_a_terminal_of_few_characters_gets_them_spelt(environment: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "metalearn", *SMALL, f"hydra.run.dir={tmp_path}"]
+    run = subprocess.run(command, env={**environment, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert rb"\xb1" in run.stdout
