@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -67,8 +68,13 @@ class RunFolder:
                 )
             yield
 
-    def begin(self, config: DictConfig) -> None:
-        """Record the config of the run that begins, and remove the results of the one before."""
+    def begin(self, config: DictConfig, safe: dict[str, Any]) -> None:
+        """Record the config of the run that begins, and remove the results of the one before.
+
+        Args:
+            config: as composed.
+            safe: the same resolved, without secrets.
+        """
         for path in (self.result, self.path / "test_episode.png", *self.path.glob("test_episodes*.npz")):
             path.unlink(missing_ok=True)
         hydra = HydraConfig.instance().cfg
@@ -77,6 +83,7 @@ class RunFolder:
         OmegaConf.save(config, folder / "config.yaml")
         OmegaConf.save(OmegaConf.masked_copy(hydra, "hydra"), folder / "hydra.yaml")  # type: ignore[arg-type]
         OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
+        OmegaConf.save(safe, self.path / "hparams.yaml")
 
     def discard(self) -> None:
         """Remove a directory in which nothing was begun, and those above it that are empty then."""

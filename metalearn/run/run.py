@@ -89,7 +89,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
 
 def _begin(job: Job, config: DictConfig) -> None:
     """Leave of what was run here before only what the run continues."""
-    job.plan.folder.begin(config)
+    job.plan.folder.begin(config, struck_out(job.plan.config))
     for logger in job.trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.resume(job.first_step)
