@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from metalearn.run.claim import is_claimed
+from metalearn.run.inherited import checkpoint_overrides
 
 NOW = {"mode", "checkpoint", "resume"}
 """Keys that say what to do now, not what the run is."""
@@ -37,7 +38,7 @@ def expand(argv: list[str]) -> list[str]:
     if given.get("mode") == "test" and "checkpoint" in given:
         path = Path(given["checkpoint"])
         typed = [*_without("checkpoint", argv), f"checkpoint='{path}'"]  # a path may hold what means something to Hydra
-        kept = [o for o in checkpoint_overrides(path) if key(o).partition(".")[0] != "logger"]
+        kept = [o for o in checkpoint_overrides(path, given) if key(o).partition(".")[0] != "logger"]
         if (split := path.parents[1] / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
             kept.append(f"dataset.manifest='{split}'")
         return _inherit(kept, typed)
@@ -62,19 +63,6 @@ def value(override: str) -> str:
     return override.partition("=")[2].strip("'\"")
 
 
-def checkpoint_overrides(path: Path) -> list[str]:
-    """The overrides of the run that wrote a checkpoint."""
-    import torch  # late, because --help must not wait for it
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["metalearn"]["overrides"]
-    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is not a checkpoint of metalearn: {why}") from error
-
-
 def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
     """The latest run under `outputs` of the same overrides that left a checkpoint and did not complete."""
     wanted = _definition(argv)
@@ -97,7 +85,7 @@ def _resumed(folder: Path, argv: list[str]) -> list[str]:
     argv = [*_without("resume", argv), f"resume='{folder}'"]
     if "hydra.run.dir" not in map(key, argv):
         argv.append(f"hydra.run.dir='{folder}'")
-    return _inherit(checkpoint_overrides(last), argv)
+    return _inherit(checkpoint_overrides(last, set(map(key, argv))), argv)
 
 
 def _inherit(overrides: list[str], argv: list[str]) -> list[str]:
