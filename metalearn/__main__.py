@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
-from metalearn.run import overrides, secrets, streams
+from metalearn.run import guard, overrides, secrets, streams
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
@@ -52,6 +52,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         refuse(str(error))
     hydra_plugins.register()
+    guard.install()
     try:
         compose_and_run()
     except JobFailed as error:
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def refuse(line: str, code: int = 2) -> NoReturn:
-    print(f"metalearn: {line}", file=sys.stderr)
+    print(f"metalearn: {secrets.struck_out(line)}", file=sys.stderr)
     sys.exit(code)
 
 

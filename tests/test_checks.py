@@ -23,16 +23,10 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["+backbone.chanels=2"], "backbone.chanels: Conv4 has no such argument; did you mean 'channels'\\?"),
         (["~backbone.input_shape"], "backbone.input_shape is missing: Conv4 needs it"),
         (["~episode.val.way"], "episode.val.way is missing"),
-        (["algorithm._target_=os.system"], "algorithm._target_=os.system is refused"),
-        (["algorithm._target_=metalearn.run.job.instantiate"], "refused: it is no class of metalearn"),
-        (["+callbacks.x._target_=lightning.pytorch.cli.instantiate_class"], "refused: it is in none of"),
-        (["+callbacks.x._target_=metalearn.data.files.download.download"], "refused: it is no class of metalearn"),
         (["trainer.max_steps=0"], "trainer.max_steps=0; it must be positive"),
         (["trainer.max_steps=-1"], "a training without limit"),
         (["trainer.val_check_interval=0"], "must be a positive number of batches"),
         (["checkpoint=some.ckpt"], "checkpoint=PATH is for mode=test"),
-        (["algorithm._target_=metalearn.run.result.subprocess.run"], "cannot be imported"),
-        (["algorithm._target_=metalearn.nowhere.Thing"], "cannot be imported"),
         (["mode=test"], "mode=test needs checkpoint=PATH"),
         ([*LAKE, "episode.test.way=5"], "it needs episode.test.way=20$"),
         ([*LAKE, "episode.test.num_episodes=600"], "it needs episode.test.num_episodes=20$"),
@@ -49,15 +43,6 @@ def test_a_bad_config_is_refused_in_one_line(overrides: list[str], message: str)
 
 def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
     check_config(resolved(*LAKE, "evaluation.settings=[]", "episode.test.way=20", "dataset.split=lake_small1"))
-
-
-def test_a_foreign_package_is_allowed_by_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = resolved("optimizer._target_=conftest.Optimizer")
-    with pytest.raises(ValueError, match="is refused: it is in none of"):
-        check_config(config)
-    monkeypatch.setenv("METALEARN_TARGETS", "conftest.")
-    with pytest.raises(ValueError, match="cannot be imported"):  # which is as far as it gets
-        check_config(config)
 
 
 def test_lists_serve_as_tuples() -> None:
@@ -125,15 +110,3 @@ def test_the_command_says_one_line_and_exits_with_2(metalearn, overrides: list[s
     (line,) = finished.text.strip().splitlines()
     assert line.startswith("metalearn: ")
     assert message in line
-
-
-def test_a_checkpoint_that_would_run_code_is_refused(metalearn, tmp_path) -> None:
-    class Evil:
-        def __reduce__(self):
-            return (print, ("executed",))
-
-    torch.save({"metalearn": {"overrides": Evil()}}, tmp_path / "evil.ckpt")
-    finished = metalearn("mode=test", f"checkpoint={tmp_path}/evil.ckpt")
-    assert finished.code == 2
-    assert "is not a checkpoint of metalearn" in finished.text
-    assert "executed" not in finished.text.splitlines()

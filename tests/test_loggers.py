@@ -1,4 +1,4 @@
-"""What is logged, read back: metrics.csv is covered by test_run, here are W&B and the secrets."""
+"""What is logged, read back: metrics.csv is covered by test_run, here is W&B."""
 
 import json
 import struct
@@ -12,7 +12,6 @@ import pytest
 from conftest import SMALL
 
 from metalearn.run.loggers import sweep_of
-from metalearn.run.secrets import refuse_typed, struck_out
 
 BLOCK = 32768  # of W&B's file, a LevelDB log
 
@@ -116,16 +115,3 @@ def test_a_job_of_a_sweep_is_grouped_by_its_name(tmp_path: Path) -> None:
     assert sweep_of(tmp_path / "shots" / "3") is None
     (tmp_path / "shots" / "sweep.json").write_text("{}")
     assert sweep_of(tmp_path / "shots" / "3") == "shots"
-
-
-def test_secrets_are_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_TOKEN", "hunter2")
-    config = {"wandb": {"api_key": "abc", "login": "hunter2"}, "list": [{"Password": "x", "keys": None}], "monkey": "a"}
-    expected = {"wandb": {"api_key": "***", "login": "***"}, "list": [{"Password": "***", "keys": None}], "monkey": "a"}
-    assert struck_out(config) == expected
-
-
-def test_a_typed_secret_is_refused() -> None:
-    refuse_typed(["seed=1", "+wandb.api_key=${oc.env:WANDB_API_KEY}", "+wandb.api_key=null"])
-    with pytest.raises(ValueError, match="wandb.api_key looks like a secret"):
-        refuse_typed(["seed=1", "+wandb.api_key=abc"])

@@ -78,26 +78,13 @@ def test_another_backbone_is_refused_before_any_training(
     assert (refused.result["status"], refused.result["steps"]) == ("failed", None)
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    conv4 = instantiate(composed().backbone)
-    path = tmp_path / "missing.ckpt"
-    with pytest.raises(FileNotFoundError, match=f"^pretrained={path}: there is no such checkpoint$"):
-        load_backbone(path, conv4, "conv4")
-    for content in (b"", b"no checkpoint\nat all", b"PK\x03\x04"):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"^pretrained={path} is not a checkpoint of metalearn: .+$"):
-            load_backbone(path, conv4, "conv4")
-    torch.save({"state_dict": conv4.state_dict()}, path)
-    with pytest.raises(ValueError, match="is not a checkpoint of metalearn: 'metalearn'$"):
-        load_backbone(path, conv4, "conv4")
-
-
 def test_normalisation_of_each_inner_step_is_told_apart(tmp_path: Path) -> None:
     """The weights of maml_plus_plus's backbone are not the ones that it normalises with."""
     algorithm = instantiate(composed("algorithm=maml_plus_plus").algorithm)
     path = tmp_path / "best.ckpt"
     state = {f"algorithm.{key}": value for key, value in algorithm.state_dict().items()}
-    torch.save({"state_dict": state, "metalearn": {"algorithm": "maml_plus_plus", "backbone": "conv4"}}, path)
+    run = {"overrides": [], "dataset": "glyphs", "algorithm": "maml_plus_plus", "backbone": "conv4"}
+    torch.save({"state_dict": state, "metalearn": run, "global_step": 1}, path)
     with pytest.raises(ValueError, match="is of maml_plus_plus with a batch normalisation for each inner step$"):
         load_backbone(path, instantiate(composed().backbone), "conv4")
 

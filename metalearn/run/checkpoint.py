@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor, nn
+
+from metalearn.run.checkpoint_file import read_checkpoint, read_origin
 
 
 class Provenance(pl.Callback):
@@ -20,7 +21,7 @@ class Provenance(pl.Callback):
 
 def base_classes(path: Path) -> int:
     """Number of classes of the meta-train set of the run that wrote a checkpoint; 0 when it does not say."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["metalearn"].get("num_base_classes", 0)
+    return read_origin(path).get("num_base_classes", 0)
 
 
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
@@ -28,14 +29,11 @@ def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
 
     Raises OSError when there is no such file, and ValueError when it holds no such backbone.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"pretrained={path}: there is no such checkpoint")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        held, state = checkpoint["metalearn"], checkpoint["state_dict"]
-    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"pretrained={path} is not a checkpoint of metalearn: {why}") from error
+        checkpoint = read_checkpoint(path)
+    except (ValueError, OSError) as error:
+        raise type(error)(f"pretrained: {error}") from error
+    held, state = checkpoint["metalearn"], checkpoint["state_dict"]
     if any(key.startswith("algorithm.norms.") for key in state):
         raise ValueError(f"pretrained={path} is of {held['algorithm']} with a batch normalisation for each inner step")
     theirs = {key.partition(".backbone.")[2]: value for key, value in state.items() if ".backbone." in key}
@@ -48,9 +46,9 @@ def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
 def load(path: Path, module: nn.Module, choices: dict[str, str]) -> dict[str, Any]:
     """Put the weights of a checkpoint into the module that `choices` describe, and return all that it holds.
 
-    Raises ValueError when it is of another architecture: by the names of weights, then by their shapes.
+    Raises ValueError when it is damaged, or of another architecture: by the names of weights, then by their shapes.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(path)
     theirs, own = checkpoint["state_dict"], module.state_dict()
     if different := _difference(theirs, own):
         held, built = ("{algorithm} on {backbone}".format(**one) for one in (checkpoint["metalearn"], choices))

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from metalearn.run.claim import is_claimed
+from metalearn.run.inherited import checkpoint_overrides
 
 NOW = {"mode", "checkpoint", "resume"}
 """Keys that say what to do now, not what the run is."""
@@ -37,7 +38,7 @@ def expand(argv: list[str]) -> list[str]:
     if given.get("mode") == "test" and "checkpoint" in given:
         path = Path(given["checkpoint"])
         typed = [*_without("checkpoint", argv), f"checkpoint='{path}'"]  # a path may hold what means something to Hydra
-        kept = [o for o in checkpoint_overrides(path) if key(o).partition(".")[0] != "logger"]
+        kept = [o for o in checkpoint_overrides(path, given) if key(o).partition(".")[0] != "logger"]
         if (split := path.parents[1] / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
             kept.append(f"dataset.manifest='{split}'")
         return _inherit(kept, typed)
@@ -67,19 +68,6 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", r"\'") + "'"
 
 
-def checkpoint_overrides(path: Path) -> list[str]:
-    """The overrides of the run that wrote a checkpoint."""
-    import torch  # late, because --help must not wait for it
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["metalearn"]["overrides"]
-    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is not a checkpoint of metalearn: {why}") from error
-
-
 def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
     """The latest run under `outputs` of the same overrides that left a checkpoint and did not complete."""
     wanted = _definition(argv)
@@ -98,7 +86,7 @@ def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
 def _resumed(folder: Path, argv: list[str]) -> list[str]:
     last, begun = folder / "checkpoints/last.ckpt", folder / ".hydra/overrides.yaml"
     if last.is_file():
-        before = checkpoint_overrides(last)
+        before = checkpoint_overrides(last, set(map(key, argv)))
     elif begun.is_file():  # stopped before its first checkpoint, so that it begins anew
         before = yaml.safe_load(begun.read_text()) or []
     else:

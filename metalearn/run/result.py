@@ -14,6 +14,7 @@ import torch
 
 from metalearn.files import write_atomically
 from metalearn.run.machine import is_rank_zero
+from metalearn.run.secrets import struck_out
 
 PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
@@ -43,7 +44,7 @@ class Record:
 
     def write(self) -> None:
         self.fields["peak_memory_bytes"] = peak_memory_bytes()
-        text = json.dumps(_finite(self.fields), indent=2) + "\n"
+        text = json.dumps(_finite(struck_out(self.fields)), indent=2) + "\n"
         write_atomically(self.path, lambda file: file.write(text.encode()))
 
     def write_episodes(self, scores: dict[str, np.ndarray], setting: str = "") -> None:

@@ -2,30 +2,117 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
-NAME = re.compile(r"(^|[._-])(api)?(key|token|secret|password)s?$", re.IGNORECASE)
+from metalearn.run.secret_names import is_secret
+
+URL = re.compile(r"(?<=://)([^/?#@\s:]*):([^/?#@\s]+)@")
+QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s]+)")
+DIRECTORIES = {"PWD", "OLDPWD"}
+SHORTEST = 6
+"""Letters of a secret that is looked for inside of other texts; a shorter one is found there by chance."""
 
 
 def refuse_typed(overrides: Iterable[str]) -> None:
     """Raises ValueError for a secret on the command line, which Hydra would write into the run directory."""
-    for key, _, value in (override.partition("=") for override in overrides):
-        if NAME.search(key) and value not in ("", "null") and "${" not in value:
-            raise ValueError(
-                f"{key.lstrip('+')} looks like a secret, which would be written down: use ${{oc.env:NAME}}"
-            )
+    for override in overrides:
+        if "=" in override and not override.startswith("-"):
+            key, value = _parsed(override)
+            refuse_written(value, key)
+
+
+def refuse_written(config: Any, path: str = "") -> None:
+    """Raises ValueError for a secret that stands in a config as it is, and would be written down."""
+    of_environment = [(name, secret) for name, secret in _of_environment() if _is_telling(secret)]
+    for key, value in _values(config, path):
+        why = None
+        text = value if isinstance(value, str) else ""
+        if "${" not in text and any(is_secret(name, value) for name in key.split(".")):
+            why = "looks like a secret"
+        elif text != _without_passwords(text):
+            why = "holds a password"
+        elif held := [name for name, secret in of_environment if secret in text]:
+            why = f"holds the value of {held[0]}"
+        if why:
+            raise ValueError(f"{key} {why}, which would be written down: use ${{oc.env:NAME}}")
 
 
 def struck_out(node: Any) -> Any:
-    """The same config without secrets."""
-    hidden = {value for name, value in os.environ.items() if NAME.search(name) and value}
+    """The same config, or text, without secrets."""
+    hidden = sorted({secret for _, secret in _of_environment()}, key=len, reverse=True)
 
     def walk(child: Any) -> Any:
         if isinstance(child, dict):
-            return {k: "***" if NAME.search(str(k)) and v else walk(v) for k, v in child.items()}
+            return {k: "***" if is_secret(str(k), v) else walk(v) for k, v in child.items()}
         if isinstance(child, list):
             return [walk(grandchild) for grandchild in child]
-        return "***" if isinstance(child, str) and child in hidden else child
+        return strike(child) if isinstance(child, str) else child
+
+    def strike(text: str) -> str:
+        for secret in hidden:
+            if text == secret or len(secret) >= SHORTEST:
+                text = text.replace(secret, "***")
+        return _without_passwords(text)
 
     return walk(node)
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    """The key and the value of an override; the value as typed where Hydra does not understand it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, QuotedString
+    from hydra.errors import HydraException
+
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([override])
+    except HydraException:
+        key, _, text = override.partition("=")
+        return key.lstrip("+~"), text
+    value = parsed.value()
+    if isinstance(value, ChoiceSweep):
+        choices = [choice.text if isinstance(choice, QuotedString) else choice for choice in value.list]
+        return parsed.key_or_group, choices
+    return parsed.key_or_group, value
+
+
+def _values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """All values in a config, each with its key; those of a list have the list's."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _values(child, f"{path}.{name}" if path else str(name))
+    elif isinstance(node, list):
+        for child in node:
+            yield from _values(child, path)
+    else:
+        yield path, node
+
+
+def _without_passwords(text: str) -> str:
+    """A text without the passwords of URLs that stand there themselves."""
+
+    def strike(found: re.Match[str]) -> str:
+        return found[0] if "${" in found[2] else f"{found[1]}:***@"
+
+    def strike_query(found: re.Match[str]) -> str:
+        typed = is_secret(found[1], found[2]) and "${" not in found[2]
+        return f"{found[1]}=***" if typed else found[0]
+
+    return QUERY.sub(strike_query, URL.sub(strike, text))
+
+
+def _of_environment() -> Iterator[tuple[str, str]]:
+    """Secrets that variables of the environment hold, each with the name of its variable."""
+    for name, value in os.environ.items():
+        passwords = [found[2] for found in URL.finditer(value)]
+        if passwords or (value and name not in DIRECTORIES and is_secret(name, value)):
+            yield name, value
+        for password in passwords:
+            yield name, password
+            yield name, unquote(password)
+
+
+def _is_telling(secret: str) -> bool:
+    """Whether a text that holds it holds the secret: not one that is a path, or too short."""
+    return len(secret) >= SHORTEST and not secret.startswith(("/", "~", "."))

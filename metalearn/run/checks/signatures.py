@@ -6,8 +6,8 @@ from typing import Any, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
+from metalearn.run.allowed import locate
 from metalearn.run.checks.names import nearest
-from metalearn.run.checks.targets import locate
 
 
 def check_arguments(node: dict[str, Any], path: str) -> None:

@@ -1,0 +1,87 @@
+"""Watches over Hydra: it builds no class that is not allowed, and writes no secret down.
+
+Hydra builds its own callbacks, launchers and logging before a run can look at its config. Neither
+has a hook there, so two functions and a class of Hydra 1.3 are wrapped; tests say when they move.
+"""
+
+import re
+from typing import Any
+
+from hydra._internal import hydra as hydra_application
+from hydra._internal import logging_config
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.instantiate import _instantiate2
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+
+from metalearn.run.allowed import LOGGING, allowed, locate
+from metalearn.run.secret_names import is_secret
+from metalearn.run.secrets import refuse_written
+
+CHOOSES_CODE = re.compile(r"(METALEARN_TARGETS|PATH|(HYDRA|PYTHON|LD|DYLD|GIT)_?\w*)$")
+"""Variables that choose which code a process runs, which no config is to set."""
+
+SHIPPED = {f"hydra.experimental.callbacks.{name}" for name in ("LogJobReturnCallback", "PickleJobInfoCallback")}
+OF_LOGGING = "hydra.job_logging or hydra.hydra_logging:"
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+
+_resolve_target, _configure_logging = _instantiate2._resolve_target, logging_config.configure_logging
+
+
+def install() -> None:
+    """Watch over Hydra from now on, with the classes that the environment allows now."""
+    allowed.cache_clear()
+    allowed()
+    hydra_application.ConfigLoaderImpl = WatchedLoader  # type: ignore[misc]
+    _instantiate2._resolve_target = _resolve_watched
+    logging_config.configure_logging = _configure_watched
+
+
+class WatchedLoader(ConfigLoaderImpl):
+    """The loader of configs of the command line and of each job of a sweep."""
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        try:
+            config = super().load_configuration(*args, **kwargs)
+        except KeyError as error:
+            raise ValueError(f"hydra.job.env_copy: the environment has no variable {error}") from error
+        check_environment(config.hydra.job.env_set, config.hydra.job.env_copy)
+        refuse_written(OmegaConf.to_container(config, resolve=False))
+        return config
+
+
+def check_environment(env_set: DictConfig, env_copy: list[str]) -> None:
+    """Raises ValueError for variables that would be written down, or that choose the code of a process."""
+    for name in env_copy:
+        if is_secret(name, "x"):
+            raise ValueError(f"hydra.job.env_copy={name} would be written down; a run has it without that")
+    for variable in map(str, env_set):
+        if CHOOSES_CODE.match(variable):
+            raise ValueError(f"hydra.job.env_set.{variable} is refused: set it before the command, in the environment")
+
+
+def check_logging(config: Any, path: str) -> None:
+    """Raises ValueError for a class or an object that a config of logging may not name."""
+    if isinstance(config, dict):
+        for name, child in config.items():
+            is_class = name in ("class", "()", "listener", "queue")
+            if is_class and not (isinstance(child, str) and child in LOGGING):
+                known = ", ".join(sorted(LOGGING))
+                raise ValueError(f"{OF_LOGGING} {path}.{name}={child!r:.80} is refused: it is none of {known}")
+            check_logging(child, f"{path}.{name}" if path else str(name))
+    elif isinstance(config, list):
+        for child in config:
+            check_logging(child, path)
+    elif isinstance(config, str) and "ext://" in config and config not in STREAMS:
+        raise ValueError(f"{OF_LOGGING} {path}={config!r:.80} is refused: it is none of {', '.join(STREAMS)}")
+
+
+def _configure_watched(config: dict[str, Any]) -> None:
+    check_logging(config, "")
+    _configure_logging(config)
+
+
+def _resolve_watched(target: Any, full_key: str) -> Any:
+    if target not in SHIPPED and target not in Plugins.instance().class_name_to_class:
+        locate(target, full_key)
+    return _resolve_target(target, full_key)

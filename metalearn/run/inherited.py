@@ -1,0 +1,95 @@
+"""Overrides that a checkpoint holds: whoever made it, they choose settings and nothing else."""
+
+import re
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+from metalearn.run.allowed import check_name
+from metalearn.run.secrets import is_secret
+
+NESTING = ("product", "unlimited_if")
+RESOLVERS = ("hydra", "now", "short_id", *NESTING)
+"""Resolvers that a kept override may use, beside oc.env. None makes text into a config, as oc.decode does."""
+
+
+def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
+    """The overrides of the run that wrote a checkpoint, but those of keys that are `typed` anew.
+
+    Raises FileNotFoundError or ValueError, in one line, for what is no checkpoint, and ValueError
+    for an override that a run would not have kept, or that could do more than choose a setting.
+    """
+    from metalearn.run.checkpoint_file import read_origin
+
+    kept = []
+    for override in read_origin(path)["overrides"]:
+        if override.partition("=")[0].lstrip("+~") in typed:
+            continue
+        try:
+            check_kept(override)
+        except ValueError as error:
+            line = f"{path} is refused: it holds the override {override!a:.200}, {error}"
+            raise ValueError(line) from error
+        kept.append(override)
+    return kept
+
+
+def check_kept(override: str) -> None:
+    """Raises ValueError, which says why, for an override that is not taken from a checkpoint."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if override.startswith("-") or ("=" not in override and not override.startswith("~")):
+        raise ValueError("which is no setting")
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([override])
+    except (HydraException, ValueError, RecursionError) as error:
+        raise ValueError("which Hydra does not understand") from error
+    key = f"{parsed.key_or_group}@{parsed.package or ''}"
+    if any(word.startswith("hydra") for word in re.split(r"[^\w]+", key)):
+        raise ValueError("and settings of Hydra are not taken from a checkpoint")
+    if parsed.is_sweep_override():
+        raise ValueError("which is a sweep")
+    name = key.partition("@")[0].rpartition(".")[2]
+    for key_of_part, part in _leaves(parsed.value(), name):
+        _check_value(key_of_part, part)
+
+
+def _check_value(key: str, value: Any) -> None:
+    if key == "_target_":
+        try:
+            check_name(value, key)
+        except ValueError as error:
+            raise ValueError("which names a class that is not allowed") from error
+    if isinstance(value, str):
+        for found in re.finditer(r"\$\{([^${}]*)(.?)", value, re.DOTALL):
+            _check_interpolation(found[1].strip(), nested=found[2] != "}", secret=is_secret(key, value))
+
+
+def _check_interpolation(inside: str, *, nested: bool, secret: bool) -> None:
+    """Refuse all but a key, a harmless resolver and a variable, which is a secret only where one is expected."""
+    resolver, colon, names = (part.strip() for part in inside.partition(":"))
+    if colon and resolver == "oc.env":
+        names, comma, _ = names.partition(",")
+        known = bool(re.fullmatch(r"\w+", names)) and (bool(comma) or not nested)
+    elif colon:
+        known = resolver in RESOLVERS and (not nested or resolver in NESTING)
+    else:
+        names = inside
+        known = bool(re.fullmatch(r"[\w.\[\]/-]+", names)) and not nested
+    if not known:
+        raise ValueError(f"whose interpolation {inside!a:.80} is not taken from a checkpoint")
+    if not secret and any(is_secret(name, "x") for name in re.split(r"[^\w-]+", names)):
+        raise ValueError("which would put a secret where it could be read: type it again")
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """All values in a value, each with the last name of its key; the value of a `_target_` as a whole."""
+    if key == "_target_" or not isinstance(value, dict | list):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            yield from _leaves(child, str(name))
+    else:
+        for child in value:
+            yield from _leaves(child, key)

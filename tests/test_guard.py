@@ -1,0 +1,107 @@
+"""Hydra builds what is allowed only, also before a run can look at its config."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+
+from metalearn.run.guard import check_environment, check_logging
+
+FOREIGN = "_target_: zipfile.ZipFile, file: MARK, mode: w"
+HANDLER = "class: zipfile.ZipFile, file: MARK, mode: w"
+"""Both would leave a file behind, in the place of MARK."""
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("hydra: {callbacks: {x: {FOREIGN}}}", "hydra.callbacks.x._target_=zipfile.ZipFile is refused"),
+        ("hydra: {callbacks: {x: {y: [{FOREIGN}]}}}", "_target_=zipfile.ZipFile is refused"),
+        ("hydra: {job_logging: {handlers: {x: {HANDLER}}}}", "handlers.x.class='zipfile.ZipFile' is refused"),
+        ("hydra: {hydra_logging: {handlers: {x: {HANDLER}}}}", "handlers.x.class='zipfile.ZipFile' is refused"),
+        (
+            "evil: {HANDLER}\nhydra: {job_logging: {handlers: {x: '${evil}'}}}",
+            "handlers.x.class='zipfile.ZipFile' is refused",
+        ),
+        (
+            "hydra: {job: {env_set: {METALEARN_TARGETS: zipfile.}}}\ncallbacks: {x: {FOREIGN}}",
+            "hydra.job.env_set.METALEARN_TARGETS is refused",
+        ),
+    ],
+)
+def test_a_config_file_cannot_build_a_foreign_class(
+    metalearn: Command, tmp_path: Path, config: str, message: str
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = config.replace("FOREIGN", FOREIGN).replace("HANDLER", HANDLER).replace("MARK", f"{tmp_path}/mark")
+    (tmp_path / "experiment/evil.yaml").write_text(f"# @package _global_\n{text}\n")
+    finished = metalearn("experiment=evil", f"hydra.searchpath=[file://{tmp_path}]", folder=tmp_path / "run")
+    assert finished.code == 2
+    line = finished.text.strip().splitlines()[-1]
+    assert line.startswith("metalearn: ") and message in line and "Traceback" not in finished.text
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_class_is_checked_when_it_is_built(metalearn: Command, tmp_path: Path) -> None:
+    """Whatever the config was when it was checked."""
+    (tmp_path / "experiment").mkdir()
+    text = "evil: {n0: metalearn.training.callbacks.Clock, n24: zipfile.ZipFile}\nwhich: n${num_base_classes}\n"
+    text += "callbacks: {x: {_target_: '${evil.${which}}'}}"
+    (tmp_path / "experiment/evil.yaml").write_text(f"# @package _global_\n{text}\n")
+    finished = metalearn("experiment=evil", f"hydra.searchpath=[file://{tmp_path}]", folder=tmp_path / "run")
+    assert finished.code == 2
+    assert "callbacks.x._target_=zipfile.ZipFile is refused" in finished.text.strip().splitlines()[-1]
+
+
+def test_a_sweep_is_watched_over(fresh_metalearn: Command, tmp_path: Path) -> None:
+    foreign = FOREIGN.replace("MARK", f"{tmp_path}/mark")
+    for place in ("callbacks", "launcher"):
+        override = f"+hydra.{place}.x={{{foreign}}}"
+        finished = fresh_metalearn("seed=1,2", override, f"hydra.sweep.dir={tmp_path}/sweep", "-m")
+        assert finished.code == 2
+        assert "_target_=zipfile.ZipFile is refused" in finished.text.strip().splitlines()[-1]
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"handlers": {"x": {"()": "os.system"}}},
+        {"handlers": {"x": {"class": "logging.os.system"}}},
+        {"handlers": {"x": {"class": "logging.config.listen"}}},
+        {"handlers": {"x": {"class": ["logging.FileHandler"]}}},
+        {"handlers": {"x": {"class": "logging.FileHandler", "queue": {"()": "queue.Queue"}}}},
+        {"handlers": {"x": {"class": "logging.StreamHandler", "stream": "ext://antigravity.x"}}},
+        {"formatters": {"x": {"format": ["ext://antigravity"]}}},
+        {"filters": {"x": {"()": "cfg://evil"}}},
+    ],
+)
+def test_logging_names_no_other_class(config: dict[str, Any]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^hydra.job_logging or hydra.hydra_logging: (handlers|formatters|filters)\.x"
+    ):
+        check_logging(config, "")
+
+
+def test_the_logging_of_hydra_is_allowed() -> None:
+    handlers = {
+        "console": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"},
+        "file": {"class": "logging.FileHandler", "filename": "/a/b.log"},
+    }
+    check_logging({"handlers": handlers, "formatters": {"simple": {"()": "colorlog.ColoredFormatter"}}}, "")
+
+
+@pytest.mark.parametrize(
+    "name", ["METALEARN_TARGETS", "PATH", "PYTHONPATH", "LD_PRELOAD", "HYDRA_FULL_ERROR", "GIT_DIR"]
+)
+def test_a_config_sets_no_variable_that_chooses_code(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^hydra.job.env_set.{name} is refused: set it before the command"):
+        check_environment({name: "x"}, [])  # type: ignore[arg-type]
+    check_environment({"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}, ["HOME"])  # type: ignore[arg-type]
+
+
+def test_a_variable_that_is_not_there_cannot_be_copied(metalearn: Command) -> None:
+    finished = metalearn("hydra.job.env_copy=[NO_SUCH_VARIABLE]")
+    assert finished.code == 2
+    assert finished.text.strip() == "metalearn: hydra.job.env_copy: the environment has no variable 'NO_SUCH_VARIABLE'"
