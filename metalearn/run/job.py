@@ -107,7 +107,7 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     elif plain["resume"]:
         checkpoint = load(folder / LAST, module, choices)
     rules.check_way(episode, algorithm.fixed_way, choices["algorithm"])
-    module.make_optimizer()  # so that a bad setting of the optimiser is found now
+    rules.check_optimizer(None if testing else checkpoint, module.make_optimizer())
     pruning = pruning_of_environment(algorithm.objective.score_name) if not testing else None
     callbacks = [
         Provenance(
@@ -124,7 +124,7 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
     if checkpoint is not None and not testing:
         loggers.keep_earlier_rows(all_loggers, checkpoint["global_step"])
     trainer = instantiate(
-        config.trainer,
+        {name: given for name, given in plain["trainer"].items() if name != "skip_nonfinite"},
         callbacks=[*instantiate(config.callbacks).values(), *callbacks],
         logger=all_loggers,
         plugins=[*instantiate(config.trainer.get("plugins") or []), *environments()],
