@@ -1,26 +1,37 @@
 """The entry point: `python -m metalearn [overrides]`, the same as the console script `metalearn`."""
 
 import os
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
 import hydra
-from hydra.errors import ConfigCompositionException, HydraException
+import yaml
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
 from metalearn.run import guard, overrides, secrets, streams
+from metalearn.run.explain import explain, explain_yaml
+from metalearn.run.grammar import at_home
+from metalearn.run.names import shortened
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
 OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
 OmegaConf.register_new_resolver("product", lambda a, b: a * b)
-OmegaConf.register_new_resolver("unlimited_if", lambda limit, steps: steps if limit is None else -1)
+OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path)))
+
+
+def unlimited_if(*limits_and_steps: Any) -> Any:
+    """The steps of a training that nothing else limits, neither a time nor a number of epochs; else -1."""
+    *limits, steps = limits_and_steps
+    return steps if all(limit in (None, -1) for limit in limits) else -1
+
+
+OmegaConf.register_new_resolver("unlimited_if", unlimited_if)
 
 
 def conf_dir() -> str:
@@ -36,6 +47,7 @@ def conf_dir() -> str:
 def compose_and_run(config: DictConfig) -> float | None:
     from metalearn.run.run import run  # late, because torch takes seconds and --help needs none of it
 
+    at_home(config)
     return run(config)
 
 
@@ -58,43 +70,17 @@ def main() -> None:
     except JobFailed as error:
         refuse(str(error), code=1)
     except HydraException as error:
-        refuse(explain(error))
+        refuse(explain(error, sys.argv[1:], conf_dir()))
+    except yaml.YAMLError as error:
+        refuse(explain_yaml(error))
     except (OmegaConfBaseException, ValueError, OSError) as error:  # while the run directory is made, or of a sweep
-        refuse(" ".join(str(error).split()))
+        refuse(str(error))
 
 
-def refuse(line: str, code: int = 2) -> NoReturn:
-    print(f"metalearn: {secrets.struck_out(line)}", file=sys.stderr)
+def refuse(text: str, code: int = 2) -> NoReturn:
+    line = secrets.struck_out(" ".join(text.split()))
+    print(f"metalearn: {shortened(line, 480)}", file=sys.stderr)
     sys.exit(code)
-
-
-def explain(error: HydraException) -> str:
-    """Hydra's message about a wrong key, option or value as one line that names the nearest right one."""
-    from metalearn.run.checks.names import nearest
-
-    text = str(error)
-    if match := re.search(r"Could not find '(.+)/(.+)'", text):
-        group, option = match.groups()
-        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return f"{group} has no option '{option}'{nearest(option, options)} ({', '.join(options)})"
-    if match := re.search(r"Could not override '(\S+?)'", text):
-        return f"there is no key '{match[1]}'{nearest(match[1], known_keys())}"
-    cause = f": {error.__cause__}" if isinstance(error, ConfigCompositionException) and error.__cause__ else ""
-    return " ".join(f"{text}{cause}".split())
-
-
-def known_keys() -> list[str]:
-    """All keys and groups of the default config."""
-    with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
-        config = hydra.compose("config")
-    groups = [entry.name for entry in Path(conf_dir()).iterdir() if entry.is_dir()]
-    return [*groups, *_keys(OmegaConf.to_container(config))]
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    for name, child in node.items() if isinstance(node, dict) else ():
-        yield f"{prefix}{name}"
-        yield from _keys(child, f"{prefix}{name}.")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from conftest import resolved
+from odd_values import odd_lines, refusal
 
 from metalearn.run.checks import check_config
-from metalearn.run.checks.names import nearest
 from metalearn.run.checks.rules import check_devices
 from metalearn.run.machine import accelerator
+from metalearn.run.names import nearest
 
 LAKE = ["dataset=omniglot", "evaluation=lake"]
 
@@ -26,6 +27,51 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["trainer.max_steps=0"], "trainer.max_steps=0; it must be positive"),
         (["trainer.max_steps=-1"], "a training without limit"),
         (["trainer.val_check_interval=0"], "must be a positive number of batches"),
+        (
+            ["trainer.max_epochs=5"],
+            "trainer.max_epochs=5: .* give trainer.max_steps=N, or trainer.limit_train_batches=N",
+        ),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0; it must be positive"),
+        (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0 is refused: a run without training is mode"),
+        (["trainer.limit_train_batches=0.5"], "limit_train_batches=0.5 must be a whole number: episodes have no end"),
+        (["trainer.limit_val_batches=0"], "limit_val_batches=0 is refused: .* episode.val.num_episodes=5$"),
+        (["trainer.limit_test_batches=0.0"], "limit_test_batches=0.0 is refused: .* episode.test.num_episodes=5$"),
+        (["+trainer.fast_dev_run=true"], "fast_dev_run=True is refused: .* a run of a few steps is debug=default$"),
+        (["+trainer.overfit_batches=3"], "overfit_batches=3 is refused"),
+        (["+trainer.barebones=true"], "barebones=True is refused"),
+        (["+trainer.enable_checkpointing=false"], "enable_checkpointing=false is refused: the best checkpoint is"),
+        (["trainer.check_val_every_n_epoch=1"], "validation is counted in batches: trainer.val_check_interval=N$"),
+        (["trainer.accumulate_grad_batches=0", "trainer.val_check_interval=1"], "=0; it must be at least 1$"),
+        (
+            ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=5"],
+            "val_check_interval=5 ends within a step of trainer.accumulate_grad_batches=2 .* such as 6$",
+        ),
+        (["trainer.skip_nonfinite=-1"], "trainer.skip_nonfinite=-1; it must not be negative"),
+        (["trainer.skip_nonfinite=few"], "trainer.skip_nonfinite='few' is not of the type int"),
+        (
+            ["+callbacks.swa={_target_:lightning.pytorch.callbacks.StochasticWeightAveraging,swa_lrs:0.1}"],
+            "callbacks.swa averages weights over epochs: give trainer.max_epochs",
+        ),
+        (["+tasks_per_bach=4"], "there is no key 'tasks_per_bach'; did you mean 'tasks_per_batch'\\?$"),
+        (["++episodes.train.way=3"], "there is no key 'episodes'; did you mean 'episode'\\?$"),
+        (["+path.data=/x"], "there is no key 'path'; did you mean 'paths'\\?$"),
+        (["+mine=4"], "there is no key 'mine'; values of yours for interpolation go below 'vars'$"),
+        (["+paths.dta=/x"], "there is no key 'paths.dta'; did you mean 'paths.data'\\?$"),
+        (["+episode.train.ways=3"], "there is no key 'episode.train.ways'; did you mean 'episode.train.way'\\?$"),
+        (["+evaluation.lake=3"], "there is no key 'evaluation.lake'$"),
+        (
+            ["published={acuracy:0.5,source:x}"],
+            "there is no key 'published.acuracy'; did you mean 'published.accuracy'",
+        ),
+        (["callbacks.picture=null"], "callbacks.picture=null: it is left out by '~callbacks.picture'$"),
+        (["callbacks.picture=1."], r"callbacks.picture=1.0 is no group of keys \(_target_\)$"),
+        (["~dataset._target_"], "dataset._target_ is missing"),
+        (["optimizer._target_={a:1}"], "optimizer._target_={'a': 1} is not of the type str"),
+        (["~trainer.max_steps"], "trainer.max_steps is missing"),
+        (["+dataset._partial_=true"], "there is no key 'dataset._partial_'$"),
+        (["seed=[0,1]"], r"seed=\[0, 1\] is not of the type int"),
+        (["batch_norm=[]"], r"batch_norm=\[\] is not of the type Literal"),
+        ([f"schedule={'x' * 9999}"], r"^schedule='x{50,120}\.\.\. is not of the type Literal"),
         (["checkpoint=some.ckpt"], "checkpoint=PATH is for mode=test"),
         (["mode=test"], "mode=test needs checkpoint=PATH"),
         ([*LAKE, "episode.test.way=5"], "it needs episode.test.way=20$"),
@@ -45,10 +91,53 @@ def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
     check_config(resolved(*LAKE, "evaluation.settings=[]", "episode.test.way=20", "dataset.split=lake_small1"))
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+vars={width: 8}", "backbone.channels=${vars.width}"],
+        ["trainer.max_epochs=2", "trainer.limit_train_batches=5"],
+        ["trainer.skip_nonfinite=3"],
+        ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=8"],
+        ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
+        ["dataset@test_dataset=mnist"],
+    ],
+)
+def test_these_are_no_mistakes(overrides: list[str]) -> None:
+    check_config(resolved(*overrides))
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_odd_values_are_refused_in_words_or_accepted(number: int) -> None:
+    (line,) = odd_lines(seed=number, count=1)
+    assert refusal(line) != ""
+
+
 def test_lists_serve_as_tuples() -> None:
     check_config(resolved("+optimizer.betas=[0.9,0.99]"))
     with pytest.raises(ValueError, match=r"optimizer.betas='no'"):
         check_config(resolved("+optimizer.betas=no"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "present", "message"),
+    [
+        (["trainer.devices=-1"], 0, "trainer.devices=-1 is of a GPU, and there is none"),
+        (["trainer.devices=[0]"], 0, r"trainer.devices=\[0\] is of a GPU, and there is none"),
+        (["trainer.devices=2"], 0, "trainer.devices=2 exceeds the 0 GPUs present; .*: trainer=ddp_cpu"),
+        (["trainer.devices=0"], 1, "trainer.devices=0; it must be at least 1"),
+        (["trainer.devices=[0,1]"], 1, "exceeds the 1 GPUs"),
+        (["trainer=cpu", "trainer.devices=-1"], 1, "is of a GPU; on a CPU it is a number of processes"),
+    ],
+)
+def test_devices_that_are_not_there(overrides: list[str], present: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_devices(resolved(*overrides)["trainer"], present)
+
+
+def test_devices_that_are_there() -> None:
+    for devices in ("-1", "auto", "[1]", "2"):
+        check_devices(resolved(f"trainer.devices={devices}")["trainer"], 2)
+    check_devices(resolved("trainer=ddp_cpu")["trainer"], 0)
 
 
 def test_more_devices_than_present() -> None:
@@ -98,9 +187,12 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
         (["+paths.api_token=abc"], "looks like a secret"),
         (["~seed"], "seed is missing"),
         (["paths.outputs=${oc.env:NOPE}", "hydra.run.dir=${paths.outputs}"], "NOPE"),
-        (["trainer.devices=0"], "`Trainer(devices=0)` value is not a valid input"),
+        (["trainer.devices=0"], "trainer.devices=0; it must be at least 1"),
+        (["trainer.devices=-1"], "trainer.devices=-1 is of a GPU, and there is none"),
+        (["callbacks.picture=null"], "callbacks.picture=null: it is left out by '~callbacks.picture'"),
+        (["dataset.num_alphabets=jürgen"], "quotes, 'dataset.num_alphabets=\"jürgen\"'"),
         (["mode=test", "checkpoint=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
-        (["resume=nowhere"], "cannot resume nowhere: it has no checkpoints/last.ckpt"),
+        (["resume=nowhere"], "cannot resume nowhere: no run has begun there"),
         (["backbone.channels=many"], "backbone.channels='many' is not of the type int"),
     ],
 )

@@ -11,8 +11,8 @@ import yaml
 from conftest import REPOSITORY, composed, resolved
 from hydra.errors import HydraException
 
-from metalearn.__main__ import explain, known_keys
 from metalearn.run.checks import check_config
+from metalearn.run.explain import explain, known_keys
 
 CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
@@ -61,6 +61,9 @@ def test_a_limit_in_time_lifts_the_default_limit_in_steps() -> None:
     assert resolved()["trainer"]["max_steps"] == 600
     assert resolved("trainer.max_time=00:00:05:00")["trainer"]["max_steps"] == -1
     assert resolved("trainer.max_time=00:00:05:00", "trainer.max_steps=7")["trainer"]["max_steps"] == 7
+    assert resolved("trainer.max_epochs=5")["trainer"]["max_steps"] == -1
+    assert resolved("dataset=sinusoid")["trainer"]["max_steps"] == 20000
+    assert resolved("dataset=sinusoid", "trainer.max_epochs=5")["trainer"]["max_steps"] == -1
 
 
 def test_what_is_typed_wins_over_the_recipe_of_the_algorithm_and_the_experiment() -> None:
@@ -100,24 +103,58 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("typed", "message"),
     [
         ("episode.train.wey=3", "there is no key 'episode.train.wey'; did you mean 'episode.train.way'?"),
+        ("episode.trian.wey=3", "there is no key 'episode.trian.wey'; did you mean 'episode.train.way'?"),
         ("datset=omniglot", "there is no key 'datset'; did you mean 'dataset'?"),
+        ("lr=0.1", "there is no key 'lr'; did you mean 'optimizer.lr'?"),
+        ("way=5", "there is no key 'way'; did you mean 'episode.val.way'?"),
+        ("algorithm=maml algorithm.lr=1", "there is no key 'algorithm.lr'; did you mean 'optimizer.lr'?"),
+        ("algorithm.inner_lr=1", "there is no key 'algorithm.inner_lr'"),
+        (
+            "algorithm=maml algorithm.inner_loop.step=3",
+            "there is no key 'algorithm.inner_loop.step'; did you mean 'algorithm.inner_loop.steps'?",
+        ),
+        ("callbacks.early_stopping.patience=3", "there is no key 'callbacks.early_stopping.patience'"),
+        (
+            "callbacks.best.save_top_k=3",
+            "there is no key 'callbacks.best.save_top_k' yet; a plus adds it: '+callbacks.best.save_top_k=3'",
+        ),
+        (
+            "trainer.gradient_clip_algorithm=norm",
+            "there is no key 'trainer.gradient_clip_algorithm' yet; a plus adds it: "
+            "'+trainer.gradient_clip_algorithm=norm'",
+        ),
+        ("ckpt_path=x", "there is no key 'ckpt_path'; it is checkpoint=PATH with mode=test, or resume=DIR here"),
+        ("model=maml", "there is no key 'model'; it is backbone=NAME, or algorithm=NAME here"),
+        ("data=x", "there is no key 'data'; it is dataset=NAME, or paths.data=DIR here"),
+        ("optimizer=true", "optimizer=true is no option of optimizer: an option is a name"),
+        ("quite_another=x", "there is no key 'quite_another'"),
         (
             "backbone=conv5",
             "backbone has no option 'conv5'; did you mean 'conv4'? (conv4, mlp, resnet12, resnet18, wrn_28_10)",
         ),
     ],
 )
-def test_a_wrong_name_is_explained_in_one_line(override: str, message: str) -> None:
+def test_a_wrong_name_is_explained_in_one_line(typed: str, message: str) -> None:
     with pytest.raises(HydraException) as raised:
-        composed(override)
-    assert explain(raised.value) == message
+        composed(*typed.split())
+    assert explain(raised.value, typed.split(), str(CONF)) == message
+
+
+def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
+    typed = ["--multirun", "algorithm=maml,prototypical", "algorithm.inner_loop.step=3", "seed=0,1"]
+    with pytest.raises(HydraException) as raised:
+        composed(*typed[2:3])
+    assert explain(raised.value, typed, str(CONF)).endswith("; did you mean 'algorithm.inner_loop.steps'?")
+    with pytest.raises(HydraException) as raised:
+        composed("algorithm.inner_lr=1")
+    assert explain(raised.value, typed, str(CONF)) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
 
 
 def test_known_keys_are_those_that_can_be_overridden() -> None:
-    keys = known_keys()
+    keys = known_keys(composed(), str(CONF))
     assert {"dataset", "trainer.max_steps", "episode.val.num_episodes", "algorithm.backbone"} <= set(keys)
 
 

@@ -56,9 +56,9 @@ def losses(run: Finished) -> list[str]:
 @pytest.mark.parametrize(
     "epochs",
     [
-        ["+trainer.limit_train_batches=2"],
-        ["+trainer.limit_train_batches=3", "+trainer.reload_dataloaders_every_n_epochs=1"],
-        ["+trainer.limit_train_batches=5", "trainer.max_epochs=2", "trainer.max_steps=-1"],
+        ["trainer.limit_train_batches=2"],
+        ["trainer.limit_train_batches=3", "+trainer.reload_dataloaders_every_n_epochs=1"],
+        ["trainer.limit_train_batches=5", "trainer.max_epochs=2"],
     ],
 )
 def test_epochs_draw_on(metalearn: Command, epochs: list[str]) -> None:

@@ -46,8 +46,8 @@ def test_a_config_file_cannot_build_a_foreign_class(
 def test_a_class_is_checked_when_it_is_built(metalearn: Command, tmp_path: Path) -> None:
     """Whatever the config was when it was checked."""
     (tmp_path / "experiment").mkdir()
-    text = "evil: {n0: metalearn.training.callbacks.Clock, n24: zipfile.ZipFile}\nwhich: n${num_base_classes}\n"
-    text += "callbacks: {x: {_target_: '${evil.${which}}'}}"
+    text = "vars: {n0: metalearn.training.callbacks.Clock, n24: zipfile.ZipFile, which: 'n${num_base_classes}'}\n"
+    text += "callbacks: {x: {_target_: '${vars.${vars.which}}'}}"
     (tmp_path / "experiment/evil.yaml").write_text(f"# @package _global_\n{text}\n")
     finished = metalearn("experiment=evil", f"hydra.searchpath=[file://{tmp_path}]", folder=tmp_path / "run")
     assert finished.code == 2

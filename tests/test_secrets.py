@@ -120,12 +120,12 @@ def test_secrets_of_the_environment_are_in_no_file_of_a_run(environment: dict[st
     secrets = {name: f"planted-{name.lower()}" for name in ("PGPASSWORD", "GITHUB_PAT", "GCP_CREDENTIALS", "HF_TOKEN")}
     secrets["DATABASE_URL"] = "postgresql://me:planted-url@host/db"
     typed = [
-        "+a.note='a ${oc.env:PGPASSWORD} b'",
-        "+a.deep=[{x:'${oc.env:GITHUB_PAT}'}]",
-        "+a.file='${oc.env:GCP_CREDENTIALS}'",
-        "+a.token='${oc.env:HF_TOKEN}'",
-        "+a.storage='${oc.env:DATABASE_URL}'",
-        "+a.uri='https://me:${oc.env:PGPASSWORD}@host'",
+        "+vars.note='a ${oc.env:PGPASSWORD} b'",
+        "+vars.deep=[{x:'${oc.env:GITHUB_PAT}'}]",
+        "+vars.file='${oc.env:GCP_CREDENTIALS}'",
+        "+vars.token='${oc.env:HF_TOKEN}'",
+        "+vars.storage='${oc.env:DATABASE_URL}'",
+        "+vars.uri='https://me:${oc.env:PGPASSWORD}@host'",
         *(["logger=wandb"] if find_spec("wandb") else []),
         f"hydra.run.dir={tmp_path}/run",
     ]

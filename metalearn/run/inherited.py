@@ -1,7 +1,7 @@
 """Overrides that a checkpoint holds: whoever made it, they choose settings and nothing else."""
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,25 @@ RESOLVERS = ("hydra", "now", "short_id", *NESTING)
 
 
 def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
-    """The overrides of the run that wrote a checkpoint, but those of keys that are `typed` anew.
+    """The overrides of the run that wrote a checkpoint; those of keys that are `typed` anew are not checked.
 
     Raises FileNotFoundError or ValueError, in one line, for what is no checkpoint, and ValueError
     for an override that a run would not have kept, or that could do more than choose a setting.
     """
     from metalearn.run.checkpoint_file import read_origin
 
+    return checked(read_origin(path)["overrides"], path, typed)
+
+
+def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> list[str]:
+    """The overrides that a file holds. Raises as `checkpoint_overrides` does."""
     kept = []
-    for override in read_origin(path)["overrides"]:
-        if override.partition("=")[0].lstrip("+~") in typed:
-            continue
+    for override in overrides:
         try:
-            check_kept(override)
+            if override.partition("=")[0].lstrip("+~") not in typed:
+                check_kept(override)
         except ValueError as error:
-            line = f"{path} is refused: it holds the override {override!a:.200}, {error}"
+            line = f"{source} is refused: it holds the override {override!a:.200}, {error}"
             raise ValueError(line) from error
         kept.append(override)
     return kept

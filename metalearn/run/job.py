@@ -19,9 +19,10 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone
 from metalearn.run.checks import rules
+from metalearn.run.grammar import quoted
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
-from metalearn.run.overrides import anywhere, quoted
+from metalearn.run.overrides import anywhere
 from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.signals import Signals, StopBetweenSteps
@@ -91,16 +92,16 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         algorithm,
         instantiate(plan.config["optimizer"]),
         SCHEDULES[plan.config["schedule"]],
-        skip_nonfinite=plan.config["trainer"].get("skip_nonfinite", 0),
+        skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
     checkpoint = _checkpoint(plan, module)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
-    module.make_optimizer()  # so that a bad setting of the optimiser is found now
+    rules.check_optimizer(None if plan.tests_only else checkpoint, module.make_optimizer())
     pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
     keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
     callbacks = [
         clock,
-        FiniteLoss(["python", "-m", "metalearn", f"resume={quoted(str(plan.folder.path))}"]),
+        FiniteLoss(["python", "-m", "metalearn", f"resume={quoted(plan.folder.path)}"]),
         ValidateAtEnd(),
         Provenance(_provenance(plan)),
         StopBetweenSteps(signals, save=keeper.save_last),

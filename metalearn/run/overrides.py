@@ -4,108 +4,165 @@ So `resume=DIR` and `mode=test checkpoint=PATH` need nothing repeated.
 """
 
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.claim import is_claimed
-from metalearn.run.inherited import checkpoint_overrides
+from metalearn.run.command_line import parse
+from metalearn.run.grammar import is_path, key, node, quoted, value
+from metalearn.run.inherited import checked, checkpoint_overrides
+
+__all__ = ["anywhere", "expand", "key", "node", "quoted", "value"]
 
 NOW = {"mode", "checkpoint", "resume"}
 """Keys that say what to do now, not what the run is."""
-
-PLACES = {"dataset.root", "dataset.manifest"}
-"""Keys that are paths, beside those of the group paths."""
 
 SPLIT = "classes.csv"
 """In a run directory: the split that was drawn for it (conf/dataset/folder.yaml). A test must not draw another one."""
 
 
 def expand(argv: list[str]) -> list[str]:
-    """The command line with the overrides of the run that it resumes or tests, if it does.
+    """The command line, flags first, with the overrides of the run that it resumes or tests, if it does.
 
     Raises ValueError or OSError, in one line, when there is no such run.
     """
-    # Hydra's way of saying: an option of the group dataset, as the part test_dataset.
-    argv = [f"dataset@{arg}" if arg.startswith("test_dataset=") else arg for arg in argv]
-    given = {key(arg): value(arg) for arg in argv if "=" in arg and not arg.startswith("-")}
-    resume = given.get("resume", "null")
+    flags, typed = parse(argv)
+    given = {key(override): value(override) for override in typed if "=" in override}
+    resume, checkpoint = given.get("resume"), given.get("checkpoint")
     if resume == "auto":
-        folder = newest_unfinished(Path(given.get("paths.outputs", "outputs")), argv)
-        return _resumed(folder, argv) if folder else [*_without("resume", argv), "resume=null"]
-    if resume not in ("null", ""):
-        return _resumed(Path(resume), argv)
-    if given.get("mode") == "test" and "checkpoint" in given:
-        path = Path(given["checkpoint"])
-        typed = [*_without("checkpoint", argv), f"checkpoint='{path}'"]  # a path may hold what means something to Hydra
-        kept = [o for o in checkpoint_overrides(path, given) if key(o).partition(".")[0] != "logger"]
-        if (split := path.parents[1] / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
-            kept.append(f"dataset.manifest='{split}'")
-        return _inherit(kept, typed)
-    return argv
+        folder = newest_unfinished(Path(str(given.get("paths.outputs") or "outputs")), typed)
+        typed = _resumed(folder, typed) if folder else [*_without("resume", typed), "resume=null"]
+    elif resume and isinstance(resume, str):
+        typed = _resumed(Path(resume), typed)
+    elif given.get("mode") == "test" and checkpoint and isinstance(checkpoint, str):
+        typed = _tested(Path(checkpoint), typed)
+    return [*flags, *typed]
 
 
 def anywhere(overrides: list[str], cwd: Path) -> list[str]:
     """The same overrides with paths that hold wherever they are used again."""
-    return [
-        f"{key(o)}='{cwd / value(o)}'"
-        if (key(o).startswith("paths.") or key(o) in PLACES) and "${" not in o and o[0] not in "~+"
-        else o
-        for o in overrides
-    ]
+    return [_anchored(override, cwd) for override in overrides]
 
 
-def key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+def _anchored(override: str, cwd: Path) -> str:
+    if override.startswith("~") or key(override) in NOW or not is_path(node(override)):
+        return override
+    path = value(override)
+    if not path or not isinstance(path, str) or "${" in path or "://" in path:
+        return override
+    return f"{override.partition('=')[0]}={quoted(cwd / path)}"
 
 
-def value(override: str) -> str:
-    return override.partition("=")[2].strip("'\"")
-
-
-def quoted(text: str) -> str:
-    """A text as the value of an override."""
-    return "'" + text.replace("'", r"\'") + "'"
-
-
-def newest_unfinished(outputs: Path, argv: list[str]) -> Path | None:
+def newest_unfinished(outputs: Path, typed: list[str]) -> Path | None:
     """The latest run under `outputs` of the same overrides that left a checkpoint and did not complete."""
-    wanted = _definition(argv)
+    wanted = _definition(typed)
     for path in sorted(outputs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent.parent
-        overrides, result = folder / ".hydra/overrides.yaml", folder / "result.json"
-        if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
-            continue
-        if is_claimed(folder):
-            continue
-        if not result.is_file() or json.loads(result.read_text())["status"] != "completed":
-            return folder
+        try:
+            if _is_unfinished(folder, wanted):
+                return folder
+        except (ValueError, OSError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            why = str(error).partition("\n")[0]
+            print(f"metalearn: {folder} is passed over, since its records are damaged: {why}", file=sys.stderr)
     return None
 
 
-def _resumed(folder: Path, argv: list[str]) -> list[str]:
-    last, begun = folder / "checkpoints/last.ckpt", folder / ".hydra/overrides.yaml"
+def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
+    overrides, result = folder / ".hydra/overrides.yaml", folder / "result.json"
+    if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
+        return False
+    if is_claimed(folder):
+        return False
+    return not result.is_file() or json.loads(result.read_text())["status"] != "completed"
+
+
+def _resumed(folder: Path, typed: list[str]) -> list[str]:
+    run, last, begun = Run(folder), folder / "checkpoints/last.ckpt", folder / ".hydra/overrides.yaml"
     if last.is_file():
-        before = checkpoint_overrides(last, set(map(key, argv)))
+        kept = checkpoint_overrides(last, set(map(key, typed)))
     elif begun.is_file():  # stopped before its first checkpoint, so that it begins anew
-        before = yaml.safe_load(begun.read_text()) or []
+        kept = checked(anywhere(yaml.safe_load(begun.read_text()) or [], run.cwd), begun, set(map(key, typed)))
     else:
-        raise FileNotFoundError(f"cannot resume {folder}: it has no run")
-    argv = [*_without("resume", argv), f"resume='{folder}'"]
-    if "hydra.run.dir" not in map(key, argv):
-        argv.append(f"hydra.run.dir='{folder}'")
-    return _inherit(before, argv)
+        raise FileNotFoundError(f"cannot resume {folder}: no run has begun there")
+    typed = [*_without("resume", typed), f"resume={quoted(folder)}"]
+    if "hydra.run.dir" not in map(key, typed):
+        typed.append(f"hydra.run.dir={quoted(folder)}")
+    return _inherit(kept, typed, run.choices)
 
 
-def _inherit(overrides: list[str], argv: list[str]) -> list[str]:
-    typed = set(map(key, argv))
+def _tested(path: Path, typed: list[str]) -> list[str]:
+    if path.is_dir():  # a run directory, or its folder of checkpoints
+        path /= "best.ckpt" if path.resolve().name == "checkpoints" else "checkpoints/best.ckpt"
+    run = Run(path.resolve().parents[1])
+    kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
+    root = next((value(o) for o in typed if node(o) == "dataset.root"), None)
+    if run.has_other_images_than(root):
+        kept = _without("dataset.manifest", kept)
+    elif (split := run.folder / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
+        kept.append(f"dataset.manifest={quoted(split)}")
+    return _inherit(kept, [*_without("checkpoint", typed), f"checkpoint={quoted(path)}"], run.choices)
+
+
+class Run:
+    """An earlier run, as Hydra's records in its directory describe it; without records nothing is known."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self._config = OmegaConf.load(folder / ".hydra/config.yaml")
+            self._hydra = OmegaConf.load(folder / ".hydra/hydra.yaml")
+        except (OSError, ValueError, yaml.YAMLError):
+            self._config = self._hydra = OmegaConf.create()
+
+    @property
+    def cwd(self) -> Path:
+        """The folder in which its command was typed."""
+        return Path(OmegaConf.select(self._hydra, "hydra.runtime.cwd") or ".")
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """The option of each group."""
+        return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
+
+    def has_other_images_than(self, root: Any) -> bool:
+        """Whether it is known to have taken its classes from another folder than `root`."""
+        if not isinstance(root, str) or "${" in root:
+            return False
+        try:
+            cwd, own = (
+                OmegaConf.select(self._hydra, "hydra.runtime.cwd"),
+                OmegaConf.select(self._config, "dataset.root"),
+            )
+        except OmegaConfBaseException:
+            return False
+        return bool(cwd and own) and (Path(cwd) / Path(own).expanduser()).resolve() != Path(root).resolve()
+
+
+def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:
+    """Earlier overrides before those that are typed now, but for what these replace."""
+    again = set(map(node, typed))
     # Arguments of a part go with it: those of maml mean nothing to another algorithm.
-    replaced = typed & {"dataset", "algorithm", "backbone"}
-    return [*(o for o in overrides if key(o) not in typed | NOW and key(o).partition(".")[0] not in replaced), *argv]
+    replaced = {node(o) for o in typed if o not in kept and choices.get(key(o), object()) != _option(o)}
+
+    def stays(name: str) -> bool:
+        above = {name[:end] for end, sign in enumerate(name) if sign == "."}
+        return name not in again | NOW and not above & replaced
+
+    return [*(o for o in kept if stays(node(o))), *typed]
 
 
-def _without(name: str, argv: list[str]) -> list[str]:
-    return [arg for arg in argv if key(arg) != name]
+def _option(override: str) -> Any:
+    return value(override) if "=" in override else None
+
+
+def _without(name: str, overrides: list[str]) -> list[str]:
+    return [override for override in overrides if key(override) != name]
 
 
 def _definition(overrides: list[str]) -> set[str]:

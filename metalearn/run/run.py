@@ -14,10 +14,10 @@ from metalearn.run import console, loggers
 from metalearn.run.checkpoint import load
 from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.run.folder import RunFolder
+from metalearn.run.grammar import quoted
 from metalearn.run.job import Job, build
 from metalearn.run.machine import is_rank_zero
 from metalearn.run.metrics import MetricsFile
-from metalearn.run.overrides import quoted
 from metalearn.run.plan import Plan, resolve
 from metalearn.run.result import Record
 from metalearn.run.secrets import struck_out
@@ -163,7 +163,7 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
     elif code == FAILED:
         log.error("the run failed", exc_info=error)
     elif is_rank_zero() and folder.last.is_file():
-        log.warning("stopped by a signal; to continue: python -m metalearn resume=%s", quoted(str(folder.path)))
+        log.warning("stopped by a signal; to continue: python -m metalearn resume=%s", quoted(folder.path))
 
 
 def _header(plan: Plan) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from metalearn.run.checks.rules import check_protocol, check_trainer
+from metalearn.run.checks.rules import check_callbacks, check_protocol
 from metalearn.run.checks.schema import Settings, check_settings
 from metalearn.run.checks.signatures import check_arguments
 from metalearn.run.checks.targets import nodes_with_target
+from metalearn.run.checks.training import check_trainer
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Raises ValueError for a value of the wrong type, an argument that a class lacks, or a foreign class."""
+    """Raises ValueError for a key that nothing knows, a value of the wrong type, or a foreign class."""
     check_settings(config, Settings, "")
     if config["seed"] < 0:
         raise ValueError(f"seed is {config['seed']}; it must not be negative")
@@ -18,6 +19,7 @@ def check_config(config: dict[str, Any]) -> None:
     if config["mode"] == "test" and not config["checkpoint"]:
         raise ValueError("mode=test needs checkpoint=PATH")
     if config["mode"] == "train" and config["checkpoint"]:
-        raise ValueError("checkpoint=PATH is for mode=test; to go on with a training use resume=DIR")
+        raise ValueError("checkpoint=PATH is for mode=test; to continue a training use resume=DIR")
     check_protocol(config["evaluation"], config["episode"]["test"])
     check_trainer(config["trainer"])
+    check_callbacks(config["callbacks"], config["trainer"])

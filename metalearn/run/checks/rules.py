@@ -3,6 +3,8 @@
 from collections.abc import Container
 from typing import Any
 
+from torch.optim import Optimizer
+
 from metalearn.episodes.lake import NUM_RUNS, SETTING
 from metalearn.losses import Task
 from metalearn.types import SPLITS, Split
@@ -10,12 +12,47 @@ from metalearn.types import SPLITS, Split
 
 def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
     """Raises ValueError when the trainer wants more than the `accelerators` that are present, or Apple's."""
-    if trainer["accelerator"] == "mps":
+    kind, wanted = trainer["accelerator"], trainer["devices"]
+    if kind == "mps":
         raise ValueError("trainer.accelerator=mps has no float64, which scores are kept in: trainer=cpu")
-    wanted = trainer["devices"]
-    count = len(wanted) if isinstance(wanted, list) else int(wanted) if str(wanted).isdigit() else 1
-    if trainer["accelerator"] in ("gpu", "cuda") and count > accelerators:
+    number = int(wanted) if str(wanted).isdigit() and not isinstance(wanted, bool) else None
+    if number == 0:
+        raise ValueError("trainer.devices=0; it must be at least 1")
+    if kind == "cpu" and number is None and wanted != "auto":
+        raise ValueError(f"trainer.devices={wanted} is of a GPU; on a CPU it is a number of processes")
+    count = number or (len(wanted) if isinstance(wanted, list) else 1)
+    if kind in ("gpu", "cuda") and count > accelerators:
         raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
+    if kind == "auto" and count > max(accelerators, 1):
+        raise ValueError(
+            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; processes on the CPU: trainer=ddp_cpu"
+        )
+    if kind == "auto" and not accelerators and number is None and wanted != "auto":
+        raise ValueError(f"trainer.devices={wanted} is of a GPU, and there is none")
+
+
+def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
+    """Raises ValueError for a callback that waits for epochs in a training that has none."""
+    for name, callback in callbacks.items():
+        if callback["_target_"].endswith(".StochasticWeightAveraging") and trainer["max_epochs"] == -1:
+            raise ValueError(
+                f"callbacks.{name} averages weights over epochs: give trainer.max_epochs and "
+                "trainer.limit_train_batches, or take lightning.pytorch.callbacks.EMAWeightAveraging"
+            )
+
+
+def check_optimizer(resumed: dict[str, Any] | None, optimizer: Optimizer) -> None:
+    """Raises ValueError when the state of the optimizer in a checkpoint that is resumed is not of this one."""
+    if resumed is None:
+        return
+    held = resumed["optimizer_states"][0]
+    theirs, own = set(held["param_groups"][0]), set(optimizer.state_dict()["param_groups"][0])
+    settled_later = {"initial_lr"}  # by a schedule
+    if different := (theirs ^ own) - settled_later:
+        raise ValueError(
+            f"resume: the checkpoint holds the state of another optimizer than {type(optimizer).__name__}: they "
+            f"differ in {min(different)}; another optimizer begins anew, with pretrained=CHECKPOINT"
+        )
 
 
 def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
@@ -26,19 +63,6 @@ def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
     needed += ["evaluation.settings=[]"] if evaluation["settings"] else []
     if needed:
         raise ValueError(f"evaluation=lake is of {NUM_RUNS} given runs, for which it needs {' '.join(needed)}")
-
-
-def check_trainer(trainer: dict[str, Any]) -> None:
-    if trainer["max_steps"] == 0 or trainer["max_steps"] < -1:
-        raise ValueError(
-            f"trainer.max_steps={trainer['max_steps']}; it must be positive, or -1 with a trainer.max_time"
-        )
-    if trainer["max_steps"] == -1 and trainer["max_time"] is None:
-        raise ValueError("a training without limit: give trainer.max_steps or trainer.max_time")
-    if not isinstance(trainer["val_check_interval"], int) or trainer["val_check_interval"] < 1:
-        raise ValueError(
-            f"trainer.val_check_interval={trainer['val_check_interval']} must be a positive number of batches"
-        )
 
 
 def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:

@@ -1,12 +1,45 @@
 """The keys of the config that belong to no class, and their types."""
 
-from typing import Any, Literal, NotRequired, TypedDict, get_type_hints, is_typeddict
+from types import UnionType
+from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.episodes.sampling import Shots
 from metalearn.losses import Task
 from metalearn.run.checks.signatures import check_value
+from metalearn.run.names import nearest, shortened
 from metalearn.training.schedules import ScheduleName
+
+
+class Part(TypedDict):
+    """What a class is made of: the other keys are its arguments."""
+
+    _target_: str
+
+
+class Optimizer(Part):
+    _partial_: Literal[True]  # the parameters come later
+
+
+class Trainer(Part):
+    """The arguments of Lightning's Trainer that are read here too, and what a training has beside them."""
+
+    accelerator: str
+    devices: int | str | list[int]
+    precision: Any
+    max_steps: int
+    max_epochs: int
+    max_time: str | dict[str, int] | None
+    limit_train_batches: Any
+    val_check_interval: Any
+    accumulate_grad_batches: int
+    skip_nonfinite: int
+
+
+class Paths(TypedDict):
+    data: str
+    cache: str
+    outputs: str
 
 
 class Shape(TypedDict):
@@ -34,7 +67,7 @@ class Published(TypedDict):
 
 
 class Settings(TypedDict):
-    """The keys of the config that belong to no class."""
+    """The whole of a config."""
 
     mode: Literal["train", "test"]
     seed: int
@@ -50,16 +83,59 @@ class Settings(TypedDict):
     resume: str | None
     pretrained: str | None
     published: Published | None
+    paths: Paths
+    dataset: Part
+    test_dataset: NotRequired[Part | None]
+    algorithm: Part
+    backbone: Part
+    augmentation: Part
+    optimizer: Optimizer
+    trainer: Trainer
+    callbacks: dict[str, Part]
+    logger: dict[str, Part]
+    vars: NotRequired[dict[str, Any]]  # the user's own, for interpolation alone
 
 
 def check_settings(node: Any, schema: type, path: str) -> None:
-    """Raises ValueError when a key of the schema is missing, or of another type."""
-    for name, hint in get_type_hints(schema, include_extras=False).items():
-        where = f"{path}{name}"
-        if name not in node:
-            if name in schema.__required_keys__:  # type: ignore[attr-defined]
-                raise ValueError(f"{where} is missing")
-        elif is_typeddict(hint) and isinstance(node[name], dict):
-            check_settings(node[name], hint, f"{where}.")
-        else:
-            check_value(node[name], hint, where)
+    """Raises ValueError when a key of the schema is missing or of another type, and for a key that it does not have."""
+    hints = get_type_hints(schema)
+    of_class = "_target_" in hints  # whose signature says which other keys there are
+    for name in node:
+        if name not in hints and (not of_class or name == "_partial_"):
+            raise ValueError(f"there is no key '{path}{shortened(str(name))}'{_meant(str(name), path, hints)}")
+    for name, hint in hints.items():
+        if name in node:
+            _check_setting(node[name], hint, f"{path}{name}")
+        elif name in schema.__required_keys__:  # type: ignore[attr-defined]
+            raise ValueError(f"{path}{name} is missing")
+
+
+def _check_setting(value: Any, hint: Any, where: str) -> None:
+    if get_origin(hint) in (Union, UnionType) and value is not None:
+        schemas = [choice for choice in get_args(hint) if is_typeddict(choice)]
+        hint = schemas[0] if schemas else hint
+    if is_typeddict(hint):
+        _check_is_group(value, hint, where)
+        check_settings(value, hint, f"{where}.")
+    elif get_origin(hint) is dict and (of_parts := get_args(hint)[1]) is Part:
+        check_value(value, dict, where)
+        for name, part in value.items():
+            _check_setting(part, of_parts, f"{where}.{name}")
+    else:
+        check_value(value, hint, where)
+
+
+def _check_is_group(value: Any, schema: Any, where: str) -> None:
+    if isinstance(value, dict):
+        return
+    if value is None and where.startswith(("callbacks.", "logger.")):
+        raise ValueError(f"{where}=null: it is left out by '~{where}'")
+    keys = ", ".join(get_type_hints(schema))
+    raise ValueError(f"{where}={shortened(repr(value))} is no group of keys ({keys})")
+
+
+def _meant(name: str, path: str, known: dict[str, Any]) -> str:
+    near = nearest(name, known)
+    if not near and not path:
+        return "; values of yours for interpolation go below 'vars'"
+    return near.replace("'", f"'{path}", 1)

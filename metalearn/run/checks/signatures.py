@@ -2,34 +2,51 @@
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
 from metalearn.run.allowed import locate
-from metalearn.run.checks.names import nearest
+from metalearn.run.names import nearest, shortened
+
+OURS = {"trainer": {"skip_nonfinite"}}
+"""Keys of a part that are no arguments of its class, since a run uses them itself."""
+
+
+def arguments(target: Any) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a class by name."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: p for name, p in inspect.signature(target).parameters.items() if p.kind in named}
 
 
 def check_arguments(node: dict[str, Any], path: str) -> None:
     """Check the arguments of a `_target_` against the names and types of its signature."""
+    check_value(node["_target_"], str, f"{path}._target_")
     target = locate(node["_target_"], path)
-    parameters = inspect.signature(target).parameters
-    try:
-        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):  # a class of another package, whose hints do not resolve at run time
-        hints = {}
-    given = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", "_convert_")}
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known, hints = arguments(target), _hints(target)
+    unknown = {"_target_", "_partial_", "_convert_"} | OURS.get(path, set())
+    given = {name: value for name, value in node.items() if name not in unknown}
+    parameters = inspect.signature(target).parameters.values()
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     for name, value in given.items():
-        if name not in parameters and not open_ended:
-            raise ValueError(f"{path}.{name}: {target.__name__} has no such argument{nearest(name, parameters)}")
+        if name not in known and (not open_ended or str(name).startswith("_")):
+            raise ValueError(
+                f"{path}.{shortened(str(name))}: {target.__name__} has no such argument{nearest(str(name), known)}"
+            )
         if name in hints and not (isinstance(value, dict) and "_target_" in value):
             check_value(value, hints[name], f"{path}.{name}")
     if not node.get("_partial_"):
-        for name, parameter in parameters.items():
-            positional = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-            if positional and parameter.default is parameter.empty and name not in given:
+        for name, parameter in known.items():
+            if parameter.default is parameter.empty and name not in given:
                 raise ValueError(f"{path}.{name} is missing: {target.__name__} needs it")
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):  # a class of another package, whose hints do not resolve at run time
+        return {}
 
 
 def check_value(value: Any, hint: Any, where: str) -> None:
@@ -43,4 +60,4 @@ def check_value(value: Any, hint: Any, where: str) -> None:
         except TypeCheckError:
             pass
     name = getattr(hint, "__name__", "") if inspect.isclass(hint) else re.sub(r"\b[a-z_]+\.", "", str(hint))
-    raise ValueError(f"{where}={value!r} is not of the type {name}")
+    raise ValueError(f"{where}={shortened(repr(value))} is not of the type {shortened(name, 200)}")

@@ -1,0 +1,70 @@
+"""Settings of the trainer with which a training has no end, or no result."""
+
+from typing import Any
+
+NO_RESULT = {
+    "fast_dev_run": "it leaves no checkpoint to test; a run of a few steps is debug=default",
+    "barebones": "it leaves no checkpoint to test",
+    "overfit_batches": "it repeats episodes; a run of a few steps is debug=default",
+    "logger": "loggers are chosen by logger=NAME",
+    "callbacks": "callbacks are added by +callbacks.NAME._target_=CLASS",
+    "default_root_dir": "the run directory is hydra.run.dir=DIR",
+    "check_val_every_n_epoch": "validation is counted in batches: trainer.val_check_interval=N",
+}
+"""Arguments of Lightning's Trainer that a run has no use for, and what is typed in the place of them."""
+
+LIMITS = {
+    "limit_train_batches": "a run without training is mode=test checkpoint=PATH",
+    "limit_val_batches": "meta-val chooses the checkpoint; a short one has episode.val.num_episodes=5",
+    "limit_test_batches": "a short test has episode.test.num_episodes=5",
+}
+
+
+def check_trainer(trainer: dict[str, Any]) -> None:
+    """Raises ValueError for a setting that cannot lead to a result."""
+    for name, instead in NO_RESULT.items():
+        if trainer.get(name):
+            raise ValueError(f"trainer.{name}={str(trainer[name])[:50]} is refused: {instead}")
+    if trainer.get("enable_checkpointing") is False:
+        raise ValueError("trainer.enable_checkpointing=false is refused: the best checkpoint is tested")
+    for name, instead in LIMITS.items():
+        if (limit := trainer.get(name)) is not None and limit <= 0:
+            raise ValueError(f"trainer.{name}={limit} is refused: {instead}")
+    if trainer["skip_nonfinite"] < 0:
+        raise ValueError(f"trainer.skip_nonfinite={trainer['skip_nonfinite']}; it must not be negative")
+    _check_length(trainer)
+    _check_intervals(trainer)
+
+
+def _check_length(trainer: dict[str, Any]) -> None:
+    steps, epochs, batches = (trainer[name] for name in ("max_steps", "max_epochs", "limit_train_batches"))
+    if steps == 0 or steps < -1:
+        raise ValueError(f"trainer.max_steps={steps}; it must be positive, or -1 with a trainer.max_time")
+    if epochs == 0 or epochs < -1:
+        raise ValueError(f"trainer.max_epochs={epochs}; it must be positive, or -1 for no limit")
+    if batches is not None and not _is_count(batches):
+        raise ValueError(f"trainer.limit_train_batches={batches} must be a whole number: episodes have no end")
+    if epochs != -1 and batches is None:
+        raise ValueError(
+            f"trainer.max_epochs={epochs}: episodes have no epochs; give trainer.max_steps=N, "
+            "or trainer.limit_train_batches=N too, the batches of an epoch"
+        )
+    if steps == -1 and epochs == -1 and trainer["max_time"] is None:
+        raise ValueError("a training without limit: give trainer.max_steps or trainer.max_time")
+
+
+def _check_intervals(trainer: dict[str, Any]) -> None:
+    interval, accumulated = trainer["val_check_interval"], trainer["accumulate_grad_batches"]
+    if accumulated < 1:
+        raise ValueError(f"trainer.accumulate_grad_batches={accumulated}; it must be at least 1")
+    if not _is_count(interval):
+        raise ValueError(f"trainer.val_check_interval={interval} must be a positive number of batches")
+    if within := interval % accumulated:
+        raise ValueError(
+            f"trainer.val_check_interval={interval} ends within a step of trainer.accumulate_grad_batches="
+            f"{accumulated} batches: it must be a multiple of it, such as {interval + accumulated - within}"
+        )
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1

@@ -1,0 +1,75 @@
+"""The words of a command line: flags first, since Hydra reads a flag between two overrides as the end of both."""
+
+import re
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from metalearn import __version__
+from metalearn.run.grammar import is_path, key, readable, value
+from metalearn.run.names import shortened
+
+OTHER_WORDS = {
+    "export": "python -m metalearn.export RUN FILE.onnx",
+    "help": "metalearn --help",
+    "predict": "python -m metalearn.predict RUN --support DIR --query DIR",
+    "report": "python -m metalearn.report DIR...",
+    "resume": "metalearn resume=DIR",
+    "sweep": "metalearn -m seed=0,1",
+    "test": "metalearn mode=test checkpoint=PATH",
+    "train": "metalearn, which trains when nothing else is said",
+    "version": "metalearn --version",
+}
+"""Commands that are typed as a word, and how they are typed here."""
+
+
+def parse(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The flags of a command line, and its overrides as Hydra can read them; in whatever order they were typed.
+
+    Raises ValueError for a flag that Hydra does not know and for a word that is no override.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    for action in parser._actions:
+        if action.dest == "version":
+            action.version = f"metalearn {__version__}"  # type: ignore[attr-defined]
+    given = vars(parser.parse_intermixed_args(argv))
+    flags = []
+    for action in parser._actions:
+        if action.option_strings and (chosen := given.get(action.dest)):
+            flags += [action.option_strings[0], *([chosen] if isinstance(chosen, str) else [])]
+    # Hydra's way of saying: an option of the group dataset, as the part test_dataset.
+    typed = [f"dataset@{word}" if word.startswith("test_dataset=") else word for word in given["overrides"]]
+    if not given["shell_completion"]:
+        _refuse_words(typed)
+    overrides = [readable(override, multirun=is_multirun(flags, typed)) for override in typed]
+    _refuse_odd_options(overrides)
+    return flags, overrides
+
+
+def is_multirun(flags: list[str], overrides: list[str]) -> bool:
+    """Whether a value may be several: by the flag, or by what may choose the mode in the place of it."""
+    return "--multirun" in flags or bool({"hydra.mode", "hparams_search"} & set(map(key, overrides)))
+
+
+def _refuse_words(overrides: list[str]) -> None:
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            meant = OTHER_WORDS.get(word)
+            line = f"type {meant}" if meant else "an override is KEY=VALUE"
+            raise ValueError(f"'{shortened(word)}' is no override: {line}")
+
+
+def _refuse_odd_options(overrides: list[str]) -> None:
+    """Refuse for a group what can be no name of an option, since Hydra stops at it without a word."""
+    for override in overrides:
+        if "." in key(override) or "=" not in override or is_path(key(override)):
+            continue
+        options = value(override)
+        odd_list = isinstance(options, list) and not all(isinstance(option, str) for option in options)
+        if odd_list or (isinstance(options, str) and re.search(r"\$\{(?!oc\.)\w+:", options)):
+            raise ValueError(f"{shortened(override)} is neither a value of {key(override)} nor a list of options")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(f"{message} (metalearn --hydra-help lists all flags)")

@@ -1,0 +1,103 @@
+"""Messages of Hydra and of YAML about a wrong key, option or file, each as one line that says what to type instead."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from metalearn.run.grammar import key, quoted, value
+from metalearn.run.names import nearest, nearest_key, shortened
+
+WRONG_KEY = re.compile(r"Could not override '(\S+?)'")
+
+
+def explain(error: HydraException, argv: list[str], conf: str) -> str:
+    """Hydra's message as one line that names the nearest right key or option, given what else was typed."""
+    text = str(error)
+    if match := re.search(r"Could not find '(.+)/(.+)'", text):
+        group, option = match.groups()
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return f"{group} has no option '{option}'{nearest(option, options)} ({', '.join(options)})"
+    if match := WRONG_KEY.search(text):
+        return _explain_key(match[1], argv, conf)
+    if "Config group override must be" in text:
+        groups = {group.name for group in Path(conf).iterdir()}
+        odd = next((word for word in argv if key(word) in groups and not isinstance(value(word), str | list)), text)
+        return f"{shortened(odd)} is no option of {key(odd)}: an option is a name"
+    cause = f": {error.__cause__}" if isinstance(error, ConfigCompositionException) and error.__cause__ else ""
+    return f"{text}{cause}"
+
+
+def explain_yaml(error: yaml.YAMLError) -> str:
+    """Where a file cannot be read as YAML, and why."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+    return f"{where}this is no YAML: {getattr(error, 'problem', None) or error}"
+
+
+def known_keys(config: DictConfig, conf: str) -> list[str]:
+    """All keys and groups of a config."""
+    groups = [entry.name for entry in Path(conf).iterdir() if entry.is_dir()]
+    return [*groups, *_keys(OmegaConf.to_container(config))]
+
+
+def _explain_key(wrong: str, argv: list[str], conf: str) -> str:
+    config = _composed(argv, conf)
+    keys = known_keys(config, conf)
+    if wrong in keys:
+        return f"only some jobs of this sweep have the key '{wrong}'"
+    if _takes(config, wrong):
+        given = next((word.partition("=")[2] for word in argv if key(word) == wrong), "VALUE")
+        return f"there is no key '{wrong}' yet; a plus adds it: '+{wrong}={shortened(given)}'"
+    return f"there is no key '{wrong}'{nearest_key(wrong, keys)}"
+
+
+def _composed(argv: list[str], conf: str) -> DictConfig:
+    """The config of what was typed, without the keys that are wrong; each sweep at the first of its values."""
+    typed = [word for word in (_first(word) for word in argv) if not word.startswith(("-", "hydra"))]
+    if "--config-dir" in argv:
+        folder = Path(argv[argv.index("--config-dir") + 1]).resolve()
+        typed.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
+    with hydra.initialize_config_dir(conf, version_base="1.3"):
+        while True:
+            try:
+                return hydra.compose("config", typed)
+            except (HydraException, OmegaConfBaseException) as error:
+                match = WRONG_KEY.search(str(error))
+                right = [word for word in typed if match and key(word) != match[1]]
+                typed = right if len(right) < len(typed) else []
+
+
+def _first(word: str) -> str:
+    if "=" not in word or word.startswith("-"):
+        return word
+    several = value(word)
+    choices = getattr(several, "list", None) if not isinstance(several, list | dict) else None
+    return f"{word.partition('=')[0]}={choices[0]}" if choices else word
+
+
+def _takes(config: DictConfig, wrong: str) -> bool:
+    """Whether the class of the part takes such an argument, although its config does not have it."""
+    part, _, argument = wrong.rpartition(".")
+    node = OmegaConf.select(config, part) if part else None
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        return False
+    from metalearn.run.checks.signatures import arguments  # late, because it imports the class, and so torch
+    from metalearn.run.checks.targets import locate
+
+    try:
+        return argument in arguments(locate(node["_target_"], part))
+    except (ValueError, OmegaConfBaseException):
+        return False
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for name, child in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{name}"
+        yield from _keys(child, f"{prefix}{name}.")

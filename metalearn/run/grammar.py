@@ -1,0 +1,106 @@
+"""One override as Hydra reads it: its key, its value, and paths, in which no sign means anything."""
+
+import os
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+OF_RUNS = {"checkpoint", "pretrained", "resume"}
+OF_PARTS = {"cache", "dir", "dirpath", "file", "folder", "manifest", "path", "root", "save_dir"}
+
+
+def is_path(key: str) -> bool:
+    """Whether a key holds a path, by its name: of a run, of the group paths, or of a part."""
+    return key in OF_RUNS or key.startswith("paths.") or key.rpartition(".")[2] in OF_PARTS
+
+
+def key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def node(override: str) -> str:
+    """The key of the config that an override sets: test_dataset for dataset@test_dataset."""
+    group, _, package = key(override).partition("@")
+    return package or group.replace("/", ".")
+
+
+def value(override: str) -> Any:
+    """The value as Hydra reads it: a Sweep where there are several."""
+    return _parser().parse_override(override).value()
+
+
+def quoted(text: str | Path) -> str:
+    """A text, such as a path, as a value that Hydra's grammar and OmegaConf read as exactly this text."""
+    return _in_quotes(re.sub(r"(\\*)\$\{", r"\1\1\\${", str(text)))
+
+
+def readable(override: str, *, multirun: bool) -> str:
+    """The same override as Hydra can read it: a path in quotes, its ~ written out.
+
+    Raises ValueError, with the remedy, for another value that has no meaning to Hydra.
+    """
+    name, _, text = override.partition("=")
+    may_be_text = is_path(node(override)) and not override.startswith("~")
+    try:
+        parsed = _parser().parse_override(override)
+    except (HydraException, ValueError, RecursionError) as error:
+        if may_be_text and multirun and "," in text:
+            parts = (readable(f"{name}={part}", multirun=False) for part in text.split(","))
+            return f"{name}={','.join(part.partition('=')[2] for part in parts)}"
+        if may_be_text:
+            return f"{name}={_in_quotes(os.path.expanduser(text))}"
+        raise ValueError(_remedy(name, text)) from error
+    return _with_path(parsed, override, multirun) if may_be_text else override
+
+
+def at_home(config: DictConfig) -> None:
+    """Write out the ~ in every path of a config."""
+    _expand_user(config, OmegaConf.to_container(config, resolve=False), "")
+
+
+def _with_path(parsed: Override, override: str, multirun: bool) -> str:
+    name, _, text = override.partition("=")
+    read = parsed.value()
+    if isinstance(read, str):
+        expanded = os.path.expanduser(read)
+        return override if expanded == read else f"{name}={_in_quotes(expanded)}"
+    is_text = isinstance(read, bool | int | float)  # a folder named 2024
+    if is_text or (parsed.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not multirun):
+        return f"{name}={_in_quotes(text)}"
+    return override
+
+
+def _remedy(name: str, text: str) -> str:
+    try:
+        _parser().parse_override(f"{name}=0")
+    except (HydraException, ValueError):
+        return f"{name[:80]!r} is not the name of a key"
+    typed = f"{name}={text}"
+    if len(typed) > 150:
+        return f"{typed[:100]}... cannot be read: put the value in quotes, '{name[:80]}=\"...\"'"
+    in_quotes = f"{name}={QuotedString(text, Quote.double).with_quotes()}"
+    return f"{typed} cannot be read: put the value in quotes, {shlex.quote(in_quotes)}"
+
+
+def _in_quotes(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _expand_user(config: DictConfig, plain: Any, prefix: str) -> None:
+    for name, child in plain.items() if isinstance(plain, dict) else ():
+        where = f"{prefix}{name}"
+        if isinstance(child, str) and child.startswith("~") and is_path(where):
+            OmegaConf.update(config, where, os.path.expanduser(child))
+        _expand_user(config, child, f"{where}.")
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
