@@ -1,12 +1,14 @@
 """Hydra builds what is allowed only, also before a run can look at its config."""
 
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Command
 
-from metalearn.run.guard import check_environment, check_logging
+from metalearn.run.guard import StruckOut, check_environment, check_logging
 
 FOREIGN = "_target_: zipfile.ZipFile, file: MARK, mode: w"
 HANDLER = "class: zipfile.ZipFile, file: MARK, mode: w"
@@ -105,3 +107,15 @@ def test_a_variable_that_is_not_there_cannot_be_copied(metalearn: Command) -> No
     finished = metalearn("hydra.job.env_copy=[NO_SUCH_VARIABLE]")
     assert finished.code == 2
     assert finished.text.strip() == "metalearn: hydra.job.env_copy: the environment has no variable 'NO_SUCH_VARIABLE'"
+
+
+def test_messages_and_tracebacks_are_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_PAT", "ghp_abcdef")
+    try:
+        raise ValueError("no such host: ghp_abcdef")
+    except ValueError:
+        how = sys.exc_info()
+    record = logging.LogRecord("x", logging.ERROR, "file", 1, "asked %s", ("https://me:pw@host",), how)
+    written = StruckOut(logging.Formatter("%(levelname)s %(message)s")).format(record)
+    assert written.startswith("ERROR asked https://me:***@host\nTraceback")
+    assert "no such host: ***" in written and "ghp_" not in written

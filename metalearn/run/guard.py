@@ -4,6 +4,7 @@ Hydra builds its own callbacks, launchers and logging before a run can look at i
 has a hook there, so two functions and a class of Hydra 1.3 are wrapped; tests say when they move.
 """
 
+import logging
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.allowed import LOGGING, allowed, locate
 from metalearn.run.secret_names import is_secret
-from metalearn.run.secrets import refuse_written
+from metalearn.run.secrets import refuse_written, struck_out
 
 CHOOSES_CODE = re.compile(r"(METALEARN_TARGETS|PATH|(HYDRA|PYTHON|LD|DYLD|GIT)_?\w*)$")
 """Variables that choose which code a process runs, which no config is to set."""
@@ -76,9 +77,23 @@ def check_logging(config: Any, path: str) -> None:
         raise ValueError(f"{OF_LOGGING} {path}={config!r:.80} is refused: it is none of {', '.join(STREAMS)}")
 
 
+class StruckOut(logging.Formatter):
+    """Writes messages and tracebacks as another formatter does, without secrets."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return struck_out(self.inner.format(record))
+
+
 def _configure_watched(config: dict[str, Any]) -> None:
     check_logging(config, "")
     _configure_logging(config)
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler.formatter, StruckOut):
+            handler.setFormatter(StruckOut(handler.formatter or logging.Formatter()))
 
 
 def _resolve_watched(target: Any, full_key: str) -> Any:

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.checks import check_config, rules
+from metalearn.run.checks.targets import check_targets
 from metalearn.run.folder import RunFolder
 from metalearn.run.machine import accelerator
 
@@ -73,4 +74,5 @@ def with_base_classes(plan: Plan, config: DictConfig, num_base_classes: int) -> 
 def _checked(config: DictConfig) -> dict[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     check_config(plain)
+    check_targets(plain)
     return plain

@@ -41,7 +41,7 @@ def run(config: DictConfig) -> float | None:
         try:
             stack.enter_context(folder.claimed(resume=bool(config.get("resume"))))
         except (ValueError, OSError) as error:
-            print(f"metalearn: {error}", file=sys.stderr)
+            print(f"metalearn: {struck_out(str(error))}", file=sys.stderr)
             raise SystemExit(BAD_INPUT) from error
         return _run(config, folder)
 
@@ -157,7 +157,7 @@ def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
 
 def _say(error: BaseException, code: int, folder: RunFolder) -> None:
     if code == BAD_INPUT:
-        print(f"metalearn: {error}", file=sys.stderr)
+        print(f"metalearn: {struck_out(str(error))}", file=sys.stderr)
     elif isinstance(error, NonFiniteLoss):
         log.error("%s", error)
     elif code == FAILED:
