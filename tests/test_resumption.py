@@ -131,6 +131,14 @@ def test_a_stopped_run_resumes_exactly(
     assert_equal(resumed, whole)
 
 
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU"])
+def test_warnings_of_batch_systems_stop_a_run_in_order(metalearn: Command, allowed: dict[str, str], name: str) -> None:
+    stopped = metalearn(*BASE, environment={**allowed, VARIABLE: f"0:{name}:on_train_batch_end:2"})
+    assert stopped.code == 128 + signal.Signals[name]
+    assert (stopped.result["status"], stopped.result["error"]) == ("interrupted", name)
+    assert stopped.checkpoint()["global_step"] == 2
+
+
 @pytest.mark.parametrize("how", WAYS)
 def test_a_run_that_is_stopped_three_times_resumes_exactly(
     metalearn: Command, allowed: dict[str, str], straight: Any, tmp_path: Path, how: str
