@@ -69,12 +69,10 @@ def main() -> None:
         compose_and_run()
     except JobFailed as error:
         refuse(str(error), code=1)
-    except HydraException as error:
-        refuse(explain(error, sys.argv[1:], conf_dir()))
     except yaml.YAMLError as error:
         refuse(explain_yaml(error))
-    except (OmegaConfBaseException, ValueError, OSError) as error:  # while the run directory is made, or of a sweep
-        refuse(str(error))
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # of composing, or of a sweep
+        refuse(explain(error, sys.argv[1:], conf_dir()))
 
 
 def refuse(text: str, code: int = 2) -> NoReturn:

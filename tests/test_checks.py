@@ -6,7 +6,7 @@ from conftest import resolved
 from odd_values import odd_lines, refusal
 
 from metalearn.run.checks import check_config
-from metalearn.run.checks.rules import check_devices
+from metalearn.run.checks.rules import check_devices, check_optimizer
 from metalearn.run.machine import accelerator
 from metalearn.run.names import nearest
 
@@ -138,6 +138,15 @@ def test_devices_that_are_there() -> None:
     for devices in ("-1", "auto", "[1]", "2"):
         check_devices(resolved(f"trainer.devices={devices}")["trainer"], 2)
     check_devices(resolved("trainer=ddp_cpu")["trainer"], 0)
+
+
+def test_another_optimizer_does_not_resume_the_state_of_one() -> None:
+    weights = [torch.zeros(1)]
+    adam, sgd = torch.optim.Adam(weights), torch.optim.SGD(weights)
+    check_optimizer({"optimizer_states": [adam.state_dict()]}, torch.optim.Adam(weights, lr=0.5))
+    check_optimizer(None, sgd)
+    with pytest.raises(ValueError, match="^resume: .* of another optimizer than SGD: .* pretrained=CHECKPOINT$"):
+        check_optimizer({"optimizer_states": [adam.state_dict()]}, sgd)
 
 
 def test_more_devices_than_present() -> None:

@@ -12,7 +12,7 @@ from conftest import REPOSITORY, composed, resolved
 from hydra.errors import HydraException
 
 from metalearn.run.checks import check_config
-from metalearn.run.explain import explain, known_keys
+from metalearn.run.explain import explain, explain_yaml, known_keys
 
 CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
@@ -138,7 +138,7 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
     ],
 )
 def test_a_wrong_name_is_explained_in_one_line(typed: str, message: str) -> None:
-    with pytest.raises(HydraException) as raised:
+    with pytest.raises((HydraException, ValueError)) as raised:
         composed(*typed.split())
     assert explain(raised.value, typed.split(), str(CONF)) == message
 
@@ -151,6 +151,22 @@ def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
     with pytest.raises(HydraException) as raised:
         composed("algorithm.inner_lr=1")
     assert explain(raised.value, typed, str(CONF)) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/bad.yaml").write_text("# @package _global_\nseed: [1\ntask: x\n")
+    with pytest.raises(yaml.YAMLError) as raised:
+        composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=bad")
+    assert explain_yaml(raised.value) == (
+        f"{tmp_path}/experiment/bad.yaml, line 3: this is no YAML: expected ',' or ']', but got ':'"
+    )
+
+
+def test_a_debug_run_scores_few_episodes() -> None:
+    episode = resolved("debug=default")["episode"]
+    assert [episode[split]["num_episodes"] for split in ("val", "test")] == [5, 5]
+    assert resolved("debug=default", "episode.val.num_episodes=9")["episode"]["val"]["num_episodes"] == 9
 
 
 def test_known_keys_are_those_that_can_be_overridden() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import SMALL
 
-from metalearn.run.loggers import sweep_of
+from metalearn.run.loggers import sweep_of, wandb_logger
 
 BLOCK = 32768  # of W&B's file, a LevelDB log
 
@@ -100,6 +100,14 @@ def test_a_failed_run_of_an_agent_has_its_id_and_is_not_shown_as_finished(
     run = wandb_run(tmp_path)
     assert done.returncode == run["exit_code"] == 1
     assert run["id"] == (tmp_path / "wandb_id").read_text() == "chosen1"
+
+
+def test_wandb_online_without_a_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setattr(wandb, "login", lambda prompt: False)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(ValueError, match="^WANDB_MODE=online needs an API key: set WANDB_API_KEY"):
+        wandb_logger(str(tmp_path), "project", None, "maml", [])
 
 
 def test_tensorboard_writes_events(metalearn) -> None:

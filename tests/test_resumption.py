@@ -19,7 +19,7 @@ BASE = [
     "episode.val.num_episodes=3",
     "episode.test.num_episodes=3",
 ]
-EPOCHS = ["trainer.limit_train_batches=5", "trainer.max_epochs=2", "trainer.max_steps=-1"]
+EPOCHS = ["trainer.limit_train_batches=5", "trainer.max_epochs=2", "trainer.max_steps=-1", "schedule=linear"]
 RUNS = {
     "prototypical": ["augmentation=characters", "schedule=cosine"],
     "accumulation": ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4", "augmentation=characters"],

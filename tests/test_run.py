@@ -181,7 +181,7 @@ def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overr
 @pytest.mark.parametrize(
     ("sent", "code", "overrides"),
     [
-        (signal.SIGTERM, 143, ["augmentation=characters", "trainer.accumulate_grad_batches=3", "logger=tensorboard"]),
+        (signal.SIGTERM, 143, ["augmentation=characters", "trainer.accumulate_grad_batches=2", "logger=tensorboard"]),
         (signal.SIGINT, 130, ["algorithm=maml", "tasks_per_batch=2"]),
         (signal.SIGTERM, 143, ["trainer=ddp_cpu"]),
     ],

@@ -17,7 +17,7 @@ from metalearn.run.names import nearest, nearest_key, shortened
 WRONG_KEY = re.compile(r"Could not override '(\S+?)'")
 
 
-def explain(error: HydraException, argv: list[str], conf: str) -> str:
+def explain(error: Exception, argv: list[str], conf: str) -> str:
     """Hydra's message as one line that names the nearest right key or option, given what else was typed."""
     text = str(error)
     if match := re.search(r"Could not find '(.+)/(.+)'", text):

@@ -18,7 +18,10 @@ def wandb_logger(folder: str, project: str, group: str | None, job_type: str, ta
     from lightning.pytorch.loggers import WandbLogger
 
     settings = wandb.Settings(silent=True, console="off")
-    if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False):
+    mode = os.environ.get("WANDB_MODE")
+    if mode in (None, "online") and not wandb.login(prompt=False):
+        if mode == "online":
+            raise ValueError("WANDB_MODE=online needs an API key: set WANDB_API_KEY, or WANDB_MODE=offline")
         settings.mode = "offline"
     id_file = Path(folder) / "wandb_id"
     if not id_file.is_file() or not id_file.read_text():

@@ -80,10 +80,14 @@ class FewShotModule(pl.LightningModule):
         return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
 
     def done(self) -> float:
-        """The fraction of the training that is done: of its steps or of its time, whichever is further."""
+        """The fraction of the training that is done: of its steps, epochs or time, whichever is furthest."""
         trainer = self.trainer
         of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
-        return min(max(of_steps, self._time_done), 1.0)
+        of_epochs = 0.0
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+            of_epochs = batches / (trainer.max_epochs * trainer.num_training_batches)
+        return min(max(of_steps, of_epochs, self._time_done), 1.0)
 
     def _read_clock(self) -> None:
         """Note the fraction of the time, if that is limited: by one clock, since processes must learn at one rate."""
