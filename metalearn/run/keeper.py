@@ -32,6 +32,7 @@ class Keeper(Checkpoint):
         self.folder, self.score = folder, score
         self.best_score: float | None = None
         self.best_step: int | None = None
+        self._is_due = False  # whether last.ckpt is to be saved when the epoch has ended
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -42,7 +43,15 @@ class Keeper(Checkpoint):
         elif self._is_better(score):
             self.best_score, self.best_step = score, trainer.global_step
             trainer.save_checkpoint(self.folder.best)
-        self.save_last(trainer)
+        if trainer.is_last_batch:  # of an epoch, which Lightning would train on from here by one batch too many
+            self._is_due = True
+        else:
+            self.save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self._is_due:
+            self._is_due = False
+            self.save_last(trainer)
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Save what a resumed run needs; all processes must call it, between two steps."""
