@@ -11,7 +11,7 @@ import numpy as np
 
 from metalearn.report.protocol import Column, Method, Protocol, Score, episodes_hash, published
 from metalearn.report.runs import Run
-from metalearn.stats import ci95_over_seeds
+from metalearn.stats import estimate
 
 
 class Published(NamedTuple):
@@ -52,7 +52,7 @@ class Cell:
     def ci95(self) -> float:
         """Over the seeds when there are several, else over the test episodes of the one; NaN where there is none."""
         if len(self.completed) > 1:
-            return ci95_over_seeds(self.means)
+            return estimate(self.means).ci95
         ci95 = self.completed[0].result["test"][self.score.name]["ci95"] if self.completed else None
         return math.nan if ci95 is None else ci95
 
