@@ -9,7 +9,7 @@ from PIL import Image
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.sampling import draw
 from metalearn.run import picture as module
-from metalearn.run.picture import CELL, DIGIT, FRAME, INK, RIGHT, SIZE, WRONG, class_names, confusion, label, picture
+from metalearn.run.picture import CELL, FRAME, PAPER, RIGHT, SIZE, WRONG, class_names, confusion, label, picture
 
 NAMES = ("a", "b", "c")
 
@@ -48,7 +48,7 @@ def test_the_images_are_those_of_the_episode() -> None:
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
-def test_the_digit_of_a_wrong_answer_is_white_in_a_black_outline_on_any_image(grey: float) -> None:
+def test_the_digit_of_a_wrong_answer_is_orange_in_a_white_outline_on_any_image(grey: float) -> None:
     task = episode(way=2, shot=1, query=1, size=SIZE).tasks()[0]
     task = task._replace(query_x=torch.full_like(task.query_x, grey))
     ways = task.query_y.argmax(-1)
@@ -58,11 +58,10 @@ def test_the_digit_of_a_wrong_answer_is_white_in_a_black_outline_on_any_image(gr
     drawn_over = (digit != round(255 * grey)).any(-1)
     top, left, bottom, right = *np.argwhere(drawn_over).min(0), *np.argwhere(drawn_over).max(0)
     assert 14 <= bottom - top + 1 <= 28  # pixels, which can be read
-    if grey > 0:
-        assert (digit == INK).all(-1).sum() > 50
+    assert (digit == WRONG).all(-1).sum() > 20
+    assert tuple(digit[(top + bottom) // 2, (left + right) // 2].tolist()) != WRONG  # a 0 is no filled disc
     if grey < 1:
-        assert (digit == DIGIT).all(-1).sum() > 20
-        assert tuple(digit[(top + bottom) // 2, (left + right) // 2].tolist()) != DIGIT  # a 0 is no filled disc
+        assert (digit == PAPER).all(-1).sum() > 50
 
 
 def test_a_picture_has_a_title_heads_rows_and_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from metalearn.files import write_atomically
 from metalearn.types import Episode
 
 RIGHT, WRONG, PAPER = (0, 114, 178), (213, 94, 0), (255, 255, 255)  # blue and vermilion, which all people tell apart
-INK, DIGIT = (0, 0, 0), (255, 255, 255)
+INK = (0, 0, 0)
 SIZE, FRAME, GAP = 56, 3, 12  # pixels of an image, of its frame, and between support and queries
 CELL = SIZE + 2 * FRAME
 MARGIN, LINE = 10, 26  # pixels around everything, and of a line of text
@@ -129,7 +129,7 @@ def _framed(x: Tensor, answer: int, way: int) -> Image.Image:
     framed.paste(_image(x), (FRAME, FRAME))
     if answer != way:
         place = (FRAME + 4, FRAME + 1)
-        ImageDraw.Draw(framed).text(place, str(answer), DIGIT, DIGITS, stroke_width=2, stroke_fill=INK)
+        ImageDraw.Draw(framed).text(place, str(answer), WRONG, DIGITS, stroke_width=2, stroke_fill=PAPER)
     return framed
 
 
