@@ -31,8 +31,8 @@ smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare th
 bench: $(BENCH) ## time training and evaluation against other libraries, and write docs/benchmarks.md
 	$(BIN)/python scripts/bench $(ARGS)
 
-report: $(READY) ## compare finished runs; ARGS="outputs/sweeps/NAME" says which
-	$(BIN)/python -m metalearn.report $(or $(ARGS),outputs)
+report: $(READY) ## compare finished runs, on a page too; ARGS="outputs/sweeps/NAME" says which
+	$(BIN)/python -m metalearn.report --write outputs/report $(or $(ARGS),outputs)
 
 clean: ## remove what make and python made; outputs/ and data/ stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -10,7 +10,11 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from metalearn.report.comparison import Comparison
+from metalearn.report.contents import Contents
+from metalearn.report.runs import Run
 from metalearn.run import study_record
+from metalearn.run.result import Result
 from metalearn.run.trial import open_storage
 
 TRAIN = {"way": 20, "shot": 1, "query": 5}
@@ -52,6 +56,17 @@ def regression(mean: float | None, **changes: Any) -> dict[str, Any]:
         error |= {"std": None, "ci95": None}
     test = {"mse": error, "mse_by_step": [3.0, mean], "episodes_sha256": "ab"}
     return result(**{"algorithm": "maml", "dataset": "sinusoid", "test": test, **changes})
+
+
+def runs(*results: dict[str, Any]) -> list[Run]:
+    """Runs with these results, in directories that do not exist."""
+    return [Run(Path(f"run{i}"), Result.from_json(json.dumps(one))) for i, one in enumerate(results)]
+
+
+def contents(comparison: Comparison, **others: Any) -> Contents:
+    """A report of runs compared, without searches."""
+    empty = {key: [] for key in ("groups", "searches", "unread", "failed", "unfinished", "refused", "damaged")}
+    return Contents(comparison, **{**empty, **others})
 
 
 def episode(*, way: int = 5, shot: int = 1, query: int = 15, train: dict[str, int] = TRAIN) -> dict[str, Any]:

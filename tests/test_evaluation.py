@@ -76,7 +76,8 @@ def test_wilson_against_the_quadratic_that_defines_it() -> None:
     for wrong, total in ((0, 400), (13, 400), (200, 400), (400, 400)):
         for bound in wilson(wrong, total):
             # The bounds are the p for which the observed fraction is 1.96 standard errors away.
-            assert abs(wrong / total - bound) == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / total), abs=1e-9)
+            expected = 1.959963985 * math.sqrt(bound * (1 - bound) / total)
+            assert abs(wrong / total - bound) == pytest.approx(expected, abs=1e-9)
 
 
 def test_errors_are_counted_in_trials() -> None:

@@ -71,6 +71,16 @@ def test_a_constant_difference_is_real(tmp_path, rng) -> None:
     assert group.between(0, 1).real
 
 
+def test_the_p_of_a_few_episodes_agrees_with_their_interval(tmp_path, rng) -> None:
+    found = []
+    for table in range(200):
+        scores = {(name, 0): rng.normal(size=5) for name in ("maml", "anil")}
+        (group,) = groups(tmp_path / str(table), scores)
+        found.append(group.between(0, 1))
+    assert all(one.real == (abs(one.mean) > one.ci95) for one in found)
+    assert sum(one.real for one in found) <= 16  # 10 are expected, by the normal quantile 24
+
+
 def test_holm_by_hand() -> None:
     assert holm(np.array([0.04, 0.01, 0.02])).tolist() == pytest.approx([0.04, 0.03, 0.04])
     assert holm(np.array([0.6, 0.5])).tolist() == [1.0, 1.0]

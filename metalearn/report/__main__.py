@@ -28,13 +28,17 @@ def main() -> None:
     try:
         told = contents.read(arguments.folders)
         written = write(arguments.write, told) if arguments.write else []
-    except (OSError, ValueError) as error:
+    except OSError as error:
         sys.exit(f"metalearn.report: {error}")
+    for line in told.damaged:
+        print(f"metalearn.report: {line}", file=sys.stderr)
     console = Console() if sys.stdout.isatty() else Console(width=180)
     for sheet in tables.all_sheets(told):
         console.print(terminal(sheet), highlight=False)
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if told.is_empty:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 
 from metalearn.report.protocol import Column, Method, Protocol, Score, episodes_hash, published
 from metalearn.report.runs import Run
-from metalearn.stats import ci95_over_seeds
+from metalearn.stats import estimate
 
 
 class Published(NamedTuple):
@@ -41,7 +41,7 @@ class Cell:
     @property
     def means(self) -> list[float]:
         """Of the completed runs."""
-        return [run.result["test"][self.score.name]["mean"] for run in self.completed]
+        return [run.estimate(self.score.name).mean for run in self.completed]
 
     @property
     def mean(self) -> float:
@@ -52,9 +52,8 @@ class Cell:
     def ci95(self) -> float:
         """Over the seeds when there are several, else over the test episodes of the one; NaN where there is none."""
         if len(self.completed) > 1:
-            return ci95_over_seeds(self.means)
-        ci95 = self.completed[0].result["test"][self.score.name]["ci95"] if self.completed else None
-        return math.nan if ci95 is None else ci95
+            return estimate(self.means).ci95
+        return self.completed[0].estimate(self.score.name).ci95 if self.completed else math.nan
 
     @property
     def others(self) -> dict[str, int]:
@@ -63,8 +62,9 @@ class Cell:
 
     @property
     def published(self) -> Published | None:
-        known = (published(run.result) for run in self.runs)
-        return next((Published(one[self.score.name], one["source"]) for one in known if self.score.name in one), None)
+        known = [one for run in self.runs if (one := published(run.result))]
+        numbers = ((getattr(one, self.score.name), one.source or "no source") for one in known)
+        return next((Published(value, source) for value, source in numbers if value is not None), None)
 
     @property
     def episodes_sha256(self) -> str | None:
@@ -72,16 +72,16 @@ class Cell:
 
     def episode_scores(self) -> np.ndarray | None:
         """Mean over the seeds of the score in each test episode, (E,); None when a run left no such file."""
-        scores = [run.episode_scores(self.score.name) for run in self.completed]
+        scores = [run.episode_scores() for run in self.completed]
         known = [one for one in scores if one is not None]
         same = len(known) == len(scores) > 0 and len({one.shape for one in known}) == 1
         return np.mean(known, axis=0) if same else None
 
     def score_by_step(self) -> list[float] | None:
         """Mean over the seeds after 0, 1, ... inner steps, NaN where one has none; None for an algorithm without."""
-        curves = [run.result["test"].get(f"{self.score.name}_by_step") for run in self.completed]
+        curves = [getattr(run.result.test, f"{self.score.name}_by_step", None) or [] for run in self.completed]
         same = all(curves) and len({len(curve) for curve in curves}) == 1
-        return np.mean(np.array(curves, dtype=np.float64), axis=0).tolist() if same else None
+        return [float(one) for one in np.mean(curves, axis=0)] if same else None
 
 
 def mean(values: Iterable[float | None]) -> float:

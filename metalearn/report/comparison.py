@@ -110,24 +110,24 @@ def compare(runs: Iterable[Run]) -> Comparison:
     groups: dict[tuple[Column, Method, Protocol], dict[int, Run]] = {}
     for run in within:
         result = run.result
-        where = column(result, measured.get(result["dataset"], ACCURACY))
+        where = column(result, measured.get(result.dataset, ACCURACY))
         of = where, method(result), protocol(result, usual.get(test_key(result)))
         seeds = groups.setdefault(of, {})
-        earlier = seeds.get(result["seed"])
+        earlier = seeds.get(result.seed)
         if earlier is None or run.completed or not earlier.completed:
-            seeds[result["seed"]] = run
+            seeds[result.seed] = run
     cells = [Cell(*of, [seeds[seed] for seed in sorted(seeds)]) for of, seeds in groups.items()]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
     return Comparison(cells, apart, len(within) - sum(len(cell.runs) for cell in cells))
 
 
 def _has_place(run: Run) -> bool:
-    return bool(run.result["episode"]) and (not run.completed or score(run.result) is not None)
+    return not run.completed or score(run.result) is not None
 
 
 def _scores(runs: list[Run]) -> dict[str, Score]:
     """What is measured on each data set, which a run that was not tested does not tell."""
-    return {run.result["dataset"]: measured for run in runs if (measured := score(run.result))}
+    return {run.result.dataset: measured for run in runs if (measured := score(run.result))}
 
 
 def _usual_episodes(runs: list[Run]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""All that a report tells, read from some folders."""
+"""All that a report says, read from some folders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,10 +24,17 @@ class Contents:
     unread: list[str]  # why the studies of other searches could not be read; their trials are compared like other runs
     failed: list[Run]  # trials
     unfinished: list[Path]  # run directories without a result
+    refused: list[Run]  # that never started
+    damaged: list[str]  # a line for each file that cannot be read
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compare."""
+        return not (self.comparison.cells or self.comparison.apart or self.searches or self.failed)
 
 
 def read(folders: Iterable[Path]) -> Contents:
-    """Raises ValueError or OSError when the folders hold no runs, or what is not of metalearn."""
+    """Raises FileNotFoundError when a folder holds no result."""
     found = find(folders)
     known, unread = list[Search](), list[str]()
     for folder in found.searches:
@@ -37,13 +44,16 @@ def read(folders: Iterable[Path]) -> Contents:
             unread.append(str(error))
     trials = {trial.folder.resolve(): trial for search in known for trial in search.trials}
     best = {search.best.folder.resolve() for search in known if search.best}
-    compared, failed = list[Run](), list[Run]()
+    compared, failed, refused = list[Run](), list[Run](), list[Run]()
     for run in found.runs:
         folder = run.folder.resolve()
-        if folder not in trials or folder in best:
+        if run.never_started:
+            refused.append(run)
+        elif folder not in trials or folder in best:
             compared.append(run)
         elif trials[folder].state == "failed" and not run.setting:
             failed.append(run)
     left = [path for path in found.unfinished if (of := trials.get(path.resolve())) is None or of.state == "failed"]
     comparison = compare(compared)
-    return Contents(comparison, pairs(comparison), known, unread, failed, left)
+    damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
+    return Contents(comparison, pairs(comparison), known, unread, failed, left, refused, damaged)

@@ -56,8 +56,8 @@ def _cell_fields(comparison: Comparison) -> list[Field]:
         ("published", lambda cell: cell.published and cell.published.value),
         ("published_source", lambda cell: cell.published and cell.published.source),
         ("episodes_sha256", lambda cell: cell.episodes_sha256),
-        ("steps", lambda cell: _known(mean(run.result["steps"] for run in cell.completed))),
-        ("seconds_of_training", lambda cell: _known(mean(run.result["seconds"]["fit"] for run in cell.completed))),
+        ("steps", lambda cell: _known(mean(run.result.steps for run in cell.completed))),
+        ("seconds_of_training", lambda cell: _known(mean(run.result.seconds.fit for run in cell.completed))),
     ]
 
 

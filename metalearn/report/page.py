@@ -47,8 +47,7 @@ def page(contents: Contents) -> str:
         inner_steps=_known(plots.inner_steps(column, comparison) for column in comparison.columns),
         details=tables.details(comparison),
         searches=contents.searches,
-        unread=search_tables.unread(contents.unread) if contents.unread else None,
-        not_completed=tables.not_completed(contents),
+        left_out=tables.left_out(contents),
     )
 
 
@@ -64,8 +63,8 @@ def _made_with(comparison: Comparison) -> list[str]:
     """The versions of metalearn and torch, and the revisions, that the runs were made with."""
     made = []
     for name in ("metalearn", "torch"):
-        found = {run.result.get("versions", {}).get(name) for run in _runs(comparison)}
+        found = {(run.result.versions or {}).get(name) for run in _runs(comparison)}
         made.append(f"{name} {', '.join(sorted(filter(None, found)))}" if any(found) else "")
-    revisions = {run.result.get("git") for run in _runs(comparison)}
+    revisions = {run.result.git for run in _runs(comparison)}
     made.append(f"revision {', '.join(sorted(filter(None, revisions)))}" if any(revisions) else "")
     return [one for one in made if one]

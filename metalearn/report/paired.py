@@ -1,6 +1,5 @@
 """Paired differences: two methods on the same test episodes, episode by episode."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from metalearn.report.cells import Cell
 from metalearn.report.comparison import Comparison
 from metalearn.report.protocol import Column
+from metalearn.stats import student_t, two_sided_p
 
 MOST_IN_FULL = 40
 """Up to so many methods of a group all pairs are told, else those with the best."""
@@ -83,11 +83,12 @@ def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
     variance[variance < 1e-12] = 0.0  # rounding; a single query answered otherwise gives far more
     error = np.sqrt(variance / scores.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(np.abs(mean) < 1e-12, 0.0, np.abs(mean) / error)
+        t = np.where(np.abs(mean) < 1e-12, 0.0, np.abs(mean) / error)
+    degrees = scores.shape[1] - 1
     above = np.triu_indices(len(cells), 1)
     p = np.ones_like(mean)
-    p[above] = holm(np.array([math.erfc(one / math.sqrt(2)) for one in z[above].tolist()]))
-    return Pairs(column, cells, mean, 1.96 * error, np.minimum(p, p.T))
+    p[above] = holm(two_sided_p(t[above], degrees))
+    return Pairs(column, cells, mean, student_t(degrees) * error, np.minimum(p, p.T))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

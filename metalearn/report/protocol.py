@@ -1,9 +1,10 @@
 """What a result is of: where it was tested, what was run, and under which protocol."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from metalearn.run.console import span
+from metalearn.run.result import Published, Result
 
 Range = tuple[int, int]
 """Smallest and largest."""
@@ -28,6 +29,7 @@ class Score(NamedTuple):
 
 ACCURACY = Score("accuracy", "accuracy %", 100, 2, 1, 1.0)
 MSE = Score("mse", "mean squared error", 1, 4, -1, math.inf)
+SCORES = (ACCURACY, MSE)
 
 
 class Column(NamedTuple):
@@ -119,67 +121,67 @@ OF_THE_PUBLISHED = {
 }
 
 
-def score(result: dict[str, Any]) -> Score | None:
+def score(result: Result) -> Score | None:
     """None of a run that was not tested."""
-    return next((one for one in (ACCURACY, MSE) if one.name in (result["test"] or {})), None)
+    test = result.test
+    return None if test is None else next((one for one in SCORES if getattr(test, one.name)), None)
 
 
-def column(result: dict[str, Any], measured: Score, split: str = "test") -> Column:
+def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
     """Where a result was tested, or validated."""
-    episode = result["episode"][split]
-    return Column(result["dataset"], _range(episode["way"]), _range(episode["shot"]), measured)
+    setting = result.episode.test if split == "test" else result.episode.val
+    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured)
 
 
-def method(result: dict[str, Any]) -> Method:
+def method(result: Result) -> Method:
     overrides = (o for o in _untold(result) if _group(o) not in OF_THE_PROTOCOL)
-    return Method(result["algorithm"], result["backbone"], tuple(overrides))
+    return Method(result.algorithm, result.backbone, tuple(overrides))
 
 
-def protocol(result: dict[str, Any], usual_episodes: str | None) -> Protocol:
+def protocol(result: Result, usual_episodes: str | None) -> Protocol:
     """The protocol of a result; `usual_episodes` is the hash of the test episodes of most runs."""
-    test = result["episode"]["test"]
+    test = result.episode.test
     episodes = episodes_hash(result)
     return Protocol(
-        batch_norm=result["batch_norm"],
+        batch_norm=result.batch_norm,
         trained=_trained(result),
-        tasks_per_step=result["tasks_per_batch"] * (result["devices"] or 1),
+        tasks_per_step=result.tasks_per_batch * (result.devices or 1),
         overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL),
-        queries=test["query"],
-        episodes=test["num_episodes"],
+        queries=test.query,
+        episodes=test.num_episodes or 0,
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
     )
 
 
-def episodes_hash(result: dict[str, Any]) -> str | None:
-    return (result["test"] or {}).get("episodes_sha256")
+def episodes_hash(result: Result) -> str | None:
+    return result.test.episodes_sha256 if result.test else None
 
 
-def test_key(result: dict[str, Any]) -> str:
+def test_key(result: Result) -> str:
     """Equal where the test episodes should be."""
-    test = {"shots": "equal", **result["episode"]["test"]}  # which older results do not tell
-    return f"{result['dataset']} {sorted(test.items())}"
+    return f"{result.dataset} {result.episode.test}"
 
 
-def published(result: dict[str, Any]) -> dict[str, Any]:
+def published(result: Result) -> Published | None:
     """The published number that the run names; none where what an experiment is of was changed on the command line."""
-    keys = {_key(o) for o in result["overrides"]}
+    keys = {_key(o) for o in result.overrides}
     named_by_hand = any(key.partition(".")[0] == "published" for key in keys)
     changed = keys & OF_THE_PUBLISHED and not named_by_hand
-    return {} if changed else result.get("published") or {}
+    return None if changed else result.published
 
 
-def _trained(result: dict[str, Any]) -> str:
-    train, elsewhere = result["episode"]["train"], result.get("trained_dataset") not in (None, result["dataset"])
-    return (f"{result['trained_dataset']} " if elsewhere else "") + (
-        f"{span(train['way'])}-way {span(train['shot'])}-shot, {train['query']} queries"
-        if result.get("batch_size") is None
-        else f"{result['batch_size']} images of all base classes"
+def _trained(result: Result) -> str:
+    train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
+    return (f"{result.trained_dataset} " if elsewhere else "") + (
+        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries"
+        if result.batch_size is None
+        else f"{result.batch_size} images of all base classes"
     )
 
 
-def _untold(result: dict[str, Any]) -> list[str]:
+def _untold(result: Result) -> list[str]:
     """The overrides that are in no other field of the result and that it depends on."""
-    return sorted(o for o in result["overrides"] if not _is_told_elsewhere(_key(o)))
+    return sorted(o for o in result.overrides if not _is_told_elsewhere(_key(o)))
 
 
 def _is_told_elsewhere(key: str) -> bool:

@@ -1,28 +1,22 @@
 """Finished runs, read from their directories."""
 
-import csv
-import json
-import math
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.report.protocol import score
+from metalearn.report.files import Curve, EpisodeScores, Validation, curve, episode_scores
+from metalearn.report.protocol import SCORES, score
 from metalearn.run import study_record
+from metalearn.run.result import EpisodeSetting, Result
+from metalearn.stats import Estimate
 
 NOT_ENTERED = {".hydra", "checkpoints", "wandb"}
-
-
-class Validation(NamedTuple):
-    """One validation of a training."""
-
-    step: int
-    seconds: float | None  # of training up to it, where the run logged them
-    score: float
 
 
 @dataclass(frozen=True)
@@ -30,64 +24,69 @@ class Run:
     """A run directory with its result."""
 
     folder: Path
-    result: dict[str, Any]  # of result.json
+    result: Result
     setting: str = ""  # such as 20w1s, where this is of a test beside the main one
 
     @property
     def status(self) -> str:
-        """As the result has it, but "diverged" where a run completed and its score is no finite number."""
-        measured = score(self.result)
-        diverged = measured is not None and self.result["test"][measured.name]["mean"] is None
-        return "diverged" if diverged else self.result["status"]
+        """As the result has it, but "diverged" where a loss or a score of its test is no finite number."""
+        return "diverged" if self.result.test and self.result.test.diverged else self.result.status
 
     @property
     def completed(self) -> bool:
         return self.status == "completed"
 
-    def episode_scores(self, name: str) -> np.ndarray | None:
-        """One for each test episode, (E,); None when the run left none."""
-        path = self.folder / (f"test_episodes_{self.setting}.npz" if self.setting else "test_episodes.npz")
-        if not path.is_file():
-            return None
-        with np.load(path) as scores:
-            return scores[name].astype(np.float64)
+    @property
+    def never_started(self) -> bool:
+        """Whether it was refused: it failed before it had a model, and has left no checkpoint."""
+        begun = self.result.steps is not None or self.result.num_parameters is not None
+        return self.result.status == "failed" and not begun and not any(self.folder.glob("checkpoints/*.ckpt"))
 
-    def validations(self, name: str) -> list[Validation]:
-        """The finite values of a score's validation curve in metrics.csv; empty when nothing was validated."""
-        path = self.folder / "metrics.csv"
-        if self.setting or not path.is_file():  # the training has one curve, which is the main test's
-            return []
-        with path.open(newline="") as file:
-            rows = csv.reader(file)
-            head = {name: i for i, name in enumerate(next(rows, []))}
-            if f"val/{name}" not in head:
-                return []
-            step, value, seconds = head["step"], head[f"val/{name}"], head.get("val/seconds")
-            return [
-                Validation(
-                    int(row[step]),
-                    float(row[seconds]) if seconds is not None and row[seconds] else None,
-                    float(row[value]),
-                )
-                for row in rows
-                if row[value] and math.isfinite(float(row[value]))
-            ]
+    def estimate(self, name: str) -> Estimate:
+        """Of a score of its test, which must have been measured."""
+        measured: Estimate | None = getattr(self.result.test, name)
+        assert measured is not None
+        return measured
+
+    def episode_scores(self) -> np.ndarray | None:
+        """One for each test episode, (E,); None when the run left none that can be read."""
+        return self._episode_scores.values
+
+    def validations(self, name: str) -> Sequence[Validation]:
+        """The validation curve of a score; empty when nothing was validated."""
+        return self._curve.validations if self._curve.score == name else ()
+
+    @property
+    def damage(self) -> list[str]:
+        """A line for each file beside the result that cannot be read whole."""
+        return [line for line in (self._episode_scores.damage, self._curve.damage) if line]
+
+    @cached_property
+    def _episode_scores(self) -> EpisodeScores:
+        measured = score(self.result)
+        name = f"test_episodes_{self.setting}.npz" if self.setting else "test_episodes.npz"
+        return episode_scores(self.folder / name, measured.name) if measured else EpisodeScores(None, "")
+
+    @cached_property
+    def _curve(self) -> Curve:
+        if self.setting:  # the training has one curve, which is the main test's
+            return Curve()
+        return curve(self.folder / "metrics.csv", [one.name for one in SCORES])
 
 
 class Found(NamedTuple):
     """What lies below some folders."""
 
     runs: list[Run]
+    damaged: list[str]  # a line for each result that cannot be read
     unfinished: list[Path]  # run directories that hold no result yet
     searches: list[Path]  # the folders of searches, whose trials are among the runs
 
 
 def find(folders: Iterable[Path]) -> Found:
-    """All that lies below some folders.
-
-    Raises FileNotFoundError when a folder has no result, ValueError when a result is not one of metalearn.
-    """
-    runs: dict[Path, Run] = {}  # by resolved path: a folder inside another counts once
+    """All that lies below some folders. Raises FileNotFoundError when a folder has no result."""
+    runs: dict[Path, list[Run]] = {}  # by resolved path: a folder inside another counts once
+    damaged: dict[Path, str] = {}
     unfinished: dict[Path, Path] = {}
     searches: dict[Path, Path] = {}
     for folder in folders:
@@ -97,26 +96,40 @@ def find(folders: Iterable[Path]) -> Found:
                 searches[path.resolve()] = path
             if "result.json" in files:
                 found = True
-                runs[path.resolve()] = Run(path, _read(path / "result.json"))
+                try:
+                    runs[path.resolve()] = _read(path)
+                except (OSError, ValueError) as error:
+                    damaged[path.resolve()] = str(error)
             elif ".hydra" in inner:
                 unfinished[path.resolve()] = path
         if not found:
             raise FileNotFoundError(f"there is no result.json below {folder}")
-    tests = [of for run in runs.values() for of in _tests(run)]
-    return Found(tests, list(unfinished.values()), list(searches.values()))
+    tests = [one for tests in runs.values() for one in tests]
+    return Found(tests, list(damaged.values()), list(unfinished.values()), list(searches.values()))
 
 
-def _tests(run: Run) -> Iterator[Run]:
-    """The run, and for each other setting that it was tested by the same with that test for its own."""
-    result = {**run.result, "dataset": run.result.get("test_dataset") or run.result["dataset"]}
-    yield replace(run, result=result)
-    test = (result["episode"] or {}).get("test", {})
-    for name, fields in result.get("evaluations", {}).items():
-        way, shot = map(int, name.removesuffix("s").split("w"))
-        other = {**test, "way": way, "shot": shot, "shots": "equal"}
-        if other != test:
-            episode = {**result["episode"], "test": other}
-            yield replace(run, result={**result, "episode": episode, "test": fields, "published": None}, setting=name)
+def _read(folder: Path) -> list[Run]:
+    """The run of a folder, and for each other setting that it was tested by the same with that test for its own."""
+    result = Result.from_json(folder / "result.json")
+    result = replace(result, dataset=result.test_dataset or result.dataset)
+    tests = [Run(folder, result)]
+    for name, evaluation in (result.evaluations or {}).items():
+        try:
+            other = _named(name, result.episode.test)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'result.json'} cannot be read: {error}") from error
+        if other != result.episode.test:
+            episode = replace(result.episode, test=other)
+            own = replace(result, episode=episode, test=evaluation, published=None)
+            tests.append(Run(folder, own, setting=name))
+    return tests
+
+
+def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
+    match = re.fullmatch(r"(\d+)w(\d+)s", name)
+    if match is None:
+        raise ValueError(f"evaluations has {name!r}; 5w1s, say, is 5-way 1-shot")
+    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal")
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -124,14 +137,3 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for place, inner, files in os.walk(folder):
         yield Path(place), inner, files
         inner[:] = sorted(set(inner) - NOT_ENTERED)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        result = json.loads(path.read_text())
-        known = result.keys() >= {"status", "algorithm", "dataset", "episode", "overrides", "test"}
-    except (ValueError, AttributeError):
-        known = False
-    if not known:
-        raise ValueError(f"{path} is not a result of metalearn")
-    return result

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from metalearn.report.protocol import ACCURACY, MSE, Score
+from metalearn.report.protocol import SCORES, Score
 from metalearn.run import study_record
 from metalearn.run.trial import directory, is_given_up, open_storage
 
@@ -85,6 +85,16 @@ class Search:
 def read(folder: Path) -> Search:
     """The search of a folder. Raises ValueError or FileNotFoundError, in one line, when its study cannot be read."""
     try:
+        return _read(folder)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # a damaged journal or database raises nearly anything
+        # Without the message, which may hold the URL of a database.
+        raise ValueError(f"{folder}: its study cannot be read ({type(error).__name__})") from error
+
+
+def _read(folder: Path) -> Search:
+    try:
         import optuna
     except ImportError as error:
         how = "pip install -e '.[search]' in the checkout"
@@ -99,7 +109,7 @@ def read(folder: Path) -> Search:
         raise ValueError(f"{folder}: {error}{hint}") from error
     trials = [_trial(trial, folder) for trial in study.get_trials(deepcopy=False) if not is_given_up(trial)]
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-    score = next((one for one in (ACCURACY, MSE) if one.name == record.score), None)
+    score = next((one for one in SCORES if one.name == record.score), None)
     return Search(
         folder,
         score or Score(record.score, record.score, factor=1, digits=4, sign=sign, ceiling=math.inf),

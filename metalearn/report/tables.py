@@ -23,9 +23,16 @@ def all_sheets(contents: Contents) -> list[Sheet]:
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
     sheets = [settings(comparison)] if more_than_details else []
     sheets += [difference_tables.against_best(contents.groups, comparison), details(comparison)]
-    sheets += [*map(search_tables.trials, contents.searches), not_completed(contents)]
-    sheets = [sheet for sheet in sheets if sheet.rows]
-    return [*sheets, search_tables.unread(contents.unread)] if contents.unread else sheets
+    sheets += map(search_tables.trials, contents.searches)
+    return [*(sheet for sheet in sheets if sheet.rows), *left_out(contents)]
+
+
+def left_out(contents: Contents) -> list[Sheet]:
+    """The end of a report: what is in no average, and what could not be read."""
+    ends = not_completed(contents)
+    sheets = [ends] if ends.rows or ends.notes else []
+    sheets += [search_tables.unread(contents.unread)] if contents.unread else []
+    return [*sheets, damaged(contents.damaged)] if contents.damaged else sheets
 
 
 def settings(comparison: Comparison) -> Sheet:
@@ -94,8 +101,9 @@ def details(comparison: Comparison) -> Sheet:
     for cell in comparison.cells:
         of, by = cell.protocol, cell.method
         done = [run.result for run in cell.completed]
-        steps, seconds = mean(one["steps"] for one in done), mean(one["seconds"]["fit"] for one in done)
-        parameters = next((run.result["num_parameters"] for run in cell.runs), None)
+        steps, seconds = mean(one.steps for one in done), mean(one.seconds.fit for one in done)
+        parameters = next((run.result.num_parameters for run in cell.runs), None)
+        memory = [one.peak_memory_bytes for one in done if one.peak_memory_bytes]
         others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
         words = [by.algorithm, by.backbone, cell.column.dataset, f"{cell.column.setting}, {of.test}"]
         words += [of.batch_norm_kind, of.training, " ".join([*by.overrides, *of.overrides])]
@@ -103,7 +111,7 @@ def details(comparison: Comparison) -> Sheet:
             interval(cell),
             number(steps / seconds if seconds else math.nan, ".1f"),
             f"{parameters:,}" if parameters else "-",
-            number(max((one["peak_memory_bytes"] for one in done), default=math.nan) / 1e6, ".0f"),
+            number(max(memory, default=math.nan) / 1e6, ".0f"),
         ]
         seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
@@ -128,18 +136,34 @@ def _told_once(sheet: Sheet, keep: str) -> Sheet:
 
 
 def not_completed(contents: Contents) -> Sheet:
-    """Where to look for what went wrong, and which run directories have no result."""
+    """Where to look for what went wrong, which run directories have no result, and how many runs never started."""
     rows = [_end(run) for cell in contents.comparison.cells for run in cell.runs if not run.completed]
     rows += [_end(run) for run in [*contents.comparison.apart, *contents.failed]]
     rows += [[Text("no result"), Text(str(folder)), Text("")] for folder in contents.unfinished]
-    return Sheet("Runs that are in no average", ["status", "run directory", "error"], 3, rows)
+    notes = [Text(refused(contents.refused))] if contents.refused else []
+    return Sheet("Runs that are in no average", ["status", "run directory", "error"], 3, rows, notes)
+
+
+def refused(runs: list[Run]) -> str:
+    """How many runs never started, with one of them for an example."""
+    folder, error = runs[-1].folder, _first_line(runs[-1].result.error)
+    counted = f"{len(runs)} runs were" if len(runs) > 1 else "1 run was"
+    return f"{counted} refused before training; the last: {folder}: {error}"
+
+
+def damaged(lines: list[str]) -> Sheet:
+    """Files that count for nothing, or in part."""
+    return Sheet("Files that could not be read", [], 0, [], [*map(Text, lines)])
 
 
 def _end(run: Run) -> list[Text]:
-    error = str(run.result.get("error") or "").partition("\n")[0]
-    known = {"completed": "its test has no score", "diverged": "its score on meta-test is no finite number"}
-    why = known.get(run.status, error)
+    known = {"completed": "its test has no score", "diverged": "its loss or score on meta-test is no finite number"}
+    why = known.get(run.status, _first_line(run.result.error))
     return [Text(run.status, tone=_tone(run.status)), Text(str(run.folder)), Text(why)]
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").partition("\n")[0]
 
 
 def _tone(*statuses: str) -> Tone:

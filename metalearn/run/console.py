@@ -82,8 +82,8 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
     table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")
     if fields["val"]:
         table.add_row(f"meta-val {words}", f"{interval(name, fields['val'][name])}, step {fields['best_step']}")
-    if published:
-        table.add_row("published", f"{percent(published['accuracy'])} %  {published['source']}")
+    if published and published.get(name) is not None:
+        table.add_row("published", f"{score(name, published[name])}  {published.get('source') or 'no source'}")
     table.add_row("run directory", folder)
     console.print(table)
 

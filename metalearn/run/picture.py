@@ -1,21 +1,31 @@
 """A test episode to look at: what was shown, what was asked, and what was answered."""
 
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import collate, fetch
+from metalearn.episodes.sampling import Draw, collate, fetch
+from metalearn.files import write_atomically
 from metalearn.types import Episode
 
 RIGHT, WRONG, PAPER = (0, 114, 178), (213, 94, 0), (255, 255, 255)  # blue and vermilion, which all people tell apart
+INK = (0, 0, 0)
 SIZE, FRAME, GAP = 56, 3, 12  # pixels of an image, of its frame, and between support and queries
+CELL = SIZE + 2 * FRAME
+MARGIN, LINE = 10, 26  # pixels around everything, and of a line of text
+LONGEST_NAME = 180  # pixels
 MOST = 10  # queries of a class
+FONT, DIGITS = ImageFont.load_default(15), ImageFont.load_default(24)
+LEGEND = "blue frame: right; orange frame: wrong, with the number of the class that was answered"
 
 
 class TestEpisode(pl.Callback):
@@ -32,18 +42,21 @@ class TestEpisode(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not trainer.is_global_zero or not isinstance(data, EpisodicDataModule) or self.path.exists():
+        of_another_setting = module.name_of_test != "test"
+        if not trainer.is_global_zero or of_another_setting or not isinstance(data, EpisodicDataModule):
             return
-        batch = fetch(data.banks["test"].images, collate([data.draw("test", 0)]))
+        bank, draw = data.banks["test"], data.draw("test", 0)
+        batch = fetch(bank.images, collate([draw]))
         task = trainer.precision_plugin.convert_input(Episode(*(part.to(module.device) for part in batch))).tasks()[0]
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             algorithm: Any = module.algorithm
             answers = algorithm.adapt(task.support_x, task.support_y)(task.query_x).argmax(-1)  # (Q,)
-        image = picture(task, answers)
-        image.save(self.path)
+        image = picture(task, answers, class_names(bank, draw))
+        write_atomically(self.path, lambda file: image.save(file, "PNG"))
         for logger in trainer.loggers:
             if type(logger).__name__ == "WandbLogger":
-                logger.log_image("test/episode", [image])  # type: ignore[attr-defined]
+                caption = [title(task, answers)]
+                logger.log_image("test/episode", [image], caption=caption)  # type: ignore[attr-defined]
                 counts = confusion(task.query_y.argmax(-1), answers, task.query_y.shape[1]).tolist()
                 columns = ["class", *(f"answered {way}" for way in range(len(counts)))]
                 rows = [[way, *row] for way, row in enumerate(counts)]
@@ -55,30 +68,75 @@ def confusion(ways: Tensor, answers: Tensor, way: int) -> Tensor:
     return torch.bincount(ways * way + answers, minlength=way * way).view(way, way)
 
 
-def picture(task: Episode, answers: Tensor) -> Image.Image:
+def class_names(bank: ClassBank, draw: Draw) -> list[str]:
+    """The names of the classes of an episode, in the order of its ways."""
+    firsts = [int(draw.query_rows[draw.query_ways == way][0]) for way in range(draw.way)]
+    return [next(name for name, rows in zip(bank.names, bank.rows, strict=True) if one in rows) for one in firsts]
+
+
+def title(task: Episode, answers: Tensor) -> str:
+    """The score of the episode in words."""
+    right, asked = int((answers == task.query_y.argmax(-1)).sum()), len(answers)
+    return f"The first test episode: {right} of {asked} queries right ({100 * right / asked:.2f} %)"
+
+
+def picture(task: Episode, answers: Tensor, names: Sequence[str]) -> Image.Image:
     """A row for each class: its support images, then its queries, framed by whether `answers` (Q,) has them right.
 
     A wrong answer stands in the corner as the number of the class that was answered, counted from 0 at the top.
     """
     ways, way = task.query_y.argmax(-1), task.query_y.shape[1]
     supports = [task.support_x[task.support_y.argmax(-1) == c] for c in range(way)]
-    queries = [torch.nonzero(ways == c).flatten()[:MOST].tolist() for c in range(way)]
-    cell = SIZE + 2 * FRAME
-    left = max(map(len, supports)) * cell + GAP
-    sheet = Image.new("RGB", (left + max(map(len, queries)) * cell, way * cell), PAPER)
+    queries = [torch.nonzero(ways == c).flatten().tolist() for c in range(way)]
+    labels = [label(f"{c}  {name}") for c, name in enumerate(names)]
+    most = max(map(len, queries))
+    heads = ["support", f"queries, {MOST} of {most}" if most > MOST else "queries"]
+
+    left = MARGIN + round(max(map(_length, labels))) + GAP
+    middle = left + max(max(map(len, supports)) * CELL, round(_length(heads[0]))) + GAP
+    right = middle + max(min(most, MOST) * CELL, round(_length(heads[1])))
+    top = MARGIN + 2 * LINE
+    width = max(right, *(MARGIN + round(_length(text)) for text in (title(task, answers), LEGEND))) + MARGIN
+    sheet = Image.new("RGB", (width, top + way * CELL + LINE + MARGIN), PAPER)
+    write = ImageDraw.Draw(sheet)
+    write.text((MARGIN, MARGIN), title(task, answers), INK, FONT)
+    write.text((left, MARGIN + LINE), heads[0], INK, FONT)
+    write.text((middle, MARGIN + LINE), heads[1], INK, FONT)
+    write.text((MARGIN, top + way * CELL + 6), LEGEND, INK, FONT)
     for c in range(way):
+        y = top + c * CELL
+        write.text((MARGIN, y + CELL / 2), labels[c], INK, FONT, anchor="lm")
         for column, x in enumerate(supports[c]):
-            sheet.paste(_image(x), (column * cell + FRAME, c * cell + FRAME))
-        for column, q in enumerate(queries[c]):
-            answer = int(answers[q])
-            framed = Image.new("RGB", (cell, cell), RIGHT if answer == c else WRONG)
-            framed.paste(_image(task.query_x[q]), (FRAME, FRAME))
-            if answer != c:
-                ImageDraw.Draw(framed).text((FRAME + 2, FRAME + 1), str(answer), fill=WRONG, stroke_width=2)
-            sheet.paste(framed, (left + column * cell, c * cell))
+            sheet.paste(_image(x), (left + column * CELL + FRAME, y + FRAME))
+        for column, q in enumerate(queries[c][:MOST]):
+            sheet.paste(_framed(task.query_x[q], int(answers[q]), c), (middle + column * CELL, y))
     return sheet
+
+
+def label(name: str) -> str:
+    """A name that fits beside a row: in ASCII, which is all that the font has, a long one without its middle."""
+    letters = (letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    name = text = "".join(letter if letter.isascii() else "?" for letter in letters)
+    kept = len(name)
+    while _length(text) > LONGEST_NAME:
+        kept -= 1
+        text = f"{name[: kept - kept // 2]}...{name[len(name) - kept // 2 :]}"
+    return text
+
+
+def _framed(x: Tensor, answer: int, way: int) -> Image.Image:
+    framed = Image.new("RGB", (CELL, CELL), RIGHT if answer == way else WRONG)
+    framed.paste(_image(x), (FRAME, FRAME))
+    if answer != way:
+        place = (FRAME + 4, FRAME + 1)
+        ImageDraw.Draw(framed).text(place, str(answer), WRONG, DIGITS, stroke_width=2, stroke_fill=PAPER)
+    return framed
 
 
 def _image(x: Tensor) -> Image.Image:  # (C, H, W) in 0 .. 1
     pixels = (x.clamp(0, 1) * 255).round().byte().cpu().numpy()
     return Image.fromarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)).resize((SIZE, SIZE))
+
+
+def _length(text: str) -> float:
+    return FONT.getlength(text)

@@ -1,0 +1,90 @@
+"""The files beside a result, read as far as they are whole; each reader says in a line what is damaged."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Validation(NamedTuple):
+    """One validation of a training."""
+
+    step: int
+    seconds: float | None  # of training up to it, where the run logged them
+    score: float
+
+
+class Curve(NamedTuple):
+    """The finite values of the score that metrics.csv holds."""
+
+    score: str = ""
+    validations: Sequence[Validation] = ()
+    damage: str = ""  # empty where the file is whole
+
+
+class EpisodeScores(NamedTuple):
+    """A score of each test episode, (E,), from test_episodes.npz; None where there is none to be had."""
+
+    values: np.ndarray | None
+    damage: str  # empty where the file is whole
+
+
+def curve(path: Path, scores: Iterable[str]) -> Curve:
+    """The validation curve of the one of these scores that there is, without the rows that are torn."""
+    if not path.is_file():
+        return Curve()
+    try:
+        text = path.read_bytes().decode(errors="replace")
+        head, *rows = list(csv.reader(text.splitlines())) or [[]]
+    except (OSError, csv.Error) as error:
+        return Curve(damage=f"{path} cannot be read: {error}")
+    score = next((one for one in scores if f"val/{one}" in head), None)
+    if score is None:
+        return Curve()
+    if "step" not in head:
+        return Curve(damage=f"{path} has no column 'step'")
+    if not text.endswith("\n") and rows:
+        rows[-1] = ["torn"]  # its last number may have lost digits
+    found, torn = list[Validation](), list[int]()
+    for line, row in enumerate(rows, 2):
+        named = dict(zip(head, row, strict=False))
+        try:
+            if len(row) != len(head):
+                raise ValueError("the row is torn")
+            if named[f"val/{score}"]:
+                found.append(_validation(named, score))
+        except ValueError:
+            torn.append(line)
+    known = [one for one in found if math.isfinite(one.score)]
+    return Curve(score, known, _torn(path, torn) if torn else "")
+
+
+def _validation(row: dict[str, str], score: str) -> Validation:
+    seconds = row.get("val/seconds")
+    return Validation(int(row["step"]), float(seconds) if seconds else None, float(row[f"val/{score}"]))
+
+
+def episode_scores(path: Path, score: str) -> EpisodeScores:
+    if not path.is_file():
+        return EpisodeScores(None, "")
+    try:
+        with np.load(path) as scores:
+            values = np.asarray(scores[score], dtype=np.float64)
+    except Exception as error:  # a damaged zip raises nearly anything
+        return EpisodeScores(None, f"{path} cannot be read: {_one_line(error)}")
+    if values.ndim != 1:
+        return EpisodeScores(None, f"{path} has not one {score} for each episode: {values.shape}")
+    return EpisodeScores(values, "")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _torn(path: Path, numbers: Iterable[int]) -> str:
+    first, *others = numbers
+    said = f"lines {first} and {len(others)} more are" if others else f"line {first} is"
+    return f"{path}: {said} torn and left out"
