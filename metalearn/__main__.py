@@ -57,6 +57,10 @@ def main() -> None:
         refuse(str(error), code=1)
     except HydraException as error:
         refuse(explain(error))
+    except RuntimeError as error:
+        if (line := hydra_plugins.explained(error)) is None:
+            raise
+        refuse(line)
     except (OmegaConfBaseException, ValueError, OSError) as error:  # while the run directory is made, or of a sweep
         refuse(" ".join(str(error).split()))
 

@@ -38,7 +38,7 @@ class Findings:
             f"trial {job.folder.name} [{COLOURS.get(job.status, 'default')}]{job.status}[/] in {job.seconds or 0:.0f} s"
         )
         if job.status == "failed":
-            words += f" ({escape(job.reason)}): {escape(str(job.log))}"
+            words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}"
         elif job.finished and (mean := job.score("val")):
             words += f"  {score(self._score, mean['mean'])}"
         self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]")
@@ -57,7 +57,7 @@ class Findings:
             ]
             table.add_row(self._trials.folder(trial).name, score(self._score, trial.value), *values)
         if completed:
-            self._screen.console.print(table)
+            self._screen.draw(table)
         counts = f"{len(completed)} completed, {len(pruned)} pruned, {len(failed)} failed"
         self._screen.say(f"{len(completed) + len(pruned)} of {self._trials.n_trials} trials: {counts}")
         for trial in failed[-SHOWN:]:

@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn.run.overrides import key
+from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
     from metalearn.sweep.jobs import AbstractProcess, Job
@@ -63,6 +64,8 @@ class AbstractLauncher(Launcher, ABC):
         definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
             job.look()
+            if not job.finished:
+                self.trainer(job)  # so that a wrong name in any of them is found before the first one starts
 
         screen = Screen(jobs)
         before = sum(job.finished for job in jobs)
@@ -87,9 +90,10 @@ class AbstractLauncher(Launcher, ABC):
         """The directory of the sweep, made, and the slots. Raises ValueError for bad input."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        if self.timeout is not None and (not isinstance(self.timeout, int | float) or self.timeout <= 0):
+        check_settings(self, self.config, "hydra.launcher")
+        if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"hydra.launcher.timeout={self.timeout} must be a positive number of seconds, or null")
-        if not isinstance(self.retries, int) or self.retries < 0:
+        if self.retries < 0:
             raise ValueError(f"hydra.launcher.retries={self.retries} must be 0 or a positive number")
         sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
         slots = self.make_slots(sweep)
