@@ -1,16 +1,16 @@
-"""What a crash or another program leaves of study.log, search.json and sweep.json: passed over, or one line that says where."""
+"""Damaged study.log, search.json and sweep.json: what a crash leaves is passed over, anything else is one line."""
 
 import json
 from pathlib import Path
 
 import pytest
 from searching import Controller, impatient  # noqa: F401
+from test_launcher import jobs
 
 from metalearn.report import searches
 from metalearn.run import study_record
 from metalearn.run.study_record import StudyRecord
 from metalearn.sweep import definition
-from test_launcher import jobs
 
 
 def journal(folder: Path) -> Path:

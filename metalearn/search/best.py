@@ -1,6 +1,7 @@
 """What a search has found: a table of the best trials, and best.yaml."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -27,9 +28,11 @@ class Findings:
     Args:
         trials: of the study.
         score: name of what the study is to make good at meta-val, such as "accuracy".
+        needed: what a run needs beside its overrides, such as --config-dir.
     """
 
-    def __init__(self, trials: Trials, *, score: str, screen: Screen, folder: Path) -> None:
+    def __init__(self, trials: Trials, *, score: str, screen: Screen, folder: Path, needed: Sequence[str] = ()) -> None:
+        self._needed = needed
         self._trials, self._score, self._screen, self._folder = trials, score, screen, folder
 
     def say_end(self, job: Job) -> None:
@@ -71,7 +74,7 @@ class Findings:
             return
         best = completed[0]
         overrides = self._trials.overrides(best)
-        command = shlex.join(["python", "-m", "metalearn", *overrides])
+        command = shlex.join(["python", "-m", "metalearn", *self._needed, *overrides])
         content = {
             "trial": best.number,
             "directory": self._trials.folder(best).name,

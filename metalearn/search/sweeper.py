@@ -60,13 +60,15 @@ class OptunaSweeper(Sweeper):
         from metalearn.search import loop as search
         from metalearn.search import space as search_space
         from metalearn.search.best import Findings
+        from metalearn.search.preset import spelled_out
         from metalearn.search.study import open_study
         from metalearn.search.trials import Trials
         from metalearn.sweep import definition
         from metalearn.sweep.screen import Screen
 
         folder, slots = self.launcher.prepare()
-        space, fixed = search_space.read(self.params, arguments)
+        space, typed = search_space.read(self.params, arguments)
+        fixed = spelled_out(typed, partial(self.launcher.compose, 0))
         best = self.launcher.compose(0, fixed).callbacks.best  # says what is chosen by, and whether more is better
         definition.record(folder, [], sys.argv[1:])
         storage = self.storage if "://" in self.storage else str(Path(self.storage).absolute())
@@ -75,7 +77,7 @@ class OptunaSweeper(Sweeper):
             name=self.study_name or folder.name,
             direction="maximize" if best.mode == "max" else "minimize",
             space=space,
-            fixed=fixed,
+            fixed=typed,
             sampler=self.sampler,
             seed=self.seed,
         )
@@ -85,7 +87,7 @@ class OptunaSweeper(Sweeper):
         trials = Trials(study, space=space, fixed=fixed, n_trials=self.n_trials, folder=folder, address=address)
         jobs: list[Job] = []
         screen = Screen(jobs, common=fixed)
-        findings = Findings(trials, score=score, screen=screen, folder=folder)
+        findings = Findings(trials, score=score, screen=screen, folder=folder, needed=self.launcher.needed())
         done = f", {trials.num_finished} finished before" if trials.num_finished else ""
         screen.say(f"{trials.n_trials} trials{done}, {slots.capacity} at a time: {folder}")
         received = search.run(

@@ -119,10 +119,11 @@ class Trials:
         self._ours.pop(job.number, None)
         result = job.result()
         mean = (job.score("val") or {}).get("mean")  # null where it was not finite
-        if job.status == "completed" and not (isinstance(mean, int | float) and math.isfinite(mean)):
-            job.status, job.reason = "failed", "its score at meta-val is not finite"
-        if job.status == "completed":
+        if job.status == "completed" and isinstance(mean, int | float) and math.isfinite(mean):
             self._close(job.number, TrialState.COMPLETE, [mean])
+        elif job.status == "completed":
+            job.status, job.reason = "failed", "its score at meta-val is not finite"
+            self._close(job.number, TrialState.FAIL)
         elif job.status == "pruned":
             self._close(job.number, TrialState.PRUNED)
         elif job.status == "failed" or (result is not None and result["status"] == "failed"):

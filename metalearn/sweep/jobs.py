@@ -204,11 +204,12 @@ class Attempt:
 
 
 def resuming(folder: Path) -> list[str]:
-    """What of a command line makes a run go on in its directory, where it can."""
-    return [f"resume={quoted(folder)}"] if (folder / "checkpoints/last.ckpt").is_file() else []
+    """What of a command line makes a run go on in its directory, where it has begun to save anything."""
+    saved = any((folder / f"checkpoints/{name}.ckpt").is_file() for name in ("last", "best"))
+    return [f"resume={quoted(folder)}"] if saved else []
 
 
-def quoted(path: Path) -> str:
+def quoted(path: Path | str) -> str:
     """A path as a value of an override, whatever signs it has: Hydra's grammar and OmegaConf leave it as it is."""
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(path))  # else ${ would begin an interpolation
     return QuotedString(text, Quote.single).with_quotes()
