@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
-from metalearn.run import overrides, secrets
+from metalearn.run import groups, overrides, secrets
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
@@ -47,6 +47,7 @@ def main() -> None:
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
         secrets.refuse_typed(sys.argv[1:])
+        groups.check_options(sys.argv[1:], [entry.name for entry in Path(conf_dir()).iterdir()])
         sys.argv[1:] = definition.going_on(sys.argv[1:])
     except (ValueError, OSError) as error:
         refuse(str(error))
@@ -89,8 +90,8 @@ def known_keys() -> list[str]:
     """All keys and groups of the default config."""
     with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
         config = hydra.compose("config")
-    groups = [entry.name for entry in Path(conf_dir()).iterdir() if entry.is_dir()]
-    return [*groups, *_keys(OmegaConf.to_container(config))]
+    folders = [entry.name for entry in Path(conf_dir()).iterdir() if entry.is_dir()]
+    return [*folders, *_keys(OmegaConf.to_container(config))]
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

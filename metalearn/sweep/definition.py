@@ -42,8 +42,8 @@ def going_on(argv: list[str]) -> list[str]:
 
 
 def command(argv: Sequence[str]) -> list[str]:
-    """What of a command line says which jobs there are."""
-    told = ("hydra/sweeper", "hydra.sweeper.params")
+    """What of a command line says which jobs there are, in whatever order its flags stand."""
+    told = ("hydra/sweeper", "hydra.sweeper.params", "hydra.searchpath")
     return sorted(
         arg
         for arg in argv
