@@ -40,6 +40,7 @@ def compose_and_run(config: DictConfig) -> float | None:
 
 
 def main() -> None:
+    open_closed_streams()
     # Threads that wait for long by spinning take the core from whoever has work, those that sleep at once wake up late:
     # this is as fast as either at its best (GNU OpenMP reads it when torch is imported).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -64,6 +65,15 @@ def main() -> None:
         refuse(line)
     except (OmegaConfBaseException, ValueError, OSError) as error:  # while the run directory is made, or of a sweep
         refuse(" ".join(str(error).split()))
+
+
+def open_closed_streams() -> None:
+    """Let a stream that the shell has closed (`>&-`) lead nowhere, before a file of ours takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)  # for the server that forks jobs, too
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def refuse(line: str, code: int = 2) -> NoReturn:

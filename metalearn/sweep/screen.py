@@ -43,8 +43,7 @@ class Screen:
     ) -> None:
         self.jobs = jobs
         # Where nobody looks at the width, in a log or a pipe, lines may be long.
-        is_terminal = sys.stdout is not None and sys.stdout.isatty()
-        self.console = console or (UnreadConsole() if is_terminal else UnreadConsole(width=160))
+        self.console = console or (UnreadConsole() if sys.stdout.isatty() else UnreadConsole(width=160))
         shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
         self._common = shared if common is None else set(common)
         self._live: Live | None = None

@@ -35,6 +35,8 @@ SETTLED = 0.2
 MOST_GROWTH = 16.0
 """Mebibytes that a controller may grow by afterwards: of a job it keeps its overrides and its status."""
 
+MOST_DESCRIPTORS = 40
+
 
 @dataclass
 class Controller:
@@ -44,8 +46,9 @@ class Controller:
     samples: list[tuple[int, float, int]] = field(default_factory=list)  # jobs finished, MiB, file descriptors
 
     def settled(self) -> list[tuple[int, float, int]]:
-        last = self.samples[-1][0]
-        return [one for one in self.samples if one[0] >= self.began_at + SETTLED * (last - self.began_at)]
+        """What was seen when it had all in memory: after a job of its own; two may be left of the one before."""
+        enough = self.began_at + max(3.0, SETTLED * (self.samples[-1][0] - self.began_at)) if self.samples else 0.0
+        return [one for one in self.samples if one[0] >= enough]
 
 
 class Drill:
@@ -143,8 +146,8 @@ class Drill:
 
     def figures(self, seconds: float) -> dict[str, object]:
         runs = Counter(int(run.folder.name) for run in find([self.folder]).runs if run.completed)
-        settled = [controller.settled() for controller in self.controllers if controller.samples]
-        growth = max(max(m for _, m, _ in part) - part[0][1] for part in settled)
+        settled = [part for part in map(Controller.settled, self.controllers) if part]
+        growth = max((max(m for _, m, _ in part) - part[0][1] for part in settled), default=0.0)
         descriptors = [max(d for _, _, d in part) for part in settled]
         return {
             "jobs": self.jobs,
@@ -154,7 +157,7 @@ class Drill:
             "jobs finished exactly once": sum(runs[i] == 1 for i in range(self.jobs)),
             "processes left": len(self.left()),
             "growth of a controller's memory (MiB)": round(growth, 1),
-            "most memory of a controller (MiB)": round(max(m for part in settled for _, m, _ in part)),
+            "most memory of a controller (MiB)": round(max((m for part in settled for _, m, _ in part), default=0.0)),
             "most descriptors of the controllers": descriptors,
             "seconds": round(seconds),
         }
@@ -198,7 +201,7 @@ def main() -> int:
         and figures["processes left"] == 0
         and figures["controllers killed (SIGKILL)"] == given.restarts
         and figures["growth of a controller's memory (MiB)"] < MOST_GROWTH
-        and max(figures["most descriptors of the controllers"]) < 40
+        and max(figures["most descriptors of the controllers"], default=0) < MOST_DESCRIPTORS
     )
     return 0 if right else 1
 
