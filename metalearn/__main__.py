@@ -52,10 +52,10 @@ def compose_and_run(config: DictConfig) -> float | None:
 
 
 def main() -> None:
+    streams.make_unbreakable()
     # Threads that wait for long by spinning take the core from whoever has work, those that sleep at once wake up late:
     # this is as fast as either at its best (GNU OpenMP reads it when torch is imported).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    streams.make_unbreakable()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us whole, and we say them in one line
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
@@ -71,6 +71,10 @@ def main() -> None:
         refuse(str(error), code=1)
     except yaml.YAMLError as error:
         refuse(explain_yaml(error))
+    except RuntimeError as error:
+        if (line := hydra_plugins.explained(error)) is None:
+            raise
+        refuse(line)
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # of composing, or of a sweep
         refuse(explain(error, sys.argv[1:], conf_dir()))
 

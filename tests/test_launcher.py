@@ -259,7 +259,15 @@ def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkey
     found = "hydra.sweep.dir='outputs/sweeps/first'"
     assert definition.going_on(argv) == [*argv, found]
     assert definition.going_on([*argv, "hydra.launcher.slots=1"])[-1] == found
-    for other in (["-m", "seed=0,1,2", "trainer=cpu"], ["seed=0,1", "trainer=cpu"], [*argv, "hydra.sweep.dir=x"]):
+    for same in (["--multirun", *argv[1:]], ["trainer=cpu", "seed=0,1", "-m"]):
+        assert definition.going_on(same) == [*same, found]
+    for other in (
+        ["-m", "seed=0,1,2", "trainer=cpu"],
+        ["-m", "--config-dir", "c", *argv[1:]],
+        ["seed=0,1", "trainer=cpu"],
+        [*argv, "hydra.sweep.dir=x"],
+        [*argv, "hydra.searchpath=[file://c]"],
+    ):
         assert definition.going_on(other) == other
     for i in range(2):
         (sweep / f"{i}").mkdir()

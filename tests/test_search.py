@@ -105,3 +105,14 @@ def test_a_directory_with_another_run_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="0000 holds a run of another search"):
         Controller(tmp_path).run()
     assert (tmp_path / "0000/result.json").read_text() == '{"status": "completed"}'
+
+
+@pytest.mark.parametrize("mean", ["null", "1e999", '"high"'])
+def test_a_score_that_is_not_finite_is_a_failure(tmp_path: Path, capfd: pytest.CaptureFixture[str], mean: str) -> None:
+    result = f'{{"status": "completed", "seconds": {{}}, "val": {{"accuracy": {{"mean": {mean}, "ci95": 0}}}}}}'
+    controller = Controller(tmp_path, script=f"echo '{result}' > result.json", n_trials=9, slots=1)
+    controller.run()
+    assert controller.states() == ["FAIL"] * search.FAILURES_IN_A_ROW
+    printed = capfd.readouterr().out
+    assert printed.count(f"(its score at meta-val is not finite): {tmp_path}/000") == search.FAILURES_IN_A_ROW
+    assert "0 completed, 0 pruned, 5 failed" in printed

@@ -32,11 +32,16 @@ def read(folder: Path) -> StudyRecord:
 
     Raises ValueError when the file is of something else, FileNotFoundError when the file of the study is gone.
     """
+    from sqlalchemy.exc import ArgumentError
+
+    path = folder / NAME
     try:
-        record = StudyRecord(**json.loads((folder / NAME).read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{folder / NAME} does not say where a study is") from error
-    return record._replace(storage=_with_file(record.storage, lambda path: _existing(folder / path)))
+        record = StudyRecord(**json.loads(path.read_text()))
+        if not all(isinstance(value, str) for value in record):
+            raise TypeError("storage, study and score are text")
+        return record._replace(storage=_with_file(record.storage, lambda path: _existing(folder / path)))
+    except (ValueError, TypeError, ArgumentError) as error:
+        raise ValueError(f"{path} does not say where a study is: {error}") from error
 
 
 def _with_file(storage: str, change: Callable[[Path], Path]) -> str:

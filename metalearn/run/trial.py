@@ -43,14 +43,15 @@ def is_given_up(trial: "optuna.trial.FrozenTrial") -> bool:
 
 def open_storage(storage: str) -> "optuna.storages.BaseStorage":
     """A journal file, or the database of a URL. Raises ValueError when it cannot be opened."""
-    from optuna.storages import JournalStorage, RDBStorage, get_storage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages import RDBStorage, get_storage
     from sqlalchemy import event
     from sqlalchemy.exc import SQLAlchemyError
 
+    from metalearn.run.journal import open_journal
+
     if "://" not in storage:
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(storage))
+        return open_journal(Path(storage))
     try:
         if not storage.startswith("sqlite"):
             return get_storage(storage)

@@ -1,6 +1,7 @@
 """What a search has found: a table of the best trials, and best.yaml."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -27,9 +28,11 @@ class Findings:
     Args:
         trials: of the study.
         score: name of what the study is to make good at meta-val, such as "accuracy".
+        needed: what a run needs beside its overrides, such as --config-dir.
     """
 
-    def __init__(self, trials: Trials, *, score: str, screen: Screen, folder: Path) -> None:
+    def __init__(self, trials: Trials, *, score: str, screen: Screen, folder: Path, needed: Sequence[str] = ()) -> None:
+        self._needed = needed
         self._trials, self._score, self._screen, self._folder = trials, score, screen, folder
 
     def say_end(self, job: Job) -> None:
@@ -38,7 +41,7 @@ class Findings:
             f"trial {job.folder.name} [{COLOURS.get(job.status, 'default')}]{job.status}[/] in {job.seconds or 0:.0f} s"
         )
         if job.status == "failed":
-            words += f" ({escape(job.reason)}): {escape(str(job.log))}"
+            words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}"
         elif job.finished and (mean := job.score("val")):
             words += f"  {score(self._score, mean['mean'])}"
         self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]")
@@ -57,7 +60,7 @@ class Findings:
             ]
             table.add_row(self._trials.folder(trial).name, score(self._score, trial.value), *values)
         if completed:
-            self._screen.console.print(table)
+            self._screen.draw(table)
         counts = f"{len(completed)} completed, {len(pruned)} pruned, {len(failed)} failed"
         self._screen.say(f"{len(completed) + len(pruned)} of {self._trials.n_trials} trials: {counts}")
         for trial in failed[-SHOWN:]:
@@ -71,7 +74,7 @@ class Findings:
             return
         best = completed[0]
         overrides = self._trials.overrides(best)
-        command = shlex.join(["python", "-m", "metalearn", *overrides])
+        command = shlex.join(["python", "-m", "metalearn", *self._needed, *overrides])
         content = {
             "trial": best.number,
             "directory": self._trials.folder(best).name,

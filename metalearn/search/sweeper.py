@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import TYPE_CHECKING, Any, final
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from metalearn.run.trial import Pruner, TrialAddress
 from metalearn.sweep.launcher import AbstractLauncher, JobFailed
+from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
     from metalearn.sweep.jobs import Job
@@ -30,11 +31,11 @@ class OptunaSweeper(Sweeper):
         seed: int | None,
         storage: str,
         study_name: str | None,
-        params: DictConfig,
+        params: dict[str, Any],
     ) -> None:
         self.n_trials, self.sampler, self.pruner, self.seed = n_trials, sampler, pruner, seed
         self.storage, self.study_name = storage, study_name
-        self.params: dict[str, Any] = dict(params)
+        self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
@@ -46,26 +47,29 @@ class OptunaSweeper(Sweeper):
         """Search to the end. Raises ValueError for bad input, SystemExit after a signal, JobFailed when it gives up."""
         if not isinstance(self.launcher, AbstractLauncher):
             raise ValueError("hydra/sweeper=optuna runs its trials with hydra/launcher=subprocess, slurm or ray")
-        if self.pruner not in get_args(Pruner):
-            raise ValueError(f"hydra.sweeper.pruner={self.pruner} must be one of {', '.join(get_args(Pruner))}")
-        if isinstance(self.n_trials, bool) or not isinstance(self.n_trials, int) or self.n_trials < 1:
+        check_settings(self, self.launcher.config, "hydra.sweeper")
+        if isinstance(self.n_trials, bool) or self.n_trials < 1:
             raise ValueError(f"hydra.sweeper.n_trials={self.n_trials} must be a positive number")
         try:
             import optuna  # noqa: F401
         except ImportError as error:
             raise ValueError("hydra/sweeper=optuna needs Optuna: pip install -e '.[search]' in the checkout") from error
+        from optuna.trial import TrialState
+
         from metalearn.losses import OBJECTIVES
         from metalearn.run import study_record
         from metalearn.search import loop as search
         from metalearn.search import space as search_space
         from metalearn.search.best import Findings
+        from metalearn.search.preset import spelled_out
         from metalearn.search.study import open_study
         from metalearn.search.trials import Trials
         from metalearn.sweep import definition
         from metalearn.sweep.screen import Screen
 
         folder, slots = self.launcher.prepare()
-        space, fixed = search_space.read(self.params, arguments)
+        space, typed = search_space.read(self.params, arguments)
+        fixed = spelled_out(typed, partial(self.launcher.compose, 0))
         score = OBJECTIVES[self.launcher.compose(0, fixed).task].score_name
         definition.record(folder, [], sys.argv[1:])
         storage = self.storage if "://" in self.storage else str(Path(self.storage).absolute())
@@ -74,7 +78,7 @@ class OptunaSweeper(Sweeper):
             name=self.study_name or folder.name,
             direction="minimize" if score == "mse" else "maximize",
             space=space,
-            fixed=fixed,
+            fixed=typed,
             sampler=self.sampler,
             seed=self.seed,
         )
@@ -83,7 +87,7 @@ class OptunaSweeper(Sweeper):
         trials = Trials(study, space=space, fixed=fixed, n_trials=self.n_trials, folder=folder, address=address)
         jobs: list[Job] = []
         screen = Screen(jobs, common=fixed)
-        findings = Findings(trials, score=score, screen=screen, folder=folder)
+        findings = Findings(trials, score=score, screen=screen, folder=folder, needed=self.launcher.needed())
         done = f", {trials.num_finished} finished before" if trials.num_finished else ""
         screen.say(f"{trials.n_trials} trials{done}, {slots.capacity} at a time: {folder}")
         received = search.run(
@@ -105,3 +109,6 @@ class OptunaSweeper(Sweeper):
         if not trials.is_over:
             last = next(job for job in reversed(jobs) if job.status == "failed")
             raise JobFailed(f"{search.FAILURES_IN_A_ROW} trials in a row have failed: see {last.log}")
+        if (failed := trials.failed()) and not trials.all(TrialState.COMPLETE):
+            log = trials.folder(failed[-1]) / "stdout.log"
+            raise JobFailed(f"no trial has completed, and {len(failed)} have failed: see {log}")

@@ -4,6 +4,7 @@ A controller is a process that asks for trials and runs them. A study may have s
 agree on is in the storage alone.
 """
 
+import math
 import os
 import socket
 import time
@@ -111,15 +112,21 @@ class Trials:
         return job
 
     def tell(self, job: Job) -> None:
-        """What has become of the job of a trial; one that was interrupted is to be gone on with."""
+        """What has become of the job of a trial; one that was interrupted is to be gone on with.
+
+        A job that is completed with a score that is not finite is failed from then on.
+        """
         self._ours.pop(job.number, None)
         result = job.result()
-        score = job.score("val")
-        if job.status == "completed" and score is not None and score["mean"] is not None:
-            self._close(job.number, TrialState.COMPLETE, [score["mean"]])
+        mean = (job.score("val") or {}).get("mean")  # null where it was not finite
+        if job.status == "completed" and isinstance(mean, int | float) and math.isfinite(mean):
+            self._close(job.number, TrialState.COMPLETE, [mean])
+        elif job.status == "completed":
+            job.status, job.reason = "failed", "its score at meta-val is not finite"
+            self._close(job.number, TrialState.FAIL)
         elif job.status == "pruned":
             self._close(job.number, TrialState.PRUNED)
-        elif job.status in ("completed", "failed") or (result is not None and result["status"] == "failed"):
+        elif job.status == "failed" or (result is not None and result["status"] == "failed"):
             self._close(job.number, TrialState.FAIL)
         else:
             self._hand_over(job)

@@ -2,15 +2,25 @@
 
 import fcntl
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from metalearn.files import write_atomically
-from metalearn.run.overrides import key
-from metalearn.sweep.jobs import FINISHED, Job
+from metalearn.run.overrides import key, value
+from metalearn.sweep.jobs import FINISHED, Job, quoted
+
+log = logging.getLogger(__name__)
 
 NAME = "sweep.json"
+
+
+class Known(TypedDict):
+    """What the file says."""
+
+    command: list[str]  # what of it says which jobs there are
+    jobs: dict[str, list[str]]  # overrides by directory; none of a search
 
 
 def going_on(argv: list[str]) -> list[str]:
@@ -18,19 +28,22 @@ def going_on(argv: list[str]) -> list[str]:
     keys = [key(arg) for arg in argv]
     if not {"-m", "--multirun"} & set(argv) or "hydra.sweep.dir" in keys or {"--cfg", "-c"} & set(keys):
         return argv
-    outputs = next((arg.partition("=")[2].strip("'\"") for arg in argv if key(arg) == "paths.outputs"), "outputs")
+    outputs = next((value(arg) for arg in reversed(argv) if key(arg) == "paths.outputs"), "outputs")
     files = sorted(Path(outputs).glob(f"sweeps/*/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in files:
-        known = _read(path)
-        is_search = not known["jobs"]  # which its study knows
-        if known["command"] == command(argv) and (is_search or not _is_finished(path.parent, known["jobs"])):
-            return [*argv, f"hydra.sweep.dir='{path.parent}'"]
+        try:
+            known = _read(path)
+            is_search = not known["jobs"]  # which its study knows
+            if known["command"] == command(argv) and (is_search or not _is_finished(path.parent, known["jobs"])):
+                return [*argv, f"hydra.sweep.dir={quoted(path.parent)}"]
+        except ValueError as error:
+            log.warning("metalearn: %s; it is passed over", error)
     return argv
 
 
 def command(argv: Sequence[str]) -> list[str]:
-    """What of a command line says which jobs there are."""
-    told = ("hydra/sweeper", "hydra.sweeper.params")
+    """What of a command line says which jobs there are, in whatever order its flags stand."""
+    told = ("hydra/sweeper", "hydra.sweeper.params", "hydra.searchpath")
     return sorted(
         arg
         for arg in argv
@@ -43,7 +56,7 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
     path = sweep / NAME
     with (sweep / ".lock").open("a") as file:  # several searches may add to one sweep
         fcntl.flock(file, fcntl.LOCK_EX)
-        known: dict[str, Any] = _read(path) if path.is_file() else {"command": command(argv), "jobs": {}}
+        known: Known = _read(path) if path.is_file() else {"command": command(argv), "jobs": {}}
         if path.is_file() and bool(known["jobs"]) != bool(jobs):
             what = "a sweep" if known["jobs"] else "a search"
             raise ValueError(f"{sweep} holds {what}: give this one a name of its own with hydra.sweep.dir=DIR")
@@ -68,9 +81,12 @@ def _is_finished(sweep: Path, jobs: dict[str, list[str]]) -> bool:
     return all(result is not None and result["status"] in FINISHED for result in results)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Known:
+    from typeguard import TypeCheckError, check_type  # late, because --help must not wait for it
+
     try:
         known = json.loads(path.read_text())
-        return {"command": known["command"], "jobs": dict(known["jobs"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the list of jobs of a sweep") from error
+        check_type(known, Known)
+    except (ValueError, TypeCheckError) as error:
+        raise ValueError(f"{path} is not the list of jobs of a sweep: {error}") from error
+    return known

@@ -20,6 +20,10 @@ from metalearn.sweep.jobs import AbstractProcess
 PRELOADED = ["metalearn.__main__", "metalearn.run.run", "metalearn.algorithms.prototypical", "metalearn.data.glyphs"]
 
 
+OF_A_DEAD_SERVER = 255
+"""Said by multiprocessing for the exit code of any process whose server has died, whether the process lives or not."""
+
+
 @final
 class ForkedProcess(AbstractProcess):
     """The same as FreshProcess, of a command line of metalearn."""
@@ -33,13 +37,31 @@ class ForkedProcess(AbstractProcess):
             file.write(f"$ {shlex.join(('metalearn', *arguments))}\n")
         given = (list(arguments), log, environment, _Handed(held.fileno()))
         self._process = context.Process(target=_work, args=given)
-        self._process.start()
+        try:
+            self._process.start()
+        except (EOFError, ConnectionError):  # the server has just died; the next call starts another
+            self._process = context.Process(target=_work, args=given)
+            self._process.start()
 
-    def exit_code(self) -> int | None:
-        code = self._process.exitcode
+    def exit_code(self) -> int | str | None:
+        code: int | str | None = self._process.exitcode
+        if code == OF_A_DEAD_SERVER:
+            if self._is_at_work():
+                return None
+            code = "its exit code is not known: the server that forks jobs has died"
         if code is not None:
             self.send(signal.SIGKILL)
         return code
+
+    def _is_at_work(self) -> bool:
+        """Whether the process lives, of which only the server, its parent, gets the exit code."""
+        assert self._process.pid is not None
+        try:
+            os.kill(self._process.pid, 0)
+            stat = Path(f"/proc/{self._process.pid}/stat")
+            return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:  # it has ended
+            return False
 
     def send(self, sent: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):  # it has ended

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, final
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from metalearn.run.claim import LOCK, is_locked, lock
 from metalearn.sweep.slurm.submitted import is_submitted
 
@@ -21,6 +24,8 @@ JOB_LOCK = ".job.lock"
 
 FINISHED = ("completed", "pruned")
 BAD_INPUT = 2
+REFUSED = "metalearn: "
+"""Begins the line that says why a command is refused."""
 GRACE = 60.0
 """Seconds that a job has for its last checkpoint after it was told that its time is over."""
 
@@ -52,11 +57,13 @@ class Job:
         path = self.folder / "result.json"
         try:
             result = json.loads(path.read_text())
-            return result if result["status"] else None
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a result of metalearn") from error
+        except ValueError as error:
+            raise ValueError(f"{path} is not a result of metalearn: {error}") from error
+        if not isinstance(result, dict) or not isinstance(result.get("status"), str):
+            raise ValueError(f"{path} is not a result of metalearn: it has no status")
+        return result
 
     def score(self, split: Literal["val", "test"]) -> dict[str, float] | None:
         """Mean and interval of its accuracy (of a regression the squared error); None where it left none."""
@@ -68,7 +75,8 @@ class Job:
         result = self.result()
         if result and result["status"] in FINISHED:
             self.status, self.before = result["status"], True
-            self.seconds = sum(result["seconds"].get(part) or 0.0 for part in ("fit", "test"))
+            seconds = result.get("seconds") or {}
+            self.seconds = sum(seconds.get(part) or 0.0 for part in ("fit", "test"))
 
     def is_at_work_elsewhere(self) -> bool:
         """Whether a run is at work in its directory: of another controller, of one that was killed, or by hand."""
@@ -95,7 +103,7 @@ class Job:
         """
         result = self.result()
         status = result["status"] if result else None
-        if code == 0 and status in FINISHED:
+        if status in FINISHED:  # which is written last: what happens to the process afterwards takes nothing from it
             self.status = status
         elif stopped and status in (None, "interrupted"):
             self.status = "interrupted"
@@ -106,7 +114,9 @@ class Job:
             elif isinstance(code, str):
                 self.reason = code
             elif code < 0:
-                self.reason = f"killed by {signal.Signals(-code).name}"
+                self.reason = f"killed by {_signal_name(-code)}"
+            elif code == BAD_INPUT:
+                self.reason = f"refused: {_refusal(self.log) or (result or {}).get('error') or 'exit code 2'}"
             else:
                 error = (result or {}).get("error") or ("no result.json" if code == 0 else None)
                 self.reason = f"exit code {code}" + (f", {error}" if error else "")
@@ -194,10 +204,25 @@ class Attempt:
 
 
 def resuming(folder: Path) -> list[str]:
-    """What of a command line makes a run go on in its directory, where it can."""
-    return [f"resume={quoted(folder)}"] if (folder / "checkpoints/last.ckpt").is_file() else []
+    """What of a command line makes a run go on in its directory, where it has begun to save anything."""
+    saved = any((folder / f"checkpoints/{name}.ckpt").is_file() for name in ("last", "best"))
+    return [f"resume={quoted(folder)}"] if saved else []
 
 
-def quoted(path: Path) -> str:
-    """A path as a value of an override."""
-    return "'" + str(path).replace("'", r"\'") + "'"
+def quoted(path: Path | str) -> str:
+    """A path as a value of an override, whatever signs it has: Hydra's grammar and OmegaConf leave it as it is."""
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(path))  # else ${ would begin an interpolation
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have none
+        return f"signal {number}"
+
+
+def _refusal(log: Path) -> str:
+    """The line by which the last attempt was refused, if it was."""
+    said = log.read_text(errors="replace").rpartition("\n$ ")[2].splitlines()
+    return next((line.removeprefix(REFUSED) for line in reversed(said) if line.startswith(REFUSED)), "")

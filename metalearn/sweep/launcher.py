@@ -13,16 +13,18 @@ from typing import IO, TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn.run.overrides import key
+from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
     from metalearn.sweep.jobs import AbstractProcess, Job
     from metalearn.sweep.slots import Slots
 
 OF_THE_SWEEP = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launch", "hydra/launch")
+OF_THE_SWEEPER = ("hydra.sweeper", "hydra/sweeper")
 NUMBERED = ("${hydra.job.num}", "${hydra:job.num}")
 
 
@@ -51,7 +53,8 @@ class AbstractLauncher(Launcher, ABC):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
-        self._trainers: dict[int, DictConfig] = {}
+        self._trainers: dict[tuple[str, ...], DictConfig] = {}
+        self._groups: dict[str, bool] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs to their ends. Raises ValueError for bad input, and SystemExit after a signal."""
@@ -63,6 +66,8 @@ class AbstractLauncher(Launcher, ABC):
         definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
             job.look()
+            if not job.finished:
+                self.trainer(job)  # so that a wrong name in any of them is found before the first one starts
 
         screen = Screen(jobs)
         before = sum(job.finished for job in jobs)
@@ -87,9 +92,10 @@ class AbstractLauncher(Launcher, ABC):
         """The directory of the sweep, made, and the slots. Raises ValueError for bad input."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        if self.timeout is not None and (not isinstance(self.timeout, int | float) or self.timeout <= 0):
+        check_settings(self, self.config, "hydra.launcher")
+        if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"hydra.launcher.timeout={self.timeout} must be a positive number of seconds, or null")
-        if not isinstance(self.retries, int) or self.retries < 0:
+        if self.retries < 0:
             raise ValueError(f"hydra.launcher.retries={self.retries} must be 0 or a positive number")
         sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
         slots = self.make_slots(sweep)
@@ -105,16 +111,38 @@ class AbstractLauncher(Launcher, ABC):
         return Job(number, overrides, sweep / subdir)
 
     def compose(self, number: int, overrides: list[str]) -> DictConfig:
-        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+        """The config of a job, without what is for the sweeper, which may be of a preset that the job does not have."""
+        hydra = self.config.hydra
+        of_hydra = [o for o in hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEPER)]
+        config = self.context.config_loader.load_configuration(
+            config_name=hydra.job.config_name, overrides=[*of_hydra, *overrides], run_mode=RunMode.RUN
+        )
+        OmegaConf.copy_cache(from_config=self.config, to_config=config)  # the times in it
         with open_dict(config):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
         return config
 
     def trainer(self, job: "Job") -> DictConfig:
-        """The config of a job's trainer, which says how many processes it has."""
-        if job.number not in self._trainers:
-            self._trainers[job.number] = self.compose(job.number, job.overrides).trainer
-        return self._trainers[job.number]
+        """The config of a job's trainer, which says how many processes it has.
+
+        Composed once for all jobs that differ in values alone, such as seeds, since it takes a tenth of a second.
+        """
+        exact = tuple(job.overrides)
+        alike = tuple(one if self._chooses(key(one)) else one.partition("=")[0] for one in job.overrides)
+        for known in (exact, alike):
+            if known in self._trainers:
+                return self._trainers[known]
+        trainer = self.compose(job.number, job.overrides).trainer
+        by_value = any(OmegaConf.is_interpolation(trainer, name) for name in ("devices", "num_nodes", "accelerator"))
+        self._trainers[exact if by_value else alike] = trainer
+        return trainer
+
+    def _chooses(self, name: str) -> bool:
+        """Whether a key may decide what there is in a config: a group does, and all of the trainer is taken for it."""
+        if name not in self._groups:
+            is_group = "@" in name or bool(self.context.config_loader.get_group_options(name))
+            self._groups[name] = is_group or name.startswith(("trainer", "hydra"))
+        return self._groups[name]
 
     def processes(self, job: "Job") -> int | None:
         """Of a job, on each node; more than one under DDP. None when it wants as many as there are."""
@@ -125,13 +153,18 @@ class AbstractLauncher(Launcher, ABC):
         """What is to be typed for this job alone."""
         from metalearn.sweep.jobs import quoted
 
-        flags = ["--config-name", str(self.config.hydra.job.config_name)]
-        for source in self.config.hydra.runtime.config_sources:
-            name = {"main": "--config-path", "command-line": "--config-dir"}.get(source.provider)
-            flags += [name, source.path] if name else []
-        of_hydra = [o for o in self.config.hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEP)]
         own = [f"hydra.run.dir={quoted(job.folder)}", "hydra.mode=RUN", f"hydra.job.num={job.number}"]
-        return [*flags, *job.overrides, *of_hydra, *own, f"hydra.job.id={job.number}"]
+        main = ["--config-name", str(self.config.hydra.job.config_name), *self._sources("--config-path", "main")]
+        return [*main, *self.needed(), *job.overrides, *own, f"hydra.job.id={job.number}"]
+
+    def needed(self) -> list[str]:
+        """What any run of this config needs beside its overrides: where other configs lie, and settings of Hydra."""
+        of_hydra = [o for o in self.config.hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEP)]
+        return [*self._sources("--config-dir", "command-line"), *of_hydra]
+
+    def _sources(self, flag: str, provider: str) -> list[str]:
+        sources = self.config.hydra.runtime.config_sources
+        return [part for source in sources if source.provider == provider for part in (flag, source.path)]
 
 
 def _returned(job: "Job") -> JobReturn:

@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -21,6 +22,14 @@ SCORES = {"accuracy": "accuracy", "mse": "squared error"}
 
 
 @final
+class UnreadConsole(Console):
+    """A console that does not end the program when nobody reads it."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  # is called where BrokenPipeError is handled; rich would exit
+
+
+@final
 class Screen:
     """Context in which the jobs of a sweep are shown.
 
@@ -34,35 +43,59 @@ class Screen:
     ) -> None:
         self.jobs = jobs
         # Where nobody looks at the width, in a log or a pipe, lines may be long.
-        self.console = console or (Console() if sys.stdout.isatty() else Console(width=160))
+        self.console = console or (UnreadConsole() if sys.stdout.isatty() else UnreadConsole(width=160))
         shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
         self._common = shared if common is None else set(common)
         self._live: Live | None = None
         self._shown = 0.0
+        self._refusals: dict[str, int] = {}  # by what was said, the first job that was refused so
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
-            self._live.start()
+            with self._read_or_not():
+                self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.stop()
+            with self._read_or_not():
+                self._live.stop()
 
     def label(self, job: Job) -> str:
         """What makes the job different from the others."""
         return " ".join(override for override in job.overrides if override not in self._common)
 
+    def reason(self, job: Job) -> str:
+        """Why it has failed; what another job was refused for is said once."""
+        first = self._refusals.setdefault(job.reason, job.number)
+        return job.reason if first == job.number or not job.reason.startswith("refused") else f"refused as job {first}"
+
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+        with self._read_or_not():
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def draw(self, table: Table) -> None:
+        with self._read_or_not():
+            self.console.print(table)
+
+    @contextmanager
+    def _read_or_not(self) -> Iterator[None]:
+        """Go on when nobody reads any longer (`| head -1`, a closed terminal): what is said then goes nowhere."""
+        try:
+            yield
+        except OSError:
+            self.console.quiet, self._live = True, None
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())  # what is buffered must not fail at the end
+            os.close(nowhere)
 
     def say_end(self, job: Job, *, again: bool) -> None:
         """One line for an attempt that has ended."""
         words = f"job {job.number} [{COLOURS[job.status]}]{job.status}[/]"
         words += f" in {job.seconds:.0f} s" if job.seconds is not None else ""
         if job.status == "failed":
-            words += f" ({escape(job.reason)}): {escape(str(job.log))}" + (", once again" if again else "")
+            words += f" ({escape(self.reason(job))}): {escape(str(job.log))}" + (", once again" if again else "")
         elif mean := score(job):
             words += f"  {mean}"
         self.say(f"{words}  [dim]{escape(self.label(job))}[/]")
@@ -87,7 +120,8 @@ class Screen:
         counts += f", {failed} failed" if failed else ""
         counts += f", {pending} waiting" if pending else ""
         counts += f", {elsewhere} run by another process" if elsewhere else ""
-        self._live.update(Group(table, f"[bold]{counts}[/]"), refresh=True)
+        with self._read_or_not():
+            self._live.update(Group(table, f"[bold]{counts}[/]"), refresh=True)
 
     def table(self) -> None:
         """All jobs, and where the logs of the failed ones lie."""
@@ -99,11 +133,11 @@ class Screen:
             table.add_column(name, justify="right" if name in ("job", "seconds") else "left", overflow="fold")
         for job in self.jobs:
             status = f"{job.status} before" if job.before else job.status
-            status += f" ({escape(job.reason)})" if job.reason else ""
+            status += f" ({escape(self.reason(job))})" if job.reason else ""
             colour = COLOURS.get(job.status, "default")
             seconds = f"{job.seconds:.0f}" if job.seconds is not None else ""
             table.add_row(str(job.number), escape(self.label(job)), f"[{colour}]{status}[/]", score(job), seconds)
-        self.console.print(table)
+        self.draw(table)
         for job in self.jobs:
             if job.status == "failed":
                 self.say(f"log of job {job.number}: {escape(str(job.log))}")

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, TYPE_CHECKING, Literal, final
 
 from omegaconf import ListConfig
 
@@ -18,15 +18,23 @@ if TYPE_CHECKING:  # late, because --help must not wait for it
 class SubprocessLauncher(AbstractLauncher):
     """See conf/hydra/launcher/subprocess.yaml for the arguments."""
 
-    def __init__(self, slots: Any, *, threads: int | None, timeout: float | None, retries: int, preload: bool) -> None:
+    def __init__(
+        self,
+        slots: Literal["auto"] | int | list[int | str],
+        *,
+        threads: int | None,
+        timeout: float | None,
+        retries: int,
+        preload: bool,
+    ) -> None:
         super().__init__(timeout=timeout, retries=retries)
-        self.slots = list(slots) if isinstance(slots, ListConfig) else slots
+        self.slots = slots
         self.threads, self.preload = threads, preload
 
     def make_slots(self, sweep: Path) -> "Slots":
         from metalearn.sweep.slots import make_slots
 
-        return make_slots(self.slots, self.threads)
+        return make_slots(list(self.slots) if isinstance(self.slots, ListConfig) else self.slots, self.threads)
 
     def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
         from metalearn.sweep.forks import ForkedProcess

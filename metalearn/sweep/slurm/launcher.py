@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, final, get_args
 
-from omegaconf import DictConfig, ListConfig
-
 from metalearn.sweep.launcher import AbstractLauncher
 from metalearn.sweep.slurm.submitted import Cluster
 
@@ -28,17 +26,17 @@ class SlurmLauncher(AbstractLauncher):
         cluster: Cluster,
         *,
         slots: int,
-        partition: str | None,
-        account: str | None,
-        qos: str | None,
+        partition: str | int | None,
+        account: str | int | None,
+        qos: str | int | None,
         timeout_min: float,
         max_requeues: int,
         signal_delay_s: int,
         gpus_per_node: int | None,
         cpus_per_task: int,
         mem_gb: float | None,
-        setup: ListConfig,
-        additional_parameters: DictConfig,
+        setup: list[str],
+        additional_parameters: dict[str, Any],
         retries: int,
     ) -> None:
         super().__init__(timeout=None, retries=retries)
@@ -46,7 +44,7 @@ class SlurmLauncher(AbstractLauncher):
         self.timeout_min, self.signal_delay_s = timeout_min, signal_delay_s
         self.gpus_per_node, self.cpus_per_task, self.mem_gb = gpus_per_node, cpus_per_task, mem_gb
         self.sbatch: dict[str, Any] = {"partition": partition, "account": account, "qos": qos}
-        self.commands, self.additional_parameters = list(setup), dict(additional_parameters)
+        self.setup_commands, self.additional_parameters = setup, additional_parameters
 
     def make_slots(self, sweep: Path) -> "Slots":
         from metalearn.sweep.slots import Slots
@@ -103,7 +101,7 @@ class SlurmLauncher(AbstractLauncher):
                 timeout_min=self.timeout_min,
                 signal_delay_s=self.signal_delay_s,
                 gpus_per_node=shape.gpus,
-                setup=self.commands,
+                setup=list(self.setup_commands),
             )
             return local
         try:
@@ -120,7 +118,7 @@ class SlurmLauncher(AbstractLauncher):
             "gpus_per_node": shape.gpus or None,
             "cpus_per_task": self.cpus_per_task,
             "mem": f"{round(self.mem_gb * 1024)}M" if self.mem_gb else None,
-            "setup": self.commands,
+            "setup": list(self.setup_commands),
             "additional_parameters": {"requeue": True, **self.additional_parameters},
             "array_parallelism": self.slots,
             # srun does not take it from sbatch; and a rank that is left alone would wait for ever.

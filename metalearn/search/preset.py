@@ -1,0 +1,66 @@
+"""The overrides that stand for a preset: a trial that has them is a run, and hparams_search= would be a search."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf
+
+from metalearn.run.overrides import key
+
+GROUP = "hparams_search"
+
+
+def spelled_out(overrides: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> list[str]:
+    """Overrides without a preset that compose the same run as these with one.
+
+    Args:
+        compose: a run's config with that of Hydra.
+    """
+    own = [override for override in overrides if key(override) != GROUP]
+    if len(own) == len(overrides):
+        return own
+    wanted, choices = compose(list(overrides)), list[str]()
+    for as_parts in (False, True):  # what a part is made of follows from its name, mostly
+        plain = compose([*choices, *own])
+        choices += [choice for choice in _choices(wanted, plain) if ("@" in key(choice)) == as_parts]
+    before = dict(_leaves(compose([*choices, *own])))
+    values = [
+        f"{'' if path in before else '++'}{path}={_written(value)}"
+        for path, value in _leaves(wanted)
+        if path not in before or before[path] != value
+    ]
+    return [*choices, *values, *own]
+
+
+def _choices(wanted: DictConfig, plain: DictConfig) -> Iterator[str]:
+    """The options of groups that one config has and the other has not."""
+    known = plain.hydra.runtime.choices
+    for group, option in wanted.hydra.runtime.choices.items():
+        derived = group == GROUP or group.startswith("hydra/") or group.endswith("@_global_")
+        if known.get(group) != option and not derived:
+            yield f"{group}={'null' if option is None else option}"
+
+
+def _leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """All values that are no dictionaries, interpolations as they are written, without those of Hydra itself."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    yield from _below({name: child for name, child in plain.items() if name != "hydra"}, "")
+
+
+def _below(node: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, child in node.items():
+        if isinstance(child, dict) and child:
+            yield from _below(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
+
+
+def _written(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single).with_quotes()
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

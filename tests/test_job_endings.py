@@ -1,0 +1,130 @@
+"""How a job of a sweep can end, what is said of it, and where its fork server or its reader is gone."""
+
+import os
+import signal
+import sys
+import time
+from multiprocessing.forkserver import _forkserver  # type: ignore[attr-defined]
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from test_launcher import DONE, Sweep, wait_for
+
+from metalearn.sweep import forks
+from metalearn.sweep.forks import ForkedProcess
+from metalearn.sweep.jobs import quoted
+from metalearn.sweep.screen import Screen
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "reason"),
+    [
+        ("kill -40 $$", "failed", "killed by signal 40"),  # a real-time one, which has no name
+        ("kill -9 $$", "failed", "killed by SIGKILL"),
+        (f"{DONE}; kill -2 $$", "completed", ""),  # while it shuts down
+        (f"{DONE}; exit 1", "completed", ""),
+        ("""echo '{"status": "failed", "error": "no luck"}' > result.json; exit 1""", "failed", "exit code 1, no luck"),
+        ("echo before; echo 'metalearn: seed is -1'; exit 2", "failed", "refused: seed is -1"),
+        ("exit 2", "failed", "refused: exit code 2"),
+    ],
+)
+def test_the_status_of_a_job(tmp_path: Path, script: str, status: str, reason: str) -> None:
+    sweep = Sweep(tmp_path, [script])
+    assert sweep.run() is None
+    assert (sweep.jobs[0].status, sweep.jobs[0].reason) == (status, reason)
+
+
+def test_what_several_jobs_are_refused_for_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sweep = Sweep(tmp_path, ["echo 'metalearn: there is no class'; exit 2"] * 3)
+    sweep.run()
+    printed = capfd.readouterr().out
+    assert printed.count("there is no class") == 1
+    assert printed.count("(refused as job 0)") == 2
+
+
+def test_a_damaged_result_is_one_line_that_names_it(tmp_path: Path) -> None:
+    job = Sweep(tmp_path, [DONE]).jobs[0]
+    job.folder.mkdir()
+    for content in ("", '{"status": ', "[]", "3", "{}", '{"status": 1}'):
+        (job.folder / "result.json").write_text(content)
+        with pytest.raises(ValueError, match=f"{job.folder}/result.json is not a result of metalearn: "):
+            job.result()
+    (job.folder / "result.json").write_text('{"status": "completed", "seconds": null}')
+    job.look()
+    assert (job.finished, job.seconds) == (True, 0)
+
+
+def test_jobs_survive_the_death_of_their_fork_server(environment: dict[str, str], tmp_path: Path, monkeypatch) -> None:
+    """One at work goes on to its end; the next one has a new server."""
+    monkeypatch.setattr(forks, "_work", _wait_for_a_file)
+    processes = []
+    for name in "ab":
+        log = tmp_path / name
+        with log.open("a") as held:
+            processes.append(ForkedProcess([], log=log, environment=environment, held=held))
+        wait_for((tmp_path / f"{name}.ready").exists)
+        server = _forkserver._forkserver_pid
+        os.kill(server, signal.SIGKILL)
+        time.sleep(0.1)
+        assert processes[-1].exit_code() is None
+    for name, process in zip("ab", processes, strict=True):
+        (tmp_path / f"{name}.go").touch()
+        wait_for(lambda process=process: process.exit_code() is not None)
+        assert "the server that forks jobs has died" in str(process.exit_code())
+        assert (tmp_path / f"{name}.done").exists()
+
+
+def _wait_for_a_file(arguments: list[str], log: Path, environment: dict[str, str], held: int) -> None:
+    os.setsid()
+    log.with_suffix(".ready").touch()
+    while not log.with_suffix(".go").exists():
+        time.sleep(0.01)
+    log.with_suffix(".done").touch()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, OSError])
+def test_a_sweep_goes_on_when_nobody_reads_it(tmp_path: Path, monkeypatch, error: type[OSError]) -> None:
+    """`| head -1`, and a terminal that was closed."""
+    sweep = Sweep(tmp_path, [DONE, DONE, "exit 1"])
+    with (tmp_path / "stdout").open("w") as stdout:
+        written: list[str] = []
+
+        def write(text: str) -> None:
+            if written:
+                raise error
+            written.append(text)
+
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(stdout, "write", write)
+        assert sweep.run() is None
+        Screen(sweep.jobs).table()
+    assert sweep.statuses == ["completed", "completed", "failed"]
+    assert len(written) == 1
+
+
+PATHS = [
+    "it's",
+    "a'b'",
+    "x=1",
+    "(v2)",
+    "Vögel",
+    "[/x]",
+    "a,b",
+    "a b ",
+    "#1",
+    "back\\slash",
+    "end\\",
+    "\\'",
+    "${x}",
+    "\\${x}",
+]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_is_the_same_after_hydras_grammar(name: str) -> None:
+    override = OverridesParser.create().parse_override(f"hydra.run.dir={quoted(Path(name))}")
+    config = OmegaConf.create({"dir": override.value(), "below": "${dir}/checkpoints"})
+    assert config.dir == name
+    assert config.below == f"{name}/checkpoints"

@@ -1,0 +1,92 @@
+"""Which jobs of a sweep are composed before one starts, and what each has typed."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+
+from metalearn.sweep import schedule
+from metalearn.sweep.jobs import Job
+from metalearn.sweep.subprocess_launcher import SubprocessLauncher
+
+
+@pytest.fixture
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SubprocessLauncher]:
+    """Of a sweep in a folder that needs quotes, whose jobs are not started."""
+    monkeypatch.setattr(schedule, "run", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["metalearn", "-m"])
+    typed = [f"hydra.sweep.dir='{tmp_path}/it\\'s'", f"hydra.searchpath=['file://{tmp_path}']", "hydra.verbose=false"]
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", [*typed, "hydra.launcher.slots=2"], RunMode.MULTIRUN)
+        HydraConfig.instance().set_config(config)
+        made = SubprocessLauncher(2, threads=None, timeout=None, retries=0, preload=False)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        made.setup(hydra_context=context, task_function=lambda _: None, config=config)
+        yield made
+
+
+@pytest.fixture
+def composed(launcher: SubprocessLauncher, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The overrides that it has composed so far."""
+    seen: list[list[str]] = []
+    compose = launcher.compose
+
+    def noted(number: int, overrides: list[str]):
+        seen.append(overrides)
+        return compose(number, overrides)
+
+    monkeypatch.setattr(launcher, "compose", noted)
+    return seen
+
+
+def finish(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"status": "completed", "seconds": {}}))
+
+
+def test_what_is_finished_or_differs_in_values_is_not_composed(launcher, composed, tmp_path: Path) -> None:
+    batch = [[f"seed={seed}", f"algorithm={name}", "+x=1"] for name in ("maml", "r2d2") for seed in range(4)]
+    launcher.launch(batch, 0)
+    assert composed == [batch[0], batch[4]]
+    composed.clear()
+    launcher._trainers.clear()
+    for i in range(8):
+        finish(tmp_path / "it's" / str(i))
+    launcher.launch(batch, 0)
+    assert composed == []
+
+
+@pytest.mark.parametrize("wrong", ["algorithm=mml", "optimizer.lrr=1", "trainer=fast", "trainer.device=2"])
+def test_a_wrong_name_in_any_job_is_found_before_one_starts(launcher, wrong: str, monkeypatch) -> None:
+    monkeypatch.setattr(schedule, "run", lambda *_, **__: pytest.fail("a job has started"))
+    with pytest.raises(HydraException):
+        launcher.launch([["seed=0"], ["seed=1"], ["seed=2", wrong]], 0)
+
+
+def test_jobs_have_the_processes_that_they_ask_for(launcher, composed) -> None:
+    overrides = [["seed=0"], ["seed=1"], ["trainer=ddp_cpu"], ["trainer.devices=3"], ["trainer.devices=auto"]]
+    jobs = [Job(i, own, Path(str(i))) for i, own in enumerate(overrides)]
+    assert [launcher.processes(job) for job in jobs] == [1, 1, 2, 3, None]
+    by_value = [Job(i, ["trainer.devices=${seed}", f"seed={i}"], Path(str(i))) for i in (1, 2, 3)]
+    assert [launcher.processes(job) for job in by_value] == [1, 2, 3]
+    before = len(composed)
+    assert [launcher.processes(job) for job in [*jobs, *by_value]] == [1, 1, 2, 3, None, 1, 2, 3]
+    assert len(composed) == before
+
+
+def test_a_job_keeps_where_configs_lie_and_quotes_its_folder(launcher, tmp_path: Path) -> None:
+    arguments = launcher.arguments(Job(3, ["seed=1"], tmp_path / "it's/3"))
+    assert f"hydra.searchpath=['file://{tmp_path}']" in arguments
+    assert "hydra.verbose=false" in arguments
+    assert f"hydra.run.dir='{tmp_path}/it\\'s/3'" in arguments
+    assert not any(argument.startswith(("hydra.sweep", "hydra.launcher")) for argument in arguments)

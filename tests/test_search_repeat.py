@@ -1,0 +1,75 @@
+"""The command that repeats the best trial: typed as it is, it composes and runs what the trial has run."""
+
+import shlex
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, SMALL
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from metalearn.search.preset import spelled_out
+
+OWN_PRESET = """# @package _global_
+defaults:
+  - override /algorithm: reptile
+  - override /dataset@test_dataset: glyphs
+  - override /hydra/sweeper: optuna
+hydra: {mode: MULTIRUN, sweeper: {n_trials: 1, params: {optimizer.lr: "interval(0.1, 1)", seed: 3}}}
+trainer: {max_steps: 7}
+published: {accuracy: 0.5, source: "it's ${dataset.characters}"}
+tasks_per_batch: 1
+"""
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for --config-dir, with a preset."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "hparams_search").mkdir()
+    (folder / "hparams_search/own.yaml").write_text(OWN_PRESET)
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        yield folder
+
+
+def run_config(folder: Path, overrides: list[str]) -> DictConfig:
+    search_path = f"hydra.searchpath=['file://{folder}']"
+    return compose("config", [search_path, "hydra.runtime.output_dir=out", *overrides], return_hydra_config=True)
+
+
+@pytest.mark.parametrize("preset", ["own", "maml_glyphs", "prototypical_glyphs"])
+def test_a_preset_is_spelled_out_as_what_it_composes(configs: Path, preset: str) -> None:
+    typed = [f"hparams_search={preset}", "episode.train.way=5", "optimizer.lr=0.5"]
+    spelled = spelled_out(typed, partial(run_config, configs))
+    assert not any("hparams_search" in override or "hydra" in override for override in spelled)
+    assert spelled[-2:] == typed[1:]
+    wanted, got = (run_config(configs, overrides) for overrides in (typed, spelled))
+    keys = [name for name in wanted if name != "hydra"]
+    assert OmegaConf.masked_copy(wanted, keys) == OmegaConf.masked_copy(got, keys)
+
+
+def test_without_a_preset_overrides_stay(configs: Path) -> None:
+    assert spelled_out(["algorithm=maml", "+x=1"], partial(run_config, configs)) == ["algorithm=maml", "+x=1"]
+    spelled = spelled_out(["hparams_search=own"], partial(run_config, configs))
+    source = "++published.source='it\\'s ${dataset.characters}'"
+    assert {"algorithm=reptile", "dataset@test_dataset=glyphs", "trainer.max_steps=7", source} <= set(spelled)
+
+
+def test_the_command_of_a_search_runs_when_it_is_typed(fresh_metalearn, metalearn, configs: Path) -> None:
+    folder = configs / "it's a search"
+    small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'", "hydra.launcher.slots=1"]
+    typed = ("--config-dir", str(configs), "hparams_search=own", *small)
+    searched = fresh_metalearn(*typed, folder=folder, small=False)
+    assert searched.code == 0, searched.text
+    best = yaml.safe_load((folder / "best.yaml").read_text())
+    assert best["command"] in searched.text.replace("\n", "")
+    python, *command = shlex.split(best["command"])
+    assert (python, command[:2]) == ("python", ["-m", "metalearn"])
+    repeated = metalearn(*command[2:], f"hydra.run.dir={configs}/again", folder=configs / "again", small=False)
+    assert repeated.code == 0, repeated.text
+    assert repeated.result["steps"] == 7
+    assert repeated.result["val"]["accuracy"]["mean"] == best["val_accuracy"]
+    assert "hparams_search" not in " ".join(repeated.result["overrides"])

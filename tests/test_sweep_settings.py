@@ -1,0 +1,72 @@
+"""Settings of launchers and sweepers that are wrong, and options that are no names: one line that names the key."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from metalearn import hydra_plugins
+from metalearn.search.sweeper import OptunaSweeper
+from metalearn.sweep.ray.launcher import RayLauncher
+from metalearn.sweep.settings import check_settings
+from metalearn.sweep.slurm.launcher import SlurmLauncher
+from metalearn.sweep.subprocess_launcher import SubprocessLauncher
+
+CONF = Path(hydra_plugins.__file__).parents[2] / "conf/hydra"
+FILES = {
+    SubprocessLauncher: "launcher/subprocess.yaml",
+    SlurmLauncher: "launcher/slurm.yaml",
+    RayLauncher: "launcher/ray.yaml",
+    OptunaSweeper: "sweeper/optuna.yaml",
+}
+
+
+def made(plugin: type, **settings: Any) -> tuple[Any, Any, str]:
+    """A plugin with its config, of the settings in its file and these."""
+    file = FILES[plugin]
+    group = file.partition("/")[0]
+    config = OmegaConf.create({"hydra": {group: OmegaConf.load(CONF / file), "sweep": {"dir": "out"}}})
+    config.hydra[group] = {**config.hydra[group], **settings}
+    node = {name: value for name, value in config.hydra[group].items() if name != "_target_"}
+    return plugin(**node), config, f"hydra.{group}"
+
+
+@pytest.mark.parametrize("plugin", FILES)
+def test_the_settings_of_the_files_are_right(plugin: type) -> None:
+    check_settings(*made(plugin))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "settings", "message"),
+    [
+        (OptunaSweeper, {"storage": None}, "hydra.sweeper.storage=null is not of the type str"),
+        (OptunaSweeper, {"params": None}, "hydra.sweeper.params=null is not of the type"),
+        (OptunaSweeper, {"seed": "x"}, "hydra.sweeper.seed=x is not of the type int | None"),
+        (OptunaSweeper, {"pruner": "best"}, "hydra.sweeper.pruner=best is not of the type Literal"),
+        (OptunaSweeper, {"sampler": {"_target_": "optuna.samplers.TPESampler"}}, "hydra.sweeper.sampler={"),
+        (OptunaSweeper, {"n_trials": "many"}, "hydra.sweeper.n_trials=many is not of the type int"),
+        (SubprocessLauncher, {"slots": None}, "hydra.launcher.slots=null is not of the type"),
+        (SubprocessLauncher, {"retries": "often"}, "hydra.launcher.retries=often is not of the type int"),
+        (SubprocessLauncher, {"timeout": {"a": 1}}, "hydra.launcher.timeout={'a': 1} is not of the type float | None"),
+        (SubprocessLauncher, {"preload": "maybe"}, "hydra.launcher.preload=maybe is not of the type bool"),
+        (SlurmLauncher, {"setup": None}, "hydra.launcher.setup=null is not of the type"),
+        (SlurmLauncher, {"mem_gb": "4G"}, "hydra.launcher.mem_gb=4G is not of the type float | None"),
+        (SlurmLauncher, {"additional_parameters": [1]}, "hydra.launcher.additional_parameters=[1] is not of the type"),
+        (RayLauncher, {"address": 3}, "hydra.launcher.address=3 is not of the type str | None"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(plugin: type, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as raised:
+        check_settings(*made(plugin, **settings))
+    assert "\n" not in str(raised.value)
+
+
+def test_hydras_plugin_for_optuna_is_not_ours() -> None:
+    plugin = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+    line = hydra_plugins.explained(RuntimeError(f"Unknown plugin class : '{plugin}'"))
+    assert line is not None
+    assert line.startswith(f"there is no plugin {plugin}: ")
+    assert "hydra/sweeper=optuna" in line
+    assert hydra_plugins.explained(RuntimeError("CUDA out of memory")) is None
