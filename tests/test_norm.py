@@ -66,17 +66,6 @@ def algorithms(batch_norm: str):
     )
 
 
-@pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
-def test_a_prediction_depends_on_other_queries_in_batch_mode_only(batch_norm: str) -> None:
-    task = episode(tasks=1).tasks()[0]
-    for algorithm in algorithms(batch_norm):
-        predict = algorithm.eval().adapt(task.support_x, task.support_y)
-        alone = torch.cat([predict(query[None]) for query in task.query_x])
-        together = predict(task.query_x)
-        independent = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
-        assert independent == (batch_norm != "batch")
-
-
 @pytest.mark.parametrize("batch_norm", ["support", "batch"])
 def test_evaluation_leaves_the_running_averages_alone(batch_norm: str) -> None:
     batch = episode()

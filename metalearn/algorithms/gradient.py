@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import autocast_without_cache, grad_and_value, mean_over_tasks
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import Task
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
@@ -73,10 +74,10 @@ class InnerLoop:
 class Classifier(nn.Module):
     """A backbone with a linear head of `way` logits."""
 
-    def __init__(self, backbone: nn.Module, way: int) -> None:
+    def __init__(self, backbone: AbstractBackbone, way: int) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.num_features, way)  # type: ignore[arg-type]
+        self.backbone = checked(backbone)
+        self.head = nn.Linear(backbone.num_features, way)
 
     def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, *X) -> (B, N)
         return self.head(self.backbone(x, rows))

@@ -14,6 +14,7 @@ from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.svm import crammer_singer
 from metalearn.algorithms.r2d2 import ridge_regression
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 
 
@@ -21,7 +22,13 @@ class MetaOptNet(AbstractMetric):
     """`c` is the price C of an error of the machine, `ridge` the λ of the regression; the logits' scale is learned."""
 
     def __init__(
-        self, backbone: nn.Module, *, head: Literal["svm", "ridge"], c: float, ridge: float, batch_norm: BatchNormMode
+        self,
+        backbone: AbstractBackbone,
+        *,
+        head: Literal["svm", "ridge"],
+        c: float,
+        ridge: float,
+        batch_norm: BatchNormMode,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not (c > 0 and ridge > 0):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
 
@@ -28,7 +29,7 @@ class Relation(AbstractEmbedding):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         objective: Literal["mse", "cross_entropy"] = "mse",
         channels: int,
@@ -37,7 +38,7 @@ class Relation(AbstractEmbedding):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         self.trained_for = objective
-        self.map_shape: tuple[int, int, int] = tuple(backbone.map_shape)  # type: ignore[arg-type]
+        self.map_shape = backbone.map_shape
         self.relation = RelationModule(self.map_shape, channels=channels, hidden=hidden)
 
     def loss(self, batch: Episode) -> TaskOutput:
