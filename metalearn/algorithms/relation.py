@@ -5,6 +5,7 @@ for Few-Shot Learning. CVPR 2018, arXiv 1711.06025. A small convolutional networ
 score how well the feature maps of a query and of a class go together. Inductive, with batch normalisation to match.
 """
 
+import logging
 import math
 from typing import Literal
 
@@ -17,6 +18,11 @@ from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
+
+SMALLEST_MAP = 4
+"""Rows and columns below which the second block, after the pooling of the first, would see one pixel."""
+
+log = logging.getLogger(__name__)
 
 
 class Relation(AbstractEmbedding):
@@ -39,6 +45,13 @@ class Relation(AbstractEmbedding):
         super().__init__(backbone, batch_norm=batch_norm)
         self.trained_for = objective
         self.map_shape = backbone.map_shape
+        if min(self.map_shape[1:]) < SMALLEST_MAP:
+            height, width = self.map_shape[1:]
+            log.warning(
+                "relation: kernels of 3x3 see mostly padding on maps of %dx%d; ask the backbone for %dx%d at least, "
+                "as by backbone=conv4 backbone.pools=2",
+                *(height, width, SMALLEST_MAP, SMALLEST_MAP),
+            )
         self.relation = RelationModule(self.map_shape, channels=channels, hidden=hidden)
 
     def loss(self, batch: Episode) -> TaskOutput:
@@ -54,7 +67,8 @@ class Relation(AbstractEmbedding):
     def relate(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """Relation scores before their sigmoid: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
         tasks, support, way = support_y.shape
-        classes = support_y.mT @ support_z  # (T, N, D)  sums over the shots
+        # Means over the shots: at one shot the paper's sums, which at another shot than in training are out of range.
+        classes = support_y.mT @ support_z / support_y.sum(1)[..., None]  # (T, N, D)
         # In mode `support`, pairs of support rows and classes go first and give the moments of the batch normalisation.
         first = support if self.batch_norm == "support" else 0
         z = torch.cat([support_z[:, :first], query_z], dim=1)  # (T, B, D)
