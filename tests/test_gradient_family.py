@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, composed, episode
 from hydra.utils import instantiate
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
@@ -17,7 +17,7 @@ from metalearn.algorithms.protomaml import ProtoMAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.reptile import Reptile
 from metalearn.backbones.mlp import MLP
-from metalearn.backbones.norm import BatchNorm, Rows
+from metalearn.backbones.norm import BatchNorm
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Parameters
 
@@ -233,25 +233,6 @@ def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop(name: str) ->
     assert norms
     left = {name for name, _ in algorithm.network.named_parameters()} - set(algorithm.adapted)
     assert left == {f"{norm}.{part}" for norm in norms for part in ("weight", "bias")}
-
-
-def test_maml_plus_plus_knows_normalisation_by_its_class_and_not_by_its_name() -> None:
-    class Oddly(MLP):
-        """`first` is a normalisation, `normal` is none."""
-
-        def __init__(self) -> None:
-            super().__init__([1, 4, 4], hidden=[6], norm=False)
-            self.first, self.normal, self.layer = BatchNorm(6), nn.Linear(6, 6), nn.LayerNorm(6)
-
-        def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
-            return self.layer(self.normal(self.first(super().forward(x), rows)))
-
-    loop = InnerLoop(steps=1, test_steps=1)
-    algorithm = MAMLPlusPlus(
-        Oddly(), way=WAY, inner_lr=0.1, inner_loop=loop, batch_norm="batch", **(OFF | {"adapt_norm": False})
-    )
-    moved = {name.rpartition(".")[0] for name in algorithm.adapted}
-    assert moved == {"backbone.layers.0", "backbone.normal", "head"}
 
 
 def test_maml_plus_plus_needs_a_step() -> None:

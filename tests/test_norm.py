@@ -9,7 +9,7 @@ from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.conv4 import Conv4
-from metalearn.backbones.norm import BatchNorm, Rows, rows
+from metalearn.backbones.norm import BatchNorm, Rows, rows, weights_of_norms
 
 
 def test_batch_mode_is_torch_batch_norm() -> None:
@@ -82,3 +82,9 @@ def test_running_mode_tracks_in_every_family() -> None:
         before = {name: buffer.clone() for name, buffer in algorithm.named_buffers()}
         algorithm.loss(episode())
         assert all(not torch.equal(buffer, before[name]) for name, buffer in algorithm.named_buffers())
+
+
+def test_normalisation_is_known_by_its_class_and_not_by_its_name() -> None:
+    layers = {"first": BatchNorm(4), "normal": nn.Linear(4, 4), "norms": nn.ModuleList([nn.LayerNorm(4), nn.ReLU()])}
+    network = nn.ModuleDict({**layers, "last": nn.BatchNorm1d(4, affine=False)})
+    assert weights_of_norms(network) == {"first.weight", "first.bias", "norms.0.weight", "norms.0.bias"}
