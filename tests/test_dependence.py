@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from conftest import episode
+from conftest import composed, episode
+from hydra.utils import instantiate
 from test_algorithms import NAMES, WAY, build
 from torch import Tensor, nn
 
@@ -88,6 +89,25 @@ def test_a_network_with_both_normalisations_is_refused_for_the_one_that_is_not_o
     both = Prototypical(Plain(nn.Sequential(BatchNorm(4), nn.BatchNorm2d(4))), batch_norm="batch")
     with pytest.raises(ValueError, match=r"BatchNorm2d at backbone\.layers\.1\.1: use"):
         both.dependence()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warned"),
+    [
+        ("algorithm=maml batch_norm=running", True),
+        ("algorithm=reptile batch_norm=running", True),
+        ("algorithm=maml batch_norm=support", False),
+        ("algorithm=maml_plus_plus batch_norm=running", False),  # each step has its own
+        ("algorithm=maml_plus_plus batch_norm=running algorithm.norm_per_step=false", True),
+        ("algorithm=prototypical batch_norm=running", False),
+        ("dataset=sinusoid", False),  # no normalisation at all
+    ],
+)
+def test_running_averages_of_other_weights_are_warned_of(
+    overrides: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    instantiate(composed(*overrides.split()).algorithm)
+    assert ("averages of the weights before the inner loop" in caplog.text) == warned
 
 
 def without(name: str, **attributes: object) -> nn.Module:

@@ -43,7 +43,13 @@ class MAMLPlusPlus(AbstractGradient):
         inner_loop: InnerLoop,
         batch_norm: norm.BatchNormMode,
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        super().__init__(
+            Classifier(backbone, way),
+            inner_loop=inner_loop,
+            fixed_way=way,
+            batch_norm=batch_norm,
+            norm_per_step=norm_per_step,
+        )
         if inner_loop.steps < 1:
             raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
         if not adapt_norm:
