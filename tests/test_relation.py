@@ -35,7 +35,7 @@ def test_relation_against_a_loop(map_shape: tuple[int, int, int], features: int)
     for q, way in itertools.product(range(4), range(3)):
         support = torch.stack([maps[i] for i in range(7) if WAYS[i] == way]).mean(0)
         x = torch.cat([support, maps[7 + q]])[None]  # (1, 2 C, H, W)
-        for block in module.blocks:
+        for block in (module.first, module.second):
             x = F.conv2d(x, block.conv.weight, block.conv.bias, padding=1)
             norm = block.norm
             x = (x - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + 1e-5).sqrt()
@@ -59,13 +59,13 @@ def test_relation_normalises_each_task_by_itself(task: SimpleNamespace, batch_no
 def test_relation_moments_are_those_of_the_pairs_of_the_support_rows(task: SimpleNamespace) -> None:
     algorithm = Relation(Flat(5, 1, 1), channels=4, hidden=8, batch_norm="support").double().eval()
     seen = []
-    algorithm.relation.blocks[0].norm.register_forward_hook(lambda module, args, out: seen.append((args, out)))
+    algorithm.relation.first.norm.register_forward_hook(lambda module, args, out: seen.append((args, out)))
     compare(algorithm, task)
     (x, rows), out = seen[0]
     assert x.shape[0] == (7 + 4) * 3
     assert (rows.tasks, rows.support) == (1, 7 * 3)
     torch.testing.assert_close(out[: 7 * 3].mean((0, 2, 3)), torch.zeros(4, dtype=torch.float64))
-    maps = algorithm.relation.blocks[0].conv
+    maps = algorithm.relation.first.conv
     means = [mean_of_class(task.support_z, way) for way in range(3)]
     naive = [maps(torch.cat([means[n], z])[None, :, None, None]) for z in task.support_z for n in range(3)]
     torch.testing.assert_close(x[: 7 * 3], torch.cat(naive))
@@ -107,6 +107,6 @@ def test_maps_on_which_weights_would_never_be_trained_are_warned_of(
 ) -> None:
     algorithm = Relation(Flat(2, size, size), channels=3, hidden=8, batch_norm="running")
     algorithm.relate(torch.rand(1, 3, 2 * size**2), torch.eye(3)[None], torch.rand(1, 9, 2 * size**2)).sum().backward()
-    kernels = [block.conv.weight.grad for block in algorithm.relation.blocks]
+    kernels = [block.conv.weight.grad for block in (algorithm.relation.first, algorithm.relation.second)]
     assert any((kernel.abs().sum((0, 1)) == 0).any() for kernel in kernels) == dead
     assert (f"maps of {size}x{size}; ask the backbone for 4x4 at least" in caplog.text) == dead

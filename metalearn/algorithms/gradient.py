@@ -115,8 +115,8 @@ class AbstractGradient(AbstractAlgorithm):
         normalises = any(isinstance(module, norm.BatchNorm) for module in network.modules())
         if batch_norm == "running" and normalises and not norm_per_step:
             log.warning(
-                "batch_norm=running keeps averages of the weights before the inner loop, which adapted ones do not fit: "
-                "batch_norm=support is inductive too"
+                "batch_norm=running keeps averages of the weights before the inner loop, which adapted weights "
+                "do not fit; batch_norm=support is inductive too"
             )
         self.network, self.inner_loop = network, inner_loop
         self.adapted = inner_loop.select([name for name, _ in network.named_parameters()])
