@@ -4,21 +4,23 @@ import math
 from types import SimpleNamespace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.types import Episode
 
 WAYS = [0, 2, 1, 2, 0, 2, 1]  # unequal shots
 
 
-class Flat(nn.Module):
+class Flat(AbstractBackbone):
     """A backbone that hands its inputs on."""
 
-    def __init__(self, *map_shape: int) -> None:
+    def __init__(self, channels: int, height: int = 1, width: int = 1) -> None:
         super().__init__()
-        self.map_shape, self.num_features = map_shape, math.prod(map_shape)
+        self.map_shape = (channels, height, width)
+        self.num_features = math.prod(self.map_shape)
 
     def forward(self, x: Tensor, rows: object = None) -> Tensor:
         return x

@@ -115,8 +115,8 @@ def test_rows_that_are_equal_do_no_harm() -> None:
 
 def test_metaoptnet_separates_what_is_separable() -> None:
     for head in ("svm", "ridge"):
-        algorithm = MetaOptNet(MLP([4]), head=head, c=0.1, ridge=50.0, batch_norm="batch").double()
+        algorithm = MetaOptNet(MLP([4]), head=head, c=0.1, ridge=50.0, scale=1.0, batch_norm="batch").double()
         z, y = task(5, 3, 64)
         assert torch.equal(algorithm.compare(z, y, z).argmax(1), y.argmax(1))
     with pytest.raises(ValueError, match="c=-1"):
-        MetaOptNet(MLP([4]), head="svm", c=-1.0, ridge=50.0, batch_norm="batch")
+        MetaOptNet(MLP([4]), head="svm", c=-1.0, ridge=50.0, scale=1.0, batch_norm="batch")

@@ -83,16 +83,27 @@ def test_what_is_ones_own_wins_over_an_experiment_but_not_over_what_is_typed(tmp
     assert "local" not in typed
 
 
-@pytest.mark.parametrize("pair", [path.stem for path in CONF.glob("pair/*.yaml")])
-def test_what_an_algorithm_needs_on_a_data_set_names_both(pair: str) -> None:
+PAIRS = [("dataset", path.stem) for path in CONF.glob("pair/*.yaml")]
+PAIRS += [("backbone", path.stem) for path in CONF.glob("pair/backbone/*.yaml")]
+
+
+@pytest.mark.parametrize(("of", "pair"), PAIRS)
+def test_what_an_algorithm_needs_on_a_data_set_or_a_backbone_names_both(of: str, pair: str) -> None:
     named = [
-        (dataset, algorithm)
-        for group, dataset in OPTIONS
+        (one, algorithm)
+        for group, one in OPTIONS
         for other, algorithm in OPTIONS
-        if (group, other) == ("dataset", "algorithm") and f"{dataset}_{algorithm}" == pair
+        if (group, other) == (of, "algorithm") and f"{one}_{algorithm}" == pair
     ]
     assert len(named) == 1
-    check_config(resolved(f"dataset={named[0][0]}", f"algorithm={named[0][1]}"))
+    check_config(resolved(f"{of}={named[0][0]}", f"algorithm={named[0][1]}"))
+
+
+def test_relation_asks_conv4_for_maps_and_what_is_typed_wins() -> None:
+    assert resolved("algorithm=relation")["algorithm"]["backbone"]["pools"] == 2
+    assert resolved("algorithm=relation", "backbone.pools=4")["algorithm"]["backbone"]["pools"] == 4
+    assert resolved()["backbone"]["pools"] == 4
+    check_config(resolved("algorithm=relation", "backbone=resnet12"))
 
 
 @pytest.mark.parametrize("experiment", [option for group, option in OPTIONS if group == "experiment"])

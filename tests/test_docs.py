@@ -27,16 +27,32 @@ def test_every_key_of_a_result_is_told(finished: Finished) -> None:
     assert result["test"].keys() | result["test"]["accuracy"].keys() | result["seconds"].keys() <= told
 
 
-def test_the_snippet_predicts_what_the_test_did(finished: Finished) -> None:
+def answers(finished: Finished, index: int, *, together: bool) -> torch.Tensor:
+    """Which queries of a test episode the page's snippet gets right: given all together, or one by one."""
     snippet = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
     bank = instantiate(OmegaConf.load(finished.folder / "hparams.yaml").dataset).load()["test"]
-    episode = draw(bank.rows, Shape((1,) * 5, 15), seed=0, split="test", index=0)
-    names = {
-        "support_x": intensities(bank.images[episode.support_rows]),
-        "support_y": F.one_hot(episode.support_ways, 5).float(),
-        "query_x": intensities(bank.images[episode.query_rows]),
-    }
-    exec(re.sub(r"outputs/\.\.\.[^\"]+", str(finished.folder), snippet), names)
-    right = names["probabilities"].argmax(-1) == episode.query_ways
-    assert right.double().mean() == pytest.approx(np.load(finished.folder / "test_episodes.npz")["accuracy"][0])
-    torch.testing.assert_close(names["probabilities"].sum(-1), torch.ones(75))
+    episode = draw(bank.rows, Shape((1,) * 5, 15), seed=0, split="test", index=index)
+    query_x = intensities(bank.images[episode.query_rows])
+    right = []
+    for queries in [query_x] if together else query_x.split(1):
+        names = {
+            "support_x": intensities(bank.images[episode.support_rows]),
+            "support_y": F.one_hot(episode.support_ways, 5).float(),
+            "query_x": queries,
+        }
+        exec(re.sub(r"outputs/\.\.\.[^\"]+", str(finished.folder), snippet), names)
+        torch.testing.assert_close(names["probabilities"].sum(-1), torch.ones(len(queries)))
+        right.append(names["probabilities"].argmax(-1))
+    return torch.cat(right) == episode.query_ways
+
+
+def test_the_snippet_predicts_what_the_test_did(finished: Finished) -> None:
+    tested = np.load(finished.folder / "test_episodes.npz")["accuracy"]
+    ours = [answers(finished, index, together=True).double().mean().item() for index in range(len(tested))]
+    assert ours == pytest.approx(tested)
+    assert np.mean(ours) == pytest.approx(finished.test["accuracy"]["mean"])
+
+
+def test_single_queries_are_predicted_alike_where_the_page_says_so(finished: Finished) -> None:
+    together, alone = (answers(finished, 0, together=way) for way in (True, False))
+    assert torch.equal(together, alone) == (not finished.result["transductive"])

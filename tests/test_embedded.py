@@ -16,7 +16,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes import datamodule
 from metalearn.episodes.datamodule import EMBEDDED_TASKS, EpisodicDataModule
 from metalearn.episodes.embedded import CHUNK, EmbeddingTable
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.sampling import Setting, Shape, draw
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS
 
@@ -38,7 +38,11 @@ EMBEDDING = [name for name in NAMES if isinstance(build(name), AbstractEmbedding
 
 
 def scores(
-    algorithm: torch.nn.Module, bank: ClassBank, shot: int | list[int] = 2, precision: str = "32-true"
+    algorithm: torch.nn.Module,
+    bank: ClassBank,
+    shot: int | list[int] = 2,
+    precision: str = "32-true",
+    batches: int | None = None,
 ) -> dict[str, np.ndarray]:
     setting = Setting(WAY, shot, 4)
     counts = {"val": NUM_EPISODES, "test": NUM_EPISODES}
@@ -47,7 +51,8 @@ def scores(
     )
     module = FewShotModule(algorithm, torch.optim.Adam)
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    trainer = pl.Trainer(accelerator="cpu", precision=precision, inference_mode=False, **quiet)
+    limits = {"limit_test_batches": batches, "inference_mode": False}
+    trainer = pl.Trainer(accelerator="cpu", precision=precision, **limits, **quiet)
     trainer.test(module, datamodule=data, verbose=False)
     return module.scores["test"]
 
@@ -87,6 +92,24 @@ def test_each_image_is_embedded_once_and_only_where_nothing_else_counts(bank: Cl
         count = counting(algorithm)
         scores(algorithm, bank)
         assert count() == expected
+
+
+@pytest.mark.parametrize(("tasks", "batches", "episodes"), [(2, 3, 6), (50, 1, 50), (50, 9, NUM_EPISODES)])
+def test_no_image_is_embedded_of_a_batch_that_is_left_out(
+    tasks: int, batches: int, episodes: int, bank: ClassBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datamodule, "EMBEDDED_TASKS", tasks)
+    algorithm = build("prototypical", "batch_norm=running")
+    count = counting(algorithm)
+    assert len(scores(algorithm, bank, batches=batches)["accuracy"]) == episodes
+    draws = [draw(bank.rows, Shape((2,) * WAY, 4), seed=0, split="test", index=index) for index in range(episodes)]
+    rows = torch.cat([rows for one in draws for rows in (one.support_rows, one.query_rows)])
+    assert count() == len(rows.unique())
+
+
+def test_a_debug_run_is_of_few_episodes(metalearn) -> None:
+    result = metalearn("debug=default", "backbone.channels=4", small=False).result
+    assert [result[split]["accuracy"]["num_episodes"] for split in ("val", "test")] == [5, 5]
 
 
 def test_the_embeddings_are_let_go_after_an_evaluation(bank: ClassBank, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.maml_plus_plus import MAMLPlusPlus, step_importance
 from metalearn.algorithms.protomaml import ProtoMAML
@@ -22,7 +22,13 @@ from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Parameters
 
 WAY = 3
-OFF = {"learn_rates": False, "norm_per_step": False, "multi_step_until": 0.0, "first_order_until": 0.0}
+OFF = {
+    "learn_rates": False,
+    "adapt_norm": True,
+    "norm_per_step": False,
+    "multi_step_until": 0.0,
+    "first_order_until": 0.0,
+}
 
 
 def mlp() -> MLP:
@@ -222,13 +228,11 @@ def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "conf/backbone").glob("*.yaml")))
 def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop(name: str) -> None:
-    config = composed("algorithm=maml_plus_plus", f"backbone={name}")
-    backbone = instantiate(config.backbone)
-    names = [name for name, _ in Classifier(backbone, WAY).named_parameters()]
-    adapted = instantiate(config.algorithm.inner_loop).select(names)
-    norms = [name for name, module in backbone.named_modules() if isinstance(module, BatchNorm)]
+    algorithm = instantiate(composed("algorithm=maml_plus_plus", f"backbone={name}").algorithm)
+    norms = [name for name, module in algorithm.network.named_modules() if isinstance(module, BatchNorm)]
     assert norms
-    assert set(names) - set(adapted) == {f"backbone.{norm}.{part}" for norm in norms for part in ("weight", "bias")}
+    left = {name for name, _ in algorithm.network.named_parameters()} - set(algorithm.adapted)
+    assert left == {f"{norm}.{part}" for norm in norms for part in ("weight", "bias")}
 
 
 def test_maml_plus_plus_needs_a_step() -> None:

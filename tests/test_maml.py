@@ -148,7 +148,7 @@ def test_meta_gradient_of_a_linear_model_by_hand() -> None:
     # One weight matrix W (3, D) on fixed features. With p = softmax(W a) the inner gradient is (p - y) aᵀ; its Jacobian
     # takes G to (diag p - p pᵀ) G a aᵀ, so the meta-gradient is G - α (diag p - p pᵀ) G a aᵀ, G that of the query at φ.
     class Flat(nn.Module):
-        num_features = 16
+        num_features, map_shape = 16, (1, 4, 4)
 
         def forward(self, x: Tensor, rows: object) -> Tensor:
             return x.flatten(1)

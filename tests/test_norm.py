@@ -9,7 +9,7 @@ from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.conv4 import Conv4
-from metalearn.backbones.norm import BatchNorm, Rows, rows
+from metalearn.backbones.norm import BatchNorm, Rows, rows, weights_of_norms
 
 
 def test_batch_mode_is_torch_batch_norm() -> None:
@@ -66,17 +66,6 @@ def algorithms(batch_norm: str):
     )
 
 
-@pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
-def test_a_prediction_depends_on_other_queries_in_batch_mode_only(batch_norm: str) -> None:
-    task = episode(tasks=1).tasks()[0]
-    for algorithm in algorithms(batch_norm):
-        predict = algorithm.eval().adapt(task.support_x, task.support_y)
-        alone = torch.cat([predict(query[None]) for query in task.query_x])
-        together = predict(task.query_x)
-        independent = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
-        assert independent == (batch_norm != "batch")
-
-
 @pytest.mark.parametrize("batch_norm", ["support", "batch"])
 def test_evaluation_leaves_the_running_averages_alone(batch_norm: str) -> None:
     batch = episode()
@@ -93,3 +82,9 @@ def test_running_mode_tracks_in_every_family() -> None:
         before = {name: buffer.clone() for name, buffer in algorithm.named_buffers()}
         algorithm.loss(episode())
         assert all(not torch.equal(buffer, before[name]) for name, buffer in algorithm.named_buffers())
+
+
+def test_normalisation_is_known_by_its_class_and_not_by_its_name() -> None:
+    layers = {"first": BatchNorm(4), "normal": nn.Linear(4, 4), "norms": nn.ModuleList([nn.LayerNorm(4), nn.ReLU()])}
+    network = nn.ModuleDict({**layers, "last": nn.BatchNorm1d(4, affine=False)})
+    assert weights_of_norms(network) == {"first.weight", "first.bias", "norms.0.weight", "norms.0.bias"}

@@ -34,8 +34,8 @@ ALGORITHMS: dict[str, Callable[[], nn.Module]] = {
     "matching": lambda: Matching(Given(), temperature=0.1, processing_steps=1, batch_norm="running"),
     "triplet": lambda: Triplet(Given(), mining="batch_hard", margin=1.0, finetune_lr=0.1, batch_norm="running"),
     "r2d2": lambda: R2D2(Given(), scale=10.0, ridge=50.0, batch_norm="running"),
-    "metaoptnet svm": lambda: MetaOptNet(Given(), head="svm", c=0.1, ridge=50.0, batch_norm="running"),
-    "metaoptnet ridge": lambda: MetaOptNet(Given(), head="ridge", c=0.1, ridge=50.0, batch_norm="running"),
+    "metaoptnet svm": lambda: MetaOptNet(Given(), head="svm", c=0.1, ridge=50.0, scale=1.0, batch_norm="running"),
+    "metaoptnet ridge": lambda: MetaOptNet(Given(), head="ridge", c=0.1, ridge=50.0, scale=1.0, batch_norm="running"),
     "protomaml": lambda: ProtoMAML(
         Given(), inner_lr=0.1, inner_loop=InnerLoop(steps=0, test_steps=0), batch_norm="running"
     ),

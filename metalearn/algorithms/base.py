@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from metalearn.backbones.dependence import Dependence, batch_norm_of
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import OBJECTIVES, Task
 from metalearn.types import Episode, Predictor, TaskOutput
@@ -16,6 +17,7 @@ class AbstractAlgorithm(nn.Module, ABC):
     """
 
     takes_gradients = False  # of the network within an episode, where no scaler keeps small ones from being 0
+    predicts_jointly = False  # the queries of an episode, each with a view to the others, however they are normalised
 
     def __init__(
         self,
@@ -41,3 +43,11 @@ class AbstractAlgorithm(nn.Module, ABC):
     @abstractmethod
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
         """The predictor learnt from the support set of one task, (S, *X) and (S, N); leaves the weights unchanged."""
+
+    def dependence(self) -> Dependence:
+        """What a prediction depends on, by the modules that were built and not by the config.
+
+        Raises ValueError, in one line, where a module of another's cannot keep what `batch_norm` promises.
+        """
+        batch_norm = batch_norm_of(self, self.batch_norm, takes_gradients=self.takes_gradients)
+        return Dependence(batch_norm, transductive=self.predicts_jointly or batch_norm == "batch")

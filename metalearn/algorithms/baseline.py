@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
@@ -20,10 +21,10 @@ class Baseline(AbstractEmbedding):
     """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
 
     def __init__(
-        self, backbone: nn.Module, *, num_base_classes: int, head_fit: HeadFit, batch_norm: BatchNormMode
+        self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: BatchNormMode
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
-        self.head = nn.Linear(backbone.num_features, num_base_classes)  # type: ignore[arg-type]
+        self.head = nn.Linear(backbone.num_features, num_base_classes)
         self.head_fit = head_fit
 
     def loss(self, batch: Episode) -> TaskOutput:

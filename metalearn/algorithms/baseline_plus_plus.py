@@ -13,6 +13,7 @@ from metalearn.algorithms.metric import AbstractEmbedding, class_means
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import cosine_similarities
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
@@ -26,7 +27,7 @@ class BaselinePlusPlus(AbstractEmbedding):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         num_base_classes: int,
         base_scale: float,
@@ -35,7 +36,7 @@ class BaselinePlusPlus(AbstractEmbedding):
         batch_norm: BatchNormMode,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
-        self.directions = nn.Parameter(torch.randn(num_base_classes, backbone.num_features))  # type: ignore[call-overload]
+        self.directions = nn.Parameter(torch.randn(num_base_classes, backbone.num_features))
         self.base_scale, self.novel_scale, self.head_fit = base_scale, novel_scale, head_fit
 
     def loss(self, batch: Episode) -> TaskOutput:

@@ -1,5 +1,6 @@
 """The gradient family: optimise a copy of the weights on the support set."""
 
+import logging
 import math
 import re
 import shutil
@@ -17,8 +18,11 @@ from torch.utils.checkpoint import checkpoint
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import autocast_without_cache, grad_and_value, mean_over_tasks
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import Task
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
+
+log = logging.getLogger(__name__)
 
 State = Any
 """What the inner optimiser carries from step to step: any nesting of tensors, () for none."""
@@ -73,10 +77,10 @@ class InnerLoop:
 class Classifier(nn.Module):
     """A backbone with a linear head of `way` logits."""
 
-    def __init__(self, backbone: nn.Module, way: int) -> None:
+    def __init__(self, backbone: AbstractBackbone, way: int) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.num_features, way)  # type: ignore[arg-type]
+        self.backbone = checked(backbone)
+        self.head = nn.Linear(backbone.num_features, way)
 
     def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, *X) -> (B, N)
         return self.head(self.backbone(x, rows))
@@ -93,6 +97,7 @@ class AbstractGradient(AbstractAlgorithm):
     Args:
         network: the weights θ, called as network(x, rows) -> logits.
         fixed_way: number of logits of the network; None: as many as a task needs.
+        norm_per_step: whether batch normalisation has running averages of each inner step's own weights.
     """
 
     takes_gradients = True
@@ -104,8 +109,15 @@ class AbstractGradient(AbstractAlgorithm):
         inner_loop: InnerLoop,
         fixed_way: int | None,
         batch_norm: norm.BatchNormMode,
+        norm_per_step: bool = False,
     ) -> None:
         super().__init__(batch_norm=batch_norm, fixed_way=fixed_way, task=inner_loop.task)
+        normalises = any(isinstance(module, norm.BatchNorm) for module in network.modules())
+        if batch_norm == "running" and normalises and not norm_per_step:
+            log.warning(
+                "batch_norm=running keeps averages of the weights before the inner loop, which adapted weights "
+                "do not fit; batch_norm=support is inductive too"
+            )
         self.network, self.inner_loop = network, inner_loop
         self.adapted = inner_loop.select([name for name, _ in network.named_parameters()])
 

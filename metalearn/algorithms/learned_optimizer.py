@@ -21,6 +21,7 @@ from metalearn.algorithms.parts.coordinatewise import (
     preprocess,
     unflatten,
 )
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 
@@ -37,7 +38,7 @@ class LearnedOptimizer(AbstractGradient):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         way: int,
         cell: Literal["lstm", "transformer"],

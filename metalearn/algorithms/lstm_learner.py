@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 
@@ -29,7 +30,7 @@ class LSTMLearner(AbstractGradient):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         way: int,
         hidden: int,

@@ -5,9 +5,10 @@ ICML 2017, arXiv 1703.03400. Learn an initialisation from which a few gradient s
 queries, by differentiating through those steps. Transductive as published: batch statistics of the queries.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 
@@ -16,7 +17,7 @@ class MAML(AbstractGradient):
     """`inner_lr` is α of eq. 1, in units of the mean cross-entropy; `way` the number of logits of the linear head."""
 
     def __init__(
-        self, backbone: nn.Module, *, way: int, inner_lr: float, inner_loop: InnerLoop, batch_norm: BatchNormMode
+        self, backbone: AbstractBackbone, *, way: int, inner_lr: float, inner_loop: InnerLoop, batch_norm: BatchNormMode
     ) -> None:
         super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
         self.inner_lr = inner_lr

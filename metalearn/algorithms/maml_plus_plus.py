@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
@@ -21,6 +22,7 @@ class MAMLPlusPlus(AbstractGradient):
         way: number of logits of the linear head.
         inner_lr: where the rates start, in units of the mean cross-entropy.
         learn_rates: learn a rate for each adapted tensor and step (LSLR).
+        adapt_norm: let the inner loop move the weights of normalisation layers too, where it would move others.
         norm_per_step: batch normalisation has weights, and in mode `running` moments, of each step's own (BNWB, BNRS).
         multi_step_until: fraction of the training over which the loss goes from the mean over all steps to the last
             step's alone (MSL); 0 switches it off.
@@ -29,20 +31,30 @@ class MAMLPlusPlus(AbstractGradient):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         way: int,
         inner_lr: float,
         learn_rates: bool,
+        adapt_norm: bool,
         norm_per_step: bool,
         multi_step_until: float,
         first_order_until: float,
         inner_loop: InnerLoop,
         batch_norm: norm.BatchNormMode,
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        super().__init__(
+            Classifier(backbone, way),
+            inner_loop=inner_loop,
+            fixed_way=way,
+            batch_norm=batch_norm,
+            norm_per_step=norm_per_step,
+        )
         if inner_loop.steps < 1:
             raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
+        if not adapt_norm:
+            norms = norm.weights_of_norms(self.network)
+            self.adapted = [name for name in self.adapted if name not in norms]
         self.multi_step_until, self.first_order_until = multi_step_until, first_order_until
         rates = torch.full((inner_loop.steps, len(self.adapted)), float(inner_lr))  # (steps, layers)
         self.rates = nn.Parameter(rates, requires_grad=learn_rates)

@@ -20,6 +20,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts import memory
 from metalearn.algorithms.parts.memory import Memory
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
@@ -44,7 +45,7 @@ class MANN(AbstractAlgorithm):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         way: int,
         hidden: int,
@@ -66,9 +67,9 @@ class MANN(AbstractAlgorithm):
             raise ValueError(f"usage_decay={usage_decay} must be in 0..1")
         if not key_strength > 0:
             raise ValueError(f"key_strength={key_strength} must be positive")
-        self.backbone = backbone
+        self.backbone = checked(backbone)
         self.slots, self.width, self.reads, self.usage_decay = slots, width, reads, usage_decay
-        features: int = backbone.num_features  # type: ignore[assignment]
+        features = backbone.num_features
         self.norm = norm.BatchNorm(features)  # without what all rows share, their directions differ more
         self.gates = nn.Linear(features + way + hidden, 4 * hidden)
         self.key = nn.Linear(hidden, reads * width)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.prototypical import cosine_similarities
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 
 
@@ -22,7 +23,7 @@ class Matching(AbstractMetric):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         temperature: float,
         fce: bool = False,
@@ -34,7 +35,7 @@ class Matching(AbstractMetric):
             raise ValueError(f"temperature={temperature} must be positive")
         self.temperature = temperature
         self.compares_by_vmap = not fce  # torch.vmap does not know nn.LSTM
-        width: int = backbone.num_features  # type: ignore[assignment]
+        width = backbone.num_features
         self.g = SupportContext(width) if fce else None
         self.f = QueryContext(width, processing_steps) if fce else None
 

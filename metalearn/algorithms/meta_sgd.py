@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 
@@ -20,7 +21,7 @@ class MetaSGD(AbstractGradient):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         way: int,
         inner_lr: Sequence[float],

@@ -14,20 +14,31 @@ from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.svm import crammer_singer
 from metalearn.algorithms.r2d2 import ridge_regression
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 
 
 class MetaOptNet(AbstractMetric):
-    """`c` is the price C of an error of the machine, `ridge` the λ of the regression; the logits' scale is learned."""
+    """`c` is the price C of an error of the machine, `ridge` the λ of the regression.
+
+    `scale` is where the factor of the logits starts, which is learned.
+    """
 
     def __init__(
-        self, backbone: nn.Module, *, head: Literal["svm", "ridge"], c: float, ridge: float, batch_norm: BatchNormMode
+        self,
+        backbone: AbstractBackbone,
+        *,
+        head: Literal["svm", "ridge"],
+        c: float,
+        ridge: float,
+        scale: float,
+        batch_norm: BatchNormMode,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not (c > 0 and ridge > 0):
             raise ValueError(f"c={c} and ridge={ridge} must be positive")
         self.head, self.c, self.ridge = head, c, ridge
-        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:

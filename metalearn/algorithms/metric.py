@@ -3,11 +3,12 @@
 from abc import abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
@@ -30,10 +31,10 @@ class AbstractEmbedding(AbstractAlgorithm):
     compares_by_vmap = False  # True where torch.vmap knows all that `compare` does: tasks are then compared at once
 
     def __init__(
-        self, backbone: nn.Module, *, batch_norm: norm.BatchNormMode, num_base_classes: int | None = None
+        self, backbone: AbstractBackbone, *, batch_norm: norm.BatchNormMode, num_base_classes: int | None = None
     ) -> None:
         super().__init__(batch_norm=batch_norm, num_base_classes=num_base_classes)
-        self.backbone = backbone
+        self.backbone = checked(backbone)
 
     @abstractmethod
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:

@@ -14,15 +14,16 @@ from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.metric import class_means
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class Headless(nn.Module):
     """A backbone, and room for the linear head that each task brings; without one it embeds."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: AbstractBackbone) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone = checked(backbone)
         self.head_weight = nn.Parameter(torch.empty(0), requires_grad=False)  # (N, D)
         self.head_bias = nn.Parameter(torch.empty(0), requires_grad=False)  # (N,)
 
@@ -38,7 +39,7 @@ class ProtoMAML(AbstractGradient):
     """`inner_lr` is the step of all adapted weights, the head's among them, in units of the mean cross-entropy."""
 
     def __init__(
-        self, backbone: nn.Module, *, inner_lr: float, inner_loop: InnerLoop, batch_norm: norm.BatchNormMode
+        self, backbone: AbstractBackbone, *, inner_lr: float, inner_loop: InnerLoop, batch_norm: norm.BatchNormMode
     ) -> None:
         if inner_loop.task != "classification":
             raise ValueError("protomaml starts from the means of classes: it cannot learn a regression")

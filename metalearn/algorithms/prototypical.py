@@ -6,11 +6,12 @@ A class is the mean of its embedded support examples; a query belongs to the nea
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric, class_means
 from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 
 
@@ -21,7 +22,7 @@ class Prototypical(AbstractMetric):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         distance: Literal["squared_euclidean", "cosine"] = "squared_euclidean",
         temperature: float = 1.0,

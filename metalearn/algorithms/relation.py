@@ -5,6 +5,7 @@ for Few-Shot Learning. CVPR 2018, arXiv 1711.06025. A small convolutional networ
 score how well the feature maps of a query and of a class go together. Inductive, with batch normalisation to match.
 """
 
+import logging
 import math
 from typing import Literal
 
@@ -14,8 +15,14 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
+
+SMALLEST_MAP = 4
+"""Rows and columns below which the second block, after the pooling of the first, would see one pixel."""
+
+log = logging.getLogger(__name__)
 
 
 class Relation(AbstractEmbedding):
@@ -28,7 +35,7 @@ class Relation(AbstractEmbedding):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         objective: Literal["mse", "cross_entropy"] = "mse",
         channels: int,
@@ -37,7 +44,14 @@ class Relation(AbstractEmbedding):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         self.trained_for = objective
-        self.map_shape: tuple[int, int, int] = tuple(backbone.map_shape)  # type: ignore[arg-type]
+        self.map_shape = backbone.map_shape
+        if min(self.map_shape[1:]) < SMALLEST_MAP:
+            height, width = self.map_shape[1:]
+            log.warning(
+                "relation: kernels of 3x3 see mostly padding on maps of %dx%d; ask the backbone for %dx%d at least, "
+                "as by backbone=conv4 backbone.pools=2",
+                *(height, width, SMALLEST_MAP, SMALLEST_MAP),
+            )
         self.relation = RelationModule(self.map_shape, channels=channels, hidden=hidden)
 
     def loss(self, batch: Episode) -> TaskOutput:
@@ -53,41 +67,52 @@ class Relation(AbstractEmbedding):
     def relate(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """Relation scores before their sigmoid: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
         tasks, support, way = support_y.shape
-        classes = support_y.mT @ support_z  # (T, N, D)  sums over the shots
+        # Means over the shots: at one shot the paper's sums, which at another shot than in training are out of range.
+        classes = support_y.mT @ support_z / support_y.sum(1)[..., None]  # (T, N, D)
         # In mode `support`, pairs of support rows and classes go first and give the moments of the batch normalisation.
         first = support if self.batch_norm == "support" else 0
         z = torch.cat([support_z[:, :first], query_z], dim=1)  # (T, B, D)
-        pairs = torch.stack(torch.broadcast_tensors(classes[:, None], z[:, :, None]), dim=3)  # (T, B, N, 2, D)
-        maps = pairs.flatten(0, 2).unflatten(2, self.map_shape).flatten(1, 2)  # (T * B * N, 2 C, H, W)
         rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=first * way)
-        return self.relation(maps, rows).view(tasks, -1, way)[:, first:]  # eq. 1
+        maps = (each.unflatten(2, self.map_shape) for each in (classes, z))  # (T, N, C, H, W), (T, B, C, H, W)
+        return self.relation(*maps, rows)[:, first:]  # eq. 1
 
 
 class RelationModule(nn.Module):
-    """Two blocks of convolution, batch normalisation, ReLU and pooling, and two fully connected layers."""
+    """Two blocks of convolution, batch normalisation, ReLU and pooling, and two fully connected layers.
+
+    They look at the maps of a class and of an image one behind the other. The first convolution is linear, so it goes
+    over each class and each image once, and a pair is the sum of two.
+    """
 
     def __init__(self, map_shape: tuple[int, int, int], *, channels: int, hidden: int) -> None:
         super().__init__()
         maps, *size = map_shape
-        self.blocks = nn.ModuleList(Block(c, channels) for c in (2 * maps, channels))
-        for _ in self.blocks:
+        self.first, self.second = Block(2 * maps, channels), Block(channels, channels)
+        for _ in range(2):
             size = [length // 2 for length in size] if min(size) > 1 else size
         self.hidden = nn.Linear(channels * math.prod(size), hidden)
         self.score = nn.Linear(hidden, 1)
 
-    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, 2 C, H, W) -> (B,)
-        for block in self.blocks:
-            x = block(x, rows)
-        return self.score(F.relu(self.hidden(x.flatten(1)))).squeeze(1)
+    def forward(self, classes: Tensor, images: Tensor, rows: norm.Rows | None) -> Tensor:
+        """Of all pairs: (T, N, C, H, W), (T, B, C, H, W) -> (T, B, N)."""
+        conv = self.first.conv
+        of_class, of_image = conv.weight.chunk(2, dim=1)  # (C', C, 3, 3) each
+        a = F.conv2d(classes.flatten(0, 1), of_class, conv.bias, padding=1).unflatten(0, classes.shape[:2])
+        b = F.conv2d(images.flatten(0, 1), of_image, padding=1).unflatten(0, images.shape[:2])
+        pairs = a[:, None] + b[:, :, None]  # (T, B, N, C', H, W)
+        x = self.second(self.second.conv(self.first(pairs.flatten(0, 2), rows)), rows)
+        return self.score(F.relu(self.hidden(x.flatten(1)))).view(pairs.shape[:3])
 
 
 class Block(nn.Module):
+    """A convolution, and by `forward` all that follows it."""
+
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.norm = norm.BatchNorm(channels_out)
 
-    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, C, H, W) -> (B, C', H // 2, W // 2)
-        x = F.relu(self.norm(self.conv(x), rows))
-        # A map of a single row or column is left as it is.
-        return F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x
+    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, C', H, W) -> (B, C', H // 2, W // 2)
+        x = self.norm(x, rows)
+        # ReLU after the pooling is the same function. A map of a single row or column is left as it is.
+        return F.relu(F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x)

@@ -6,9 +6,10 @@ Transductive as an option of the paper: `batch_norm=batch`; with `support` a que
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
 
@@ -33,7 +34,7 @@ class Reptile(AbstractGradient):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         way: int,
         inner_lr: float,

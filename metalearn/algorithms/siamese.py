@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.matching import logsumexp_by_class
 from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, TaskOutput
 
@@ -20,9 +21,9 @@ class Siamese(AbstractEmbedding):
 
     compares_by_vmap = True
 
-    def __init__(self, backbone: nn.Module, *, batch_norm: BatchNormMode) -> None:
+    def __init__(self, backbone: AbstractBackbone, *, batch_norm: BatchNormMode) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
-        self.alpha = nn.Linear(backbone.num_features, 1)  # type: ignore[arg-type]
+        self.alpha = nn.Linear(backbone.num_features, 1)
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)  # (T, S, D), (T, Q, D)

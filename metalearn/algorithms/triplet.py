@@ -9,7 +9,7 @@ margin; only triplets that are hard enough are worth a gradient. Inductive.
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
@@ -19,6 +19,7 @@ from metalearn.algorithms.metric import class_means
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
 Mining = Literal["batch_hard", "semi_hard"]
@@ -33,7 +34,7 @@ class Triplet(AbstractAlgorithm):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: AbstractBackbone,
         *,
         mining: Mining,
         margin: float,
@@ -46,7 +47,7 @@ class Triplet(AbstractAlgorithm):
             raise ValueError(f"margin={margin} must be positive")
         if finetune_steps < 0:
             raise ValueError(f"finetune_steps={finetune_steps} must not be negative")
-        self.backbone, self.mining, self.margin = backbone, mining, margin
+        self.backbone, self.mining, self.margin = checked(backbone), mining, margin
         self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr
         self.takes_gradients = finetune_steps > 0
 

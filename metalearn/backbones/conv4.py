@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -30,7 +31,7 @@ class Block(nn.Module):
         return F.relu(F.max_pool2d(x, 2) if self.pool else x)
 
 
-class Conv4(nn.Module):
+class Conv4(AbstractBackbone):
     """Images (B, C, H, W) -> flattened feature maps (B, D), D = channels * (H // 2 ** pools) * (W // 2 ** pools).
 
     Only the first `pools` blocks halve the image. `map_shape` is the shape of the maps before they are flattened.

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNorm, Rows
 
 
-class MLP(nn.Module):
+class MLP(AbstractBackbone):
     """Inputs of any shape (B, *X) -> the last hidden layer (B, D), D = hidden[-1]."""
 
     def __init__(

@@ -39,6 +39,10 @@ def rows(mode: BatchNormMode, *, training: bool, tasks: int = 1, support: int | 
     return Rows(tasks, (support or None) if mode == "support" else None)
 
 
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""Normalisation layers of torch."""
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation of (B, C) or (B, C, H, W) by the moments that `Rows` asks for."""
 
@@ -82,3 +86,13 @@ class BatchNorm(nn.Module):
         var, mean = torch.var_mean(x[:support], pixels, correction=0, keepdim=True)
         shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
         return torch.addcmul(self.bias.view(shape), (x - mean) * (var + self.eps).rsqrt(), self.weight.view(shape))
+
+
+def weights_of_norms(network: nn.Module) -> set[str]:
+    """The names of the weights that normalisation layers have, of this file and of torch."""
+    return {
+        f"{name}.{weight}"
+        for name, module in network.named_modules()
+        if isinstance(module, (BatchNorm, *NORMS))
+        for weight, _ in module.named_parameters(recurse=False)
+    }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -43,7 +44,7 @@ class Block(nn.Module):
         )
 
 
-class ResNet12(nn.Module):
+class ResNet12(AbstractBackbone):
     """Images (B, C, H, W) -> embeddings (B, D), D = widths[-1] * (H // 16) * (W // 16), or widths[-1] when pooled.
 
     In training, a unit is dropped with probability `drop_rate`: alone in the first two blocks, with its neighbours in a

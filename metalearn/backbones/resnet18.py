@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -37,7 +38,7 @@ class Block(nn.Module):
         return F.relu(z + x)
 
 
-class ResNet18(nn.Module):
+class ResNet18(AbstractBackbone):
     """Images (B, C, H, W) of any size -> embeddings (B, D), D = widths[-1], the means of the last maps."""
 
     def __init__(self, input_shape: Sequence[int], *, widths: Sequence[int] = (64, 128, 256, 512)) -> None:

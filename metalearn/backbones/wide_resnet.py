@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -31,7 +32,7 @@ class Block(nn.Module):
         return self.conv2(z) + (x if self.shortcut is None else self.shortcut(active))
 
 
-class WideResNet(nn.Module):
+class WideResNet(AbstractBackbone):
     """WRN-depth-width: images (B, C, H, W) of any size -> embeddings (B, D), the means of the last D = 64 * width maps.
 
     `depth` counts the convolutions of the longest path and the shortcuts: 6 n + 4 for n blocks in each group.

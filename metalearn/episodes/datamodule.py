@@ -110,8 +110,11 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         return augmented(episode, self.augmentation, batch.random.view(torch.float32)) if split == "train" else episode
 
     def _rows_of_evaluation(self, split: Split) -> Tensor:
-        """The rows of all images in the episodes that this process evaluates."""
-        draws = [self.draw(split, index) for index in self.evaluation_indices(split)]
+        """The rows of all images that this process evaluates: those of the batches that the trainer will take."""
+        assert self.trainer is not None
+        batches = self.trainer.num_test_batches if split == "test" else self.trainer.num_val_batches
+        num_episodes = int(batches[0]) * self.tasks_of_evaluation(split)
+        draws = [self.draw(split, index) for index in self.evaluation_indices(split)[:num_episodes]]
         return torch.cat([rows for one in draws for rows in (one.support_rows, one.query_rows)])
 
     def test_episodes_sha256(self, count: int) -> str:

@@ -174,7 +174,7 @@ def _header(plan: Plan) -> dict[str, Any]:
         **plan.choices,
         **{name: config[name] for name in same},
         "experiment": plan.experiment,
-        "transductive": config["batch_norm"] == "batch",
+        "transductive": None,  # until the network is built, which says so
         "trained_dataset": plan.choices["dataset"],  # another one where a checkpoint is tested on other data
         "test_dataset": plan.test_dataset,
         "overrides": plan.overrides,
@@ -183,7 +183,7 @@ def _header(plan: Plan) -> dict[str, Any]:
 
 def _announce(job: Job, record: Record) -> None:
     record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
-    record.fields["batch_size"] = job.batch_size
+    record.fields |= job.module.dependence._asdict() | {"batch_size": job.batch_size}
     safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:
         logger.log_hyperparams(safe)

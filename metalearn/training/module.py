@@ -52,6 +52,7 @@ class FewShotModule(pl.LightningModule):
         super().__init__()
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
         self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
+        self.dependence = algorithm.dependence()  # of the network that runs; refuses what could not keep the promise
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
         self._time_done = 0.0  # the fraction of the time of a training
