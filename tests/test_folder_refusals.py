@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from own_images import PARTS, SIZES, divide, hashes, refusal, source, write, write_list
 from tiny_images import encoded, pixels
 
 from metalearn.data import folder
-from metalearn.episodes.sampling import Setting
+from metalearn.data.files.looking import Seen
+from metalearn.episodes.sampling import Setting, refuse
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_shape": [2, 12, 12]}, "images are grey (1 channel) or coloured (3), but input_shape asks for 2"),
+        ({"input_shape": [2, 12, 12]}, "images have 1 channel or 3 channels, but input_shape asks for 2"),
         ({"split": [0.5, 0.5]}, "split=[0.5, 0.5] must be the fractions of train, val and test"),
         ({"split": [0.5, 0.5, 0.5]}, "which add up to 1"),
         ({"split": [1.5, 0, -0.5]}, "must be the fractions"),
@@ -58,7 +58,9 @@ def test_bad_folders(root: Path, tmp_path: Path) -> None:
     divide(root)
     assert f"{root} has splits as folders; leave out the manifest" in refusal(root, manifest=str(missing))
     (root / "val" / PARTS["val"][0]).rename(root / "test" / PARTS["train"][0])
-    assert refusal(root).endswith(f"{root} has classes in two splits: {PARTS['train'][0]}")
+    assert refusal(root).endswith(
+        f"{root} has classes in two splits: train/{PARTS['train'][0]} and test/{PARTS['train'][0]}"
+    )
     shutil.rmtree(root / "val")
     shutil.rmtree(root / "test" / PARTS["train"][0])
     assert f"{root} has no classes for val: all three splits are needed, or test alone" in refusal(root)
@@ -124,10 +126,12 @@ def test_a_class_of_one_image_is_named_before_it_is_refused(root: Path, caplog: 
     split = next(split for split, names in PARTS.items() if "class e" in names)
     assert f"{split} has {len(PARTS[split])} classes of 1 to 6 images; the smallest is class e" in caplog.text
     with pytest.raises(ValueError, match=f"exceeds the 1 images of 'class e', the smallest class of split '{split}'"):
-        Setting(way=2, shot=1, query=1).check(banks[split], split)
+        refuse(Setting(way=2, shot=1, query=1).faults(banks[split], split))
 
 
 def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "_unreadable", lambda paths: {"rows": np.array([], int), "reasons": np.array([], str)})
+    everything = Seen({}, {str(path): path.read_bytes() for path in root.rglob("*.*")}, {})
+    everything.digests[f"{root}/class e/9.jpg"] = b""
+    monkeypatch.setattr(folder, "look_through", lambda paths, cache: everything)
     (one := root / "class e/9.jpg").write_bytes(b"this is text")
     assert f"{one} has changed, and is no image any more (" in refusal(root)

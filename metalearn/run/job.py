@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.data.bank import ClassBank
+from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
@@ -20,7 +20,7 @@ from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run import loggers
-from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone
+from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone, trained_classes
 from metalearn.run.checks import check_config, rules
 from metalearn.run.machine import accelerator, environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere
@@ -114,6 +114,7 @@ def prepare(config: DictConfig, folder: Path, signals: Signals) -> Job:
             {
                 **choices,
                 "num_base_classes": plain["num_base_classes"],
+                "classes": class_names(banks.get("train")),
                 "overrides": anywhere(typed(), Path(HydraConfig.get().runtime.cwd)),
             }
         ),
@@ -146,6 +147,9 @@ def _banks(config: DictConfig, plain: dict[str, Any], dataset: str) -> dict[Spli
         banks["test"] = instantiate(config.test_dataset).load()["test"]
         rules.check_same_input(plain["dataset"], plain["test_dataset"])
     rules.check_splits(banks, plain["mode"], dataset)
+    testing = plain["mode"] == "test"
+    trained = trained_classes(Path(plain["checkpoint"])) if testing else class_names(banks["train"])
+    tell_shared_classes(trained, class_names(banks["test"]))
     return banks
 
 
