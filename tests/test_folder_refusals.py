@@ -1,6 +1,7 @@
 """The user's own images where something is wrong: settings, folders, lists, files that are no images."""
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,17 @@ def test_bad_lists(root: Path, tmp_path: Path) -> None:
     for bad in ("", "no list", good.replace("label", "class", 1), good + "one\n", good + "a,b,c\n"):
         path.write_text(bad)
         assert f"{path} is no CSV file of path,label (" in refusal(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    assert f"{path} is no CSV file of path,label (" in refusal(path)
+    last = good.count("\n") + 1
+    for line, what in (
+        (b"one", "it has 1 fields, not 2"),
+        (b"a,b, c", 'it has 3 fields, not 2; a name that holds a comma stands in quotes: "..."'),
+        (b"a,\xe9", "its letters are no UTF-8"),
+        (b'a,"b', "unexpected end of data"),
+        (b"a\0,b", "embedded null byte"),
+        (b"images/class a,b", f"{root}/class a is no regular file"),
+    ):
+        path.write_bytes(good.encode() + line)
+        assert refusal(path) == f"folder: {path} is no CSV file of path,label (line {last}: {what})"
     path.write_text("path,label\n")
     assert f"{path} names no files" in refusal(path)
     path.write_text(good + "images/class a/9.png,class a\nimages/9.png,new\n")
@@ -88,6 +98,65 @@ def test_bad_lists(root: Path, tmp_path: Path) -> None:
     assert "images/notes.txt has no label" in refusal(path)
     path.write_text(good)
     source(path).load()
+
+
+SAME = "1 classes have names that differ only in blanks or in the codes of a letter; give each class one name: "
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ("robin", "robin ", "'robin' and 'robin '"),
+        ("a b", " a b", "' a b' and 'a b'"),
+        ("V\u00f6gel", "Vo\u0308gel", r"'Vo\u0308gel' and 'V\xf6gel'"),
+    ],
+)
+def test_one_class_by_two_names(root: Path, tmp_path: Path, first: str, second: str, shown: str) -> None:
+    (root / "class a").rename(root / first)
+    (root / "class b").rename(root / second)
+    assert refusal(root) == f"folder: {SAME}{shown}"
+    path = write_list(tmp_path / "images.csv", root)
+    assert refusal(path) == f"folder: {path} is no CSV file of path,label ({SAME}{shown})"
+    for split, name in (("train", first), ("test", second)):
+        (root / split).mkdir()
+        (root / name).rename(root / split / name)
+    assert refusal(root) == f"folder: {root} has classes in two splits: train/{first} and test/{second}"
+
+
+def test_names_are_the_same_on_every_machine(root: Path, tmp_path: Path) -> None:
+    (root / "class a").rename(root / "Vo\u0308gel ")
+    names = [name for bank in source(root).load().values() for name in bank.names]
+    assert sorted(names) == sorted({*SIZES, "V\u00f6gel"} - {"class a"})
+    (root / "Vo\u0308gel ").rename(root / "V\u00f6gel")
+    source(root).load()  # by the manifest of the other machine
+
+
+def test_names_that_are_no_text(root: Path) -> None:
+    bad = os.fsencode(root / "class d") + b"/\xe9.png"
+    os.rename(next((root / "class d").iterdir()), bad)
+    assert refusal(root) == f"folder: 1 names are no UTF-8, rename them: {root}/class d/\\xe9.png"
+    os.rename(root / "class a", os.fsencode(root) + b"/\xff")
+    assert refusal(root) == f"folder: 1 names are no UTF-8, rename them: {root}/\\xff"
+
+
+def test_equal_images_in_two_splits_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (sorted((root / PARTS[split][0]).iterdir())[0] for split in ("train", "test"))
+    twin = first.with_name("twin.png")  # in one split twice: no matter
+    twin.write_bytes(first.read_bytes())
+    source(root).load()
+    assert "two splits" not in caplog.text
+    second.write_bytes(first.read_bytes())
+    source(root).load()
+    assert f"folder: 1 images are in two splits, leave each in one: {first} (train) and {second} (test)" in caplog.text
+
+
+def test_the_split_of_another_folder(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "given.csv"
+    other.write_text("split,class\ntrain,x\nval,y\ntest,z\n")
+    assert refusal(root, manifest=str(other)) == (
+        f"folder: {other} is the split of another data set than {root}; "
+        "dataset.manifest=FILE names another, which is drawn where it is absent"
+    )
 
 
 BAD = {"empty": b"", "text": b"this is text", "cut": encoded(pixels(0), "PNG")[:-60], "pickle": b"\x80\x04."}

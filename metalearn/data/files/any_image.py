@@ -30,6 +30,7 @@ def open_image(content: bytes, kinds: tuple[str, ...]) -> Iterator[Image.Image]:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # which name no file
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=kinds) as image:
                 yield image
