@@ -21,6 +21,7 @@ from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
 OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
+OmegaConf.register_new_resolver("classes_file", lambda _parent_: overrides.classes_file(_parent_._key()))
 OmegaConf.register_new_resolver("product", lambda a, b: a * b)
 OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path)))
 

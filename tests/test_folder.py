@@ -3,7 +3,6 @@
 import io
 import logging
 import multiprocessing
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,40 @@ def test_grey_images_and_dark_ink(root: Path, tmp_path: Path) -> None:
     assert source(root).load()["test"].images.shape[1:] == (3, 12, 12)
 
 
+def deepened(root: Path, bits: int) -> None:
+    """Every image as grey of 16 bits, whose values have so many."""
+    for image in root.glob("*/*"):
+        with Image.open(image) as opened:
+            grey = np.asarray(opened.convert("L").resize((12, 12))).astype(np.uint16)
+        image.unlink()
+        Image.fromarray(grey << (bits - 8)).save(image.with_suffix(".png"))
+
+
+@pytest.mark.parametrize("bits", [16, 12, 10, 8])
+def test_the_bits_that_the_files_use_become_bytes(tmp_path: Path, caplog: pytest.LogCaptureFixture, bits: int) -> None:
+    root = write(tmp_path / "images")
+    deepened(root, 8)
+    expected = source(root, input_shape=[1, 12, 12]).load()
+    deepened(root, bits)
+    with caplog.at_level(logging.INFO):
+        found = source(root, input_shape=[1, 12, 12]).load()
+    for split in SPLITS:
+        np.testing.assert_array_equal(found[split].images, expected[split].images)
+    assert f"images of 16 bits use the lowest {bits} of them, so that {2**bits - 1} is white" in caplog.text
+    assert "dark" not in caplog.text
+
+
+def test_dark_images_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for image in root.glob("*/*"):
+        grey = np.random.default_rng(0).integers(0, 52, (12, 12), dtype=np.uint8)
+        grey[0, 0] = 51
+        Image.fromarray(grey).save(image.with_suffix(".png"))
+        if image.suffix != ".png":
+            image.unlink()
+    source(root).load()
+    assert "folder: all images are dark: their brightest pixel is 20.0 % of white" in caplog.text
+
+
 def test_opening_reads_no_image(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = source(root).load()
     monkeypatch.setattr(folder, "decode", None)
@@ -84,7 +117,8 @@ def test_the_drawn_split_is_kept_and_given_back(root: Path, tmp_path: Path) -> N
     first = source(root).load()
     kept = tmp_path / "classes.csv"
     assert read_manifest(kept) == PARTS
-    shutil.copytree(root / "class a", root / "class k")
+    (root / "class k").mkdir()
+    (root / "class k/0.png").write_bytes(encoded(pixels(77), "PNG"))
     again = source(root, split_seed=5).load()  # whatever is drawn otherwise, and though there is another class now
     assert hashes(again) == hashes(first)
     lines = kept.read_text().splitlines()
@@ -162,3 +196,21 @@ def test_a_run_keeps_its_split(metalearn, root: Path, tmp_path: Path) -> None:
     assert again.test["episodes_sha256"] == run.test["episodes_sha256"]
     assert not (again.folder / "classes.csv").exists()
     assert run.result["dataset"] == "folder" and run.checkpoint()["metalearn"]["num_base_classes"] == 4
+
+
+def test_a_run_of_two_folders_keeps_two_splits(metalearn, root: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other")
+    for number, name in enumerate(SIZES):
+        (other / name).rename(other / f"new {number}")
+    small = [*SMALL, f"dataset.root={root}", f"paths.cache={tmp_path}/cache"]
+    second = ["test_dataset=folder", f"test_dataset.root={other}", "test_dataset.input_shape=[3,16,16]"]
+    run = metalearn(*small, *second, "test_dataset.split=[0,0,1]", small=False)
+    assert run.code == 0, run.text
+    assert read_manifest(run.folder / "classes.csv") == draw_split(SIZES, [0.4, 0.3, 0.3], 0)
+    assert read_manifest(run.folder / "test_classes.csv")["test"] == tuple(f"new {number}" for number in range(10))
+    assert "were trained on" not in run.text
+    # The first folder as a whole in the place of the second: four of its classes were trained on.
+    test = ["mode=test", f"checkpoint={run.folder}/checkpoints/last.ckpt", f"test_dataset.root={root}"]
+    again = metalearn(*test, small=False)
+    assert again.code == 0, again.text
+    assert "4 of the 10 classes of meta-test have names of classes that were trained on: " in again.text

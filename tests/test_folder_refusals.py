@@ -1,17 +1,18 @@
 """The user's own images where something is wrong: settings, folders, lists, files that are no images."""
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from own_images import PARTS, SIZES, divide, hashes, refusal, source, write, write_list
 from tiny_images import encoded, pixels
 
 from metalearn.data import folder
-from metalearn.episodes.sampling import Setting
+from metalearn.data.files.looking import Seen
+from metalearn.episodes.sampling import Setting, refuse
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_shape": [2, 12, 12]}, "images are grey (1 channel) or coloured (3), but input_shape asks for 2"),
+        ({"input_shape": [2, 12, 12]}, "images have 1 channel or 3 channels, but input_shape asks for 2"),
         ({"split": [0.5, 0.5]}, "split=[0.5, 0.5] must be the fractions of train, val and test"),
         ({"split": [0.5, 0.5, 0.5]}, "which add up to 1"),
         ({"split": [1.5, 0, -0.5]}, "must be the fractions"),
@@ -58,7 +59,9 @@ def test_bad_folders(root: Path, tmp_path: Path) -> None:
     divide(root)
     assert f"{root} has splits as folders; leave out the manifest" in refusal(root, manifest=str(missing))
     (root / "val" / PARTS["val"][0]).rename(root / "test" / PARTS["train"][0])
-    assert refusal(root).endswith(f"{root} has classes in two splits: {PARTS['train'][0]}")
+    assert refusal(root).endswith(
+        f"{root} has classes in two splits: train/{PARTS['train'][0]} and test/{PARTS['train'][0]}"
+    )
     shutil.rmtree(root / "val")
     shutil.rmtree(root / "test" / PARTS["train"][0])
     assert f"{root} has no classes for val: all three splits are needed, or test alone" in refusal(root)
@@ -72,8 +75,17 @@ def test_bad_lists(root: Path, tmp_path: Path) -> None:
     for bad in ("", "no list", good.replace("label", "class", 1), good + "one\n", good + "a,b,c\n"):
         path.write_text(bad)
         assert f"{path} is no CSV file of path,label (" in refusal(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    assert f"{path} is no CSV file of path,label (" in refusal(path)
+    last = good.count("\n") + 1
+    for line, what in (
+        (b"one", "it has 1 fields, not 2"),
+        (b"a,b, c", 'it has 3 fields, not 2; a name that holds a comma stands in quotes: "..."'),
+        (b"a,\xe9", "its letters are no UTF-8"),
+        (b'a,"b', "unexpected end of data"),
+        (b"a\0,b", "embedded null byte"),
+        (b"images/class a,b", f"{root}/class a is no regular file"),
+    ):
+        path.write_bytes(good.encode() + line)
+        assert refusal(path) == f"folder: {path} is no CSV file of path,label (line {last}: {what})"
     path.write_text("path,label\n")
     assert f"{path} names no files" in refusal(path)
     path.write_text(good + "images/class a/9.png,class a\nimages/9.png,new\n")
@@ -86,6 +98,65 @@ def test_bad_lists(root: Path, tmp_path: Path) -> None:
     assert "images/notes.txt has no label" in refusal(path)
     path.write_text(good)
     source(path).load()
+
+
+SAME = "1 classes have names that differ only in blanks or in the codes of a letter; give each class one name: "
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ("robin", "robin ", "'robin' and 'robin '"),
+        ("a b", " a b", "' a b' and 'a b'"),
+        ("V\u00f6gel", "Vo\u0308gel", r"'Vo\u0308gel' and 'V\xf6gel'"),
+    ],
+)
+def test_one_class_by_two_names(root: Path, tmp_path: Path, first: str, second: str, shown: str) -> None:
+    (root / "class a").rename(root / first)
+    (root / "class b").rename(root / second)
+    assert refusal(root) == f"folder: {SAME}{shown}"
+    path = write_list(tmp_path / "images.csv", root)
+    assert refusal(path) == f"folder: {path} is no CSV file of path,label ({SAME}{shown})"
+    for split, name in (("train", first), ("test", second)):
+        (root / split).mkdir()
+        (root / name).rename(root / split / name)
+    assert refusal(root) == f"folder: {root} has classes in two splits: train/{first} and test/{second}"
+
+
+def test_names_are_the_same_on_every_machine(root: Path, tmp_path: Path) -> None:
+    (root / "class a").rename(root / "Vo\u0308gel ")
+    names = [name for bank in source(root).load().values() for name in bank.names]
+    assert sorted(names) == sorted({*SIZES, "V\u00f6gel"} - {"class a"})
+    (root / "Vo\u0308gel ").rename(root / "V\u00f6gel")
+    source(root).load()  # by the manifest of the other machine
+
+
+def test_names_that_are_no_text(root: Path) -> None:
+    bad = os.fsencode(root / "class d") + b"/\xe9.png"
+    os.rename(next((root / "class d").iterdir()), bad)
+    assert refusal(root) == f"folder: 1 names are no UTF-8, rename them: {root}/class d/\\xe9.png"
+    os.rename(root / "class a", os.fsencode(root) + b"/\xff")
+    assert refusal(root) == f"folder: 1 names are no UTF-8, rename them: {root}/\\xff"
+
+
+def test_equal_images_in_two_splits_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (sorted((root / PARTS[split][0]).iterdir())[0] for split in ("train", "test"))
+    twin = first.with_name("twin.png")  # in one split twice: no matter
+    twin.write_bytes(first.read_bytes())
+    source(root).load()
+    assert "two splits" not in caplog.text
+    second.write_bytes(first.read_bytes())
+    source(root).load()
+    assert f"folder: 1 images are in two splits, leave each in one: {first} (train) and {second} (test)" in caplog.text
+
+
+def test_the_split_of_another_folder(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "given.csv"
+    other.write_text("split,class\ntrain,x\nval,y\ntest,z\n")
+    assert refusal(root, manifest=str(other)) == (
+        f"folder: {other} is the split of another data set than {root}; "
+        "dataset.manifest=FILE names another, which is drawn where it is absent"
+    )
 
 
 BAD = {"empty": b"", "text": b"this is text", "cut": encoded(pixels(0), "PNG")[:-60], "pickle": b"\x80\x04."}
@@ -124,10 +195,12 @@ def test_a_class_of_one_image_is_named_before_it_is_refused(root: Path, caplog: 
     split = next(split for split, names in PARTS.items() if "class e" in names)
     assert f"{split} has {len(PARTS[split])} classes of 1 to 6 images; the smallest is class e" in caplog.text
     with pytest.raises(ValueError, match=f"exceeds the 1 images of 'class e', the smallest class of split '{split}'"):
-        Setting(way=2, shot=1, query=1).check(banks[split], split)
+        refuse(Setting(way=2, shot=1, query=1).faults(banks[split], split))
 
 
 def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "_unreadable", lambda paths: {"rows": np.array([], int), "reasons": np.array([], str)})
+    everything = Seen({}, {str(path): path.read_bytes() for path in root.rglob("*.*")}, {})
+    everything.digests[f"{root}/class e/9.jpg"] = b""
+    monkeypatch.setattr(folder, "look_through", lambda paths, cache: everything)
     (one := root / "class e/9.jpg").write_bytes(b"this is text")
     assert f"{one} has changed, and is no image any more (" in refusal(root)

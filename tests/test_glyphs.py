@@ -137,8 +137,8 @@ def test_nearest_neighbour_of_raw_pixels_neither_fails_nor_solves_it(default: di
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input_shape": [3, 28, 28]}, "input_shape must be"),
-        ({"input_shape": [28, 28]}, "input_shape must be"),
+        ({"input_shape": [3, 28, 28]}, "^glyphs: images have 1 channel, but input_shape asks for 3$"),
+        ({"input_shape": [28, 28]}, r"^glyphs: input_shape is \[28, 28\]; it must be \[channels, height, width\]$"),
         ({"input_shape": [1, 8, 28]}, "input_shape must be"),
         ({"num_alphabets": [4, 4]}, "num_alphabets must be"),
         ({"num_alphabets": [4, 0, 4]}, "num_alphabets must be"),

@@ -144,8 +144,8 @@ def test_a_build_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 
     for number in (0, 7, 7, 19):
         assert in_another_process(killed_at, number, cache) == -signal.SIGKILL
-        assert files(cache) == [".part"]
-    (part,) = cache.iterdir()
+        assert files(cache) == [".crc", ".part"]
+    (part,) = cache.glob("*.part")
     with part.open("r+b") as file:  # half an image, as a kill in the middle of a write leaves it
         file.truncate(part.stat().st_size - IMAGE_BYTES // 2)
     banks = build(cache, read)
@@ -185,7 +185,7 @@ def with_little_space(cache: Path) -> None:
 
 def test_a_disk_that_becomes_full(tmp_path: Path) -> None:
     assert in_another_process(with_little_space, tmp_path / "cache") == 0
-    assert files(tmp_path / "cache") == [".part"]
+    assert files(tmp_path / "cache") == [".crc", ".part"]
     starts = []
     banks = build(tmp_path / "cache", lambda start: starts.append(start) or iter(IMAGES[start:]))
     assert starts == [7] and torch.equal(banks["test"].images[-1], torch.from_numpy(IMAGES[-1]).permute(2, 0, 1))
@@ -225,6 +225,6 @@ def test_a_source_that_cannot_be_read_keeps_what_was_built(tmp_path: Path) -> No
 
     with pytest.raises(OSError, match=r"^the network is down; the next run goes on from the 9 images in "):
         build(tmp_path, unplugged)
-    assert files(tmp_path) == [".part"]
+    assert files(tmp_path) == [".crc", ".part"]
     build(tmp_path)
     assert files(tmp_path) == [".json", ".npy"]

@@ -77,7 +77,7 @@ def test_other_sizes_are_resized(tmp_path: Path) -> None:
     assert bank.images.shape == (sum(COUNTS), 1, 20, 32)
     expected = Image.fromarray(digits()[0][0]).resize((32, 20), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(bank.images[0, 0].numpy(), np.asarray(expected))
-    with pytest.raises(ValueError, match="^mnist: digits have 1 channel, but input_shape asks for 3$"):
+    with pytest.raises(ValueError, match="^mnist: images have 1 channel, but input_shape asks for 3$"):
         source(tmp_path, (3, 28, 28))
 
 
@@ -100,7 +100,7 @@ IMAGE_BYTES, LABEL_BYTES = FILES[IMAGES], FILES[LABELS]
         (IMAGES, IMAGE_BYTES[:14], "it is no idx file of bytes with 3 axes"),
         (IMAGES, LABEL_BYTES, "it is no idx file of bytes with 3 axes"),
         (IMAGES, IMAGE_BYTES[:5000], "it has 4,984 of 165,424 bytes"),
-        (LABELS, LABEL_BYTES + b"0", "it has 212 of 211 bytes"),
+        (LABELS, LABEL_BYTES + b"0", "it has more than 211 bytes"),
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

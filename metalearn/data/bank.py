@@ -1,14 +1,18 @@
 """The one form that every data set takes: a tensor of images and, for each class, the rows that are its own."""
 
 import hashlib
+import logging
 import mmap
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,39 @@ class ClassBank:
     known_sha256: str | None = None  # of the same content, from when the file was written: it is not read through again
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == torch.uint8
-        assert self.images.ndim == 4
-        assert len(self.rows) == len(self.names) == len(set(self.names))
+        if fault := self._fault():
+            raise ValueError(
+                f"{fault}; a ClassBank has images (M, C, H, W) uint8 and, for each class, its name and the "
+                "rows of its images, each in one class"
+            )
+
+    def _fault(self) -> str | None:
+        """What makes it no bank, if something does."""
+        return self._fault_of_images() or self._fault_of_names() or self._fault_of_rows()
+
+    def _fault_of_images(self) -> str | None:
+        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            kind = getattr(self.images, "dtype", type(self.images).__name__)
+            return f"images are {kind} {tuple(getattr(self.images, 'shape', ()))}"
+        return None
+
+    def _fault_of_names(self) -> str | None:
+        if not self.names or len(self.rows) != len(self.names):
+            return f"there are {len(self.names)} names and the rows of {len(self.rows)} classes"
+        if twice := [name for name, count in Counter(self.names).items() if count > 1]:
+            return f"{len(twice)} names are of two classes, such as {twice[0]!r}"
+        return None
+
+    def _fault_of_rows(self) -> str | None:
+        for name, rows in zip(self.names, self.rows, strict=True):
+            if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
+                return f"the class {name!r} has the rows {rows!r}, not integers (n,)"
+        all_rows = np.concatenate(self.rows)
+        if all_rows.min() < 0 or all_rows.max() >= len(self.images):
+            return f"rows reach from {all_rows.min()} to {all_rows.max()}, but there are {len(self.images)} images"
+        if (uses := np.bincount(all_rows)).max() > 1:
+            return f"row {uses.argmax()} is there {uses.max()} times"
+        return None
 
     @property
     def num_classes(self) -> int:
@@ -40,6 +74,11 @@ class ClassBank:
         """The name of that class; of the first, where there are several."""
         return next(name for name, rows in zip(self.names, self.rows, strict=True) if len(rows) == self.smallest_class)
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all images are the same, so that nothing tells the classes apart."""
+        return all(torch.equal(image, self.images[0]) for image in self.images)
+
     def release_pages(self) -> None:
         """Let go of what was read of a mapped file: the kernel keeps it, and maps it again as fast.
 
@@ -54,11 +93,25 @@ class ClassBank:
 
     @staticmethod
     def from_classes(images: np.ndarray, names: list[str]) -> "ClassBank":
-        """A bank of equally large classes, from images (classes, images of a class, C, H, W)."""
+        """A bank of equally large classes, from images (classes, images of a class, C, H, W) uint8."""
+        if images.ndim != 5:
+            raise ValueError(f"images are {images.shape}, not (classes, images of a class, C, H, W)")
         num_classes, per_class = images.shape[:2]
         rows = np.arange(num_classes * per_class).reshape(num_classes, per_class)
         flat = images.reshape(num_classes * per_class, *images.shape[2:])
         return ClassBank(torch.from_numpy(flat), tuple(rows), tuple(names))
+
+
+def class_names(bank: object) -> list[str]:
+    """The names of a bank's classes; none of what is no bank, such as a family of functions."""
+    return list(bank.names) if isinstance(bank, ClassBank) else []
+
+
+def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> None:
+    """Warn of classes that are tested on after they were trained on: by their names, whatever data set they are of."""
+    if shared := sorted(set(trained) & set(tested)):
+        message = "%d of the %d classes of meta-test have names of classes that were trained on: %s"
+        log.warning(message, len(shared), len(tested), ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
 
 
 def content_sha256(names: Iterable[str], rows: Iterable[np.ndarray], pixels: Iterable[bytes | memoryview]) -> str:

@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.data.files.download import found_or_downloaded
+from metalearn.data.files.download import check_member, found_or_downloaded
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, some
+from metalearn.data.files.image_files import ClassLists
+from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain, read_plain
+from metalearn.data.files.regular import Limited, open_regular
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 
@@ -34,6 +36,7 @@ NUM_IMAGES = (
 )
 SIZE = 32  # of an image, in pixels
 CHUNK = 1 << 20  # bytes
+LARGEST = 1 << 28  # bytes of the archive, unpacked: it has 187 million
 
 
 class CIFAR100(AbstractPhotographs):
@@ -111,8 +114,13 @@ def _pickles(path: Path) -> dict[str, Any]:
     held: dict[str, Any] = {}
     try:
         # Not "r|gz", which does not verify the checksum.
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with (
+            open_regular(path) as file,
+            gzip.open(file) as unpacked,
+            tarfile.open(fileobj=(stream := Limited(unpacked, LARGEST)), mode="r|") as archive,  # type: ignore[call-overload]
+        ):
             for member in archive:
+                check_member(member.name, is_link=member.islnk() or member.issym())
                 folder, _, name = member.name.removeprefix("./").partition("/")
                 if folder == FOLDER and name in (META, *HALVES) and member.isfile():
                     held[name] = _member(archive, member, path / member.name)

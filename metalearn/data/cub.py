@@ -9,7 +9,10 @@ import logging
 from pathlib import Path
 
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files
+from metalearn.data.files.names import some
+from metalearn.data.files.regular import open_regular
+from metalearn.data.files.table import BadLine
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
@@ -64,8 +67,13 @@ def _listed(path: Path) -> dict[str, set[str]]:
     """The images that the listing names, as "001.Black_footed_Albatross/....jpg", of each class."""
     listed: dict[str, set[str]] = {}
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            _, image = line.split()  # a number and a name in each line
+        with open_regular(path) as file:
+            lines = file.read().splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                _, image = line.decode().split()  # a number and a name
+            except ValueError as error:
+                raise BadLine(number, f"it is {line.decode(errors='replace')!a}"[:100]) from error
             listed.setdefault(image.partition("/")[0], set()).add(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.absolute()} is missing beside images/; {ADVICE}") from None

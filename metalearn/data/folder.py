@@ -9,22 +9,23 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import track
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.files.any_image import MODES, decode
-from metalearn.data.files.cache import Arrays, cached
+from metalearn.data.files.any_image import LARGEST, MODES, decode
 from metalearn.data.files.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
 from metalearn.data.files.image_array import open_banks
-from metalearn.data.files.image_files import ClassLists, plan_of_files, some
-from metalearn.data.files.source import named
+from metalearn.data.files.image_files import ClassLists, plan_of_files
+from metalearn.data.files.looking import Seen, look_through
+from metalearn.data.files.names import some
+from metalearn.data.files.regular import read_regular
+from metalearn.data.files.source import image_shape, named
 from metalearn.data.manifest import draw_split, read_manifest, write_manifest
 from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
-PROCESSING = 1  # part of the caches' keys: to be raised whenever `decode` or `_fit` gives other pixels
+PROCESSING = 2  # part of the caches' keys: to be raised whenever `decode` or `_fit` gives other pixels
+DARK = 0.25  # of white: where no pixel is brighter, the range of the files is not that of their pixels
 
 
 class Folder:
@@ -47,11 +48,7 @@ class Folder:
         invert: bool,
         input_shape: list[int],
     ) -> None:
-        channels, height, width = input_shape
-        if channels not in MODES:
-            raise ValueError(
-                f"folder: images are grey (1 channel) or coloured (3), but input_shape asks for {channels}"
-            )
+        self.input_shape = image_shape("folder", input_shape, tuple(MODES))
         if len(split) != len(SPLITS) or min(split) < 0 or abs(sum(split) - 1) > 1e-6:
             raise ValueError(f"folder: split={split} must be the fractions of train, val and test, which add up to 1")
         if not 0 <= max_unreadable < 1:
@@ -59,7 +56,6 @@ class Folder:
         self.root, self.cache, self.manifest = Path(root), Path(cache), Path(manifest)
         self.split, self.split_seed = split, split_seed
         self.max_unreadable, self.invert = max_unreadable, invert
-        self.input_shape = (channels, height, width)
 
     def load(self) -> dict[Split, ClassBank]:
         """The banks of the splits, mapped from the cache when that was made of these very files.
@@ -83,7 +79,10 @@ class Folder:
         if [*files] not in ([*SPLITS], ["test"]):
             missing = " and ".join(split for split in SPLITS if split not in files)
             raise ValueError(f"{self.root} has no classes for {missing}: all three splits are needed, or test alone")
-        banks = self._banks(self._readable(files))
+        seen = self._seen(files)
+        files = self._readable(files, seen)
+        tell_equal(files, seen.digests)
+        banks = self._banks(files, seen.bits)
         for split, bank in banks.items():
             sizes = [len(rows) for rows in bank.rows]
             message = "folder: %s has %d classes of %d to %d images; the smallest is %s"
@@ -103,45 +102,57 @@ class Folder:
         """The split of the manifest, all of whose classes must be there."""
         classes = read_manifest(self.manifest)
         wanted, present = {name for of_split in classes.values() for name in of_split}, set(names)
+        if wanted.isdisjoint(present):
+            advice = "dataset.manifest=FILE names another, which is drawn where it is absent"
+            raise ValueError(f"{self.manifest} is the split of another data set than {self.root}; {advice}")
         if missing := sorted(wanted - present):
             raise ValueError(f"{self.root} lacks {len(missing)} classes of {self.manifest}: {some(missing)}")
         if others := sorted(present - wanted):
             log.warning("folder: %d classes are not in %s and left out: %s", len(others), self.manifest, some(others))
         return classes
 
-    def _readable(self, files: SplitFiles) -> SplitFiles:
-        """The files without those that are no images, which are listed; ValueError when these are too many."""
-        paths = _paths(files)
+    def _seen(self, files: SplitFiles) -> Seen:
+        """What a look through the files finds, with a word about values that are far from white."""
         key = hashlib.sha256(f"{PROCESSING} {PIL.__version__}\n{plan_of_files(files).identity}".encode()).hexdigest()
-        found = cached(self.cache / f"folder-unreadable-{key[:16]}.npz", lambda: _unreadable(paths))
-        bad = {paths[i]: f"{paths[i]} ({why})" for i, why in zip(found["rows"], found["reasons"], strict=True)}
-        if len(bad) > self.max_unreadable * len(paths):
+        seen = look_through(_paths(files), self.cache / f"folder-seen-{key[:16]}.npz")
+        if 16 in seen.largest:
+            message = "folder: images of 16 bits use the lowest %d of them, so that %d is white"
+            log.info(message, seen.bits, 2**seen.bits - 1)
+        if seen.brightness < DARK:
+            message = "folder: all images are dark: their brightest pixel is %.1f %% of white"
+            log.warning(message, 100 * seen.brightness)
+        return seen
+
+    def _readable(self, files: SplitFiles, seen: Seen) -> SplitFiles:
+        """The files without those that are no images, which are listed; ValueError when these are too many."""
+        count, bad = len(_paths(files)), [f"{path} ({why})" for path, why in seen.reasons.items()]
+        if len(bad) > self.max_unreadable * count:
             limit = f"more than the fraction max_unreadable={self.max_unreadable:g}"
-            raise ValueError(f"{len(bad)} of {len(paths)} files are no images, {limit}: {some([*bad.values()])}")
+            raise ValueError(f"{len(bad)} of {count} files are no images, {limit}: {some(bad)}")
         if bad:
-            log.warning("folder: %d of %d files are no images: %s", len(bad), len(paths), ", ".join(bad.values()))
+            log.warning("folder: %d of %d files are no images: %s", len(bad), count, ", ".join(bad))
         rest: SplitFiles = {}
         for split, classes in files.items():
             rest[split] = {
-                name: {path: text for path, text in of_class.items() if path not in bad}
+                name: {path: text for path, text in of_class.items() if path not in seen.reasons}
                 for name, of_class in classes.items()
             }
         if empty := [name for classes in rest.values() for name, of_class in classes.items() if not of_class]:
             raise ValueError(f"{self.root} has classes without images: {some(empty)}")
         return rest
 
-    def _banks(self, files: SplitFiles) -> dict[Split, ClassBank]:
+    def _banks(self, files: SplitFiles, bits: int) -> dict[Split, ClassBank]:
         paths = _paths(files)
 
         def read(start: int) -> Iterator[np.ndarray]:
             for path in paths[start:]:
                 try:
-                    yield self._fit(decode(Path(path).read_bytes(), self.input_shape[0]))
+                    yield self._fit(decode(read_regular(path, LARGEST), self.input_shape[0], bits))
                 except ValueError as error:
                     raise ValueError(f"{path} has changed, and is no image any more ({error})") from error
 
         plan = plan_of_files(files)
-        identity = f"{PROCESSING} {self.input_shape[0]} {self.invert} {plan.identity}"
+        identity = f"{PROCESSING} {self.input_shape[0]} {self.invert} {bits} {plan.identity}"
         return open_banks(self.cache, "folder", replace(plan, identity=identity, read=read), self.input_shape)
 
     def _fit(self, image: Image.Image) -> np.ndarray:
@@ -159,12 +170,12 @@ def _paths(files: SplitFiles) -> list[str]:
     return [path for classes in files.values() for of_class in classes.values() for path in of_class]
 
 
-def _unreadable(paths: list[str]) -> Arrays:
-    """Which of the files are no images, and why: the bank must know it before it is built."""
-    reasons: dict[int, str] = {}
-    for i, path in enumerate(track(paths, "folder, looking through", console=Console(stderr=True), transient=True)):
-        try:
-            decode(Path(path).read_bytes(), channels=3)
-        except ValueError as error:
-            reasons[i] = str(error)
-    return {"rows": np.array([*reasons], np.int64), "reasons": np.array([*reasons.values()], np.str_)}
+def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
+    """Warn of files of the same content in two splits: miniImageNet as published has six, so they are no error."""
+    places: dict[bytes, dict[Split, str]] = {}
+    for split, classes in files.items():
+        for path in (path for of_class in classes.values() for path in of_class):
+            places.setdefault(digests[path], {}).setdefault(split, path)
+    pairs = [" and ".join(f"{path} ({split})" for split, path in of.items()) for of in places.values() if len(of) > 1]
+    if pairs:
+        log.warning("folder: %d images are in two splits, leave each in one: %s", len(pairs), "; ".join(pairs[:10]))

@@ -8,6 +8,7 @@ attached to an earlier one; a drawing runs the program again with an unsteady ha
     G  drawings of a character    K  strokes of a character    P  points of a stroke    H, W  height, width
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.progress import track
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.cache import Arrays, cached
+from metalearn.data.files.source import check_memory, image_shape
 from metalearn.types import SPLITS, Split
 
 VERSION = 1  # of the drawing: raise it when a pixel changes, so that no stale cache is read
@@ -211,17 +213,17 @@ class Glyphs:
 
         Raises ValueError for numbers that no data set can be made of.
         """
-        if len(input_shape) != 3 or input_shape[0] != 1 or min(input_shape[1:]) < 12:
+        self.input_shape = image_shape("glyphs", input_shape, [1])
+        if min(input_shape[1:]) < 12:
             raise ValueError(f"input_shape must be [1, H, W], H and W at least 12, not {list(input_shape)}")
         if len(num_alphabets) != len(SPLITS) or min(num_alphabets) < 1:
             raise ValueError(f"num_alphabets must be three positive numbers, not {list(num_alphabets)}")
-        if characters < 1 or drawings < 1:
-            raise ValueError(f"characters and drawings must be positive, not {characters} and {drawings}")
-        if seed < 0:
-            raise ValueError(f"seed must not be negative, as {seed} is")
+        if characters < 1 or drawings < 1 or seed < 0:
+            given = f"{characters=}, {drawings=}, {seed=}"
+            raise ValueError(f"characters and drawings must be positive, seed must not be negative: {given}")
+        check_memory("glyphs", sum(num_alphabets) * characters * drawings * math.prod(input_shape))
         self.cache = Path(cache)
         self.seed = seed
-        self.input_shape: tuple[int, int, int] = (1, input_shape[1], input_shape[2])
         self.num_alphabets = tuple(num_alphabets)
         self.characters = characters
         self.drawings = drawings

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from metalearn.data.files.image_files import ClassLists
+from metalearn.data.files.names import class_name
+from metalearn.data.files.table import BadLine, read_lines
 from metalearn.files import write_atomically
 from metalearn.types import SPLITS
 
@@ -35,17 +37,14 @@ def read_manifest(path: Path) -> ClassLists:
     """The classes of each split, sorted; ValueError when the file is no such list, or has a class twice."""
     split_of: dict[str, str] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file)
-            if (header := next(lines, [])) != HEADER:
-                raise ValueError(f"its first line is '{','.join(header)}'")
-            for split, name in filter(None, lines):
-                if split not in SPLITS:
-                    raise ValueError(f"'{split}' is none of {', '.join(SPLITS)}")
-                if name in split_of:
-                    raise ValueError(f"the class {name} is there twice")
-                split_of[name] = split
-    except (ValueError, csv.Error) as error:
+        for line, (split, spelling) in read_lines(path, HEADER):
+            name = class_name(spelling)
+            if split not in SPLITS:
+                raise BadLine(line, f"'{split}' is none of {', '.join(SPLITS)}")
+            if not name or name in split_of:
+                raise BadLine(line, f"the class {name} is there twice" if name else "the class has no name")
+            split_of[name] = split
+    except ValueError as error:
         raise ValueError(f"{path} is no CSV file of split,class ({error})") from error
     return {split: tuple(sorted(name for name in split_of if split_of[name] == split)) for split in SPLITS}
 

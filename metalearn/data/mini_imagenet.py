@@ -5,7 +5,6 @@ Learning. NeurIPS 2016, arXiv:1606.04080. Images and split: Sachin Ravi, Hugo La
 Few-Shot Learning. ICLR 2017. ImageNet's terms of use: research only.
 """
 
-import csv
 import hashlib
 from collections.abc import Iterator
 from itertools import islice
@@ -15,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files, some
+from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files
+from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain
+from metalearn.data.files.table import BadLine, read_lines
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
@@ -86,17 +87,13 @@ def _read_csv(path: Path) -> dict[str, str]:
     """The label of each filename."""
     try:
         labels: dict[str, str] = {}
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            if (header := next(lines, [])) != ["filename", "label"]:
-                raise ValueError(f"its first line is {','.join(header)}")
-            for name, label in lines:
-                if labels.setdefault(name, label) != label:
-                    raise ValueError(f"{name} has two labels")
+        for line, (name, label) in read_lines(path, ["filename", "label"]):
+            if labels.setdefault(name, label) != label:
+                raise BadLine(line, f"{name} has two labels")
         return labels
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.absolute()} is missing beside images/; {ADVICE}") from None
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is no CSV file of filename,label ({error})") from error
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.download import found_or_downloaded
-from metalearn.data.files.source import named
+from metalearn.data.files.regular import open_regular
+from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import Split
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -24,6 +25,7 @@ MD5 = {  # of the two official files, as gzipped
     LABELS: "ec29112dd5afa0611ce80d1b7f02629c",
 }
 DIGITS = range(10)
+LARGEST = 70_000 * 28 * 28  # bytes: all images of MNIST, training and test
 
 
 class MNIST:
@@ -33,11 +35,8 @@ class MNIST:
     """
 
     def __init__(self, root: str, *, input_shape: list[int], url: str) -> None:
-        channels, height, width = input_shape
-        if channels != 1:
-            raise ValueError(f"mnist: digits have 1 channel, but input_shape asks for {channels}")
+        self.input_shape = image_shape("mnist", input_shape, [1])
         self.root = Path(root)
-        self.input_shape = (channels, height, width)
         self.url = url
 
     def load(self) -> dict[Split, ClassBank]:
@@ -58,6 +57,7 @@ class MNIST:
         if missing := sorted(set(DIGITS) - set(labels.tolist())):
             raise ValueError(f"{labels_path} has no {missing[0]}; all ten digits are needed")
         _, height, width = self.input_shape
+        check_memory("mnist", len(images) * height * width)
         if images.shape[1:] != (height, width):
             # By the filter that Omniglot's drawings are resized by.
             images = np.stack(
@@ -78,12 +78,17 @@ def read_idx(path: Path, *, axes: int) -> np.ndarray:
     """
     begin = 4 + 4 * axes
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        if content[:4] != bytes([0, 0, 8, axes]) or len(content) < begin:
-            raise ValueError(f"it is no idx file of bytes with {axes} axes")
-        shape = np.frombuffer(content, ">u4", axes, offset=4).tolist()
-        if len(content) - begin != math.prod(shape):
-            raise ValueError(f"it has {len(content) - begin:,} of {math.prod(shape):,} bytes")
+        with open_regular(path) as packed, gzip.open(packed) if path.suffix == ".gz" else packed as file:
+            header = file.read(begin)
+            if header[:4] != bytes([0, 0, 8, axes]) or len(header) < begin:
+                raise ValueError(f"it is no idx file of bytes with {axes} axes")
+            shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
+            if (size := math.prod(shape)) > LARGEST:
+                raise ValueError(f"it says that it holds {size:,} bytes; MNIST has {LARGEST:,} at most")
+            content = file.read(size + 1)  # one more than there should be: a bomb is not unpacked any further
+        if len(content) != size:
+            found = "more than" if len(content) > size else f"{len(content):,} of"
+            raise ValueError(f"it has {found} {size:,} bytes")
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); replace it, or delete it to have it downloaded") from error
-    return np.frombuffer(bytearray(content), np.uint8, offset=begin).reshape(shape)
+    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)

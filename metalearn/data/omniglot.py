@@ -5,7 +5,7 @@ program induction. Science 350, 2015. MIT licence, https://github.com/brendenlak
 """
 
 import hashlib
-import io
+import math
 import re
 import zipfile
 import zlib
@@ -20,9 +20,11 @@ from rich.console import Console
 from rich.progress import track
 
 from metalearn.data.bank import ClassBank
+from metalearn.data.files.any_image import open_image
 from metalearn.data.files.cache import cached
 from metalearn.data.files.download import found_or_downloaded, zip_members
-from metalearn.data.files.source import named
+from metalearn.data.files.regular import open_regular, read_regular
+from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.data.splits import read_split
 from metalearn.types import Split
 
@@ -34,6 +36,7 @@ MD5 = {  # of the two official archives
 DRAWING = re.compile(r"images_(?:background|evaluation)/([^/]+/character\d\d/(?!\._)[^/]+\.png)")
 NUM_DRAWINGS = 20  # of each character, each by another person
 SIZE = (105, 105)  # of a drawing, in pixels
+LARGEST = 1 << 16  # bytes of a drawing's file: theirs have some hundred
 PROCESSING = 1  # part of the cache's key: to be raised whenever `process` gives other pixels
 
 
@@ -46,16 +49,14 @@ class Omniglot:
     """
 
     def __init__(self, root: str, *, cache: str, split: str, rotations: bool, input_shape: list[int], url: str) -> None:
-        channels, height, width = input_shape
-        if channels != 1:
-            raise ValueError(f"omniglot: drawings have 1 channel, but input_shape asks for {channels}")
+        self.input_shape = image_shape("omniglot", input_shape, [1])
+        _, height, width = self.input_shape
         if rotations and height != width:
             raise ValueError(f"omniglot: rotations need square images, not {height} x {width}")
         self.root = Path(root)
         self.cache = Path(cache)
         self.characters = read_split("omniglot", split)
         self.rotations = rotations
-        self.input_shape = (channels, height, width)
         self.url = url
 
     def load(self) -> dict[Split, ClassBank]:
@@ -63,6 +64,8 @@ class Omniglot:
 
         Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
         """
+        classes = (4 if self.rotations else 1) * sum(map(len, self.characters.values()))
+        check_memory("omniglot", classes * NUM_DRAWINGS * math.prod(self.input_shape))
         with named("omniglot"):
             drawings = self._drawings()  # (characters, 20, H, W)
         row = {character: i for i, character in enumerate(sorted(sum(_halves().values(), ())))}
@@ -93,9 +96,9 @@ class Omniglot:
 def process(png: bytes, height: int, width: int) -> np.ndarray:
     """One drawing as bytes, ink 255 and paper 0, (H, W) uint8, by the filter that Finn et al. 2017 name.
 
-    Raises what Pillow raises on a damaged image, and ValueError for one of another size.
+    Raises ValueError for a damaged image, or one of another size.
     """
-    with Image.open(io.BytesIO(png)) as image:
+    with open_image(png, ("PNG",)) as image:
         if image.size != SIZE:
             raise ValueError(f"a drawing of {image.width} x {image.height} pixels")
         # Grey first, because Pillow resizes an image of 1 bit by its nearest pixels, whatever the filter.
@@ -112,7 +115,7 @@ def _process_all(halves: list[tuple[Path, dict[str, int]]], height: int, width: 
     for file, name, png in track(pngs, "omniglot", len(row), console=console, transient=True):
         try:
             drawings[row[name]] = process(png, height, width)
-        except (OSError, SyntaxError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"{file} is damaged: no PNG image of {SIZE[0]} x {SIZE[1]} pixels") from error
     return drawings.reshape(-1, NUM_DRAWINGS, height, width)
 
@@ -140,16 +143,21 @@ def _checksums(path: Path) -> dict[str, int]:
     if path.is_dir():
         names = (file.relative_to(path.parent).as_posix() for file in path.glob("*/*/*.png"))
         drawings = [match[1] for name in names if (match := DRAWING.fullmatch(name))]
-        return {name: zlib.crc32((path / name).read_bytes()) for name in drawings}
+        return {name: zlib.crc32(read_regular(path / name, LARGEST)) for name in drawings}
     with _open(path) as archive:
-        files = {file.filename: file.CRC for file in zip_members(archive)}
-    return {match[1]: crc for file, crc in files.items() if (match := DRAWING.fullmatch(file))}
+        sums: dict[str, int] = {}
+        for file in zip_members(archive):
+            if match := DRAWING.fullmatch(file.filename):
+                if file.file_size > LARGEST:
+                    raise ValueError(f"{file.filename} has {file.file_size:,} bytes unpacked; a drawing has few")
+                sums[match[1]] = file.CRC
+    return sums
 
 
 def _read(path: Path, names: Iterable[str]) -> Iterator[tuple[Path, str, bytes]]:
     """Of each drawing in a folder or zip: where it is (to tell the user), its name, its bytes."""
     if path.is_dir():
-        yield from ((path / name, name, (path / name).read_bytes()) for name in names)
+        yield from ((path / name, name, read_regular(path / name, LARGEST)) for name in names)
         return
     with _open(path) as archive:
         yield from ((path / name, name, archive.read(f"{path.stem}/{name}")) for name in names)
@@ -159,7 +167,7 @@ def _read(path: Path, names: Iterable[str]) -> Iterator[tuple[Path, str, bytes]]
 def _open(path: Path) -> Iterator[zipfile.ZipFile]:
     """The zip at `path`; whatever its damage shows itself as is one OSError that names it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         advice = "replace it, or delete it to have it downloaded"

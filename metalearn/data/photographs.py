@@ -6,7 +6,7 @@ from pathlib import Path
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.image_array import Plan, open_banks
 from metalearn.data.files.image_files import ClassLists
-from metalearn.data.files.source import named
+from metalearn.data.files.source import image_shape, named
 from metalearn.types import Split
 
 
@@ -17,14 +17,11 @@ class AbstractPhotographs(ABC):
     """
 
     def __init__(self, name: str, classes: ClassLists, root: str, cache: str, input_shape: list[int]) -> None:
-        channels, height, width = input_shape
-        if channels != 3:
-            raise ValueError(f"{name}: images have 3 channels, but input_shape asks for {channels}")
+        self.input_shape = image_shape(name, input_shape, [3])
         self.name = name
         self.classes = classes
         self.root = Path(root)
         self.cache = Path(cache)
-        self.input_shape = (channels, height, width)
 
     def load(self) -> dict[Split, ClassBank]:
         """The banks of the three splits, mapped from the cache when that was made of these very files.

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, class_folders, decode, images_in, plan_of_files, some
+from metalearn.data.files.image_files import ClassLists, class_folders, decode, images_in, plan_of_files
+from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain, pngs_in
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split

@@ -11,6 +11,7 @@ from metalearn.episodes.embedded import Embed, EmbeddingTable
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
+    Fault,
     Setting,
     collate,
     draw,
@@ -19,6 +20,7 @@ from metalearn.episodes.sampling import (
     episodes_sha256,
     fetch,
     gather,
+    refuse,
 )
 from metalearn.types import Episode, Split
 
@@ -46,20 +48,20 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         augmentation: Augmentation | None = None,
         test_draws: Sequence[Draw] | None = None,
     ) -> None:
-        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes)
+        faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
-            raise ValueError(
-                f"batch_size is {batch_size}; it must be 1 to {len(banks['train'].images)}, all base images"
-            )
+            count = len(banks["train"].images)
+            faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))
+        for split, setting in settings.items():
+            listed = batch_size if split == "train" else test_draws if split == "test" else None
+            if listed is None:
+                faults += setting.faults(banks[split], split)
+        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.augmentation = augmentation or Unchanged()  # of the training images
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
         self._table: EmbeddingTable | None = None
-        for split, setting in settings.items():
-            listed = batch_size if split == "train" else test_draws if split == "test" else None
-            if listed is None:
-                self.check(setting, split)
 
     def evaluate_embeddings(self, embed: Embed | None) -> None:
         """From now on episodes of meta-val and meta-test hold embeddings (T, S, D); None: images."""
@@ -75,7 +77,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         return EMBEDDED_TASKS if self._embed and one_shape else 1
 
     def check(self, setting: Setting, split: Split) -> None:
-        setting.check(self.banks[split], split)
+        refuse(fault._replace(remedy="") for fault in setting.faults(self.banks[split], split))
 
     def draw(self, split: Split, index: int) -> Draw:
         if split == "test" and self.test_draws is not None:
@@ -119,3 +121,13 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
     def test_episodes_sha256(self, count: int) -> str:
         return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))
+
+
+def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:
+    """Images that nothing can be learnt from."""
+    if not bank.is_uniform:
+        return []
+    value = int(bank.images.flatten()[0])
+    return [
+        Fault(f"all {len(bank.images)} images of split '{split}' are the same (their first pixel is {value} of 255)")
+    ]

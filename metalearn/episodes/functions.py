@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.sampling import Fault, Setting, refuse
 from metalearn.types import SPLITS, Episode, Split
+
+LARGEST = 1_000_000  # points of an episode
 
 
 class FunctionFamily(Protocol):
@@ -36,17 +38,14 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         tasks_per_batch: int,
         num_episodes: Mapping[Split, int],
     ) -> None:
-        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes)
+        faults = [fault for split, setting in settings.items() for fault in _faults(setting, split)]
+        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.families = families
-        for split, setting in settings.items():
-            self.check(setting, split)
+        for split in settings:
+            check_family(families[split])
 
     def check(self, setting: Setting, split: Split) -> None:
-        setting.check_numbers(split)
-        if setting.shots == "meta_dataset":
-            raise ValueError(f"episode.{split}.shots=meta_dataset is for classes of images")
-        if setting.way != 1:
-            raise ValueError(f"episode.{split}.way is {setting.way}; a function has one output, so way=1")
+        refuse(fault._replace(remedy="") for fault in _faults(setting, split))
 
     def draw(self, split: Split, index: int) -> Episode:
         (shot,), query = self.shape(split, index, sys.maxsize)
@@ -66,3 +65,29 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
             for part in self.draw("test", index):
                 digest.update(part.numpy().data)
         return digest.hexdigest()
+
+
+def _faults(setting: Setting, split: Split) -> list[Fault]:
+    """Why a setting is none of a regression."""
+    key, faults = f"episode.{split}", setting.number_faults(split)
+    if setting.shots == "meta_dataset":
+        faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
+    if setting.way != 1:
+        faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
+    shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)
+    if shot + setting.query > LARGEST:
+        faults.append(Fault(f"{key} has shot {shot} + query {setting.query}; {LARGEST:,} points are the most"))
+    return faults
+
+
+def check_family(family: FunctionFamily) -> None:
+    """Raises ValueError that says what points are, when those of a family are none."""
+    x, y = family.points(np.random.default_rng(0), 3)
+    for name, value in (("inputs", x), ("targets", y)):
+        good = isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape[:1] == (3,)
+        if not good or (value is y and y.shape != (3, 1)):
+            kind = f"{getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}"
+            raise ValueError(
+                f"{type(family).__name__}.points gave {name} {kind} for a count of 3; "
+                "it must give arrays of float32, inputs (count, *X) and targets (count, 1)"
+            )

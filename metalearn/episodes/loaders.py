@@ -3,13 +3,13 @@
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from metalearn.episodes.sampling import Setting, Shape
+from metalearn.episodes.sampling import Fault, Setting, Shape, refuse
 from metalearn.types import Episode, Split
 
 Drawn = TypeVar("Drawn")
@@ -29,15 +29,22 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     batch_size: int | None = None  # images of a training batch of all base classes; None where training takes episodes
 
     def __init__(
-        self, settings: Mapping[Split, Setting], *, seed: int, tasks_per_batch: int, num_episodes: Mapping[Split, int]
+        self,
+        settings: Mapping[Split, Setting],
+        *,
+        seed: int,
+        tasks_per_batch: int,
+        num_episodes: Mapping[Split, int],
+        faults: Iterable[Fault],
     ) -> None:
+        """`faults` are those that the subclass found in the settings: all are refused in one line."""
         super().__init__()
-        if seed < 0:
-            raise ValueError(f"seed is {seed}; it must not be negative")
         counts = {f"episode.{split}.num_episodes": count for split, count in num_episodes.items()}
-        for name, count in {"tasks_per_batch": tasks_per_batch, **counts}.items():
-            if count < 1:
-                raise ValueError(f"{name} is {count}; it must be at least 1")
+        low = {name: count for name, count in {"tasks_per_batch": tasks_per_batch, **counts}.items() if count < 1}
+        numbers = [Fault(f"{name} is {count}; it must be at least 1") for name, count in low.items()]
+        if seed < 0:
+            numbers.append(Fault(f"seed is {seed}; it must not be negative"))
+        refuse([*numbers, *faults])
         self.settings, self.num_episodes = dict(settings), dict(num_episodes)
         self.seed, self.tasks_per_batch = seed, tasks_per_batch
         self._episodes_before = 0  # that were trained on before the checkpoint which is resumed
@@ -49,7 +56,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
 
     @abstractmethod
     def check(self, setting: Setting, split: Split) -> None:
-        """Raises ValueError, in one line, when the split cannot fill episodes of the setting."""
+        """Raises ValueError, in one line, when the split cannot fill episodes of one more setting."""
 
     @abstractmethod
     def collate(self, drawn: list[Drawn]) -> Drawn:

@@ -28,6 +28,21 @@ class Shape(NamedTuple):
     query: int  # query images of each class
 
 
+class Fault(NamedTuple):
+    """Something that makes a setting impossible."""
+
+    what: str
+    remedy: str = ""  # overrides that make it possible, where there are such
+
+
+def refuse(faults: Iterable[Fault]) -> None:
+    """Raises ValueError that says in one line what is wrong and what to type, if anything is wrong."""
+    faults = list(faults)
+    if faults:
+        remedy = " ".join(fault.remedy for fault in faults if fault.remedy)
+        raise ValueError("; ".join(fault.what for fault in faults) + (f": type {remedy}" if remedy else ""))
+
+
 @dataclass(frozen=True)
 class Setting:
     """Which shapes the episodes of a split have: `way` classes, `shot` support and `query` query images of each.
@@ -46,27 +61,38 @@ class Setting:
     def has_one_shape(self) -> bool:
         return isinstance(self.way, int) and isinstance(self.shot, int) and self.shots != "meta_dataset"
 
-    def check_numbers(self, split: Split) -> None:
-        """Raises ValueError, in one line, for a range or a number that no episode can have."""
+    def number_faults(self, split: Split) -> list[Fault]:
+        """A range or a number that no episode can have."""
+        faults = []
         for name, value in (("way", self.way), ("shot", self.shot), ("query", self.query)):
+            given = f"episode.{split}.{name} is {value}"
             if not isinstance(value, int) and (len(value) != 2 or value[0] > value[1]):
-                raise ValueError(f"episode.{split}.{name} is {value}; a range has a smallest and a largest number")
-            if _range(value)[0] < 1:
-                raise ValueError(f"episode.{split}.{name} is {value}; it must be at least 1")
+                faults.append(Fault(f"{given}; a range has a smallest and a largest number"))
+            elif _range(value)[0] < 1:
+                faults.append(Fault(f"{given}; it must be at least 1"))
+        return faults
 
-    def check(self, bank: ClassBank, split: Split) -> None:
-        """Raises ValueError, in one line, when the split cannot fill such an episode."""
-        self.check_numbers(split)
-        way, shot = _range(self.way)[1], _range(self.shot)[1]
+    def faults(self, bank: ClassBank, split: Split) -> list[Fault]:
+        """Why the classes of a split cannot fill such an episode, or an episode of them would ask nothing."""
+        if faults := self.number_faults(split):
+            return faults
+        (fewest, way), shot, key = _range(self.way), _range(self.shot)[1], f"episode.{split}"
+        if fewest < 2:
+            what = f"{key}.way is {self.way}; there is nothing to tell apart in fewer than 2 classes"
+            faults.append(Fault(what, f"{key}.way=2" if way < 2 else f"{key}.way=[2,{way}]"))
         if way > bank.num_classes:
-            raise ValueError(f"way {way} exceeds the {bank.num_classes} classes of split '{split}'")
+            most = bank.num_classes if fewest >= min(way, bank.num_classes) else f"[{fewest},{bank.num_classes}]"
+            what = f"way {way} exceeds the {bank.num_classes} classes of split '{split}'"
+            faults.append(Fault(what, f"{key}.way={most}" if bank.num_classes > 1 else ""))
         if self.shots == "meta_dataset":
             shot = 1  # it takes what there is
-        if shot + self.query > bank.smallest_class:
-            raise ValueError(
-                f"shot {shot} + query {self.query} exceeds the {bank.smallest_class} images "
-                f"of '{bank.name_of_smallest}', the smallest class of split '{split}'"
+        if shot + self.query > (available := bank.smallest_class):
+            remedy = (
+                f"{key}.query={available - shot}" if shot < available else f"{key}.shot=1 {key}.query={available - 1}"
             )
+            what = f"shot {shot} + query {self.query} exceeds the {available} images of '{bank.name_of_smallest}'"
+            faults.append(Fault(f"{what}, the smallest class of split '{split}'", remedy if available > 1 else ""))
+        return faults
 
     def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:
         """The shape of all episodes of a batch, by its number; `smallest_class` has so many images."""

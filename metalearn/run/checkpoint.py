@@ -24,6 +24,11 @@ def base_classes(path: Path) -> int:
     return read_origin(path).get("num_base_classes", 0)
 
 
+def trained_classes(path: Path) -> list[str]:
+    """Names of the classes of that meta-train set; none when the checkpoint does not say."""
+    return read_origin(path).get("classes", [])
+
+
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
     """Put the weights of a checkpoint's backbone, whatever its algorithm, into the backbone of this `name`.
 

@@ -10,14 +10,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.data.bank import ClassBank
+from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone
+from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone, trained_classes
 from metalearn.run.checks import rules
 from metalearn.run.grammar import quoted
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
@@ -103,7 +103,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         clock,
         FiniteLoss(["python", "-m", "metalearn", f"resume={quoted(plan.folder.path)}"]),
         ValidateAtEnd(),
-        Provenance(_provenance(plan)),
+        Provenance(_provenance(plan, banks)),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
         keeper,
@@ -122,6 +122,8 @@ def _banks(plan: Plan) -> dict[Split, Any]:
         banks["test"] = instantiate(config["test_dataset"]).load()["test"]
         rules.check_same_input(config["dataset"], config["test_dataset"])
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
+    trained = trained_classes(Path(config["checkpoint"])) if plan.tests_only else class_names(banks["train"])
+    tell_shared_classes(trained, class_names(banks["test"]))
     return banks
 
 
@@ -197,11 +199,12 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     return checkpoint
 
 
-def _provenance(plan: Plan) -> dict[str, Any]:
+def _provenance(plan: Plan, banks: Mapping[Split, Any]) -> dict[str, Any]:
     """The facts about a run that its checkpoints keep."""
     return {
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
+        "classes": class_names(banks.get("train")),
         "overrides": anywhere(plan.overrides, plan.cwd),
     }
 

@@ -27,6 +27,11 @@ SPLIT = "classes.csv"
 """In a run directory: the split that was drawn for it (conf/dataset/folder.yaml). A test must not draw another one."""
 
 
+def classes_file(part: str) -> str:
+    """The name of that file: test_classes.csv for the part test_dataset, so that two folders keep two splits."""
+    return part.removesuffix("dataset") + SPLIT
+
+
 def expand(argv: list[str]) -> list[str]:
     """The command line, flags first, with the overrides of the run that it resumes or tests, if it does.
 

@@ -1,8 +1,9 @@
 """Arrays that are slow to make, kept in a file."""
 
+import hashlib
 import logging
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +13,54 @@ from metalearn.files import write_atomically
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
+CHECKSUM = "sha256"  # the array that holds it
 
 
 def cached(path: Path, build: Callable[[], Arrays]) -> Arrays:
     """The arrays in the .npz file at `path`, built and written there when it is absent or damaged.
 
-    Whatever the arrays depend on belongs into the name of the file: then a stale file is never read. The
-    format carries a checksum of every array, which reading verifies. The write is atomic, so that processes
+    Whatever the arrays depend on belongs into the name of the file: then a stale file is never read. A checksum of
+    all content is written with the arrays and verified when they are read. The write is atomic, so that processes
     that build the same file at the same time do no harm.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return _read(path)
     except FileNotFoundError:
         pass
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
-        log.warning("the cache %s is damaged (%s); building it again", path, error)
+    except Exception as error:  # a damaged archive makes zipfile and numpy raise whatever they like
+        why = " ".join(str(error).split()) or type(error).__name__
+        log.warning("the cache %s is damaged (%s); building it again", path, why)
+    with writing_to_cache(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     arrays = build()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # np.savez's stub takes any name for its allow_pickle
-    write_atomically(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    with writing_to_cache(path.parent):
+        content = {**arrays, CHECKSUM: np.array(_checksum(arrays))}
+        # np.savez's stub takes any name for its allow_pickle
+        write_atomically(path, lambda file: np.savez(file, **content))  # type: ignore[arg-type]
     return arrays
+
+
+@contextmanager
+def writing_to_cache(folder: Path) -> Iterator[None]:
+    """Within it, an OSError also says how the caches are put into another folder."""
+    try:
+        yield
+    except OSError as error:
+        advice = "METALEARN_CACHE=FOLDER or paths.cache=FOLDER puts the caches elsewhere"
+        raise OSError(f"cannot write into the cache {folder} ({error}); {advice}") from error
+
+
+def _read(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    if str(arrays.pop(CHECKSUM, "")) != _checksum(arrays):
+        raise ValueError("its content has another checksum")
+    return arrays
+
+
+def _checksum(arrays: Arrays) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

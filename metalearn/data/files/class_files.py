@@ -1,10 +1,12 @@
 """Which image files a user has of which classes: found in folders, or in a list."""
 
-import csv
 import os
 from pathlib import Path
 
-from metalearn.data.files.image_files import Files, some
+from metalearn.data.files.image_files import Files
+from metalearn.data.files.names import check_one_spelling, check_utf8, class_name, some
+from metalearn.data.files.regular import check_regular
+from metalearn.data.files.table import BadLine, read_lines
 from metalearn.types import SPLITS, Split
 
 ADVICE = (
@@ -17,19 +19,25 @@ SplitFiles = dict[Split, dict[str, Files]]  # the files of each class
 
 def split_folders(root: Path) -> SplitFiles:
     """The classes of train/, val/ and test/; nothing when none of these has folders."""
-    parts = [split for split in SPLITS if (root / split).is_dir() and _folders(root / split)]
-    files: SplitFiles = {split: files_by_folder(root / split) for split in parts}
-    names = [name for of_split in files.values() for name in of_split]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{root} has classes in two splits: {some(twice)}")
-    return files
+    folders = {split: _folders(root / split) for split in SPLITS if (root / split).is_dir()}
+    folders = {split: names for split, names in folders.items() if names}
+    where: dict[str, list[str]] = {}
+    for split, names in folders.items():
+        for name in names:
+            where.setdefault(class_name(name), []).append(f"{split}/{name}")
+    if twice := sorted(name for name, places in where.items() if len({p.partition("/")[0] for p in places}) > 1):
+        places = some([" and ".join(where[name]) for name in twice])
+        raise ValueError(f"{root} has classes in two splits: {places}")
+    return {split: files_by_folder(root / split) for split in folders}
 
 
 def files_by_folder(root: Path) -> dict[str, Files]:
     """The files of each class."""
     if not (names := _folders(root)):
         raise FileNotFoundError(f"{root.absolute()} has no folders of images; {ADVICE}")
-    return {name: _files_in(root / name) for name in names}
+    check_utf8(f"{root}/{name}" for name in names)
+    check_one_spelling(names)
+    return {class_name(name): _files_in(root / name) for name in names}
 
 
 def _folders(root: Path) -> list[str]:
@@ -37,44 +45,47 @@ def _folders(root: Path) -> list[str]:
 
 
 def _files_in(folder: Path) -> Files:
-    """All files but hidden ones, whatever their names; ValueError when there is a folder among them."""
+    """All files but hidden ones, whatever their names; ValueError when there is a folder or a pipe among them."""
     files: Files = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == ".":
             continue
         if entry.is_dir():
             raise ValueError(f"{folder} holds the folder {entry.name}, but a class is one folder of images")
-        files[f"{folder}/{entry.name}"] = _identity(entry.name, entry.stat())
+        files[entry.path] = _identity(entry.path, entry.name, entry.stat())
     return files
 
 
 def files_by_list(path: Path) -> dict[str, Files]:
     """The files of each class that a CSV file names, by paths from where it is."""
     files: dict[str, Files] = {}
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     absent: list[str] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file)
-            if (header := next(lines, [])) != ["path", "label"]:
-                raise ValueError(f"its first line is '{','.join(header)}'")
-            for name, label in filter(None, lines):
-                image = os.path.normpath(path.parent / name)
-                if image in seen or not label:
-                    raise ValueError(f"{name} is there twice" if label else f"{name} has no label")
-                seen.add(image)
-                try:
-                    files.setdefault(label, {})[image] = _identity(name, os.stat(image))
-                except FileNotFoundError:
-                    absent.append(name)
-    except (ValueError, csv.Error) as error:
+        for line, (name, label) in read_lines(path, ["path", "label"]):
+            image = os.path.normpath(path.parent / name)
+            if image in seen:
+                raise BadLine(line, f"{name} is there twice, first in line {seen[image]}")
+            if not class_name(label):
+                raise BadLine(line, f"{name} has no label")
+            seen[image] = line
+            of_class = files.setdefault(label, {})
+            try:
+                of_class[image] = _identity(image, name, os.stat(image))
+            except FileNotFoundError:
+                absent.append(name)
+            except ValueError as error:  # no regular file, or a name that no file can have
+                raise BadLine(line, str(error)) from error
+        check_one_spelling(files)
+    except ValueError as error:
         raise ValueError(f"{path} is no CSV file of path,label ({error})") from error
     if absent:
         raise FileNotFoundError(f"{len(absent)} of {len(seen)} files that {path} names are absent: {some(absent)}")
     if not files:
         raise ValueError(f"{path} names no files")
-    return {label: dict(sorted(files[label].items())) for label in sorted(files)}
+    return {class_name(label): dict(sorted(files[label].items())) for label in sorted(files, key=class_name)}
 
 
-def _identity(name: str, stat: os.stat_result) -> str:
-    return f"{name} {stat.st_size} {stat.st_mtime_ns}"
+def _identity(path: str, name: str, status: os.stat_result) -> str:
+    check_regular(path, status)
+    return f"{name} {status.st_size} {status.st_mtime_ns}"

@@ -114,9 +114,14 @@ def zip_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     such a member was made to do harm, and whoever unpacks it by hand should know.
     """
     for member in archive.infolist():
-        steps = member.filename.replace("\\", "/").split("/")
-        if ".." in steps or steps[0] == "" or ":" in steps[0]:
-            raise ValueError(f"the member '{member.filename}' would be written outside its folder")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise ValueError(f"the member '{member.filename}' is a link")
+        check_member(member.filename, is_link=stat.S_ISLNK(member.external_attr >> 16))
     return [member for member in archive.infolist() if not member.is_dir()]
+
+
+def check_member(name: str, *, is_link: bool) -> None:
+    """The same of one member of any archive."""
+    steps = name.replace("\\", "/").split("/")
+    if ".." in steps or steps[0] == "" or ":" in steps[0]:
+        raise ValueError(f"the member '{name}' would be written outside its folder")
+    if is_link:
+        raise ValueError(f"the member '{name}' is a link")

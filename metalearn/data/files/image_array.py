@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from metalearn.data.bank import ClassBank, content_sha256
+from metalearn.data.files.cache import writing_to_cache
 from metalearn.files import write_atomically
 from metalearn.types import Split
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 PROCESSING = 1  # part of the file's name: to be raised whenever `fit` gives other pixels
 CHUNK = 1 << 22  # bytes
+CRC = 4  # bytes of an image's checksum
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class _ArrayFile:
     def __init__(self, path: Path, plan: Plan, input_shape: tuple[int, int, int]) -> None:
         self.path, self.plan = path, plan
         self.part = path.with_name(path.name + ".part")
+        self.sums = path.with_name(path.name + ".crc")  # of each image in the part, CRC bytes
         self.record = path.with_suffix(".json")
         self.shape = (sum(map(plan.num_images, plan.rows)), *input_shape)
         header = io.BytesIO()
@@ -95,8 +99,9 @@ class _ArrayFile:
         """The hashes of the banks as they were built, or None when there is no file or not the one that was built."""
         try:
             record = json.loads(self.record.read_text())
+            whole = record.get("checksum") == _checksum(record["sha256"], record["mtime_ns"])
             stat = self.path.stat()
-            if (stat.st_size, stat.st_mtime_ns) == (self.size, record["mtime_ns"]):
+            if whole and (stat.st_size, stat.st_mtime_ns) == (self.size, record["mtime_ns"]):
                 return record["sha256"]
             log.info("%s was copied or changed since it was built; reading it through", self.path)
             with self.path.open("rb") as file:
@@ -106,16 +111,18 @@ class _ArrayFile:
                     return record["sha256"]
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             pass
-        log.warning("the cache %s is damaged; building it again", self.path)
+        log.warning("the cache %s, or its record %s, is damaged; building it again", self.path, self.record.name)
         return None
 
     def build(self, title: str) -> dict[Split, str]:
         """Build the file, or what is missing of it, and return the hashes of its banks."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            with self.part.open("a+b", buffering=0) as file:
+            with writing_to_cache(self.path.parent):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                file = self.part.open("a+b", buffering=0)
+            with file:
                 self._wait_for_others(file)
                 if not self.part.exists() or not os.path.samefile(self.part, file.fileno()):
                     if known := self.known_sha256():
@@ -124,12 +131,13 @@ class _ArrayFile:
                 try:
                     self._append(file, title)
                 except ValueError:
-                    self.part.unlink()
+                    self._delete_part()
                     raise
                 except OSError as error:
                     raise OSError(f"{error}; {self._what_is_kept(file)}") from error
                 sha256 = self._sha256(file)
                 self._write_record(sha256, os.fstat(file.fileno()).st_mtime_ns)
+                self.sums.unlink(missing_ok=True)
                 os.replace(self.part, self.path)
                 return sha256
 
@@ -143,8 +151,8 @@ class _ArrayFile:
                 fcntl.flock(file, fcntl.LOCK_EX)
 
     def _append(self, file: io.FileIO, title: str) -> None:
-        """Write what the part lacks: it holds whole images in their order, so that its length says how many."""
-        done = max(0, os.fstat(file.fileno()).st_size - len(self.header)) // self.row_size
+        """Write what the part lacks: it holds whole images in their order, and a checksum of each lies beside it."""
+        done = self._num_good(file)
         self._check_space(done * self.row_size)
         if done:
             file.truncate(len(self.header) + done * self.row_size)
@@ -152,17 +160,35 @@ class _ArrayFile:
             file.truncate(0)
             _write(file, self.header)
         bar = Progress(console=Console(stderr=True), transient=True)
-        with bar:
+        with bar, self.sums.open("ab", buffering=0) as sums:
+            sums.truncate(done * CRC)
             task = bar.add_task(title, total=self.shape[0], completed=done)
             for image in self.plan.read(done):
-                fitted = fit(image, *self.shape[2:])
-                _write(file, np.ascontiguousarray(fitted.transpose(2, 0, 1)).data.cast("B"))
+                fitted = np.ascontiguousarray(fit(image, *self.shape[2:]).transpose(2, 0, 1)).data.cast("B")
+                _write(file, fitted)
+                _write(sums, zlib.crc32(fitted).to_bytes(CRC, "little"))
                 bar.advance(task)
         os.fsync(file.fileno())
         if (size := os.fstat(file.fileno()).st_size) != self.size:
             count = (size - len(self.header)) // self.row_size
             why = "gave fewer" if size < self.size else "gave more, or two processes wrote at once,"
             raise ValueError(f"the source {why}: {count:,} instead of {self.shape[0]:,} images; {self.part} is deleted")
+
+    def _num_good(self, file: io.FileIO) -> int:
+        """Images at the beginning of the part that are as they were written; all others are read again."""
+        sums = self.sums.read_bytes() if self.sums.exists() else b""
+        file.seek(0)
+        if file.read(len(self.header)) != self.header:
+            return 0
+        for number in range(min(len(sums) // CRC, self.shape[0])):
+            image = file.read(self.row_size)
+            if len(image) < self.row_size or zlib.crc32(image).to_bytes(CRC, "little") != sums[CRC * number :][:CRC]:
+                return number
+        return min(len(sums) // CRC, self.shape[0])
+
+    def _delete_part(self) -> None:
+        self.sums.unlink(missing_ok=True)
+        self.part.unlink()
 
     def _check_space(self, present: int) -> None:
         needed, free = self.size - present, shutil.disk_usage(self.part.parent).free
@@ -172,7 +198,7 @@ class _ArrayFile:
     def _what_is_kept(self, file: io.FileIO) -> str:
         done = max(0, os.fstat(file.fileno()).st_size - len(self.header)) // self.row_size
         if not done:
-            self.part.unlink()
+            self._delete_part()
             return "nothing was written"
         return f"the next run goes on from the {done:,} images in {self.part}"
 
@@ -191,8 +217,14 @@ class _ArrayFile:
         }
 
     def _write_record(self, sha256: dict[Split, str], mtime_ns: int) -> None:
-        text = json.dumps({"sha256": sha256, "mtime_ns": mtime_ns}, indent=1)
+        checksum = _checksum(sha256, mtime_ns)
+        text = json.dumps({"sha256": sha256, "mtime_ns": mtime_ns, "checksum": checksum}, indent=1)
         write_atomically(self.record, lambda file: file.write(text.encode()))
+
+
+def _checksum(sha256: dict[Split, str], mtime_ns: int) -> str:
+    """Of the content of a record."""
+    return hashlib.sha256(json.dumps([sha256, mtime_ns], sort_keys=True).encode()).hexdigest()
 
 
 def _write(file: io.FileIO, content: bytes | memoryview) -> None:

@@ -1,15 +1,16 @@
 """Image files in folders as a source: which there are, what tells that one has changed, and how they are read."""
 
 import hashlib
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from metalearn.data.files.any_image import LARGEST, open_image
 from metalearn.data.files.image_array import Plan
+from metalearn.data.files.names import check_utf8, some
+from metalearn.data.files.regular import check_regular, read_regular
 from metalearn.types import SPLITS, Split
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -25,8 +26,12 @@ def images_in(folder: Path) -> Files:
     try:
         # Folders packed on a Mac have a hidden "._name.jpg" beside every image.
         names = [name for name in os.listdir(descriptor) if name[0] != "." and name.lower().endswith(SUFFIXES)]
-        stats = ((name, os.stat(name, dir_fd=descriptor)) for name in sorted(names))
-        return {f"{folder}/{name}": f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats}
+        files: Files = {}
+        for name in sorted(names):
+            status = os.stat(name, dir_fd=descriptor)
+            check_regular(f"{folder}/{name}", status)
+            files[f"{folder}/{name}"] = f"{name} {status.st_size} {status.st_mtime_ns}"
+        return files
     finally:
         os.close(descriptor)
 
@@ -56,6 +61,8 @@ def class_folders(root: Path, classes: ClassLists) -> dict[Split, dict[str, Path
 
 def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
     """The images of each class one behind the other, in the order of the files."""
+    paths = [path for classes in files.values() for of_class in classes.values() for path in of_class]
+    check_utf8(paths)
     rows: dict[Split, dict[str, np.ndarray]] = {}
     identity = hashlib.sha256()
     for split, classes in files.items():
@@ -63,10 +70,9 @@ def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
         rows[split] = dict(zip(classes, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
         for name, of_class in classes.items():
             identity.update("\n".join([f"{split} {name} {len(of_class)}", *of_class.values(), ""]).encode())
-    paths = [path for classes in files.values() for of_class in classes.values() for path in of_class]
 
     def read(start: int) -> Iterator[np.ndarray]:
-        return (decode(Path(path).read_bytes(), path) for path in paths[start:])
+        return (decode(read_regular(path, LARGEST), path) for path in paths[start:])
 
     return Plan(rows, identity.hexdigest(), read)
 
@@ -74,12 +80,7 @@ def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
 def decode(content: bytes, where: str) -> np.ndarray:
     """The pixels of a JPEG or PNG, (H, W, 3) uint8; ValueError that says where, when it is none or damaged."""
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+        with open_image(content, ("JPEG", "PNG")) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where} is damaged, or no JPEG or PNG image") from error
-
-
-def some(names: list[str]) -> str:
-    """The first few of a list, for an error."""
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+    except ValueError as error:
+        raise ValueError(f"{where} is damaged, or no JPEG or PNG image ({error})") from error

@@ -4,6 +4,7 @@ A pickle is a program. This reader knows the few names that arrays are pickled w
 own here, and refuses all others; so the worst that a pickle can do is to hold the wrong numbers.
 """
 
+import os
 import pickle
 import pickletools
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from metalearn.data.files.regular import open_regular
 
 PLAIN_DTYPE = re.compile(r"[biuf]\d{1,2}|[SU]\d+")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -22,14 +25,15 @@ def load_plain(path: Path) -> Any:
 
     Text of Python 2 comes as str. Raises ValueError, with one line, for anything else and for a damaged file.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return read_plain(file, path)
 
 
 def read_plain(file: IO[bytes], where: Path) -> Any:
     """The same of an open file, such as a member of an archive; `where` is what an error calls it."""
     try:
-        return _plain(_Reader(file, encoding="bytes").load())
+        value = _Reader(file, encoding="bytes").load()
+        return _Plain(file.seek(0, os.SEEK_END)).of(value)
     except OSError:
         raise
     except Exception as error:  # a made-up pickle can raise whatever it likes
@@ -42,7 +46,7 @@ def pngs_in(path: Path) -> Iterator[bytes]:
 
     Raises ValueError, with one line, when the file is damaged.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             for _, argument, _ in pickletools.genops(file):
                 # The bytes of Python 2, and those of old protocols, come as text of the same codes.
@@ -50,7 +54,9 @@ def pngs_in(path: Path) -> Iterator[bytes]:
                     yield argument.encode("latin-1")
                 elif isinstance(argument, (bytes, bytearray)) and argument.startswith(PNG):
                     yield bytes(argument)
-        except ValueError as error:
+        except OSError:
+            raise
+        except Exception as error:  # such as MemoryError for a length that is made up
             raise ValueError(f"{path} is a damaged pickle ({error})") from error
 
 
@@ -125,16 +131,25 @@ class _Reader(pickle._Unpickler):
         raise ValueError("it asks for an object outside the file")
 
 
-def _plain(value: Any) -> Any:
-    match value:
-        case _Array():
-            return value.values
-        case dict():
-            return {_plain(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case bytes():
-            return value.decode("latin-1")
-        case None | bool() | int() | float() | str() | np.ndarray():
-            return value
-    raise ValueError(f"it holds a {type(value).__name__}")
+class _Plain:
+    """Plain containers of what was read, `size` bytes of it: more items than bytes are lists in lists in lists."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self.left = size
+
+    def of(self, value: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"its {self.size:,} bytes stand for more items than that")
+        match value:
+            case _Array():
+                return value.values
+            case dict():
+                return {self.of(key): self.of(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self.of(item) for item in value]
+            case bytes():
+                return value.decode("latin-1")
+            case None | bool() | int() | float() | str() | np.ndarray():
+                return value
+        raise ValueError(f"it holds a {type(value).__name__}")

@@ -1,11 +1,15 @@
 """What a data set is to the rest of the package, and how it says what is wrong with its files."""
 
-from collections.abc import Iterator
+import math
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from metalearn.data.bank import ClassBank
 from metalearn.types import Split
+
+LARGEST_INPUT = 1 << 24  # numbers of an image: 2,364 x 2,364 in colour
 
 
 class Source(Protocol):
@@ -31,3 +35,21 @@ def named(source: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
         raise kind(f"{source}: {error}") from error
+
+
+def image_shape(source: str, asked: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:
+    """The `input_shape` of a data set whose images have one of these numbers of channels; ValueError for another."""
+    if len(asked) != 3 or min(asked) < 1:
+        raise ValueError(f"{source}: input_shape is {list(asked)}; it must be [channels, height, width]")
+    if asked[0] not in channels:
+        possible = " or ".join(f"{count} channel{'s' if count > 1 else ''}" for count in channels)
+        raise ValueError(f"{source}: images have {possible}, but input_shape asks for {asked[0]}")
+    if math.prod(asked) > LARGEST_INPUT:
+        raise ValueError(f"{source}: input_shape is {list(asked)}, more than {LARGEST_INPUT:,} numbers an image")
+    return asked[0], asked[1], asked[2]
+
+
+def check_memory(source: str, size: int) -> None:
+    """Raises ValueError when images that are held in memory are larger than it."""
+    if size > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise ValueError(f"{source}: the images take {size / 1e9:,.1f} GB, but the memory has {memory / 1e9:,.1f} GB")

@@ -94,12 +94,11 @@ def check_base_classes(given: int, known: int) -> None:
 
 def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
     """Raises ValueError when a split has another way than the only one that an algorithm can predict."""
-    for split, of_split in episode.items():
-        way = of_split["way"]
-        if fixed_way is not None and way != fixed_way:
-            raise ValueError(
-                f"{algorithm} has a linear head of {fixed_way} ways, which episode.{split}.way={way} cannot change"
-            )
+    ways = {f"episode.{split}.way": of_split["way"] for split, of_split in episode.items()}
+    if fixed_way is not None and (others := [f"{key}={way}" for key, way in ways.items() if way != fixed_way]):
+        remedy = " ".join(f"{key}={fixed_way}" for key in ways)
+        head = f"{algorithm} has a linear head of {fixed_way} ways"
+        raise ValueError(f"{head}, which {' and '.join(others)} cannot change: type {remedy}")
 
 
 def check_precision(precision: Any, algorithm: str) -> None:

@@ -1,0 +1,65 @@
+"""A look through image files before any is taken: which are no images, which are the same, how bright they are."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from metalearn.data.files.any_image import BYTE, LARGEST, brightest
+from metalearn.data.files.cache import Arrays, cached
+from metalearn.data.files.regular import read_regular
+
+DIGEST = 16  # bytes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look through files found."""
+
+    reasons: dict[str, str]  # why a file is no image, by its path
+    digests: dict[str, bytes]  # of the content of each image
+    largest: dict[int, int]  # value of a pixel among the images of 8 and of 16 bits, where there are such
+
+    @property
+    def bits(self) -> int:
+        """How many bits the images of 16 bits use, which is at least a byte; 16 where there are none."""
+        return max(BYTE, self.largest[16].bit_length()) if 16 in self.largest else 16
+
+    @property
+    def brightness(self) -> float:
+        """The largest value of a pixel as a fraction of white."""
+        white = {BYTE: 255, 16: 2**self.bits - 1}
+        return max((value / white[bits] for bits, value in self.largest.items()), default=1.0)
+
+
+def look_through(paths: list[str], cache: Path) -> Seen:
+    """The same as it is kept in the file `cache`, for which all files are read the first time."""
+    found = cached(cache, lambda: _look(paths))
+    reasons = {paths[i]: str(why) for i, why in zip(found["rows"], found["reasons"], strict=True)}
+    images = [path for path in paths if path not in reasons]
+    digests = {path: digest.tobytes() for path, digest in zip(images, found["digests"], strict=True)}
+    return Seen(reasons, digests, {int(bits): int(value) for bits, value in found["largest"]})
+
+
+def _look(paths: list[str]) -> Arrays:
+    reasons: dict[int, str] = {}
+    digests: list[bytes] = []
+    largest: dict[int, int] = {}
+    for i, path in enumerate(track(paths, "folder, looking through", console=Console(stderr=True), transient=True)):
+        try:
+            content = read_regular(path, LARGEST)
+            value, bits = brightest(content)
+        except ValueError as error:
+            reasons[i] = str(error)
+            continue
+        largest[bits] = max(value, largest.get(bits, 0))
+        digests.append(hashlib.sha256(content).digest()[:DIGEST])
+    return {
+        "rows": np.array([*reasons], np.int64),
+        "reasons": np.array([*reasons.values()], np.str_),
+        "digests": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST),
+        "largest": np.array([*largest.items()], np.int64).reshape(-1, 2),
+    }

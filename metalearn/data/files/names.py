@@ -1,0 +1,41 @@
+"""The names that users give to classes and files: which are the same, and which no text can hold."""
+
+import os
+import unicodedata
+from collections.abc import Iterable
+
+
+def some(names: list[str]) -> str:
+    """The first few of a list, for an error."""
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def class_name(text: str) -> str:
+    """A name of a class without blanks around it, and with one code for a letter and its accents (NFC)."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def check_one_spelling(spellings: Iterable[str]) -> None:
+    """Raises ValueError that names classes which differ in nothing but blanks around them, or codes of a letter."""
+    found: dict[str, set[str]] = {}
+    for spelling in spellings:
+        found.setdefault(class_name(spelling), set()).add(spelling)
+    if several := [" and ".join(map(ascii, sorted(of))) for of in found.values() if len(of) > 1]:
+        what = "differ only in blanks or in the codes of a letter; give each class one name"
+        raise ValueError(f"{len(several)} classes have names that {what}: {some(several)}")
+
+
+def check_utf8(paths: Iterable[str]) -> None:
+    """Raises ValueError that names files whose names are no UTF-8, which no list and no log could hold."""
+    strange = [path for path in paths if not _is_utf8(path)]
+    if strange:
+        shown = [os.fsencode(path).decode(errors="backslashreplace") for path in strange]
+        raise ValueError(f"{len(strange)} names are no UTF-8, rename them: {some(shown)}")
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

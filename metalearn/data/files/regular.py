@@ -1,0 +1,46 @@
+"""Files of a user, opened so that none can hang a run or fill its memory: sizes are known before they are read."""
+
+import os
+import stat
+from gzip import GzipFile
+from pathlib import Path
+from typing import IO
+
+
+def check_regular(path: str | Path, status: os.stat_result) -> None:
+    """Raises ValueError for a pipe, a device, a socket: reading them may never end."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is no regular file")
+
+
+def open_regular(path: str | Path) -> IO[bytes]:
+    """The file opened for reading; ValueError when it is no regular one (a pipe would be waited for without end)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        check_regular(path, os.fstat(descriptor))
+    except ValueError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | Path, limit: int) -> bytes:
+    """All that is in a file; ValueError when that is more than `limit` bytes."""
+    with open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > limit:
+            raise ValueError(f"{path} has {size:,} bytes, more than the {limit:,} that such a file may have")
+        return file.read(limit)
+
+
+class Limited:
+    """A stream that ends in ValueError where it gives more than `limit` bytes, as an archive made to do harm does."""
+
+    def __init__(self, stream: IO[bytes] | GzipFile, limit: int) -> None:
+        self.stream, self.limit, self.left = stream, limit, limit
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.stream.read(self.left + 1 if size < 0 else min(size, self.left + 1))
+        self.left -= len(content)
+        if self.left < 0:
+            raise ValueError(f"it holds more than {self.limit:,} bytes unpacked")
+        return content

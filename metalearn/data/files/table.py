@@ -1,0 +1,40 @@
+"""CSV files of a user: a header, and lines of as many fields; what is wrong is said with its line."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from metalearn.data.files.regular import open_regular
+
+
+class BadLine(ValueError):
+    """What is wrong with a line, by its number."""
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(f"line {number}: {what}")
+
+
+def read_lines(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """The number and the fields of each line behind the header; empty lines are passed over.
+
+    Raises BadLine for a line that has other fields than the header, and ValueError for another header.
+    """
+    with open_regular(path) as file:
+        content = file.read()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadLine(content.count(b"\n", 0, error.start) + 1, "its letters are no UTF-8") from error
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if (first := next(lines, [])) != header:
+            raise ValueError(f"its first line is '{','.join(first)[:80]}'")
+        for fields in lines:
+            if fields and len(fields) != len(header):
+                advice = '; a name that holds a comma stands in quotes: "..."' if len(fields) > len(header) else ""
+                raise BadLine(lines.line_num, f"it has {len(fields)} fields, not {len(header)}{advice}")
+            if fields:
+                yield lines.line_num, fields
+    except csv.Error as error:
+        raise BadLine(lines.line_num, str(error)) from error
