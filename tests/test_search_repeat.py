@@ -73,3 +73,13 @@ def test_the_command_of_a_search_runs_when_it_is_typed(fresh_metalearn, metalear
     assert repeated.result["steps"] == 7
     assert repeated.result["val"]["accuracy"]["mean"] == best["val_accuracy"]
     assert "hparams_search" not in " ".join(repeated.result["overrides"])
+
+
+def test_a_search_of_which_nothing_completed_has_failed(fresh_metalearn, tmp_path: Path) -> None:
+    grid = ("hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "seed=choice(-1,-2)")
+    own = (f"hydra.sweep.dir={tmp_path}", "hydra.launcher.slots=1", "hydra.launcher.preload=true")
+    done = fresh_metalearn("-m", *SMALL, *grid, *own, small=False)
+    assert done.code == 1, done.text
+    last = done.text.rstrip().splitlines()[-1]
+    assert last == f"metalearn: no trial has completed, and 2 have failed: see {tmp_path}/0001/stdout.log"
+    assert done.text.count("seed is -1; it must not be negative") == 1
