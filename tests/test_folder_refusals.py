@@ -83,6 +83,7 @@ def test_bad_lists(root: Path, tmp_path: Path) -> None:
         (b'a,"b', "unexpected end of data"),
         (b"a\0,b", "embedded null byte"),
         (b"images/class a,b", f"{root}/class a is no regular file"),
+        (b"x" * 300 + b",b", f"[Errno 36] File name too long: '{tmp_path}/{'x' * 300}'"),
     ):
         path.write_bytes(good.encode() + line)
         assert refusal(path) == f"folder: {path} is no CSV file of path,label (line {last}: {what})"

@@ -222,11 +222,8 @@ class Glyphs:
             given = f"{characters=}, {drawings=}, {seed=}"
             raise ValueError(f"characters and drawings must be positive, seed must not be negative: {given}")
         check_memory("glyphs", sum(num_alphabets) * characters * drawings * math.prod(input_shape))
-        self.cache = Path(cache)
-        self.seed = seed
-        self.num_alphabets = tuple(num_alphabets)
-        self.characters = characters
-        self.drawings = drawings
+        self.cache, self.seed = Path(cache), seed
+        self.num_alphabets, self.characters, self.drawings = tuple(num_alphabets), characters, drawings
 
     def load(self) -> dict[Split, ClassBank]:
         """The banks of the three splits: drawn at the first time, later read from the cache."""

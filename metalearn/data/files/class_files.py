@@ -74,7 +74,7 @@ def files_by_list(path: Path) -> dict[str, Files]:
                 of_class[image] = _identity(image, name, os.stat(image))
             except FileNotFoundError:
                 absent.append(name)
-            except ValueError as error:  # no regular file, or a name that no file can have
+            except (ValueError, OSError) as error:  # no regular file, or a name that no file can have
                 raise BadLine(line, str(error)) from error
         check_one_spelling(files)
     except ValueError as error:
