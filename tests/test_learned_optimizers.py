@@ -193,7 +193,7 @@ def test_more_steps_at_test_than_in_training(build) -> None:
     algorithm = build().eval()
     task = batch().tasks()[0]
     with torch.no_grad():
-        assert len(algorithm.adapt_by_steps(task.support_x, task.support_y)) == 1 + 5
+        assert len(algorithm.stages(task.support_x, task.support_y)) == 1 + 5
 
 
 def test_settings_that_cannot_be() -> None:

@@ -138,7 +138,7 @@ def test_adapt_moves_the_named_weights_only() -> None:
 def test_inner_steps_lower_the_support_loss_and_are_counted() -> None:
     algorithm = build().eval()
     task = batch().tasks()[0]
-    predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
+    predictors = algorithm.stages(task.support_x, task.support_y)
     losses = [cross_entropy(predict(task.support_x), task.support_y).item() for predict in predictors]
     assert len(losses) == 1 + algorithm.inner_loop.test_steps
     assert losses == sorted(losses, reverse=True)

@@ -101,6 +101,7 @@ class AbstractGradient(AbstractAlgorithm):
     """
 
     takes_gradients = True
+    stage = "step"
 
     def __init__(
         self,
@@ -130,9 +131,9 @@ class AbstractGradient(AbstractAlgorithm):
         """One inner step, from the support loss and its gradient in the adapted weights."""
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        return self.adapt_by_steps(support_x, support_y)[-1]
+        return self.stages(support_x, support_y)[-1]
 
-    def adapt_by_steps(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+    def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """The predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
         if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
             raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
