@@ -50,7 +50,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     z, p = NormalDist().inv_cdf(0.975), successes / trials
     centre = p + z**2 / (2 * trials)
     spread = z * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
-    return (centre - spread) / (1 + z**2 / trials), (centre + spread) / (1 + z**2 / trials)
+    low, high = (centre - spread) / (1 + z**2 / trials), (centre + spread) / (1 + z**2 / trials)
+    return 0.0 if successes == 0 else low, 1.0 if successes == trials else high
 
 
 @cache

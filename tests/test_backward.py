@@ -13,8 +13,9 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.algorithms.parts.backward import grad_and_value, mean_over_tasks
+from metalearn.algorithms.parts.execution import Execution
 from metalearn.types import Episode
 
 SMALL = {
@@ -36,8 +37,9 @@ NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yam
 GRADIENT = [name for name in NAMES if name != "reptile" and isinstance(build(name), AbstractGradient)]
 
 
-def gradient(algorithm: AbstractAlgorithm, size: int, **loop: bool) -> Tensor:
-    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, steps=2, **loop)  # type: ignore[arg-type]
+def gradient(algorithm: AbstractAlgorithm, size: int, **execution: bool) -> Tensor:
+    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, steps=2)  # type: ignore[arg-type]
+    algorithm.execution = Execution(**execution)
     algorithm.done = 0.9
     batch = Episode(*(part.double() for part in episode(tasks=2, way=3, shot=2, query=3, size=size)))
     algorithm.zero_grad()
@@ -65,10 +67,14 @@ def test_a_step_that_is_done_again_drops_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", ["learned_optimizer", "anil"])
-@pytest.mark.parametrize("loop", [{"vmap": True}, {"first_order": True}, {"checkpoint": True}], ids=str)
-def test_autocast_takes_no_gradient_away(name: str, loop: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first_order", [False, True], ids=["second", "first"])
+@pytest.mark.parametrize("execution", [{}, {"vmap": True}, {"checkpoint": True}], ids=str)
+def test_autocast_takes_no_gradient_away(
+    name: str, execution: dict[str, bool], first_order: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     algorithm = build(name).float()
-    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, **loop)  # type: ignore[arg-type]
+    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, first_order=first_order)  # type: ignore[arg-type]
+    algorithm.execution = Execution(**execution)
     inner, caches = algorithm.support_gradient, []
 
     def support_gradient(*arguments: Any) -> Any:
@@ -80,7 +86,9 @@ def test_autocast_takes_no_gradient_away(name: str, loop: dict[str, bool], monke
         algorithm.loss(episode(tasks=2, way=3, shot=2, query=3, size=4)).loss.backward()
     assert caches
     assert not any(caches)  # older torch would lose gradients otherwise
-    assert all(weight.grad is not None and weight.grad.any() for weight in algorithm._trained())
+    assert all(
+        weight.grad is not None and weight.grad.any() for weight in algorithm.parameters() if weight.requires_grad
+    )
 
 
 def test_the_inner_gradient_is_that_of_torch_func() -> None:
@@ -120,11 +128,12 @@ PEAK = """
 import sys, torch
 from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.parts.execution import Execution
 from metalearn.backbones.conv4 import Conv4
 from metalearn.types import Episode
 tasks, checkpoint = int(sys.argv[1]), sys.argv[2] == "True"
-loop = InnerLoop(steps=12, test_steps=1, checkpoint=checkpoint)
-maml = MAML(Conv4([1, 28, 28]), way=5, inner_lr=0.1, inner_loop=loop, batch_norm="batch")
+loop, execution = InnerLoop(steps=12, test_steps=1), Execution(checkpoint=checkpoint)
+maml = MAML(Conv4([1, 28, 28]), way=5, inner_lr=0.1, inner_loop=loop, execution=execution, batch_norm="batch")
 x, y = torch.rand(tasks, 25, 1, 28, 28), torch.eye(5).repeat(5, 1).expand(tasks, -1, -1)
 maml.loss(Episode(x, y, x, y)).loss.backward()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
@@ -146,5 +155,5 @@ def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(enviro
 
 def test_what_does_not_go_together() -> None:
     for other in ({"compile": True}, {"vmap": True}):
-        with pytest.raises(ValueError, match="^inner_loop.checkpoint=true goes with neither"):
-            InnerLoop(steps=1, test_steps=1, checkpoint=True, **other)
+        with pytest.raises(ValueError, match="^execution.checkpoint=true goes with neither"):
+            Execution(checkpoint=True, **other)

@@ -127,7 +127,7 @@ def test_protomaml_starts_as_the_prototypical_network() -> None:
     algorithm = protomaml()
     peer = Prototypical(mlp(), batch_norm="support").double()
     task = batch().tasks()[0]
-    ours = algorithm.adapt_by_steps(task.support_x, task.support_y)[0](task.query_x)
+    ours = algorithm.stages(task.support_x, task.support_y)[0](task.query_x)
     theirs = peer.adapt(task.support_x, task.support_y)(task.query_x)
     torch.testing.assert_close(ours.softmax(-1), theirs.softmax(-1))
 

@@ -11,6 +11,7 @@ from torch import nn
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.learned_optimizer import LearnedOptimizer
 from metalearn.algorithms.lstm_learner import LSTMLearner
+from metalearn.algorithms.parts.execution import Execution
 from metalearn.backbones.mlp import MLP
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode
@@ -157,7 +158,7 @@ def test_the_meta_loss_is_the_mean_over_the_steps(cell: str) -> None:
 def test_the_transformer_runs_under_vmap_and_trains_every_weight(vmap: bool) -> None:
     algorithm = learned_optimizer(cell="transformer")
     expected = algorithm.loss(batch()).loss
-    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, vmap=vmap)
+    algorithm.execution = Execution(vmap=vmap)
     loss = algorithm.loss(batch()).loss
     torch.testing.assert_close(loss, expected)
     loss.backward()
@@ -193,7 +194,7 @@ def test_more_steps_at_test_than_in_training(build) -> None:
     algorithm = build().eval()
     task = batch().tasks()[0]
     with torch.no_grad():
-        assert len(algorithm.adapt_by_steps(task.support_x, task.support_y)) == 1 + 5
+        assert len(algorithm.stages(task.support_x, task.support_y)) == 1 + 5
 
 
 def test_settings_that_cannot_be() -> None:

@@ -1,6 +1,5 @@
 """MAML against theory: the meta-gradient is what the paper says it is."""
 
-import dataclasses
 from functools import partial
 from unittest.mock import Mock
 
@@ -12,6 +11,7 @@ from torch.func import functional_call
 
 from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.parts.execution import Execution
 from metalearn.backbones.mlp import MLP
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode
@@ -114,15 +114,15 @@ def test_a_task_is_one_graph_with_the_same_meta_gradient(vmap: bool, monkeypatch
     # The backend that runs the graph as it was traced; `make bench` holds the compiled program to the same gradients.
     compiled = Mock(side_effect=partial(torch.compile, backend="aot_eager", fullgraph=True))
     monkeypatch.setattr(torch, "compile", compiled)
-    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, compile=True, vmap=vmap)
+    algorithm.execution = Execution(compile=True, vmap=vmap)
     torch.testing.assert_close(gradient(algorithm), expected)
     assert compiled.called
 
 
 def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ValueError, match="^inner_loop.compile=true needs a C\\+\\+ compiler"):
-        InnerLoop(steps=1, test_steps=1, compile=True)
+    with pytest.raises(ValueError, match="^execution.compile=true needs a C\\+\\+ compiler"):
+        Execution(compile=True)
 
 
 def test_adapt_moves_the_named_weights_only() -> None:
@@ -138,7 +138,7 @@ def test_adapt_moves_the_named_weights_only() -> None:
 def test_inner_steps_lower_the_support_loss_and_are_counted() -> None:
     algorithm = build().eval()
     task = batch().tasks()[0]
-    predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
+    predictors = algorithm.stages(task.support_x, task.support_y)
     losses = [cross_entropy(predict(task.support_x), task.support_y).item() for predict in predictors]
     assert len(losses) == 1 + algorithm.inner_loop.test_steps
     assert losses == sorted(losses, reverse=True)

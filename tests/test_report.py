@@ -38,7 +38,7 @@ def test_one_run_has_the_interval_over_its_episodes() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"batch_norm": "batch"},
+        {"batch_norm": "batch", "transductive": True},
         {"tasks_per_batch": 4},
         {"devices": 2},
         {"batch_size": 64},

@@ -96,7 +96,7 @@ def test_reporting_twice_gives_the_same_files(reported, tmp_path: Path) -> None:
 
 
 def test_one_run_is_one_row(tmp_path: Path) -> None:
-    leave(tmp_path / "run", result(0.9, batch_norm="batch"), np.full(100, 0.9))
+    leave(tmp_path / "run", result(0.9, batch_norm="batch", transductive=True), np.full(100, 0.9))
     command = [sys.executable, "-m", "metalearn.report", str(tmp_path)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert text.count("90.00 ± 0.80") == 1

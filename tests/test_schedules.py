@@ -40,11 +40,7 @@ def test_all_processes_go_by_the_clock_of_one() -> None:
         strategy=SimpleNamespace(broadcast=lambda own: 0.75 if own < 0.5 else None),  # what another process has
         global_step=10,
         max_steps=40,
-        fit_loop=SimpleNamespace(
-            epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(processed=0)))
-        ),
-        datamodule=SimpleNamespace(seed=0),
-        global_rank=1,
+        max_epochs=-1,
     )
     assert module.done() == 0.25  # of the steps
     module.on_train_batch_start(None, 0)

@@ -17,6 +17,7 @@ class AbstractAlgorithm(nn.Module, ABC):
     """
 
     takes_gradients = False  # of the network within an episode, where no scaler keeps small ones from being 0
+    stage: str | None = None  # the word for what lies between two of its `stages`, such as "step"
     predicts_jointly = False  # the queries of an episode, each with a view to the others, however they are normalised
 
     def __init__(
@@ -43,6 +44,19 @@ class AbstractAlgorithm(nn.Module, ABC):
     @abstractmethod
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
         """The predictor learnt from the support set of one task, (S, *X) and (S, N); leaves the weights unchanged."""
+
+    @property
+    def embeds_each_alone(self) -> bool:
+        """Whether the embedding of an image, in evaluation, depends on no other: it is then made once."""
+        return False
+
+    def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        """The predictors that a test scores one after the other, of which the last is that of `adapt`."""
+        return [self.adapt(support_x, support_y)]
+
+    def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
+        """Further scores of a test episode: {"accuracy_by_instance": {1: (), 2: (), ...}}, say; most have none."""
+        return {}
 
     def dependence(self) -> Dependence:
         """What a prediction depends on, by the modules that were built and not by the config.

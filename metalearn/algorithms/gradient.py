@@ -3,9 +3,8 @@
 import logging
 import math
 import re
-import shutil
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.parts.backward import autocast_without_cache, grad_and_value, mean_over_tasks
+from metalearn.algorithms.parts.backward import grad_and_value
+from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import Task
@@ -37,12 +36,6 @@ class InnerLoop:
         batch_size: rows of the support set that a step sees, in turn; None: all of them.
         adapt: regular expressions; the inner loop moves the weights whose name one of them matches at its start.
         first_order: leave the second derivatives out of the meta-gradient.
-        vmap: whether the tasks of a batch go through the loss together, or one after the other; None: together on an
-            accelerator, which one small task cannot fill, and where the inputs are vectors.
-        compile: whether the loss of a task, with the derivatives of its inner steps, becomes one compiled program: the
-            same up to rounding, faster, after a minute or two at the first time on a machine.
-        checkpoint: whether each inner step is done again where its derivatives are needed, in the place of keeping its
-            graph: less memory, more time, and the tasks go one after the other.
         task: what the support loss is for: cross-entropy for classes, squared error for real targets.
     """
 
@@ -51,9 +44,6 @@ class InnerLoop:
     batch_size: int | None = None
     adapt: Sequence[str] = (".*",)
     first_order: bool = False
-    vmap: bool | None = None
-    compile: bool = False
-    checkpoint: bool = False
     task: Task = "classification"
 
     def __post_init__(self) -> None:
@@ -61,10 +51,6 @@ class InnerLoop:
             raise ValueError(f"inner_loop: steps={self.steps} and test_steps={self.test_steps} must not be negative")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"inner_loop.batch_size is {self.batch_size}; it must be at least 1")
-        if self.checkpoint and (self.compile or self.vmap):
-            raise ValueError("inner_loop.checkpoint=true goes with neither compile=true nor vmap=true")
-        if self.compile and not (shutil.which("g++") or shutil.which("clang++")):
-            raise ValueError("inner_loop.compile=true needs a C++ compiler: neither g++ nor clang++ is there")
 
     def select(self, names: Sequence[str]) -> list[str]:
         """Those of the names that the inner loop moves. Raises ValueError for a pattern that fits none."""
@@ -74,12 +60,22 @@ class InnerLoop:
         return [name for name in names if any(re.match(pattern, name) for pattern in self.adapt)]
 
 
-class Classifier(nn.Module):
+class AbstractNetwork(nn.Module, ABC):
+    """The weights θ of the gradient family."""
+
+    way: int | None  # number of logits; None: as many as a task needs
+
+    @abstractmethod
+    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:
+        """Logits of inputs: (B, *X) -> (B, N)."""
+
+
+class Classifier(AbstractNetwork):
     """A backbone with a linear head of `way` logits."""
 
     def __init__(self, backbone: AbstractBackbone, way: int) -> None:
         super().__init__()
-        self.backbone = checked(backbone)
+        self.backbone, self.way = checked(backbone), way
         self.head = nn.Linear(backbone.num_features, way)
 
     def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, *X) -> (B, N)
@@ -95,30 +91,31 @@ class AbstractGradient(AbstractAlgorithm):
     """Adapts by steps on the support set, from the weights θ to φ; `start` and `update` are the inner optimiser.
 
     Args:
-        network: the weights θ, called as network(x, rows) -> logits.
-        fixed_way: number of logits of the network; None: as many as a task needs.
+        network: the weights θ, called as network(x, rows) -> logits; its `way` is their number, None: as a task needs.
+        execution: how the tasks of a batch are computed.
         norm_per_step: whether batch normalisation has running averages of each inner step's own weights.
     """
 
     takes_gradients = True
+    stage = "step"
 
     def __init__(
         self,
-        network: nn.Module,
+        network: AbstractNetwork,
         *,
         inner_loop: InnerLoop,
-        fixed_way: int | None,
+        execution: Execution = DEFAULT,
         batch_norm: norm.BatchNormMode,
         norm_per_step: bool = False,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, fixed_way=fixed_way, task=inner_loop.task)
+        super().__init__(batch_norm=batch_norm, fixed_way=network.way, task=inner_loop.task)
         normalises = any(isinstance(module, norm.BatchNorm) for module in network.modules())
         if batch_norm == "running" and normalises and not norm_per_step:
             log.warning(
                 "batch_norm=running keeps averages of the weights before the inner loop, which adapted weights "
                 "do not fit; batch_norm=support is inductive too"
             )
-        self.network, self.inner_loop = network, inner_loop
+        self.network, self.inner_loop, self.execution = network, inner_loop, execution
         self.adapted = inner_loop.select([name for name, _ in network.named_parameters()])
 
     @abstractmethod
@@ -129,10 +126,23 @@ class AbstractGradient(AbstractAlgorithm):
     def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: State) -> tuple[Parameters, State]:
         """One inner step, from the support loss and its gradient in the adapted weights."""
 
-    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        return self.adapt_by_steps(support_x, support_y)[-1]
+    def query_loss(self, batch: Episode) -> TaskOutput:
+        """Algorithm 1 of Finn et al. 2017: the mean loss of the queries, differentiable through the inner loop."""
+        theta, loop = self.weights(), self.inner_loop
 
-    def adapt_by_steps(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
+            phi, _ = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)[-1]  # lines 5-6
+            logits = self.predict(phi, support_x, query_x)  # (Q, N)
+            return self.objective.loss(logits, query_y), logits  # line 8
+
+        output = self.mean_loss(task, batch)
+        self.track_moments(batch)
+        return output
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        return self.stages(support_x, support_y)[-1]
+
+    def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """The predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
         if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
             raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
@@ -157,11 +167,8 @@ class AbstractGradient(AbstractAlgorithm):
         num_batches = math.ceil(len(support_x) / (self.inner_loop.batch_size or len(support_x)))
         for step in range(num_steps):
             rows = slice(step % num_batches, None, num_batches)
-            take = partial(self._step, support_x[rows], support_y[rows], first_order)
-            if self.inner_loop.checkpoint and torch.is_grad_enabled():
-                params, state = checkpoint(take, params, state, use_reentrant=False)
-            else:
-                params, state = take(params, state)
+            update = partial(self._step, support_x[rows], support_y[rows], first_order)
+            params, state = self.execution.step(update, params, state)
             path.append((params, state))
         return path
 
@@ -191,47 +198,10 @@ class AbstractGradient(AbstractAlgorithm):
         x = torch.cat([support_x, query_x])  # (S + Q, *X)
         return functional_call(self.network, params, (x, self._rows(support)))[support:]
 
-    def query_loss(self, batch: Episode) -> TaskOutput:
-        """The mean loss of the queries under the adapted weights, differentiable through the inner loop."""
-        theta, loop = self.weights(), self.inner_loop
-
-        def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
-            phi, _ = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)[-1]
-            logits = self.predict(phi, support_x, query_x)  # (Q, N)
-            return self.objective.loss(logits, query_y), logits
-
-        output = self.mean_loss(task, batch)
-        self.track_moments(batch)
-        return output
-
-    def mean_loss(self, function: Callable[..., tuple[Tensor, Tensor]], batch: Episode) -> TaskOutput:
-        """The mean over the tasks of a function that gives the loss of a task and the logits of its queries."""
-        with autocast_without_cache(batch.query_x.device.type):
-            if self._goes_together(batch):
-                losses, logits = self.map_tasks(function, batch)  # (T,), (T, Q, N)
-                return TaskOutput(losses.mean(), logits)
-            loss, others = mean_over_tasks(self._compiled(function), batch.tasks(), self._trained())
-        return TaskOutput(loss, torch.stack([logits for (logits,) in others]))
-
-    def map_tasks(self, function: Callable[..., tuple[Tensor, ...]], batch: Episode) -> tuple[Tensor, ...]:
-        """`function(support_x, support_y, query_x, query_y)` of every task, each result stacked to (T, ...)."""
-        if self._goes_together(batch):
-            return self._compiled(torch.vmap(function, randomness="different"))(*batch)  # dropout differs between tasks
-        function = self._compiled(function)
-        return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))
-
-    def _goes_together(self, batch: Episode) -> bool:
-        if self.inner_loop.checkpoint or self.inner_loop.vmap is not None:
-            return bool(self.inner_loop.vmap)
-        vectors = batch.query_x.ndim == 3
-        return vectors or batch.query_x.device.type != "cpu"
-
-    def _trained(self) -> list[Tensor]:
-        """What the meta-gradient is taken in."""
-        return [weight for weight in self.parameters() if weight.requires_grad]
-
-    def _compiled(self, function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-        return torch.compile(function) if self.inner_loop.compile else function
+    def mean_loss(self, task: OfTask, batch: Episode) -> TaskOutput:
+        """The mean over the tasks of a function that gives the loss of a task, (), and the logits of its queries."""
+        trained = [weight for weight in self.parameters() if weight.requires_grad]
+        return self.execution.mean_loss(task, batch, trained)
 
     def track_moments(self, batch: Episode) -> None:
         """Move the running averages of batch normalisation, if they are in use, by one pass at θ.

@@ -21,6 +21,7 @@ from metalearn.algorithms.parts.coordinatewise import (
     preprocess,
     unflatten,
 )
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
@@ -46,9 +47,10 @@ class LearnedOptimizer(AbstractGradient):
         layers: int,
         scale: float,
         inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
         batch_norm: BatchNormMode,
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
         if cell not in CELLS:
             raise ValueError(f"learned_optimizer.cell is {cell!r}; it can be {', '.join(CELLS)}")
         if inner_loop.steps < 1:

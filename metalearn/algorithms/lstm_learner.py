@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
@@ -37,9 +38,10 @@ class LSTMLearner(AbstractGradient):
         forget_bias: float,
         input_bias: float,
         inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
         batch_norm: BatchNormMode,
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
         self.lstm = LSTM(4, hidden=hidden, layers=1)
         self.forget_gate, self.input_gate = Affine(hidden + 2, 1), Affine(hidden + 2, 1)
         for gate, bias in ((self.forget_gate, forget_bias), (self.input_gate, input_bias)):

@@ -8,6 +8,7 @@ queries, by differentiating through those steps. Transductive as published: batc
 from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
@@ -17,9 +18,16 @@ class MAML(AbstractGradient):
     """`inner_lr` is α of eq. 1, in units of the mean cross-entropy; `way` the number of logits of the linear head."""
 
     def __init__(
-        self, backbone: AbstractBackbone, *, way: int, inner_lr: float, inner_loop: InnerLoop, batch_norm: BatchNormMode
+        self,
+        backbone: AbstractBackbone,
+        *,
+        way: int,
+        inner_lr: float,
+        inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
+        batch_norm: BatchNormMode,
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
         self.inner_lr = inner_lr
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.types import Episode, Parameters, TaskOutput
@@ -41,12 +42,13 @@ class MAMLPlusPlus(AbstractGradient):
         multi_step_until: float,
         first_order_until: float,
         inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
         batch_norm: norm.BatchNormMode,
     ) -> None:
         super().__init__(
             Classifier(backbone, way),
             inner_loop=inner_loop,
-            fixed_way=way,
+            execution=execution,
             batch_norm=batch_norm,
             norm_per_step=norm_per_step,
         )

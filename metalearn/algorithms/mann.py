@@ -25,7 +25,7 @@ from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
 INSTANCES = (1, 2, 5, 10)
-"""Which instances of a class `instance_accuracy` tells of; those of the paper's table 1."""
+"""The instances of a class at which a test scores; those of the paper's table 1."""
 
 
 class State(NamedTuple):
@@ -103,16 +103,17 @@ class MANN(AbstractAlgorithm):
 
         return predict
 
-    def instance_accuracy(self, task: Episode) -> Tensor:
+    def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
         """Accuracy at the first, second, ... (`INSTANCES`) row of each class, of all rows of a task as one stream.
 
-        NaN where the task has fewer rows: (4,). The task comes without the leading axis.
+        NaN where the task has fewer rows. The task comes without the leading axis.
         """
         z, y = self.embed(Episode(*(part[None] for part in task)))
         order = mixed_order(y)
         y = rearranged(y, order)
         logits, _ = self.follow(rearranged(z, order), y)
-        return accuracy_by_instance(logits[0], y[0])
+        accuracies = accuracy_by_instance(logits[0], y[0])  # (4,)
+        return {"accuracy_by_instance": dict(zip(INSTANCES, accuracies, strict=True))}
 
     def embed(self, batch: Episode) -> tuple[Tensor, Tensor]:
         """The embeddings (T, S + Q, D) and labels (T, S + Q, N) of all rows, the support rows first."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
@@ -26,9 +27,10 @@ class MetaSGD(AbstractGradient):
         way: int,
         inner_lr: Sequence[float],
         inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
         batch_norm: BatchNormMode,
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
         theta = self.weights()
         # A list, because the dots in the names of weights are not allowed in a ParameterDict.
         self.alpha = nn.ParameterList(torch.empty_like(theta[name]).uniform_(*inner_lr) for name in self.adapted)

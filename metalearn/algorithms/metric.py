@@ -49,7 +49,6 @@ class AbstractEmbedding(AbstractAlgorithm):
 
     @property
     def embeds_each_alone(self) -> bool:
-        """Whether the embedding of an image, in evaluation, depends on no other image."""
         return self.batch_norm == "running"
 
     def embed_each(self, x: Tensor) -> Tensor:

@@ -10,20 +10,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
+from metalearn.algorithms.gradient import AbstractGradient, AbstractNetwork, InnerLoop, descend
 from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
-class Headless(nn.Module):
+class Headless(AbstractNetwork):
     """A backbone, and room for the linear head that each task brings; without one it embeds."""
 
     def __init__(self, backbone: AbstractBackbone) -> None:
         super().__init__()
-        self.backbone = checked(backbone)
+        self.backbone, self.way = checked(backbone), None
         self.head_weight = nn.Parameter(torch.empty(0), requires_grad=False)  # (N, D)
         self.head_bias = nn.Parameter(torch.empty(0), requires_grad=False)  # (N,)
 
@@ -39,12 +40,18 @@ class ProtoMAML(AbstractGradient):
     """`inner_lr` is the step of all adapted weights, the head's among them, in units of the mean cross-entropy."""
 
     def __init__(
-        self, backbone: AbstractBackbone, *, inner_lr: float, inner_loop: InnerLoop, batch_norm: norm.BatchNormMode
+        self,
+        backbone: AbstractBackbone,
+        *,
+        inner_lr: float,
+        inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
+        batch_norm: norm.BatchNormMode,
     ) -> None:
         if inner_loop.task != "classification":
             raise ValueError("protomaml starts from the means of classes: it cannot learn a regression")
         network = Headless(backbone)
-        super().__init__(network, inner_loop=inner_loop, fixed_way=None, batch_norm=batch_norm)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
         self.inner_lr = inner_lr
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.types import Episode, Parameters, TaskOutput
@@ -40,9 +41,10 @@ class Reptile(AbstractGradient):
         inner_lr: float,
         carry_moments: bool,
         inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
         batch_norm: BatchNormMode,
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, fixed_way=way, batch_norm=batch_norm)
+        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
         self.inner_lr, self.carry_moments = inner_lr, carry_moments
         self.register_buffer("steps_seen", torch.zeros(()))
         for index, name in enumerate(self.adapted):
@@ -71,7 +73,7 @@ class Reptile(AbstractGradient):
             return *(phi[name] for name in self.adapted), *(moments[name] for name in self.adapted), steps
 
         with torch.no_grad():
-            *tensors, steps = self.map_tasks(task, batch)
+            *tensors, steps = self.execution.map_tasks(task, batch)
             phi, moments = tensors[: len(self.adapted)], tensors[len(self.adapted) :]  # each of (T, ...)
             if self.carry_moments:
                 self.steps_seen.copy_(steps[0])

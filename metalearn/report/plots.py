@@ -117,7 +117,7 @@ def results(of: Column, comparison: Comparison) -> DotPlot | None:
                 on.at(low),
                 on.at(high),
                 None if number is None else on.at(number),
-                cell.protocol.batch_norm == "batch",
+                cell.protocol.transductive,
             )
         )
     return DotPlot(str(of), of.score, on, dots, len(cells) - len(shown))

@@ -62,6 +62,7 @@ class Protocol(NamedTuple):
     """What must be equal, beside the column, for two results to be comparable without a word."""
 
     batch_norm: str
+    transductive: bool
     trained: str
     tasks_per_step: int
     overrides: tuple[str, ...]  # of the trainer and of the data set
@@ -71,7 +72,7 @@ class Protocol(NamedTuple):
 
     @property
     def batch_norm_kind(self) -> str:
-        return f"{self.batch_norm} ({'transductive' if self.batch_norm == 'batch' else 'inductive'})"
+        return f"{self.batch_norm} ({'transductive' if self.transductive else 'inductive'})"
 
     @property
     def training(self) -> str:
@@ -144,6 +145,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
     episodes = episodes_hash(result)
     return Protocol(
         batch_norm=result.batch_norm,
+        transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
         trained=_trained(result),
         tasks_per_step=result.tasks_per_batch * (result.devices or 1),
         overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL),

@@ -8,19 +8,16 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import BinaryCalibrationError
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.gradient import AbstractGradient
-from metalearn.algorithms.mann import INSTANCES, MANN
-from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
+from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.schedules import Schedule, constant
 from metalearn.training.scores import ScoreTable, curves
 from metalearn.types import Episode, Split
@@ -60,15 +57,18 @@ class FewShotModule(pl.LightningModule):
         self.calibration_error: float | None = None  # of the last test, where the task is a classification
         self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
         self._table = ScoreTable()
+        self._points: dict[str, list[int]] = {}  # of the algorithm's curves, where not 0, 1, 2, ...
         # Of the largest probability, and of whether it is right: the same for any number of ways.
         self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, EpisodicDataModule):
-            alone = isinstance(self.algorithm, AbstractEmbedding) and self.algorithm.embeds_each_alone
-            data.evaluate_embeddings(self._embed if alone else None)
-            self._evaluates_embeddings = alone
+            self._evaluates_embeddings = self.algorithm.embeds_each_alone
+            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [SeededBatches(), AveragedBuffers()]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()
@@ -81,21 +81,11 @@ class FewShotModule(pl.LightningModule):
         return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
 
     def done(self) -> float:
-        """The fraction of the training that is done: of its steps, epochs or time, whichever is furthest."""
-        trainer = self.trainer
-        of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
-        of_epochs = 0.0
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-            of_epochs = batches / (trainer.max_epochs * trainer.num_training_batches)
-        return min(max(of_steps, of_epochs, self._time_done), 1.0)
+        """The fraction of the training that is done, 0 to 1: of its steps, epochs or time, whichever is furthest."""
+        return min(max(steps_done(self.trainer), self._time_done), 1.0)
 
-    def _read_clock(self) -> None:
-        """Note the fraction of the time, if that is limited: by one clock, since processes must learn at one rate."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
-                past = callback.time_elapsed()
-                self._time_done = self.trainer.strategy.broadcast(past / (past + left))
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._time_done = time_done(self.trainer)
 
     def training_step(self, batch: Episode, batch_idx: int) -> STEP_OUTPUT:
         self.algorithm.done = self.done()
@@ -114,18 +104,6 @@ class FewShotModule(pl.LightningModule):
             _, score, name = self.algorithm.objective
             self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
         return output.loss
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # What a network draws, for its dropout say, is a function of (seed, batch, process): a resumed training draws
-        # it again, and no two processes the same.
-        trainer = self.trainer
-        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        seed = trainer.datamodule.seed  # type: ignore[attr-defined]
-        torch.manual_seed(int(np.random.SeedSequence([seed, batches, trainer.global_rank]).generate_state(1)[0]))
-        self._read_clock()
-
-    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Any, batch_idx: int) -> None:
-        self._average_buffers()
 
     def on_test_start(self) -> None:
         self._calibration.reset()
@@ -179,10 +157,10 @@ class FewShotModule(pl.LightningModule):
         scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
         losses = [loss(*task) for task in zip(by_step[-1], batch.query_y, strict=True)]
         scores = {"loss": torch.stack(losses), name: scores_by_step[:, -1]}
-        if testing and isinstance(algorithm, AbstractGradient):
-            scores[f"{name}_by_step"] = scores_by_step
-        if testing and isinstance(algorithm, MANN):
-            scores["accuracy_by_instance"] = torch.stack([*map(algorithm.instance_accuracy, batch.tasks())])
+        if testing and algorithm.stage is not None:
+            scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
+        if testing:
+            scores |= self._curves(batch)
         if testing and algorithm.task == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
@@ -190,17 +168,17 @@ class FewShotModule(pl.LightningModule):
         return scores
 
     def _predict(self, batch: Episode) -> list[Tensor]:
-        """The predictions (T, Q, N) after each of the steps that a test tells of, else after all of them."""
+        """The predictions (T, Q, N) of each stage of the algorithm in a test, of the last alone in a validation."""
         algorithm, began = self.algorithm, self._now()
-        if self._evaluates_embeddings and isinstance(algorithm, AbstractEmbedding):
-            logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)
+        if self._evaluates_embeddings:
+            logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)  # type: ignore[operator]
             self._note_cost("predict", began, batch.num_tasks)
             return [logits]
         predictions = []  # (T, steps + 1)
         for task in batch.tasks():
             began = self._now()
-            if self.trainer.testing and isinstance(algorithm, AbstractGradient):
-                predictors = algorithm.adapt_by_steps(task.support_x, task.support_y)
+            if self.trainer.testing:
+                predictors = algorithm.stages(task.support_x, task.support_y)
             else:
                 predictors = [algorithm.adapt(task.support_x, task.support_y)]
             self._note_cost("adapt", began)
@@ -209,8 +187,16 @@ class FewShotModule(pl.LightningModule):
             self._note_cost("predict", began, len(predictors))
         return [torch.stack(of_step) for of_step in zip(*predictions, strict=True)]
 
+    def _curves(self, batch: Episode) -> dict[str, Tensor]:
+        """What the algorithm scores along an axis of its own: (T, K) each."""
+        of_tasks = [self.algorithm.curves(task) for task in batch.tasks()]
+        self._points = {name: list(curve) for name, curve in of_tasks[0].items()}
+        return {
+            name: torch.stack([torch.stack([*curves[name].values()]) for curves in of_tasks]) for name in self._points
+        }
+
     def _note_cost(self, name: Literal["adapt", "predict"], began: float, times: int = 1) -> None:
-        """What was done so many times since then took."""
+        """Note the seconds since `began`, of one of so many repetitions."""
         if self.trainer.testing:
             self.cost[name].append((self._now() - began) / times)
 
@@ -235,19 +221,9 @@ class FewShotModule(pl.LightningModule):
         self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
         for name, means in curves(scores).items():
             of, _, along = name.partition("_by_")
-            points = INSTANCES if along == "instance" else range(len(means))
+            points = self._points.get(name, range(len(means)))
             for point, mean in zip(points, means, strict=True):
                 self.log(f"{name_of_split}/{of}_{along}_{point}", mean, rank_zero_only=True)
         if split == "test" and self.algorithm.task == "classification":
             self.calibration_error = float(self._calibration.compute())
             self.log(f"{name_of_split}/calibration_error", self.calibration_error, rank_zero_only=True)
-
-    def _average_buffers(self) -> None:
-        """Give all processes the same running averages: the mean of those that each kept over its own tasks."""
-        if self.trainer.world_size == 1:
-            return
-        buffers: list[Tensor] = [b for b in self.algorithm.buffers() if b.is_floating_point()]
-        if buffers:
-            flat = self.trainer.strategy.reduce(torch.cat([b.flatten() for b in buffers]), reduce_op="mean")
-            for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
-                buffer.copy_(mean.view_as(buffer))

@@ -38,19 +38,19 @@ def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
 
 
 def step_compiled(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `algorithm.inner_loop.compile=true`."""
+    """As `algorithm.execution.compile=true`."""
     return _step_by(work, compile=True)
 
 
 def step_by_vmap(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `algorithm.inner_loop.vmap=true`."""
+    """As `algorithm.execution.vmap=true`."""
     return _step_by(work, vmap=True)
 
 
-def _step_by(work: Step, **inner_loop: bool) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+def _step_by(work: Step, **execution: bool) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     algorithm, loss_of = step(work)
     assert isinstance(algorithm, AbstractGradient)
-    algorithm.inner_loop = dataclasses.replace(algorithm.inner_loop, **inner_loop)
+    algorithm.execution = dataclasses.replace(algorithm.execution, **execution)
     return algorithm, loss_of
 
 

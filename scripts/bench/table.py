@@ -30,10 +30,10 @@ The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS} in mem
 Drawing the episodes is part of the time. metalearn embeds each image once, the others in each episode anew, so that the
 ratio grows with the number of episodes.
 
-"compiled" is `algorithm.inner_loop.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
+"compiled" is `algorithm.execution.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
 takes one to two minutes on two cores, and a few seconds when the same was compiled on the machine before.
 
-"vmap" is `algorithm.inner_loop.vmap=true`, all tasks of a step at once. On a CPU it pays where there are many small
+"vmap" is `algorithm.execution.vmap=true`, all tasks of a step at once. On a CPU it pays where there are many small
 tasks and one inner step; after that step each task has weights of its own, and their convolutions go in groups.
 
 What bounds the steps of MAML: their convolutions are of five images each, and done again alone take what the table of

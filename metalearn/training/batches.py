@@ -1,0 +1,57 @@
+"""Around each batch of a training: its random numbers, its time, and averages that processes share."""
+
+from typing import Any, final
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Timer
+from torch import Tensor
+
+
+@final
+class SeededBatches(pl.Callback):
+    """Seeds every batch anew, so that a resumed training draws what it would have drawn.
+
+    The random numbers of a network, for its dropout say, are a function of (seed, batch, process).
+    """
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        seed = trainer.datamodule.seed  # type: ignore[attr-defined]
+        torch.manual_seed(int(np.random.SeedSequence([seed, batches, trainer.global_rank]).generate_state(1)[0]))
+
+
+@final
+class AveragedBuffers(pl.Callback):
+    """Gives all processes the same running averages: the mean of those that each kept over its own tasks."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        buffers: list[Tensor] = [b for b in module.algorithm.buffers() if b.is_floating_point()]  # type: ignore[union-attr]
+        if trainer.world_size == 1 or not buffers:
+            return
+        flat = trainer.strategy.reduce(torch.cat([b.flatten() for b in buffers]), reduce_op="mean")
+        for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
+
+
+def time_done(trainer: pl.Trainer) -> float:
+    """The part of the time of a training that is over, 0 without a limit in time.
+
+    All processes must ask, since they learn at one rate: by the clock of the first.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
+            past = callback.time_elapsed()
+            return trainer.strategy.broadcast(past / (past + left))
+    return 0.0
+
+
+def steps_done(trainer: pl.Trainer) -> float:
+    """The part of the steps of a training that is done, or of its epochs if that is more; 0 without such a limit."""
+    of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+    of_epochs = 0.0
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        of_epochs = batches / (trainer.max_epochs * trainer.num_training_batches)
+    return max(of_steps, of_epochs)
