@@ -129,8 +129,8 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
         ),
         ("callbacks.early_stopping.patience=3", "there is no key 'callbacks.early_stopping.patience'"),
         (
-            "callbacks.best.save_top_k=3",
-            "there is no key 'callbacks.best.save_top_k' yet; a plus adds it: '+callbacks.best.save_top_k=3'",
+            "optimizer.amsgrad=true",
+            "there is no key 'optimizer.amsgrad' yet; a plus adds it: '+optimizer.amsgrad=true'",
         ),
         (
             "trainer.gradient_clip_algorithm=norm",

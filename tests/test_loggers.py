@@ -58,7 +58,7 @@ def wandb_run(folder: Path) -> dict[str, Any]:
 def folder(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with W&B, without an API key, and with a secret in its config."""
     folder = tmp_path_factory.mktemp("wandb")
-    secret = ["+paths.api_token=${oc.env:PLANTED}"]
+    secret = ["+vars.api_token=${oc.env:PLANTED}"]
     command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", *secret, f"hydra.run.dir={folder}"]
     # No key and no mode in the environment, and a home without .netrc: offline must come by itself.
     env = {k: v for k, v in environment.items() if k != "WANDB_MODE"}
@@ -87,7 +87,7 @@ def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     assert len(paths) > 8
     assert not [path for path in paths if b"hunter2" in path.read_bytes()]
-    assert wandb_run(folder)["config"]["paths"]["api_token"] == "***"
+    assert wandb_run(folder)["config"]["vars"]["api_token"] == "***"
 
 
 def test_a_failed_run_of_an_agent_has_its_id_and_is_not_shown_as_finished(

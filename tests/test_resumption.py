@@ -153,6 +153,12 @@ def test_a_run_that_is_stopped_three_times_resumes_exactly(
     assert_equal(metalearn(*typed, folder=folder, small=False, environment=allowed), straight("prototypical"))
 
 
+@pytest.fixture(scope="module")
+def two(fresh_metalearn: Command, allowed: dict[str, str]) -> Finished:
+    """A run of two processes that is never stopped."""
+    return fresh_metalearn(*BASE, "trainer=ddp_cpu", environment=allowed)
+
+
 @pytest.mark.parametrize(
     ("how", "rank", "point"),
     [
@@ -163,11 +169,12 @@ def test_a_run_that_is_stopped_three_times_resumes_exactly(
     ],
 )
 def test_two_processes_of_which_one_is_stopped_resume_exactly(
-    fresh_metalearn: Command, allowed: dict[str, str], tmp_path: Path, how: str, rank: int, point: str
+    fresh_metalearn: Command, allowed: dict[str, str], two: Finished, tmp_path: Path, how: str, rank: int, point: str
 ) -> None:
-    two = [*BASE, "trainer=ddp_cpu"]
-    stopped = fresh_metalearn(*two, folder=tmp_path / "run", environment={**allowed, VARIABLE: f"{rank}:{how}:{point}"})
+    stopped = fresh_metalearn(
+        *BASE, "trainer=ddp_cpu", folder=tmp_path / "run", environment={**allowed, VARIABLE: f"{rank}:{how}:{point}"}
+    )
     assert stopped.code != 0
     resumed = fresh_metalearn(f"resume={tmp_path / 'run'}", folder=tmp_path / "run", small=False, environment=allowed)
     assert resumed.code == 0, resumed.text
-    assert_equal(resumed, fresh_metalearn(*two, folder=tmp_path / "straight", environment=allowed))
+    assert_equal(resumed, two)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Finished
+from conftest import SMALL, Command, Finished
 
 from metalearn.stats import estimate
 
@@ -178,28 +178,16 @@ def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overr
         return process.wait(timeout=60)
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "overrides"),
-    [
-        (signal.SIGTERM, 143, ["augmentation=characters", "trainer.accumulate_grad_batches=2", "logger=tensorboard"]),
-        (signal.SIGINT, 130, ["algorithm=maml", "tasks_per_batch=2"]),
-        (signal.SIGTERM, 143, ["trainer=ddp_cpu"]),
-    ],
-)
-def test_a_stopped_run_goes_on_exactly(
-    request: pytest.FixtureRequest,
-    environment: dict[str, str],
-    tmp_path: Path,
-    sent: signal.Signals,
-    code: int,
-    overrides: list[str],
+def test_a_run_that_was_stopped_and_moved_resumes_exactly(
+    metalearn: Command, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    metalearn = request.getfixturevalue("fresh_metalearn" if "trainer=ddp_cpu" in overrides else "metalearn")
+    """By a signal at any moment; tests/test_resumption.py stops at chosen ones."""
+    overrides = ["augmentation=characters", "trainer.accumulate_grad_batches=2", "logger=tensorboard"]
     first, folder = tmp_path / "before", tmp_path / "run"
-    assert stop(environment, first, sent, *overrides, "trainer.max_steps=100000") == code
-    first.rename(folder)  # a run that was moved is the same run
+    assert stop(environment, first, signal.SIGINT, *overrides, "trainer.max_steps=100000") == 130
+    first.rename(folder)
     result = json.loads((folder / "result.json").read_text())
-    assert (result["status"], result["error"]) == ("interrupted", sent.name)
+    assert (result["status"], result["error"]) == ("interrupted", "SIGINT")
     stopped = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     total = stopped["global_step"] + 7  # neither a multiple of the validation interval nor of anything else
     resumed = metalearn(f"resume={folder}", f"trainer.max_steps={total}", folder=folder, small=False)
@@ -207,14 +195,12 @@ def test_a_stopped_run_goes_on_exactly(
     straight = metalearn(*overrides, f"trainer.max_steps={total}")
     assert resumed.result["steps"] == straight.result["steps"] == total
     assert all(torch.equal(value, weights(straight)[key]) for key, value in weights(resumed).items())
-    assert resumed.checkpoint()["EpisodicDataModule"] == straight.checkpoint()["EpisodicDataModule"]
     assert resumed.result["val"] == straight.result["val"]
     assert resumed.test == straight.test
     with (folder / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert steps == list(range(1, total + 1))
-    # The logger goes on as well: each of the two parts has written.
-    assert (len(list(folder.glob("tensorboard/events*"))) >= 2) == ("logger=tensorboard" in overrides)
+    assert len(list(folder.glob("tensorboard/events*"))) >= 2  # each of the two parts has written
 
 
 def test_resume_auto_finds_the_unfinished_run_of_the_same_overrides(

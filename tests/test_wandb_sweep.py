@@ -12,6 +12,8 @@ import yaml
 from conftest import REPOSITORY, composed, resolved
 from omegaconf import OmegaConf
 
+from metalearn.losses import OBJECTIVES
+
 SWEEP: dict[str, Any] = yaml.safe_load((REPOSITORY / "scripts/wandb_sweep.yaml").read_text())
 
 
@@ -71,9 +73,8 @@ def test_the_agents_command_is_accepted_as_it_stands(tmp_path: Path, monkeypatch
 
 
 def test_the_metric_is_what_the_best_checkpoint_is_chosen_by() -> None:
-    best = resolved("algorithm=maml")["callbacks"]["best"]
-    goals = {"max": "maximize", "min": "minimize"}
-    assert (SWEEP["metric"]["name"], SWEEP["metric"]["goal"]) == (best["monitor"], goals[best["mode"]])
+    score = OBJECTIVES[resolved("algorithm=maml")["task"]].score_name
+    assert SWEEP["metric"] == {"name": f"val/{score}", "goal": "maximize"}
 
 
 def test_every_parameter_is_a_number_of_the_config_within_its_bounds() -> None:

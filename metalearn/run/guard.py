@@ -97,6 +97,8 @@ def _configure_watched(config: dict[str, Any]) -> None:
 
 
 def _resolve_watched(target: Any, full_key: str) -> Any:
-    if target not in SHIPPED and target not in Plugins.instance().class_name_to_class:
+    plugins = Plugins.instance().class_name_to_class
+    known = SHIPPED | set(plugins) | {f"{plugin.__module__}.{plugin.__qualname__}" for plugin in plugins.values()}
+    if not (isinstance(target, str) and target in known):
         locate(target, full_key)
     return _resolve_target(target, full_key)

@@ -179,6 +179,7 @@ class Record:
             "skipped_batches": 0,  # because their loss was not finite
             "num_parameters": None,
             "devices": None,
+            "batch_size": None,  # where training takes images of all base classes, not episodes
             "seconds": {"fit": None, "test": None},  # and the medians over the test episodes to adapt and to predict
             "peak_memory_bytes": None,
             "git": git_revision(),

@@ -48,7 +48,7 @@ def run(config: DictConfig) -> float | None:
 
 def _run(config: DictConfig, folder: RunFolder) -> float | None:
     record = Record(folder.path, {})
-    job, code, begun = None, 0, False
+    plan, job, code, begun = None, None, 0, False
     with Signals() as signals:
         try:
             with refusing_bad_input():
@@ -70,14 +70,18 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             record.fields["status"], record.fields["error"], code = ending(error, signals.received)
             _say(error, code, folder)
         signals.close()
-        code = _leave(record, folder, code, begun=begun)
+        if plan is None and code == BAD_INPUT:
+            if is_rank_zero():
+                folder.discard()
+        else:
+            code = _leave(record, folder, code, begun=begun)
         if job is not None:
             loggers.finish(job.trainer.loggers, code)
     if code:
         # Lightning kills rank 0 when another ends otherwise than with 0, but a signal stops all of them in order.
         in_order = not is_rank_zero() and record.fields["status"] == "interrupted"
         raise SystemExit(0 if in_order else code)
-    assert job is not None
+    assert plan is not None and job is not None
     if is_rank_zero():
         if record.fields["status"] == "pruned":
             console.say(f"pruned at step {record.fields['steps']}: the other trials of the search are better")

@@ -91,6 +91,7 @@ class StopBetweenSteps(pl.Callback):
             progress = trainer.fit_loop.epoch_loop.batch_progress
             progress.total.ready -= 1
             progress.current.ready -= 1
+            progress.is_last_batch = False  # of its epoch, which has one more now
             self._save(trainer)
             raise SIGTERMException
 
