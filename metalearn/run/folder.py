@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -63,9 +64,8 @@ class RunFolder:
             raise ValueError(f"another run is at work in {self.path}")
         with file:
             if not resume and self.holds_run:
-                raise ValueError(
-                    f"{self.path} has a run already: resume it with resume='{self.path}', or name another directory"
-                )
+                remedy = f"resume it with {quote(f'resume={self.path}')}, or name another directory"
+                raise ValueError(f"{self.path} has a run already: {remedy}")
             yield
 
     def begin(self, config: DictConfig, safe: dict[str, Any]) -> None:

@@ -19,7 +19,6 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone, trained_classes
 from metalearn.run.checks import rules
-from metalearn.run.grammar import quoted
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere
@@ -101,7 +100,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
     callbacks = [
         clock,
-        FiniteLoss(["python", "-m", "metalearn", f"resume={quoted(plan.folder.path)}"]),
+        FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
         Provenance(_provenance(plan, banks)),
         StopBetweenSteps(signals, save=keeper.save_last),

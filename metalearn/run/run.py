@@ -14,7 +14,6 @@ from metalearn.run import console, loggers
 from metalearn.run.checkpoint import load
 from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.run.folder import RunFolder
-from metalearn.run.grammar import quoted
 from metalearn.run.job import Job, build
 from metalearn.run.machine import is_rank_zero
 from metalearn.run.metrics import MetricsFile
@@ -167,7 +166,8 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
     elif code == FAILED:
         log.error("the run failed", exc_info=error)
     elif is_rank_zero() and folder.last.is_file():
-        log.warning("stopped by a signal; to continue: python -m metalearn resume=%s", quoted(folder.path))
+        resume = shlex.quote(f"resume={folder.path}")
+        log.warning("stopped by a signal; to continue: python -m metalearn %s", resume)
 
 
 def _header(plan: Plan) -> dict[str, Any]:
