@@ -71,7 +71,7 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["+dataset._partial_=true"], "there is no key 'dataset._partial_'$"),
         (["seed=[0,1]"], r"seed=\[0, 1\] is not of the type int"),
         (["batch_norm=[]"], r"batch_norm=\[\] is not of the type Literal"),
-        ([f"schedule={'x' * 9999}"], r"^schedule='x{50,120}\.\.\. is not of the type Literal"),
+        ([f"batch_norm={'x' * 9999}"], r"^batch_norm='x{50,120}\.\.\. is not of the type Literal"),
         (["checkpoint=some.ckpt"], "checkpoint=PATH is for mode=test"),
         (["mode=test"], "mode=test needs checkpoint=PATH"),
         ([*LAKE, "episode.test.way=5"], "it needs episode.test.way=20$"),

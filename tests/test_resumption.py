@@ -19,9 +19,9 @@ BASE = [
     "episode.val.num_episodes=3",
     "episode.test.num_episodes=3",
 ]
-EPOCHS = ["trainer.limit_train_batches=5", "trainer.max_epochs=2", "trainer.max_steps=-1", "schedule=linear"]
+EPOCHS = ["trainer.limit_train_batches=5", "trainer.max_epochs=2", "trainer.max_steps=-1", "scheduler=linear"]
 RUNS = {
-    "prototypical": ["augmentation=characters", "schedule=cosine"],
+    "prototypical": ["augmentation=characters", "scheduler=cosine"],
     "accumulation": ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4", "augmentation=characters"],
     "epochs": EPOCHS,
     "maml": ["algorithm=maml"],
@@ -29,7 +29,7 @@ RUNS = {
     "mann": ["algorithm=mann"],
     "maml_plus_plus": ["algorithm=maml_plus_plus"],
     "learned_optimizer": ["algorithm=learned_optimizer"],
-    "baseline": ["algorithm=baseline", "batch_size=16"],
+    "baseline": ["algorithm=baseline", "batch_size=16", "scheduler=plateau", "scheduler.patience=0"],
     "dropout": ["backbone=resnet12", "backbone.widths=[2,2,2,2]", "backbone.drop_rate=0.2"],
 }
 TRAINING = ["on_train_batch_start:3", "on_after_backward:6", "on_train_batch_end:4", "on_train_batch_end:5"]

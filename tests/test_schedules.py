@@ -5,25 +5,26 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import Command, Finished
 from lightning.pytorch.callbacks import Timer
 
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.mlp import MLP
 from metalearn.training.module import FewShotModule
-from metalearn.training.schedules import SCHEDULES
+from metalearn.training.schedules import Constant, Cosine, Linear, Schedule
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("constant", (1.0, 1.0, 1.0)), ("linear", (1.0, 0.5, 0.0)), ("cosine", (1.0, 0.505, 0.01))],
+    ("schedule", "expected"),
+    [(Constant(), (1.0, 1.0, 1.0)), (Linear(), (1.0, 0.5, 0.0)), (Cosine(), (1.0, 0.505, 0.01))],
 )
-def test_factors_at_the_beginning_the_middle_and_the_end(name: str, expected: tuple[float, ...]) -> None:
-    assert [SCHEDULES[name](done) for done in (0.0, 0.5, 1.0)] == pytest.approx(expected)
+def test_factors_at_the_beginning_the_middle_and_the_end(schedule: Schedule, expected: tuple[float, ...]) -> None:
+    assert [schedule(done) for done in (0.0, 0.5, 1.0)] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("limit", ["trainer.max_steps=8", "trainer.max_time=00:00:00:03"])
 def test_a_run_lowers_its_rate_with_its_steps_or_its_time(metalearn, limit: str) -> None:
-    run = metalearn(limit, "schedule=linear", "trainer.val_check_interval=8")
+    run = metalearn(limit, "scheduler=linear", "trainer.val_check_interval=8")
     assert run.code == 0, run.text
     (group,) = run.checkpoint()["optimizer_states"][0]["param_groups"]
     # The rate of the last step: the schedule is read after each, and the time goes on for a while.
@@ -47,7 +48,26 @@ def test_all_processes_go_by_the_clock_of_one() -> None:
     assert module.done() == 0.75
 
 
-def test_an_unknown_schedule_is_one_line(metalearn) -> None:
-    run = metalearn("schedule=cosin")
+def rate(run: Finished) -> float:
+    (group,) = run.checkpoint()["optimizer_states"][0]["param_groups"]
+    return group["lr"]
+
+
+def test_a_scheduler_of_torch_counts_steps(metalearn: Command) -> None:
+    run = metalearn("scheduler=step", "scheduler.step_size=3", "scheduler.gamma=0.5")  # of 10 steps
+    assert run.code == 0, run.text
+    assert rate(run) == pytest.approx(1e-3 / 8)
+
+
+def test_a_plateau_is_one_of_the_score_on_meta_val(metalearn: Command) -> None:
+    """No accuracy is better than another by 1, so the second and third of three validations are no better."""
+    no_better = ["scheduler.patience=0", "+scheduler.threshold=1.0", "+scheduler.threshold_mode=abs"]
+    run = metalearn("scheduler=plateau", *no_better)
+    assert run.code == 0, run.text
+    assert rate(run) == pytest.approx(1e-3 / 4)
+
+
+def test_an_unknown_scheduler_is_one_line(metalearn: Command) -> None:
+    run = metalearn("scheduler=cosin")
     assert run.code == 2
-    assert "schedule='cosin' is not of the type" in run.text
+    assert "scheduler has no option 'cosin'; did you mean 'cosine'?" in run.text

@@ -28,7 +28,6 @@ from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import named_setting
 from metalearn.training.module import FewShotModule
-from metalearn.training.schedules import SCHEDULES
 from metalearn.types import SPLITS, Split
 
 
@@ -90,7 +89,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     module = FewShotModule(
         algorithm,
         instantiate(plan.config["optimizer"]),
-        SCHEDULES[plan.config["schedule"]],
+        instantiate(plan.config["scheduler"]),
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
     checkpoint = _checkpoint(plan, module)

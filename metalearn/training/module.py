@@ -1,6 +1,7 @@
 """The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -8,9 +9,10 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics.classification import BinaryCalibrationError
 
 from metalearn.algorithms.base import AbstractAlgorithm
@@ -18,7 +20,7 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
-from metalearn.training.schedules import Schedule, constant
+from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
 from metalearn.training.scores import ScoreTable, curves
 from metalearn.types import Episode, Split
 
@@ -42,13 +44,13 @@ class FewShotModule(pl.LightningModule):
         self,
         algorithm: AbstractAlgorithm,
         optimizer: OptimizerFactory,
-        schedule: Schedule = constant,
+        scheduler: Schedule | SchedulerFactory | None = None,
         *,
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
-        self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
+        self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
         self.dependence = algorithm.dependence()  # of the network that runs; refuses what could not keep the promise
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
@@ -72,10 +74,19 @@ class FewShotModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()
-        if self.schedule is constant:
+        schedule = self.scheduler
+        if isinstance(schedule, Constant):
             return optimizer
-        scheduler = LambdaLR(optimizer, lambda _: self.schedule(self.done()))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if isinstance(schedule, Schedule):
+            scheduler: LRScheduler = LambdaLR(optimizer, lambda _: schedule(self.done()))
+        else:
+            scheduler = schedule(optimizer)
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            # Stepped by us: Lightning would do it after the checkpoint of the validation, which a resumed run lacks.
+            score = f"val/{self.algorithm.objective.score_name}"
+            config |= {"interval": "epoch", "frequency": sys.maxsize, "monitor": score, "strict": False}
+        return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
@@ -124,6 +135,9 @@ class FewShotModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._collect("val")
+        plateau = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
+        if isinstance(plateau, ReduceLROnPlateau) and not self.trainer.sanity_checking:
+            plateau.step(float(self.scores["val"][self.algorithm.objective.score_name].mean()))
 
     def on_test_epoch_end(self) -> None:
         self._collect("test")

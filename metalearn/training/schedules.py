@@ -1,26 +1,49 @@
-"""Factors of the outer learning rate, as functions of the fraction of the training that is done."""
+"""Factors of the outer learning rate, as functions of the fraction of the training that is done, 0 to 1."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import final
 
-ScheduleName = Literal["constant", "linear", "cosine"]
-Schedule = Callable[[float], float]
-"""From 0 .. 1, the fraction done, to the factor of the learning rate."""
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+"""A scheduler of torch that waits for its optimizer; it counts steps."""
 
 
-def constant(done: float) -> float:
-    return 1.0
+class Schedule(ABC):
+    """From the fraction done to the factor of the learning rate."""
+
+    @abstractmethod
+    def __call__(self, done: float) -> float: ...
 
 
-def linear(done: float) -> float:
+@final
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The learning rate as it is given."""
+
+    def __call__(self, done: float) -> float:
+        return 1.0
+
+
+@final
+@dataclass(frozen=True)
+class Linear(Schedule):
     """Down to nothing in a straight line, as Reptile's step (Nichol et al. 2018)."""
-    return 1.0 - done
+
+    def __call__(self, done: float) -> float:
+        return 1.0 - done
 
 
-def cosine(done: float) -> float:
-    """Down to a hundredth along a half cosine, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5)."""
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+@final
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Down to `floor` along a half cosine, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5)."""
 
+    floor: float = 0.01
 
-SCHEDULES: dict[ScheduleName, Schedule] = dict(zip(get_args(ScheduleName), (constant, linear, cosine), strict=True))
+    def __call__(self, done: float) -> float:
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2

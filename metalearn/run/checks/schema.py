@@ -8,7 +8,6 @@ from metalearn.episodes.sampling import Shots
 from metalearn.losses import Task
 from metalearn.run.checks.signatures import check_value
 from metalearn.run.names import nearest, shortened
-from metalearn.training.schedules import ScheduleName
 
 
 class Part(TypedDict):
@@ -19,6 +18,10 @@ class Part(TypedDict):
 
 class Optimizer(Part):
     _partial_: Literal[True]  # the parameters come later
+
+
+class Scheduler(Part):
+    _partial_: NotRequired[Literal[True]]  # of torch, where the optimizer comes later
 
 
 class Trainer(Part):
@@ -72,7 +75,6 @@ class Settings(TypedDict):
     mode: Literal["train", "test"]
     seed: int
     task: Task
-    schedule: ScheduleName
     tasks_per_batch: int
     batch_size: int
     num_base_classes: int
@@ -90,6 +92,7 @@ class Settings(TypedDict):
     backbone: Part
     augmentation: Part
     optimizer: Optimizer
+    scheduler: Scheduler
     trainer: Trainer
     callbacks: dict[str, Part]
     logger: dict[str, Part]
