@@ -1,7 +1,6 @@
 """What every algorithm owes its users; a new file in conf/algorithm joins by existing."""
 
 import copy
-import dataclasses
 import gc
 import math
 
@@ -12,6 +11,7 @@ from hydra.utils import instantiate
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.algorithms.parts.execution import Execution
 from metalearn.types import Episode
 
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
@@ -166,7 +166,7 @@ def test_vmap_and_loop_give_the_same_gradient(name: str, batch_norm: str) -> Non
     gradients = []
     for vmap in (False, True):
         mapped = copy.deepcopy(algorithm)
-        mapped.inner_loop = dataclasses.replace(algorithm.inner_loop, vmap=vmap)
+        mapped.execution = Execution(vmap=vmap)
         mapped.loss(batch).loss.backward()
         # Adam, inside Reptile, makes steps of the rounding that a bias before batch normalisation gets for a gradient.
         weights = [(name, weight) for name, weight in mapped.named_parameters() if not name.endswith("conv.bias")]

@@ -1,0 +1,117 @@
+"""Fuzzes what reads files and command lines of others, guided by coverage: pip install atheris, which no test needs.
+
+python scripts/drills/fuzz.py checkpoint -max_total_time=150    # mutated checkpoints: refused in one line, or the same
+python scripts/drills/fuzz.py overrides -max_total_time=150     # overrides of a checkpoint: no code, no key of Hydra
+
+Whatever follows the name goes to libFuzzer.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+with atheris.instrument_imports(include=["metalearn.run", "zipfile"]):
+    from metalearn.run.checkpoint_file import read_checkpoint
+    from metalearn.run.inherited import check_kept
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+WORDS = [
+    *("hydra", "._target_", "seed", ".", "@", "=", "+", "~", "-", "{", "}", "[", "]", ",", ":", "${", "'", '"', "\\"),
+    *("oc.env:", "oc.decode:", "os.system", "torch.nn.ReLU", "token", "_TOKEN", "SECRET", "1", " ", "\n"),
+]
+LONGEST_LINE = 600
+
+
+def small_checkpoint() -> dict[str, Any]:
+    """The least that is a checkpoint of metalearn."""
+    origin = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4", "overrides": ["seed=1"]}
+    return {"metalearn": origin, "state_dict": {"weight": torch.arange(4.0)}, "global_step": 3}
+
+
+def plain(node: Any) -> Any:
+    """The same with bytes for tensors, so that all can be compared."""
+    if isinstance(node, dict):
+        return {name: plain(child) for name, child in node.items()}
+    if isinstance(node, list | tuple):
+        return [plain(child) for child in node]
+    return node.numpy().tobytes() if isinstance(node, torch.Tensor) else node
+
+
+def assert_one_line(message: str) -> None:
+    assert "\n" not in message and len(message) < LONGEST_LINE, message
+
+
+def of_checkpoints(folder: Path) -> Callable[[bytes], None]:
+    """A reader of mutated checkpoints: each is refused in one line, or holds what it held."""
+    path = folder / "mutated.ckpt"
+    torch.save(small_checkpoint(), path)
+    good, expected = path.read_bytes(), plain(read_checkpoint(path))
+
+    def read_mutated(data: bytes) -> None:
+        choices, mutated = atheris.FuzzedDataProvider(data), bytearray(good)
+        for _ in range(choices.ConsumeIntInRange(1, 3)):
+            at = choices.ConsumeIntInRange(0, len(mutated) - 1)
+            if choices.ConsumeBool():
+                mutated[at] ^= 1 << choices.ConsumeIntInRange(0, 7)
+            else:
+                end = at + choices.ConsumeIntInRange(0, 64)
+                mutated[at:end] = choices.ConsumeBytes(choices.ConsumeIntInRange(0, 64))
+        path.write_bytes(mutated)
+        try:
+            held = plain(read_checkpoint(path))
+        except (ValueError, OSError) as error:
+            assert_one_line(str(error))
+        else:
+            assert held == expected
+
+    return read_mutated
+
+
+def of_overrides(folder: Path) -> Callable[[bytes], None]:
+    """A filter of overrides: what passes is no flag, no key of Hydra, and names no foreign class."""
+
+    def filter_odd(data: bytes) -> None:
+        choices = atheris.FuzzedDataProvider(data)
+        words = range(choices.ConsumeIntInRange(1, 14))
+        override = "".join(
+            WORDS[choices.ConsumeIntInRange(0, len(WORDS) - 1)]
+            if choices.ConsumeBool()
+            else choices.ConsumeUnicodeNoSurrogates(2)
+            for _ in words
+        )
+        try:
+            check_kept(override)
+        except ValueError as error:
+            assert_one_line(str(error))
+            return
+        (parsed,) = OverridesParser.create().parse_overrides([override])
+        assert not parsed.is_hydra_override() and (parsed.package or "").split(".")[0] != "hydra", override
+        assert not override.startswith("-"), override
+        assert all(str(target).startswith("torch.nn.") for target in targets(parsed.value())), override
+
+    return filter_odd
+
+
+def targets(value: Any) -> Iterator[Any]:
+    """The names of all classes in a value."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and "_target_" in value:
+        yield value["_target_"]
+    for child in children:
+        yield from targets(child)
+
+
+FUZZED = {"checkpoint": of_checkpoints, "overrides": of_overrides}
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in FUZZED:
+        sys.exit(__doc__)
+    with tempfile.TemporaryDirectory() as folder:
+        atheris.Setup([sys.argv[0], *sys.argv[2:]], FUZZED[sys.argv[1]](Path(folder)))
+        atheris.Fuzz()
