@@ -48,6 +48,7 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
             ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=5"],
             "val_check_interval=5 ends within a step of trainer.accumulate_grad_batches=2 .* such as 6$",
         ),
+        (["trainer.skip_nonfinite=1", "trainer=ddp_cpu"], "trainer.skip_nonfinite is for one device"),
         (["trainer.skip_nonfinite=-1"], "trainer.skip_nonfinite=-1; it must not be negative"),
         (["trainer.skip_nonfinite=few"], "trainer.skip_nonfinite='few' is not of the type int"),
         (

@@ -1,12 +1,20 @@
 """A loss that is no number: it ends a run, or is skipped and counted; it is never a result."""
 
 import csv
+import math
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from conftest import Command, Finished
+import torch
+from conftest import Command, Finished, episode
+
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.mlp import MLP
+from metalearn.training.module import FewShotModule
+from metalearn.types import Episode, TaskOutput
 
 DIVERGES = ["optimizer.lr=1e30", "trainer.log_every_n_steps=1"]
 
@@ -36,6 +44,23 @@ def test_a_skipped_batch_changes_nothing(metalearn: Command, tmp_path: Path) -> 
     """A run in which nothing is skipped is the same whether it may skip or not."""
     plain, careful = metalearn(), metalearn("trainer.skip_nonfinite=3")
     assert plain.test == careful.test
+
+
+def test_a_skipped_batch_moves_no_average() -> None:
+    algorithm = Prototypical(MLP([2], hidden=[3]), batch_norm="running")
+    average = next(algorithm.buffers())
+
+    def loss(batch: Episode) -> TaskOutput:
+        average.add_(1.0)
+        return TaskOutput(torch.tensor(math.nan))
+
+    algorithm.loss = loss  # type: ignore[method-assign]
+    module = FewShotModule(algorithm, torch.optim.SGD, skip_nonfinite=1)
+    module.trainer = SimpleNamespace(global_step=0, max_steps=1, max_epochs=-1)  # type: ignore[assignment]
+    before = average.clone()
+    assert module.training_step(episode(), 0) is None
+    assert module.num_skipped == 1
+    assert torch.equal(average, before)
 
 
 @pytest.mark.parametrize("overrides", [["dataset=sinusoid", "algorithm.inner_lr=1000"]])
