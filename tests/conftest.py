@@ -46,6 +46,11 @@ SMALL = [
 LONG = ("test_clusters", "test_run", "test_sweeps")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, since many tests wait for processes of their own."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests first, so that the processes that share them end with short ones, at about the same time."""
     items.sort(key=lambda item: item.path.stem not in LONG)

@@ -1,6 +1,7 @@
 """A mapped array whose parts or record were damaged: nothing of it is believed by its length or its date."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,16 @@ def test_a_record_of_other_hashes_is_not_believed(tmp_path: Path, caplog: pytest
     del held["checksum"]  # of an earlier version: it is right when the content is
     record.write_text(json.dumps(held | {"sha256": expected}))
     assert {split: bank.sha256() for split, bank in build(tmp_path, no_reading).items()} == expected
+
+
+def test_a_flipped_bit_is_found_though_size_and_date_are_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = {split: bank.sha256() for split, bank in build(tmp_path).items()}
+    (array,) = tmp_path.glob("*.npy")
+    before, content = array.stat(), bytearray(array.read_bytes())
+    content[-7] ^= 4
+    array.write_bytes(content)
+    os.utime(array, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert {split: bank.sha256() for split, bank in build(tmp_path).items()} == expected
+    assert "is damaged; building it again" in caplog.text
