@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from metalearn.backbones.base import is_of_backbone
 from metalearn.backbones.dependence import Dependence, batch_norm_of
 from metalearn.backbones.norm import BatchNormMode
 from metalearn.losses import OBJECTIVES, Task
@@ -18,6 +19,7 @@ class AbstractAlgorithm(nn.Module, ABC):
 
     takes_gradients = False  # of the network within an episode, where no scaler keeps small ones from being 0
     stage: str | None = None  # the word for what lies between two of its `stages`, such as "step"
+    of_training_alone: tuple[str, ...] = ()  # parts and weights that no prediction needs, such as a head of base classes
     predicts_jointly = False  # the queries of an episode, each with a view to the others, however they are normalised
 
     def __init__(
@@ -49,6 +51,11 @@ class AbstractAlgorithm(nn.Module, ABC):
     def embeds_each_alone(self) -> bool:
         """Whether the embedding of an image, in evaluation, depends on no other: it is then made once."""
         return False
+
+    def own_weights(self) -> list[str]:
+        """The names of the weights that a prediction needs beside those of the backbone."""
+        weights = [name for name, weight in self.named_parameters() if weight.numel() and not is_of_backbone(name)]
+        return [name for name in weights if name.partition(".")[0] not in self.of_training_alone]
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """The predictors that a test scores one after the other, of which the last is that of `adapt`."""

@@ -76,6 +76,8 @@ class Protocol(NamedTuple):
 
     @property
     def training(self) -> str:
+        if not self.tasks_per_step:
+            return self.trained
         return f"{self.trained}, {self.tasks_per_step} task{'s' if self.tasks_per_step != 1 else ''} a step"
 
     @property
@@ -147,7 +149,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         batch_norm=result.batch_norm,
         transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
         trained=_trained(result),
-        tasks_per_step=result.tasks_per_batch * (result.devices or 1),
+        tasks_per_step=0 if trained_nothing(result) else result.tasks_per_batch * (result.devices or 1),
         overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL),
         queries=test.query,
         episodes=test.num_episodes or 0,
@@ -172,7 +174,14 @@ def published(result: Result) -> Published | None:
     return None if changed else result.published
 
 
+def trained_nothing(result: Result) -> bool:
+    """Whether it is of an algorithm on a pretrained backbone, as it is."""
+    return result.steps == 0 and result.status == "completed"
+
+
 def _trained(result: Result) -> str:
+    if trained_nothing(result):
+        return "nothing"
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
     return (f"{result.trained_dataset} " if elsewhere else "") + (
         f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries"

@@ -76,7 +76,8 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
         table.add_row(f"tested on {setting}", interval(name, other[name]))
     if fields["test_dataset"] != fields["dataset"]:
         table.add_row("tested on", fields["test_dataset"])
-    table.add_row("trained on", trained_on(episode["train"], fields["batch_size"]))
+    trained = trained_on(episode["train"], fields["batch_size"]) if fields["steps"] != 0 else "nothing: 0 steps"
+    table.add_row("trained on", trained)
     if fields["pretrained"]:
         table.add_row("pretrained", fields["pretrained"])
     table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")

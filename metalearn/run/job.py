@@ -19,6 +19,7 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone, trained_classes
 from metalearn.run.checks import rules
+from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere
@@ -94,7 +95,11 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     )
     checkpoint = _checkpoint(plan, module)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
-    rules.check_optimizer(None if plan.tests_only else checkpoint, module.make_optimizer())
+    if plan.trains_nothing:
+        check_trained(algorithm, plan.choices, plan.config["pretrained"])
+    elif not plan.tests_only:
+        check_trainable(algorithm, plan.choices)
+        rules.check_optimizer(checkpoint, module.make_optimizer())
     pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
     keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
     callbacks = [
@@ -120,23 +125,28 @@ def _banks(plan: Plan) -> dict[Split, Any]:
         banks["test"] = instantiate(config["test_dataset"]).load()["test"]
         rules.check_same_input(config["dataset"], config["test_dataset"])
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
-    trained = trained_classes(Path(config["checkpoint"])) if plan.tests_only else class_names(banks["train"])
-    tell_shared_classes(trained, class_names(banks["test"]))
+    if not plan.tests_only:
+        tell_shared_classes(class_names(banks["train"]), class_names(banks["test"]))
+    elif plan.trained_before:
+        tell_shared_classes(trained_classes(plan.trained_before), class_names(banks["test"]))
     return banks
 
 
 def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
     """The classes that it is, or was, trained on, whatever it is tested on."""
     given = plan.config["num_base_classes"]
-    counted = base_classes(Path(plan.config["checkpoint"])) if plan.tests_only else banks["train"].num_classes
+    if plan.trained_before:
+        counted = base_classes(plan.trained_before)
+    else:
+        counted = banks["train"].num_classes if "train" in banks else 0
     rules.check_base_classes(given, counted)
     return counted or given
 
 
 def _algorithm(plan: Plan) -> AbstractAlgorithm:
-    """The algorithm that the config names, on a pretrained backbone where a training is to begin with one."""
+    """The algorithm that the config names, on the backbone of another run where a run is to begin with one."""
     config, names = plan.config, plan.choices
-    if not config["pretrained"] or plan.tests_only or plan.resumes:
+    if not config["pretrained"] or config["checkpoint"] or plan.resumes:
         algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
     else:
         backbone = instantiate(config["backbone"])
@@ -180,7 +190,7 @@ def _data(
 
 def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     """The checkpoint to be tested or resumed, its weights in the module. Raises ValueError where it does not fit."""
-    if plan.tests_only:
+    if plan.config["checkpoint"]:
         return load(Path(plan.config["checkpoint"]), module, plan.choices)
     if not plan.resumes:
         return None

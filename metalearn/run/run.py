@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from metalearn.episodes.lake import WAY
 from metalearn.run import console, loggers
 from metalearn.run.checkpoint import load
+from metalearn.run.checkpoint_file import read_origin
 from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.run.folder import RunFolder
 from metalearn.run.job import Job, build
@@ -117,7 +118,10 @@ def fit(job: Job, record: Record) -> None:
 
 def test(job: Job, record: Record) -> None:
     """Score the meta-test episodes, and with the same weights those of other settings."""
-    if job.plan.tests_only and job.checkpoint is not None:
+    if job.plan.trains_nothing:
+        origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
+        record.fields |= {"steps": 0, "trained_dataset": origin}
+    elif job.plan.tests_only and job.checkpoint is not None:
         record.fields["val"], record.fields["best_step"] = job.checkpoint.get("val"), job.checkpoint["global_step"]
         record.fields["trained_dataset"] = job.checkpoint["metalearn"]["dataset"]
     began = time.perf_counter()
