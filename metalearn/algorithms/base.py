@@ -19,7 +19,7 @@ class AbstractAlgorithm(nn.Module, ABC):
 
     takes_gradients = False  # of the network within an episode, where no scaler keeps small ones from being 0
     stage: str | None = None  # the word for what lies between two of its `stages`, such as "step"
-    of_training_alone: tuple[str, ...] = ()  # parts and weights that no prediction needs, such as a head of base classes
+    of_training_alone: tuple[str, ...] = ()  # weights that no prediction needs, such as a head of base classes
     predicts_jointly = False  # the queries of an episode, each with a view to the others, however they are normalised
 
     def __init__(

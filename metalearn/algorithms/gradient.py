@@ -17,7 +17,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
 from metalearn.backbones import norm
-from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.backbones.base import AbstractBackbone, checked, is_of_backbone
 from metalearn.losses import Task
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
@@ -109,14 +109,15 @@ class AbstractGradient(AbstractAlgorithm):
         norm_per_step: bool = False,
     ) -> None:
         super().__init__(batch_norm=batch_norm, fixed_way=network.way, task=inner_loop.task)
-        normalises = any(isinstance(module, norm.BatchNorm) for module in network.modules())
+        normalises = any(isinstance(module, norm.BatchNorm) and not module.fixed for module in network.modules())
         if batch_norm == "running" and normalises and not norm_per_step:
             log.warning(
                 "batch_norm=running keeps averages of the weights before the inner loop, which adapted weights "
                 "do not fit; batch_norm=support is inductive too"
             )
         self.network, self.inner_loop, self.execution = network, inner_loop, execution
-        self.adapted = inner_loop.select([name for name, _ in network.named_parameters()])
+        frozen = {name for name, w in network.named_parameters() if is_of_backbone(name) and not w.requires_grad}
+        self.adapted = inner_loop.select([name for name, _ in network.named_parameters() if name not in frozen])
 
     @abstractmethod
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, State]:

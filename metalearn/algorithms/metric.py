@@ -49,7 +49,7 @@ class AbstractEmbedding(AbstractAlgorithm):
 
     @property
     def embeds_each_alone(self) -> bool:
-        return self.batch_norm == "running"
+        return self.dependence().batch_norm in ("running", "none")
 
     def embed_each(self, x: Tensor) -> Tensor:
         """Embeddings of images, each by itself: (B, *X) -> (B, D)."""

@@ -32,7 +32,8 @@ def trained_classes(path: Path) -> list[str]:
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
     """Put the weights of a checkpoint's backbone, whatever its algorithm, into the backbone of this `name`.
 
-    `path` is of the checkpoint, or of a run directory, whose best one it then is. Raises OSError when there is no such file, and ValueError when it holds no such backbone.
+    `path` is of the checkpoint, or of a run directory, whose best one it then is. Raises OSError when there is no such
+    file, and ValueError when it holds no such backbone.
     """
     try:
         checkpoint = read_checkpoint(best_of(path))
