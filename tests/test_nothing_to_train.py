@@ -25,7 +25,7 @@ def trained(metalearn) -> Finished:
 
 def built(name: str) -> AbstractAlgorithm:
     small = ["dataset.input_shape=[1,16,16]", "backbone.channels=4", "num_base_classes=7", "batch_norm=support"]
-    return instantiate(composed(f"algorithm={name.split()[0]}", *name.split()[1:], *small).algorithm)
+    return instantiate(composed(f"algorithm={name.split(maxsplit=1)[0]}", *name.split()[1:], *small).algorithm)
 
 
 def test_another_head_is_put_on_the_embedding_of_a_run(metalearn, trained: Finished) -> None:

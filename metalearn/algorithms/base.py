@@ -57,6 +57,12 @@ class AbstractAlgorithm(nn.Module, ABC):
         weights = [name for name, weight in self.named_parameters() if weight.numel() and not is_of_backbone(name)]
         return [name for name in weights if name.partition(".")[0] not in self.of_training_alone]
 
+    @property
+    def backbone_is_frozen(self) -> bool:
+        """Whether its backbone has weights, and none of them is trained."""
+        weights = [weight for name, weight in self.named_parameters() if is_of_backbone(name)]
+        return bool(weights) and not any(weight.requires_grad for weight in weights)
+
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """The predictors that a test scores one after the other, of which the last is that of `adapt`."""
         return [self.adapt(support_x, support_y)]

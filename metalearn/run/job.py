@@ -178,6 +178,7 @@ def _data(
     if algorithm.task == "regression":
         return FunctionDataModule(banks, settings, **common)
     lake = config["evaluation"]["protocol"] == "lake"
+    unchanged = plan.trains_nothing or algorithm.backbone_is_frozen
     return EpisodicDataModule(
         banks,
         settings,
@@ -185,6 +186,7 @@ def _data(
         batch_size=config["batch_size"] if algorithm.num_base_classes is not None else None,
         augmentation=augmentation,
         test_draws=lake_draws(banks["test"]) if lake else None,
+        embeddings=Path(config["paths"]["cache"]) / "embeddings" if unchanged else None,
     )
 
 

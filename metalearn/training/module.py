@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics.classification import BinaryCalibrationError
 
+import metalearn
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
@@ -67,7 +69,8 @@ class FewShotModule(pl.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, EpisodicDataModule):
             self._evaluates_embeddings = self.algorithm.embeds_each_alone
-            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None)
+            weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
+            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None, weights)
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers()]
@@ -156,6 +159,11 @@ class FewShotModule(pl.LightningModule):
         first = batch_idx * self.trainer.datamodule.tasks_of_evaluation(split)  # type: ignore[attr-defined]
         positions = torch.arange(first, first + batch.num_tasks)
         self._table.add(positions * self.trainer.world_size + self.trainer.global_rank, self._scores(batch))
+
+    def _fingerprint(self) -> str:
+        """A hash of all that the embedding of an image is a function of, beside the image."""
+        how = (metalearn.__version__, str(self.trainer.precision), self.device.type)
+        return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
 
     def _embed(self, images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
