@@ -87,10 +87,12 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         data.check(setting, "test")
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
 
+    optimizer = {name: value for name, value in plan.config["optimizer"].items() if name != "backbone_lr"}
     module = FewShotModule(
         algorithm,
-        instantiate(plan.config["optimizer"]),
+        instantiate(optimizer),
         instantiate(plan.config["scheduler"]),
+        backbone_lr=plan.config["optimizer"]["backbone_lr"],
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
     checkpoint = _checkpoint(plan, module)

@@ -22,13 +22,14 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
+from metalearn.training.groups import groups_of
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
 from metalearn.training.scores import ScoreTable, curves
 from metalearn.types import Episode, Split
 
 log = logging.getLogger(__name__)
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class FewShotModule(pl.LightningModule):
@@ -48,9 +49,11 @@ class FewShotModule(pl.LightningModule):
         optimizer: OptimizerFactory,
         scheduler: Schedule | SchedulerFactory | None = None,
         *,
+        backbone_lr: float | None = None,
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
+        self.backbone_lr = backbone_lr  # None: that of the rest
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
         self.dependence = algorithm.dependence()  # of the network that runs; refuses what could not keep the promise
@@ -92,7 +95,9 @@ class FewShotModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
+        if self.backbone_lr is None:
+            return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
+        return self.optimizer(groups_of(self.algorithm, self.backbone_lr))
 
     def done(self) -> float:
         """The fraction of the training that is done, 0 to 1: of its steps, epochs or time, whichever is furthest."""

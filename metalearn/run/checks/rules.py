@@ -46,6 +46,12 @@ def check_optimizer(resumed: dict[str, Any] | None, optimizer: Optimizer) -> Non
     if resumed is None:
         return
     held = resumed["optimizer_states"][0]
+    counts = len(held["param_groups"]), len(optimizer.param_groups)
+    if counts[0] != counts[1]:
+        raise ValueError(
+            f"resume: the checkpoint holds {counts[0]} groups of weights and the config makes {counts[1]}: "
+            "optimizer.backbone_lr must stay null, or a number"
+        )
     theirs, own = set(held["param_groups"][0]), set(optimizer.state_dict()["param_groups"][0])
     settled_later = {"initial_lr"}  # by a schedule
     if different := (theirs ^ own) - settled_later:

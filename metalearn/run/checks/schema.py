@@ -18,6 +18,7 @@ class Part(TypedDict):
 
 class Optimizer(Part):
     _partial_: Literal[True]  # the parameters come later
+    backbone_lr: float | None  # of a group of its own, where it is not that of the rest
 
 
 class Scheduler(Part):
