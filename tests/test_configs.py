@@ -145,7 +145,7 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
         (
             "backbone=conv5",
             "backbone has no option 'conv5'; did you mean 'conv4'? "
-                "(conv4, efficientnet_lite0, huggingface, mlp, resnet12, resnet18, wrn_28_10)",
+            "(conv4, efficientnet_lite0, huggingface, mlp, resnet12, resnet18, wrn_28_10)",
         ),
     ],
 )
