@@ -12,7 +12,7 @@ from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
 
@@ -23,7 +23,7 @@ class Baseline(AbstractEmbedding):
     of_training_alone = ("head",)
 
     def __init__(
-        self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: BatchNormMode
+        self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: Moments
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
         self.head = nn.Linear(backbone.num_features, num_base_classes)
