@@ -1,6 +1,7 @@
 """Backbones with weights from elsewhere: what reaches them, what stays frozen, and what algorithms make of them."""
 
 import copy
+import re
 import sys
 
 import pytest
@@ -161,6 +162,8 @@ def test_lite0_is_tested_as_it_is(metalearn) -> None:
     result = tested.result
     assert (result["steps"], result["pretrained"], result["trained_dataset"]) == (0, None, None)
     assert (result["batch_norm"], result["transductive"], result["num_parameters"]) == ("running", False, 3_371_008)
+    assert (result["pretrained_on"], result["seen_in_pretraining"]) == ("imagenet-1k", "none")
+    assert re.search(r"pretrained on +│ imagenet-1k, which holds none of the test classes", tested.text)
     projected = metalearn("mode=test", *small, *few, "backbone.projection=8", small=False)
     assert projected.code == 2
     assert "on efficientnet_lite0 are random (projection.weight, say)" in projected.text.splitlines()[-1]

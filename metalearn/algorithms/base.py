@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from metalearn.backbones.base import is_of_backbone
+from metalearn.backbones.base import backbone_of, is_of_backbone
 from metalearn.backbones.dependence import Dependence, batch_norm_of
 from metalearn.backbones.norm import Moments
 from metalearn.losses import OBJECTIVES, Problem
@@ -56,6 +56,11 @@ class AbstractAlgorithm(nn.Module, ABC):
         """The names of the weights that a prediction needs beside those of the backbone."""
         weights = [name for name, weight in self.named_parameters() if weight.numel() and not is_of_backbone(name)]
         return [name for name in weights if name.partition(".")[0] not in self.of_training_alone]
+
+    @property
+    def pretrained_on(self) -> str | None:
+        """The data that the weights of its backbone are from, before any training here; None: they are random."""
+        return getattr(backbone_of(self), "pretrained_on", None)
 
     @property
     def backbone_is_frozen(self) -> bool:

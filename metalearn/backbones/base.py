@@ -31,6 +31,11 @@ def is_of_backbone(weight: str) -> bool:
     return "backbone" in weight.split(".")
 
 
+def backbone_of(algorithm: nn.Module) -> nn.Module | None:
+    """The backbone of an algorithm, wherever it is in it."""
+    return next((part for name, part in algorithm.named_modules() if name.rpartition(".")[2] == "backbone"), None)
+
+
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:
     """The backbone itself, of any class. Raises ValueError, in one line, where it does not keep the contract."""
     features, shape = getattr(backbone, "num_features", None), getattr(backbone, "map_shape", None)

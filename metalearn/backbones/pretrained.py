@@ -17,6 +17,9 @@ from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 
+AT_ONCE = 16
+"""Images that go through a network together where each is embedded by itself: their maps are large."""
+
 
 class Input(NamedTuple):
     """The images that a network was trained on, in intensities of 0 .. 1."""
@@ -97,6 +100,10 @@ class AbstractPretrained(AbstractBackbone):
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         for norm in self._norms:
             norm.rows = rows
+        each_alone = rows is None and not torch.is_grad_enabled()
+        return torch.cat([self._embed(part) for part in x.split(AT_ONCE)]) if each_alone else self._embed(x)
+
+    def _embed(self, x: Tensor) -> Tensor:
         return self.projection(self.features(self.preparation(x)))
 
     def train(self, mode: bool = True) -> Any:

@@ -34,6 +34,8 @@ class MNIST:
     `root` holds the two files of the test set, gzipped or not; what it lacks is downloaded to it.
     """
 
+    in_imagenet = "none"
+
     def __init__(self, root: str, *, input_shape: list[int], url: str) -> None:
         self.input_shape = image_shape("mnist", input_shape, [1])
         self.root = Path(root)

@@ -3,7 +3,7 @@
 import math
 from typing import Literal, NamedTuple
 
-from metalearn.run.console import span
+from metalearn.run.console import pretraining, span
 from metalearn.run.result import Published, Result
 
 Range = tuple[int, int]
@@ -69,6 +69,8 @@ class Protocol(NamedTuple):
     queries: int
     episodes: int
     other_episodes: str  # hash of the test episodes where it is not that of most runs, else empty
+    pretraining: str = ""  # the data of the weights that the backbone came with
+    saw_test_classes: bool = False  # that pretraining, or nobody knows
 
     @property
     def batch_norm_kind(self) -> str:
@@ -91,6 +93,7 @@ class Protocol(NamedTuple):
         return [
             f"batch norm {self.batch_norm_kind}",
             f"trained on {self.training}",
+            *([f"pretrained on {self.pretraining}"] if self.pretraining else []),
             *self.overrides,
             f"tested with {self.test}",
         ]
@@ -144,7 +147,7 @@ def method(result: Result) -> Method:
 def protocol(result: Result, usual_episodes: str | None) -> Protocol:
     """The protocol of a result; `usual_episodes` is the hash of the test episodes of most runs."""
     test = result.episode.test
-    episodes = episodes_hash(result)
+    episodes, seen = episodes_hash(result), result.seen_in_pretraining
     return Protocol(
         batch_norm=result.batch_norm,
         transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
@@ -154,6 +157,8 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         queries=test.query,
         episodes=test.num_episodes or 0,
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
+        pretraining=pretraining(result.pretrained_on, seen) if result.pretrained_on else "",
+        saw_test_classes=seen not in (None, "none"),
     )
 
 

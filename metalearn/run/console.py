@@ -80,6 +80,8 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
     table.add_row("trained on", trained)
     if fields["pretrained"]:
         table.add_row("pretrained", fields["pretrained"])
+    if on := fields["pretrained_on"]:
+        table.add_row("pretrained on", pretraining(on, fields["seen_in_pretraining"]))
     table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")
     if fields["val"]:
         table.add_row(f"meta-val {words}", f"{interval(name, fields['val'][name])}, step {fields['best_step']}")
@@ -100,6 +102,19 @@ def score(name: str, value: float | None) -> str:
     if name == "accuracy":
         return f"{percent(value)} %"
     return "?" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+SEEN = {
+    "all": "which holds all test classes",
+    "some": "which holds some of the test classes",
+    "none": "which holds none of the test classes",
+    "unknown": "which may hold test classes",
+}
+
+
+def pretraining(on: str, seen: str | None) -> str:
+    """The data of a pretraining, and how many of the test classes it has seen."""
+    return f"{on}, {SEEN[seen or 'unknown']}"
 
 
 def trained_on(episode: dict[str, Any], batch_size: int | None) -> str:

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.allowed import locate
 from metalearn.run.checkpoint_file import best_of
 from metalearn.run.checks import check_config, rules
 from metalearn.run.checks.targets import check_targets
@@ -37,6 +38,13 @@ class Plan:
         """The checkpoint with the weights that mode=test tests: of a whole algorithm, or else of a backbone alone."""
         path = (self.config["checkpoint"] or self.config["pretrained"]) if self.tests_only else None
         return best_of(Path(path)) if path else None
+
+    @property
+    def tested_dataset(self) -> type:
+        """The class of the data set whose meta-test is used."""
+        part = self.config.get("test_dataset") or self.config["dataset"]
+        found: type = locate(part["_target_"], "dataset")
+        return found
 
     @property
     def trains_nothing(self) -> bool:

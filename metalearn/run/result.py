@@ -13,6 +13,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
+from metalearn.data.seen import Seen
 from metalearn.files import write_atomically
 from metalearn.run.as_json import decode, encode
 from metalearn.run.secrets import struck_out
@@ -120,6 +121,8 @@ class Result:
     batch_norm: str
     transductive: bool | None
     pretrained: str | None
+    pretrained_on: str | None  # the data of the weights that the backbone came with
+    seen_in_pretraining: Seen | None  # how many of the test classes those data hold
     episode: Episodes
     tasks_per_batch: int
     batch_size: int | None  # where training takes images of all base classes, not episodes

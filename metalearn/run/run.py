@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
 from metalearn.run import console, loggers
 from metalearn.run.checkpoint import load
@@ -182,6 +183,8 @@ def _header(plan: Plan) -> dict[str, Any]:
         **{name: config[name] for name in same},
         "experiment": plan.experiment,
         "transductive": None,  # until the network is built, which says so
+        "pretrained_on": None,
+        "seen_in_pretraining": None,
         "trained_dataset": plan.choices["dataset"],  # another one where a checkpoint is tested on other data
         "test_dataset": plan.test_dataset,
         "overrides": plan.overrides,
@@ -191,6 +194,9 @@ def _header(plan: Plan) -> dict[str, Any]:
 def _announce(job: Job, record: Record) -> None:
     record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
     record.fields |= job.module.dependence._asdict() | {"batch_size": job.batch_size}
+    pretrained_on = job.module.algorithm.pretrained_on
+    seen = seen_in_pretraining(job.plan.tested_dataset, pretrained_on)
+    record.fields |= {"pretrained_on": pretrained_on, "seen_in_pretraining": seen}
     safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:
         logger.log_hyperparams(safe)

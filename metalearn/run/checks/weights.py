@@ -3,6 +3,7 @@
 from torch import nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.base import backbone_of
 from metalearn.backbones.norm import BatchNorm
 
 
@@ -18,11 +19,12 @@ def check_trained(algorithm: AbstractAlgorithm, names: dict[str, str], pretraine
     if own := algorithm.own_weights():
         whole = f"{own[0]}, say, is random: test a run of {of} by checkpoint=PATH"
         raise ValueError(f"mode=test: {of} predicts by weights of its own beside those of {on}, and {whole}")
-    backbone = _backbone(algorithm)
+    backbone = backbone_of(algorithm)
+    assert backbone is not None  # since there is no other place for weights
     if pretrained:
         _check_averages(backbone, algorithm.batch_norm, pretrained)
         return
-    loaded = getattr(backbone, "pretrained_on", None) is not None
+    loaded = algorithm.pretrained_on is not None
     random = [name for name, _ in backbone.named_parameters() if not loaded or name.startswith("projection.")]
     if random:
         remedy = "checkpoint=PATH tests a run, pretrained=PATH the backbone of a run, and a backbone may be pretrained"
@@ -44,7 +46,3 @@ def _check_averages(backbone: nn.Module, batch_norm: str, pretrained: str) -> No
     if batch_norm == "running" and norms and unmoved:
         why = "was trained without running averages of its batch normalisation"
         raise ValueError(f"pretrained={pretrained} {why}, so batch_norm=running has none: type batch_norm=support")
-
-
-def _backbone(algorithm: AbstractAlgorithm) -> nn.Module:
-    return next(module for name, module in algorithm.named_modules() if name.rpartition(".")[2] == "backbone")
