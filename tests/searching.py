@@ -24,7 +24,7 @@ from metalearn.sweep.slots import Slots
 
 SCORE = """awk "BEGIN { print 1 - ($x - 0.3)^2 }" """
 COMPLETED = f"""echo "{{\\"status\\": \\"completed\\", \\"seconds\\": {{}}, \\"val\\": {{\\"accuracy\\":
-    {{\\"mean\\": $({SCORE.strip()}), \\"ci95\\": 0}}}}}}" > result.json"""
+    {{\\"mean\\": $({SCORE.strip()}), \\"std\\": 0, \\"ci95\\": 0, \\"num_episodes\\": 1}}}}}}" > result.json"""
 
 
 WRITING = threading.Lock()

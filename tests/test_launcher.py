@@ -140,7 +140,10 @@ def test_a_job_that_fails_or_is_killed_stops_no_other(tmp_path: Path, capfd: pyt
 
 def test_a_score_that_is_no_number_stops_no_other_job(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A result has null for what was NaN: the interval of one episode, and all of a training that diverged."""
-    tests = [{"accuracy": {"mean": 0.5, "ci95": None}}, {"mse": {"mean": None, "ci95": None}}]
+    tests = [
+        {"accuracy": {"mean": 0.5, "std": None, "ci95": None, "num_episodes": 1}},
+        {"mse": {"mean": None, "std": None, "ci95": None, "num_episodes": 1}},
+    ]
     results = [json.dumps({"status": "completed", "seconds": {}, "test": test}) for test in tests]
     sweep = Sweep(tmp_path, [f"echo '{result}' > result.json" for result in results] + [DONE])
     sweep.run()

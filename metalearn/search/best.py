@@ -42,8 +42,8 @@ class Findings:
         )
         if job.status == "failed":
             words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}"
-        elif job.finished and (mean := job.score("val")):
-            words += f"  {score(self._score, mean['mean'])}"
+        elif job.finished and (val := job.score("val")):
+            words += f"  {score(self._score, val.estimate.mean)}"
         self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]")
 
     def table(self) -> None:

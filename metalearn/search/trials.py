@@ -117,16 +117,15 @@ class Trials:
         A job that is completed with a score that is not finite is failed from then on.
         """
         self._ours.pop(job.number, None)
-        result = job.result()
-        mean = (job.score("val") or {}).get("mean")  # null where it was not finite
-        if job.status == "completed" and isinstance(mean, int | float) and math.isfinite(mean):
-            self._close(job.number, TrialState.COMPLETE, [mean])
+        val = job.score("val") if job.finished else None
+        if job.status == "completed" and val is not None and math.isfinite(val.estimate.mean):
+            self._close(job.number, TrialState.COMPLETE, [val.estimate.mean])
         elif job.status == "completed":
             job.status, job.reason = "failed", "its score at meta-val is not finite"
             self._close(job.number, TrialState.FAIL)
         elif job.status == "pruned":
             self._close(job.number, TrialState.PRUNED)
-        elif job.status == "failed" or (result is not None and result["status"] == "failed"):
+        elif job.status == "failed" or ((result := job.result()) is not None and result.status == "failed"):
             self._close(job.number, TrialState.FAIL)
         else:
             self._hand_over(job)

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from metalearn.files import write_atomically
 from metalearn.run.overrides import key, value
-from metalearn.sweep.jobs import FINISHED, Job, quoted
+from metalearn.sweep.jobs import Job, quoted
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
 
 def _is_finished(sweep: Path, jobs: dict[str, list[str]]) -> bool:
     results = (Job(0, overrides, sweep / name).result() for name, overrides in jobs.items())
-    return all(result is not None and result["status"] in FINISHED for result in results)
+    return all(result is not None and result.finished for result in results)
 
 
 def _read(path: Path) -> Known:

@@ -173,7 +173,7 @@ def _returned(job: "Job") -> JobReturn:
     if job.finished:
         returned.status = JobStatus.COMPLETED
         val = job.score("val")
-        returned.return_value = val["mean"] if val else None
+        returned.return_value = val.estimate.mean if val else None
     else:
         returned.status = JobStatus.FAILED
         returned.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")
