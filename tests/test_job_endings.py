@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from test_launcher import DONE, Sweep, wait_for
+from sweeping import DONE, Sweep, wait_for
 
 from metalearn.sweep import forks
 from metalearn.sweep.forks import ForkedProcess

@@ -14,15 +14,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 
-from metalearn.sweep import schedule
 from metalearn.sweep.jobs import Job
+from metalearn.sweep.loop import Loop
 from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
 
 @pytest.fixture
 def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SubprocessLauncher]:
     """Of a sweep in a folder that needs quotes, whose jobs are not started."""
-    monkeypatch.setattr(schedule, "run", lambda *_, **__: None)
+    monkeypatch.setattr(Loop, "run", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["metalearn", "-m"])
     typed = [f"hydra.sweep.dir='{tmp_path}/it\\'s'", f"hydra.searchpath=['file://{tmp_path}']", "hydra.verbose=false"]
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
@@ -68,7 +68,7 @@ def test_what_is_finished_or_differs_in_values_is_not_composed(launcher, compose
 
 @pytest.mark.parametrize("wrong", ["algorithm=mml", "optimizer.lrr=1", "trainer=fast", "trainer.device=2"])
 def test_a_wrong_name_in_any_job_is_found_before_one_starts(launcher, wrong: str, monkeypatch) -> None:
-    monkeypatch.setattr(schedule, "run", lambda *_, **__: pytest.fail("a job has started"))
+    monkeypatch.setattr(Loop, "run", lambda *_, **__: pytest.fail("a job has started"))
     with pytest.raises(HydraException):
         launcher.launch([["seed=0"], ["seed=1"], ["seed=2", wrong]], 0)
 

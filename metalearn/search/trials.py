@@ -130,6 +130,11 @@ class Trials:
         else:
             self._hand_over(job)
 
+    def leave(self) -> None:
+        """Let any controller continue what this one was told nothing of."""
+        for job in list(self._ours.values()):
+            self.tell(job)
+
     def look_after(self) -> None:
         """Say that we are alive, and take over what controllers have left that are not."""
         now = time.monotonic()

@@ -4,6 +4,7 @@ So DDP is right (in one process its ranks would run the whole sweep), a job that
 memory, random state or environment of a job is left to the next.
 """
 
+import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
     from metalearn.sweep.jobs import AbstractProcess, Job
+    from metalearn.sweep.loop import AbstractSource
+    from metalearn.sweep.screen import Screen
     from metalearn.sweep.slots import Slots
 
 OF_THE_SWEEP = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launch", "hydra/launch")
@@ -58,7 +61,8 @@ class AbstractLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs to their ends. Raises ValueError for bad input, and SystemExit after a signal."""
-        from metalearn.sweep import definition, schedule
+        from metalearn.sweep import definition
+        from metalearn.sweep.loop import JobList
         from metalearn.sweep.screen import Screen
 
         sweep, slots = self.prepare()
@@ -73,20 +77,24 @@ class AbstractLauncher(Launcher, ABC):
         before = sum(job.finished for job in jobs)
         done = f", {before} finished before" if before else ""
         screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
-        received = schedule.run(
-            jobs,
+        received = self.run(JobList(jobs, screen), slots, screen)
+        screen.table()
+        exit_if_stopped(received, screen)
+        return [_returned(job) for job in jobs]
+
+    def run(self, source: "AbstractSource", slots: "Slots", screen: "Screen") -> signal.Signals | None:
+        """Run the jobs of a source to their ends. Returns the signal that ended it early."""
+        from metalearn.sweep.loop import Loop
+
+        return Loop(
+            source,
             slots=slots,
             start=partial(self.start, slots),
             processes=self.processes,
             screen=screen,
             timeout=self.timeout,
             retries=self.retries,
-        )
-        screen.table()
-        if received is not None:
-            screen.say("stopped; the same command goes on")
-            raise SystemExit(128 + received)
-        return [_returned(job) for job in jobs]
+        ).run()
 
     def prepare(self) -> tuple[Path, "Slots"]:
         """The directory of the sweep, made, and the slots. Raises ValueError for bad input."""
@@ -165,6 +173,13 @@ class AbstractLauncher(Launcher, ABC):
     def _sources(self, flag: str, provider: str) -> list[str]:
         sources = self.config.hydra.runtime.config_sources
         return [part for source in sources if source.provider == provider for part in (flag, source.path)]
+
+
+def exit_if_stopped(received: signal.Signals | None, screen: "Screen") -> None:
+    """Raises SystemExit after a signal."""
+    if received is not None:
+        screen.say("stopped; the same command goes on")
+        raise SystemExit(128 + received)
 
 
 def _returned(job: "Job") -> JobReturn:
