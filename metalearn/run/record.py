@@ -27,7 +27,7 @@ class Record:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.outcome = Outcome(status="failed", error=None)
+        self.outcome = Outcome(status="failed", error=None, test=None, val=None, seconds=None)
 
     @property
     def result(self) -> Result:

@@ -122,9 +122,9 @@ class Outcome:
 
     status: Status
     error: str | None
-    test: Evaluation | None = None
-    val: Evaluation | None = None
-    seconds: Seconds | None = None
+    test: Evaluation | None
+    val: Evaluation | None
+    seconds: Seconds | None
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -159,8 +159,6 @@ class Outcome:
 class Result(Outcome):
     """The whole of result.json. A run that did not come so far, or was older, has None."""
 
-    test: Evaluation | None
-    val: Evaluation | None
     seconds: Seconds
     dataset: str
     algorithm: str
