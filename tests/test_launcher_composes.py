@@ -20,11 +20,14 @@ from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
 
 @pytest.fixture
-def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SubprocessLauncher]:
-    """Of a sweep in a folder that needs quotes, whose jobs are not started."""
+def launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[SubprocessLauncher]:
+    """Of a sweep in a folder that needs quotes, whose jobs are not started; a parameter is typed as well."""
     monkeypatch.setattr(Loop, "run", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["metalearn", "-m"])
     typed = [f"hydra.sweep.dir='{tmp_path}/it\\'s'", f"hydra.searchpath=['file://{tmp_path}']", "hydra.verbose=false"]
+    typed += [request.param] if hasattr(request, "param") else []
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", [*typed, "hydra.launcher.slots=2"], RunMode.MULTIRUN)
@@ -64,6 +67,21 @@ def test_what_is_finished_or_differs_in_values_is_not_composed(launcher, compose
         finish(tmp_path / "it's" / str(i))
     launcher.launch(batch, 0)
     assert composed == []
+
+
+@pytest.mark.parametrize("launcher", ["hydra.sweep.subdir=s${seed}"], indirect=True)
+def test_a_finished_job_with_a_name_of_its_own_is_not_composed(launcher, composed, tmp_path: Path) -> None:
+    """The pattern is typed, and each job has its own value of what it holds."""
+    sweep = tmp_path / "it's"
+    batch = [[f"seed={seed}"] for seed in range(3)]
+    launcher.launch(batch, 0)
+    assert [*json.loads((sweep / "sweep.json").read_text())["jobs"]] == ["s0", "s1", "s2"]
+    for name in ("s0", "s2"):
+        finish(sweep / name)
+    composed.clear()
+    more = [["seed=3"], *batch]  # the numbers are others, and the folders are the same
+    launcher.launch(more, 0)
+    assert [one for one in more if one in composed] == [["seed=3"], ["seed=1"]]
 
 
 @pytest.mark.parametrize("wrong", ["algorithm=mml", "optimizer.lrr=1", "trainer=fast", "trainer.device=2"])

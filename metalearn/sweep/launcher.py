@@ -66,7 +66,8 @@ class AbstractLauncher(Launcher, ABC):
         from metalearn.sweep.screen import Screen
 
         sweep, slots = self.prepare()
-        jobs = [self._job(sweep, initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
+        recorded = definition.folders(sweep)
+        jobs = [self._job(sweep, initial_job_idx + i, list(one), recorded) for i, one in enumerate(job_overrides)]
         definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
             job.look()
@@ -110,20 +111,30 @@ class AbstractLauncher(Launcher, ABC):
         sweep.mkdir(parents=True, exist_ok=True)
         return sweep, slots
 
-    def _job(self, sweep: Path, number: int, overrides: list[str]) -> "Job":
+    def _job(
+        self, sweep: Path, number: int, overrides: list[str], recorded: dict[tuple[str, ...], list[Path]]
+    ) -> "Job":
+        """A job with its folder; one that has finished in a folder that is recorded for its overrides keeps that.
+
+        Composing takes as long as to skip twenty finished jobs, so only where a name depends on the config.
+        """
         from metalearn.sweep.jobs import Job
 
         pattern = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
-        # Composing takes as long as to skip twenty finished jobs, so only where a name depends on the config.
-        subdir = str(number) if pattern in NUMBERED else str(self.compose(number, overrides).hydra.sweep.subdir)
-        return Job(number, overrides, sweep / subdir)
+        if pattern in NUMBERED:
+            return Job(number, overrides, sweep / str(number))
+        folders = recorded.get(tuple(overrides), [])
+        while folders:  # several where the overrides stand twice in the sweep
+            job = Job(number, overrides, folders.pop(0))
+            if (result := job.result()) is not None and result.finished:
+                return job
+        return Job(number, overrides, sweep / str(self.compose(number, overrides).hydra.sweep.subdir))
 
     def compose(self, number: int, overrides: list[str]) -> DictConfig:
         """The config of a job, without what is for the sweeper, which may be of a preset that the job does not have."""
-        hydra = self.config.hydra
-        of_hydra = [o for o in hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEPER)]
+        of_hydra = [one for one in self._typed_for_hydra() if not key(one).startswith(OF_THE_SWEEPER)]
         config = self.context.config_loader.load_configuration(
-            config_name=hydra.job.config_name, overrides=[*of_hydra, *overrides], run_mode=RunMode.RUN
+            config_name=self.config.hydra.job.config_name, overrides=[*of_hydra, *overrides], run_mode=RunMode.RUN
         )
         OmegaConf.copy_cache(from_config=self.config, to_config=config)  # the times in it
         with open_dict(config):
@@ -167,8 +178,12 @@ class AbstractLauncher(Launcher, ABC):
 
     def needed(self) -> list[str]:
         """What any run of this config needs beside its overrides: where other configs lie, and settings of Hydra."""
-        of_hydra = [o for o in self.config.hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEP)]
+        of_hydra = [one for one in self._typed_for_hydra() if not key(one).startswith(OF_THE_SWEEP)]
         return [*self._sources("--config-dir", "command-line"), *of_hydra]
+
+    def _typed_for_hydra(self) -> list[str]:
+        """Overrides of Hydra's own settings, in which an interpolation stays one: each job has its own value."""
+        return OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)  # type: ignore[return-value]
 
     def _sources(self, flag: str, provider: str) -> list[str]:
         sources = self.config.hydra.runtime.config_sources
