@@ -23,7 +23,7 @@ from metalearn.search.samplers import Grid
 from metalearn.search.space import Space
 from metalearn.sweep.jobs import Job
 
-HEARTBEAT = 30.0  # seconds
+HEARTBEAT = 30.0  # seconds; Optuna's own beats within study.optimize alone, and has no place in a journal
 DEAD = 300.0
 """Seconds without a heartbeat after which a controller is taken for dead. One of this machine is known at once."""
 
