@@ -66,7 +66,7 @@ def planned(plan: Plan) -> Result:
         backbone=plan.choices["backbone"],
         experiment=plan.experiment,
         seed=config["seed"],
-        task=config["task"],
+        problem=config["problem"],
         batch_norm=config["batch_norm"],
         transductive=None,
         pretrained=config["pretrained"],

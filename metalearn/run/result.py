@@ -10,7 +10,7 @@ from metalearn.run.as_json import decode, encode
 from metalearn.run.secrets import struck_out
 from metalearn.stats import ErrorRate, Estimate
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of the form of result.json; files without one are older and read as well."""
 
 Status = Literal["completed", "failed", "interrupted", "pruned"]
@@ -146,9 +146,11 @@ class Outcome:
         try:
             text = source.read_text() if isinstance(source, Path) else source
             fields = json.loads(text)
-            schema = fields.pop("schema", SCHEMA) if isinstance(fields, dict) else SCHEMA
+            schema = fields.pop("schema", 0) if isinstance(fields, dict) else SCHEMA
             if decode(int, schema, "schema") > SCHEMA:
                 raise ValueError(f"its schema is {schema}, and this version of metalearn reads up to {SCHEMA}")
+            if schema < 2 and "task" in fields:
+                fields["problem"] = fields.pop("task")  # its name before
             result: Self = decode(cls, fields, "")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{name} cannot be read: {error}") from error
@@ -165,7 +167,7 @@ class Result(Outcome):
     backbone: str
     experiment: str | list[str] | None
     seed: int
-    task: str | None
+    problem: str | None
     batch_norm: str
     transductive: bool | None  # None until the network is built
     pretrained: str | None

@@ -143,8 +143,7 @@ def test(job: Job, record: Record) -> None:
         log.info("meta-test %s %s", test.measured.name, console.interval(test.measured))
     others: dict[str, Evaluation] = {}
     for name, setting in job.others.items():
-        job.data.settings["test"] = setting
-        fields, scores = evaluate(job.trainer, job.module, job.data, f"test_{name}")
+        fields, scores = evaluate(job.trainer, job.module, job.data.tested_by(setting, f"test_{name}"))
         others[name] = Evaluation.of(fields, name)
         record.result = replace(record.result, evaluations=others)
         record.write_episodes(scores, name)
