@@ -143,7 +143,8 @@ def test(job: Job, record: Record) -> None:
         log.info("meta-test %s %s", test.measured.name, console.interval(test.measured))
     others: dict[str, Evaluation] = {}
     for name, setting in job.others.items():
-        fields, scores = evaluate(job.trainer, job.module, job.data.tested_by(setting, f"test_{name}"))
+        data = job.data.tested_by(setting, f"test_{name}")
+        fields, scores = evaluate(job.trainer, job.module, data)
         others[name] = Evaluation.of(fields, name)
         record.result = replace(record.result, evaluations=others)
         record.write_episodes(scores, name)
