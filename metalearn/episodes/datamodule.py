@@ -7,8 +7,8 @@ from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
-from metalearn.episodes.embedded import Embed, EmbeddingTable
-from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows
+from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
     Fault,
@@ -70,6 +70,17 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
     def forget_embeddings(self) -> None:
         """Let go of the embeddings that were made: they take memory, and other weights make others."""
         self._table = None
+
+    def embedded_base_classes(self, embed: Embed) -> Tensor:
+        """The embeddings of K images of each class of meta-train, always the same ones: (C, K, D)."""
+        bank = self.banks["train"]
+        rows = base_rows(bank.rows, seed=EVALUATION_SEED)  # (C, K)
+        images = self._resident.get("train", bank.images)
+        # One image of each class after the other, so that those which are normalised together are of many classes.
+        chunks = rows.T.flatten().to(images.device).split(CHUNK)
+        z = torch.cat([embed(images[chunk]) for chunk in chunks])  # (K C, D)
+        bank.release_pages()
+        return z.unflatten(0, rows.T.shape).transpose(0, 1)
 
     def tasks_of_evaluation(self, split: Split) -> int:
         listed = split == "test" and self.test_draws is not None

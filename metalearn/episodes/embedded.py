@@ -1,15 +1,29 @@
 """Evaluation from embeddings: an image goes through the backbone once, in however many episodes it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from metalearn.types import SPLITS
 
 Embed = Callable[[Tensor], Tensor]
 """The embeddings of images as bytes, each of which depends on that image alone: (B, C, H, W) uint8 -> (B, D)."""
 
 CHUNK = 256
 """Images that go through the backbone together: enough to fill a processor, few enough for its memory."""
+
+
+BASE_IMAGES = 6400
+"""Images of meta-train that statistics of the base classes are made of, about: two of a class at least."""
+
+
+def base_rows(rows: Sequence[np.ndarray], *, seed: int) -> Tensor:
+    """Rows of K images of each of the C base classes, whose own rows are given: (C, K)."""
+    rng = np.random.default_rng([seed, SPLITS.index("train"), 0, 0, 0, 0])  # apart from what draws episodes
+    count = min(max(2, BASE_IMAGES // len(rows)), *map(len, rows))
+    return torch.from_numpy(np.stack([rng.choice(of_class, count, replace=False) for of_class in rows]))
 
 
 class EmbeddingTable:

@@ -93,6 +93,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
     checkpoint = _checkpoint(plan, module)
+    rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     rules.check_optimizer(None if plan.tests_only else checkpoint, module.make_optimizer())
     pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None

@@ -116,7 +116,13 @@ class FewShotModule(pl.LightningModule):
             self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
         return output.loss
 
+    def on_validation_start(self) -> None:
+        if self.algorithm.base is not None:
+            self.algorithm.base.fit(self.trainer.datamodule.embedded_base_classes(self._embed_base))  # type: ignore[attr-defined]
+
     def on_test_start(self) -> None:
+        if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
+            self.on_validation_start()
         self._calibration.reset()
         self.cost = {"adapt": [], "predict": []}
 
@@ -158,10 +164,15 @@ class FewShotModule(pl.LightningModule):
         self._table.add(positions * self.trainer.world_size + self.trainer.global_rank, self._scores(batch))
 
     def _embed(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_each, images)  # type: ignore[arg-type]
+
+    def _embed_base(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_together, images.to(self.device))  # type: ignore[arg-type]
+
+    def _embed_by(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
         with precision.forward_context():
-            x = precision.convert_input(intensities(images))
-            return self.algorithm.embed_each(x)  # type: ignore[operator]
+            return embed(precision.convert_input(intensities(images)))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
         """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
