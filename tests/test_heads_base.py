@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from metalearn.algorithms.parts.base_classes import BaseMean
 from metalearn.algorithms.simple_shot import SimpleShot
 from metalearn.data.bank import ClassBank
-from metalearn.episodes import embedded
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.embedded import base_rows
 from metalearn.episodes.sampling import Setting
@@ -43,16 +42,14 @@ def test_simple_shot_knows_no_origin_and_no_unit() -> None:
     torch.testing.assert_close(compare(simple_shot(3 * mean + 7), task), expected)
 
 
-def test_base_rows_are_as_many_of_each_class_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base_rows_are_as_many_of_each_class_and_always_the_same() -> None:
     rows = [np.arange(30), 30 + np.arange(20), 50 + np.arange(50)]
-    drawn = base_rows(rows, seed=0)
-    assert torch.equal(drawn, base_rows(rows, seed=0))
+    drawn = base_rows(rows, 40, seed=0)
+    assert torch.equal(drawn, base_rows(rows, 40, seed=0))
     assert drawn.shape == (3, 20)  # the smallest class has so many
     assert all(set(some.tolist()) <= set(of_class) for some, of_class in zip(drawn, rows, strict=True))
     assert all(len(some.unique()) == 20 for some in drawn)
-    for limit, count in ((30, 10), (1, 2)):
-        monkeypatch.setattr(embedded, "BASE_IMAGES", limit)
-        assert base_rows(rows, seed=0).shape == (3, count)
+    assert base_rows(rows, 10, seed=0).shape == (3, 10)
 
 
 class Pixels(Flat):
@@ -63,9 +60,9 @@ class Pixels(Flat):
 
 
 def banks() -> dict[str, ClassBank]:
-    """In every split other images, and in the smallest class of meta-train not all are taken."""
+    """In every split other images, of which statistics take 914 of each class."""
     generator = np.random.default_rng(0)
-    images = {split: generator.integers(0, 256, (7, 300, 1, 2, 2), dtype=np.uint8) for split in SPLITS}
+    images = {split: generator.integers(0, 256, (7, 1000, 1, 2, 2), dtype=np.uint8) for split in SPLITS}
     return {split: ClassBank.from_classes(of, [f"{split}{i}" for i in range(7)]) for split, of in images.items()}
 
 
@@ -78,7 +75,7 @@ def test_the_mean_is_of_meta_train_alone_and_taken_where_there_is_none(batch_nor
     module = FewShotModule(algorithm, torch.optim.Adam)
     trainer = pl.Trainer(accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, logger=False)
     train = data.banks["train"]
-    images = train.images[base_rows(train.rows, seed=0).flatten()]
+    images = train.images[base_rows(train.rows, algorithm.base.per_class, seed=0).flatten()]
     expected = (images.double() / 255).mean(0).flatten().float()
 
     trainer.test(module, datamodule=data, verbose=False)
@@ -91,7 +88,7 @@ def test_the_mean_is_of_meta_train_alone_and_taken_where_there_is_none(batch_nor
 
 
 def test_base_classes_are_asked_for_where_nothing_has_them() -> None:
-    base, choices = BaseMean(3), {"algorithm": "simple_shot", "dataset": "mnist"}
+    base, choices = BaseMean(4, 3), {"algorithm": "simple_shot", "dataset": "mnist"}
     rules.check_base_statistics(None, ["test"], choices)
     rules.check_base_statistics(base, ["train", "test"], choices)
     with pytest.raises(ValueError, match=r"^simple_shot needs .* mnist is for testing only: type test_dataset=mnist"):

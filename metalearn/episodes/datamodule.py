@@ -71,10 +71,10 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         """Let go of the embeddings that were made: they take memory, and other weights make others."""
         self._table = None
 
-    def embedded_base_classes(self, embed: Embed) -> Tensor:
-        """The embeddings of K images of each class of meta-train, always the same ones: (C, K, D)."""
+    def embedded_base_classes(self, embed: Embed, per_class: int) -> Tensor:
+        """Embeddings of K images of each class of meta-train, at most so many and always the same: (C, K, D)."""
         bank = self.banks["train"]
-        rows = base_rows(bank.rows, seed=EVALUATION_SEED)  # (C, K)
+        rows = base_rows(bank.rows, per_class, seed=EVALUATION_SEED)  # (C, K)
         images = self._resident.get("train", bank.images)
         # One image of each class after the other, so that those which are normalised together are of many classes.
         chunks = rows.T.flatten().to(images.device).split(CHUNK)

@@ -15,14 +15,10 @@ CHUNK = 256
 """Images that go through the backbone together: enough to fill a processor, few enough for its memory."""
 
 
-BASE_IMAGES = 6400
-"""Images of meta-train that statistics of the base classes are made of, about: two of a class at least."""
-
-
-def base_rows(rows: Sequence[np.ndarray], *, seed: int) -> Tensor:
-    """Rows of K images of each of the C base classes, whose own rows are given: (C, K)."""
+def base_rows(rows: Sequence[np.ndarray], per_class: int, *, seed: int) -> Tensor:
+    """Rows of K images of each of the C base classes, whose own rows are given: (C, K), K at most `per_class`."""
     rng = np.random.default_rng([seed, SPLITS.index("train"), 0, 0, 0, 0])  # apart from what draws episodes
-    count = min(max(2, BASE_IMAGES // len(rows)), *map(len, rows))
+    count = min(per_class, *map(len, rows))
     return torch.from_numpy(np.stack([rng.choice(of_class, count, replace=False) for of_class in rows]))
 
 

@@ -117,8 +117,9 @@ class FewShotModule(pl.LightningModule):
         return output.loss
 
     def on_validation_start(self) -> None:
-        if self.algorithm.base is not None:
-            self.algorithm.base.fit(self.trainer.datamodule.embedded_base_classes(self._embed_base))  # type: ignore[attr-defined]
+        if (base := self.algorithm.base) is not None:
+            embedded = self.trainer.datamodule.embedded_base_classes  # type: ignore[attr-defined]
+            base.fit(embedded(self._embed_base, base.per_class))
 
     def on_test_start(self) -> None:
         if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
