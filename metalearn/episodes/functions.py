@@ -72,6 +72,8 @@ def _faults(setting: Setting, split: Split) -> list[Fault]:
     key, faults = f"episode.{split}", setting.number_faults(split)
     if setting.shots == "meta_dataset":
         faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
+    if setting.queries != "equal":
+        faults.append(Fault(f"{key}.queries={setting.queries} is for classes of images", f"{key}.queries=equal"))
     if setting.way != 1:
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
     shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)

@@ -4,7 +4,7 @@ from types import UnionType
 from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from metalearn.backbones.norm import BatchNormMode
-from metalearn.episodes.sampling import Shots
+from metalearn.episodes.sampling import Queries, Shots
 from metalearn.losses import Task
 from metalearn.run.checks.signatures import check_value
 from metalearn.run.names import nearest, shortened
@@ -51,6 +51,7 @@ class Shape(TypedDict):
     query: int
     num_episodes: NotRequired[int]
     shots: Shots
+    queries: Queries
 
 
 class Shapes(TypedDict):
