@@ -12,14 +12,14 @@ from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class Baseline(AbstractClassifier):
     """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
 
     def __init__(
-        self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: BatchNormMode
+        self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: Moments
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         self.head_fit = head_fit

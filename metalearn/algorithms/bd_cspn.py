@@ -13,7 +13,7 @@ from metalearn.algorithms.metric import AbstractClassifier, class_means
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class BDCSPN(AbstractClassifier):
@@ -23,7 +23,7 @@ class BDCSPN(AbstractClassifier):
     predicts_jointly = True
 
     def __init__(
-        self, backbone: AbstractBackbone, *, sharpness: float, num_base_classes: int, batch_norm: BatchNormMode
+        self, backbone: AbstractBackbone, *, sharpness: float, num_base_classes: int, batch_norm: Moments
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         self.sharpness = sharpness

@@ -18,7 +18,7 @@ from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import power
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class DistributionCalibration(AbstractClassifier):
@@ -44,7 +44,7 @@ class DistributionCalibration(AbstractClassifier):
         samples: int,
         head_fit: HeadFit,
         num_base_classes: int,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         if nearest < 1:

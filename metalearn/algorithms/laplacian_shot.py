@@ -16,7 +16,7 @@ from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import centred
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class LaplacianShot(AbstractClassifier):
@@ -35,7 +35,7 @@ class LaplacianShot(AbstractClassifier):
         steps: int,
         sharpness: float,
         num_base_classes: int,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         self.laplacian, self.neighbours, self.steps, self.sharpness = laplacian, neighbours, steps, sharpness

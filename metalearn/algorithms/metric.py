@@ -31,7 +31,7 @@ class AbstractEmbedding(AbstractAlgorithm):
     compares_by_vmap = False  # True where torch.vmap knows all that `compare` does: tasks are then compared at once
 
     def __init__(
-        self, backbone: AbstractBackbone, *, batch_norm: norm.BatchNormMode, num_base_classes: int | None = None
+        self, backbone: AbstractBackbone, *, batch_norm: norm.Moments, num_base_classes: int | None = None
     ) -> None:
         super().__init__(batch_norm=batch_norm, num_base_classes=num_base_classes)
         self.backbone = checked(backbone)
@@ -88,7 +88,9 @@ class AbstractMetric(AbstractEmbedding):
 class AbstractClassifier(AbstractEmbedding):
     """Trained as a linear classifier of all base classes, which no task uses; a subclass writes `compare`."""
 
-    def __init__(self, backbone: AbstractBackbone, *, num_base_classes: int, batch_norm: norm.BatchNormMode) -> None:
+    of_training_alone = ("head",)
+
+    def __init__(self, backbone: AbstractBackbone, *, num_base_classes: int, batch_norm: norm.Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
         self.head = nn.Linear(backbone.num_features, num_base_classes)
 

@@ -15,7 +15,7 @@ from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import power
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 SMALLEST = 1e-30
 """Of the kernel of a transport, so that no column is without any row."""
@@ -36,7 +36,7 @@ class PTMAP(AbstractClassifier):
         rate: float,
         steps: int,
         num_base_classes: int,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         self.exponent, self.sharpness, self.rate, self.steps = exponent, sharpness, rate, steps

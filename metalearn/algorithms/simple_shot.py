@@ -14,7 +14,7 @@ from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import centred
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class SimpleShot(AbstractClassifier):
@@ -23,7 +23,7 @@ class SimpleShot(AbstractClassifier):
     compares_by_vmap = True
     base: BaseMean
 
-    def __init__(self, backbone: AbstractBackbone, *, num_base_classes: int, batch_norm: BatchNormMode) -> None:
+    def __init__(self, backbone: AbstractBackbone, *, num_base_classes: int, batch_norm: Moments) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         self.base = BaseMean(num_base_classes, backbone.num_features)
 

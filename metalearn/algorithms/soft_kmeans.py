@@ -14,7 +14,7 @@ from metalearn.algorithms.metric import AbstractMetric, class_means
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class SoftKMeans(AbstractMetric):
@@ -23,9 +23,7 @@ class SoftKMeans(AbstractMetric):
     compares_by_vmap = True
     predicts_jointly = True
 
-    def __init__(
-        self, backbone: AbstractBackbone, *, steps: int, temperature: float, batch_norm: BatchNormMode
-    ) -> None:
+    def __init__(self, backbone: AbstractBackbone, *, steps: int, temperature: float, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if steps < 0:
             raise ValueError(f"steps={steps} must not be negative")

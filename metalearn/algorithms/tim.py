@@ -18,7 +18,7 @@ from metalearn.algorithms.metric import AbstractClassifier, class_means
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy
 
 
@@ -46,7 +46,7 @@ class TIM(AbstractClassifier):
         lr: float,
         steps: int,
         num_base_classes: int,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         if not alpha > 0:
