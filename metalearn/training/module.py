@@ -161,12 +161,12 @@ class FewShotModule(pl.LightningModule):
         return self._embed_by(self.algorithm.embed_each, images)  # type: ignore[arg-type]
 
     def _embed_base(self, images: Tensor) -> Tensor:
-        return self._embed_by(self.algorithm.embed_together, images.to(self.device))  # type: ignore[arg-type]
+        return self._embed_by(self.algorithm.embed_together, images)  # type: ignore[arg-type]
 
     def _embed_by(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
         with precision.forward_context():
-            return embed(precision.convert_input(intensities(images)))
+            return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
         """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
