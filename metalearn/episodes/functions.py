@@ -48,7 +48,7 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         refuse(fault._replace(remedy="") for fault in _faults(setting, split))
 
     def draw(self, split: Split, index: int) -> Episode:
-        (shot,), query = self.shape(split, index, sys.maxsize)
+        (shot,), (query,) = self.shape(split, index, sys.maxsize)
         rng = np.random.default_rng([self.seed_of(split), SPLITS.index(split), index])
         x, y = map(torch.from_numpy, self.families[split].points(rng, shot + query))
         return Episode(x[:shot], y[:shot], x[shot:], y[shot:])
