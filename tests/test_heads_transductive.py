@@ -86,9 +86,9 @@ def test_rectified_prototypes_against_a_loop(task: SimpleNamespace) -> None:
     found = rectified(support, task.support_y, shifted(queries, support), 10.0)
     for way in range(3):
         members = [z for z, label in zip([*support, *queries], [*WAYS, *labels], strict=True) if label == way]
-        weights = [torch.exp(10 * cosine(z, way)) for z in members]
-        expected = sum(w * z for w, z in zip(weights, members, strict=True)) / sum(weights)
-        torch.testing.assert_close(found[way], expected)
+        exps = [[torch.exp(10 * cosine(z, other)) for other in range(3)] for z in members]
+        weighted = [row[way] / sum(row) * z for row, z in zip(exps, members, strict=True)]
+        torch.testing.assert_close(found[way], sum(weighted) / len(members))
     logits = compare(BDCSPN(Flat(5), sharpness=10.0, **COMMON), task)
     torch.testing.assert_close(logits, F.cosine_similarity(queries[:, None], found, dim=2))
 

@@ -41,11 +41,10 @@ def shifted(query_z: Tensor, support_z: Tensor) -> Tensor:
 
 
 def rectified(support_z: Tensor, support_y: Tensor, query_z: Tensor, sharpness: float) -> Tensor:
-    """Prototypes of support rows and of queries that are labelled by the nearest prototype: (N, D), eq. 6 and 7."""
+    """Means of the support rows and of the queries nearest to a class, each weighted by how surely: (N, D)."""
     prototypes = class_means(support_z, support_y)  # (N, D)
     nearest = cosine_similarities(query_z, prototypes).argmax(1, keepdim=True)  # (Q, 1)
     of_queries = nearest == torch.arange(len(prototypes), device=nearest.device)  # (Q, N)
-    z, y = torch.cat([support_z, query_z]), torch.cat([support_y > 0, of_queries])  # (S + Q, D), (S + Q, N)
-    similarities = sharpness * cosine_similarities(z, prototypes)
-    weights = similarities.masked_fill(~y, -torch.inf).softmax(0)  # over the rows of a class
-    return weights.T @ z
+    z, y = torch.cat([support_z, query_z]), torch.cat([support_y, of_queries.to(support_y)])
+    weights = (sharpness * cosine_similarities(z, prototypes)).softmax(1)  # (S + Q, N)
+    return (y * weights).T @ z / y.sum(0)[:, None]
