@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
 from metalearn.backbones.base import backbone_of, is_of_backbone
 from metalearn.backbones.dependence import Dependence, batch_norm_of
 from metalearn.backbones.norm import Moments
@@ -37,6 +38,7 @@ class AbstractAlgorithm(nn.Module, ABC):
         self.fixed_way = fixed_way  # the only way that it can predict; None: any
         # It trains on batches of images of all that many classes, each an Episode without support rows; None: episodes.
         self.num_base_classes = num_base_classes
+        self.base: AbstractBaseStatistics | None = None  # what it needs to know of embedded base classes
         self.done = 0.0  # the fraction of the training that is done, for what is annealed; the module keeps it
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -55,6 +55,11 @@ class AbstractEmbedding(AbstractAlgorithm):
         """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
         return self.backbone(x, None)
 
+    def embed_together(self, x: Tensor) -> Tensor:
+        """Embeddings of images that are no task, (B, *X) -> (B, D): normalised as `batch_norm` has it."""
+        _, z = self.embed(x[None, :0], x[None])
+        return z[0]
+
     def compare_all(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """`compare` of every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
         if self.compares_by_vmap and len(support_z) > 1:
@@ -77,4 +82,19 @@ class AbstractMetric(AbstractEmbedding):
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)
         logits = self.compare_all(support_z, batch.support_y, query_z)  # (T, Q, N)
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+
+
+class AbstractClassifier(AbstractEmbedding):
+    """Trained as a linear classifier of all base classes, which no task uses; a subclass writes `compare`."""
+
+    of_training_alone = ("head",)
+
+    def __init__(self, backbone: AbstractBackbone, *, num_base_classes: int, batch_norm: norm.Moments) -> None:
+        super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
+        self.head = nn.Linear(backbone.num_features, num_base_classes)
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        _, z = self.embed(batch.support_x, batch.query_x)  # (T, Q, D), without support rows
+        logits = self.head(z)
         return TaskOutput(cross_entropy(logits, batch.query_y), logits)

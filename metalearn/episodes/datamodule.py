@@ -8,8 +8,8 @@ from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
-from metalearn.episodes.embedded import Embed, EmbeddingTable, file_of
-from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
+from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
     Fault,
@@ -78,6 +78,24 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
     def forget_embeddings(self) -> None:
         """Let go of the embeddings that were made: they take memory, and other weights make others."""
         self._table = None
+
+    def embedded_base_classes(self, embed_together: Embed, per_class: int) -> Tensor:
+        """Embeddings of K images of each class of meta-train, at most so many and always the same: (C, K, D).
+
+        By `embed_together`, where evaluation has images and not embeddings.
+        """
+        bank = self.banks["train"]
+        rows = base_rows(bank.rows, per_class, seed=EVALUATION_SEED)  # (C, K)
+        images = self._resident.get("train", bank.images)
+        if self._embed is not None:
+            z = EmbeddingTable(self._embed, images, rows.flatten())(rows)
+        else:
+            # One image of each class after the other: those that are normalised together are of many classes.
+            chunks = rows.T.flatten().to(images.device).split(CHUNK)
+            z = torch.cat([embed_together(images[chunk]) for chunk in chunks])  # (K C, D)
+            z = z.unflatten(0, rows.T.shape).transpose(0, 1)
+        bank.release_pages()
+        return z
 
     def tasks_of_evaluation(self, split: Split) -> int:
         listed = split == "test" and self.test_draws is not None

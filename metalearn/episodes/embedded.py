@@ -1,21 +1,30 @@
 """Evaluation from embeddings: an image goes through the backbone once, in however many episodes it is."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from metalearn.episodes.kept import kept
+from metalearn.types import SPLITS
 
 Embed = Callable[[Tensor], Tensor]
 """The embeddings of images as bytes, each of which depends on that image alone: (B, C, H, W) uint8 -> (B, D)."""
 
 CHUNK = 256
 """Images that go through the backbone together: enough to fill a processor, few enough for its memory."""
+
+
+def base_rows(rows: Sequence[np.ndarray], per_class: int, *, seed: int) -> Tensor:
+    """Rows of K images of each of the C base classes, whose own rows are given: (C, K), K at most `per_class`."""
+    rng = np.random.default_rng([seed, SPLITS.index("train"), 0, 0, 0, 0])  # apart from what draws episodes
+    count = min(per_class, *map(len, rows))
+    return torch.from_numpy(np.stack([rng.choice(of_class, count, replace=False) for of_class in rows]))
 
 
 class EmbeddingTable:

@@ -48,7 +48,7 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         refuse(fault._replace(remedy="") for fault in _faults(setting, split))
 
     def draw(self, split: Split, index: int) -> Episode:
-        (shot,), query = self.shape(split, index, sys.maxsize)
+        (shot,), (query,) = self.shape(split, index, sys.maxsize)
         rng = np.random.default_rng([self.seed_of(split), SPLITS.index(split), index])
         x, y = map(torch.from_numpy, self.families[split].points(rng, shot + query))
         return Episode(x[:shot], y[:shot], x[shot:], y[shot:])
@@ -72,6 +72,8 @@ def _faults(setting: Setting, split: Split) -> list[Fault]:
     key, faults = f"episode.{split}", setting.number_faults(split)
     if setting.shots == "meta_dataset":
         faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
+    if setting.queries != "equal":
+        faults.append(Fault(f"{key}.queries={setting.queries} is for classes of images", f"{key}.queries=equal"))
     if setting.way != 1:
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
     shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)

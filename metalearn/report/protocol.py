@@ -39,11 +39,13 @@ class Column(NamedTuple):
     way: Range  # of a regression: its outputs
     shot: Range
     score: Score
+    queries: str = "equal"  # of each class, or unequal
 
     @property
     def setting(self) -> str:
         if self.score is ACCURACY:
-            return f"{_span(self.way)}-way {_span(self.shot)}-shot"
+            unequal = " unequal queries" if self.queries == "unequal" else ""
+            return f"{_span(self.way)}-way {_span(self.shot)}-shot{unequal}"
         return f"{_span(self.shot)}-shot {self.score.name}"
 
     def __str__(self) -> str:
@@ -136,7 +138,7 @@ def score(result: Result) -> Score | None:
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
     """Where a result was tested, or validated."""
     setting = result.episode.test if split == "test" else result.episode.val
-    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured)
+    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured, setting.queries)
 
 
 def method(result: Result) -> Method:

@@ -139,12 +139,14 @@ def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
 
 
 def shape(episode: EpisodeSetting) -> str:
+    mean = " on average" if episode.queries == "unequal" else ""
+    queries = f"{episode.query} queries per class{mean}"
     if episode.shots == "meta_dataset":
-        return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {episode.query} queries per class"
+        return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {queries}"
     if episode.way == 1:  # a regression, of one output
         return f"{span(episode.shot)} support points, {episode.query} query points"
     own = " of each class" if episode.shots == "unequal" else ""
-    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {episode.query} queries per class"
+    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}"
 
 
 def span(value: int | list[int]) -> str:

@@ -98,6 +98,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
     checkpoint = _checkpoint(plan, module)
+    rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     if plan.trains_nothing:
         check_trained(algorithm, plan.choices, plan.config["pretrained"])

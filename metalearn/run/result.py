@@ -25,6 +25,7 @@ class EpisodeSetting:
     shot: int | list[int]
     query: int
     shots: str = "equal"
+    queries: str = "equal"
     num_episodes: int | None = None  # of meta-val and meta-test
     more: dict[str, Any] = field(default_factory=dict)
 

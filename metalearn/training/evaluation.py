@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.sampling import Queries, Setting
 from metalearn.stats import ErrorRate, Estimate, estimate, wilson
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
@@ -40,8 +40,14 @@ def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
 
 
 def named_setting(name: str, like: Setting) -> Setting:
-    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`. Raises ValueError for another form."""
-    match = re.fullmatch(r"(\d+)w(\d+)s", name)
+    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`; "5w1s-unequal": not of each class alike.
+
+    Raises ValueError for another form.
+    """
+    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
-        raise ValueError(f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot")
-    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal")
+        raise ValueError(
+            f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot, and 5w1s-unequal with unequal queries"
+        )
+    queries: Queries = "unequal" if match[3] else "equal"
+    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)

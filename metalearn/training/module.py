@@ -123,7 +123,14 @@ class FewShotModule(pl.LightningModule):
             self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
         return output.loss
 
+    def on_validation_start(self) -> None:
+        if (base := self.algorithm.base) is not None:
+            embedded = self.trainer.datamodule.embedded_base_classes  # type: ignore[attr-defined]
+            base.fit(embedded(self._embed_base, base.per_class))
+
     def on_test_start(self) -> None:
+        if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
+            self.on_validation_start()
         self._calibration.reset()
         self.cost = {"adapt": [], "predict": []}
 
@@ -164,10 +171,15 @@ class FewShotModule(pl.LightningModule):
         return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
 
     def _embed(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_each, images)  # type: ignore[arg-type]
+
+    def _embed_base(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_together, images)  # type: ignore[arg-type]
+
+    def _embed_by(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
         with precision.forward_context():
-            x = precision.convert_input(intensities(images))
-            return self.algorithm.embed_each(x)  # type: ignore[operator]
+            return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
         """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""

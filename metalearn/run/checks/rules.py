@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
 from metalearn.episodes.lake import NUM_RUNS, SETTING
 from metalearn.losses import Problem
 from metalearn.types import SPLITS, Split
@@ -75,6 +76,17 @@ def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
     """Raises ValueError when a data set without meta-train and meta-val is to be trained on."""
     if mode == "train" and not all(split in splits for split in SPLITS):
         raise ValueError(f"{dataset} is for testing only: mode=test checkpoint=PATH dataset={dataset}")
+
+
+def check_base_statistics(
+    base: AbstractBaseStatistics | None, splits: Container[Split], choices: dict[str, str]
+) -> None:
+    """Raises ValueError when an algorithm needs base classes, and neither checkpoint nor data set has them."""
+    if base is not None and not base.is_fitted and "train" not in splits:
+        raise ValueError(
+            "{algorithm} needs the embeddings of base classes, and {dataset} is for testing only: type "
+            "test_dataset={dataset} and for dataset one with a meta-train".format(**choices)
+        )
 
 
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:

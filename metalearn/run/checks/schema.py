@@ -4,7 +4,7 @@ from types import UnionType
 from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from metalearn.backbones.norm import Moments
-from metalearn.episodes.sampling import Shots
+from metalearn.episodes.sampling import Queries, Shots
 from metalearn.losses import Problem
 from metalearn.run.checks.signatures import check_value
 from metalearn.run.names import nearest, shortened
@@ -52,6 +52,7 @@ class Shape(TypedDict):
     query: int
     num_episodes: NotRequired[int]
     shots: Shots
+    queries: Queries
 
 
 class Shapes(TypedDict):
