@@ -44,6 +44,7 @@ class Job:
     keeper: Keeper
     clock: Clock
     pruning: Pruning | None  # of a trial of a search
+    shared_classes: int  # of meta-test, that were trained on
 
     @property
     def batch_size(self) -> int | None:
@@ -71,7 +72,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     """
     keep_freed_memory()
     quieten_lightning()
-    banks = _banks(plan)
+    banks, shared_classes = _banks(plan)
     augmentation = instantiate(plan.config["augmentation"])
     images = all(isinstance(bank, ClassBank) for bank in banks.values())
     rules.check_task(plan.config["task"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"])
@@ -109,20 +110,24 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = _trainer(plan, callbacks)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning)
+    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning, shared_classes)
 
 
-def _banks(plan: Plan) -> dict[Split, Any]:
-    """The splits of the data set, meta-test of another one where the config names one for it."""
+def _banks(plan: Plan) -> tuple[dict[Split, Any], int]:
+    """The splits of the data set that are used, and how many classes of meta-test were trained on.
+
+    Meta-test is that of another data set where the config names one for it.
+    """
     config = plan.config
-    banks = instantiate(config["dataset"]).load()
+    loaded = instantiate(config["dataset"]).load()
+    used: tuple[Split, ...] = ("test",) if plan.tests_only else SPLITS
+    banks = {split: loaded[split] for split in used if split in loaded}
     if config.get("test_dataset"):
         banks["test"] = instantiate(config["test_dataset"]).load()["test"]
         rules.check_same_input(config["dataset"], config["test_dataset"])
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     trained = trained_classes(Path(config["checkpoint"])) if plan.tests_only else class_names(banks["train"])
-    tell_shared_classes(trained, class_names(banks["test"]))
-    return banks
+    return banks, tell_shared_classes(trained, class_names(banks["test"]))
 
 
 def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:

@@ -123,6 +123,7 @@ class Result:
     episode: Episodes
     tasks_per_batch: int
     batch_size: int | None  # where training takes images of all base classes, not episodes
+    shared_classes: int | None  # of meta-test, that were trained on
     trained_dataset: str | None  # another one where a checkpoint is tested on other data
     test_dataset: str | None
     published: Published | None
@@ -179,6 +180,7 @@ class Record:
             "skipped_batches": 0,  # because their loss was not finite
             "num_parameters": None,
             "devices": None,
+            "shared_classes": None,  # of meta-test, that were trained on
             "batch_size": None,  # where training takes images of all base classes, not episodes
             "seconds": {"fit": None, "test": None},  # and the medians over the test episodes to adapt and to predict
             "peak_memory_bytes": None,

@@ -188,6 +188,7 @@ def _header(plan: Plan) -> dict[str, Any]:
 def _announce(job: Job, record: Record) -> None:
     record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
     record.fields |= job.module.dependence._asdict() | {"batch_size": job.batch_size}
+    record.fields["shared_classes"] = job.shared_classes
     safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:
         logger.log_hyperparams(safe)
