@@ -14,6 +14,7 @@ from metalearn.algorithms.gradient import AbstractGradient, AbstractNetwork, Inn
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 Modulation = Literal["film", "concatenate"]
@@ -74,10 +75,11 @@ class CAVIA(AbstractGradient):
         inner_lr: float,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
+        problem: Problem = "classification",
     ) -> None:
         network = Conditioned(backbone, way, context=context, layer=layer, modulation=modulation)
-        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if self.adapted != ["context"]:
             raise ValueError("cavia moves the context parameters alone; inner_loop.adapt must be ['context']")
         self.inner_lr = inner_lr

@@ -14,7 +14,8 @@ from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoo
 from metalearn.algorithms.parts.conjugate_gradient import dot, solve
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
@@ -35,9 +36,11 @@ class IMAML(AbstractGradient):
         cg_damping: float,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        network = Classifier(backbone, way)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if not proximity > 0:
             raise ValueError(f"proximity={proximity} must be positive")
         if cg_steps < 1:
@@ -93,7 +96,7 @@ class IMAML(AbstractGradient):
         def support_gradient(params: Parameters) -> Parameters:
             return self.support_gradient(params, support_x, support_y)[0]
 
-        _, hessian = torch.func.vjp(support_gradient, phi)
+        hessian = torch.func.vjp(support_gradient, phi)[1]
         weight = self.proximity + self.cg_damping
 
         def product(one: Parameters) -> Parameters:
