@@ -72,6 +72,9 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
         table.add_row("error", f"{percent(error['mean'])} % of {error['num_trials']} trials, 95 %: {bounds}")
     if "calibration_error" in test:
         table.add_row("calibration error", f"{percent(test['calibration_error'])} %")
+    if "nll" in test:
+        table.add_row("negative log-likelihood", f"{test['nll']['mean']:.4f} ± {test['nll']['ci95']:.4f}")
+        table.add_row("targets in 95 % intervals", f"{percent(test['coverage']['mean'])} %")
     for setting, other in fields["evaluations"].items():
         table.add_row(f"tested on {setting}", interval(name, other[name]))
     if fields["test_dataset"] != fields["dataset"]:

@@ -68,6 +68,8 @@ class Evaluation:
 
     accuracy: Estimate | None = None
     mse: Estimate | None = None
+    nll: Estimate | None = None  # of a regression with deviations
+    coverage: Estimate | None = None  # of the 95 % intervals of the same
     loss: Estimate | None = None
     episodes_sha256: str | None = None
     accuracy_by_step: list[float] | None = None
