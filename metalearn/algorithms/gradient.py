@@ -4,7 +4,7 @@ import logging
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -162,16 +162,21 @@ class AbstractGradient(AbstractAlgorithm):
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
     ) -> list[tuple[Parameters, State]]:
         """The weights, and the optimiser's state, after 0, 1, ..., `num_steps` steps on (S, *X) and (S, N)."""
+        return [*self.walk(params, support_x, support_y, num_steps, first_order=first_order)]
+
+    def walk(
+        self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
+    ) -> Iterator[tuple[Parameters, State]]:
+        """The same one after the other, for who needs not all of them at once."""
         params, state = self.start(params, support_x, support_y)
-        path = [(params, state)]
+        yield params, state
         # The rows of an episode are in random order within their class: every n-th is a batch of all classes.
         num_batches = math.ceil(len(support_x) / (self.inner_loop.batch_size or len(support_x)))
         for step in range(num_steps):
             rows = slice(step % num_batches, None, num_batches)
             update = partial(self._step, support_x[rows], support_y[rows], first_order)
             params, state = self.execution.step(update, params, state)
-            path.append((params, state))
-        return path
+            yield params, state
 
     def _step(
         self, support_x: Tensor, support_y: Tensor, first_order: bool, params: Parameters, state: State

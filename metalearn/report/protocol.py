@@ -190,10 +190,11 @@ def _trained(result: Result) -> str:
     if trained_nothing(result):
         return "nothing"
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
+    seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
     return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries"
+        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries{seen}"
         if result.batch_size is None
-        else f"{result.batch_size} images of all base classes"
+        else f"{result.batch_size} images of all base classes{seen}"
     )
 
 

@@ -105,6 +105,10 @@ def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
         table.add_row("error", f"{percent(error.mean)} % of {error.num_trials} trials, 95 %: {bounds}")
     if test.calibration_error is not None:
         table.add_row("calibration error", f"{percent(test.calibration_error)} %")
+    if test.nll is not None:
+        table.add_row("negative log-likelihood", f"{test.nll.mean:.4f} ± {test.nll.ci95:.4f}")
+    if test.coverage is not None:
+        table.add_row("targets in 95 % intervals", f"{percent(test.coverage.mean)} %")
 
 
 def interval(measured: Measured) -> str:

@@ -1,5 +1,6 @@
 """What a run is made of, built from its plan."""
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class Job:
     keeper: Keeper
     clock: Clock
     pruning: Pruning | None  # of a trial of a search
+    shared_classes: int  # of meta-test, that were trained on
 
     @property
     def batch_size(self) -> int | None:
@@ -72,9 +74,9 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     """
     keep_freed_memory()
     quieten_lightning()
-    banks = _banks(plan)
+    banks, shared_classes = _banks(plan)
     augmentation = instantiate(plan.config["augmentation"])
-    images = all(isinstance(bank, ClassBank) for bank in banks.values())
+    images = isinstance(banks["test"], ClassBank)
     rules.check_problem(
         plan.config["problem"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"]
     )
@@ -119,22 +121,25 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = _trainer(plan, callbacks)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning)
+    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning, shared_classes)
 
 
-def _banks(plan: Plan) -> dict[Split, Any]:
-    """The splits of the data set, meta-test of another one where the config names one for it."""
+def _banks(plan: Plan) -> tuple[Mapping[Split, Any], int]:
+    """The splits of the data set, and how many classes of meta-test were trained on.
+
+    Meta-test is that of another data set where the config names one for it.
+    """
     config = plan.config
-    banks = instantiate(config["dataset"]).load()
+    banks: Mapping[Split, Any] = instantiate(config["dataset"]).load()
     if config.get("test_dataset"):
-        banks["test"] = instantiate(config["test_dataset"]).load()["test"]
+        banks = ChainMap({"test": instantiate(config["test_dataset"]).load()["test"]}, banks)  # type: ignore[arg-type]
         rules.check_same_input(config["dataset"], config["test_dataset"])
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
+    before = plan.trained_before if plan.tests_only else None
+    trained = trained_classes(before) if before else []
     if not plan.tests_only:
-        tell_shared_classes(class_names(banks["train"]), class_names(banks["test"]))
-    elif plan.trained_before:
-        tell_shared_classes(trained_classes(plan.trained_before), class_names(banks["test"]))
-    return banks
+        trained = class_names(banks["train"])
+    return banks, tell_shared_classes(trained, class_names(banks["test"]))
 
 
 def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
@@ -142,8 +147,10 @@ def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
     given = plan.config["num_base_classes"]
     if plan.trained_before:
         counted = base_classes(plan.trained_before)
+    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
+        counted = banks["train"].num_classes
     else:
-        counted = banks["train"].num_classes if "train" in banks else 0
+        counted = 0
     rules.check_base_classes(given, counted)
     return counted or given
 
@@ -166,7 +173,7 @@ def _algorithm(plan: Plan) -> AbstractAlgorithm:
 
 
 def _data(
-    plan: Plan, banks: dict[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
+    plan: Plan, banks: Mapping[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
 ) -> AbstractEpisodes[Any]:
     """The episodes of the data set, by the protocol of the config."""
     config = plan.config
@@ -219,7 +226,7 @@ def _provenance(plan: Plan, banks: Mapping[Split, Any]) -> dict[str, Any]:
     return {
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
-        "classes": class_names(banks.get("train")),
+        "classes": [] if plan.tests_only else class_names(banks["train"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
     }
 

@@ -57,6 +57,8 @@ class Evaluation:
 
     accuracy: Estimate | None = None
     mse: Estimate | None = None
+    nll: Estimate | None = None  # of a regression with deviations
+    coverage: Estimate | None = None  # of the 95 % intervals of the same
     loss: Estimate | None = None
     episodes_sha256: str | None = None
     accuracy_by_step: list[float] | None = None
@@ -178,6 +180,7 @@ class Result(Outcome):
     episode: Episodes
     tasks_per_batch: int
     batch_size: int | None  # where training takes images of all base classes, not episodes
+    shared_classes: int | None  # of meta-test, that were trained on
     trained_dataset: str | None  # another one where a checkpoint is tested on other data
     test_dataset: str | None
     published: Published | None

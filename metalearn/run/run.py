@@ -202,6 +202,7 @@ def _announce(job: Job, record: Record) -> None:
         batch_size=job.batch_size,
         pretrained_on=pretrained_on,
         seen_in_pretraining=seen_in_pretraining(job.plan.tested_dataset, pretrained_on),
+        shared_classes=job.shared_classes,
     )
     safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:

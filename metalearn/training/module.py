@@ -119,8 +119,8 @@ class FewShotModule(pl.LightningModule):
         self.log("step", float(self.trainer.global_step + 1))  # under which loggers have it: the steps that are done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
-            _, score, name = self.algorithm.objective
-            self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
+            objective = self.algorithm.objective
+            self.log(f"train/{objective.score_name}", objective.score(output.logits.detach(), batch.query_y).mean())
         return output.loss
 
     def on_validation_start(self) -> None:
@@ -185,13 +185,14 @@ class FewShotModule(pl.LightningModule):
         """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
         testing, algorithm = self.trainer.testing, self.algorithm
         by_step = self._predict(batch)  # each (T, Q, N)
-        loss, score, name = algorithm.objective
+        loss, score, name, others = algorithm.objective
         scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
         losses = [loss(*task) for task in zip(by_step[-1], batch.query_y, strict=True)]
         scores = {"loss": torch.stack(losses), name: scores_by_step[:, -1]}
         if testing and algorithm.stage is not None:
             scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
         if testing:
+            scores |= {other: measure(by_step[-1], batch.query_y) for other, measure in others.items()}
             scores |= self._curves(batch)
         if testing and algorithm.problem == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
