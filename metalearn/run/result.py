@@ -20,7 +20,7 @@ from metalearn.stats import Estimate
 
 PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of the form of result.json; files without one are older and read as well."""
 
 Status = Literal["completed", "failed", "interrupted", "pruned"]
@@ -116,7 +116,7 @@ class Result:
     backbone: str
     experiment: str | list[str] | None
     seed: int
-    task: str | None
+    problem: str | None
     batch_norm: str
     transductive: bool | None
     pretrained: str | None
@@ -153,9 +153,11 @@ class Result:
         try:
             text = source.read_text() if isinstance(source, Path) else source
             fields = json.loads(text)
-            schema = fields.pop("schema", SCHEMA) if isinstance(fields, dict) else SCHEMA
+            schema = fields.pop("schema", 0) if isinstance(fields, dict) else SCHEMA
             if decode(int, schema, "schema") > SCHEMA:
                 raise ValueError(f"its schema is {schema}, and this version of metalearn reads up to {SCHEMA}")
+            if schema < 2 and "task" in fields:
+                fields["problem"] = fields.pop("task")  # its name before
             result: Result = decode(cls, fields, "")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{name} cannot be read: {error}") from error

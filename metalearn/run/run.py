@@ -129,8 +129,7 @@ def test(job: Job, record: Record) -> None:
     record.write_episodes(scores)
     log.info("meta-test %s %s", job.score_name, console.interval(job.score_name, fields[job.score_name]))
     for name, setting in job.others.items():
-        job.data.settings["test"] = setting
-        fields, scores = evaluate(job.trainer, job.module, job.data, f"test_{name}")
+        fields, scores = evaluate(job.trainer, job.module, job.data.tested_by(setting, f"test_{name}"))
         record.fields["evaluations"][name] = fields
         record.write_episodes(scores, name)
     for name, fields in {"meta-test": record.fields["test"], **record.fields["evaluations"]}.items():
@@ -173,7 +172,7 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
 def _header(plan: Plan) -> dict[str, Any]:
     """The fields of the result that are known before the run."""
     config = plan.config
-    same = ("seed", "task", "batch_norm", "pretrained", "episode", "tasks_per_batch", "published")
+    same = ("seed", "problem", "batch_norm", "pretrained", "episode", "tasks_per_batch", "published")
     return {
         **plan.choices,
         **{name: config[name] for name in same},

@@ -70,7 +70,7 @@ class OptunaSweeper(Sweeper):
         folder, slots = self.launcher.prepare()
         space, typed = search_space.read(self.params, arguments)
         fixed = spelled_out(typed, partial(self.launcher.compose, 0))
-        score = OBJECTIVES[self.launcher.compose(0, fixed).task].score_name
+        score = OBJECTIVES[self.launcher.compose(0, fixed).problem].score_name
         definition.record(folder, [], sys.argv[1:])
         storage = self.storage if "://" in self.storage else str(Path(self.storage).absolute())
         study = open_study(

@@ -17,11 +17,8 @@ Scores = dict[str, np.ndarray]
 """One of each kind for every episode."""
 
 
-def evaluate(
-    trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any], name: str = "test"
-) -> tuple[dict[str, Any], Scores]:
-    """Score the meta-test episodes; metrics are logged as `name`/..."""
-    module.name_of_test = name
+def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any]) -> tuple[dict[str, Any], Scores]:
+    """Score the meta-test episodes; metrics are logged as `data.test_name`/..."""
     trainer.test(module, datamodule=data, verbose=False)
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name

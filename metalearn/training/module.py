@@ -22,7 +22,7 @@ from metalearn.stats import estimate
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
 from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
-from metalearn.types import Episode, Split
+from metalearn.types import Episode, IndexedBatch, Split
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,6 @@ class FewShotModule(pl.LightningModule):
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
         self._time_done = 0.0  # the fraction of the time of a training
-        self.name_of_test = "test"  # under which its metrics are logged
         self.calibration_error: float | None = None  # of the last test, where the task is a classification
         self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
         self._table = ScoreTable()
@@ -127,11 +126,11 @@ class FewShotModule(pl.LightningModule):
     def on_test_end(self) -> None:
         self.on_validation_end()
 
-    def validation_step(self, batch: Episode, batch_idx: int) -> None:
-        self._score(batch, batch_idx)
+    def validation_step(self, batch: IndexedBatch, batch_idx: int) -> None:
+        self._table.add(batch.indices, self._scores(batch.episodes))
 
-    def test_step(self, batch: Episode, batch_idx: int) -> None:
-        self._score(batch, batch_idx)
+    def test_step(self, batch: IndexedBatch, batch_idx: int) -> None:
+        self._table.add(batch.indices, self._scores(batch.episodes))
 
     def on_validation_epoch_end(self) -> None:
         self._collect("val")
@@ -150,12 +149,6 @@ class FewShotModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.num_skipped = checkpoint.get("skipped_batches", 0)
-
-    def _score(self, batch: Episode, batch_idx: int) -> None:
-        split: Split = "test" if self.trainer.testing else "val"
-        first = batch_idx * self.trainer.datamodule.tasks_of_evaluation(split)  # type: ignore[attr-defined]
-        positions = torch.arange(first, first + batch.num_tasks)
-        self._table.add(positions * self.trainer.world_size + self.trainer.global_rank, self._scores(batch))
 
     def _embed(self, images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
@@ -176,7 +169,7 @@ class FewShotModule(pl.LightningModule):
         scores = {"loss": losses_by_step[:, -1], name: scores_by_step[:, -1], **self._curves(batch)}
         if algorithm.stage is not None:
             scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
-        if algorithm.task == "classification":
+        if algorithm.problem == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
@@ -231,7 +224,7 @@ class FewShotModule(pl.LightningModule):
             best, scores = best_candidate(scores, score_name)
             self.algorithm.choose(best)
         self.scores[split] = scores
-        name_of_split = self.name_of_test if split == "test" else split
+        name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
             # The same number on every process: no reduction, but all of them must see it to agree on the best step.
@@ -242,6 +235,6 @@ class FewShotModule(pl.LightningModule):
             points = self._points.get(name, range(len(means)))
             for point, mean in zip(points, means, strict=True):
                 self.log(f"{name_of_split}/{of}_{along}_{point}", mean, rank_zero_only=True)
-        if split == "test" and self.algorithm.task == "classification":
+        if split == "test" and self.algorithm.problem == "classification":
             self.calibration_error = float(self._calibration.compute())
             self.log(f"{name_of_split}/calibration_error", self.calibration_error, rank_zero_only=True)
