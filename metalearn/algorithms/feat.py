@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.metric import AbstractEmbedding, class_means
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
 
@@ -37,7 +37,7 @@ class FEAT(AbstractEmbedding):
         temperature: float,
         balance: float,
         contrast_temperature: float,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not min(temperature, contrast_temperature) > 0:

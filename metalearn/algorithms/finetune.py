@@ -8,6 +8,7 @@ the support set is learnt by some steps from there. Inductive; transductive wher
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,6 @@ from metalearn.algorithms.metric import class_means
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
-from metalearn.episodes.augmentation import Augmentation
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
@@ -27,11 +27,19 @@ HEAD = "head"
 """Name of the prototypes (N, D) among the weights."""
 
 
+class Augmentation(Protocol):
+    """Changes images (B, C, H, W) by `num_random` uniform numbers for each, (B, num_random)."""
+
+    num_random: int
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor: ...
+
+
 class FineTune(AbstractAlgorithm):
     """A prototypical network with cosines, whose weights a task moves.
 
-    Prototypes that `adapt` does not name follow the backbone from step to step, as in P>M>F; as "head" among the adapted
-    weights they are where the classifier starts, as with Dhillon et al.
+    Prototypes that `adapt` does not name follow the backbone from step to step, as in P>M>F; as "head" among the
+    adapted weights they are where the classifier starts, as with Dhillon et al.
 
     Args:
         steps: of Adam, on the cross-entropy of the augmented support set.
@@ -55,7 +63,7 @@ class FineTune(AbstractAlgorithm):
         scale: float,
         entropy: float = 0.0,
         augmentation: Augmentation,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
         self.rates = tuple(lr) if isinstance(lr, Sequence) else (lr,)
@@ -106,9 +114,7 @@ class FineTune(AbstractAlgorithm):
 
         return predict
 
-    def finetune(
-        self, support_x: Tensor, support_y: Tensor, rate: float, query_x: Tensor | None = None
-    ) -> Parameters:
+    def finetune(self, support_x: Tensor, support_y: Tensor, rate: float, query_x: Tensor | None = None) -> Parameters:
         """The weights after the steps on one support set, (S, *X) and (S, N)."""
         params = {name: weight.detach() for name, weight in self.weights().items()}
         with torch.no_grad():

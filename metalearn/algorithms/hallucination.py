@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.metric import AbstractEmbedding, class_means
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
 
@@ -26,7 +26,7 @@ class Hallucination(AbstractEmbedding):
     noise: Tensor  # (G, D)
     compares_by_vmap = True
 
-    def __init__(self, backbone: AbstractBackbone, *, num_generated: int, batch_norm: BatchNormMode) -> None:
+    def __init__(self, backbone: AbstractBackbone, *, num_generated: int, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if num_generated < 1:
             raise ValueError(f"num_generated={num_generated} must be at least 1; without any, it is prototypical")
@@ -57,8 +57,9 @@ class Generator(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(2 * width, width), nn.Linear(width, width), nn.Linear(width, width)])
-        for layer in self.layers:
+        layers = [nn.Linear(2 * width, width), nn.Linear(width, width), nn.Linear(width, width)]
+        self.layers = nn.ModuleList(layers)
+        for layer in layers:
             nn.init.eye_(layer.weight)
             nn.init.zeros_(layer.bias)
 
