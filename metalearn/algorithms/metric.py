@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -54,6 +55,10 @@ class AbstractEmbedding(AbstractAlgorithm):
     def embed_each(self, x: Tensor) -> Tensor:
         """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
         return self.backbone(x, None)
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """How similar two images are by their embeddings, row by row: (B, D), (B, D) -> (B,)."""
+        return F.cosine_similarity(a, b)
 
     def compare_all(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """`compare` of every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
