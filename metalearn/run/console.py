@@ -74,6 +74,9 @@ def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder
         table.add_row("calibration error", f"{percent(test['calibration_error'])} %")
     for setting, other in fields["evaluations"].items():
         table.add_row(f"tested on {setting}", interval(name, other[name]))
+    if further := fields["further"]:
+        for of, estimated in further["scores"].items():
+            table.add_row(f"{further['name']}: {of.replace('_', ' ')}", interval("accuracy", estimated))
     if fields["test_dataset"] != fields["dataset"]:
         table.add_row("tested on", fields["test_dataset"])
     table.add_row("trained on", trained_on(episode["train"], fields["batch_size"]))

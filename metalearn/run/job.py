@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
+from metalearn.data.folds import fold_of
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
@@ -26,7 +27,8 @@ from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
-from metalearn.training.evaluation import named_setting
+from metalearn.training.evaluation import meta_test, named_setting
+from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS, Split
 
@@ -41,6 +43,7 @@ class Job:
     trainer: pl.Trainer
     checkpoint: dict[str, Any] | None  # to be resumed or tested
     others: dict[str, Setting]  # by which it is tested too, such as 20w1s
+    further: AbstractEvaluation | None  # beside the accuracy
     keeper: Keeper
     clock: Clock
     pruning: Pruning | None  # of a trial of a search
@@ -88,12 +91,15 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         data.check(setting, "test")
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
 
+    further = instantiate(plan.config["evaluation"].get("further"))
     module = FewShotModule(
         algorithm,
         instantiate(plan.config["optimizer"]),
         instantiate(plan.config["scheduler"]),
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
+    if further is not None:
+        further.check(meta_test(module, data, module.device))
     checkpoint = _checkpoint(plan, module)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     rules.check_optimizer(None if plan.tests_only else checkpoint, module.make_optimizer())
@@ -111,13 +117,16 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = _trainer(plan, callbacks)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning)
+    return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning)
 
 
 def _banks(plan: Plan) -> dict[Split, Any]:
     """The splits of the data set, meta-test of another one where the config names one for it."""
     config = plan.config
     banks = instantiate(config["dataset"]).load()
+    if folds := config["evaluation"].get("folds"):
+        rules.check_folds(banks, config, plan.choices["dataset"])
+        banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
     if config.get("test_dataset"):
         banks["test"] = instantiate(config["test_dataset"]).load()["test"]
         rules.check_same_input(config["dataset"], config["test_dataset"])

@@ -20,7 +20,7 @@ from metalearn.stats import Estimate
 
 PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
-SCHEMA = 2
+SCHEMA = 3
 """The number of the form of result.json; files without one are older and read as well."""
 
 Status = Literal["completed", "failed", "interrupted", "pruned"]
@@ -85,6 +85,26 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Points that a report plots."""
+
+    x_name: str
+    y_name: str
+    x: list[float]
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class Further:
+    """What an evaluation beside the accuracy gave, such as open_set: scores, all fractions, and a curve."""
+
+    name: str
+    scores: dict[str, Estimate]
+    curve: Curve
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Published:
     """The number that an experiment is compared with."""
 
@@ -129,6 +149,8 @@ class Result:
     overrides: list[str]
     test: Evaluation | None
     evaluations: dict[str, Evaluation] | None  # the same of other settings, by names such as 20w1s
+    further: Further | None  # an evaluation beside the accuracy
+    fold: int | None  # of cross-validation, which meta-test is
     val: Evaluation | None
     best_step: int | None
     steps: int | None
@@ -175,6 +197,7 @@ class Record:
             **fields,
             "test": None,
             "evaluations": {},  # the same as test, of other settings, by names such as 20w1s
+            "further": None,
             "val": None,
             "best_step": None,
             "steps": None,

@@ -22,7 +22,7 @@ from metalearn.run.result import Record
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals
 from metalearn.training.callbacks import NonFiniteLoss
-from metalearn.training.evaluation import evaluate, trials
+from metalearn.training.evaluation import evaluate, evaluate_further, trials
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +132,9 @@ def test(job: Job, record: Record) -> None:
         fields, scores = evaluate(job.trainer, job.module, job.data.tested_by(setting, f"test_{name}"))
         record.fields["evaluations"][name] = fields
         record.write_episodes(scores, name)
+    if job.further is not None:
+        further = evaluate_further(job.trainer, job.module, job.data, job.further)
+        record.fields["further"] = further.as_fields()
     for name, fields in {"meta-test": record.fields["test"], **record.fields["evaluations"]}.items():
         if not fields["loss"]["mean"] < float("inf"):
             raise NonFiniteLoss(f"the loss on {name} is {fields['loss']['mean']}, so its score means nothing")
@@ -181,6 +184,7 @@ def _header(plan: Plan) -> dict[str, Any]:
         "trained_dataset": plan.choices["dataset"],  # another one where a checkpoint is tested on other data
         "test_dataset": plan.test_dataset,
         "overrides": plan.overrides,
+        "fold": config["evaluation"].get("fold"),
     }
 
 

@@ -1,10 +1,11 @@
 """Combinations of settings that are right each alone and cannot be run together."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
 
+from metalearn.data.bank import ClassBank
 from metalearn.episodes.lake import NUM_RUNS, SETTING
 from metalearn.losses import Problem
 from metalearn.types import SPLITS, Split
@@ -69,6 +70,14 @@ def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
     """Raises ValueError when a data set without meta-train and meta-val is to be trained on."""
     if mode == "train" and not all(split in splits for split in SPLITS):
         raise ValueError(f"{dataset} is for testing only: mode=test checkpoint=PATH dataset={dataset}")
+
+
+def check_folds(banks: Mapping[Split, Any], config: dict[str, Any], dataset: str) -> None:
+    """Raises ValueError where there are no classes to deal to folds, or meta-test is of another data set."""
+    if not all(isinstance(bank, ClassBank) for bank in banks.values()):
+        raise ValueError(f"evaluation=crossval deals classes to folds, and {dataset} has none")
+    if config.get("test_dataset"):
+        raise ValueError("evaluation=crossval tests on folds of the data set itself: leave test_dataset out")
 
 
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:
