@@ -148,7 +148,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
         trained=_trained(result),
         tasks_per_step=result.tasks_per_batch * (result.devices or 1),
-        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL),
+        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL) + _folds(result),
         queries=test.query,
         episodes=test.num_episodes or 0,
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
@@ -161,7 +161,7 @@ def episodes_hash(result: Result) -> str | None:
 
 def test_key(result: Result) -> str:
     """Equal where the test episodes should be."""
-    return f"{result.dataset} {result.episode.test}"
+    return f"{result.dataset} {result.episode.test} {result.fold}"
 
 
 def published(result: Result) -> Published | None:
@@ -170,6 +170,10 @@ def published(result: Result) -> Published | None:
     named_by_hand = any(key.partition(".")[0] == "published" for key in keys)
     changed = keys & OF_THE_PUBLISHED and not named_by_hand
     return None if changed else result.published
+
+
+def _folds(result: Result) -> tuple[str, ...]:
+    return ("cross-validation over all classes",) if result.fold is not None else ()
 
 
 def _trained(result: Result) -> str:
