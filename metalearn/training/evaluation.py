@@ -11,7 +11,7 @@ import torch
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.stats import estimate, wilson
+from metalearn.stats import ErrorRate, Estimate, estimate, wilson
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
@@ -52,13 +52,11 @@ def evaluate_further(
         return evaluation(meta_test(module, data, device))
 
 
-def trials(fields: dict[str, Any], queries: int) -> dict[str, Any]:
+def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
     """The error rate as Lake et al. 2015 count it: wrong among all trials, with Wilson's 95 % interval."""
-    accuracy = fields["accuracy"]
-    total = accuracy["num_episodes"] * queries
-    wrong = total - round(accuracy["mean"] * total)
-    low, high = wilson(wrong, total)
-    return {"mean": wrong / total, "low": low, "high": high, "num_trials": total}
+    total = accuracy.num_episodes * queries
+    wrong = total - round(accuracy.mean * total)
+    return ErrorRate(wrong / total, *wilson(wrong, total), total)
 
 
 def named_setting(name: str, like: Setting) -> Setting:
