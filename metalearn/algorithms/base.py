@@ -74,6 +74,13 @@ class AbstractAlgorithm(nn.Module, ABC):
         """The predictors that a test scores one after the other, of which the last is that of `adapt`."""
         return [self.adapt(support_x, support_y)]
 
+    def candidates(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        """The predictors of which a validation chooses one, such as those of several learning rates."""
+        return [self.adapt(support_x, support_y)]
+
+    def choose(self, candidate: int) -> None:
+        """Adapt as this one of the `candidates` does, which is the best on meta-val; others have no choice."""
+
     def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
         """Further scores of a test episode: {"accuracy_by_instance": {1: (), 2: (), ...}}, say; most have none."""
         return {}

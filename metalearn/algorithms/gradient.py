@@ -52,10 +52,18 @@ class InnerLoop:
 
     def select(self, names: Sequence[str]) -> list[str]:
         """Those of the names that the inner loop moves. Raises ValueError for a pattern that fits none."""
-        for pattern in self.adapt:
-            if not any(re.match(pattern, name) for name in names):
-                raise ValueError(f"inner_loop.adapt: no weight is named like {pattern!r}; there are {', '.join(names)}")
-        return [name for name in names if any(re.match(pattern, name) for pattern in self.adapt)]
+        return selected(self.adapt, names, "inner_loop.adapt")
+
+
+def selected(patterns: Sequence[str], names: Sequence[str], key: str) -> list[str]:
+    """Those of the names that a pattern, of a key of the config, matches at their start.
+
+    Raises ValueError for a pattern that fits none.
+    """
+    for pattern in patterns:
+        if not any(re.match(pattern, name) for name in names):
+            raise ValueError(f"{key}: no weight is named like {pattern!r}; there are {', '.join(names)}")
+    return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
 
 
 class AbstractNetwork(nn.Module, ABC):

@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -68,6 +69,10 @@ class AbstractEmbedding(AbstractAlgorithm):
         """Embeddings of images that are no task, (B, *X) -> (B, D): normalised as `batch_norm` has it."""
         _, z = self.embed(x[None, :0], x[None])
         return z[0]
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """How similar two images are by their embeddings, row by row: (B, D), (B, D) -> (B,)."""
+        return F.cosine_similarity(a, b)
 
     def compare_all(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """`compare` of every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""

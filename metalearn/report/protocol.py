@@ -155,7 +155,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
         trained=_trained(result),
         tasks_per_step=0 if trained_nothing(result) else result.tasks_per_batch * (result.devices or 1),
-        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL),
+        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL) + _folds(result),
         queries=test.query,
         episodes=test.num_episodes or 0,
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
@@ -170,7 +170,7 @@ def episodes_hash(result: Result) -> str | None:
 
 def test_key(result: Result) -> str:
     """Equal where the test episodes should be."""
-    return f"{result.dataset} {result.episode.test}"
+    return f"{result.dataset} {result.episode.test} {result.fold}"
 
 
 def published(result: Result) -> Published | None:
@@ -184,6 +184,10 @@ def published(result: Result) -> Published | None:
 def trained_nothing(result: Result) -> bool:
     """Whether it is of an algorithm on a pretrained backbone, as it is."""
     return result.steps == 0 and result.status == "completed"
+
+
+def _folds(result: Result) -> tuple[str, ...]:
+    return ("cross-validation over all classes",) if result.fold is not None else ()
 
 
 def _trained(result: Result) -> str:

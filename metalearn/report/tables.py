@@ -2,7 +2,7 @@
 
 import math
 
-from metalearn.report import difference_tables, search_tables
+from metalearn.report import difference_tables, further, search_tables
 from metalearn.report.cells import Cell, mean
 from metalearn.report.comparison import SEEN, Comparison
 from metalearn.report.contents import Contents
@@ -23,6 +23,7 @@ def all_sheets(contents: Contents) -> list[Sheet]:
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
     sheets = [settings(comparison)] if more_than_details else []
     sheets += [difference_tables.against_best(contents.groups, comparison), details(comparison)]
+    sheets += further.sheets(comparison)
     sheets += map(search_tables.trials, contents.searches)
     return [*(sheet for sheet in sheets if sheet.rows), *left_out(contents)]
 
@@ -68,13 +69,13 @@ def result(cell: Cell, comparison: Comparison) -> Text:
     others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
     if not done:
         return Text(", ".join(others), mark, _tone(*cell.others))
-    seeds = [seeds_of(done)] if comparison.common_seeds is None or others else []
+    seeds = [seeds_of(done, comparison.repeats)] if comparison.common_seeds is None or others else []
     said = f" ({', '.join([*seeds, *others])})" if seeds else ""
     return Text(interval(cell) + said, mark, _tone(*cell.others))
 
 
-def seeds_of(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}"
+def seeds_of(count: int, repeats: str) -> str:
+    return f"{count} {repeats}{'s' if count > 1 else ''}"
 
 
 def protocols(comparison: Comparison) -> list[Text]:
@@ -83,7 +84,7 @@ def protocols(comparison: Comparison) -> list[Text]:
     first = next((of.parts for of in marks), [])
     common = [part for part in first if all(part in of.parts for of in marks)]
     common += comparison.common_overrides
-    common += [f"{seeds_of(comparison.common_seeds)} each"] if comparison.common_seeds else []
+    common += [f"{seeds_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
     notes = [Text(f"all: {'; '.join(common)}")] if common else []
     own = {mark: "; ".join(part for part in of.parts if part not in common) for of, mark in marks.items()}
     notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(SEEN)]

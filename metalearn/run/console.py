@@ -73,6 +73,10 @@ def show_result(result: Result, folder: str) -> None:
     for setting, other in (result.evaluations or {}).items():
         if other.measured is not None:
             table.add_row(f"tested on {setting}", interval(other.measured))
+    if result.further is not None:
+        for name_of, measured in result.further.scores.items():
+            words_of = f"{result.further.name}: {name_of.replace('_', ' ')}"
+            table.add_row(words_of, f"{percent(measured.mean)} ± {percent(measured.ci95)} %")
     if result.test_dataset != result.dataset:
         table.add_row("tested on", result.test_dataset)
     trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
+from metalearn.data.folds import fold_of
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
@@ -28,7 +29,8 @@ from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
-from metalearn.training.evaluation import named_setting
+from metalearn.training.evaluation import meta_test, named_setting
+from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS, Split
 
@@ -43,6 +45,7 @@ class Job:
     trainer: pl.Trainer
     checkpoint: dict[str, Any] | None  # to be resumed or tested
     others: dict[str, Setting]  # by which it is tested too, such as 20w1s
+    further: AbstractEvaluation | None  # beside the accuracy
     keeper: Keeper
     clock: Clock
     pruning: Pruning | None  # of a trial of a search
@@ -92,6 +95,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
 
     optimizer = {name: value for name, value in plan.config["optimizer"].items() if name != "backbone_lr"}
+    further = instantiate(plan.config["evaluation"].get("further"))
     module = FewShotModule(
         algorithm,
         instantiate(optimizer),
@@ -99,6 +103,8 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         backbone_lr=plan.config["optimizer"]["backbone_lr"],
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
+    if further is not None:
+        further.check(meta_test(module, data, module.device))
     checkpoint = _checkpoint(plan, module)
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
@@ -121,7 +127,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = _trainer(plan, callbacks)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning, shared_classes)
+    return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, shared_classes)
 
 
 def _banks(plan: Plan) -> tuple[Mapping[Split, Any], int]:
@@ -131,6 +137,9 @@ def _banks(plan: Plan) -> tuple[Mapping[Split, Any], int]:
     """
     config = plan.config
     banks: Mapping[Split, Any] = instantiate(config["dataset"]).load()
+    if folds := config["evaluation"].get("folds"):
+        rules.check_folds(banks, config, plan.choices["dataset"])
+        banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
     if config.get("test_dataset"):
         banks = ChainMap({"test": instantiate(config["test_dataset"]).load()["test"]}, banks)  # type: ignore[arg-type]
         rules.check_same_input(config["dataset"], config["test_dataset"])

@@ -82,6 +82,8 @@ def planned(plan: Plan) -> Result:
         overrides=plan.overrides,
         test=None,
         evaluations={},
+        further=None,
+        fold=config["evaluation"].get("fold"),
         val=None,
         best_step=None,
         steps=None,

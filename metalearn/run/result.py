@@ -11,7 +11,7 @@ from metalearn.run.as_json import decode, encode
 from metalearn.run.secrets import struck_out
 from metalearn.stats import ErrorRate, Estimate
 
-SCHEMA = 2
+SCHEMA = 3
 """The number of the form of result.json; files without one are older and read as well."""
 
 Status = Literal["completed", "failed", "interrupted", "pruned"]
@@ -90,6 +90,26 @@ class Evaluation:
         """Whether a score or the loss is no finite number: of such answers an accuracy is that of class 0."""
         known = (one for one in (self.accuracy, self.mse, self.loss) if one is not None)
         return any(not math.isfinite(one.mean) for one in known)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points that a report plots."""
+
+    x_name: str
+    y_name: str
+    x: list[float]
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class Further:
+    """What an evaluation beside the accuracy gave, such as open_set: scores, all fractions, and a curve."""
+
+    name: str
+    scores: dict[str, Estimate]
+    curve: Curve
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,6 +206,8 @@ class Result(Outcome):
     published: Published | None
     overrides: list[str]
     evaluations: dict[str, Evaluation] | None  # the same of other settings, by names such as 20w1s
+    further: Further | None  # an evaluation beside the accuracy
+    fold: int | None  # of cross-validation, which meta-test is
     best_step: int | None
     steps: int | None
     skipped_batches: int | None  # because their loss was not finite

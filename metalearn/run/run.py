@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
 from metalearn.run import console, loggers
+from metalearn.run.as_json import decode
 from metalearn.run.checkpoint import load
 from metalearn.run.checkpoint_file import read_origin
 from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
@@ -21,11 +22,11 @@ from metalearn.run.machine import is_rank_zero
 from metalearn.run.metrics import MetricsFile
 from metalearn.run.plan import resolve
 from metalearn.run.record import Record, planned
-from metalearn.run.result import Evaluation
+from metalearn.run.result import Evaluation, Further
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals
 from metalearn.training.callbacks import NonFiniteLoss
-from metalearn.training.evaluation import error_rate, evaluate
+from metalearn.training.evaluation import error_rate, evaluate, evaluate_further
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +154,9 @@ def test(job: Job, record: Record) -> None:
         others[name] = Evaluation.of(fields, name)
         record.result = replace(record.result, evaluations=others)
         record.write_episodes(scores, name)
+    if job.further is not None:
+        scored = evaluate_further(job.trainer, job.module, job.data, job.further)
+        record.result = replace(record.result, further=decode(Further, scored.as_fields(), "further"))
     for name, one in {"meta-test": test, **others}.items():
         if one.loss is None or not one.loss.mean < float("inf"):
             mean = one.loss and one.loss.mean

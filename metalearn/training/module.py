@@ -24,7 +24,7 @@ from metalearn.stats import estimate
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.groups import groups_of
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
-from metalearn.training.scores import ScoreTable, curves
+from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
 from metalearn.types import Episode, IndexedBatch, Split
 
 log = logging.getLogger(__name__)
@@ -182,26 +182,27 @@ class FewShotModule(pl.LightningModule):
             return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
-        """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
+        """The scores of the T episodes of a batch: numbers (T,) and curves (T, K), in a validation by candidate."""
         testing, algorithm = self.trainer.testing, self.algorithm
         by_step = self._predict(batch)  # each (T, Q, N)
         loss, score, name, others = algorithm.objective
         scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
-        losses = [loss(*task) for task in zip(by_step[-1], batch.query_y, strict=True)]
-        scores = {"loss": torch.stack(losses), name: scores_by_step[:, -1]}
-        if testing and algorithm.stage is not None:
+        losses = [[loss(*task) for task in zip(outputs, batch.query_y, strict=True)] for outputs in by_step]
+        losses_by_step = torch.stack([torch.stack(of_step) for of_step in losses], dim=1)  # (T, steps + 1)
+        if not testing:
+            return {f"loss{CANDIDATES}": losses_by_step, f"{name}{CANDIDATES}": scores_by_step}
+        scores = {"loss": losses_by_step[:, -1], name: scores_by_step[:, -1], **self._curves(batch)}
+        if algorithm.stage is not None:
             scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
-        if testing:
-            scores |= {other: measure(by_step[-1], batch.query_y) for other, measure in others.items()}
-            scores |= self._curves(batch)
-        if testing and algorithm.problem == "classification":
+        scores |= {other: measure(by_step[-1], batch.query_y) for other, measure in others.items()}
+        if algorithm.problem == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
         return scores
 
     def _predict(self, batch: Episode) -> list[Tensor]:
-        """The predictions (T, Q, N) of each stage of the algorithm in a test, of the last alone in a validation."""
+        """The predictions (T, Q, N) of each stage of the algorithm in a test, of each candidate in a validation."""
         algorithm, began = self.algorithm, self._now()
         if self._evaluates_embeddings:
             logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)  # type: ignore[operator]
@@ -213,7 +214,7 @@ class FewShotModule(pl.LightningModule):
             if self.trainer.testing:
                 predictors = algorithm.stages(task.support_x, task.support_y)
             else:
-                predictors = [algorithm.adapt(task.support_x, task.support_y)]
+                predictors = algorithm.candidates(task.support_x, task.support_y)
             self._note_cost("adapt", began)
             began = self._now()
             predictions.append([predict(task.query_x) for predict in predictors])
@@ -244,9 +245,12 @@ class FewShotModule(pl.LightningModule):
         return time.perf_counter()
 
     def _collect(self, split: Split) -> None:
-        scores = self.scores[split] = self._table.collect()
+        scores, score_name = self._table.collect(), self.algorithm.objective.score_name
+        if split == "val":
+            best, scores = best_candidate(scores, score_name)
+            self.algorithm.choose(best)
+        self.scores[split] = scores
         name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
-        score_name = self.algorithm.objective.score_name
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
             # The same number on every process: no reduction, but all of them must see it to agree on the best step.

@@ -64,6 +64,9 @@ class Shapes(TypedDict):
 class Evaluation(TypedDict):
     protocol: Literal["episodes", "lake"]
     settings: list[str]
+    further: NotRequired[Part | None]  # beside the accuracy
+    folds: NotRequired[int]  # of all classes of the data set
+    fold: NotRequired[int]  # which of them is meta-test, from 0
 
 
 class Published(TypedDict):
