@@ -18,6 +18,8 @@ from metalearn.backbones.norm import Moments
 class Baseline(AbstractClassifier):
     """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
 
+    of_training_alone = ("head",)
+
     def __init__(
         self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: Moments
     ) -> None:

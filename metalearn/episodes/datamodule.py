@@ -1,13 +1,14 @@
 """The episodes of a data set of images."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
-from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows
+from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
 from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
@@ -33,7 +34,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
     Only rows are drawn on the host; images stay on the device as bytes and are gathered there. With a `batch_size`,
     training takes so many images of all base classes in the place of each episode. For testing alone, the bank and the
-    setting of meta-test are enough. `test_draws` are the meta-test episodes where a protocol lists them.
+    setting of meta-test are enough. `test_draws` are the meta-test episodes where a protocol lists them. The folder
+    `embeddings` keeps those of evaluation, where the weights of the backbone do not change.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         batch_size: int | None = None,
         augmentation: Augmentation | None = None,
         test_draws: Sequence[Draw] | None = None,
+        embeddings: Path | None = None,
     ) -> None:
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
@@ -58,14 +61,19 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
                 faults += setting.faults(banks[split], split)
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
+        self.embeddings = embeddings
         self.augmentation = augmentation or Unchanged()  # of the training images
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
+        self._weights = ""
         self._table: EmbeddingTable | None = None
 
-    def evaluate_embeddings(self, embed: Embed | None) -> None:
-        """From now on episodes of meta-val and meta-test hold embeddings (T, S, D); None: images."""
-        self._embed = embed
+    def evaluate_embeddings(self, embed: Embed | None, weights: str = "") -> None:
+        """From now on episodes of meta-val and meta-test hold embeddings (T, S, D); None: images.
+
+        `weights` is a hash of the network that embeds.
+        """
+        self._embed, self._weights = embed, weights
 
     def forget_embeddings(self) -> None:
         """Let go of the embeddings that were made: they take memory, and other weights make others."""
@@ -122,7 +130,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             images = self._resident[split] = self.banks[split].images.to(device)
         if split != "train" and self._embed is not None:
             if self._table is None:
-                self._table = EmbeddingTable(self._embed, images, self._rows_of_evaluation(split))
+                file = file_of(self.embeddings, self._weights, self.banks[split].sha256()) if self.embeddings else None
+                self._table = EmbeddingTable(self._embed, images, self._rows_of_evaluation(split), file)
                 self.banks[split].release_pages()
             return gather(self._table, batch)
         episode = fetch(images, batch)

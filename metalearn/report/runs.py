@@ -121,7 +121,7 @@ def _read(folder: Path) -> list[Run]:
             raise ValueError(f"{folder / 'result.json'} cannot be read: {error}") from error
         if other != result.episode.test:
             episode = replace(result.episode, test=other)
-            own = replace(result, episode=episode, test=evaluation, published=None)
+            own = replace(result, episode=episode, test=evaluation, published=None, further=None)
             tests.append(Run(folder, own, setting=name))
     return tests
 

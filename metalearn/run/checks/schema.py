@@ -18,6 +18,7 @@ class Part(TypedDict):
 
 class Optimizer(Part):
     _partial_: Literal[True]  # the parameters come later
+    backbone_lr: float | None  # of a group of its own, where it is not that of the rest
 
 
 class Scheduler(Part):
@@ -63,6 +64,9 @@ class Shapes(TypedDict):
 class Evaluation(TypedDict):
     protocol: Literal["episodes", "lake"]
     settings: list[str]
+    further: NotRequired[Part | None]  # beside the accuracy
+    folds: NotRequired[int]  # of all classes of the data set
+    fold: NotRequired[int]  # which of them is meta-test, from 0
 
 
 class Published(TypedDict):
