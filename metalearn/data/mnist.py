@@ -15,6 +15,7 @@ from PIL import Image
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.download import found_or_downloaded
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import open_regular
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import Split
@@ -36,6 +37,7 @@ class MNIST:
 
     def __init__(self, root: str, *, input_shape: list[int], url: str) -> None:
         self.input_shape = image_shape("mnist", input_shape, [1])
+        self.preparation = Preparation(self.input_shape, invert=True)
         self.root = Path(root)
         self.url = url
 

@@ -1,7 +1,7 @@
 """What a run is made of, built from its plan."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
+from metalearn.data.files.preparation import Preparation
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
@@ -24,6 +25,7 @@ from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory,
 from metalearn.run.overrides import anywhere
 from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
+from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import named_setting
@@ -71,7 +73,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     """
     keep_freed_memory()
     quieten_lightning()
-    banks = _banks(plan)
+    banks, preparation = _data_of(plan)
     augmentation = instantiate(plan.config["augmentation"])
     images = all(isinstance(bank, ClassBank) for bank in banks.values())
     rules.check_task(plan.config["task"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"])
@@ -101,7 +103,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         clock,
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
-        Provenance(_provenance(plan, banks)),
+        Provenance(_provenance(plan, banks, preparation)),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
         keeper,
@@ -112,17 +114,21 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning)
 
 
-def _banks(plan: Plan) -> dict[Split, Any]:
-    """The splits of the data set, meta-test of another one where the config names one for it."""
+def _data_of(plan: Plan) -> tuple[dict[Split, Any], Preparation | None]:
+    """The splits of the data set, meta-test of another one where the config names one for it.
+
+    Beside them what the data set does to an image, where it says so.
+    """
     config = plan.config
-    banks = instantiate(config["dataset"]).load()
+    source = instantiate(config["dataset"])
+    banks = source.load()
     if config.get("test_dataset"):
         banks["test"] = instantiate(config["test_dataset"]).load()["test"]
         rules.check_same_input(config["dataset"], config["test_dataset"])
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     trained = trained_classes(Path(config["checkpoint"])) if plan.tests_only else class_names(banks["train"])
     tell_shared_classes(trained, class_names(banks["test"]))
-    return banks
+    return banks, getattr(source, "preparation", None)
 
 
 def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
@@ -197,13 +203,15 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     return checkpoint
 
 
-def _provenance(plan: Plan, banks: Mapping[Split, Any]) -> dict[str, Any]:
-    """The facts about a run that its checkpoints keep."""
+def _provenance(plan: Plan, banks: Mapping[Split, Any], preparation: Preparation | None) -> dict[str, Any]:
+    """The facts about a run that its checkpoints keep; of them and the weights, a Learner is built."""
     return {
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
         "classes": class_names(banks.get("train")),
         "overrides": anywhere(plan.overrides, plan.cwd),
+        "built": struck_out(plan.config["algorithm"]),
+        "preparation": asdict(preparation) if preparation else None,
     }
 
 

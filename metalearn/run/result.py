@@ -130,6 +130,7 @@ class Result:
     test: Evaluation | None
     evaluations: dict[str, Evaluation] | None  # the same of other settings, by names such as 20w1s
     val: Evaluation | None
+    temperature: float | None  # of the logits, by which probabilities are calibrated on meta-val
     best_step: int | None
     steps: int | None
     num_parameters: int | None
@@ -174,6 +175,7 @@ class Record:
             "test": None,
             "evaluations": {},  # the same as test, of other settings, by names such as 20w1s
             "val": None,
+            "temperature": None,
             "best_step": None,
             "steps": None,
             "skipped_batches": 0,  # because their loss was not finite

@@ -112,13 +112,19 @@ def fit(job: Job, record: Record) -> None:
         raise NonFiniteLoss("the loss on meta-val was never a finite number, so there are no weights to test")
     best = load(job.plan.folder.best, job.module, job.plan.choices)
     assert best["global_step"] == job.keeper.best_step
-    record.fields["val"], record.fields["best_step"] = best["val"], best["global_step"]
+    record.fields |= _of_validation(best)
+
+
+def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the result that were chosen, or measured, on meta-val."""
+    temperature = checkpoint.get("temperature")
+    return {"val": checkpoint.get("val"), "temperature": temperature, "best_step": checkpoint["global_step"]}
 
 
 def test(job: Job, record: Record) -> None:
     """Score the meta-test episodes, and with the same weights those of other settings."""
     if job.plan.tests_only and job.checkpoint is not None:
-        record.fields["val"], record.fields["best_step"] = job.checkpoint.get("val"), job.checkpoint["global_step"]
+        record.fields |= _of_validation(job.checkpoint)
         record.fields["trained_dataset"] = job.checkpoint["metalearn"]["dataset"]
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)

@@ -22,6 +22,7 @@ from metalearn.stats import estimate
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
 from metalearn.training.scores import ScoreTable, curves
+from metalearn.training.temperature import best_temperature, loss_by_temperature
 from metalearn.types import Episode, Split
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class FewShotModule(pl.LightningModule):
         self._evaluates_embeddings = False
         self._time_done = 0.0  # the fraction of the time of a training
         self.name_of_test = "test"  # under which its metrics are logged
+        self.temperature: float | None = None  # of the logits, best on the last validation of a classification
         self.calibration_error: float | None = None  # of the last test, where the task is a classification
         self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
         self._table = ScoreTable()
@@ -146,6 +148,7 @@ class FewShotModule(pl.LightningModule):
         if "val" in self.scores:
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
+            checkpoint["temperature"] = self.temperature
         checkpoint["skipped_batches"] = self.num_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -175,6 +178,8 @@ class FewShotModule(pl.LightningModule):
             scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
         if testing:
             scores |= self._curves(batch)
+        if not testing and algorithm.task == "classification":
+            scores["loss_by_temperature"] = loss_by_temperature(by_step[-1], batch.query_y)
         if testing and algorithm.task == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
@@ -226,6 +231,8 @@ class FewShotModule(pl.LightningModule):
 
     def _collect(self, split: Split) -> None:
         scores = self.scores[split] = self._table.collect()
+        if "loss_by_temperature" in scores:
+            self.temperature = best_temperature(scores.pop("loss_by_temperature"))
         name_of_split = self.name_of_test if split == "test" else split
         score_name = self.algorithm.objective.score_name
         self.log("step", float(self.trainer.global_step))

@@ -39,7 +39,7 @@ class ScoreTable(nn.Module):
         }
 
 
-CURVES = ("_by_step", "_by_instance")
+CURVES = ("_by_step", "_by_instance", "_by_temperature")
 """How the names of scores end that are curves, of whatever length."""
 
 
