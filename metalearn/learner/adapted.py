@@ -55,7 +55,7 @@ class OfImages(AbstractAdapted):
         self.algorithm = algorithm
 
     def logits(self, features: Tensor) -> Tensor:
-        return self._predict(intensities(features))[:, : self.num_classes]
+        return self.predictor(intensities(features))[:, : self.num_classes]
 
     def weights(self, features: Tensor) -> Tensor:
         if self.algorithm.fixed_way is not None:
@@ -76,7 +76,8 @@ class OfImages(AbstractAdapted):
         return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
 
     @cached_property
-    def _predict(self) -> Predictor:
+    def predictor(self) -> Predictor:
+        """From intensities of queries to logits, of more classes where the head has more."""
         # A head of more classes than there are learns that the others do not occur.
         targets = F.one_hot(self.ways, self.algorithm.fixed_way or self.num_classes).float()
         return self.algorithm.adapt(intensities(self.support), targets)

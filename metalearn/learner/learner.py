@@ -142,11 +142,16 @@ class Learner:
         return Kept(classes, torch.tensor(ways), support.cpu(), pixels)
 
     def _keep(self, kept: Kept) -> None:
-        device = self.trained.device
-        self._adapted: AbstractAdapted = adapted(
-            self.trained.algorithm, kept.features.to(device), kept.ways.to(device), len(kept.classes)
-        )
-        self._kept = kept
+        self._adapted, self._kept = self._adapt(kept), kept
+
+    def _adapt(self, kept: Kept) -> AbstractAdapted:
+        support, ways = kept.features.to(self.trained.device), kept.ways.to(self.trained.device)
+        return adapted(self.trained.algorithm, support, ways, len(kept.classes))
+
+    @property
+    def adapted(self) -> AbstractAdapted:
+        """What the method has made of the support set, on the device where the weights are now."""
+        return self._adapt(self._fitted())
 
     def _features(self, images: Tensor) -> Tensor:
         with torch.no_grad():
