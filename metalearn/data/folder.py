@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from rich.console import Console
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.any_image import LARGEST, MODES
@@ -81,6 +82,7 @@ class Folder:
             missing = " and ".join(split for split in SPLITS if split not in files)
             raise ValueError(f"{self.root} has no classes for {missing}: all three splits are needed, or test alone")
         seen = self._seen(files)
+        count = len(_paths(files))
         files = self._readable(files, seen)
         tell_equal(files, seen.digests)
         self.preparation = replace(self.preparation, bits=seen.bits)
@@ -89,9 +91,11 @@ class Folder:
             sizes = [len(rows) for rows in bank.rows]
             message = "folder: %s has %d classes of %d to %d images; the smallest is %s"
             log.info(message, split, len(sizes), min(sizes), max(sizes), bank.name_of_smallest)
+        origin = "by its folders" if divided else f"by {self.manifest}"
         if not divided and not self.manifest.exists():
             write_manifest(self.manifest, {split: bank.names for split, bank in banks.items()})
-            log.info("folder: the split is drawn, and kept in %s", self.manifest)
+            origin = f"drawn, and kept in {self.manifest}"
+        _show(self.root, banks, count, origin)
         return banks
 
     def _drawn(self, names: Iterable[str]) -> ClassLists:
@@ -162,6 +166,19 @@ class Folder:
 def _paths(files: SplitFiles) -> list[str]:
     """All files, in the order of the rows of their plan."""
     return [path for classes in files.values() for of_class in classes.values() for path in of_class]
+
+
+def _show(root: Path, banks: dict[Split, ClassBank], num_files: int, origin: str) -> None:
+    """What was found, left out and divided: at the beginning of a run, and in its log."""
+    classes = sum(bank.num_classes for bank in banks.values())
+    images = sum(len(bank.images) for bank in banks.values())
+    left_out = num_files - images
+    skipped = f"; {left_out:,} file{'s' * (left_out > 1)} left out, no image" if left_out else ""
+    sizes = (f"meta-{split} {bank.num_classes} classes, {len(bank.images):,} images" for split, bank in banks.items())
+    lines = (f"{root}: {classes:,} classes, {images:,} images{skipped}", f"{'; '.join(sizes)}: {origin}")
+    for line in lines:
+        Console(stderr=True).print(f"folder: {line}", highlight=False, markup=False, soft_wrap=True)
+        log.info("folder: %s", line)
 
 
 def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
