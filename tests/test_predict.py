@@ -154,3 +154,15 @@ def test_answers_are_those_of_the_learner(place: Path, capsys) -> None:
     rows = list(csv.DictReader((place / "a.csv").open()))
     expected = ours.predict_proba([row["path"] for row in rows]).max(1)
     np.testing.assert_allclose([float(row["probability"]) for row in rows], expected, atol=1e-4)
+
+
+def test_the_demonstration_draws_what_it_sorts(place: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit) as ended:
+        main(["prototypical.ckpt", "--demo"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "80 images" in said
+    assert "$ python -m metalearn.predict prototypical.ckpt --support metalearn-demo/support" in said
+    with pytest.raises(SystemExit) as ended:
+        main(["prototypical.ckpt", "--demo"])
+    assert ended.value.code == 2 and "exists already" in capsys.readouterr().err
