@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
-from metalearn.run import guard, overrides, secrets, streams
+from metalearn.run import groups, guard, overrides, secrets, streams
 from metalearn.run.explain import explain, explain_yaml
 from metalearn.run.grammar import at_home
 from metalearn.run.names import shortened
@@ -23,6 +23,7 @@ from metalearn.sweep.launcher import JobFailed
 OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
 OmegaConf.register_new_resolver("classes_file", lambda _parent_: overrides.classes_file(_parent_._key()))
 OmegaConf.register_new_resolver("product", lambda a, b: a * b)
+OmegaConf.register_new_resolver("choices", groups.choices)
 OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path)))
 
 

@@ -30,8 +30,8 @@ class Objective(NamedTuple):
     score_name: Literal["accuracy", "mse"]
 
 
-Task = Literal["classification", "regression"]
-OBJECTIVES: dict[Task, Objective] = {
+Problem = Literal["classification", "regression"]
+OBJECTIVES: dict[Problem, Objective] = {
     "classification": Objective(cross_entropy, accuracy, "accuracy"),
     "regression": Objective(squared_error, squared_error, "mse"),
 }

@@ -42,6 +42,13 @@ class Episode(NamedTuple):
         return [Episode(*task) for task in zip(*self, strict=True)]
 
 
+class IndexedBatch(NamedTuple):
+    """Episodes of an evaluation, and which of their split they are."""
+
+    indices: Tensor  # (T,)
+    episodes: Episode
+
+
 class TaskOutput(NamedTuple):
     """What an algorithm's training pays for a batch of tasks."""
 

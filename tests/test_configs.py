@@ -18,7 +18,7 @@ CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("recipe", "task", "pair", "local")  # which are parts of other files
+    if path.parent.name not in ("recipe", "problem", "pair", "local")  # which are parts of other files
 )
 
 

@@ -137,7 +137,7 @@ def build(name: str) -> AbstractGradient:
 def test_a_run_reports_the_error_after_every_inner_step(metalearn) -> None:
     run = metalearn("dataset=sinusoid", *SMALL, small=False)
     assert run.code == 0, run.text
-    assert run.result["task"] == "regression"
+    assert run.result["problem"] == "regression"
     assert run.result["algorithm"] == "maml"
     assert set(run.test) == {"mse", "loss", "mse_by_step", "episodes_sha256"}
     assert len(run.test["mse_by_step"]) == 11
@@ -160,8 +160,8 @@ def test_the_best_step_is_that_of_the_least_error(metalearn) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("algorithm=prototypical",), "prototypical classifies; sinusoid is for the gradient algorithms"),
-        (("algorithm=protomaml",), "protomaml starts from the means of classes"),
+        (("algorithm=prototypical",), "prototypical classifies, and sinusoid is a regression: algorithm=maml"),
+        (("algorithm=protomaml",), "protomaml classifies, and sinusoid is a regression"),
         (("augmentation=characters",), "augmentation is for images, and sinusoid has none"),
         (("episode.test.way=5",), "episode.test.way is 5; a function has one output, so way=1"),
     ],

@@ -29,14 +29,20 @@ def test_what_a_run_writes_comes_back_as_it_was(metalearn, overrides: tuple[str,
     others = () if small else ("trainer.max_steps=2", "trainer.val_check_interval=2", "episode.test.num_episodes=4")
     folder = metalearn(*overrides, *others, small=small).folder
     written = json.loads((folder / "result.json").read_text())
-    assert written["schema"] == 1
+    assert written["schema"] == 2
     assert json.loads(Result.from_json(folder / "result.json").to_json()) == written
 
 
 def test_older_files_are_read() -> None:
     older = read()
     assert older.episode.test.shots == "equal"
-    assert (older.published, older.evaluations, older.task) == (None, None, None)
+    assert (older.published, older.evaluations, older.problem) == (None, None, None)
+    assert read(task="regression").problem == "regression"
+
+
+def test_a_run_without_a_test_has_null_for_it() -> None:
+    untested = json.loads(read(test=None, val=None).to_json())
+    assert (untested["test"], untested["val"]) == (None, None)
 
 
 def test_null_is_no_number_where_one_must_be() -> None:
@@ -78,7 +84,7 @@ def test_keys_that_are_not_known_are_kept() -> None:
         ({"episode": episode(way=[5])}, "way is [5]; a range has a smallest and a largest number"),
         ({"episode": episode(way="5")}, "episode.test.way is '5', not a whole number"),
         ({"published": {"accuracy": "high"}}, "published.accuracy is 'high', not a number"),
-        ({"schema": 2}, "its schema is 2, and this version of metalearn reads up to 1"),
+        ({"schema": 3}, "its schema is 3, and this version of metalearn reads up to 2"),
     ],
 )
 def test_odd_values_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

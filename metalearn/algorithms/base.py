@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from metalearn.backbones.dependence import Dependence, batch_norm_of
-from metalearn.backbones.norm import BatchNormMode
-from metalearn.losses import OBJECTIVES, Task
+from metalearn.backbones.norm import Moments
+from metalearn.losses import OBJECTIVES, Problem
 from metalearn.types import Episode, Predictor, TaskOutput
 
 
@@ -23,15 +23,15 @@ class AbstractAlgorithm(nn.Module, ABC):
     def __init__(
         self,
         *,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
         fixed_way: int | None = None,
         num_base_classes: int | None = None,
-        task: Task = "classification",
+        problem: Problem = "classification",
     ) -> None:
         super().__init__()
-        self.task: Task = task
-        self.objective = OBJECTIVES[task]
-        self.batch_norm: BatchNormMode = batch_norm
+        self.problem: Problem = problem
+        self.objective = OBJECTIVES[problem]
+        self.batch_norm: Moments = batch_norm
         self.fixed_way = fixed_way  # the only way that it can predict; None: any
         # It trains on batches of images of all that many classes, each an Episode without support rows; None: episodes.
         self.num_base_classes = num_base_classes

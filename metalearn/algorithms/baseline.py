@@ -12,7 +12,7 @@ from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
 
@@ -21,7 +21,7 @@ class Baseline(AbstractEmbedding):
     """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
 
     def __init__(
-        self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: BatchNormMode
+        self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: Moments
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
         self.head = nn.Linear(backbone.num_features, num_base_classes)

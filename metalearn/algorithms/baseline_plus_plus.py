@@ -14,7 +14,7 @@ from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
 
@@ -33,7 +33,7 @@ class BaselinePlusPlus(AbstractEmbedding):
         base_scale: float,
         novel_scale: float,
         head_fit: HeadFit,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
         self.directions = nn.Parameter(torch.randn(num_base_classes, backbone.num_features))

@@ -18,7 +18,7 @@ from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
-from metalearn.losses import Task
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ class InnerLoop:
         batch_size: rows of the support set that a step sees, in turn; None: all of them.
         adapt: regular expressions; the inner loop moves the weights whose name one of them matches at its start.
         first_order: leave the second derivatives out of the meta-gradient.
-        task: what the support loss is for: cross-entropy for classes, squared error for real targets.
     """
 
     steps: int
@@ -44,7 +43,6 @@ class InnerLoop:
     batch_size: int | None = None
     adapt: Sequence[str] = (".*",)
     first_order: bool = False
-    task: Task = "classification"
 
     def __post_init__(self) -> None:
         if min(self.steps, self.test_steps) < 0:
@@ -93,6 +91,7 @@ class AbstractGradient(AbstractAlgorithm):
     Args:
         network: the weights θ, called as network(x, rows) -> logits; its `way` is their number, None: as a task needs.
         execution: how the tasks of a batch are computed.
+        problem: classification, paid in cross-entropy, or regression, paid in squared error.
         norm_per_step: whether batch normalisation has running averages of each inner step's own weights.
     """
 
@@ -105,10 +104,11 @@ class AbstractGradient(AbstractAlgorithm):
         *,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
+        problem: Problem = "classification",
         norm_per_step: bool = False,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, fixed_way=network.way, task=inner_loop.task)
+        super().__init__(batch_norm=batch_norm, fixed_way=network.way, problem=problem)
         normalises = any(isinstance(module, norm.BatchNorm) for module in network.modules())
         if batch_norm == "running" and normalises and not norm_per_step:
             log.warning(

@@ -23,7 +23,8 @@ from metalearn.algorithms.parts.coordinatewise import (
 )
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 CELLS: dict[str, type[LSTM | Transformer]] = {"lstm": LSTM, "transformer": Transformer}
@@ -48,9 +49,11 @@ class LearnedOptimizer(AbstractGradient):
         scale: float,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        network = Classifier(backbone, way)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if cell not in CELLS:
             raise ValueError(f"learned_optimizer.cell is {cell!r}; it can be {', '.join(CELLS)}")
         if inner_loop.steps < 1:

@@ -13,7 +13,8 @@ from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoo
 from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 State = tuple[tuple[tuple[Tensor, Tensor], ...], Tensor, Tensor]
@@ -39,9 +40,11 @@ class LSTMLearner(AbstractGradient):
         input_bias: float,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        network = Classifier(backbone, way)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         self.lstm = LSTM(4, hidden=hidden, layers=1)
         self.forget_gate, self.input_gate = Affine(hidden + 2, 1), Affine(hidden + 2, 1)
         for gate, bias in ((self.forget_gate, forget_bias), (self.input_gate, input_bias)):

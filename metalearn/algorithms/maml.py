@@ -10,7 +10,8 @@ from torch import Tensor
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
@@ -25,9 +26,11 @@ class MAML(AbstractGradient):
         inner_lr: float,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        network = Classifier(backbone, way)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         self.inner_lr = inner_lr
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:

@@ -13,6 +13,7 @@ from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoo
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
@@ -43,13 +44,15 @@ class MAMLPlusPlus(AbstractGradient):
         first_order_until: float,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
+        problem: Problem = "classification",
     ) -> None:
         super().__init__(
             Classifier(backbone, way),
             inner_loop=inner_loop,
             execution=execution,
             batch_norm=batch_norm,
+            problem=problem,
             norm_per_step=norm_per_step,
         )
         if inner_loop.steps < 1:

@@ -54,7 +54,7 @@ class MANN(AbstractAlgorithm):
         reads: int,
         usage_decay: float,
         key_strength: float,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
     ) -> None:
         super().__init__(batch_norm=batch_norm, fixed_way=way)
         if hidden < 2:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class Matching(AbstractMetric):
@@ -28,7 +28,7 @@ class Matching(AbstractMetric):
         temperature: float,
         fce: bool = False,
         processing_steps: int,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not temperature > 0:

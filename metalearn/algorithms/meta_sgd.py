@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 
@@ -28,9 +29,11 @@ class MetaSGD(AbstractGradient):
         inner_lr: Sequence[float],
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        network = Classifier(backbone, way)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         theta = self.weights()
         # A list, because the dots in the names of weights are not allowed in a ParameterDict.
         self.alpha = nn.ParameterList(torch.empty_like(theta[name]).uniform_(*inner_lr) for name in self.adapted)

@@ -15,7 +15,7 @@ from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.svm import crammer_singer
 from metalearn.algorithms.r2d2 import ridge_regression
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class MetaOptNet(AbstractMetric):
@@ -32,7 +32,7 @@ class MetaOptNet(AbstractMetric):
         c: float,
         ridge: float,
         scale: float,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not (c > 0 and ridge > 0):

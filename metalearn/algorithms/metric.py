@@ -31,7 +31,7 @@ class AbstractEmbedding(AbstractAlgorithm):
     compares_by_vmap = False  # True where torch.vmap knows all that `compare` does: tasks are then compared at once
 
     def __init__(
-        self, backbone: AbstractBackbone, *, batch_norm: norm.BatchNormMode, num_base_classes: int | None = None
+        self, backbone: AbstractBackbone, *, batch_norm: norm.Moments, num_base_classes: int | None = None
     ) -> None:
         super().__init__(batch_norm=batch_norm, num_base_classes=num_base_classes)
         self.backbone = checked(backbone)

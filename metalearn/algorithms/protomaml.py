@@ -46,10 +46,8 @@ class ProtoMAML(AbstractGradient):
         inner_lr: float,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
     ) -> None:
-        if inner_loop.task != "classification":
-            raise ValueError("protomaml starts from the means of classes: it cannot learn a regression")
         network = Headless(backbone)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
         self.inner_lr = inner_lr

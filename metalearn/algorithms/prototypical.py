@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.metric import AbstractMetric, class_means
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class Prototypical(AbstractMetric):
@@ -26,7 +26,7 @@ class Prototypical(AbstractMetric):
         *,
         distance: Literal["squared_euclidean", "cosine"] = "squared_euclidean",
         temperature: float = 1.0,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not temperature > 0:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 
 
 class R2D2(AbstractMetric):
@@ -19,7 +19,7 @@ class R2D2(AbstractMetric):
 
     compares_by_vmap = True
 
-    def __init__(self, backbone: AbstractBackbone, *, scale: float, ridge: float, batch_norm: BatchNormMode) -> None:
+    def __init__(self, backbone: AbstractBackbone, *, scale: float, ridge: float, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         if not ridge > 0:
             raise ValueError(f"ridge={ridge} must be positive")

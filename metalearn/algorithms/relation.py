@@ -40,7 +40,7 @@ class Relation(AbstractEmbedding):
         objective: Literal["mse", "cross_entropy"] = "mse",
         channels: int,
         hidden: int,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         self.trained_for = objective

@@ -11,13 +11,14 @@ from torch import Tensor
 from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 BETA2, EPSILON = 0.999, 1e-8
 """Of the inner Adam, whose beta1 is 0: no momentum, which would carry one task's direction into the next."""
 
-Moments = tuple[Parameters, Tensor]
+AdamState = tuple[Parameters, Tensor]
 """Running second moment of each weight's gradient, and the number of steps it has seen, ()."""
 
 
@@ -42,20 +43,24 @@ class Reptile(AbstractGradient):
         carry_moments: bool,
         inner_loop: InnerLoop,
         execution: Execution = DEFAULT,
-        batch_norm: BatchNormMode,
+        batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(Classifier(backbone, way), inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        network = Classifier(backbone, way)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         self.inner_lr, self.carry_moments = inner_lr, carry_moments
         self.register_buffer("steps_seen", torch.zeros(()))
         for index, name in enumerate(self.adapted):
             self.register_buffer(f"moment_{index}", torch.zeros_like(self.weights()[name]))
 
-    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Moments]:
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, AdamState]:
         # All zeros, unless training has carried something into them.
         moments = {name: self.get_buffer(f"moment_{index}") for index, name in enumerate(self.adapted)}
         return params, (moments, self.steps_seen)
 
-    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: Moments) -> tuple[Parameters, Moments]:
+    def update(
+        self, params: Parameters, grads: Parameters, loss: Tensor, state: AdamState
+    ) -> tuple[Parameters, AdamState]:
         moments, steps = state
         moments = {name: BETA2 * moments[name] + (1 - BETA2) * grad.square() for name, grad in grads.items()}
         steps = steps + 1

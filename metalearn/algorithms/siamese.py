@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.matching import logsumexp_by_class
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.types import Episode, TaskOutput
 
 
@@ -21,7 +21,7 @@ class Siamese(AbstractEmbedding):
 
     compares_by_vmap = True
 
-    def __init__(self, backbone: AbstractBackbone, *, batch_norm: BatchNormMode) -> None:
+    def __init__(self, backbone: AbstractBackbone, *, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         self.alpha = nn.Linear(backbone.num_features, 1)
 

@@ -40,7 +40,7 @@ class Triplet(AbstractAlgorithm):
         margin: float,
         finetune_steps: int = 0,
         finetune_lr: float,
-        batch_norm: norm.BatchNormMode,
+        batch_norm: norm.Moments,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
         if not margin > 0:

@@ -5,17 +5,17 @@ from typing import Literal, NamedTuple
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from metalearn.backbones.norm import BatchNorm, BatchNormMode
+from metalearn.backbones.norm import BatchNorm, Moments
 
 OURS = f"{BatchNorm.__module__}.{BatchNorm.__qualname__}"
 
 
 class Dependence(NamedTuple):
-    batch_norm: BatchNormMode | Literal["none"]  # none: there is no batch normalisation
+    batch_norm: Moments | Literal["none"]  # none: there is no batch normalisation
     transductive: bool  # whether the prediction of a query depends on the other queries
 
 
-def batch_norm_of(network: nn.Module, mode: BatchNormMode, *, takes_gradients: bool) -> BatchNormMode | Literal["none"]:
+def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -> Moments | Literal["none"]:
     """The mode in which a network normalises when it is asked for `mode`.
 
     torch's own batch normalisation is not told which rows are support rows, nor whose they are: in evaluation it knows

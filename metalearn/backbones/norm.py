@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from metalearn.backbones.normalise import normalise
 
-BatchNormMode = Literal["running", "support", "batch"]
+Moments = Literal["running", "support", "batch"]
 
 
 class Rows(NamedTuple):
@@ -29,7 +29,7 @@ class Rows(NamedTuple):
     track: bool = False  # also move the running averages
 
 
-def rows(mode: BatchNormMode, *, training: bool, tasks: int = 1, support: int | None = None) -> Rows | None:
+def rows(mode: Moments, *, training: bool, tasks: int = 1, support: int | None = None) -> Rows | None:
     """Where a batch of `tasks` blocks, each of `support` rows and then queries, takes its moments from.
 
     None stands for the running averages. Blocks without support rows give their own moments.

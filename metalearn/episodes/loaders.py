@@ -1,16 +1,19 @@
 """The dataloaders of a run, whatever its episodes are made of, and the cursor from which a resumed run goes on."""
 
+import copy
 import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from metalearn.episodes.sampling import Fault, Setting, Shape, refuse
-from metalearn.types import Episode, Split
+from metalearn.types import Episode, IndexedBatch, Split
 
 Drawn = TypeVar("Drawn")
 """What drawing an episode gives, and, stacked, a batch of them: a tuple of tensors."""
@@ -27,6 +30,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     """
 
     batch_size: int | None = None  # images of a training batch of all base classes; None where training takes episodes
+    test_name = "test"  # under which the scores of the meta-test episodes are logged
 
     def __init__(
         self,
@@ -77,17 +81,31 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     def train_dataloader(self) -> DataLoader[Drawn]:
         return DataLoader(_Stream(self), batch_size=None)
 
-    def val_dataloader(self) -> DataLoader[Drawn]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Drawn]]:
         return DataLoader(_Fixed(self, "val"), batch_size=None)
 
-    def test_dataloader(self) -> DataLoader[Drawn]:
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, Drawn]]:
         return DataLoader(_Fixed(self, "test"), batch_size=None)
 
-    def on_after_batch_transfer(self, batch: Drawn, dataloader_idx: int) -> Episode:
+    def tested_by(self, setting: Setting, name: str) -> Self:
+        """The same episodes but for those of meta-test, which are of another setting and logged under `name`."""
+        other = copy.copy(self)
+        other.settings, other.test_name = {**self.settings, "test": setting}, name
+        return other
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Episode | IndexedBatch:
+        """The tensors of a training batch; those of an evaluation come with the indices of their episodes."""
         assert self.trainer is not None
-        split: Split = "test" if self.trainer.testing else "train" if self.trainer.training else "val"
-        # To float64, say: Lightning saw what was drawn only.
-        return self.trainer.precision_plugin.convert_input(self.episodes(batch, split))
+        if self.trainer.training:
+            return self._converted(self.episodes(batch, "train"))
+        indices, drawn = batch
+        split: Split = "test" if self.trainer.testing else "val"
+        return IndexedBatch(indices, self._converted(self.episodes(drawn, split)))
+
+    def _converted(self, episodes: Episode) -> Episode:
+        """Episodes in the precision of the trainer: float64, say. Lightning has seen what was drawn only."""
+        assert self.trainer is not None
+        return self.trainer.precision_plugin.convert_input(episodes)
 
     def shape(self, split: Split, index: int, smallest_class: int) -> Shape:
         """The shape of an episode, which is that of its batch."""
@@ -138,7 +156,7 @@ class _Stream(IterableDataset[Drawn]):
         return self.data.train_batches()
 
 
-class _Fixed(Dataset[Drawn]):
+class _Fixed(Dataset[tuple[Tensor, Drawn]], Generic[Drawn]):
     def __init__(self, data: AbstractEpisodes[Drawn], split: Split) -> None:
         self.data, self.split = data, split
         self.indices, self.tasks = data.evaluation_indices(split), data.tasks_of_evaluation(split)
@@ -146,8 +164,8 @@ class _Fixed(Dataset[Drawn]):
     def __len__(self) -> int:
         return math.ceil(len(self.indices) / self.tasks)
 
-    def __getitem__(self, batch: int) -> Drawn:
+    def __getitem__(self, batch: int) -> tuple[Tensor, Drawn]:
         if batch >= len(self):
             raise IndexError(batch)
         indices = self.indices[batch * self.tasks : (batch + 1) * self.tasks]
-        return self.data.collate([self.data.draw(self.split, index) for index in indices])
+        return torch.tensor(indices), self.data.collate([self.data.draw(self.split, index) for index in indices])

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.grammar import key, quoted, value
+from metalearn.run.groups import COME_ALONG
 from metalearn.run.names import nearest, nearest_key, shortened
 
 WRONG_KEY = re.compile(r"Could not override '(\S+?)'")
@@ -25,6 +26,8 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         return f"{group} has no option '{option}'{nearest(option, options)} ({', '.join(options)})"
     if match := WRONG_KEY.search(text):
+        if where := COME_ALONG.get(re.split("[@/]", match[1])[0]):
+            return f"{match[1]} is not chosen by name: {where}"
         return _explain_key(match[1], argv, conf)
     if "Config group override must be" in text:
         groups = {group.name for group in Path(conf).iterdir()}

@@ -76,7 +76,9 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     banks, preparation = _data_of(plan)
     augmentation = instantiate(plan.config["augmentation"])
     images = all(isinstance(bank, ClassBank) for bank in banks.values())
-    rules.check_task(plan.config["task"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"])
+    rules.check_problem(
+        plan.config["problem"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"]
+    )
     if images:
         plan = with_base_classes(plan, config, _num_base_classes(plan, banks))
 
@@ -149,8 +151,8 @@ def _algorithm(plan: Plan) -> AbstractAlgorithm:
         load_backbone(Path(config["pretrained"]), backbone, names["backbone"])
         # Not loaded into the algorithm, which may keep copies of what its backbone has at first.
         algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
-    if algorithm.task != config["task"]:
-        raise ValueError(f"{names['algorithm']} classifies; {names['dataset']} is for the gradient algorithms")
+    if algorithm.problem != config["problem"]:
+        raise ValueError(f"{names['algorithm']} classifies, and {names['dataset']} is a regression: algorithm=maml")
     if algorithm.takes_gradients:
         rules.check_precision(config["trainer"]["precision"], names["algorithm"])
     return algorithm
@@ -171,7 +173,7 @@ def _data(
         "tasks_per_batch": config["tasks_per_batch"],
         "num_episodes": {split: config["episode"][split]["num_episodes"] for split in ("val", "test")},
     }
-    if algorithm.task == "regression":
+    if algorithm.problem == "regression":
         return FunctionDataModule(banks, settings, **common)
     lake = config["evaluation"]["protocol"] == "lake"
     return EpisodicDataModule(

@@ -20,6 +20,7 @@ ELSEWHERE = {
     "network": "backbone=NAME",
     "output_dir": "hydra.run.dir=DIR, or paths.outputs=DIR",
     "resume_from_checkpoint": "resume=DIR",
+    "task": "dataset=NAME, which sets the problem: classification or regression",
 }
 """Names that other programs have for keys of this one."""
 

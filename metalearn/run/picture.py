@@ -42,8 +42,7 @@ class TestEpisode(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        of_another_setting = module.name_of_test != "test"
-        if not trainer.is_global_zero or of_another_setting or not isinstance(data, EpisodicDataModule):
+        if not trainer.is_global_zero or not isinstance(data, EpisodicDataModule) or data.test_name != "test":
             return
         bank, draw = data.banks["test"], data.draw("test", 0)
         batch = fetch(bank.images, collate([draw]))

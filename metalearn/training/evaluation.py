@@ -9,7 +9,7 @@ import numpy as np
 
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.stats import estimate, wilson
+from metalearn.stats import ErrorRate, Estimate, estimate, wilson
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
 
@@ -17,11 +17,8 @@ Scores = dict[str, np.ndarray]
 """One of each kind for every episode."""
 
 
-def evaluate(
-    trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any], name: str = "test"
-) -> tuple[dict[str, Any], Scores]:
-    """Score the meta-test episodes; metrics are logged as `name`/..."""
-    module.name_of_test = name
+def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any]) -> tuple[dict[str, Any], Scores]:
+    """Score the meta-test episodes; metrics are logged as `data.test_name`/..."""
     trainer.test(module, datamodule=data, verbose=False)
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name
@@ -35,13 +32,11 @@ def evaluate(
     return fields, scores
 
 
-def trials(fields: dict[str, Any], queries: int) -> dict[str, Any]:
+def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
     """The error rate as Lake et al. 2015 count it: wrong among all trials, with Wilson's 95 % interval."""
-    accuracy = fields["accuracy"]
-    total = accuracy["num_episodes"] * queries
-    wrong = total - round(accuracy["mean"] * total)
-    low, high = wilson(wrong, total)
-    return {"mean": wrong / total, "low": low, "high": high, "num_trials": total}
+    total = accuracy.num_episodes * queries
+    wrong = total - round(accuracy.mean * total)
+    return ErrorRate(wrong / total, *wilson(wrong, total), total)
 
 
 def named_setting(name: str, like: Setting) -> Setting:

@@ -23,7 +23,7 @@ from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_don
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
 from metalearn.training.scores import ScoreTable, curves
 from metalearn.training.temperature import best_temperature, loss_by_temperature
-from metalearn.types import Episode, Split
+from metalearn.types import Episode, IndexedBatch, Split
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,6 @@ class FewShotModule(pl.LightningModule):
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
         self._time_done = 0.0  # the fraction of the time of a training
-        self.name_of_test = "test"  # under which its metrics are logged
         self.temperature: float | None = None  # of the logits, best on the last validation of a classification
         self.calibration_error: float | None = None  # of the last test, where the task is a classification
         self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
@@ -129,11 +128,11 @@ class FewShotModule(pl.LightningModule):
     def on_test_end(self) -> None:
         self.on_validation_end()
 
-    def validation_step(self, batch: Episode, batch_idx: int) -> None:
-        self._score(batch, batch_idx)
+    def validation_step(self, batch: IndexedBatch, batch_idx: int) -> None:
+        self._table.add(batch.indices, self._scores(batch.episodes))
 
-    def test_step(self, batch: Episode, batch_idx: int) -> None:
-        self._score(batch, batch_idx)
+    def test_step(self, batch: IndexedBatch, batch_idx: int) -> None:
+        self._table.add(batch.indices, self._scores(batch.episodes))
 
     def on_validation_epoch_end(self) -> None:
         self._collect("val")
@@ -154,12 +153,6 @@ class FewShotModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.num_skipped = checkpoint.get("skipped_batches", 0)
 
-    def _score(self, batch: Episode, batch_idx: int) -> None:
-        split: Split = "test" if self.trainer.testing else "val"
-        first = batch_idx * self.trainer.datamodule.tasks_of_evaluation(split)  # type: ignore[attr-defined]
-        positions = torch.arange(first, first + batch.num_tasks)
-        self._table.add(positions * self.trainer.world_size + self.trainer.global_rank, self._scores(batch))
-
     def _embed(self, images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
         with precision.forward_context():
@@ -178,9 +171,9 @@ class FewShotModule(pl.LightningModule):
             scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
         if testing:
             scores |= self._curves(batch)
-        if not testing and algorithm.task == "classification":
+        if not testing and algorithm.problem == "classification":
             scores["loss_by_temperature"] = loss_by_temperature(by_step[-1], batch.query_y)
-        if testing and algorithm.task == "classification":
+        if testing and algorithm.problem == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
@@ -233,7 +226,7 @@ class FewShotModule(pl.LightningModule):
         scores = self.scores[split] = self._table.collect()
         if "loss_by_temperature" in scores:
             self.temperature = best_temperature(scores.pop("loss_by_temperature"))
-        name_of_split = self.name_of_test if split == "test" else split
+        name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
         score_name = self.algorithm.objective.score_name
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
@@ -245,6 +238,6 @@ class FewShotModule(pl.LightningModule):
             points = self._points.get(name, range(len(means)))
             for point, mean in zip(points, means, strict=True):
                 self.log(f"{name_of_split}/{of}_{along}_{point}", mean, rank_zero_only=True)
-        if split == "test" and self.algorithm.task == "classification":
+        if split == "test" and self.algorithm.problem == "classification":
             self.calibration_error = float(self._calibration.compute())
             self.log(f"{name_of_split}/calibration_error", self.calibration_error, rank_zero_only=True)

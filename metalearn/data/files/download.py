@@ -1,4 +1,7 @@
-"""Files from the network, and the names inside an archive that came from there."""
+"""Files from the network, and the names inside an archive that came from there.
+
+pooch checks sums too, but begins anew what was interrupted, and lets two processes fetch the same file.
+"""
 
 import contextlib
 import fcntl

@@ -6,7 +6,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from metalearn.episodes.lake import NUM_RUNS, SETTING
-from metalearn.losses import Task
+from metalearn.losses import Problem
 from metalearn.types import SPLITS, Split
 
 
@@ -78,10 +78,12 @@ def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> N
         raise ValueError(f"test_dataset has images of {other}, the training of {own}: test_dataset.input_shape={own}")
 
 
-def check_task(task: Task, images: bool, augmented: bool, dataset: str) -> None:
-    """Raises ValueError when the task is not what the data set is for, or when points are to be augmented."""
-    if images != (task == "classification"):
-        raise ValueError(f"task={task}, but {dataset} is {'a data set of classes' if images else 'for regression'}")
+def check_problem(problem: Problem, images: bool, augmented: bool, dataset: str) -> None:
+    """Raises ValueError when the problem is not what the data set is for, or when points are to be augmented."""
+    if images != (problem == "classification"):
+        raise ValueError(
+            f"problem={problem}, but {dataset} is {'a data set of classes' if images else 'for regression'}"
+        )
     if augmented and not images:
         raise ValueError(f"augmentation is for images, and {dataset} has none")
 

@@ -3,9 +3,9 @@
 from types import UnionType
 from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from metalearn.backbones.norm import BatchNormMode
+from metalearn.backbones.norm import Moments
 from metalearn.episodes.sampling import Shots
-from metalearn.losses import Task
+from metalearn.losses import Problem
 from metalearn.run.checks.signatures import check_value
 from metalearn.run.names import nearest, shortened
 
@@ -74,11 +74,11 @@ class Settings(TypedDict):
 
     mode: Literal["train", "test"]
     seed: int
-    task: Task
+    problem: Problem
     tasks_per_batch: int
     batch_size: int
     num_base_classes: int
-    batch_norm: BatchNormMode
+    batch_norm: Moments
     episode: Shapes
     evaluation: Evaluation
     checkpoint: str | None
