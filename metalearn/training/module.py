@@ -198,7 +198,8 @@ class FewShotModule(pl.LightningModule):
 
     def _predict(self, batch: Episode) -> list[Tensor]:
         """The predictions (T, Q, N) of each stage of the algorithm in a test, of each candidate in a validation."""
-        algorithm, device = self.algorithm, self.device
+        algorithm = self.algorithm
+        device = self.device if self.trainer.testing else torch.device("cpu")  # a validation waits for none
         if self._evaluates_embeddings:
             with self.cost.of("predict", device, times=batch.num_tasks):
                 return [algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)]  # type: ignore[operator]
