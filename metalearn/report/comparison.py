@@ -23,6 +23,9 @@ from metalearn.report.protocol import (
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Text
 
+SEEN = "†"
+"""Marks results on classes that the pretraining has seen."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -46,9 +49,13 @@ class Comparison:
 
     @cached_property
     def marks(self) -> dict[Protocol, str]:
-        """a, b, ... for each protocol, the most frequent first; nothing when there is only one."""
+        """a, b, ... for each protocol, the most frequent first; nothing when there is only one.
+
+        With a † where the pretraining has seen test classes.
+        """
         protocols = [of for of, _ in Counter(cell.protocol for cell in self.cells).most_common()]
-        return {of: _letters(i) if len(protocols) > 1 else "" for i, of in enumerate(protocols)}
+        letters = [_letters(i) if len(protocols) > 1 else "" for i in range(len(protocols))]
+        return {of: mark + SEEN * of.saw_test_classes for of, mark in zip(protocols, letters, strict=True)}
 
     @cached_property
     def common_seeds(self) -> int | None:

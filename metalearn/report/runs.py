@@ -127,10 +127,11 @@ def _read(folder: Path) -> list[Run]:
 
 
 def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
-    match = re.fullmatch(r"(\d+)w(\d+)s", name)
+    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
         raise ValueError(f"evaluations has {name!r}; 5w1s, say, is 5-way 1-shot")
-    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal")
+    queries = "unequal" if match[3] else "equal"
+    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

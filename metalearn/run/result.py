@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+from metalearn.data.seen import Seen
 from metalearn.run.as_json import decode, encode
 from metalearn.run.secrets import struck_out
 from metalearn.stats import ErrorRate, Estimate
@@ -24,6 +25,7 @@ class EpisodeSetting:
     shot: int | list[int]
     query: int
     shots: str = "equal"
+    queries: str = "equal"
     num_episodes: int | None = None  # of meta-val and meta-test
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -55,6 +57,8 @@ class Evaluation:
 
     accuracy: Estimate | None = None
     mse: Estimate | None = None
+    nll: Estimate | None = None  # of a regression with deviations
+    coverage: Estimate | None = None  # of the 95 % intervals of the same
     loss: Estimate | None = None
     episodes_sha256: str | None = None
     accuracy_by_step: list[float] | None = None
@@ -191,9 +195,12 @@ class Result(Outcome):
     batch_norm: str
     transductive: bool | None  # None until the network is built
     pretrained: str | None
+    pretrained_on: str | None  # the data of the weights that the backbone came with
+    seen_in_pretraining: Seen | None  # how many of the test classes those data hold
     episode: Episodes
     tasks_per_batch: int
     batch_size: int | None  # where training takes images of all base classes, not episodes
+    shared_classes: int | None  # of meta-test, that were trained on
     trained_dataset: str | None  # another one where a checkpoint is tested on other data
     test_dataset: str | None
     published: Published | None

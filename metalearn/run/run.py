@@ -9,10 +9,12 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
+from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
 from metalearn.run import console, loggers
 from metalearn.run.as_json import decode
 from metalearn.run.checkpoint import load
+from metalearn.run.checkpoint_file import read_origin
 from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.run.folder import RunFolder
 from metalearn.run.job import Job, build
@@ -123,7 +125,10 @@ def fit(job: Job, record: Record) -> None:
 
 def test(job: Job, record: Record) -> None:
     """Score the meta-test episodes, and with the same weights those of other settings."""
-    if job.plan.tests_only and job.checkpoint is not None:
+    if job.plan.trains_nothing:
+        origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
+        record.result = replace(record.result, steps=0, trained_dataset=origin)
+    elif job.plan.tests_only and job.checkpoint is not None:
         val = job.checkpoint.get("val")
         record.result = replace(
             record.result,
@@ -191,6 +196,7 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
 
 
 def _announce(job: Job, record: Record) -> None:
+    pretrained_on = job.module.algorithm.pretrained_on
     record.result = replace(
         record.result,
         num_parameters=job.num_parameters,
@@ -198,6 +204,9 @@ def _announce(job: Job, record: Record) -> None:
         batch_norm=job.module.dependence.batch_norm,
         transductive=job.module.dependence.transductive,
         batch_size=job.batch_size,
+        pretrained_on=pretrained_on,
+        seen_in_pretraining=seen_in_pretraining(job.plan.tested_dataset, pretrained_on),
+        shared_classes=job.shared_classes,
     )
     safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:

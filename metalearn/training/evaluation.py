@@ -10,7 +10,7 @@ import torch
 
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.sampling import Queries, Setting
 from metalearn.stats import ErrorRate, Estimate, estimate, wilson
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored
 from metalearn.training.module import FewShotModule
@@ -26,7 +26,7 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name
     fields: dict[str, Any] = {
-        **{of: estimate(scores[of])._asdict() for of in (score_name, "loss")},
+        **{of: estimate(scores[of])._asdict() for of in (score_name, "loss", *module.algorithm.objective.others)},
         "episodes_sha256": data.test_episodes_sha256(len(scores["loss"])),
         **curves(scores),
     }
@@ -60,8 +60,14 @@ def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
 
 
 def named_setting(name: str, like: Setting) -> Setting:
-    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`. Raises ValueError for another form."""
-    match = re.fullmatch(r"(\d+)w(\d+)s", name)
+    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`; "5w1s-unequal": not of each class alike.
+
+    Raises ValueError for another form.
+    """
+    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
-        raise ValueError(f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot")
-    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal")
+        raise ValueError(
+            f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot, and 5w1s-unequal with unequal queries"
+        )
+    queries: Queries = "unequal" if match[3] else "equal"
+    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)

@@ -78,7 +78,7 @@ class MetaTest(NamedTuple):
         """The first episodes of meta-test of so many ways, with the shot and the queries of the setting."""
         shot, query = self.setting.shot, self.setting.query
         assert isinstance(shot, int)
-        shape = Shape((shot,) * way, query)
+        shape = Shape((shot,) * way, (query,) * way)
         return [
             draw(self.bank.rows, shape, seed=EVALUATION_SEED, split="test", index=index)
             for index in range(num_episodes)
