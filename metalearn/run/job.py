@@ -117,7 +117,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
 def _banks(plan: Plan) -> dict[Split, Any]:
     """The splits of the data set, meta-test of another one where the config names one for it."""
     config = plan.config
-    banks = instantiate(config["dataset"]).load()
+    banks: dict[Split, Any] = instantiate(config["dataset"]).load()
     if config.get("test_dataset"):
         banks["test"] = instantiate(config["test_dataset"]).load()["test"]
         rules.check_same_input(config["dataset"], config["test_dataset"])
@@ -212,10 +212,11 @@ def _provenance(plan: Plan, banks: Mapping[Split, Any]) -> dict[str, Any]:
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
     arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
-    return instantiate(
+    trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
         logger=list(instantiate(config["logger"]).values()) if is_rank_zero() else [],
         plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
         default_root_dir=str(plan.folder.path),
     )
+    return trainer

@@ -29,7 +29,7 @@ class Plan:
 
     @property
     def tests_only(self) -> bool:
-        return self.config["mode"] == "test"
+        return bool(self.config["mode"] == "test")
 
     @property
     def resumes(self) -> bool:
