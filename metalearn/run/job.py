@@ -225,10 +225,11 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
     arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
-    return instantiate(
+    trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
         logger=list(instantiate(config["logger"]).values()) if is_rank_zero() else [],
         plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
         default_root_dir=str(plan.folder.path),
     )
+    return trainer
