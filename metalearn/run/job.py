@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
+from metalearn.data.bank import ClassBank, class_names, tell_shared_classes, vocabulary
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
@@ -95,6 +95,8 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
     checkpoint = _checkpoint(plan, module)
+    if checkpoint is not None:
+        rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     rules.check_optimizer(None if plan.tests_only else checkpoint, module.make_optimizer())
     pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
@@ -121,6 +123,8 @@ def _banks(plan: Plan) -> dict[Split, Any]:
     if config.get("test_dataset"):
         banks["test"] = instantiate(config["test_dataset"]).load()["test"]
         rules.check_same_input(config["dataset"], config["test_dataset"])
+        if not plan.tests_only:
+            rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     trained = trained_classes(Path(config["checkpoint"])) if plan.tests_only else class_names(banks["train"])
     tell_shared_classes(trained, class_names(banks["test"]))
@@ -205,6 +209,7 @@ def _provenance(plan: Plan, banks: Mapping[Split, Any]) -> dict[str, Any]:
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
         "classes": class_names(banks.get("train")),
+        "vocabulary": vocabulary(banks["test"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
     }
 
