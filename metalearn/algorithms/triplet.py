@@ -91,6 +91,14 @@ class Triplet(AbstractAlgorithm):
         z = functional_call(self.backbone, params, (x, rows))
         return F.normalize(z, dim=1) if self.mining == "semi_hard" else z
 
+    def embed_each(self, x: Tensor) -> Tensor:
+        """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
+        return self.embed(self.weights(), x, None)
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """How similar two images are by their embeddings, row by row: (B, D), (B, D) -> (B,)."""
+        return -(a - b).square().sum(-1)
+
     def distances(self, a: Tensor, b: Tensor) -> Tensor:
         """(A, D), (B, D) -> (A, B)."""
         squared = squared_distances(a, b)

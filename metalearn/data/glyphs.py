@@ -199,6 +199,8 @@ class Glyphs:
     a larger data set holds the smaller one.
     """
 
+    in_imagenet = "none"
+
     def __init__(
         self,
         cache: str,

@@ -48,6 +48,8 @@ class Omniglot:
     (Vinyals et al. 2016). Ink is 255 and paper 0.
     """
 
+    in_imagenet = "none"
+
     def __init__(self, root: str, *, cache: str, split: str, rotations: bool, input_shape: list[int], url: str) -> None:
         self.input_shape = image_shape("omniglot", input_shape, [1])
         _, height, width = self.input_shape

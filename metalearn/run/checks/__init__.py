@@ -17,8 +17,6 @@ def check_config(config: dict[str, Any]) -> None:
     check_text(config["dataset"], config["backbone"], config["augmentation"])
     for path, node in nodes_with_target(config, ""):
         check_arguments(node, path)
-    if config["mode"] == "test" and not config["checkpoint"]:
-        raise ValueError("mode=test needs checkpoint=PATH")
     if config["mode"] == "train" and config["checkpoint"]:
         raise ValueError("checkpoint=PATH is for mode=test; to continue a training use resume=DIR")
     check_protocol(config["evaluation"], config["episode"]["test"])
