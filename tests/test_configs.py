@@ -150,7 +150,8 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
         (
             "backbone=conv5",
             "backbone has no option 'conv5'; did you mean 'conv4'? (bag_of_ngrams, bag_of_vectors, conv4, "
-            "efficientnet_lite0, huggingface, huggingface_text, mlp, resnet12, resnet18, text_cnn, text_transformer, wrn_28_10)",
+            "efficientnet_lite0, huggingface, huggingface_text, mlp, resnet12, resnet18, text_cnn, "
+            "text_transformer, wrn_28_10)",
         ),
     ],
 )

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-
-transformers = pytest.importorskip("transformers")
-
 from texts import TEXTS, encoding
 
 from metalearn.backbones.huggingface_text import HuggingFaceText
 from metalearn.data.text.banks import text_banks
+from metalearn.data.text.tokens import BLANK
+
+transformers = pytest.importorskip("transformers")
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "please", "play", "music", "a", "table"]
 
@@ -41,7 +41,7 @@ def test_a_text_is_the_mean_over_its_own_tokens_whatever_the_padding(folder: Pat
     torch.testing.assert_close(backbone(ids), expected)
     torch.testing.assert_close(backbone(torch.nn.functional.pad(ids, (0, 7))), expected)
     assert backbone.num_features == 8 and not any(weight.requires_grad for weight in backbone.parameters())
-    assert tokeniser.blank == 5
+    assert tokeniser.encode(f"play {BLANK}", 12) == [3, 7, 5, 4]
 
 
 def test_a_data_set_takes_the_tokens_of_the_model(folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from texts import TEXTS, VERBS, encoding, write_vectors
 
 from metalearn.data.text.banks import text_banks
-from metalearn.data.text.tokens import most_frequent, split_words
+from metalearn.data.text.tokens import BLANK, most_frequent, split_words
 from metalearn.data.text.vectors import read_vectors, read_words
 
 
@@ -35,13 +35,14 @@ def test_a_word_of_the_vocabulary_has_its_place_as_id_and_others_share_the_bucke
     assert tokeniser.encode("A b c", 9) == [1, 2, 3]
     assert tokeniser.encode("unseen", 9) == [18 - zlib.crc32(b"unseen") % 5]
     assert all(14 <= tokeniser.encode(f"word{i}", 9)[0] <= 18 for i in range(50))
-    assert tokeniser.blank == 19
+    assert tokeniser.encode(f"a {BLANK}b", 9) == [1, 19, 2]
     assert tokeniser.encode("a a a a", 3) == [1, 1, 1]
 
 
 def test_characters_have_their_codes() -> None:
     tokeniser = encoding(kind="characters", num_tokens=1000).tokeniser([])
     assert tokeniser.encode("Aé", 9) == [1 + ord("A"), 1 + ord("é")]
+    assert tokeniser.encode(BLANK, 9) == [999]
     assert all(0 < one < 999 for one in tokeniser.encode("漢字🙂", 9))
 
 

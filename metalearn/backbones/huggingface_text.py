@@ -1,8 +1,8 @@
 """Text models of Hugging Face's transformers, by their name on the hub or from a folder.
 
-BERT, MiniLM, RoBERTa, MPNet, E5 and other encoders that `AutoModel` knows. A text is the mean of the last layer over its
-tokens, as in Nils Reimers, Iryna Gurevych, Sentence-BERT, EMNLP 2019, arXiv 1908.10084. Weights are read from safetensors,
-so that none of them can run code.
+BERT, MiniLM, RoBERTa, MPNet, E5 and other encoders that `AutoModel` knows. A text is the mean of the last layer over
+its tokens, as in Nils Reimers, Iryna Gurevych, Sentence-BERT, EMNLP 2019, arXiv 1908.10084. Weights are read from
+safetensors, so that none of them can run code.
 """
 
 from collections.abc import Sequence

@@ -17,11 +17,14 @@ WORD = re.compile(r"\w+(?=n't)|n't|'(?:s|re|ll|m|d|ve)\b|\w+|[^\w\s]")
 """A word, a part of a contraction as the Penn Treebank and GloVe divide it, or one sign."""
 
 
+BLANK = "\u2423"
+"""The sign in a text that stands for a word that is left out."""
+
+
 class Tokeniser(NamedTuple):
     """What makes the ids of a text."""
 
     encode: Callable[[str, int], list[int]]  # a text and the most tokens that it may have -> ids above 0
-    blank: int  # the id of what stands for a word that is left out
     identity: str  # hash of all that the ids depend on
 
 
@@ -92,12 +95,14 @@ def words(vocabulary: Sequence[str], num_tokens: int, buckets: int) -> Tokeniser
     blank = num_tokens - 1
 
     def token(word: str) -> int:
+        if word == BLANK:
+            return blank
         return id_of.get(word) or blank - 1 - zlib.crc32(word.encode()) % buckets
 
     def encode(text: str, most: int) -> list[int]:
         return [token(word) for word in split_words(text)[:most]]
 
-    return Tokeniser(encode, blank, _hash("words", num_tokens, buckets, *vocabulary))
+    return Tokeniser(encode, _hash("words", num_tokens, buckets, *vocabulary))
 
 
 def characters(num_tokens: int) -> Tokeniser:
@@ -105,9 +110,9 @@ def characters(num_tokens: int) -> Tokeniser:
     blank = num_tokens - 1
 
     def encode(text: str, most: int) -> list[int]:
-        return [1 + ord(letter) % (blank - 1) for letter in text[:most]]
+        return [blank if letter == BLANK else 1 + ord(letter) % (blank - 1) for letter in text[:most]]
 
-    return Tokeniser(encode, blank, _hash("characters", num_tokens))
+    return Tokeniser(encode, _hash("characters", num_tokens))
 
 
 def pretrained(name: str, num_tokens: int) -> Tokeniser:
@@ -116,11 +121,13 @@ def pretrained(name: str, num_tokens: int) -> Tokeniser:
     if len(theirs) + 1 > num_tokens:
         raise ValueError(f"{name} has {len(theirs):,} tokens: dataset.encoding.num_tokens={len(theirs) + 1} is needed")
 
+    mask = theirs.mask_token or theirs.unk_token or ""
+
     def encode(text: str, most: int) -> list[int]:
+        text = text.replace(BLANK, mask)
         return [1 + token for token in theirs(text, truncation=True, max_length=most)["input_ids"]]
 
-    blank = theirs.mask_token_id if theirs.mask_token_id is not None else theirs.unk_token_id
-    return Tokeniser(encode, 1 + (blank or 0), _hash("pretrained", *sorted(theirs.get_vocab().items())))
+    return Tokeniser(encode, _hash("pretrained", *sorted(theirs.get_vocab().items())))
 
 
 def _load_tokenizer(name: str) -> Any:
