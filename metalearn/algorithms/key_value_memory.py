@@ -1,7 +1,7 @@
 """A memory of keys, values and ages, for rare events.
 
-Łukasz Kaiser, Ofir Nachum, Aurko Roy, Samy Bengio. Learning to Remember Rare Events. ICLR 2017, arXiv 1703.03129. What a
-network sees is kept by its embedding as the key and its label as the value; the nearest key answers a query. Inductive.
+Łukasz Kaiser, Ofir Nachum, Aurko Roy, Samy Bengio. Learning to Remember Rare Events. ICLR 2017, arXiv 1703.03129. A row
+is kept with its embedding as the key and its label as the value; the nearest key answers a query. Inductive.
 
 L  rows of a stream    M  slots of the memory    N  ways, one-hot values
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.mann import mixed_order, order_by_instance, rearranged
+from metalearn.algorithms.mann import instances, mixed_order, rearranged
 from metalearn.algorithms.parts import key_value
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
@@ -48,7 +48,7 @@ class KeyValueMemory(AbstractAlgorithm):
         return TaskOutput(margin_loss(scores, y, self.margin), self.inverse_temperature * scores[:, support:])
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        order = order_by_instance(support_y)  # (S,)
+        order = instances(support_y).argsort(stable=True)  # (S,)  one of each class, then a second, and so on
 
         def predict(query_x: Tensor) -> Tensor:
             support = len(support_x)

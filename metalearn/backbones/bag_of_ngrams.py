@@ -1,8 +1,8 @@
 """Hashed counts of tokens and of their neighbours: a baseline without any weights.
 
-Kilian Weinberger et al. Feature Hashing for Large Scale Multitask Learning. ICML 2009, arXiv 0902.2206. Each
-n-gram adds 1 or -1, by a hash, to a place that another hash names; so its inner products are those of the counts themselves, on
-average over hashes.
+Kilian Weinberger et al. Feature Hashing for Large Scale Multitask Learning. ICML 2009, arXiv 0902.2206. Each n-gram
+adds 1 or -1, by a hash, to a place that another hash names; so its inner products are those of the counts themselves,
+on average over hashes.
 """
 
 import torch

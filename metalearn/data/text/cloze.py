@@ -1,8 +1,8 @@
 """One-shot language modelling: which of N words is left out of a sentence, given k sentences without each?
 
-Oriol Vinyals et al. Matching Networks for One Shot Learning. NeurIPS 2016, arXiv 1606.04080, section 4.2, on the
-Penn Treebank; Kaan Ucar et al. 2020, arXiv 2007.09679, on WikiText-2. A class is a word, an example a sentence in which it is
-blank.
+Oriol Vinyals et al. Matching Networks for One Shot Learning. NeurIPS 2016, arXiv 1606.04080, section 4.2, on the Penn
+Treebank; Kaan Ucar et al. 2020, arXiv 2007.09679, on WikiText-2. A class is a word, an example a sentence in which it
+is blank.
 """
 
 import hashlib
