@@ -19,6 +19,7 @@ FACTORIES = {"arange", "linspace", "eye", "full", "zeros", "ones", "empty", "ran
 
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 WAITS = {
+    "key_value_memory",  # as mann
     "mann",  # the labels of a batch are the seed of the order of its rows
     "metaoptnet",  # its solver stops where the values say so
     "triplet",  # semi-hard mining lists the pairs of one class: all triples of a batch would not fit a memory

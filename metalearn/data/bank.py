@@ -1,4 +1,4 @@
-"""The one form that every data set takes: a tensor of images and, for each class, the rows that are its own."""
+"""The one form that every data set takes: a tensor of images or texts and, for each class, its rows."""
 
 import hashlib
 import logging
@@ -17,19 +17,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClassBank:
-    """The images of one split as bytes, in memory or mapped from a file; episodes are rows of it."""
+    """The images of one split as bytes, in memory or mapped from a file, or its texts; episodes are rows of it.
 
-    images: Tensor  # (M, C, H, W) uint8
+    A text is the ids of its tokens, and 0 behind its end.
+    """
+
+    images: Tensor  # (M, C, H, W) uint8, or texts (M, L) int32
     rows: tuple[np.ndarray, ...]  # for each class, the rows of its images, int64
     names: tuple[str, ...]  # of the classes
     mapping: mmap.mmap | None = None  # of the file that the images are in; nobody may write into them
     known_sha256: str | None = None  # of the same content, from when the file was written: it is not read through again
+    texts: tuple[str, ...] = ()  # (M,) as they were written, where the rows are texts
+    vocabulary: str | None = None  # hash of what gives the tokens of texts their ids
 
     def __post_init__(self) -> None:
         if fault := self._fault():
             raise ValueError(
-                f"{fault}; a ClassBank has images (M, C, H, W) uint8 and, for each class, its name and the "
-                "rows of its images, each in one class"
+                f"{fault}; a ClassBank has images (M, C, H, W) uint8, or texts (M, L) int32, and, for each class, "
+                "its name and the rows of its images, each in one class"
             )
 
     def _fault(self) -> str | None:
@@ -37,7 +42,8 @@ class ClassBank:
         return self._fault_of_images() or self._fault_of_names() or self._fault_of_rows()
 
     def _fault_of_images(self) -> str | None:
-        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8 or self.images.ndim != 4:
+        kinds = (torch.uint8, 4), (torch.int32, 2)
+        if not isinstance(self.images, Tensor) or (self.images.dtype, self.images.ndim) not in kinds:
             kind = getattr(self.images, "dtype", type(self.images).__name__)
             return f"images are {kind} {tuple(getattr(self.images, 'shape', ()))}"
         return None
@@ -64,6 +70,15 @@ class ClassBank:
     def num_classes(self) -> int:
         return len(self.rows)
 
+    @property
+    def is_text(self) -> bool:
+        return self.images.dtype == torch.int32
+
+    @property
+    def kind(self) -> str:
+        """The word for what it holds."""
+        return "texts" if self.is_text else "images"
+
     @cached_property
     def smallest_class(self) -> int:
         """Number of images of the class that has fewest."""
@@ -88,7 +103,7 @@ class ClassBank:
             self.mapping.madvise(mmap.MADV_DONTNEED)
 
     def sha256(self) -> str:
-        """Hash of the classes and of every pixel: two banks of the same hash hold the same data."""
+        """Hash of the classes and of every pixel or token: two banks of the same hash hold the same data."""
         return self.known_sha256 or content_sha256(self.names, self.rows, [self.images.contiguous().numpy().data])
 
     @staticmethod
@@ -105,6 +120,11 @@ class ClassBank:
 def class_names(bank: object) -> list[str]:
     """The names of a bank's classes; none of what is no bank, such as a family of functions."""
     return list(bank.names) if isinstance(bank, ClassBank) else []
+
+
+def vocabulary(bank: object) -> str | None:
+    """The hash of what gives the tokens of a bank's texts their ids; None where there are no texts."""
+    return bank.vocabulary if isinstance(bank, ClassBank) else None
 
 
 def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The episodes of a data set of images."""
+"""The episodes of a data set of classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,10 +154,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
 
 def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:
-    """Images that nothing can be learnt from."""
+    """Images or texts that nothing can be learnt from."""
     if not bank.is_uniform:
         return []
     value = int(bank.images.flatten()[0])
-    return [
-        Fault(f"all {len(bank.images)} images of split '{split}' are the same (their first pixel is {value} of 255)")
-    ]
+    first = f"token is {value}" if bank.is_text else f"pixel is {value} of 255"
+    return [Fault(f"all {len(bank.images)} {bank.kind} of split '{split}' are the same (their first {first})")]
