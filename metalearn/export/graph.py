@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.episodes.sampling import intensities
 from metalearn.learner.adapted import AbstractAdapted, OfEmbeddings, OfImages
 
 
@@ -53,7 +54,7 @@ def check_traceable(algorithm: AbstractAlgorithm, x: Tensor, y: Tensor) -> None:
 
 def _predictor(adapted: AbstractAdapted) -> Callable[[Tensor], Tensor]:
     if isinstance(adapted, OfImages):
-        return adapted.predictor
+        return adapted.algorithm.adapt(intensities(adapted.support), adapted.targets)
     assert isinstance(adapted, OfEmbeddings)
     return nn.Sequential(Embedding(adapted.algorithm), linear_head(adapted) or Comparison(adapted))
 

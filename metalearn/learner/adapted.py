@@ -4,64 +4,53 @@ B  queries of a chunk, or all of them where the method predicts them jointly
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.episodes.sampling import intensities
 from metalearn.types import Predictor
 
 
 class AbstractAdapted(ABC):
-    """Features are what is kept of an image: its embedding where a method needs no more, else its pixels."""
+    """Features are what is kept of an image: its embedding where a method needs no more, else its pixels.
 
-    def __init__(self, support: Tensor, ways: Tensor, num_classes: int) -> None:
-        self.support, self.ways, self.num_classes = support, ways, num_classes  # features of the S support images, (S,)
-
-    @abstractmethod
-    def logits(self, features: Tensor) -> Tensor:
-        """(B, ...) -> (B, N)."""
-
-    @abstractmethod
-    def weights(self, features: Tensor) -> Tensor:
-        """How much each support image counts for each query, rows that add up to 1 or are 0: (B, ...) -> (B, S)."""
-
-
-class OfEmbeddings(AbstractAdapted):
-    """Compares embeddings, each of which was made once."""
-
-    def __init__(self, algorithm: AbstractEmbedding, support: Tensor, ways: Tensor, num_classes: int) -> None:
-        super().__init__(support, ways, num_classes)
-        self.algorithm = algorithm
-
-    def logits(self, features: Tensor) -> Tensor:
-        return self.algorithm.compare(self.support, F.one_hot(self.ways, self.num_classes).float(), features)
-
-    def weights(self, features: Tensor) -> Tensor:
-        # Each support image as a class of its own: the method's own word on which of them a query is most like.
-        each = torch.eye(len(self.support), device=features.device)
-        return self.algorithm.compare(self.support, each, features).softmax(1)
-
-
-class OfImages(AbstractAdapted):
-    """Adapts to the images, and sees the queries as images."""
+    Args:
+        support: features of the S support images.
+        ways: the class of each, (S,).
+    """
 
     def __init__(self, algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> None:
-        super().__init__(support, ways, num_classes)
-        self.algorithm = algorithm
+        self.algorithm, self.support, self.ways, self.num_classes = algorithm, support, ways, num_classes
+
+    @abstractmethod
+    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
+        """From features of queries to logits, after a look at those of a support set and its one-hot classes."""
+
+    @property
+    def targets(self) -> Tensor:
+        """One-hot classes of the support set; a head of more classes learns that the others do not occur."""
+        return F.one_hot(self.ways, self.algorithm.fixed_way or self.num_classes).float()
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return self.adapt(self.support, self.targets)
 
     def logits(self, features: Tensor) -> Tensor:
-        return self.predictor(intensities(features))[:, : self.num_classes]
+        """(B, ...) -> (B, N)."""
+        return self.predictor(features)[:, : self.num_classes]
 
     def weights(self, features: Tensor) -> Tensor:
+        """How much each support image counts for each query, rows that add up to 1 or are 0: (B, ...) -> (B, S)."""
         if self.algorithm.fixed_way is not None:
             return self._weights_by_leaving_out(features)
-        each = torch.eye(len(self.support), device=features.device)
-        return self.algorithm.adapt(intensities(self.support), each)(intensities(features)).softmax(1)
+        # Each support image as a class of its own: the method's own word on which of them a query is most like.
+        each = torch.eye(len(self.support), device=self.ways.device)
+        return self.adapt(self.support, each)(features).softmax(1)
 
     def _weights_by_leaving_out(self, features: Tensor) -> Tensor:
         """By how much the probability of the class falls that is predicted, when one support image is left out."""
@@ -70,17 +59,28 @@ class OfImages(AbstractAdapted):
         falls = []
         for row in range(len(self.support)):
             rest = torch.arange(len(self.support), device=self.ways.device) != row
-            without = OfImages(self.algorithm, self.support[rest], self.ways[rest], self.num_classes).logits(features)
+            without = self.adapt(self.support[rest], self.targets[rest])(features)[:, : self.num_classes]
             falls.append((probabilities - without.softmax(1)).gather(1, predicted)[:, 0].clamp_min(0))
         weights = torch.stack(falls, dim=1)  # (B, S)
         return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
 
-    @cached_property
-    def predictor(self) -> Predictor:
-        """From intensities of queries to logits, of more classes where the head has more."""
-        # A head of more classes than there are learns that the others do not occur.
-        targets = F.one_hot(self.ways, self.algorithm.fixed_way or self.num_classes).float()
-        return self.algorithm.adapt(intensities(self.support), targets)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "predictor"}  # a function
+
+
+class OfEmbeddings(AbstractAdapted):
+    """Compares embeddings, each of which was made once."""
+
+    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
+        return partial(self.algorithm.compare, support, targets)  # type: ignore[operator, misc, arg-type]
+
+
+class OfImages(AbstractAdapted):
+    """Adapts to the images, and sees the queries as images."""
+
+    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
+        predict = self.algorithm.adapt(intensities(support), targets)
+        return lambda images: predict(intensities(images))
 
 
 def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
@@ -98,6 +98,5 @@ def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_cla
             f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
         )
     if algorithm.embeds_each_alone:
-        assert isinstance(algorithm, AbstractEmbedding)
         return OfEmbeddings(algorithm, support, ways, num_classes)
     return OfImages(algorithm, support, ways, num_classes)

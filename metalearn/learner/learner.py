@@ -14,6 +14,7 @@ from metalearn.learner.adapted import AbstractAdapted, adapted, features
 from metalearn.learner.images import CHUNK, Picture, chunks
 from metalearn.learner.saving import Kept, read, write
 from metalearn.learner.trained import Trained, build, checkpoint_of
+from metalearn.learner.untrained import checkpoint_of_parts
 
 JOINT = 2000
 """Queries that a transductive method predicts together at most: its memory grows with their number."""
@@ -56,6 +57,16 @@ class Learner:
         if "learner" in checkpoint:
             learner._keep(read(Path(path), checkpoint["learner"]))
         return learner
+
+    @classmethod
+    def pretrained(cls, backbone: str, *, head: str = "simple_shot", reject: float | None = None) -> Self:
+        """A learner without a training: a pretrained backbone, under a head that has no weights of its own.
+
+        Its probabilities are not calibrated, and `simple_shot` knows no base classes to centre by. Raises ValueError,
+        in one line, for a backbone or a head that needs a training.
+        """
+        name = Path(f"{head} on {backbone}")
+        return cls(build(name, checkpoint_of_parts(backbone, head)), reject=reject)
 
     def save(self, path: str | os.PathLike[str], *, keep_images: bool = False) -> None:
         """Write network and support set into one file, from which `load` gives this learner again.
