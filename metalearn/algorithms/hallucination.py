@@ -45,7 +45,7 @@ class Hallucination(AbstractEmbedding):
 
     def classify(self, support_z: Tensor, support_y: Tensor, query_z: Tensor, noise: Tensor) -> Tensor:
         """Logits of the queries of one task: (S, D), (S, N), (Q, D), (G, D) -> (Q, N)."""
-        generated = self.generator(support_z, noise)  # (G, S, D)  section 3.2
+        generated = self.generator(support_z, noise)  # (G, S, D)
         z = torch.cat([support_z[None], generated])  # (1 + G, S, D)  the augmented training set
         y = support_y.expand(len(z), *support_y.shape)  # (1 + G, S, N)
         prototypes = class_means(z.flatten(0, 1), y.flatten(0, 1))  # (N, D)
@@ -53,7 +53,7 @@ class Hallucination(AbstractEmbedding):
 
 
 class Generator(nn.Module):
-    """G of section 3.2: three layers, which at first return the example whatever the noise, as the authors have it."""
+    """G, three layers, which at first return an example that is not negative, whatever the noise (as the authors')."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -56,7 +56,8 @@ def mean_of_known(values: np.ndarray) -> float:
 
 
 def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
-    """Which candidate has the best mean score, and the loss and score (E,) of that one alone."""
+    """The candidate of the best mean score, and its scores alone: (E,) for numbers, (E, K) for curves."""
     means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
     best = int(means.argmin() if score_name == "mse" else means.argmax())
-    return best, {name.removesuffix(CANDIDATES): of[:, best] for name, of in scores.items()}
+    of_best = {name: of.reshape(len(of), len(means), -1)[:, best] for name, of in scores.items()}  # (E, K) each
+    return best, {name.removesuffix(CANDIDATES): of[:, 0] if of.shape[1] == 1 else of for name, of in of_best.items()}
