@@ -25,8 +25,6 @@ class BagOfNgrams(AbstractBackbone):
         longest: tokens of the longest n-gram; the shorter ones count too.
     """
 
-    pretrained_on = "nothing"  # it has no weights, so that none of them is random
-
     def __init__(self, num_tokens: int | None, *, width: int = 4096, longest: int = 2) -> None:
         super().__init__()
         needed(num_tokens)
