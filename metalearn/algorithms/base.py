@@ -1,4 +1,4 @@
-"""What an algorithm is: how it adapts to a support set, and what its training pays."""
+"""The interface of every algorithm: adapt to a support set, and return the training loss."""
 
 from abc import ABC, abstractmethod
 
@@ -11,14 +11,25 @@ from metalearn.types import Episode, Predictor, TaskOutput
 
 
 class AbstractAlgorithm(nn.Module, ABC):
-    """Adapts to support sets; subclasses are abstract or final.
+    """Adapts to support sets; every subclass is either abstract or final.
 
-    Training may differ between algorithms, evaluation may not: it is `adapt(support_x, support_y)(query_x)` for all.
+    Training may differ between algorithms. Evaluation is `adapt(support_x, support_y)(query_x)` for
+    all.
+
+    Args:
+        batch_norm: moments of batch normalisation: `running`, `support` or `batch`.
+        fixed_way: the only number of ways that the algorithm can predict; None: any number.
+        num_base_classes: number of all base classes, for an algorithm that trains on ordinary
+            batches of images. Each batch is an Episode without support rows. None: it trains on
+            episodes.
+        problem: classification or regression; selects the loss and the score.
     """
 
-    takes_gradients = False  # of the network within an episode, where no scaler keeps small ones from being 0
-    stage: str | None = None  # the word for what lies between two of its `stages`, such as "step"
-    predicts_jointly = False  # the queries of an episode, each with a view to the others, however they are normalised
+    # Whether adapting differentiates the network, where no gradient scaler prevents underflow.
+    takes_gradients = False
+    stage: str | None = None  # name of what separates two `stages`, such as "step"
+    # Whether the prediction for one query depends on the other queries, whatever the normalisation.
+    predicts_jointly = False
 
     def __init__(
         self,
@@ -32,36 +43,46 @@ class AbstractAlgorithm(nn.Module, ABC):
         self.problem: Problem = problem
         self.objective = OBJECTIVES[problem]
         self.batch_norm: Moments = batch_norm
-        self.fixed_way = fixed_way  # the only way that it can predict; None: any
-        # It trains on batches of images of all that many classes, each an Episode without support rows; None: episodes.
+        self.fixed_way = fixed_way
         self.num_base_classes = num_base_classes
-        self.done = 0.0  # the fraction of the training that is done, for what is annealed; the module keeps it
+        # Fraction of the training that is done, from 0 to 1. Schedules of the algorithm read it,
+        # and the LightningModule writes it.
+        self.done = 0.0
 
     @abstractmethod
     def loss(self, batch: Episode) -> TaskOutput:
-        """The scalar that training pays for a batch of T tasks; its gradient is the meta-gradient."""
+        """Returns the loss, (), of a batch of T tasks; its gradient is the meta-gradient."""
 
     @abstractmethod
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        """The predictor learnt from the support set of one task, (S, *X) and (S, N); leaves the weights unchanged."""
+        """Returns the predictor learnt from one support set, (S, *X) and (S, N).
+
+        Leaves the weights unchanged.
+        """
 
     @property
     def embeds_each_alone(self) -> bool:
-        """Whether the embedding of an image, in evaluation, depends on no other: it is then made once."""
+        """Whether, in evaluation, the embedding of an image depends on that image alone.
+
+        Such an embedding is computed once and reused by all episodes.
+        """
         return False
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
-        """The predictors that a test scores one after the other, of which the last is that of `adapt`."""
+        """Returns the predictors that a test scores in turn; the last one is that of `adapt`."""
         return [self.adapt(support_x, support_y)]
 
     def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
-        """Further scores of a test episode: {"accuracy_by_instance": {1: (), 2: (), ...}}, say; most have none."""
+        """Returns further scores of a test episode, e.g. {"accuracy_by_instance": {1: (), 2: ()}}.
+
+        Most algorithms have none.
+        """
         return {}
 
     def dependence(self) -> Dependence:
-        """What a prediction depends on, by the modules that were built and not by the config.
+        """Finds what a prediction depends on, from the modules as built and not from the config.
 
-        Raises ValueError, in one line, where a module of another's cannot keep what `batch_norm` promises.
+        Raises ValueError where a third-party module cannot keep the promise of `batch_norm`.
         """
         batch_norm = batch_norm_of(self, self.batch_norm, takes_gradients=self.takes_gradients)
         return Dependence(batch_norm, transductive=self.predicts_jointly or batch_norm == "batch")
