@@ -12,9 +12,11 @@ CONTRACT = "a backbone has num_features D, map_shape (C, h, w) with C h w = D, a
 
 
 class AbstractBackbone(nn.Module, ABC):
-    """Turns inputs (B, *X) into embeddings (B, D).
+    """Network that maps inputs (B, *X) to embeddings (B, D).
 
-    `num_features` is D; `map_shape` the shape (C, h, w) of the feature maps that it flattens, (D, 1, 1) without maps.
+    Attributes:
+        num_features: D.
+        map_shape: shape (C, h, w) of the feature maps before flattening; (D, 1, 1) without maps.
     """
 
     num_features: int
@@ -22,11 +24,11 @@ class AbstractBackbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
-        """The embeddings; `rows` goes to each `metalearn.backbones.norm.BatchNorm`, and to nothing else."""
+        """Returns the embeddings; passes `rows` to each `metalearn.backbones.norm.BatchNorm`."""
 
 
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:
-    """The backbone itself, of any class. Raises ValueError, in one line, where it does not keep the contract."""
+    """Returns the backbone, of any class. Raises ValueError if it breaks the contract."""
     features, shape = getattr(backbone, "num_features", None), getattr(backbone, "map_shape", None)
     if not isinstance(features, int) or features < 1:
         wrong = f"its num_features is {features}"

@@ -1,10 +1,10 @@
 """ResNet-18 for the small images of few-shot learning.
 
-Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun. Deep Residual Learning for Image Recognition. CVPR 2016,
-arXiv 1512.03385. Chen et al. 2019 (A Closer Look at Few-shot Classification, arXiv 1904.04232) enlarge the images to
-224 pixels for it; for 84 pixels the stem is that of Yan Wang, Wei-Lun Chao, Kilian Weinberger, Laurens van der Maaten,
-SimpleShot, 2019, arXiv 1911.04623: a 3x3 convolution of stride 1 and no pooling, in the place of 7x7, stride 2 and
-max-pooling.
+Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun. Deep Residual Learning for Image Recognition.
+CVPR 2016, arXiv 1512.03385. Chen et al. 2019 (A Closer Look at Few-shot Classification, arXiv
+1904.04232) enlarge the images to 224 pixels. For 84 pixels the stem is that of Yan Wang, Wei-Lun
+Chao, Kilian Weinberger, Laurens van der Maaten, SimpleShot, 2019, arXiv 1911.04623. It is a 3x3
+convolution of stride 1 without pooling, instead of 7x7, stride 2 and max-pooling.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Block(nn.Module):
         self.norm1 = BatchNorm(channels_out)
         self.conv2 = convolution(channels_out, channels_out, 3)
         self.norm2 = BatchNorm(channels_out)
-        # Where the shape of the maps changes, the shortcut changes it too.
+        # The shortcut is a convolution only where the shape of the maps changes.
         same = stride == 1 and channels_in == channels_out
         self.shortcut = None if same else convolution(channels_in, channels_out, 1, stride=stride)
         self.shortcut_norm = None if same else BatchNorm(channels_out)
@@ -39,7 +39,14 @@ class Block(nn.Module):
 
 
 class ResNet18(AbstractBackbone):
-    """Images (B, C, H, W) of any size -> embeddings (B, D), D = widths[-1], the means of the last maps."""
+    """ResNet-18: images (B, C, H, W) of any size -> embeddings (B, D), D = widths[-1].
+
+    An embedding is the mean of each last map.
+
+    Args:
+        input_shape: (C, H, W).
+        widths: channels of the four stages.
+    """
 
     def __init__(self, input_shape: Sequence[int], *, widths: Sequence[int] = (64, 128, 256, 512)) -> None:
         super().__init__()
