@@ -1,4 +1,4 @@
-"""The episodes of a data set of images."""
+"""The data module of image data sets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,15 +25,24 @@ from metalearn.episodes.sampling import (
 from metalearn.types import Episode, Split
 
 EMBEDDED_TASKS = 50
-"""Episodes of a batch of evaluation that holds embeddings, which are small."""
+"""Episodes in an evaluation batch of embeddings, which are small."""
 
 
 class EpisodicDataModule(AbstractEpisodes[Draw]):
-    """Batches of episodes from one bank for each split.
+    """Data module of episodes from one bank of images for each split.
 
-    Only rows are drawn on the host; images stay on the device as bytes and are gathered there. With a `batch_size`,
-    training takes so many images of all base classes in the place of each episode. For testing alone, the bank and the
-    setting of meta-test are enough. `test_draws` are the meta-test episodes where a protocol lists them.
+    The host draws row numbers only. The images stay on the device as bytes and are gathered there.
+
+    Args:
+        banks: images of each split; a test alone needs only `test`.
+        settings: way, shot and query of each split; a test alone needs only `test`.
+        seed: seed of the training episodes.
+        tasks_per_batch: number of tasks T in a training batch.
+        num_episodes: number of evaluation episodes of each split.
+        batch_size: images of all base classes that replace each training episode; None: train on
+            episodes.
+        augmentation: augmentation of the training images.
+        test_draws: listed meta-test episodes, for a protocol that lists them.
     """
 
     def __init__(
@@ -58,17 +67,17 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
                 faults += setting.faults(banks[split], split)
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
-        self.augmentation = augmentation or Unchanged()  # of the training images
+        self.augmentation = augmentation or Unchanged()
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
         self._table: EmbeddingTable | None = None
 
     def evaluate_embeddings(self, embed: Embed | None) -> None:
-        """From now on episodes of meta-val and meta-test hold embeddings (T, S, D); None: images."""
+        """Switches meta-val and meta-test episodes to embeddings (T, S, D); None: to images."""
         self._embed = embed
 
     def forget_embeddings(self) -> None:
-        """Let go of the embeddings that were made: they take memory, and other weights make others."""
+        """Frees the embeddings, which take memory and are invalid for other weights."""
         self._table = None
 
     def tasks_of_evaluation(self, split: Split) -> int:
@@ -112,7 +121,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         return augmented(episode, self.augmentation, batch.random.view(torch.float32)) if split == "train" else episode
 
     def _rows_of_evaluation(self, split: Split) -> Tensor:
-        """The rows of all images that this process evaluates: those of the batches that the trainer will take."""
+        """Returns the rows of all images that this process evaluates in the trainer's batches."""
         assert self.trainer is not None
         batches = self.trainer.num_test_batches if split == "test" else self.trainer.num_val_batches
         num_episodes = int(batches[0]) * self.tasks_of_evaluation(split)
@@ -124,7 +133,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
 
 def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:
-    """Images that nothing can be learnt from."""
+    """Lists the faults of images from which nothing can be learnt."""
     if not bank.is_uniform:
         return []
     value = int(bank.images.flatten()[0])

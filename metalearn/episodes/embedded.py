@@ -1,4 +1,4 @@
-"""Evaluation from embeddings: an image goes through the backbone once, in however many episodes it is."""
+"""Evaluation from embeddings: each image passes the backbone once, for all its episodes."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 Embed = Callable[[Tensor], Tensor]
-"""The embeddings of images as bytes, each of which depends on that image alone: (B, C, H, W) uint8 -> (B, D)."""
+"""Function that embeds each image independently: (B, C, H, W) uint8 -> (B, D)."""
 
 CHUNK = 256
-"""Images that go through the backbone together: enough to fill a processor, few enough for its memory."""
+"""Images in one pass: enough to fill a processor, few enough for its memory."""
 
 
 class EmbeddingTable:
-    """The embeddings of those of the images (M, C, H, W) whose rows are in `rows`."""
+    """Embeddings of the images (M, C, H, W) whose numbers are in `rows`."""
 
     def __init__(self, embed: Embed, images: Tensor, rows: Tensor) -> None:
         used = torch.unique(rows).to(images.device)
@@ -22,5 +22,5 @@ class EmbeddingTable:
         self.place[used] = torch.arange(len(used), device=images.device)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(T, B) rows of the images, all of them in the table -> (T, B, D)."""
+        """Looks up embeddings by row numbers that are in the table: (T, B) -> (T, B, D)."""
         return self.z[self.place[rows]]
