@@ -1,4 +1,4 @@
-"""The test of a run: what result.json says of its meta-test episodes, and of those of other settings."""
+"""The test of a run: fields of result.json for its meta-test episodes and other settings."""
 
 import re
 from dataclasses import replace
@@ -14,11 +14,11 @@ from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
 
 Scores = dict[str, np.ndarray]
-"""One of each kind for every episode."""
+"""Scores by name, one number or curve for every episode."""
 
 
 def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any]) -> tuple[dict[str, Any], Scores]:
-    """Score the meta-test episodes; metrics are logged as `data.test_name`/..."""
+    """Scores the meta-test episodes; metrics are logged under `data.test_name`/..."""
     trainer.test(module, datamodule=data, verbose=False)
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name
@@ -33,7 +33,7 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
 
 
 def trials(fields: dict[str, Any], queries: int) -> dict[str, Any]:
-    """The error rate as Lake et al. 2015 count it: wrong among all trials, with Wilson's 95 % interval."""
+    """Computes the error rate over all trials with Wilson's interval, as Lake et al. 2015."""
     accuracy = fields["accuracy"]
     total = accuracy["num_episodes"] * queries
     wrong = total - round(accuracy["mean"] * total)
@@ -42,7 +42,10 @@ def trials(fields: dict[str, Any], queries: int) -> dict[str, Any]:
 
 
 def named_setting(name: str, like: Setting) -> Setting:
-    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`. Raises ValueError for another form."""
+    """Parses the setting "5w1s": 5-way 1-shot, with as many queries as `like`.
+
+    Raises ValueError for another form.
+    """
     match = re.fullmatch(r"(\d+)w(\d+)s", name)
     if match is None:
         raise ValueError(f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot")

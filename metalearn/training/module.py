@@ -1,4 +1,4 @@
-"""The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
+"""The one LightningModule: it optimises an algorithm's loss and evaluates its predictions."""
 
 import logging
 import sys
@@ -30,14 +30,19 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class FewShotModule(pl.LightningModule):
-    """Training pays `algorithm.loss(batch)`; evaluation scores `algorithm.adapt(support)(query)` of every episode.
+    """Trains on `algorithm.loss(batch)`; scores `algorithm.adapt(support)(query)` in evaluation.
 
-    Where the embedding of an image depends on no other, evaluation embeds each once and adapts to the embeddings.
+    If an embedding depends on one image alone, evaluation embeds every image once.
 
-    After an evaluation, `scores[split]` holds for each of its E episodes, in the order of their index whatever the
-    number of processes: "loss" and "accuracy" (E,), or "mse" in the place of the latter where the task is a regression;
-    after a test also "accuracy_by_step" (E, steps + 1) of the gradient family, and "accuracy_by_instance" (E, 4) of a
-    memory network.
+    After an evaluation, `scores[split]` holds an array for each score, ordered by episode index:
+    "loss" (E,) and "accuracy" (E,), or "mse" (E,) for regression. A test adds "accuracy_by_step"
+    (E, steps + 1) for the gradient family and "accuracy_by_instance" (E, 4) for a memory network.
+
+    Args:
+        algorithm: algorithm to train.
+        optimizer: function of the trained parameters that builds the optimizer.
+        scheduler: factor of the learning rate; None: constant.
+        skip_nonfinite: number of batches with a non-finite loss to skip before failing.
     """
 
     def __init__(
@@ -49,17 +54,17 @@ class FewShotModule(pl.LightningModule):
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
-        self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
+        self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
-        self.dependence = algorithm.dependence()  # of the network that runs; refuses what could not keep the promise
+        self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
-        self._time_done = 0.0  # the fraction of the time of a training
-        self.calibration_error: float | None = None  # of the last test, where the task is a classification
-        self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
+        self._time_done = 0.0  # fraction of the time limit
+        self.calibration_error: float | None = None  # last test's error, for classification
+        self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode
         self._table = ScoreTable()
-        self._points: dict[str, list[int]] = {}  # of the algorithm's curves, where not 0, 1, 2, ...
-        # Of the largest probability, and of whether it is right: the same for any number of ways.
+        self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
+        # Calibration compares the largest probability with correctness, for any number of ways.
         self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
 
     def setup(self, stage: str) -> None:
@@ -82,7 +87,8 @@ class FewShotModule(pl.LightningModule):
             scheduler = schedule(optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
         if isinstance(scheduler, ReduceLROnPlateau):
-            # Stepped by us: Lightning would do it after the checkpoint of the validation, which a resumed run lacks.
+            # The module steps this scheduler itself. Lightning would step it after the checkpoint
+            # of the validation, and a resumed run would lose the step.
             score = f"val/{self.algorithm.objective.score_name}"
             config |= {"interval": "epoch", "frequency": sys.maxsize, "monitor": score, "strict": False}
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
@@ -91,7 +97,10 @@ class FewShotModule(pl.LightningModule):
         return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
 
     def done(self) -> float:
-        """The fraction of the training that is done, 0 to 1: of its steps, epochs or time, whichever is furthest."""
+        """Returns the fraction of the training that is done, 0 to 1.
+
+        It is the largest fraction of the limits on steps, epochs and time.
+        """
         return min(max(steps_done(self.trainer), self._time_done), 1.0)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -108,7 +117,7 @@ class FewShotModule(pl.LightningModule):
                 buffer.copy_(before)
             log.warning("skipped a batch after step %d: its loss is %g", self.trainer.global_step, float(output.loss))
             return None
-        self.log("step", float(self.trainer.global_step + 1))  # under which loggers have it: the steps that are done
+        self.log("step", float(self.trainer.global_step + 1))  # x-axis of the loggers: steps done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
             _, score, name = self.algorithm.objective
@@ -157,7 +166,7 @@ class FewShotModule(pl.LightningModule):
             return self.algorithm.embed_each(x)  # type: ignore[operator]
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
-        """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
+        """Computes the scores of T episodes: numbers (T,), and in a test curves (T, K)."""
         testing, algorithm = self.trainer.testing, self.algorithm
         by_step = self._predict(batch)  # each (T, Q, N)
         loss, score, name = algorithm.objective
@@ -171,11 +180,12 @@ class FewShotModule(pl.LightningModule):
         if testing and algorithm.problem == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
-            self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
+            # NaN counts as no confidence
+            self._calibration.update(confidence.nan_to_num(0.0), right)
         return scores
 
     def _predict(self, batch: Episode) -> list[Tensor]:
-        """The predictions (T, Q, N) of each stage of the algorithm in a test, of the last alone in a validation."""
+        """Predicts (T, Q, N) for each stage in a test, and for the last stage in validation."""
         algorithm, began = self.algorithm, self._now()
         if self._evaluates_embeddings:
             logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)  # type: ignore[operator]
@@ -195,7 +205,7 @@ class FewShotModule(pl.LightningModule):
         return [torch.stack(of_step) for of_step in zip(*predictions, strict=True)]
 
     def _curves(self, batch: Episode) -> dict[str, Tensor]:
-        """What the algorithm scores along an axis of its own: (T, K) each."""
+        """Computes the algorithm's own curves, (T, K) each."""
         of_tasks = [self.algorithm.curves(task) for task in batch.tasks()]
         self._points = {name: list(curve) for name, curve in of_tasks[0].items()}
         return {
@@ -203,16 +213,16 @@ class FewShotModule(pl.LightningModule):
         }
 
     def _note_cost(self, name: Literal["adapt", "predict"], began: float, times: int = 1) -> None:
-        """Note the seconds since `began`, of one of so many repetitions."""
+        """Records the seconds since `began`, divided by the number of repetitions."""
         if self.trainer.testing:
             self.cost[name].append((self._now() - began) / times)
 
     def median_cost(self) -> dict[str, float]:
-        """Seconds that an episode of the last test took to adapt, and to predict its queries."""
+        """Returns the last test's median seconds per episode, to adapt and to predict."""
         return {name: float(np.median(seconds)) for name, seconds in self.cost.items() if seconds}
 
     def _now(self) -> float:
-        """Seconds of a clock, when all that was given to the device is done."""
+        """Returns the clock's seconds after the device has finished all its work."""
         if self.trainer.testing and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
@@ -223,7 +233,8 @@ class FewShotModule(pl.LightningModule):
         score_name = self.algorithm.objective.score_name
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
-            # The same number on every process: no reduction, but all of them must see it to agree on the best step.
+            # The numbers are equal on all processes, so no reduction is needed. All processes log
+            # them, because they must agree on the best step.
             self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
         self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
         for name, means in curves(scores).items():
