@@ -19,14 +19,19 @@ from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
-NUM_IMAGES = 11_788  # as published
+NUM_IMAGES = 11_788  # published number
 ADVICE = "unpack CUB_200_2011.tgz there, so that it has CUB_200_2011/images/ and images.txt (docs/datasets/cub.md)"
 
 
 class CUB(AbstractPhotographs):
-    """The photographs as a Source, in the split of Chen et al. 2019: 100, 50 and 50 classes.
+    """CUB-200-2011 as a Source, in the split of Chen et al. 2019: 100, 50 and 50 classes.
 
-    `root` holds CUB_200_2011, or what is in it. Photographs are taken whole, not cut to the birds, and resized.
+    The photographs are resized whole, not cropped to the birds.
+
+    Args:
+        root: folder that holds CUB_200_2011, or its content.
+        cache: folder of the cache files.
+        input_shape: [3, H, W].
     """
 
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
@@ -40,7 +45,7 @@ class CUB(AbstractPhotographs):
 
 
 def make_plan(root: Path, classes: ClassLists) -> Plan:
-    """What the folder images/ will give, after a comparison with images.txt."""
+    """Plans the images of the folder images/, after a comparison with images.txt."""
     if (root / "CUB_200_2011").is_dir():
         root = root / "CUB_200_2011"
     if not (root / "images").is_dir():
@@ -64,14 +69,14 @@ def make_plan(root: Path, classes: ClassLists) -> Plan:
 
 
 def _listed(path: Path) -> dict[str, set[str]]:
-    """The images that the listing names, as "001.Black_footed_Albatross/....jpg", of each class."""
+    """Reads the images of each class from the listing, as "001.Black_footed_Albatross/....jpg"."""
     listed: dict[str, set[str]] = {}
     try:
         with open_regular(path) as file:
             lines = file.read().splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                _, image = line.decode().split()  # a number and a name
+                _, image = line.decode().split()  # number and name
             except ValueError as error:
                 raise BadLine(number, f"it is {line.decode(errors='replace')!a}"[:100]) from error
             listed.setdefault(image.partition("/")[0], set()).add(image)

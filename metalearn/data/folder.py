@@ -1,4 +1,4 @@
-"""Any images of yours: a folder of images for each class, or a list of images and their classes."""
+"""Images of a user: a folder of images for each class, or a list of images and classes."""
 
 import hashlib
 import logging
@@ -24,16 +24,27 @@ from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
-PROCESSING = 2  # part of the caches' keys: to be raised whenever `decode` or `_fit` gives other pixels
-DARK = 0.25  # of white: where no pixel is brighter, the range of the files is not that of their pixels
+PROCESSING = 2  # part of the cache keys; increase it when `decode` or `_fit` change their pixels
+# Fraction of white. If no pixel is brighter, the files probably use a smaller range of values.
+DARK = 0.25
 
 
 class Folder:
-    """The images as a Source: of any format and size, of classes of any sizes.
+    """Images of a user as a Source, of any format and size, with classes of any size.
 
-    Where `root` has no train/, val/ and test/, the file `manifest` says which class is for what; where it is absent,
-    that is drawn by `split` (fractions) and `split_seed`, and it is written. A fraction `max_unreadable` of the files
-    may be no images: they are left out with a warning. With `invert`, dark ink on white paper becomes 255 on 0.
+    A root without train/, val/ and test/ is split by the manifest. An absent manifest is drawn and
+    written.
+
+    Args:
+        root: folder of images, or CSV file of path,label.
+        cache: folder of the cache files.
+        manifest: CSV file that assigns classes to splits.
+        split: fractions of the classes for train, val and test, where the manifest is drawn.
+        split_seed: seed of that draw.
+        max_unreadable: fraction of the files that may be unreadable. Such files are left out with a
+            warning.
+        invert: whether to invert the images, so that dark ink on white paper becomes 255 on 0.
+        input_shape: [1, H, W] or [3, H, W].
     """
 
     def __init__(
@@ -58,9 +69,9 @@ class Folder:
         self.max_unreadable, self.invert = max_unreadable, invert
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of the splits, mapped from the cache when that was made of these very files.
+        """Returns the banks of the splits, mapped from a cache that matches these very files.
 
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        Raises ValueError or OSError in one line: what is missing or damaged, and where to put it.
         """
         with named("folder"):
             return self._load()
@@ -93,13 +104,13 @@ class Folder:
         return banks
 
     def _drawn(self, names: Iterable[str]) -> ClassLists:
-        """A split by the fractions."""
+        """Draws a split by the fractions."""
         if not self.manifest.parent.is_dir():
             raise FileNotFoundError(f"the folder of the manifest {self.manifest.absolute()} is absent")
         return draw_split(names, self.split, self.split_seed)
 
     def _given(self, names: Iterable[str]) -> ClassLists:
-        """The split of the manifest, all of whose classes must be there."""
+        """Reads the split of the manifest. Raises ValueError if one of its classes is absent."""
         classes = read_manifest(self.manifest)
         wanted, present = {name for of_split in classes.values() for name in of_split}, set(names)
         if wanted.isdisjoint(present):
@@ -112,7 +123,7 @@ class Folder:
         return classes
 
     def _seen(self, files: SplitFiles) -> Seen:
-        """What a look through the files finds, with a word about values that are far from white."""
+        """Inspects all files, and warns of values that are far from white."""
         key = hashlib.sha256(f"{PROCESSING} {PIL.__version__}\n{plan_of_files(files).identity}".encode()).hexdigest()
         seen = look_through(_paths(files), self.cache / f"folder-seen-{key[:16]}.npz")
         if 16 in seen.largest:
@@ -124,7 +135,7 @@ class Folder:
         return seen
 
     def _readable(self, files: SplitFiles, seen: Seen) -> SplitFiles:
-        """The files without those that are no images, which are listed; ValueError when these are too many."""
+        """Drops and lists unreadable files. Raises ValueError if they are too many."""
         count, bad = len(_paths(files)), [f"{path} ({why})" for path, why in seen.reasons.items()]
         if len(bad) > self.max_unreadable * count:
             limit = f"more than the fraction max_unreadable={self.max_unreadable:g}"
@@ -156,7 +167,7 @@ class Folder:
         return open_banks(self.cache, "folder", replace(plan, identity=identity, read=read), self.input_shape)
 
     def _fit(self, image: Image.Image) -> np.ndarray:
-        """The pixels, (H, W, C) uint8, resized as those of the other data sets are."""
+        """Converts to pixels (H, W, C) uint8, resized like the images of the other data sets."""
         channels, height, width = self.input_shape
         if self.invert:
             image = ImageOps.invert(image)
@@ -166,12 +177,15 @@ class Folder:
 
 
 def _paths(files: SplitFiles) -> list[str]:
-    """All files, in the order of the rows of their plan."""
+    """Lists all files in the order of the rows of their plan."""
     return [path for classes in files.values() for of_class in classes.values() for path in of_class]
 
 
 def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
-    """Warn of files of the same content in two splits: miniImageNet as published has six, so they are no error."""
+    """Warns of files with equal content in two splits.
+
+    This is no error, because miniImageNet as published has six such images.
+    """
     places: dict[bytes, dict[Split, str]] = {}
     for split, classes in files.items():
         for path in (path for of_class in classes.values() for path in of_class):

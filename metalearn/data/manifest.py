@@ -1,4 +1,4 @@
-"""Which of a user's classes are for meta-train, meta-val, meta-test: drawn once, and kept as a CSV file."""
+"""Split of a user's classes into meta-train, meta-val and meta-test: drawn once, kept as CSV."""
 
 import csv
 import hashlib
@@ -18,10 +18,10 @@ HEADER = ["split", "class"]
 
 
 def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> ClassLists:
-    """The classes in three parts of these fractions, which add up to 1, the names of each part sorted.
+    """Splits the names into three parts by fractions that add up to 1; each part is sorted.
 
-    The order is that of a hash of seed and name, which no version of anything changes. Raises ValueError when a part
-    that should have classes gets none.
+    The order is by a hash of seed and name, which is stable across all versions. Raises ValueError
+    if a part with a positive fraction gets no class.
     """
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
     ends = np.rint(np.cumsum(fractions) * len(order)).astype(int)
@@ -34,7 +34,7 @@ def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> C
 
 
 def read_manifest(path: Path) -> ClassLists:
-    """The classes of each split, sorted; ValueError when the file is no such list, or has a class twice."""
+    """Reads the sorted classes of each split. Raises ValueError for a damaged list."""
     split_of: dict[str, str] = {}
     try:
         for line, (split, spelling) in read_lines(path, HEADER):
@@ -50,7 +50,7 @@ def read_manifest(path: Path) -> ClassLists:
 
 
 def write_manifest(path: Path, classes: ClassLists) -> None:
-    """The list for `read_manifest`, in the form of the published splits of the package."""
+    """Writes the list for `read_manifest`, in the format of the package's published splits."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(HEADER)

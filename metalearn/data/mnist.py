@@ -1,7 +1,7 @@
-"""MNIST: handwritten digits, here the 10,000 of its test set, to test what was trained on other characters.
+"""MNIST: the 10,000 handwritten digits of its test set, for tests of other training data.
 
-Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner: Gradient-based learning applied to document recognition.
-Proceedings of the IEEE 86, 1998.
+Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner: Gradient-based learning applied to document
+recognition. Proceedings of the IEEE 86, 1998.
 """
 
 import gzip
@@ -20,18 +20,23 @@ from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import Split
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-MD5 = {  # of the two official files, as gzipped
+MD5 = {  # MD5 of the two official files, gzipped
     IMAGES: "9fb629c4189551a2d022fa330f9573f3",
     LABELS: "ec29112dd5afa0611ce80d1b7f02629c",
 }
 DIGITS = range(10)
-LARGEST = 70_000 * 28 * 28  # bytes: all images of MNIST, training and test
+LARGEST = 70_000 * 28 * 28  # limit in bytes: all images of MNIST, training and test
 
 
 class MNIST:
-    """The digits as a Source that has meta-test alone, of ten classes of unequal size. Ink is 255 and paper 0.
+    """MNIST as a Source that has meta-test alone, with ten classes of unequal size.
 
-    `root` holds the two files of the test set, gzipped or not; what it lacks is downloaded to it.
+    Ink is 255 and paper is 0.
+
+    Args:
+        root: folder of the two test files, gzipped or not; absent files are downloaded to it.
+        input_shape: [1, H, W].
+        url: address of the folder of the files.
     """
 
     def __init__(self, root: str, *, input_shape: list[int], url: str) -> None:
@@ -40,9 +45,9 @@ class MNIST:
         self.url = url
 
     def load(self) -> dict[Split, ClassBank]:
-        """The bank of meta-test; meta-train and meta-val are absent.
+        """Returns the bank of meta-test; meta-train and meta-val are absent.
 
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        Raises ValueError or OSError in one line: what is missing or damaged, and where to put it.
         """
         with named("mnist"):
             return {"test": self._bank()}
@@ -59,7 +64,7 @@ class MNIST:
         _, height, width = self.input_shape
         check_memory("mnist", len(images) * height * width)
         if images.shape[1:] != (height, width):
-            # By the filter that Omniglot's drawings are resized by.
+            # The filter is the one that resizes Omniglot's drawings.
             images = np.stack(
                 [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.LANCZOS)) for one in images]
             )
@@ -72,9 +77,10 @@ class MNIST:
 
 
 def read_idx(path: Path, *, axes: int) -> np.ndarray:
-    """The array of bytes in an idx file, which has so many axes, uint8; ValueError when the file is damaged.
+    """Reads an idx file of bytes with `axes` axes as uint8. Raises ValueError if it is damaged.
 
-    The format: two zeros, 8 for bytes, the number of axes, the length of each (4 bytes, big end first), the content.
+    The format is: two zeros, 8 for bytes, the number of axes, the length of each axis (4 bytes, big
+    endian), the content.
     """
     begin = 4 + 4 * axes
     try:
@@ -85,7 +91,8 @@ def read_idx(path: Path, *, axes: int) -> np.ndarray:
             shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
             if (size := math.prod(shape)) > LARGEST:
                 raise ValueError(f"it says that it holds {size:,} bytes; MNIST has {LARGEST:,} at most")
-            content = file.read(size + 1)  # one more than there should be: a bomb is not unpacked any further
+            # Reads one byte too many, so that a bomb is detected and not unpacked further
+            content = file.read(size + 1)
         if len(content) != size:
             found = "more than" if len(content) > size else f"{len(content):,} of"
             raise ValueError(f"it has {found} {size:,} bytes")
