@@ -6,10 +6,10 @@ BENCH := .venv/.bench
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check smoke bench report clean
+.PHONY: help train test check smoke reproduce tables bench report clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: $(READY) ## train and test; ARGS="dataset=omniglot algorithm=maml" says what
 	$(BIN)/python -m metalearn $(ARGS)
@@ -27,6 +27,12 @@ smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare th
 	$(BIN)/python -m metalearn -m 'algorithm=glob(*)' trainer.max_time=00:00:00:45 \
 		hydra.sweep.dir=outputs/sweeps/smoke-$(STAMP) $(ARGS)
 	$(BIN)/python -m metalearn.report outputs/sweeps/smoke-$(STAMP)
+
+reproduce: $(READY) ## run published settings; NAME=snell2017_omniglot_5w1s or a list with commas, what is finished is skipped
+	$(BIN)/python -m metalearn -m experiment=$(NAME) hydra.sweep.dir=outputs/sweeps/reproduce $(ARGS)
+
+tables: $(READY) ## write the tables of the pages from docs/records/
+	$(BIN)/python scripts/write_tables.py
 
 bench: $(BENCH) ## time training and evaluation against other libraries, and write docs/benchmarks.md
 	$(BIN)/python scripts/bench $(ARGS)

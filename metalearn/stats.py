@@ -18,6 +18,15 @@ class Estimate(NamedTuple):
     num_episodes: int
 
 
+class ErrorRate(NamedTuple):
+    """Fraction of wrong trials, with Wilson's 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    num_trials: int
+
+
 def estimate(scores: Sequence[float] | np.ndarray) -> Estimate:
     """Computes mean and 95 % interval of one score per episode; one episode has no interval (nan).
 

@@ -13,18 +13,21 @@ import pytest
 from optuna.trial import TrialState
 
 from metalearn.run.trial import TrialAddress
-from metalearn.search import loop as search
+from metalearn.search import source
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
+from metalearn.search.source import TrialSource
 from metalearn.search.study import open_study
 from metalearn.search.trials import Trials
+from metalearn.sweep import loop
 from metalearn.sweep.jobs import FreshProcess, Job
+from metalearn.sweep.loop import Loop
 from metalearn.sweep.screen import Screen
 from metalearn.sweep.slots import Slots
 
 SCORE = """awk "BEGIN { print 1 - ($x - 0.3)^2 }" """
 COMPLETED = f"""echo "{{\\"status\\": \\"completed\\", \\"seconds\\": {{}}, \\"val\\": {{\\"accuracy\\":
-    {{\\"mean\\": $({SCORE.strip()}), \\"ci95\\": 0}}}}}}" > result.json"""
+    {{\\"mean\\": $({SCORE.strip()}), \\"std\\": 0, \\"ci95\\": 0, \\"num_episodes\\": 1}}}}}}" > result.json"""
 
 
 WRITING = threading.Lock()
@@ -44,8 +47,10 @@ class Controller:
         seed: int | None = 0,
         n_trials: int = 4,
         slots: int = 2,
+        retries: int = 0,
         storage: str | None = None,
     ) -> None:
+        self.retries = retries
         self.folder, self.script, self.slots = folder, script, Slots(["a"] * slots, gpu=False, threads=1)
         folder.mkdir(parents=True, exist_ok=True)
         space, fixed = search_space.read({"x": params}, ["y=1"])
@@ -60,17 +65,16 @@ class Controller:
     def run(self) -> signal.Signals | None:
         screen = Screen(self.jobs, common=["y=1"])
         findings = Findings(self.trials, score="accuracy", screen=screen, folder=self.folder)
-        received = search.run(
-            self.trials,
-            self.jobs,
+        received = Loop(
+            TrialSource(self.trials, self.jobs, findings),
             slots=self.slots,
             start=self._start,
             processes=lambda job: 1,
             screen=screen,
-            say_end=findings.say_end,
             timeout=None,
-            retries=0,
-        )
+            retries=self.retries,
+        ).run()
+        self.trials.leave()
         findings.table()
         with WRITING:
             findings.write()
@@ -100,5 +104,5 @@ def of_a_dead_process(controller: Controller) -> Controller:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shell commands end sooner than runs do. For a test file to import."""
-    monkeypatch.setattr(search, "POLL", 0.01)
-    monkeypatch.setattr(search, "PATIENCE", 0.1)
+    monkeypatch.setattr(loop, "POLL", 0.01)
+    monkeypatch.setattr(source, "PATIENCE", 0.1)

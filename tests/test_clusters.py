@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, SMALL, Finished, composed
 from hydra.core.hydra_config import HydraConfig
-from test_launcher import wait_for
+from sweeping import wait_for
 
 Sweep = Callable[..., Finished]
 LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.cpus_per_task=1"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from searching import Controller, impatient  # noqa: F401
-from test_launcher import jobs
+from test_definition import jobs
 
 from metalearn.report import searches
 from metalearn.run import study_record

@@ -9,8 +9,8 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.splits import read_split
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.sampling import Setting
-from metalearn.stats import wilson
-from metalearn.training.evaluation import named_setting, trials
+from metalearn.stats import ErrorRate, Estimate, wilson
+from metalearn.training.evaluation import error_rate, named_setting
 
 CHARACTERS = read_split("omniglot", "lake")["test"]
 
@@ -81,8 +81,8 @@ def test_wilson_against_the_quadratic_that_defines_it() -> None:
 
 
 def test_errors_are_counted_in_trials() -> None:
-    fields = {"accuracy": {"mean": 0.9675, "num_episodes": 20}}
-    assert trials(fields, 20) | {"low": 0, "high": 0} == {"mean": 13 / 400, "low": 0, "high": 0, "num_trials": 400}
+    rate = error_rate(Estimate(0.9675, 0.0, 0.0, num_episodes=20), 20)
+    assert rate == ErrorRate(13 / 400, *wilson(13, 400), num_trials=400)
 
 
 def test_a_setting_has_a_name() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from test_launcher import DONE, Sweep, wait_for
+from sweeping import DONE, Sweep, wait_for
 
 from metalearn.sweep import forks
 from metalearn.sweep.forks import ForkedProcess
@@ -25,6 +25,7 @@ from metalearn.sweep.screen import Screen
         ("kill -9 $$", "failed", "killed by SIGKILL"),
         (f"{DONE}; kill -2 $$", "completed", ""),  # while it shuts down
         (f"{DONE}; exit 1", "completed", ""),
+        ("echo '{' > result.json", "failed", "exit code 0, result.json cannot be read"),
         ("""echo '{"status": "failed", "error": "no luck"}' > result.json; exit 1""", "failed", "exit code 1, no luck"),
         ("echo before; echo 'metalearn: seed is -1'; exit 2", "failed", "refused: seed is -1"),
         ("exit 2", "failed", "refused: exit code 2"),
@@ -33,7 +34,9 @@ from metalearn.sweep.screen import Screen
 def test_the_status_of_a_job(tmp_path: Path, script: str, status: str, reason: str) -> None:
     sweep = Sweep(tmp_path, [script])
     assert sweep.run() is None
-    assert (sweep.jobs[0].status, sweep.jobs[0].reason) == (status, reason)
+    job = sweep.jobs[0]
+    assert (job.status, job.reason.replace(f"{job.folder}/", "").partition(": Expecting")[0]) == (status, reason)
+    Screen(sweep.jobs).table()  # which a damaged result does not stop
 
 
 def test_what_several_jobs_are_refused_for_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +52,7 @@ def test_a_damaged_result_is_one_line_that_names_it(tmp_path: Path) -> None:
     job.folder.mkdir()
     for content in ("", '{"status": ', "[]", "3", "{}", '{"status": 1}'):
         (job.folder / "result.json").write_text(content)
-        with pytest.raises(ValueError, match=f"{job.folder}/result.json is not a result of metalearn: "):
+        with pytest.raises(ValueError, match=f"{job.folder}/result.json cannot be read: "):
             job.result()
     (job.folder / "result.json").write_text('{"status": "completed", "seconds": null}')
     job.look()

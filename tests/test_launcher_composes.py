@@ -14,17 +14,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 
-from metalearn.sweep import schedule
 from metalearn.sweep.jobs import Job
+from metalearn.sweep.loop import Loop
 from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
 
 @pytest.fixture
-def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SubprocessLauncher]:
-    """Of a sweep in a folder that needs quotes, whose jobs are not started."""
-    monkeypatch.setattr(schedule, "run", lambda *_, **__: None)
+def launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[SubprocessLauncher]:
+    """Of a sweep in a folder that needs quotes, whose jobs are not started; a parameter is typed as well."""
+    monkeypatch.setattr(Loop, "run", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["metalearn", "-m"])
     typed = [f"hydra.sweep.dir='{tmp_path}/it\\'s'", f"hydra.searchpath=['file://{tmp_path}']", "hydra.verbose=false"]
+    typed += [request.param] if hasattr(request, "param") else []
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", [*typed, "hydra.launcher.slots=2"], RunMode.MULTIRUN)
@@ -66,9 +69,24 @@ def test_what_is_finished_or_differs_in_values_is_not_composed(launcher, compose
     assert composed == []
 
 
+@pytest.mark.parametrize("launcher", ["hydra.sweep.subdir=s${seed}"], indirect=True)
+def test_a_finished_job_with_a_name_of_its_own_is_not_composed(launcher, composed, tmp_path: Path) -> None:
+    """The pattern is typed, and each job has its own value of what it holds."""
+    sweep = tmp_path / "it's"
+    batch = [[f"seed={seed}"] for seed in range(3)]
+    launcher.launch(batch, 0)
+    assert [*json.loads((sweep / "sweep.json").read_text())["jobs"]] == ["s0", "s1", "s2"]
+    for name in ("s0", "s2"):
+        finish(sweep / name)
+    composed.clear()
+    more = [["seed=3"], *batch]  # the numbers are others, and the folders are the same
+    launcher.launch(more, 0)
+    assert [one for one in more if one in composed] == [["seed=3"], ["seed=1"]]
+
+
 @pytest.mark.parametrize("wrong", ["algorithm=mml", "optimizer.lrr=1", "trainer=fast", "trainer.device=2"])
 def test_a_wrong_name_in_any_job_is_found_before_one_starts(launcher, wrong: str, monkeypatch) -> None:
-    monkeypatch.setattr(schedule, "run", lambda *_, **__: pytest.fail("a job has started"))
+    monkeypatch.setattr(Loop, "run", lambda *_, **__: pytest.fail("a job has started"))
     with pytest.raises(HydraException):
         launcher.launch([["seed=0"], ["seed=1"], ["seed=2", wrong]], 0)
 

@@ -40,6 +40,11 @@ def test_older_files_are_read() -> None:
     assert read(task="regression").problem == "regression"
 
 
+def test_a_run_without_a_test_has_null_for_it() -> None:
+    untested = json.loads(read(test=None, val=None).to_json())
+    assert (untested["test"], untested["val"]) == (None, None)
+
+
 def test_null_is_no_number_where_one_must_be() -> None:
     lost = read(test={"accuracy": {"mean": None, "std": None, "ci95": None, "num_episodes": 3}})
     assert lost.test is not None and math.isnan(lost.test.accuracy.mean)

@@ -11,7 +11,7 @@ import yaml
 from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient  # noqa: F401
 
-from metalearn.search import loop as search
+from metalearn.search.source import FAILURES_IN_A_ROW
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_failed_and_pruned_trials(tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_a_search_of_failures_alone_ends(tmp_path: Path) -> None:
     controller = Controller(tmp_path, script="exit 1", n_trials=20, slots=1)
     controller.run()
-    assert controller.states() == ["FAIL"] * search.FAILURES_IN_A_ROW
+    assert controller.states() == ["FAIL"] * FAILURES_IN_A_ROW
     assert not controller.trials.is_over
 
 
@@ -107,12 +107,22 @@ def test_a_directory_with_another_run_is_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "0000/result.json").read_text() == '{"status": "completed"}'
 
 
-@pytest.mark.parametrize("mean", ["null", "1e999", '"high"'])
+@pytest.mark.parametrize("mean", ["null", "1e999"])
 def test_a_score_that_is_not_finite_is_a_failure(tmp_path: Path, capfd: pytest.CaptureFixture[str], mean: str) -> None:
-    result = f'{{"status": "completed", "seconds": {{}}, "val": {{"accuracy": {{"mean": {mean}, "ci95": 0}}}}}}'
+    accuracy = f'{{"mean": {mean}, "std": 0, "ci95": 0, "num_episodes": 1}}'
+    result = f'{{"status": "completed", "val": {{"accuracy": {accuracy}}}}}'
     controller = Controller(tmp_path, script=f"echo '{result}' > result.json", n_trials=9, slots=1)
     controller.run()
-    assert controller.states() == ["FAIL"] * search.FAILURES_IN_A_ROW
+    assert controller.states() == ["FAIL"] * FAILURES_IN_A_ROW
     printed = capfd.readouterr().out
-    assert printed.count(f"(its score at meta-val is not finite): {tmp_path}/000") == search.FAILURES_IN_A_ROW
+    assert printed.count(f"(its score at meta-val is not finite): {tmp_path}/000") == FAILURES_IN_A_ROW
     assert "0 completed, 0 pruned, 5 failed" in printed
+
+
+def test_a_trial_that_failed_is_started_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    once = f"[ -e begun ] || {{ touch begun; exit 1; }}; {COMPLETED}"
+    controller = Controller(tmp_path, script=once, n_trials=2, slots=1, retries=1)
+    assert controller.run() is None
+    assert controller.states() == ["COMPLETE"] * 2
+    assert [job.attempts for job in controller.jobs] == [2, 2]
+    assert capfd.readouterr().out.count(", once again") == 2

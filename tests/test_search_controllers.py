@@ -1,5 +1,6 @@
 """Several controllers of one study: in every kind of storage, and when one of them is gone."""
 
+import json
 import os
 import shutil
 import socket
@@ -19,6 +20,9 @@ from metalearn.report import searches
 from metalearn.run import study_record
 from metalearn.run.study_record import StudyRecord
 from metalearn.run.trial import open_storage
+
+SCORED = {"mean": 0.5, "std": 0, "ci95": 0, "num_episodes": 1}
+DONE = json.dumps({"status": "completed", "val": {"accuracy": SCORED}})
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +114,7 @@ def test_the_trials_of_a_dead_controller_are_taken_over(tmp_path: Path, left: st
     living = Controller(tmp_path, n_trials=2)
     held = job.begin() if left == "at work" else None
     if left == "completed":
-        (job.folder / "result.json").write_text(
-            '{"status": "completed", "seconds": {}, "val": {"accuracy": {"mean": 0.5, "ci95": 0}}}'
-        )
+        (job.folder / "result.json").write_text(DONE)
     living.trials.look_after()
     states = {"at work": ["RUNNING"], "completed": ["COMPLETE"], "nothing": ["FAIL", "WAITING"]}
     assert living.states() == states[left]
@@ -152,7 +154,7 @@ def test_who_was_taken_for_dead_wrongly_does_no_harm(tmp_path: Path) -> None:
     quick.trials.look_after()
     job.status = "completed"
     job.folder.mkdir()
-    (job.folder / "result.json").write_text('{"status": "completed", "val": {"accuracy": {"mean": 0.5, "ci95": 0}}}')
+    (job.folder / "result.json").write_text(DONE)
     slow.trials._beaten -= 100
     slow.trials.look_after()
     slow.trials.tell(job)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL, Finished
-from test_launcher import wait_for
+from sweeping import wait_for
 
 
 @pytest.fixture

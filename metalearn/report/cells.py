@@ -63,7 +63,7 @@ class Cell:
     @property
     def published(self) -> Published | None:
         known = [one for run in self.runs if (one := published(run.result))]
-        numbers = ((getattr(one, self.score.name), one.source or "no source") for one in known)
+        numbers = ((one.number(self.score.name), one.source or "no source") for one in known)
         return next((Published(value, source) for value, source in numbers if value is not None), None)
 
     @property
@@ -79,7 +79,7 @@ class Cell:
 
     def score_by_step(self) -> list[float] | None:
         """Mean over the seeds after 0, 1, ... inner steps, NaN where one has none; None for an algorithm without."""
-        curves = [getattr(run.result.test, f"{self.score.name}_by_step", None) or [] for run in self.completed]
+        curves = [(run.result.test and run.result.test.by_step) or [] for run in self.completed]
         same = all(curves) and len({len(curve) for curve in curves}) == 1
         return [float(one) for one in np.mean(curves, axis=0)] if same else None
 

@@ -124,8 +124,8 @@ OF_THE_PUBLISHED = {
 
 def score(result: Result) -> Score | None:
     """None of a run that was not tested."""
-    test = result.test
-    return None if test is None else next((one for one in SCORES if getattr(test, one.name)), None)
+    measured = result.test.measured if result.test else None
+    return next(one for one in SCORES if one.name == measured.name) if measured else None
 
 
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:

@@ -44,9 +44,10 @@ class Run:
 
     def estimate(self, name: str) -> Estimate:
         """Of a score of its test, which must have been measured."""
-        measured: Estimate | None = getattr(self.result.test, name)
+        measured = self.result.test.measured if self.result.test else None
         assert measured is not None
-        return measured
+        assert measured.name == name
+        return measured.estimate
 
     def episode_scores(self) -> np.ndarray | None:
         """One for each test episode, (E,); None when the run left none that can be read."""

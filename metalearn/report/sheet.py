@@ -1,4 +1,7 @@
-"""A table of text, and what it looks like on a terminal, in Markdown and in LaTeX."""
+"""A table of text, and what it looks like on a terminal, in Markdown and in LaTeX.
+
+tabulate would join the cells alone: it leaves Markdown's signs as they are, and bold cells of LaTeX turn its own off.
+"""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,8 @@
-"""Locks of directories: one process at a time is at work in each."""
+"""Locks of directories: one process at a time is at work in each.
+
+A job inherits the open file from its controller and keeps the directory when that dies. filelock unlocks the file when
+its object goes, which would take the lock from the job as well.
+"""
 
 import fcntl
 from pathlib import Path

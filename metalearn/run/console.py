@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
+from metalearn.run.result import Episodes, EpisodeSetting, Evaluation, Measured, Result
+
 log = logging.getLogger(__name__)
 
 # Where nobody looks at the width, in a log or a pipe, lines may be long.
@@ -33,10 +35,15 @@ def show_config(config: dict[str, Any]) -> None:
 
 
 def show_plan(
-    config: dict[str, Any], batch_size: int | None, num_parameters: int, num_devices: int, folder: Path
+    config: dict[str, Any],
+    episode: Episodes,
+    batch_size: int | None,
+    num_parameters: int,
+    num_devices: int,
+    folder: Path,
 ) -> None:
     """What the run is about to do."""
-    trainer, episode, tasks = config["trainer"], config["episode"], config["tasks_per_batch"]
+    trainer, tasks = config["trainer"], config["tasks_per_batch"]
     steps, batches = trainer["max_steps"], trainer["accumulate_grad_batches"]
     seen = f"{steps * batches * tasks * num_devices:,}" if steps > 0 else f"as many as {trainer['max_time']} allows"
     table = Table(show_header=False, box=None)
@@ -46,53 +53,63 @@ def show_plan(
     if config["mode"] == "train":
         table.add_row("tasks of a step", f"{tasks} x {num_devices} devices x {batches} batches")
         table.add_row("episodes to be seen" if batch_size is None else "batches to be seen", seen)
-        table.add_row("trained on", trained_on(episode["train"], batch_size))
-    table.add_row("tested on", shape(episode["test"]))
+        table.add_row("trained on", trained_on(episode.train, batch_size))
+    table.add_row("tested on", shape(episode.test))
     table.add_row("run directory", str(folder))
     console.print(table)
 
 
-def show_result(fields: dict[str, Any], published: dict[str, Any] | None, folder: str) -> None:
+def show_result(result: Result, folder: str) -> None:
     """The one table at the end: the score with its interval, how it was measured, and where everything lies."""
-    test, episode = fields["test"], fields["episode"]
-    name, words = ("accuracy", "accuracy") if "accuracy" in test else ("mse", "mean squared error")
-    table = Table(title=f"{fields['algorithm']} on {fields['dataset']}", title_justify="left", show_header=False)
+    assert result.test is not None
+    assert result.test.measured is not None
+    name = result.test.measured.name
+    words = "accuracy" if name == "accuracy" else "mean squared error"
+    table = Table(title=f"{result.algorithm} on {result.dataset}", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(f"meta-test {words}", f"[bold]{interval(name, test[name])}[/bold]")
-    if by_step := test.get(f"{name}_by_step"):
-        table.add_row("after inner steps 0, 1, ...", "  ".join(score(name, mean) for mean in by_step))
-    if "accuracy_by_instance" in test:
-        table.add_row(
-            "at the 1st, 2nd, 5th, 10th of a class", "  ".join(map(percent, test["accuracy_by_instance"])) + " %"
-        )
-    table.add_row("episodes", f"{test[name]['num_episodes']} of {shape(episode['test'])}")
-    if error := test.get("error"):
-        bounds = f"{percent(error['low'])} to {percent(error['high'])} %"
-        table.add_row("error", f"{percent(error['mean'])} % of {error['num_trials']} trials, 95 %: {bounds}")
-    if "calibration_error" in test:
-        table.add_row("calibration error", f"{percent(test['calibration_error'])} %")
-    for setting, other in fields["evaluations"].items():
-        table.add_row(f"tested on {setting}", interval(name, other[name]))
-    if fields["test_dataset"] != fields["dataset"]:
-        table.add_row("tested on", fields["test_dataset"])
-    table.add_row("trained on", trained_on(episode["train"], fields["batch_size"]))
-    if fields["pretrained"]:
-        table.add_row("pretrained", fields["pretrained"])
-    table.add_row("batch norm", f"{fields['batch_norm']} ({'transductive' if fields['transductive'] else 'inductive'})")
-    if fields["val"]:
-        table.add_row(f"meta-val {words}", f"{interval(name, fields['val'][name])}, step {fields['best_step']}")
-    if published and published.get(name) is not None:
-        table.add_row("published", f"{score(name, published[name])}  {published.get('source') or 'no source'}")
+    table.add_row(f"meta-test {words}", f"[bold]{interval(result.test.measured)}[/bold]")
+    _add_details(table, result.test, shape(result.episode.test))
+    for setting, other in (result.evaluations or {}).items():
+        if other.measured is not None:
+            table.add_row(f"tested on {setting}", interval(other.measured))
+    if result.test_dataset != result.dataset:
+        table.add_row("tested on", result.test_dataset)
+    table.add_row("trained on", trained_on(result.episode.train, result.batch_size))
+    if result.pretrained:
+        table.add_row("pretrained", result.pretrained)
+    table.add_row("batch norm", f"{result.batch_norm} ({'transductive' if result.transductive else 'inductive'})")
+    if result.val and result.val.measured:
+        table.add_row(f"meta-val {words}", f"{interval(result.val.measured)}, step {result.best_step}")
+    if result.published and (published := result.published.number(name)) is not None:
+        table.add_row("published", f"{score(name, published)}  {result.published.source or 'no source'}")
     table.add_row("run directory", folder)
     console.print(table)
 
 
-def interval(name: str, estimate: dict[str, Any]) -> str:
-    """Mean ± 95 % interval of a score: accuracy in percent, anything else as it is; null and NaN as a question mark."""
+def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
+    """Rows on how the score came about."""
+    assert test.measured is not None
+    name, estimate = test.measured
+    if test.by_step:
+        table.add_row("after inner steps 0, 1, ...", "  ".join(score(name, mean) for mean in test.by_step))
+    if test.accuracy_by_instance is not None:
+        row = "  ".join(map(percent, test.accuracy_by_instance))
+        table.add_row("at the 1st, 2nd, 5th, 10th of a class", f"{row} %")
+    table.add_row("episodes", f"{estimate.num_episodes} of {shape_of_test}")
+    if (error := test.error) is not None:
+        bounds = f"{percent(error.low)} to {percent(error.high)} %"
+        table.add_row("error", f"{percent(error.mean)} % of {error.num_trials} trials, 95 %: {bounds}")
+    if test.calibration_error is not None:
+        table.add_row("calibration error", f"{percent(test.calibration_error)} %")
+
+
+def interval(measured: Measured) -> str:
+    """Mean ± 95 % interval of a score: accuracy in percent, anything else as it is; NaN as a question mark."""
+    name, estimate = measured
     if name == "accuracy":
-        return f"{percent(estimate['mean'])} ± {percent(estimate['ci95'])} %"
-    return f"{score(name, estimate['mean'])} ± {score(name, estimate['ci95'])}"
+        return f"{percent(estimate.mean)} ± {percent(estimate.ci95)} %"
+    return f"{score(name, estimate.mean)} ± {score(name, estimate.ci95)}"
 
 
 def score(name: str, value: float | None) -> str:
@@ -101,17 +118,17 @@ def score(name: str, value: float | None) -> str:
     return "?" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
-def trained_on(episode: dict[str, Any], batch_size: int | None) -> str:
+def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
     return shape(episode) if batch_size is None else f"{batch_size} images of all base classes a batch"
 
 
-def shape(episode: dict[str, Any]) -> str:
-    if episode["shots"] == "meta_dataset":
-        return f"{span(episode['way'])}-way, shots by Meta-Dataset's rule, {episode['query']} queries per class"
-    if episode["way"] == 1:  # a regression, of one output
-        return f"{span(episode['shot'])} support points, {episode['query']} query points"
-    own = " of each class" if episode["shots"] == "unequal" else ""
-    return f"{span(episode['way'])}-way {span(episode['shot'])}-shot{own}, {episode['query']} queries per class"
+def shape(episode: EpisodeSetting) -> str:
+    if episode.shots == "meta_dataset":
+        return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {episode.query} queries per class"
+    if episode.way == 1:  # a regression, of one output
+        return f"{span(episode.shot)} support points, {episode.query} query points"
+    own = " of each class" if episode.shots == "unequal" else ""
+    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {episode.query} queries per class"
 
 
 def span(value: int | list[int]) -> str:

@@ -9,6 +9,8 @@ from hydra.errors import HydraException
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
+from metalearn.run.result import Status
+
 FAILED, BAD_INPUT = 1, 2
 OF_THE_USER = (ValueError, OSError, ImportError, MisconfigurationException, OmegaConfBaseException)
 
@@ -32,7 +34,7 @@ def refusing_bad_input() -> Iterator[None]:
 
 
 class Ending(NamedTuple):
-    status: str  # in result.json
+    status: Status
     error: str
     exit_code: int
 

@@ -1,6 +1,5 @@
 """The run directory: where everything in it lies, and to whom it belongs."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,8 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.claim import LOCK, lock
-
-FINISHED = ("completed", "pruned")
+from metalearn.run.result import Outcome
 
 
 class RunFolder:
@@ -50,10 +48,10 @@ class RunFolder:
         if self.best.exists() or self.last.exists():
             return True
         try:
-            return json.loads(self.result.read_text())["status"] in FINISHED
+            return Outcome.from_json(self.result).finished
         except FileNotFoundError:
             return False
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             return True  # a damaged result is still somebody's
 
     @contextmanager

@@ -3,7 +3,6 @@
 So `resume=DIR` and `mode=test checkpoint=PATH` need nothing repeated.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from metalearn.run.claim import is_claimed
 from metalearn.run.command_line import parse
 from metalearn.run.grammar import is_path, key, node, quoted, value
 from metalearn.run.inherited import checked, checkpoint_overrides
+from metalearn.run.result import Outcome
 
 __all__ = ["anywhere", "expand", "key", "node", "quoted", "value"]
 
@@ -84,7 +84,7 @@ def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
         return False
     if is_claimed(folder):
         return False
-    return not result.is_file() or json.loads(result.read_text())["status"] != "completed"
+    return not result.is_file() or Outcome.from_json(result).status != "completed"
 
 
 def _resumed(folder: Path, typed: list[str]) -> list[str]:

@@ -17,6 +17,8 @@ SCORES = ("accuracy", "mse")
 class ProgressBar(pl.Callback):
     """Loss, accuracy, episodes per second and time left: a bar on a terminal, else a line now and then.
 
+    Lightning's RichProgressBar counts batches of an epoch: neither steps, nor a time limit, nor lines in a log.
+
     Args:
         seconds_between_lines: where the output is not a terminal.
     """

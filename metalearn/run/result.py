@@ -1,24 +1,14 @@
-"""What a run leaves behind: result.json and test_episodes.npz, each written atomically."""
+"""The content of result.json: these classes alone know the names of its fields."""
 
-import importlib.metadata
 import json
 import math
-import platform
-import resource
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
-import numpy as np
-
-from metalearn.files import write_atomically
 from metalearn.run.as_json import decode, encode
 from metalearn.run.secrets import struck_out
-from metalearn.stats import Estimate
-
-PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+from metalearn.stats import ErrorRate, Estimate
 
 SCHEMA = 2
 """The number of the form of result.json; files without one are older and read as well."""
@@ -52,14 +42,11 @@ class Episodes:
     test: EpisodeSetting
 
 
-@dataclass(frozen=True)
-class Trials:
-    """The error rate over all trials, with Wilson's interval."""
+class Measured(NamedTuple):
+    """The score by which a run is judged."""
 
-    mean: float
-    low: float
-    high: float
-    num_trials: int
+    name: Literal["accuracy", "mse"]
+    estimate: Estimate
 
 
 @dataclass(frozen=True)
@@ -74,8 +61,25 @@ class Evaluation:
     accuracy_by_instance: list[float] | None = None
     mse_by_step: list[float] | None = None
     calibration_error: float | None = None
-    error: Trials | None = None
+    error: ErrorRate | None = None
     more: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, fields: Any, name: str) -> Self:
+        """The scores in a dictionary, such as a checkpoint has. Raises ValueError where they are something else."""
+        evaluation: Self = decode(cls, fields, name)
+        return evaluation
+
+    @property
+    def measured(self) -> Measured | None:
+        if self.accuracy is not None:
+            return Measured("accuracy", self.accuracy)
+        return None if self.mse is None else Measured("mse", self.mse)
+
+    @property
+    def by_step(self) -> list[float] | None:
+        """The score that is measured after each inner step, from 0."""
+        return self.accuracy_by_step if self.accuracy is not None else self.mse_by_step
 
     @property
     def diverged(self) -> bool:
@@ -93,6 +97,9 @@ class Published:
     source: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
+    def number(self, score: str) -> float | None:
+        return {"accuracy": self.accuracy, "mse": self.mse}[score]
+
 
 @dataclass(frozen=True)
 class Seconds:
@@ -104,47 +111,33 @@ class Seconds:
     predict: float | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def total(self) -> float:
+        return (self.fit or 0.0) + (self.test or 0.0)
 
-@dataclass(frozen=True)
-class Result:
-    """The whole of result.json. A run that did not come so far, or was older, has None."""
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended: all that is known of one that ended before its config was resolved."""
 
     status: Status
     error: str | None
-    dataset: str
-    algorithm: str
-    backbone: str
-    experiment: str | list[str] | None
-    seed: int
-    problem: str | None
-    batch_norm: str
-    transductive: bool | None
-    pretrained: str | None
-    episode: Episodes
-    tasks_per_batch: int
-    batch_size: int | None  # where training takes images of all base classes, not episodes
-    trained_dataset: str | None  # another one where a checkpoint is tested on other data
-    test_dataset: str | None
-    published: Published | None
-    overrides: list[str]
     test: Evaluation | None
-    evaluations: dict[str, Evaluation] | None  # the same of other settings, by names such as 20w1s
     val: Evaluation | None
-    best_step: int | None
-    steps: int | None
-    num_parameters: int | None
-    devices: int | None
-    seconds: Seconds
-    peak_memory_bytes: int | None
-    git: str | None
-    versions: dict[str, str] | None
+    seconds: Seconds | None
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.status in ("completed", "pruned")
+
     def to_json(self) -> str:
-        return _json(encode(self))
+        """The text of the file, without secrets."""
+        return json.dumps({"schema": SCHEMA, **struck_out(encode(self))}, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, source: str | Path) -> "Result":
+    def from_json(cls, source: str | Path) -> Self:
         """The result in a text, or in the file at a path.
 
         Raises ValueError, in one line that names the file, for what is no result; OSError where there is no file.
@@ -158,77 +151,39 @@ class Result:
                 raise ValueError(f"its schema is {schema}, and this version of metalearn reads up to {SCHEMA}")
             if schema < 2 and "task" in fields:
                 fields["problem"] = fields.pop("task")  # its name before
-            result: Result = decode(cls, fields, "")
+            result: Self = decode(cls, fields, "")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{name} cannot be read: {error}") from error
         return result
 
 
-class Record:
-    """The result of a run, filled as the run goes on and written at its end, whatever that end is."""
+@dataclass(frozen=True, kw_only=True)
+class Result(Outcome):
+    """The whole of result.json. A run that did not come so far, or was older, has None."""
 
-    def __init__(self, folder: Path, fields: dict[str, Any]) -> None:
-        self.folder, self.path = folder, folder / "result.json"
-        self.fields = {
-            "status": "failed",
-            "error": None,
-            **fields,
-            "test": None,
-            "evaluations": {},  # the same as test, of other settings, by names such as 20w1s
-            "val": None,
-            "best_step": None,
-            "steps": None,
-            "skipped_batches": 0,  # because their loss was not finite
-            "num_parameters": None,
-            "devices": None,
-            "batch_size": None,  # where training takes images of all base classes, not episodes
-            "seconds": {"fit": None, "test": None},  # and the medians over the test episodes to adapt and to predict
-            "peak_memory_bytes": None,
-            "git": git_revision(),
-            "versions": versions(),
-        }
-
-    def write(self) -> None:
-        self.fields["peak_memory_bytes"] = peak_memory_bytes()
-        text = _json(encode(struck_out(self.fields)))
-        write_atomically(self.path, lambda file: file.write(text.encode()))
-
-    def write_episodes(self, scores: dict[str, np.ndarray], setting: str = "") -> None:
-        def save(file: IO[bytes]) -> None:
-            np.savez(file, **scores)  # type: ignore[arg-type]  # its stub takes any name for allow_pickle
-
-        from metalearn.run.machine import is_rank_zero  # late, as torch: reports need neither
-
-        if is_rank_zero():
-            name = f"test_episodes_{setting}.npz" if setting else "test_episodes.npz"
-            write_atomically(self.folder / name, save)
-
-
-def peak_memory_bytes() -> int:
-    """Of the accelerator when there is one, else of the process."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
-        return torch.cuda.max_memory_allocated()
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kibibytes if sys.platform == "darwin" else kibibytes * 1024  # macOS counts bytes
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-
-
-def git_revision() -> str | None:
-    """Commit of the checkout that metalearn runs from, with -dirty when files differ; None outside a checkout."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return None
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _json(fields: dict[str, Any]) -> str:
-    return json.dumps({"schema": SCHEMA, **fields}, indent=2) + "\n"
+    seconds: Seconds
+    dataset: str
+    algorithm: str
+    backbone: str
+    experiment: str | list[str] | None
+    seed: int
+    problem: str | None
+    batch_norm: str
+    transductive: bool | None  # None until the network is built
+    pretrained: str | None
+    episode: Episodes
+    tasks_per_batch: int
+    batch_size: int | None  # where training takes images of all base classes, not episodes
+    trained_dataset: str | None  # another one where a checkpoint is tested on other data
+    test_dataset: str | None
+    published: Published | None
+    overrides: list[str]
+    evaluations: dict[str, Evaluation] | None  # the same of other settings, by names such as 20w1s
+    best_step: int | None
+    steps: int | None
+    skipped_batches: int | None  # because their loss was not finite
+    num_parameters: int | None
+    devices: int | None
+    peak_memory_bytes: int | None
+    git: str | None
+    versions: dict[str, str] | None

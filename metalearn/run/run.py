@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
 
 from omegaconf import DictConfig
 
@@ -17,12 +17,13 @@ from metalearn.run.folder import RunFolder
 from metalearn.run.job import Job, build
 from metalearn.run.machine import is_rank_zero
 from metalearn.run.metrics import MetricsFile
-from metalearn.run.plan import Plan, resolve
-from metalearn.run.result import Record
+from metalearn.run.plan import resolve
+from metalearn.run.record import Record, planned
+from metalearn.run.result import Evaluation
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals
 from metalearn.training.callbacks import NonFiniteLoss
-from metalearn.training.evaluation import evaluate, trials
+from metalearn.training.evaluation import error_rate, evaluate
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +47,13 @@ def run(config: DictConfig) -> float | None:
 
 
 def _run(config: DictConfig, folder: RunFolder) -> float | None:
-    record = Record(folder.path, {})
+    record = Record(folder)
     plan, job, code, begun = None, None, 0, False
     with Signals() as signals:
         try:
             with refusing_bad_input():
                 plan = resolve(config, folder)
-                record.fields |= _header(plan)
+                record.result = planned(plan)
                 job = build(plan, config, signals)
                 _announce(job, record)
                 if is_rank_zero():
@@ -63,10 +64,11 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             pruned = job.pruning is not None and job.pruning.pruned
             if not pruned:
                 test(job, record)
-            record.fields["status"] = "pruned" if pruned else "completed"
+            record.result = replace(record.result, status="pruned" if pruned else "completed")
         except BaseException as error:
             signals.close()  # from here on nothing may keep the result from being written
-            record.fields["status"], record.fields["error"], code = ending(error, signals.received)
+            status, said, code = ending(error, signals.received)
+            record.outcome = replace(record.outcome, status=status, error=said)
             _say(error, code, folder)
         signals.close()
         if plan is None and code == BAD_INPUT:
@@ -78,16 +80,16 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             loggers.finish(job.trainer.loggers, code)
     if code:
         # Lightning kills rank 0 when another ends otherwise than with 0, but a signal stops all of them in order.
-        in_order = not is_rank_zero() and record.fields["status"] == "interrupted"
+        in_order = not is_rank_zero() and record.outcome.status == "interrupted"
         raise SystemExit(0 if in_order else code)
     assert plan is not None and job is not None
     if is_rank_zero():
-        if record.fields["status"] == "pruned":
-            console.say(f"pruned at step {record.fields['steps']}: the other trials of the search are better")
+        if record.result.status == "pruned":
+            console.say(f"pruned at step {record.result.steps}: the other trials of the search are better")
         else:
-            console.show_result(record.fields, job.plan.config["published"], str(folder.path))
-    val = record.fields["val"]
-    return val[job.score_name]["mean"] if val else None
+            console.show_result(record.result, str(folder.path))
+    val = record.result.val
+    return val.measured.estimate.mean if val and val.measured else None
 
 
 def _begin(job: Job, config: DictConfig) -> None:
@@ -105,43 +107,58 @@ def fit(job: Job, record: Record) -> None:
     try:
         job.trainer.fit(job.module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
     finally:
-        record.fields["seconds"]["fit"] = job.clock.seconds
-        record.fields["steps"] = job.trainer.global_step
-        record.fields["skipped_batches"] = job.module.num_skipped
+        record.result = replace(
+            record.result,
+            seconds=replace(record.result.seconds, fit=job.clock.seconds),
+            steps=job.trainer.global_step,
+            skipped_batches=job.module.num_skipped,
+        )
     if job.keeper.best_step is None:
         raise NonFiniteLoss("the loss on meta-val was never a finite number, so there are no weights to test")
     best = load(job.plan.folder.best, job.module, job.plan.choices)
     assert best["global_step"] == job.keeper.best_step
-    record.fields["val"], record.fields["best_step"] = best["val"], best["global_step"]
+    record.result = replace(record.result, val=Evaluation.of(best["val"], "val"), best_step=best["global_step"])
 
 
 def test(job: Job, record: Record) -> None:
     """Score the meta-test episodes, and with the same weights those of other settings."""
     if job.plan.tests_only and job.checkpoint is not None:
-        record.fields["val"], record.fields["best_step"] = job.checkpoint.get("val"), job.checkpoint["global_step"]
-        record.fields["trained_dataset"] = job.checkpoint["metalearn"]["dataset"]
+        val = job.checkpoint.get("val")
+        record.result = replace(
+            record.result,
+            val=None if val is None else Evaluation.of(val, "val"),
+            best_step=job.checkpoint["global_step"],
+            trained_dataset=job.checkpoint["metalearn"]["dataset"],
+        )
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)
-    record.fields["seconds"] |= {"test": time.perf_counter() - began, **job.module.median_cost()}
-    if job.plan.config["evaluation"]["protocol"] == "lake":
-        fields["error"] = trials(fields, WAY)
-    record.fields["test"] = fields
+    test, took = Evaluation.of(fields, "test"), time.perf_counter() - began
+    if job.plan.config["evaluation"]["protocol"] == "lake" and test.accuracy is not None:
+        test = replace(test, error=error_rate(test.accuracy, WAY))
+    cost = job.module.median_cost()
+    seconds = replace(record.result.seconds, test=took, adapt=cost.get("adapt"), predict=cost.get("predict"))
+    record.result = replace(record.result, test=test, seconds=seconds)
     record.write_episodes(scores)
-    log.info("meta-test %s %s", job.score_name, console.interval(job.score_name, fields[job.score_name]))
+    if test.measured:
+        log.info("meta-test %s %s", test.measured.name, console.interval(test.measured))
+    others: dict[str, Evaluation] = {}
     for name, setting in job.others.items():
-        fields, scores = evaluate(job.trainer, job.module, job.data.tested_by(setting, f"test_{name}"))
-        record.fields["evaluations"][name] = fields
+        data = job.data.tested_by(setting, f"test_{name}")
+        fields, scores = evaluate(job.trainer, job.module, data)
+        others[name] = Evaluation.of(fields, name)
+        record.result = replace(record.result, evaluations=others)
         record.write_episodes(scores, name)
-    for name, fields in {"meta-test": record.fields["test"], **record.fields["evaluations"]}.items():
-        if not fields["loss"]["mean"] < float("inf"):
-            raise NonFiniteLoss(f"the loss on {name} is {fields['loss']['mean']}, so its score means nothing")
+    for name, one in {"meta-test": test, **others}.items():
+        if one.loss is None or not one.loss.mean < float("inf"):
+            mean = one.loss and one.loss.mean
+            raise NonFiniteLoss(f"the loss on {name} is {mean}, so its score means nothing")
 
 
 def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
     """Write the result, but over none of another run where this one was not begun; returns the exit code."""
     # A process that fails alone must say so itself, since Lightning kills the others at once; one that fails because
     # rank 0 has ended must not.
-    alone = record.fields["status"] == "failed" and not record.path.exists()
+    alone = record.outcome.status == "failed" and not folder.result.exists()
     if not (is_rank_zero() or alone):
         return code
     if not begun and (folder.result.exists() or folder.holds_run):
@@ -152,7 +169,7 @@ def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
     try:
         record.write()
     except OSError as error:
-        print(f"metalearn: the result was not written: {error.strerror}: {record.path}", file=sys.stderr)
+        print(f"metalearn: the result was not written: {error.strerror}: {folder.result}", file=sys.stderr)
         return code or FAILED
     return code
 
@@ -169,28 +186,19 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
         log.warning("stopped by a signal; to continue: python -m metalearn %s", resume)
 
 
-def _header(plan: Plan) -> dict[str, Any]:
-    """The fields of the result that are known before the run."""
-    config = plan.config
-    same = ("seed", "problem", "batch_norm", "pretrained", "episode", "tasks_per_batch", "published")
-    return {
-        **plan.choices,
-        **{name: config[name] for name in same},
-        "experiment": plan.experiment,
-        "transductive": None,  # until the network is built, which says so
-        "trained_dataset": plan.choices["dataset"],  # another one where a checkpoint is tested on other data
-        "test_dataset": plan.test_dataset,
-        "overrides": plan.overrides,
-    }
-
-
 def _announce(job: Job, record: Record) -> None:
-    record.fields |= {"num_parameters": job.num_parameters, "devices": job.trainer.world_size}
-    record.fields |= job.module.dependence._asdict() | {"batch_size": job.batch_size}
+    record.result = replace(
+        record.result,
+        num_parameters=job.num_parameters,
+        devices=job.trainer.world_size,
+        batch_norm=job.module.dependence.batch_norm,
+        transductive=job.module.dependence.transductive,
+        batch_size=job.batch_size,
+    )
     safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:
         logger.log_hyperparams(safe)
     if is_rank_zero():
         console.show_config(safe)
         world, folder = job.trainer.world_size, job.plan.folder.path
-        console.show_plan(safe, job.batch_size, job.num_parameters, world, folder)
+        console.show_plan(safe, record.result.episode, job.batch_size, job.num_parameters, world, folder)

@@ -35,15 +35,17 @@ class Findings:
         self._needed = needed
         self._trials, self._score, self._screen, self._folder = trials, score, screen, folder
 
-    def say_end(self, job: Job) -> None:
-        """One line for a trial that has ended."""
+    def say_end(self, job: Job, *, again: bool) -> None:
+        """One line for an attempt at a trial that has ended."""
         words = (
             f"trial {job.folder.name} [{COLOURS.get(job.status, 'default')}]{job.status}[/] in {job.seconds or 0:.0f} s"
         )
         if job.status == "failed":
-            words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}"
-        elif job.finished and (mean := job.score("val")):
-            words += f"  {score(self._score, mean['mean'])}"
+            words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}" + (
+                ", once again" if again else ""
+            )
+        elif job.finished and (val := job.score("val")):
+            words += f"  {score(self._score, val.estimate.mean)}"
         self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]")
 
     def table(self) -> None:

@@ -23,7 +23,7 @@ from metalearn.search.samplers import Grid
 from metalearn.search.space import Space
 from metalearn.sweep.jobs import Job
 
-HEARTBEAT = 30.0  # seconds
+HEARTBEAT = 30.0  # seconds; Optuna's own beats within study.optimize alone, and has no place in a journal
 DEAD = 300.0
 """Seconds without a heartbeat after which a controller is taken for dead. One of this machine is known at once."""
 
@@ -117,19 +117,23 @@ class Trials:
         A job that is completed with a score that is not finite is failed from then on.
         """
         self._ours.pop(job.number, None)
-        result = job.result()
-        mean = (job.score("val") or {}).get("mean")  # null where it was not finite
-        if job.status == "completed" and isinstance(mean, int | float) and math.isfinite(mean):
-            self._close(job.number, TrialState.COMPLETE, [mean])
+        val = job.score("val") if job.finished else None
+        if job.status == "completed" and val is not None and math.isfinite(val.estimate.mean):
+            self._close(job.number, TrialState.COMPLETE, [val.estimate.mean])
         elif job.status == "completed":
             job.status, job.reason = "failed", "its score at meta-val is not finite"
             self._close(job.number, TrialState.FAIL)
         elif job.status == "pruned":
             self._close(job.number, TrialState.PRUNED)
-        elif job.status == "failed" or (result is not None and result["status"] == "failed"):
+        elif job.status == "failed" or ((result := job.result()) is not None and result.status == "failed"):
             self._close(job.number, TrialState.FAIL)
         else:
             self._hand_over(job)
+
+    def leave(self) -> None:
+        """Let any controller continue what this one was told nothing of."""
+        for job in list(self._ours.values()):
+            self.tell(job)
 
     def look_after(self) -> None:
         """Say that we are alive, and take over what controllers have left that are not."""

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from metalearn.files import write_atomically
 from metalearn.run.overrides import key, value
-from metalearn.sweep.jobs import FINISHED, Job, quoted
+from metalearn.sweep.jobs import Job, quoted
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +76,18 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
         write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def folders(sweep: Path) -> dict[tuple[str, ...], list[Path]]:
+    """The folders that are recorded so far, by the overrides of their jobs."""
+    recorded: dict[tuple[str, ...], list[Path]] = {}
+    path = sweep / NAME
+    for name, overrides in (_read(path)["jobs"] if path.is_file() else {}).items():
+        recorded.setdefault(tuple(overrides), []).append(sweep / name)
+    return recorded
+
+
 def _is_finished(sweep: Path, jobs: dict[str, list[str]]) -> bool:
     results = (Job(0, overrides, sweep / name).result() for name, overrides in jobs.items())
-    return all(result is not None and result["status"] in FINISHED for result in results)
+    return all(result is not None and result.finished for result in results)
 
 
 def _read(path: Path) -> Known:

@@ -1,6 +1,5 @@
 """A job of a sweep: its directory, its status, and the process that is at work on it."""
 
-import json
 import os
 import re
 import shlex
@@ -12,17 +11,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, final
+from typing import IO, Literal, final
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from metalearn.run.claim import LOCK, is_locked, lock
+from metalearn.run.result import Measured, Outcome
 from metalearn.sweep.slurm.submitted import is_submitted
 
 JOB_LOCK = ".job.lock"
 """Held by a controller from before a job starts, and by the job: also when the controller is killed."""
 
-FINISHED = ("completed", "pruned")
 BAD_INPUT = 2
 REFUSED = "metalearn: "
 """Begins the line that says why a command is refused."""
@@ -50,33 +49,27 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        return self.status in FINISHED
+        return self.status in ("completed", "pruned")
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Outcome | None:
         """Its result.json, if it has one. Raises ValueError when that is of something else."""
-        path = self.folder / "result.json"
         try:
-            result = json.loads(path.read_text())
+            return Outcome.from_json(self.folder / "result.json")
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise ValueError(f"{path} is not a result of metalearn: {error}") from error
-        if not isinstance(result, dict) or not isinstance(result.get("status"), str):
-            raise ValueError(f"{path} is not a result of metalearn: it has no status")
-        return result
 
-    def score(self, split: Literal["val", "test"]) -> dict[str, float] | None:
-        """Mean and interval of its accuracy (of a regression the squared error); None where it left none."""
-        scores = (self.result() or {}).get(split) or {}
-        return next((scores[name] for name in ("accuracy", "mse") if name in scores), None)
+    def score(self, split: Literal["val", "test"]) -> Measured | None:
+        """Its accuracy (of a regression the squared error) with the interval; None where it left none."""
+        result = self.result()
+        evaluation = result and (result.val if split == "val" else result.test)
+        return evaluation.measured if evaluation else None
 
     def look(self) -> None:
         """Note whether it is finished already."""
         result = self.result()
-        if result and result["status"] in FINISHED:
-            self.status, self.before = result["status"], True
-            seconds = result.get("seconds") or {}
-            self.seconds = sum(seconds.get(part) or 0.0 for part in ("fit", "test"))
+        if result and result.finished:
+            self.status, self.before = result.status, True
+            self.seconds = result.seconds.total if result.seconds else 0.0
 
     def is_at_work_elsewhere(self) -> bool:
         """Whether a run is at work in its directory: of another controller, of one that was killed, or by hand."""
@@ -101,10 +94,13 @@ class Job:
             stopped: whether the sweep was.
             timed_out: the limit in seconds that it exceeded, if it did.
         """
-        result = self.result()
-        status = result["status"] if result else None
-        if status in FINISHED:  # which is written last: what happens to the process afterwards takes nothing from it
-            self.status = status
+        try:
+            result, damage = self.result(), None
+        except ValueError as error:
+            result, damage = None, str(error)
+        status = result.status if result else None
+        if result and result.finished:  # which is written last: what happens to the process later takes nothing from it
+            self.status = result.status
         elif stopped and status in (None, "interrupted"):
             self.status = "interrupted"
         else:
@@ -116,10 +112,10 @@ class Job:
             elif code < 0:
                 self.reason = f"killed by {_signal_name(-code)}"
             elif code == BAD_INPUT:
-                self.reason = f"refused: {_refusal(self.log) or (result or {}).get('error') or 'exit code 2'}"
+                self.reason = f"refused: {_refusal(self.log) or (result and result.error) or 'exit code 2'}"
             else:
-                error = (result or {}).get("error") or ("no result.json" if code == 0 else None)
-                self.reason = f"exit code {code}" + (f", {error}" if error else "")
+                why = damage or (result and result.error) or ("no result.json" if code == 0 else None)
+                self.reason = f"exit code {code}" + (f", {why}" if why else "")
 
 
 class AbstractProcess(ABC):

@@ -4,6 +4,7 @@ So DDP is right (in one process its ranks would run the whole sweep), a job that
 memory, random state or environment of a job is left to the next.
 """
 
+import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
     from metalearn.sweep.jobs import AbstractProcess, Job
+    from metalearn.sweep.loop import AbstractSource
+    from metalearn.sweep.screen import Screen
     from metalearn.sweep.slots import Slots
 
 OF_THE_SWEEP = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launch", "hydra/launch")
@@ -58,11 +61,13 @@ class AbstractLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs to their ends. Raises ValueError for bad input, and SystemExit after a signal."""
-        from metalearn.sweep import definition, schedule
+        from metalearn.sweep import definition
+        from metalearn.sweep.loop import JobList
         from metalearn.sweep.screen import Screen
 
         sweep, slots = self.prepare()
-        jobs = [self._job(sweep, initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
+        recorded = definition.folders(sweep)
+        jobs = [self._job(sweep, initial_job_idx + i, list(one), recorded) for i, one in enumerate(job_overrides)]
         definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
             job.look()
@@ -73,20 +78,24 @@ class AbstractLauncher(Launcher, ABC):
         before = sum(job.finished for job in jobs)
         done = f", {before} finished before" if before else ""
         screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
-        received = schedule.run(
-            jobs,
+        received = self.run(JobList(jobs, screen), slots, screen)
+        screen.table()
+        exit_if_stopped(received, screen)
+        return [_returned(job) for job in jobs]
+
+    def run(self, source: "AbstractSource", slots: "Slots", screen: "Screen") -> signal.Signals | None:
+        """Run the jobs of a source to their ends. Returns the signal that ended it early."""
+        from metalearn.sweep.loop import Loop
+
+        return Loop(
+            source,
             slots=slots,
             start=partial(self.start, slots),
             processes=self.processes,
             screen=screen,
             timeout=self.timeout,
             retries=self.retries,
-        )
-        screen.table()
-        if received is not None:
-            screen.say("stopped; the same command goes on")
-            raise SystemExit(128 + received)
-        return [_returned(job) for job in jobs]
+        ).run()
 
     def prepare(self) -> tuple[Path, "Slots"]:
         """The directory of the sweep, made, and the slots. Raises ValueError for bad input."""
@@ -102,20 +111,30 @@ class AbstractLauncher(Launcher, ABC):
         sweep.mkdir(parents=True, exist_ok=True)
         return sweep, slots
 
-    def _job(self, sweep: Path, number: int, overrides: list[str]) -> "Job":
+    def _job(
+        self, sweep: Path, number: int, overrides: list[str], recorded: dict[tuple[str, ...], list[Path]]
+    ) -> "Job":
+        """A job with its folder; one that has finished in a folder that is recorded for its overrides keeps that.
+
+        Composing takes as long as to skip twenty finished jobs, so only where a name depends on the config.
+        """
         from metalearn.sweep.jobs import Job
 
         pattern = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
-        # Composing takes as long as to skip twenty finished jobs, so only where a name depends on the config.
-        subdir = str(number) if pattern in NUMBERED else str(self.compose(number, overrides).hydra.sweep.subdir)
-        return Job(number, overrides, sweep / subdir)
+        if pattern in NUMBERED:
+            return Job(number, overrides, sweep / str(number))
+        folders = recorded.get(tuple(overrides), [])
+        while folders:  # several where the overrides stand twice in the sweep
+            job = Job(number, overrides, folders.pop(0))
+            if (result := job.result()) is not None and result.finished:
+                return job
+        return Job(number, overrides, sweep / str(self.compose(number, overrides).hydra.sweep.subdir))
 
     def compose(self, number: int, overrides: list[str]) -> DictConfig:
         """The config of a job, without what is for the sweeper, which may be of a preset that the job does not have."""
-        hydra = self.config.hydra
-        of_hydra = [o for o in hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEPER)]
+        of_hydra = [one for one in self._typed_for_hydra() if not key(one).startswith(OF_THE_SWEEPER)]
         config = self.context.config_loader.load_configuration(
-            config_name=hydra.job.config_name, overrides=[*of_hydra, *overrides], run_mode=RunMode.RUN
+            config_name=self.config.hydra.job.config_name, overrides=[*of_hydra, *overrides], run_mode=RunMode.RUN
         )
         OmegaConf.copy_cache(from_config=self.config, to_config=config)  # the times in it
         with open_dict(config):
@@ -159,12 +178,23 @@ class AbstractLauncher(Launcher, ABC):
 
     def needed(self) -> list[str]:
         """What any run of this config needs beside its overrides: where other configs lie, and settings of Hydra."""
-        of_hydra = [o for o in self.config.hydra.overrides.hydra if not key(o).startswith(OF_THE_SWEEP)]
+        of_hydra = [one for one in self._typed_for_hydra() if not key(one).startswith(OF_THE_SWEEP)]
         return [*self._sources("--config-dir", "command-line"), *of_hydra]
+
+    def _typed_for_hydra(self) -> list[str]:
+        """Overrides of Hydra's own settings, in which an interpolation stays one: each job has its own value."""
+        return OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)  # type: ignore[return-value]
 
     def _sources(self, flag: str, provider: str) -> list[str]:
         sources = self.config.hydra.runtime.config_sources
         return [part for source in sources if source.provider == provider for part in (flag, source.path)]
+
+
+def exit_if_stopped(received: signal.Signals | None, screen: "Screen") -> None:
+    """Raises SystemExit after a signal."""
+    if received is not None:
+        screen.say("stopped; the same command goes on")
+        raise SystemExit(128 + received)
 
 
 def _returned(job: "Job") -> JobReturn:
@@ -173,7 +203,7 @@ def _returned(job: "Job") -> JobReturn:
     if job.finished:
         returned.status = JobStatus.COMPLETED
         val = job.score("val")
-        returned.return_value = val["mean"] if val else None
+        returned.return_value = val.estimate.mean if val else None
     else:
         returned.status = JobStatus.FAILED
         returned.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")

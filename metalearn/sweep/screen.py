@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Self, final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -128,7 +128,8 @@ class Screen:
         if self._common:
             self.say(f"[dim]all: {escape(' '.join(o for o in self.jobs[0].overrides if o in self._common))}[/]")
         table = Table()
-        scored = dict.fromkeys(SCORES[name] for job in self.jobs for name in test(job) if name in SCORES)
+        tests = [job.score("test") for job in self.jobs if job.finished]
+        scored = dict.fromkeys(SCORES[test.name] for test in tests if test is not None)
         for name in ("job", "overrides", "status", " or ".join(scored or SCORES.values()), "seconds"):
             table.add_column(name, justify="right" if name in ("job", "seconds") else "left", overflow="fold")
         for job in self.jobs:
@@ -143,15 +144,10 @@ class Screen:
                 self.say(f"log of job {job.number}: {escape(str(job.log))}")
 
 
-def test(job: Job) -> dict[str, Any]:
-    """The scores on meta-test by name, where the job left any."""
-    return (job.result() or {}).get("test") or {}
-
-
 def score(job: Job) -> str:
-    """The score on meta-test with its interval, where the job left one."""
-    scores = test(job)
-    return next((interval(name, scores[name]) for name in SCORES if name in scores), "")
+    """The score on meta-test with its interval, where the job has finished and left one."""
+    test = job.score("test") if job.finished else None
+    return interval(test) if test is not None else ""
 
 
 def clock(seconds: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.stats import estimate, wilson
+from metalearn.stats import ErrorRate, Estimate, estimate, wilson
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
 
@@ -32,13 +32,11 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
     return fields, scores
 
 
-def trials(fields: dict[str, Any], queries: int) -> dict[str, Any]:
+def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
     """Computes the error rate over all trials with Wilson's interval, as Lake et al. 2015."""
-    accuracy = fields["accuracy"]
-    total = accuracy["num_episodes"] * queries
-    wrong = total - round(accuracy["mean"] * total)
-    low, high = wilson(wrong, total)
-    return {"mean": wrong / total, "low": low, "high": high, "num_trials": total}
+    total = accuracy.num_episodes * queries
+    wrong = total - round(accuracy.mean * total)
+    return ErrorRate(wrong / total, *wilson(wrong, total), total)
 
 
 def named_setting(name: str, like: Setting) -> Setting:

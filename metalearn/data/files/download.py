@@ -1,4 +1,7 @@
-"""Downloads, and checks of the names inside downloaded archives."""
+"""Downloads, and checks of the names inside downloaded archives.
+
+pooch checks sums too, but restarts an interrupted download, and two processes would download twice.
+"""
 
 import contextlib
 import fcntl

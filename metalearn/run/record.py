@@ -1,0 +1,116 @@
+"""The result of a run while it runs, and what it writes: result.json and test_episodes.npz, each atomically."""
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+
+from metalearn.files import write_atomically
+from metalearn.run.as_json import decode
+from metalearn.run.folder import RunFolder
+from metalearn.run.machine import is_rank_zero
+from metalearn.run.plan import Plan
+from metalearn.run.result import Episodes, Outcome, Published, Result, Seconds
+
+PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+
+
+class Record:
+    """What is known of a run so far, written at its end, whatever that end is."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.outcome = Outcome(status="failed", error=None, test=None, val=None, seconds=None)
+
+    @property
+    def result(self) -> Result:
+        """The outcome, since the run has a plan."""
+        assert isinstance(self.outcome, Result)
+        return self.outcome
+
+    @result.setter
+    def result(self, result: Result) -> None:
+        self.outcome = result
+
+    def write(self) -> None:
+        if isinstance(self.outcome, Result):
+            self.result = replace(self.result, peak_memory_bytes=peak_memory_bytes())
+        text = self.outcome.to_json()
+        write_atomically(self.folder.result, lambda file: file.write(text.encode()))
+
+    def write_episodes(self, scores: dict[str, np.ndarray], setting: str = "") -> None:
+        def save(file: IO[bytes]) -> None:
+            np.savez(file, **scores)  # type: ignore[arg-type]  # its stub takes any name for allow_pickle
+
+        if is_rank_zero():
+            write_atomically(self.folder.episodes(setting), save)
+
+
+def planned(plan: Plan) -> Result:
+    """The result of a run that has not begun. Raises ValueError for a config that cannot stand in it."""
+    config = plan.config
+    episode: Episodes = decode(Episodes, config["episode"], "episode")
+    published: Published | None = decode(Published | None, config["published"], "published")
+    return Result(
+        status="failed",
+        error=None,
+        dataset=plan.choices["dataset"],
+        algorithm=plan.choices["algorithm"],
+        backbone=plan.choices["backbone"],
+        experiment=plan.experiment,
+        seed=config["seed"],
+        problem=config["problem"],
+        batch_norm=config["batch_norm"],
+        transductive=None,
+        pretrained=config["pretrained"],
+        episode=episode,
+        tasks_per_batch=config["tasks_per_batch"],
+        batch_size=None,
+        trained_dataset=plan.choices["dataset"],
+        test_dataset=plan.test_dataset,
+        published=published,
+        overrides=plan.overrides,
+        test=None,
+        evaluations={},
+        val=None,
+        best_step=None,
+        steps=None,
+        skipped_batches=0,
+        num_parameters=None,
+        devices=None,
+        seconds=Seconds(fit=None, test=None),
+        peak_memory_bytes=None,
+        git=git_revision(),
+        versions=versions(),
+    )
+
+
+def peak_memory_bytes() -> int:
+    """Of the accelerator when there is one, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
+        return torch.cuda.max_memory_allocated()
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kibibytes if sys.platform == "darwin" else kibibytes * 1024  # macOS counts bytes
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def git_revision() -> str | None:
+    """Commit of the checkout that metalearn runs from, with -dirty when files differ; None outside a checkout."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

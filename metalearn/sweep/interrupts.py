@@ -1,0 +1,57 @@
+"""What signals do to a loop of jobs: each is passed on to what runs."""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self, final
+
+from metalearn.sweep.jobs import Attempt
+
+
+@contextmanager
+def no_job_left_behind(running: Sequence[Attempt]) -> Iterator[None]:
+    """When the loop itself fails, its jobs are told to stop."""
+    try:
+        yield
+    finally:
+        for attempt in running:
+            attempt.process.send(signal.SIGTERM)
+
+
+@final
+class Interrupts:
+    """Context in which the first signal asks all jobs to stop, as it asked us, and a second one kills them."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._second = False
+        self._forwarded: list[tuple[Attempt, bool]] = []
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(one) is not signal.SIG_IGN:  # under nohup a closed terminal ends nothing
+                    self._before[one] = signal.signal(one, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._second = self.received is not None
+        self.received = self.received or signal.Signals(number)
+
+    def forward(self, running: Sequence[Attempt]) -> None:
+        """Pass on what has come since the last call."""
+        if self.received is None:
+            return
+        # A run watches for SIGTERM and SIGINT; a closed terminal is told it as SIGTERM.
+        sent = signal.SIGKILL if self._second else signal.SIGINT if self.received == signal.SIGINT else signal.SIGTERM
+        for attempt in running:
+            if (attempt, self._second) not in self._forwarded:
+                self._forwarded.append((attempt, self._second))
+                attempt.process.send(sent)

@@ -1,0 +1,157 @@
+"""The loop of sweeps and searches: jobs of a source to free slots, each in a process, until none is left to run."""
+
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import IO, final
+
+from metalearn.sweep.interrupts import Interrupts, no_job_left_behind
+from metalearn.sweep.jobs import AbstractProcess, Attempt, Job
+from metalearn.sweep.screen import Screen
+from metalearn.sweep.slots import Slots
+
+POLL = 0.05  # seconds
+
+Start = Callable[[Job, list[str], IO[str]], AbstractProcess]
+"""Start a job at some places; the process is to hold the lock."""
+
+
+class AbstractSource(ABC):
+    """Where jobs come from, and what is told how each has ended: a list, or a study that is asked for trials."""
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Whether no other job comes, when all that came have ended."""
+
+    @property
+    @abstractmethod
+    def num_pending(self) -> int:
+        """How many jobs are still to come."""
+
+    @abstractmethod
+    def next(self) -> Job | None:
+        """A job to start; None when there is none now."""
+
+    @abstractmethod
+    def tell(self, job: Job, *, again: bool) -> None:
+        """A job has ended; its status says how. `again`: it is started once more, and is told again."""
+
+    @abstractmethod
+    def look_after(self) -> None:
+        """Called with every round of the loop, also while no slot is free."""
+
+
+@final
+class JobList(AbstractSource):
+    """The unfinished jobs of a sweep, in their order."""
+
+    def __init__(self, jobs: Sequence[Job], screen: Screen) -> None:
+        self._rest = deque(job for job in jobs if not job.finished)
+        self._screen = screen
+
+    @property
+    def is_over(self) -> bool:
+        return not self._rest
+
+    @property
+    def num_pending(self) -> int:
+        return len(self._rest)
+
+    def next(self) -> Job | None:
+        return self._rest.popleft() if self._rest else None
+
+    def tell(self, job: Job, *, again: bool) -> None:
+        self._screen.say_end(job, again=again)
+
+    def look_after(self) -> None:
+        """Do nothing, since no other process counts on this one."""
+
+
+@final
+class Loop:
+    """Runs the jobs of a source; what has become of each stands in it.
+
+    Args:
+        processes: how many a job has; None for as many as there are places.
+        timeout: seconds of an attempt; None for no limit.
+        retries: how often a failed job is begun again.
+    """
+
+    def __init__(
+        self,
+        source: AbstractSource,
+        *,
+        slots: Slots,
+        start: Start,
+        processes: Callable[[Job], int | None],
+        screen: Screen,
+        timeout: float | None,
+        retries: int,
+    ) -> None:
+        self._source, self._slots, self._screen = source, slots, screen
+        self._start, self._processes = start, processes
+        self._timeout, self._retries = timeout, retries
+        self._running: list[Attempt] = []
+        self._waiting: deque[Job] = deque()  # for another attempt, or for more places than are free
+        self._elsewhere: list[Job] = []  # at work in another process
+
+    def run(self) -> signal.Signals | None:
+        """Run to the end. Returns the signal that ended it early."""
+        with Interrupts() as interrupts, self._screen, no_job_left_behind(self._running):
+            while self._running or not (interrupts.received or self._is_over):
+                interrupts.forward(self._running)
+                self._collect(stopped=interrupts.received is not None)
+                self._source.look_after()
+                if not interrupts.received:
+                    self._look_elsewhere()
+                    self._fill()
+                pending = len(self._waiting) + self._source.num_pending
+                self._screen.show(self._running, pending=pending, elsewhere=len(self._elsewhere))
+                time.sleep(POLL)
+        return interrupts.received
+
+    @property
+    def _is_over(self) -> bool:
+        return not self._waiting and not self._elsewhere and self._source.is_over
+
+    def _collect(self, *, stopped: bool) -> None:
+        """Free the slots of attempts that have ended."""
+        for attempt in [one for one in self._running if one.ended(stopped=stopped)]:
+            self._running.remove(attempt)
+            self._slots.give_back(attempt.places)
+            job = attempt.job
+            again = attempt.may_be_retried and job.attempts <= self._retries and not stopped
+            if again:
+                self._waiting.appendleft(job)
+            self._source.tell(job, again=again)
+
+    def _look_elsewhere(self) -> None:
+        """Take back the jobs that another process has left, finished or not."""
+        for job in [job for job in self._elsewhere if not job.is_at_work_elsewhere()]:
+            self._elsewhere.remove(job)
+            job.status, job.reason = "pending", ""
+            job.look()
+            if job.finished:
+                job.before = False
+                self._source.tell(job, again=False)
+            else:
+                self._waiting.append(job)
+
+    def _fill(self) -> None:
+        """Start jobs while slots are free."""
+        while self._slots.free and (job := self._waiting.popleft() if self._waiting else self._source.next()):
+            places = self._slots.take(self._processes(job))
+            if places is None:
+                self._waiting.appendleft(job)
+                return  # no other job overtakes, or a wide one would never start
+            held = None if job.is_at_work_elsewhere() else job.begin()
+            if held is None:
+                self._slots.give_back(places)
+                self._elsewhere.append(job)
+                job.status, job.reason = "running", "by another process"
+                continue
+            process = self._start(job, places, held)
+            self._running.append(Attempt(job, process, held=held, places=places, timeout=self._timeout))

@@ -1,0 +1,83 @@
+"""Keep the record of finished runs in docs/records/: what was run, by which versions, and what came out; no weights.
+
+    python scripts/keep_record.py RUN...
+
+A record is one JSON file for a run, named after its experiment and seed. scripts/write_tables.py makes the
+tables of the pages from the records, and tests/test_records.py composes each record's command again.
+"""
+
+import argparse
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metalearn.run.result import Result
+
+RECORDS = Path(__file__).resolve().parent.parent / "docs/records"
+OF_THE_MACHINE = ("paths", "callbacks", "logger", "resume")
+"""Keys of the config that say where a run's files lie and what it shows, not what it computes."""
+
+
+def record(run: Path) -> dict[str, Any]:
+    """The record of a run directory. Raises ValueError for a run that did not complete."""
+    result = json.loads(Result.from_json(run / "result.json").to_json())
+    if result["status"] != "completed":
+        raise ValueError(f"{run} is {result['status']}; a record is kept of completed runs only")
+    config = yaml.safe_load((run / "hparams.yaml").read_text())
+    places = {str(Path(path).absolute()): f"${{paths.{name}}}" for name, path in config["paths"].items()}
+    kept = {name: value for name, value in config.items() if name not in OF_THE_MACHINE}
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
+    score = "accuracy" if "accuracy" in result["test"] else "mse"
+    overrides = " ".join(override for override in result["overrides"] if not override.startswith("paths."))
+    return {
+        "command": f"python -m metalearn {overrides}",
+        "result": result,
+        "config": _without(kept, places),
+        "validation": {int(row["step"]): round(float(row[f"val/{score}"]), 5) for row in rows},
+    }
+
+
+def name(kept: dict[str, Any]) -> str:
+    result = kept["result"]
+    what = result["experiment"] or f"{result['dataset']}-{result['algorithm']}-{result['backbone']}"
+    if not isinstance(what, str):
+        what = "-".join(what)
+    return f"{re.sub('[^a-zA-Z0-9_.-]', '-', what)}-seed{result['seed']}"
+
+
+def _without(value: Any, places: dict[str, str]) -> Any:
+    """The value, in which the folders of a machine are the names of their keys."""
+    if isinstance(value, dict):
+        return {key: _without(child, places) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_without(child, places) for child in value]
+    if isinstance(value, str):
+        for path, key in places.items():
+            value = value.replace(path, key)
+        if value.startswith("/"):
+            raise ValueError(f"the config holds the path {value}, which is of this machine: give it as a key of paths")
+    return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run directory")
+    try:
+        for run in parser.parse_args().runs:
+            kept = record(run)
+            path = RECORDS / f"{name(kept)}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+            print(path)
+    except (ValueError, OSError) as error:
+        sys.exit(f"keep_record: {error}")
+
+
+if __name__ == "__main__":
+    main()

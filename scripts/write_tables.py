@@ -1,0 +1,119 @@
+"""Write the tables of README.md and docs/ anew from the records in docs/records/.
+
+    python scripts/write_tables.py          write
+    python scripts/write_tables.py --check  exit 1 where a page would change
+
+A table stands between two comments of a page; the first names the records by their experiment, with * for any letters:
+
+    <!-- table of snell2017_omniglot_* -->
+    <!-- end of table -->
+
+A row is an experiment in one test setting: the mean over its seeds, with Student's 95 % interval over them,
+or with one seed the interval over its episodes.
+"""
+
+import argparse
+import fnmatch
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metalearn.report.protocol import protocol
+from metalearn.run.result import Evaluation, Result
+from metalearn.stats import estimate
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"(<!-- table of (?P<names>\S+) -->\n)(?P<rows>.*?)(<!-- end of table -->)", re.DOTALL)
+HEADS = ("experiment", "tested on", "accuracy %", "published", "trained on", "batch norm", "seeds, episodes", "steps")
+
+
+class Row(NamedTuple):
+    """An experiment in one test setting, with the result of each seed."""
+
+    experiment: str
+    setting: str
+    results: list[Result]
+    evaluations: list[Evaluation]
+
+    def cells(self) -> list[str]:
+        first, scores = self.results[0], [one.accuracy for one in self.evaluations]
+        assert all(scores), "a table of accuracies"
+        means = [score.mean for score in scores if score]
+        over = estimate(means) if len(means) > 1 else scores[0]
+        assert over is not None
+        how = protocol(first, None)
+        published = first.published if self.setting == _main_setting(first) else None
+        return [
+            f"`{self.experiment}`",
+            f"{first.test_dataset or first.dataset} {self.setting}",
+            f"**{100 * over.mean:.2f} ± {100 * over.ci95:.2f}**",
+            f"{100 * published.accuracy:.1f} ({published.source})" if published and published.accuracy else "-",
+            how.training,
+            how.batch_norm_kind,
+            f"{len(means)}, {scores[0].num_episodes if scores[0] else 0}",
+            f"{first.steps:,}",
+        ]
+
+
+def read() -> dict[str, list[Result]]:
+    """The results of each experiment, in the order of their seeds."""
+    results = defaultdict(list)
+    for path in sorted((ROOT / "docs/records").glob("*.json")):
+        kept: dict[str, Any] = json.loads(path.read_text())
+        results[path.stem.rpartition("-seed")[0]].append(Result.from_json(json.dumps(kept["result"])))
+    return {name: sorted(of_seeds, key=lambda result: result.seed) for name, of_seeds in results.items()}
+
+
+def rows(names: str, records: dict[str, list[Result]]) -> Iterator[Row]:
+    for experiment in sorted(fnmatch.filter(records, names)):
+        results = records[experiment]
+        yield Row(experiment, _main_setting(results[0]), results, [one.test for one in results if one.test])
+        for other in results[0].evaluations or {}:
+            yield Row(experiment, _words(other), results, [(one.evaluations or {})[other] for one in results])
+
+
+def written(page: str, records: dict[str, list[Result]]) -> str:
+    """The page with its tables made from the records. Raises ValueError for a table of nothing."""
+
+    def table(match: re.Match[str]) -> str:
+        lines = [row.cells() for row in rows(match["names"], records)]
+        if not lines:
+            raise ValueError(f"no record is of {match['names']}")
+        body = "".join(f"| {' | '.join(cells)} |\n" for cells in (HEADS, ["---"] * len(HEADS), *lines))
+        return f"{match[1]}{body}{match[4]}"
+
+    return BLOCK.sub(table, page)
+
+
+def _main_setting(result: Result) -> str:
+    test = result.episode.test
+    return f"{test.way}-way {test.shot}-shot"
+
+
+def _words(setting: str) -> str:
+    match = re.fullmatch(r"(\d+)w(\d+)s(.*)", setting)
+    return f"{match[1]}-way {match[2]}-shot{match[3].replace('-', ', ')}" if match else setting
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page would change")
+    check = parser.parse_args().check
+    records, changed = read(), []
+    for path in PAGES:
+        text = path.read_text()
+        if (new := written(text, records)) != text:
+            changed.append(str(path.relative_to(ROOT)))
+            if not check:
+                path.write_text(new)
+    print("\n".join(changed) or "every table is as its records are")
+    sys.exit(bool(check and changed))
+
+
+if __name__ == "__main__":
+    main()

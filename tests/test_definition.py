@@ -1,0 +1,50 @@
+"""sweep.json, which says what a sweep consists of."""
+
+from pathlib import Path
+
+import pytest
+
+from metalearn.sweep import definition
+from metalearn.sweep.jobs import Job
+
+
+def jobs(folder: Path, *overrides: str) -> list[Job]:
+    return [Job(i, ["trainer=cpu", one], folder / str(i)) for i, one in enumerate(overrides)]
+
+
+def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1"), ["-m"])
+    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2"), ["-m"])  # more of the same
+    before = (tmp_path / definition.NAME).read_text()
+    with pytest.raises(ValueError, match=r"its job 1 has seed=1 where this command has seed=7; .* hydra\.sweep\.dir"):
+        definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=7"), ["-m"])
+    assert (tmp_path / definition.NAME).read_text() == before
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3/result.json").write_text("{}")
+    with pytest.raises(ValueError, match="3 holds another run"):
+        definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2", "seed=3"), ["-m"])
+
+
+def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = ["-m", "seed=0,1", "trainer=cpu"]
+    sweep = tmp_path / "outputs/sweeps/first"
+    sweep.mkdir(parents=True)
+    definition.record(sweep, jobs(sweep, "seed=0", "seed=1"), argv)
+    found = "hydra.sweep.dir='outputs/sweeps/first'"
+    assert definition.going_on(argv) == [*argv, found]
+    assert definition.going_on([*argv, "hydra.launcher.slots=1"])[-1] == found
+    for same in (["--multirun", *argv[1:]], ["trainer=cpu", "seed=0,1", "-m"]):
+        assert definition.going_on(same) == [*same, found]
+    for other in (
+        ["-m", "seed=0,1,2", "trainer=cpu"],
+        ["-m", "--config-dir", "c", *argv[1:]],
+        ["seed=0,1", "trainer=cpu"],
+        [*argv, "hydra.sweep.dir=x"],
+        [*argv, "hydra.searchpath=[file://c]"],
+    ):
+        assert definition.going_on(other) == other
+    for i in range(2):
+        (sweep / f"{i}").mkdir()
+        (sweep / f"{i}/result.json").write_text('{"status": "completed"}')
+    assert definition.going_on(argv) == argv  # all is finished: the next one is new
