@@ -18,7 +18,7 @@ class Dependence(NamedTuple):
 def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -> Moments | Literal["none"]:
     """Returns the mode in which a network normalises when asked for `mode`.
 
-    The batch normalisation of torch cannot tell support rows from queries, nor tasks apart. In
+    The batch normalisation of torch distinguishes neither support rows from queries nor tasks. In
     evaluation it uses its running averages only. In training it updates them at each pass, also
     those of an inner loop.
 
