@@ -1,4 +1,4 @@
-"""miniImageNet in each of its layouts, with 7 classes of 4 small images in the place of 100 of 600."""
+"""miniImageNet in each of its layouts, with 7 classes of 4 small images instead of 100 of 600."""
 
 import hashlib
 import os
@@ -119,7 +119,7 @@ def test_pickles_give_the_same_array(root: Path, cache: Path, tmp_path: Path, la
             content = {"data": stacked, "labels": labels, "catname2label": numbers}
         (folder / PICKLES[layout][split]).write_bytes(dumped(content, protocol))
     assert hashes(source(folder, tmp_path / "other").load()) == hashes(source(root, cache).load())
-    # A build that was stopped in meta-val goes on there.
+    # A build that was stopped in meta-val continues there.
     plan = mini_imagenet.make_plan(folder, CLASSES, NUM_IMAGES)
     rest, everything = [*plan.read(17)], [*plan.read(0)]
     np.testing.assert_array_equal(rest, everything[17:])
@@ -151,7 +151,7 @@ def test_bad_csv_layouts(root: Path, cache: Path) -> None:
     assert f"{csv} is no CSV file" in refusal(source(root, cache))
     csv.write_text(whole + "n0000000400000001.jpg,n00000005\n")
     assert "n0000000400000001.jpg has two labels" in refusal(source(root, cache))
-    csv.write_text(whole + "n0000000600000001.jpg,n00000004\n")  # of meta-test
+    csv.write_text(whole + "n0000000600000001.jpg,n00000004\n")  # class of meta-test
     assert f"1 files that {root / 'test.csv'} names are absent, or in another CSV too" in refusal(source(root, cache))
     csv.write_text(whole.replace("n00000004\n", "n00000006\n"))
     assert f"{csv} has the class n00000006, which is not in val of the split" in refusal(source(root, cache))
@@ -169,7 +169,8 @@ def test_bad_csv_layouts(root: Path, cache: Path) -> None:
 
 def test_bad_folders(root: Path, cache: Path, tmp_path: Path) -> None:
     folders = write_folders(tmp_path / "folders", root)
-    (folders / "val/n00000004").rename(folders / "n00000004")  # a class may lie above its split
+    # A class folder may be above its split
+    (folders / "val/n00000004").rename(folders / "n00000004")
     source(folders, tmp_path / "other").load()
     (folders / "n00000004").rename(folders / "elsewhere")
     message = refusal(source(folders, cache))

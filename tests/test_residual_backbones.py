@@ -1,4 +1,4 @@
-"""Residual backbones against published numbers, textbook networks, and what torch.func and episodes ask of them."""
+"""Residual backbones against published numbers, textbook networks, torch.func and episodes."""
 
 import copy
 import math
@@ -28,7 +28,7 @@ WAY = 3
 
 
 def small(name: str, *, seed: int = 0) -> nn.Module:
-    """A backbone in small, with other than the initial moments and affine maps."""
+    """Builds a small backbone, with other than the initial moments and affine maps."""
     torch.manual_seed(seed)
     backbone = instantiate(composed(f"backbone={name}", f"dataset.input_shape={list(SHAPE)}", SMALL[name]).backbone)
     for norm in norms(backbone):
@@ -48,7 +48,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-# --- published numbers ------------------------------------------------------------------------------------------------
+# --- published numbers -------------------------------------------------------------------------
 
 HEAD_OF_CIFAR10 = 640 * 10 + 10
 PUBLISHED = [
@@ -70,7 +70,7 @@ PUBLISHED = [
 def test_published_sizes(
     overrides: list[str], shape: tuple[int, int, int], parameters: int, features: int, millions: float
 ) -> None:
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # shapes without memory
         backbone = instantiate(composed(*overrides, f"dataset.input_shape={list(shape)}").backbone).eval()
         z = backbone(torch.rand(2, *shape))
     assert z.shape == (2, features)
@@ -80,7 +80,7 @@ def test_published_sizes(
     assert round(count / 1e6, 1) == millions
 
 
-# --- the textbook -----------------------------------------------------------------------------------------------------
+# --- the textbook ------------------------------------------------------------------------------
 
 
 def normalised(x: Tensor, norm: BatchNorm) -> Tensor:
@@ -123,7 +123,8 @@ def textbook_wide_resnet(backbone: WideResNet, x: Tensor) -> Tensor:
         before = torch.relu(normalised(x, block.norm1))
         z = F.conv2d(before, block.conv1.weight, padding=1, stride=stride)
         z = F.conv2d(torch.relu(normalised(z, block.norm2)), block.conv2.weight, padding=1)
-        # WRN-28-1 has 16 channels in the stem and in its first group, so only the later groups have a convolution.
+        # WRN-28-1 has 16 channels in the stem and in its first group, so only the later groups have
+        # a convolution.
         x = z + (F.conv2d(before, block.shortcut.weight, stride=2) if i in (4, 8) else x)
     return F.adaptive_avg_pool2d(torch.relu(normalised(x, backbone.norm)), 1).flatten(1)
 
@@ -162,18 +163,18 @@ def test_weights_are_drawn_as_published(name: str) -> None:
             assert module.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-# --- what episodes and torch.func ask ---------------------------------------------------------------------------------
+# --- torch.func and episodes -------------------------------------------------------------------
 
 
 def test_every_normalisation_gets_the_rows(name: str) -> None:
     backbone = small(name)
     x = torch.rand(6, *SHAPE)
-    # By the moments of the first four rows, the others are independent of each other.
+    # With the moments of the first four rows, the other rows are independent of each other.
     both = backbone(x, Rows(support=4))
     alone = backbone(x[:5], Rows(support=4))
     torch.testing.assert_close(both[:5], alone)
     assert not torch.allclose(both[:4], backbone(x[:4], None))
-    # Two blocks are each normalised by itself.
+    # Each of two blocks is normalised alone.
     blocks = backbone(x, Rows(tasks=2))
     torch.testing.assert_close(blocks, torch.cat([backbone(x[:3], Rows()), backbone(x[3:], Rows())]))
     before = [norm.running_mean.clone() for norm in norms(backbone)]
@@ -206,7 +207,7 @@ def test_gradient_of_gradient(name: str, rows: Rows | None) -> None:
         return functional_call(backbone, params, (x, rows)).square().mean()
 
     def loss_after_a_step(scale: Tensor) -> Tensor:
-        """Depends on the images of the inner step, scaled by a number, only through its gradient."""
+        """Depends on the scaled images of the inner step only through its gradient."""
         grads = grad(loss)(params, scale * x)
         return loss({key: p - 0.01 * grads[key] for key, p in params.items()}, y)
 
@@ -244,10 +245,10 @@ def take_a_step(algorithm: str, backbone: str) -> None:
     with torch.no_grad():
         logits = [built.adapt(task.support_x, task.support_y)(task.query_x) for _ in range(2)]
     assert logits[0].shape == task.query_y.shape
-    assert torch.equal(*logits)  # nothing is drawn at evaluation
+    assert torch.equal(*logits)  # evaluation draws nothing
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
