@@ -30,7 +30,7 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
     folder, slots = launcher.prepare()
     space, typed = search_space.read(settings.params, arguments)
     fixed = spelled_out(typed, partial(launcher.compose, 0))
-    score = OBJECTIVES[launcher.compose(0, fixed).task].score_name
+    score = OBJECTIVES[launcher.compose(0, fixed).problem].score_name
     definition.record(folder, [], sys.argv[1:])
     storage = settings.storage if "://" in settings.storage else str(Path(settings.storage).absolute())
     study = open_study(
