@@ -3,7 +3,7 @@
 import json
 import os
 
-# Set before torch is imported, because the tests run one process for each core
+# Set before torch is imported, because the tests run one process for each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import signal
 import subprocess

@@ -13,7 +13,7 @@ from metalearn.data.folder import Folder
 from metalearn.data.manifest import draw_split
 from metalearn.types import Split
 
-# Images of each class
+# Images of each class.
 SIZES = {f"class {letter}": 3 + number % 4 for number, letter in enumerate("abcdefghij")}
 FRACTIONS = [0.6, 0.2, 0.2]
 PARTS = draw_split(SIZES, FRACTIONS, 0)

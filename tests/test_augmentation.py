@@ -53,7 +53,7 @@ def test_a_crop_is_a_part_of_the_image() -> None:
     ramp = torch.linspace(-1, 1, 12).expand(4, 1, 12, 12)
     random = numbers(augmentation)
     random[:, 0] = 0.0  # smallest crop: half of each side
-    # Crops at the left, in the middle, at the right
+    # Crops at the left, in the middle, at the right.
     random[:, 2] = torch.tensor([0.0, 0.5, 1.0, 1.0])
     lowest, highest = augmentation.__call__(ramp.clamp(0, 1), random)[:, 0, 6].aminmax(dim=1)
     assert highest[0] <= 0.1  # no part of the right half

@@ -63,7 +63,7 @@ def test_a_step_that_is_done_again_drops_the_same() -> None:
     torch.testing.assert_close(gradient(algorithm, 16, vmap=False, checkpoint=True), expected)
     for block in algorithm.network.backbone.blocks:
         block.drop_rate = 0.0
-    # Checks that something is dropped
+    # Checks that something is dropped.
     assert not torch.allclose(gradient(algorithm, 16, vmap=False), expected)
 
 
@@ -148,7 +148,7 @@ def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(enviro
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return int(done.stdout) / 1024
 
-    # The allocator settles in the first tasks
+    # The allocator settles in the first tasks.
     few, many = (megabytes(tasks, checkpoint=False) for tasks in (3, 6))
     graph = few - megabytes(3, checkpoint=True)  # graph of all steps of a task but one
     assert graph > 60

@@ -16,7 +16,7 @@ from metalearn.data.cifar100 import ARCHIVE, CIFAR100, FOLDER, make_plan
 from metalearn.data.splits import known_splits, read_split
 from metalearn.types import Split
 
-# In another order than the splits
+# In another order than the splits.
 NAMES = sorted(name for names in CLASSES.values() for name in names)[::-1]
 SUPERCLASSES = {  # FC100, with the first class of each of the 20
     "train": {"aquarium_fish", "orchid", "bottle", "apple", "clock", "bed", "bridge", "cloud", "crocodile"},
@@ -101,7 +101,7 @@ def test_folder_and_archive_give_the_same(tmp_path: Path, protocol: int | str) -
     for prefix in (f"{FOLDER}/", f"./{FOLDER}/"):
         banks = source(write_archive(tmp_path / "archive", prefix=prefix), tmp_path / "b").load()
         assert {split: bank.sha256() for split, bank in banks.items()} == expected
-    # Nothing is unpacked
+    # Nothing is unpacked.
     assert [path.name for path in (tmp_path / "archive").iterdir()] == [ARCHIVE]
     # A stopped build continues where it was.
     plan = make_plan(tmp_path / "archive" / ARCHIVE, CLASSES, NUM_IMAGES)

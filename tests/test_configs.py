@@ -18,7 +18,7 @@ CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    # These groups are parts of other files
+    # These groups are parts of other files.
     if path.parent.name not in ("recipe", "problem", "pair", "local")
 )
 

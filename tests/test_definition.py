@@ -14,7 +14,7 @@ def jobs(folder: Path, *overrides: str) -> list[Job]:
 
 def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> None:
     definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1"), ["-m"])
-    # An extension of the sweep
+    # An extension of the sweep.
     definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2"), ["-m"])
     before = (tmp_path / definition.NAME).read_text()
     with pytest.raises(ValueError, match=r"its job 1 has seed=1 where this command has seed=7; .* hydra\.sweep\.dir"):

@@ -41,7 +41,7 @@ def test_drop_block_keeps_the_sum_of_ones(dtype: torch.dtype) -> None:
     z = drop_block(x, 0.1, 5)
     assert z.dtype == dtype
     assert z.float().mean().item() == pytest.approx(1, abs=5e-3)
-    # Case without remaining units
+    # Case without remaining units.
     assert torch.isfinite(drop_block(torch.ones(1, 1, 1, 1), 0.999, 1)).all()
 
 
@@ -85,5 +85,5 @@ def test_a_resumed_training_drops_the_same_blocks(metalearn) -> None:
     weights, again = (run.checkpoint()["state_dict"] for run in (straight, resumed))
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     other = metalearn(*small, "backbone.drop_rate=0.0", small=False).checkpoint()["state_dict"]
-    # Checks that something is dropped
+    # Checks that something is dropped.
     assert any(not torch.equal(weights[name], other[name]) for name in weights)

@@ -50,7 +50,7 @@ def test_the_first_run_of_lake() -> None:
     first = lake_draws(bank)[0]
     classes = [bank.names[row // 20] for row in first.support_rows.tolist()]
     assert classes[0] == "Atlantean/character01"
-    # Class_labels.txt of run01: the fifth person
+    # class_labels.txt of run01: the fifth person.
     assert set((first.support_rows % 20).tolist()) == {4}
     assert set((first.query_rows % 20).tolist()) == {7}  # the eighth person
 
@@ -149,7 +149,7 @@ def test_another_data_set_can_be_tested_on(metalearn) -> None:
 
 
 def test_calibration_and_cost_are_told(metalearn) -> None:
-    # Logits near 0: no confidence
+    # Logits near 0: no confidence.
     run = metalearn("optimizer.lr=0.0", "algorithm.temperature=1.0e6")
     assert run.test["calibration_error"] == pytest.approx(abs(run.test["accuracy"]["mean"] - 1 / 5), abs=0.02)
     assert "adapt" not in run.result["seconds"]  # embedded images leave nothing to adapt

@@ -119,7 +119,7 @@ def test_the_drawn_split_is_kept_and_given_back(root: Path, tmp_path: Path) -> N
     assert read_manifest(kept) == PARTS
     (root / "class k").mkdir()
     (root / "class k/0.png").write_bytes(encoded(pixels(77), "PNG"))
-    # Neither the other seed nor another class changes the split
+    # Neither the other seed nor another class changes the split.
     again = source(root, split_seed=5).load()
     assert hashes(again) == hashes(first)
     lines = kept.read_text().splitlines()

@@ -21,7 +21,7 @@ NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yam
 WAITS = {
     "mann",  # the labels of a batch seed the order of its rows
     "metaoptnet",  # the values decide when its solver stops
-    # Semi-hard mining lists the pairs of one class; all triples of a batch exceed memory
+    # Semi-hard mining lists the pairs of one class; all triples of a batch exceed memory.
     "triplet",
 }
 

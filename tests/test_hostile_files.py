@@ -64,7 +64,7 @@ def archive(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     return zeros(300 << 20, member.tobuf())
 
 
-# A file; a header that tarfile holds in memory
+# A file; a header that tarfile holds in memory.
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])
 def test_a_tar_that_unpacks_to_very_much(tmp_path: Path, kind: bytes) -> None:
     (path := tmp_path / ARCHIVE).write_bytes(archive(GIGABYTES, kind))

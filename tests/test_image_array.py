@@ -86,7 +86,7 @@ def test_opening_does_not_copy_and_pages_are_released(tmp_path: Path) -> None:
     before = first.images.clone()
     first.release_pages()
     assert torch.equal(first.images, before) and torch.equal(second.images, before)
-    # A bank in its own memory has nothing to release
+    # A bank in its own memory has nothing to release.
     ClassBank(before, first.rows, first.names).release_pages()
     assert torch.equal(first.images, before)
 
@@ -106,7 +106,7 @@ def test_a_copied_cache_is_good_and_a_changed_one_is_built_again(
     assert build(tmp_path / "copy", no_reading)["test"].sha256() == expected
     (array,) = (tmp_path / "copy").glob("*.npy")
     (record,) = (tmp_path / "copy").glob("*.json")
-    # The next opening is fast again
+    # The next opening is fast again.
     assert json.loads(record.read_text())["mtime_ns"] == array.stat().st_mtime_ns
     whole, good = array.read_bytes(), record.read_bytes()
     flipped = bytes([*whole[:-1], whole[-1] ^ 1])
@@ -180,7 +180,7 @@ def test_processes_that_build_at_once_build_one(tmp_path: Path) -> None:
 
 def with_little_space(cache: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    # 128 bytes of header, 7 images and a part of the 8th
+    # 128 bytes of header, 7 images and a part of the 8th.
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
     with pytest.raises(OSError, match=rf"File too large; the next run goes on from the 7 images in {cache}/.*\.part$"):
         build(cache)

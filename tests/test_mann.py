@@ -118,7 +118,7 @@ def test_adapting_is_the_stream_of_the_support_rows_and_then_one_query() -> None
     order = order_by_instance(one.support_y)
     for query, prediction in zip(one.query_x, predictions, strict=True):
         x = torch.cat([one.support_x[order], query[None]])
-        # Its own label is never an input
+        # Its own label is never an input.
         y = torch.cat([one.support_y[order], torch.zeros(1, 3, dtype=torch.float64)])
         logits, _ = algorithm.follow(algorithm.embed_rows(x[None], len(order)), y[None])
         torch.testing.assert_close(prediction, logits[0, -1])
@@ -148,7 +148,7 @@ def test_streams_are_mixed_but_the_same_for_the_same_batch() -> None:
 
 
 def test_instances_are_counted_along_the_stream() -> None:
-    # First instances at 0 and 1, second at 2 and 4, fifth at 6
+    # First instances at 0 and 1, second at 2 and 4, fifth at 6.
     ways = torch.tensor([0, 1, 0, 0, 1, 0, 0])
     y = F.one_hot(ways, 2)
     predicted = torch.tensor([0, 0, 0, 1, 0, 1, 0])
@@ -164,7 +164,7 @@ def test_a_run_reports_the_accuracy_at_each_instance(metalearn) -> None:
     assert run.code == 0, run.text
     by_instance = run.test["accuracy_by_instance"]
     assert len(by_instance) == 4
-    # 1 support and 15 query rows: even a tenth instance
+    # 1 support and 15 query rows: even a tenth instance.
     assert all(0 <= value <= 1 for value in by_instance)
     assert "at the 1st, 2nd, 5th, 10th of a class" in run.text
 

@@ -169,7 +169,7 @@ def test_bad_csv_layouts(root: Path, cache: Path) -> None:
 
 def test_bad_folders(root: Path, cache: Path, tmp_path: Path) -> None:
     folders = write_folders(tmp_path / "folders", root)
-    # A class folder may be above its split
+    # A class folder may be above its split.
     (folders / "val/n00000004").rename(folders / "n00000004")
     source(folders, tmp_path / "other").load()
     (folders / "n00000004").rename(folders / "elsewhere")

@@ -43,7 +43,7 @@ def write(root: Path, files: dict[str, bytes] = FILES, *, zipped: bool = True) -
 
 
 def source(root: Path, input_shape: tuple[int, int, int] = (1, 28, 28)) -> MNIST:
-    # Address without a server
+    # Address without a server.
     return MNIST(str(root), input_shape=list(input_shape), url="http://127.0.0.1:9")
 
 
@@ -144,7 +144,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# The head of baseline has the training classes
+# The head of baseline has the training classes.
 @pytest.mark.parametrize("algorithm", ["prototypical", "baseline"])
 def test_what_was_trained_on_glyphs_is_tested_on_it(metalearn, data: Path, algorithm: str) -> None:
     trained = metalearn(f"algorithm={algorithm}", "trainer.max_steps=4")

@@ -101,7 +101,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     damaged = [b"", b"no pickle", *(whole[:end] for end in range(0, len(whole), 20))]
     damaged += [bytes(rng.integers(0, 256, 200, dtype=np.uint8)) for _ in range(100)]
-    # Object outside the file; list that contains itself
+    # Object outside the file; list that contains itself.
     damaged += [b"P1\n.", b"\x80\x02]q\x00h\x00a."]
     for content in damaged:
         file.write_bytes(content)

@@ -59,7 +59,7 @@ def test_the_digit_of_a_wrong_answer_is_orange_in_a_white_outline_on_any_image(g
     top, left, bottom, right = *np.argwhere(drawn_over).min(0), *np.argwhere(drawn_over).max(0)
     assert 14 <= bottom - top + 1 <= 28  # pixels, for legibility
     assert (digit == WRONG).all(-1).sum() > 20
-    # A 0 is no filled disc
+    # A 0 is no filled disc.
     assert tuple(digit[(top + bottom) // 2, (left + right) // 2].tolist()) != WRONG
     if grey < 1:
         assert (digit == PAPER).all(-1).sum() > 50

@@ -149,7 +149,7 @@ def test_a_run_reports_the_error_after_every_inner_step(metalearn) -> None:
 
 
 def test_the_best_step_is_that_of_the_least_error(metalearn) -> None:
-    # The learning rate makes the training diverge
+    # The learning rate makes the training diverge.
     run = metalearn("dataset=sinusoid", *SMALL, "optimizer.lr=1.0", small=False)
     rows = (run.folder / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("val/mse")

@@ -122,7 +122,7 @@ def test_what_diverged_is_reported_and_not_drawn(tmp_path: Path, fine: bool) -> 
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ("0.5000 ± 0.0100" if fine else "2 diverged") in text
     page = (tmp_path / "out/report.html").read_text()
-    # Validations before the divergence, and tested runs
+    # Validations before the divergence, and tested runs.
     assert page.count("<figure>") == 2 + 2 * fine
     assert not re.search(r"\b(nan|inf)\b", page)
 

@@ -134,7 +134,7 @@ def test_every_plot_is_drawn(measured, device: str) -> None:
     for plot in of_runs:
         assert plot["paths"] >= 8 and plot["labels"] >= 3, plot
     assert history["title"].startswith("search: history")
-    # Best so far, completed, pruned, failed
+    # Best so far, completed, pruned, failed.
     assert history["paths"] == 4 and history["labels"] >= 6
     assert importance["title"].startswith("search: parameter importance PED-ANOVA over 23 completed trials")
     assert importance["paths"] == 2

@@ -78,7 +78,7 @@ def test_the_p_of_a_few_episodes_agrees_with_their_interval(tmp_path, rng) -> No
         (group,) = groups(tmp_path / str(table), scores)
         found.append(group.between(0, 1))
     assert all(one.real == (abs(one.mean) > one.ci95) for one in found)
-    # 10 are expected; the normal quantile would give 24
+    # 10 are expected; the normal quantile would give 24.
     assert sum(one.real for one in found) <= 16
 
 

@@ -45,7 +45,7 @@ def test_support_and_query_are_disjoint_rows_of_way_classes(bank: ClassBank) -> 
         rows = torch.cat([one.support_rows, one.query_rows]).numpy()
         ways = torch.cat([one.support_ways, one.query_ways]).numpy()
         assert len(np.unique(rows)) == SETTING.way * (SETTING.shot + SETTING.query)
-        # One class for each way, one way for each class
+        # One class for each way, one way for each class.
         assert len(set(zip(class_of[rows], ways, strict=True))) == SETTING.way
         assert np.bincount(one.support_ways).tolist() == [SETTING.shot] * SETTING.way
         assert np.bincount(one.query_ways).tolist() == [SETTING.query] * SETTING.way

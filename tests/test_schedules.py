@@ -38,7 +38,7 @@ def test_all_processes_go_by_the_clock_of_one() -> None:
     module = FewShotModule(Prototypical(MLP([2]), batch_norm="running"), torch.optim.SGD)
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
         callbacks=[timer],
-        # Value of another process
+        # Value of another process.
         strategy=SimpleNamespace(broadcast=lambda own: 0.75 if own < 0.5 else None),
         global_step=10,
         max_steps=40,
@@ -55,7 +55,7 @@ def rate(run: Finished) -> float:
 
 
 def test_a_scheduler_of_torch_counts_steps(metalearn: Command) -> None:
-    # 10 steps in all
+    # 10 steps in all.
     run = metalearn("scheduler=step", "scheduler.step_size=3", "scheduler.gamma=0.5")
     assert run.code == 0, run.text
     assert rate(run) == pytest.approx(1e-3 / 8)

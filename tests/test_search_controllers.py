@@ -31,7 +31,7 @@ def postgresql() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path("/nowhere")]
     if not (programs[-1] / "initdb").exists():
         pytest.skip("Debian's postgresql is not installed")
-    # The server refuses root
+    # The server refuses root.
     user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="metalearn-postgresql-"))
     if user:

@@ -61,7 +61,7 @@ def test_a_foreign_package_is_allowed_by_the_environment_at_the_start(monkeypatc
     with pytest.raises(ValueError, match="is refused: it is in none of"):
         check_name("own.Optimizer", "optimizer")
     monkeypatch.setenv("METALEARN_TARGETS", "own.,")
-    # The variable is read only at the start
+    # The variable is read only at the start.
     with pytest.raises(ValueError, match="is refused: it is in none of"):
         check_name("own.Optimizer", "optimizer")
     allowed.cache_clear()

@@ -35,7 +35,7 @@ def command_line(values: dict[str, float], folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(wandb_agent, "AgentProcess", process)
     monkeypatch.chdir(folder)  # the agent writes the values to the current folder
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_SWEEP_ID"):
-        # The agent sets these variables, and the test restores them
+        # The agent sets these variables, and the test restores them.
         monkeypatch.setenv(name, "of-the-agent")
     agent = SimpleNamespace(
         _sweep_command=list(SWEEP["command"]),

@@ -87,7 +87,7 @@ class MAMLPlusPlus(AbstractGradient):
         theta, num_steps = self.weights(), self.inner_loop.steps
         first_order = self.inner_loop.first_order or self.done < self.first_order_until
         importance = step_importance(num_steps, self.done / self.multi_step_until if self.multi_step_until else 1.0)
-        # index of the first step whose loss counts
+        # Index of the first step whose loss counts.
         first = 0 if importance[0] > 0 else num_steps - 1
         # The importances are a tensor, because a compiled program would be recompiled for each new
         # Python number. They are filled on the device, because the host would wait for a copy.

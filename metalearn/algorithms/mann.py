@@ -80,15 +80,15 @@ class MANN(AbstractAlgorithm):
         self.backbone = checked(backbone)
         self.slots, self.width, self.reads, self.usage_decay = slots, width, reads, usage_decay
         features = backbone.num_features
-        # removes what all rows share, so that their directions differ more
+        # Removes what all rows share, so that their directions differ more.
         self.norm = norm.BatchNorm(features)
         self.gates = nn.Linear(features + way + hidden, 4 * hidden)
         self.key = nn.Linear(hidden, reads * width)
         self.content = nn.Linear(hidden, reads * width)
         self.output = nn.Linear(hidden + reads * width, way)
-        # most of each write goes to the least used slots
+        # Most of each write goes to the least used slots.
         self.alpha = nn.Parameter(torch.tensor(-2.0))
-        # inverse softplus of the strength
+        # Inverse softplus of the strength.
         self.strength = nn.Parameter(torch.full((reads, 1), math.log(math.expm1(key_strength))))
         start_with_recall(self.gates, self.key, self.content, features=features, way=way)
 

@@ -52,7 +52,7 @@ class MetaOptNet(AbstractMetric):
         if self.head == "ridge":
             w = ridge_regression(support_z, support_y, self.ridge)  # (D, N)
         else:
-            # float32 rounding would give a kernel matrix negative eigenvalues
+            # Rounding to float32 would give a kernel matrix negative eigenvalues.
             z = support_z.double()
             w = z.T @ crammer_singer(z @ z.T, support_y, self.c)  # (D, N)  eq. 8 and 9
         return self.scale * query_z @ w.to(query_z.dtype)  # (Q, N)  eq. 5

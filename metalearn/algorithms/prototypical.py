@@ -1,7 +1,8 @@
 """Prototypical Networks.
 
-Jake Snell, Kevin Swersky, Richard Zemel. Prototypical Networks for Few-shot Learning. NeurIPS 2017, arXiv 1703.05175.
-A class is the mean of its embedded support examples; a query belongs to the nearest mean. Inductive.
+Jake Snell, Kevin Swersky, Richard Zemel. Prototypical Networks for Few-shot Learning. NeurIPS 2017,
+arXiv 1703.05175. A class is the mean of its embedded support examples; a query belongs to the
+nearest mean. Inductive.
 """
 
 from typing import Literal

@@ -130,7 +130,7 @@ def _as_channels(
         return one.movedim(0, channels).flatten(channels, channels + 1)
 
     *tensors, eps = inputs
-    # In_dims also has an entry for eps
+    # in_dims also has an entry for eps.
     of_map, *of_channels = function.apply(*map(merged, tensors, in_dims), eps)
     return (
         of_map.unflatten(1, (batch_size, -1)),

@@ -1,8 +1,9 @@
 """Caltech-UCSD Birds-200-2011: 200 kinds of birds, 11,788 photographs.
 
-Catherine Wah, Steve Branson, Peter Welinder, Pietro Perona, Serge Belongie: The Caltech-UCSD Birds-200-2011 Dataset.
-Technical report CNS-TR-2011-001, California Institute of Technology 2011. Split: Wei-Yu Chen, Yen-Cheng Liu, Zsolt
-Kira, Yu-Chiang Frank Wang, Jia-Bin Huang: A Closer Look at Few-shot Classification. ICLR 2019, arXiv:1904.04232.
+Catherine Wah, Steve Branson, Peter Welinder, Pietro Perona, Serge Belongie: The Caltech-UCSD
+Birds-200-2011 Dataset. Technical report CNS-TR-2011-001, California Institute of Technology 2011.
+Split: Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang: A Closer Look at
+Few-shot Classification. ICLR 2019, arXiv:1904.04232.
 """
 
 import logging

@@ -196,7 +196,7 @@ class Glyphs:
     """Invented characters as a `Source`, with equally many drawings of each.
 
     The i-th alphabet of meta-train, meta-val or meta-test has the number 3 i, 3 i + 1 or 3 i + 2.
-    A drawing depends on the seed and its own numbers only: a larger data set contains a smaller one.
+    A drawing depends on the seed and its own numbers: a larger data set contains a smaller one.
     """
 
     def __init__(

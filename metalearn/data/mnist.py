@@ -91,7 +91,7 @@ def read_idx(path: Path, *, axes: int) -> np.ndarray:
             shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
             if (size := math.prod(shape)) > LARGEST:
                 raise ValueError(f"it says that it holds {size:,} bytes; MNIST has {LARGEST:,} at most")
-            # Reads one byte too many, so that a bomb is detected and not unpacked further
+            # Reads one byte too many, so that a bomb is detected and not unpacked further.
             content = file.read(size + 1)
         if len(content) != size:
             found = "more than" if len(content) > size else f"{len(content):,} of"

@@ -1,7 +1,8 @@
 """Omniglot: 1,623 handwritten characters of 50 alphabets, each drawn once by 20 people.
 
-Brenden Lake, Ruslan Salakhutdinov, Joshua Tenenbaum: Human-level concept learning through probabilistic
-program induction. Science 350, 2015. MIT licence, https://github.com/brendenlake/omniglot
+Brenden Lake, Ruslan Salakhutdinov, Joshua Tenenbaum: Human-level concept learning through
+probabilistic program induction. Science 350, 2015. MIT licence,
+https://github.com/brendenlake/omniglot
 """
 
 import hashlib

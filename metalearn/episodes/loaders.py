@@ -60,7 +60,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         self.settings, self.num_episodes = dict(settings), dict(num_episodes)
         self.seed, self.tasks_per_batch = seed, tasks_per_batch
         self._episodes_before = 0  # episodes trained on before the checkpoint that is resumed
-        # Lightning's count of these batches; None until Lightning restores it
+        # Lightning's count of these batches; None until Lightning restores it.
         self._batches_before: int | None = 0
 
     @abstractmethod

@@ -184,7 +184,7 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
 
 def draw_random(numbers: int, rows: int, *, seed: int, split: Split, index: int) -> Tensor:
     """Draws the numbers of an augmentation, uniform in [0, 1), as bits: (rows, numbers)."""
-    # Differs from the seed of the rows
+    # Differs from the seed of the rows.
     rng = np.random.default_rng([seed, SPLITS.index(split), index, 0, 0])
     return torch.from_numpy(rng.random((rows, numbers), np.float32)).view(torch.int32)
 

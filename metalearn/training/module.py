@@ -180,7 +180,7 @@ class FewShotModule(pl.LightningModule):
         if testing and algorithm.problem == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
-            # NaN counts as no confidence
+            # NaN counts as no confidence.
             self._calibration.update(confidence.nan_to_num(0.0), right)
         return scores
 

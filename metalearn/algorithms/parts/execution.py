@@ -56,7 +56,7 @@ class Execution:
     def map_tasks(self, function: OfTask, batch: Episode) -> tuple[Tensor, ...]:
         """Applies a function to every task, and stacks each of its results to (T, ...)."""
         if self._goes_together(batch):
-            # dropout differs between tasks
+            # Dropout differs between tasks.
             return self._compiled(torch.vmap(function, randomness="different"))(*batch)
         function = self._compiled(function)
         return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))

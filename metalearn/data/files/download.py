@@ -87,7 +87,7 @@ def _append(url: str, file: BufferedRandom) -> None:
         _append(url, file)
         return
     with response, _bar() as bar:
-        # The server does not support ranges and sends everything
+        # The server does not support ranges and sends everything.
         if start and response.status != 206:
             start = 0
             file.truncate(0)
