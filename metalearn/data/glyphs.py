@@ -33,7 +33,7 @@ MARGIN = 0.1  # margin around the paths, in frames; the widest pen stays inside
 HEADING, BEND, TURN, CORNER, LENGTH = range(5)
 # Standard deviations of an unsteady hand; docs/datasets/glyphs.md gives the resulting difficulty.
 # The rows are: the columns of a stroke, with log length; the moments on both strokes and the gap in
-# x and y; tilt, slant, log width, log height, place in x and y, log pen, log factor of both rows.
+# x and y; tilt, slant, log width, log height, place in x and y, log pen, log factor of the others.
 HAND_OF_STROKE = np.array([0.13, 0.25, 0.23, 0.05, 0.17])
 HAND_OF_JOINT = np.array([0.07, 0.07, 0.035, 0.035])
 HAND_OF_DRAWING = np.array([0.11, 0.13, 0.10, 0.10, 0.05, 0.05, 0.14, 0.35])

@@ -12,7 +12,7 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Fault, Setting, refuse
 from metalearn.types import SPLITS, Episode, Split
 
-LARGEST = 1_000_000  # points of an episode
+LARGEST = 1_000_000  # limit of points in an episode
 
 
 class FunctionFamily(Protocol):
