@@ -25,30 +25,30 @@ OF_THE_MACHINE = ("paths", "callbacks", "logger", "resume")
 
 def record(run: Path) -> dict[str, Any]:
     """The record of a run directory. Raises ValueError for a run that did not complete."""
-    result = json.loads(Result.from_json(run / "result.json").to_json())
-    if result["status"] != "completed":
-        raise ValueError(f"{run} is {result['status']}; a record is kept of completed runs only")
+    result = Result.from_json(run / "result.json")
+    if result.status != "completed" or not result.test or not result.test.measured:
+        raise ValueError(f"{run} is {result.status}; a record is kept of completed runs only")
     config = yaml.safe_load((run / "hparams.yaml").read_text())
     places = {str(Path(path).absolute()): f"${{paths.{name}}}" for name, path in config["paths"].items()}
     kept = {name: value for name, value in config.items() if name not in OF_THE_MACHINE}
     with (run / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
-    score = "accuracy" if "accuracy" in result["test"] else "mse"
-    overrides = " ".join(override for override in result["overrides"] if not override.startswith("paths."))
+    score = result.test.measured.name
+    overrides = " ".join(override for override in result.overrides if not override.startswith("paths."))
     return {
         "command": f"python -m metalearn {overrides}",
-        "result": result,
+        "result": json.loads(result.to_json()),
         "config": _without(kept, places),
         "validation": {int(row["step"]): round(float(row[f"val/{score}"]), 5) for row in rows},
     }
 
 
 def name(kept: dict[str, Any]) -> str:
-    result = kept["result"]
-    what = result["experiment"] or f"{result['dataset']}-{result['algorithm']}-{result['backbone']}"
+    result = Result.from_json(json.dumps(kept["result"]))
+    what = result.experiment or f"{result.dataset}-{result.algorithm}-{result.backbone}"
     if not isinstance(what, str):
         what = "-".join(what)
-    return f"{re.sub('[^a-zA-Z0-9_.-]', '-', what)}-seed{result['seed']}"
+    return f"{re.sub('[^a-zA-Z0-9_.-]', '-', what)}-seed{result.seed}"
 
 
 def _without(value: Any, places: dict[str, str]) -> Any:

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
+from metalearn.backbones.base import backbone_of, is_of_backbone
 from metalearn.backbones.dependence import Dependence, batch_norm_of
 from metalearn.backbones.norm import Moments
 from metalearn.losses import OBJECTIVES, Problem
@@ -28,6 +30,8 @@ class AbstractAlgorithm(nn.Module, ABC):
     # Whether adapting differentiates the network, where no gradient scaler prevents underflow.
     takes_gradients = False
     stage: str | None = None  # name of what separates two `stages`, such as "step"
+    # Weights that no prediction needs, such as a head of base classes.
+    of_training_alone: tuple[str, ...] = ()
     # Whether the prediction for one query depends on the other queries, whatever the normalisation.
     predicts_jointly = False
 
@@ -45,6 +49,7 @@ class AbstractAlgorithm(nn.Module, ABC):
         self.batch_norm: Moments = batch_norm
         self.fixed_way = fixed_way
         self.num_base_classes = num_base_classes
+        self.base: AbstractBaseStatistics | None = None  # statistics of the embedded base classes
         # Fraction of the training that is done, from 0 to 1. Schedules of the algorithm read it,
         # and the LightningModule writes it.
         self.done = 0.0
@@ -68,9 +73,41 @@ class AbstractAlgorithm(nn.Module, ABC):
         """
         return False
 
+    def own_weights(self) -> list[str]:
+        """Names the weights that a prediction needs beside those of the backbone."""
+        weights = [name for name, weight in self.named_parameters() if weight.numel() and not is_of_backbone(name)]
+        return [name for name in weights if name.partition(".")[0] not in self.of_training_alone]
+
+    @property
+    def pretrained_on(self) -> str | None:
+        """Data that the weights of the backbone come from, before any training here.
+
+        None: the weights are random.
+        """
+        return getattr(backbone_of(self), "pretrained_on", None)
+
+    @property
+    def backbone_is_frozen(self) -> bool:
+        """Whether the backbone has weights, none of which is trained."""
+        weights = [weight for name, weight in self.named_parameters() if is_of_backbone(name)]
+        return bool(weights) and not any(weight.requires_grad for weight in weights)
+
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors that a test scores in turn; the last one is that of `adapt`."""
         return [self.adapt(support_x, support_y)]
+
+    def candidates(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        """Returns the predictors from which a validation chooses.
+
+        They may have several learning rates.
+        """
+        return [self.adapt(support_x, support_y)]
+
+    def choose(self, candidate: int) -> None:
+        """Adapts from now on as this one of the `candidates`, the best on meta-val.
+
+        Most algorithms have no choice.
+        """
 
     def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
         """Returns further scores of a test episode, e.g. {"accuracy_by_instance": {1: (), 2: ()}}.

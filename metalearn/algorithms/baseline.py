@@ -6,19 +6,17 @@ classes. On a task, keep the backbone and fit a new head. Training has no episod
 meta-learning method should do better. Inductive.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
-from metalearn.losses import cross_entropy
-from metalearn.types import Episode, TaskOutput
 
 
-class Baseline(AbstractEmbedding):
+class Baseline(AbstractClassifier):
     """Baseline of Chen et al. 2019: a linear head, fitted to frozen embeddings on each task.
 
     Args:
@@ -28,17 +26,13 @@ class Baseline(AbstractEmbedding):
         batch_norm: moments of batch normalisation.
     """
 
+    of_training_alone = ("head",)
+
     def __init__(
         self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: Moments
     ) -> None:
-        super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
-        self.head = nn.Linear(backbone.num_features, num_base_classes)
+        super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         self.head_fit = head_fit
-
-    def loss(self, batch: Episode) -> TaskOutput:
-        _, z = self.embed(batch.support_x, batch.query_x)  # (T, Q, D), without support rows
-        logits = self.head(z)
-        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:

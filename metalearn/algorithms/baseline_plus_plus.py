@@ -32,6 +32,8 @@ class BaselinePlusPlus(AbstractEmbedding):
         batch_norm: moments of batch normalisation.
     """
 
+    of_training_alone = ("directions",)
+
     def __init__(
         self,
         backbone: AbstractBackbone,

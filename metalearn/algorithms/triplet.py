@@ -99,6 +99,14 @@ class Triplet(AbstractAlgorithm):
         z = functional_call(self.backbone, params, (x, rows))
         return F.normalize(z, dim=1) if self.mining == "semi_hard" else z
 
+    def embed_each(self, x: Tensor) -> Tensor:
+        """Embeds each image independently of the others: (B, *X) -> (B, D)."""
+        return self.embed(self.weights(), x, None)
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Computes the similarity of embedded pairs, row by row: (B, D), (B, D) -> (B,)."""
+        return -(a - b).square().sum(-1)
+
     def distances(self, a: Tensor, b: Tensor) -> Tensor:
         """Computes the distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
         squared = squared_distances(a, b)

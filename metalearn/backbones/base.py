@@ -21,10 +21,22 @@ class AbstractBackbone(nn.Module, ABC):
 
     num_features: int
     map_shape: tuple[int, int, int]
+    # Data that the weights come from, before any training here; None: they are random.
+    pretrained_on: str | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         """Returns the embeddings; passes `rows` to each `metalearn.backbones.norm.BatchNorm`."""
+
+
+def is_of_backbone(weight: str) -> bool:
+    """Whether a weight of an algorithm belongs to its backbone, by its name."""
+    return "backbone" in weight.split(".")
+
+
+def backbone_of(algorithm: nn.Module) -> nn.Module | None:
+    """Finds the backbone of an algorithm."""
+    return next((part for name, part in algorithm.named_modules() if name.rpartition(".")[2] == "backbone"), None)
 
 
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:

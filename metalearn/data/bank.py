@@ -120,11 +120,15 @@ def class_names(bank: object) -> list[str]:
     return list(bank.names) if isinstance(bank, ClassBank) else []
 
 
-def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> None:
-    """Warns of test classes that share the name of a training class, across data sets."""
+def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
+    """Warns of test classes that share the name of a training class, and counts them.
+
+    Names count across data sets.
+    """
     if shared := sorted(set(trained) & set(tested)):
         message = "%d of the %d classes of meta-test have names of classes that were trained on: %s"
         log.warning(message, len(shared), len(tested), ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
+    return len(shared)
 
 
 def content_sha256(names: Iterable[str], rows: Iterable[np.ndarray], pixels: Iterable[bytes | memoryview]) -> str:

@@ -51,6 +51,8 @@ class CIFAR100(AbstractPhotographs):
         url: address of the folder of the archive.
     """
 
+    in_imagenet = "some"  # for example chimpanzee and porcupine, in other images
+
     def __init__(self, root: str, *, cache: str, split: str, input_shape: list[int], url: str) -> None:
         super().__init__(split, read_split("cifar100", split), root, cache, input_shape)
         self.url = url

@@ -199,6 +199,8 @@ class Glyphs:
     A drawing depends on the seed and its own numbers: a larger data set contains a smaller one.
     """
 
+    in_imagenet = "none"
+
     def __init__(
         self,
         cache: str,

@@ -47,6 +47,8 @@ class MiniImageNet(AbstractPhotographs):
         input_shape: [3, H, W]; images of another size are resized.
     """
 
+    in_imagenet = "all"
+
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
         super().__init__("mini_imagenet", read_split("mini_imagenet", "ravi"), root, cache, input_shape)
 

@@ -55,6 +55,8 @@ class Omniglot:
         url: address of the folder of the archives.
     """
 
+    in_imagenet = "none"
+
     def __init__(self, root: str, *, cache: str, split: str, rotations: bool, input_shape: list[int], url: str) -> None:
         self.input_shape = image_shape("omniglot", input_shape, [1])
         _, height, width = self.input_shape

@@ -39,6 +39,8 @@ class TieredImageNet(AbstractPhotographs):
         input_shape: [3, H, W]; images of another size are resized.
     """
 
+    in_imagenet = "all"
+
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
         super().__init__("tiered_imagenet", read_split("tiered_imagenet", "ren"), root, cache, input_shape)
 

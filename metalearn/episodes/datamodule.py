@@ -1,14 +1,15 @@
 """The data module of image data sets."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
-from metalearn.episodes.embedded import Embed, EmbeddingTable
-from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
+from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
     Fault,
@@ -43,6 +44,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             episodes.
         augmentation: augmentation of the training images.
         test_draws: listed meta-test episodes, for a protocol that lists them.
+        embeddings: folder that keeps the evaluation embeddings of a frozen backbone.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         batch_size: int | None = None,
         augmentation: Augmentation | None = None,
         test_draws: Sequence[Draw] | None = None,
+        embeddings: Path | None = None,
     ) -> None:
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
@@ -67,18 +70,42 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
                 faults += setting.faults(banks[split], split)
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
+        self.embeddings = embeddings
         self.augmentation = augmentation or Unchanged()
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
+        self._weights = ""
         self._table: EmbeddingTable | None = None
 
-    def evaluate_embeddings(self, embed: Embed | None) -> None:
-        """Switches meta-val and meta-test episodes to embeddings (T, S, D); None: to images."""
-        self._embed = embed
+    def evaluate_embeddings(self, embed: Embed | None, weights: str = "") -> None:
+        """Switches meta-val and meta-test episodes to embeddings (T, S, D); None: to images.
+
+        `weights` is a hash of the network that embeds.
+        """
+        self._embed, self._weights = embed, weights
 
     def forget_embeddings(self) -> None:
         """Frees the embeddings, which take memory and are invalid for other weights."""
         self._table = None
+
+    def embedded_base_classes(self, embed_together: Embed, per_class: int) -> Tensor:
+        """Embeds K images of each class of meta-train, always the same ones: (C, K, D).
+
+        K is at most `per_class`. Where evaluation uses images instead of embeddings,
+        `embed_together` embeds them.
+        """
+        bank = self.banks["train"]
+        rows = base_rows(bank.rows, per_class, seed=EVALUATION_SEED)  # (C, K)
+        images = self._resident.get("train", bank.images)
+        if self._embed is not None:
+            z = EmbeddingTable(self._embed, images, rows.flatten())(rows)
+        else:
+            # Images alternate between classes, so that each normalised chunk holds many classes.
+            chunks = rows.T.flatten().to(images.device).split(CHUNK)
+            z = torch.cat([embed_together(images[chunk]) for chunk in chunks])  # (K C, D)
+            z = z.unflatten(0, rows.T.shape).transpose(0, 1)
+        bank.release_pages()
+        return z
 
     def tasks_of_evaluation(self, split: Split) -> int:
         listed = split == "test" and self.test_draws is not None
@@ -113,7 +140,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             images = self._resident[split] = self.banks[split].images.to(device)
         if split != "train" and self._embed is not None:
             if self._table is None:
-                self._table = EmbeddingTable(self._embed, images, self._rows_of_evaluation(split))
+                file = file_of(self.embeddings, self._weights, self.banks[split].sha256()) if self.embeddings else None
+                self._table = EmbeddingTable(self._embed, images, self._rows_of_evaluation(split), file)
                 self.banks[split].release_pages()
             return gather(self._table, batch)
         episode = fetch(images, batch)

@@ -14,7 +14,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.sampling import Draw
 
 NUM_RUNS, WAY = 20, 20
-SETTING = {"way": WAY, "shot": 1, "query": 1, "shots": "equal", "num_episodes": NUM_RUNS}
+SETTING = {"way": WAY, "shot": 1, "query": 1, "shots": "equal", "queries": "equal", "num_episodes": NUM_RUNS}
 """Value of episode.test in conf/evaluation/lake.yaml; it must match the listed runs."""
 
 

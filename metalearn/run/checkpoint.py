@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor, nn
 
-from metalearn.run.checkpoint_file import read_checkpoint, read_origin
+from metalearn.run.checkpoint_file import best_of, read_checkpoint, read_origin
 
 
 class Provenance(pl.Callback):
@@ -32,10 +32,11 @@ def trained_classes(path: Path) -> list[str]:
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
     """Put the weights of a checkpoint's backbone, whatever its algorithm, into the backbone of this `name`.
 
-    Raises OSError when there is no such file, and ValueError when it holds no such backbone.
+    `path` is of the checkpoint, or of a run directory, whose best one it then is. Raises OSError when there is no such
+    file, and ValueError when it holds no such backbone.
     """
     try:
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(best_of(path))
     except (ValueError, OSError) as error:
         raise type(error)(f"pretrained: {error}") from error
     held, state = checkpoint["metalearn"], checkpoint["state_dict"]

@@ -15,18 +15,21 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics.classification import BinaryCalibrationError
 
+import metalearn
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
+from metalearn.training.groups import groups_of
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
-from metalearn.training.scores import ScoreTable, curves
+from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
 from metalearn.types import Episode, IndexedBatch, Split
 
 log = logging.getLogger(__name__)
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class FewShotModule(pl.LightningModule):
@@ -51,9 +54,11 @@ class FewShotModule(pl.LightningModule):
         optimizer: OptimizerFactory,
         scheduler: Schedule | SchedulerFactory | None = None,
         *,
+        backbone_lr: float | None = None,
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
+        self.backbone_lr = backbone_lr  # None: rate of the other weights
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
@@ -71,7 +76,8 @@ class FewShotModule(pl.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, EpisodicDataModule):
             self._evaluates_embeddings = self.algorithm.embeds_each_alone
-            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None)
+            weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
+            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None, weights)
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers()]
@@ -94,7 +100,9 @@ class FewShotModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
+        if self.backbone_lr is None:
+            return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
+        return self.optimizer(groups_of(self.algorithm, self.backbone_lr))
 
     def done(self) -> float:
         """Returns the fraction of the training that is done, 0 to 1.
@@ -120,11 +128,18 @@ class FewShotModule(pl.LightningModule):
         self.log("step", float(self.trainer.global_step + 1))  # x-axis of the loggers: steps done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
-            _, score, name = self.algorithm.objective
-            self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
+            objective = self.algorithm.objective
+            self.log(f"train/{objective.score_name}", objective.score(output.logits.detach(), batch.query_y).mean())
         return output.loss
 
+    def on_validation_start(self) -> None:
+        if (base := self.algorithm.base) is not None:
+            embedded = self.trainer.datamodule.embedded_base_classes  # type: ignore[attr-defined]
+            base.fit(embedded(self._embed_base, base.per_class))
+
     def on_test_start(self) -> None:
+        if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
+            self.on_validation_start()
         self._calibration.reset()
         self.cost = {"adapt": [], "predict": []}
 
@@ -159,25 +174,40 @@ class FewShotModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.num_skipped = checkpoint.get("skipped_batches", 0)
 
+    def _fingerprint(self) -> str:
+        """Hashes all that an embedding depends on beside the image."""
+        how = (metalearn.__version__, str(self.trainer.precision), self.device.type)
+        return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
+
     def _embed(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_each, images)  # type: ignore[arg-type]
+
+    def _embed_base(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_together, images)  # type: ignore[arg-type]
+
+    def _embed_by(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
         with precision.forward_context():
-            x = precision.convert_input(intensities(images))
-            return self.algorithm.embed_each(x)  # type: ignore[operator]
+            return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
-        """Computes the scores of T episodes: numbers (T,), and in a test curves (T, K)."""
+        """Computes the scores of T episodes: numbers (T,) and curves (T, K).
+
+        The curves of a validation go by candidate.
+        """
         testing, algorithm = self.trainer.testing, self.algorithm
         by_step = self._predict(batch)  # each (T, Q, N)
-        loss, score, name = algorithm.objective
+        loss, score, name, others = algorithm.objective
         scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
-        losses = [loss(*task) for task in zip(by_step[-1], batch.query_y, strict=True)]
-        scores = {"loss": torch.stack(losses), name: scores_by_step[:, -1]}
-        if testing and algorithm.stage is not None:
+        losses = [[loss(*task) for task in zip(outputs, batch.query_y, strict=True)] for outputs in by_step]
+        losses_by_step = torch.stack([torch.stack(of_step) for of_step in losses], dim=1)  # (T, steps + 1)
+        if not testing:
+            return {f"loss{CANDIDATES}": losses_by_step, f"{name}{CANDIDATES}": scores_by_step}
+        scores = {"loss": losses_by_step[:, -1], name: scores_by_step[:, -1], **self._curves(batch)}
+        if algorithm.stage is not None:
             scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
-        if testing:
-            scores |= self._curves(batch)
-        if testing and algorithm.problem == "classification":
+        scores |= {other: measure(by_step[-1], batch.query_y) for other, measure in others.items()}
+        if algorithm.problem == "classification":
             confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             # NaN counts as no confidence.
@@ -185,7 +215,7 @@ class FewShotModule(pl.LightningModule):
         return scores
 
     def _predict(self, batch: Episode) -> list[Tensor]:
-        """Predicts (T, Q, N) for each stage in a test, and for the last stage in validation."""
+        """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
         algorithm, began = self.algorithm, self._now()
         if self._evaluates_embeddings:
             logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)  # type: ignore[operator]
@@ -197,7 +227,7 @@ class FewShotModule(pl.LightningModule):
             if self.trainer.testing:
                 predictors = algorithm.stages(task.support_x, task.support_y)
             else:
-                predictors = [algorithm.adapt(task.support_x, task.support_y)]
+                predictors = algorithm.candidates(task.support_x, task.support_y)
             self._note_cost("adapt", began)
             began = self._now()
             predictions.append([predict(task.query_x) for predict in predictors])
@@ -228,9 +258,12 @@ class FewShotModule(pl.LightningModule):
         return time.perf_counter()
 
     def _collect(self, split: Split) -> None:
-        scores = self.scores[split] = self._table.collect()
+        scores, score_name = self._table.collect(), self.algorithm.objective.score_name
+        if split == "val":
+            best, scores = best_candidate(scores, score_name)
+            self.algorithm.choose(best)
+        self.scores[split] = scores
         name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
-        score_name = self.algorithm.objective.score_name
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
             # The numbers are equal on all processes, so no reduction is needed. All processes log

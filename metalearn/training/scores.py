@@ -39,7 +39,8 @@ class ScoreTable(nn.Module):
         }
 
 
-CURVES = ("_by_step", "_by_instance")
+CANDIDATES = "_by_candidate"
+CURVES = ("_by_step", "_by_instance", CANDIDATES)
 """Name endings of scores that are curves, of any length."""
 
 
@@ -52,3 +53,10 @@ def mean_of_known(values: np.ndarray) -> float:
     """Averages the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
+
+
+def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
+    """Returns the candidate with the best mean score, and its loss and score (E,)."""
+    means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
+    best = int(means.argmin() if score_name == "mse" else means.argmax())
+    return best, {name.removesuffix(CANDIDATES): of[:, best] for name, of in scores.items()}

@@ -1,0 +1,123 @@
+"""Implicit MAML (iMAML).
+
+Aravind Rajeswaran, Chelsea Finn, Sham Kakade, Sergey Levine. Meta-Learning with Implicit Gradients.
+NeurIPS 2019, arXiv 1909.04630. The inner loop minimises the support loss near θ. The meta-gradient
+follows from the end of the path and not from the path, so memory does not grow with the inner
+steps. Transductive as published.
+"""
+
+from collections import deque
+
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.algorithms.parts.conjugate_gradient import dot, solve
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
+from metalearn.types import Episode, Parameters, TaskOutput
+
+
+class IMAML(AbstractGradient):
+    """iMAML of Rajeswaran et al. 2019.
+
+    Args:
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        inner_lr: step size of the inner loop, in units of the mean loss.
+        proximity: λ of eq. 3.
+        cg_steps: number of steps of the conjugate gradient method.
+        cg_damping: number that these steps add to λ.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
+    """
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        way: int,
+        inner_lr: float,
+        proximity: float,
+        cg_steps: int,
+        cg_damping: float,
+        inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
+        batch_norm: Moments,
+        problem: Problem = "classification",
+    ) -> None:
+        network = Classifier(backbone, way)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
+        if not proximity > 0:
+            raise ValueError(f"proximity={proximity} must be positive")
+        if cg_steps < 1:
+            raise ValueError(f"cg_steps={cg_steps} must be at least 1")
+        if cg_damping < 0:
+            raise ValueError(f"cg_damping={cg_damping} must not be negative")
+        if len(self.adapted) < len(self.weights()):
+            raise ValueError("imaml moves all weights; inner_loop.adapt must be ['.*']")
+        self.inner_lr, self.proximity = inner_lr, proximity
+        self.cg_steps, self.cg_damping = cg_steps, cg_damping
+
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Parameters]:
+        return params, params  # φ stays near θ, the state
+
+    def update(
+        self, params: Parameters, grads: Parameters, loss: Tensor, state: Parameters
+    ) -> tuple[Parameters, Parameters]:
+        grads = {name: grad + self.proximity * (params[name] - state[name]) for name, grad in grads.items()}  # eq. 3
+        return descend(params, grads, self.inner_lr), state
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        """Computes the mean loss of the queries.
+
+        Its gradient is the mean of the implicit gradients of the tasks.
+        """
+        theta = self.weights()
+
+        def task(
+            support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
+        ) -> tuple[Tensor, ...]:  # Algorithm 2
+            phi = self.arrive(theta, support_x, support_y)
+
+            def query_loss(params: Parameters) -> tuple[Tensor, Tensor]:
+                logits = self.predict(params, support_x, query_x)  # (Q, N)
+                return self.objective.loss(logits, query_y), logits
+
+            gradient, (loss, logits) = torch.func.grad_and_value(query_loss, has_aux=True)(phi)
+            meta_gradient = self.implicit(phi, gradient, support_x, support_y)
+            return loss, logits, *(meta_gradient[name] for name in self.adapted)
+
+        with torch.no_grad():
+            losses, logits, *gradients = self.execution.map_tasks(task, batch)  # (T,), (T, Q, N), (T, ...) each
+        mean = {name: gradient.mean(0) for name, gradient in zip(self.adapted, gradients, strict=True)}
+        self.track_moments(batch)
+        here = dot(mean, {name: weight - weight.detach() for name, weight in theta.items()})  # 0, with gradient `mean`
+        return TaskOutput(losses.mean() + here, logits)
+
+    def arrive(self, theta: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
+        """Returns φ after the inner steps of the training, without keeping the steps."""
+        (last,) = deque(self.walk(theta, support_x, support_y, self.inner_loop.steps), maxlen=1)
+        return last[0]
+
+    def implicit(self, phi: Parameters, gradient: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
+        """Computes (I + H / λ)⁻¹ times the gradient of the query loss, eq. 6.
+
+        H is the Hessian of the support loss at φ.
+        """
+
+        def support_gradient(params: Parameters) -> Parameters:
+            return self.support_gradient(params, support_x, support_y)[0]
+
+        hessian = torch.func.vjp(support_gradient, phi)[1]
+        weight = self.proximity + self.cg_damping
+
+        def product(one: Parameters) -> Parameters:
+            (image,) = hessian(one)  # H p, since H is symmetric
+            return {name: vector + image[name] / weight for name, vector in one.items()}
+
+        return solve(product, gradient, self.cg_steps)
