@@ -60,9 +60,9 @@ class Pixels(Flat):
 
 
 def banks() -> dict[str, ClassBank]:
-    """Builds splits with different images; statistics use 914 of each class."""
+    """Builds splits with different images; statistics use 100 of each class."""
     generator = np.random.default_rng(0)
-    images = {split: generator.integers(0, 256, (7, 1000, 1, 2, 2), dtype=np.uint8) for split in SPLITS}
+    images = {split: generator.integers(0, 256, (7, 150, 1, 2, 2), dtype=np.uint8) for split in SPLITS}
     return {split: ClassBank.from_classes(of, [f"{split}{i}" for i in range(7)]) for split, of in images.items()}
 
 

@@ -62,11 +62,11 @@ class FEAT(AbstractEmbedding):
             z = torch.cat([support_z, query_z], dim=1)  # (T, S + Q, D)
             y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
             contrast = torch.stack([self.contrast(*task) for task in zip(z, y, strict=True)])  # (T,)
-            loss = loss + self.balance * contrast.mean()  # eq. 7
+            loss = loss + self.balance * contrast.mean()
         return TaskOutput(loss, logits)
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        prototypes = self.adaptation(class_means(support_z, support_y))  # (N, D)  eq. 4
+        prototypes = self.adaptation(class_means(support_z, support_y))  # (N, D)
         return -squared_distances(query_z, prototypes) / self.temperature  # (Q, N)
 
     def contrast(self, z: Tensor, y: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class FEAT(AbstractEmbedding):
 
 
 class SetToSet(nn.Module):
-    """Layer of self-attention with a residual connection: section 3.3.
+    """Layer of self-attention with a residual connection.
 
     The order of the rows does not matter.
     """
@@ -99,8 +99,8 @@ class SetToSet(nn.Module):
 
         If `attends` (B, B) is given, a row attends only to the rows where it is true.
         """
-        scores = self.query(x) @ self.key(x).T / x.shape[1] ** 0.5  # (B, B)  eq. 8
+        scores = self.query(x) @ self.key(x).T / x.shape[1] ** 0.5  # (B, B)
         if attends is not None:
             scores = scores.masked_fill(~attends, -torch.inf)
-        context = F.softmax(scores, dim=1) @ self.value(x)  # (B, D)  eq. 9
-        return self.norm(x + self.dropout(self.out(context)))  # (B, D)  eq. 10
+        context = F.softmax(scores, dim=1) @ self.value(x)  # (B, D)
+        return self.norm(x + self.dropout(self.out(context)))  # (B, D)

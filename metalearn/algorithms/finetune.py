@@ -135,7 +135,7 @@ class FineTune(AbstractAlgorithm):
                 loss = cross_entropy(self.predict(params | moved, support_x, support_y, x), support_y)
                 if query_x is not None:
                     logits = self.predict(params | moved, support_x, support_y, query_x)
-                    loss = loss + self.entropy * mean_entropy(logits)  # Dhillon et al., eq. 8
+                    loss = loss + self.entropy * mean_entropy(logits)  # Dhillon et al., section 3.2
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

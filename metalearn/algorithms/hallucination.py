@@ -51,7 +51,7 @@ class Hallucination(AbstractEmbedding):
 
     def classify(self, support_z: Tensor, support_y: Tensor, query_z: Tensor, noise: Tensor) -> Tensor:
         """Computes the query logits of one task: (S, D), (S, N), (Q, D), (G, D) -> (Q, N)."""
-        generated = self.generator(support_z, noise)  # (G, S, D)  section 3.2
+        generated = self.generator(support_z, noise)  # (G, S, D)
         z = torch.cat([support_z[None], generated])  # (1 + G, S, D)  the augmented training set
         y = support_y.expand(len(z), *support_y.shape)  # (1 + G, S, N)
         prototypes = class_means(z.flatten(0, 1), y.flatten(0, 1))  # (N, D)
@@ -59,9 +59,9 @@ class Hallucination(AbstractEmbedding):
 
 
 class Generator(nn.Module):
-    """Generator of section 3.2: three layers.
+    """Generator G, with three layers.
 
-    It starts as the identity of the example for any noise, as the authors have it.
+    It starts as the identity of an example that is not negative, for any noise, as the authors' does.
     """
 
     def __init__(self, width: int) -> None:

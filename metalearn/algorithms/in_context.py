@@ -46,7 +46,7 @@ class InContext(AbstractMetric):
         self.register_buffer("labels", simplex(way), persistent=False)  # (N, N)
         self.unknown = nn.Parameter(torch.zeros(way))  # the label of a query
         self.token = nn.Linear(backbone.num_features + way, width)
-        self.layers = nn.Sequential(*(Layer(width, heads) for _ in range(layers)))
+        self.layers = nn.Sequential(*(Layer(width, heads, residuals=2 * layers) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, way)
 

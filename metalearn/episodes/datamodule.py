@@ -98,7 +98,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         rows = base_rows(bank.rows, per_class, seed=EVALUATION_SEED)  # (C, K)
         images = self._resident.get("train", bank.images)
         if self._embed is not None:
-            z = EmbeddingTable(self._embed, images, rows.flatten())(rows)
+            z = self._embedding_table("train", images, rows.flatten(), self._embed)(rows)
         else:
             # Images alternate between classes, so that each normalised chunk holds many classes.
             chunks = rows.T.flatten().to(images.device).split(CHUNK)
@@ -140,13 +140,16 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             images = self._resident[split] = self.banks[split].images.to(device)
         if split != "train" and self._embed is not None:
             if self._table is None:
-                file = file_of(self.embeddings, self._weights, self.banks[split].sha256()) if self.embeddings else None
-                self._table = EmbeddingTable(self._embed, images, self._rows_of_evaluation(split), file)
+                self._table = self._embedding_table(split, images, self._rows_of_evaluation(split), self._embed)
                 self.banks[split].release_pages()
             return gather(self._table, batch)
         episode = fetch(images, batch)
         self.banks[split].release_pages()
         return augmented(episode, self.augmentation, batch.random.view(torch.float32)) if split == "train" else episode
+
+    def _embedding_table(self, split: Split, images: Tensor, rows: Tensor, embed: Embed) -> EmbeddingTable:
+        file = file_of(self.embeddings, self._weights, self.banks[split].sha256()) if self.embeddings else None
+        return EmbeddingTable(embed, images, rows, file)
 
     def _rows_of_evaluation(self, split: Split) -> Tensor:
         """Returns the rows of all images that this process evaluates in the trainer's batches."""

@@ -5,6 +5,7 @@ Ashish Vaswani and others. Attention Is All You Need. NeurIPS 2017, arXiv 1706.0
 L  rows of queries    M  rows of keys    W  width
 """
 
+import torch
 from torch import Tensor, nn
 
 
@@ -27,13 +28,19 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Layer of a transformer, without a mask, that normalises before each part."""
+    """Layer of a transformer, without a mask, that normalises before each part.
 
-    def __init__(self, width: int, heads: int) -> None:
+    What its two parts add starts smaller, by the root of the `residuals` that a transformer adds in all (GPT-2).
+    """
+
+    def __init__(self, width: int, heads: int, *, residuals: int) -> None:
         super().__init__()
         self.attention = Attention(width, heads)
         self.before_attention, self.before_network = nn.LayerNorm(width), nn.LayerNorm(width)
         self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        with torch.no_grad():
+            self.attention.output.weight.div_(residuals**0.5)
+            self.network[-1].weight.div_(residuals**0.5)
 
     def forward(self, x: Tensor) -> Tensor:  # (.., L, W) -> (.., L, W)
         z = self.before_attention(x)

@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-IMAGES = 6400
-"""Approximate number of images behind the statistics, with at least two of each base class."""
+IMAGES, FEWEST, MOST = 6400, 2, 100
+"""Approximate number of images behind the statistics, and limits on those of a base class."""
 
 
 class AbstractBaseStatistics(nn.Module, ABC):
@@ -18,7 +18,7 @@ class AbstractBaseStatistics(nn.Module, ABC):
 
     def __init__(self, num_base_classes: int) -> None:
         super().__init__()
-        self.per_class = max(2, IMAGES // max(1, num_base_classes))
+        self.per_class = min(max(IMAGES // max(num_base_classes, 1), FEWEST), MOST)
 
     @abstractmethod
     def fit(self, z: Tensor) -> None:
