@@ -61,7 +61,8 @@ class Hallucination(AbstractEmbedding):
 class Generator(nn.Module):
     """Generator G, with three layers.
 
-    It starts as the identity of an example that is not negative, for any noise, as the authors' does.
+    As in the authors' code, it starts as the identity of an example that is not negative, for any
+    noise.
     """
 
     def __init__(self, width: int) -> None:

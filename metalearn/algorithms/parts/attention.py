@@ -30,7 +30,8 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Layer of a transformer, without a mask, that normalises before each part.
 
-    What its two parts add starts smaller, by the root of the `residuals` that a transformer adds in all (GPT-2).
+    The initial weights of what its two parts add are divided by the root of `residuals`, the number
+    of additions in the whole transformer (GPT-2).
     """
 
     def __init__(self, width: int, heads: int, *, residuals: int) -> None:
