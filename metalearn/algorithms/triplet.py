@@ -73,7 +73,7 @@ class Triplet(AbstractAlgorithm):
         params = self.finetune(self.weights(), support_x, support_y)
 
         def predict(query_x: Tensor) -> Tensor:
-            support = len(support_x)
+            support = support_x.shape[0]
             z = self.embed(params, torch.cat([support_x, query_x]), self._rows(support))  # (S + Q, D)
             return self.compare(z[:support], support_y, z[support:])
 

@@ -11,6 +11,7 @@ from PIL import Image
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.download import found_or_downloaded
 from metalearn.data.files.idx import read_idx
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import SPLITS, Split
 
@@ -68,6 +69,7 @@ class AbstractTenClasses:
         if split not in get_args(Division):
             raise ValueError(f"{self.name}: split is {split!r}; it must be images or classes")
         self.input_shape = image_shape(self.name, input_shape, [1])
+        self.preparation = Preparation(self.input_shape, invert=True)  # drawings are dark on white
         self.root, self.installed, self.split, self.url = Path(root), installed, split, url
 
     def load(self) -> Mapping[Split, ClassBank]:

@@ -55,12 +55,17 @@ def load(path: Path, module: nn.Module, choices: dict[str, str]) -> dict[str, An
     Raises ValueError when it is damaged, or of another architecture: by the names of weights, then by their shapes.
     """
     checkpoint = read_checkpoint(path)
+    fill(module, checkpoint, path, choices)
+    return checkpoint
+
+
+def fill(module: nn.Module, checkpoint: dict[str, Any], path: Path, choices: dict[str, str]) -> None:
+    """The same of a checkpoint that was read from `path`."""
     theirs, own = checkpoint["state_dict"], module.state_dict()
     if different := _difference(theirs, own):
         held, built = ("{algorithm} on {backbone}".format(**one) for one in (checkpoint["metalearn"], choices))
         raise ValueError(f"{path} holds {held}, the config builds {built}: they differ in {different}")
     module.load_state_dict(theirs)
-    return checkpoint
 
 
 def _difference(theirs: dict[str, Tensor], own: dict[str, Tensor]) -> str | None:

@@ -2,9 +2,8 @@
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,10 +20,13 @@ from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
+from metalearn.training import measures
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
+from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
-from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
+from metalearn.training.scores import ScoreTable, best_candidate, curves
+from metalearn.training.temperature import TEMPERED, best_temperature
 from metalearn.types import Episode, IndexedBatch, Split
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,10 @@ class FewShotModule(pl.LightningModule):
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
         self._time_done = 0.0  # fraction of the time limit
+        # Temperature of the logits, the best of the last validation, for classification.
+        self.temperature: float | None = None
         self.calibration_error: float | None = None  # last test's error, for classification
-        self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode
+        self.cost = Cost()  # cost of the last evaluated episodes
         self._table = ScoreTable()
         self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
         # Calibration compares the largest probability with correctness, for any number of ways.
@@ -141,7 +145,7 @@ class FewShotModule(pl.LightningModule):
         if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
             self.on_validation_start()
         self._calibration.reset()
-        self.cost = {"adapt": [], "predict": []}
+        self.cost = Cost()
 
     def on_validation_end(self) -> None:
         if self._evaluates_embeddings:
@@ -169,6 +173,7 @@ class FewShotModule(pl.LightningModule):
         if "val" in self.scores:
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
+            checkpoint["temperature"] = self.temperature
         checkpoint["skipped_batches"] = self.num_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -195,44 +200,31 @@ class FewShotModule(pl.LightningModule):
 
         The curves of a validation go by candidate.
         """
-        testing, algorithm = self.trainer.testing, self.algorithm
-        by_step = self._predict(batch)  # each (T, Q, N)
-        loss, score, name, others = algorithm.objective
-        scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
-        losses = [[loss(*task) for task in zip(outputs, batch.query_y, strict=True)] for outputs in by_step]
-        losses_by_step = torch.stack([torch.stack(of_step) for of_step in losses], dim=1)  # (T, steps + 1)
-        if not testing:
-            return {f"loss{CANDIDATES}": losses_by_step, f"{name}{CANDIDATES}": scores_by_step}
-        scores = {"loss": losses_by_step[:, -1], name: scores_by_step[:, -1], **self._curves(batch)}
-        if algorithm.stage is not None:
-            scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
-        scores |= {other: measure(by_step[-1], batch.query_y) for other, measure in others.items()}
-        if algorithm.problem == "classification":
-            confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
-            right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
+        predictions = self._predict(batch)  # each (T, Q, N)
+        if not self.trainer.testing:
+            return measures.of_validation(self.algorithm, predictions, batch.query_y)
+        if self.algorithm.problem == "classification":
+            confidence = predictions[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            right = predictions[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             # NaN counts as no confidence.
             self._calibration.update(confidence.nan_to_num(0.0), right)
-        return scores
+        return measures.of_test(self.algorithm, predictions, batch.query_y) | self._curves(batch)
 
     def _predict(self, batch: Episode) -> list[Tensor]:
         """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
-        algorithm, began = self.algorithm, self._now()
+        algorithm = self.algorithm
+        device = self.device if self.trainer.testing else torch.device("cpu")  # a validation waits for none
         if self._evaluates_embeddings:
-            logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)  # type: ignore[operator]
-            self._note_cost("predict", began, batch.num_tasks)
-            return [logits]
-        predictions = []  # (T, steps + 1)
+            with self.cost.of("predict", device, times=batch.num_tasks):
+                return [algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)]  # type: ignore[operator]
+        predictors_of = algorithm.stages if self.trainer.testing else algorithm.candidates
+        predictions = []  # (T, K)
         for task in batch.tasks():
-            began = self._now()
-            if self.trainer.testing:
-                predictors = algorithm.stages(task.support_x, task.support_y)
-            else:
-                predictors = algorithm.candidates(task.support_x, task.support_y)
-            self._note_cost("adapt", began)
-            began = self._now()
-            predictions.append([predict(task.query_x) for predict in predictors])
-            self._note_cost("predict", began, len(predictors))
-        return [torch.stack(of_step) for of_step in zip(*predictions, strict=True)]
+            with self.cost.of("adapt", device):
+                predictors = predictors_of(task.support_x, task.support_y)
+            with self.cost.of("predict", device, times=len(predictors)):
+                predictions.append([predict(task.query_x) for predict in predictors])
+        return [torch.stack(of_stage) for of_stage in zip(*predictions, strict=True)]
 
     def _curves(self, batch: Episode) -> dict[str, Tensor]:
         """Computes the algorithm's own curves, (T, K) each."""
@@ -242,26 +234,13 @@ class FewShotModule(pl.LightningModule):
             name: torch.stack([torch.stack([*curves[name].values()]) for curves in of_tasks]) for name in self._points
         }
 
-    def _note_cost(self, name: Literal["adapt", "predict"], began: float, times: int = 1) -> None:
-        """Records the seconds since `began`, divided by the number of repetitions."""
-        if self.trainer.testing:
-            self.cost[name].append((self._now() - began) / times)
-
-    def median_cost(self) -> dict[str, float]:
-        """Returns the last test's median seconds per episode, to adapt and to predict."""
-        return {name: float(np.median(seconds)) for name, seconds in self.cost.items() if seconds}
-
-    def _now(self) -> float:
-        """Returns the clock's seconds after the device has finished all its work."""
-        if self.trainer.testing and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
     def _collect(self, split: Split) -> None:
         scores, score_name = self._table.collect(), self.algorithm.objective.score_name
         if split == "val":
             best, scores = best_candidate(scores, score_name)
             self.algorithm.choose(best)
+            if TEMPERED in scores:
+                self.temperature = best_temperature(scores.pop(TEMPERED))
         self.scores[split] = scores
         name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
         self.log("step", float(self.trainer.global_step))

@@ -56,7 +56,8 @@ def mean_of_known(values: np.ndarray) -> float:
 
 
 def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
-    """Returns the candidate with the best mean score, and its loss and score (E,)."""
+    """Returns the best candidate by mean score, and its scores: (E,), or (E, K) for curves."""
     means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
     best = int(means.argmin() if score_name == "mse" else means.argmax())
-    return best, {name.removesuffix(CANDIDATES): of[:, best] for name, of in scores.items()}
+    of_best = {name: of.reshape(len(of), len(means), -1)[:, best] for name, of in scores.items()}  # (E, K) each
+    return best, {name.removesuffix(CANDIDATES): of[:, 0] if of.shape[1] == 1 else of for name, of in of_best.items()}

@@ -38,10 +38,11 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads)
         self.before_attention, self.before_network = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        last = nn.Linear(4 * width, width)
+        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), last)
         with torch.no_grad():
             self.attention.output.weight.div_(residuals**0.5)
-            self.network[-1].weight.div_(residuals**0.5)
+            last.weight.div_(residuals**0.5)
 
     def forward(self, x: Tensor) -> Tensor:  # (.., L, W) -> (.., L, W)
         z = self.before_attention(x)

@@ -48,15 +48,23 @@ def decode(content: bytes, channels: int, bits: int = 16) -> Image.Image:
     reason if the content is no image or a damaged one.
     """
     with open_image(content, formats()) as file:
-        image = ImageOps.exif_transpose(file)
-        if _is_deep(image):  # Pillow would clip these pixels at 255
-            pixels = np.asarray(image) >> max(0, bits - BYTE)
-            image = Image.fromarray(pixels.clip(max=255).astype(np.uint8))
-        elif image.mode in ("I", "F"):
-            raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
-        elif image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return image.convert(MODES[channels])
+        return as_bytes(file, channels, bits)
+
+
+def as_bytes(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
+    """Converts an opened image as `decode` does.
+
+    Raises ValueError if the white of its pixels is not known.
+    """
+    image = ImageOps.exif_transpose(image)
+    if _is_deep(image):  # Pillow would clip these pixels at 255
+        pixels = np.asarray(image) >> max(0, bits - BYTE)
+        image = Image.fromarray(pixels.clip(max=255).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
+    elif image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert(MODES[channels])
 
 
 def brightest(content: bytes) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from metalearn.data.bank import ClassBank
+from metalearn.data.files.preparation import Preparation
 from metalearn.types import Split
 
 LARGEST_INPUT = 1 << 24  # limit of numbers in an image: 2,364 x 2,364 in colour
@@ -16,6 +17,7 @@ class Source(Protocol):
     """Data set with a fixed input shape and one bank for each split."""
 
     input_shape: tuple[int, int, int]  # C, H, W
+    preparation: Preparation  # for new images; `load` may complete it from the files
 
     def load(self) -> dict[Split, ClassBank]:
         """Returns the banks of meta-train, meta-val and meta-test; no class is in two of them.
