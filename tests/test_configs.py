@@ -25,8 +25,10 @@ OPTIONS = sorted(
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_its_classes_take_its_keys(group: str, option: str) -> None:
-    # The protocol of Lake is for one data set.
+    # The protocol of Lake is for one data set, and parts that read texts need one of texts.
     data = ["dataset=omniglot"] if (group, option) == ("evaluation", "lake") else []
+    if group == "backbone" and "num_tokens" in (CONF / group / f"{option}.yaml").read_text():
+        data = ["dataset=text"]
     check_config(resolved(f"{group}={option}", *data))
 
 
@@ -148,8 +150,9 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
         ("quite_another=x", "there is no key 'quite_another'"),
         (
             "backbone=conv5",
-            "backbone has no option 'conv5'; did you mean 'conv4'? "
-            "(conv4, efficientnet_lite0, huggingface, mlp, resnet12, resnet18, wrn_28_10)",
+            "backbone has no option 'conv5'; did you mean 'conv4'? (bag_of_ngrams, bag_of_vectors, conv4, "
+            "efficientnet_lite0, huggingface, huggingface_text, mlp, resnet12, resnet18, text_cnn, "
+            "text_transformer, wrn_28_10)",
         ),
     ],
 )

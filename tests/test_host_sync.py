@@ -19,6 +19,7 @@ FACTORIES = {"arange", "linspace", "eye", "full", "zeros", "ones", "empty", "ran
 
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 WAITS = {
+    "key_value_memory",  # as mann
     "mann",  # the labels of a batch seed the order of its rows
     "metaoptnet",  # the values decide when its solver stops
     # Semi-hard mining lists the pairs of one class; all triples of a batch exceed memory.

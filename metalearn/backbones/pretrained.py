@@ -87,7 +87,7 @@ class AbstractPretrained(AbstractBackbone):
     def __init__(
         self,
         network: nn.Module,
-        preparation: Preparation,
+        preparation: nn.Module,
         *,
         num_features: int,
         freeze: bool,

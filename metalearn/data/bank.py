@@ -1,4 +1,4 @@
-"""The common form of all image data sets: one tensor of images, and the rows of each class."""
+"""The common form of all data sets: one tensor of images or texts, and the rows of each class."""
 
 import hashlib
 import logging
@@ -17,29 +17,36 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClassBank:
-    """Images of one split as bytes, in memory or mapped from a file; episodes are rows of it.
+    """Images of one split as bytes, in memory or mapped from a file, or its texts.
+
+    Episodes are rows of it. A text is the ids of its tokens, followed by 0.
 
     Args:
-        images: images (M, C, H, W), uint8. Nobody may write into mapped images.
+        images: images (M, C, H, W), uint8, or texts (M, L), int32. Nobody may write into mapped
+            images.
         rows: rows of each class in `images`, int64.
         names: names of the classes.
         mapping: memory map that holds the images, if any.
         known_sha256: hash of this content from when its file was written; saves reading it again.
+        texts: the M texts as written, if the rows are texts.
+        vocabulary: hash of what gives the tokens of texts their ids.
 
     Raises ValueError that names the fault and the expected form.
     """
 
-    images: Tensor  # (M, C, H, W) uint8
+    images: Tensor  # (M, C, H, W) uint8, or texts (M, L) int32
     rows: tuple[np.ndarray, ...]  # (n,) int64 for each class
     names: tuple[str, ...]
     mapping: mmap.mmap | None = None
     known_sha256: str | None = None
+    texts: tuple[str, ...] = ()
+    vocabulary: str | None = None
 
     def __post_init__(self) -> None:
         if fault := self._fault():
             raise ValueError(
-                f"{fault}; a ClassBank has images (M, C, H, W) uint8 and, for each class, its name and the "
-                "rows of its images, each in one class"
+                f"{fault}; a ClassBank has images (M, C, H, W) uint8, or texts (M, L) int32, and, for each class, "
+                "its name and the rows of its images, each in one class"
             )
 
     def _fault(self) -> str | None:
@@ -47,7 +54,8 @@ class ClassBank:
         return self._fault_of_images() or self._fault_of_names() or self._fault_of_rows()
 
     def _fault_of_images(self) -> str | None:
-        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8 or self.images.ndim != 4:
+        kinds = (torch.uint8, 4), (torch.int32, 2)
+        if not isinstance(self.images, Tensor) or (self.images.dtype, self.images.ndim) not in kinds:
             kind = getattr(self.images, "dtype", type(self.images).__name__)
             return f"images are {kind} {tuple(getattr(self.images, 'shape', ()))}"
         return None
@@ -74,6 +82,15 @@ class ClassBank:
     def num_classes(self) -> int:
         return len(self.rows)
 
+    @property
+    def is_text(self) -> bool:
+        return self.images.dtype == torch.int32
+
+    @property
+    def kind(self) -> str:
+        """The word for what it holds."""
+        return "texts" if self.is_text else "images"
+
     @cached_property
     def smallest_class(self) -> int:
         """The number of images of the smallest class."""
@@ -98,7 +115,7 @@ class ClassBank:
             self.mapping.madvise(mmap.MADV_DONTNEED)
 
     def sha256(self) -> str:
-        """Hashes the classes and every pixel: equal hashes mean equal data."""
+        """Hashes the classes and every pixel or token: equal hashes mean equal data."""
         return self.known_sha256 or content_sha256(self.names, self.rows, [self.images.contiguous().numpy().data])
 
     @staticmethod
@@ -118,6 +135,14 @@ class ClassBank:
 def class_names(bank: object) -> list[str]:
     """Returns the class names of a bank, and no names for a family of functions."""
     return list(bank.names) if isinstance(bank, ClassBank) else []
+
+
+def vocabulary(bank: object) -> str | None:
+    """Returns the hash of what gives the tokens of a bank's texts their ids.
+
+    None: the bank has no texts.
+    """
+    return bank.vocabulary if isinstance(bank, ClassBank) else None
 
 
 def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:

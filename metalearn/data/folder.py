@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.files.any_image import LARGEST, MODES
 from metalearn.data.files.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
 from metalearn.data.files.image_array import open_banks
-from metalearn.data.files.image_files import ClassLists, plan_of_files
+from metalearn.data.files.image_files import plan_of_files
 from metalearn.data.files.looking import Seen, look_through
 from metalearn.data.files.names import some
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import image_shape, named
-from metalearn.data.manifest import draw_split, read_manifest, write_manifest
+from metalearn.data.manifest import Division
 from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
@@ -61,12 +61,10 @@ class Folder:
         input_shape: list[int],
     ) -> None:
         self.input_shape = image_shape("folder", input_shape, tuple(MODES))
-        if len(split) != len(SPLITS) or min(split) < 0 or abs(sum(split) - 1) > 1e-6:
-            raise ValueError(f"folder: split={split} must be the fractions of train, val and test, which add up to 1")
         if not 0 <= max_unreadable < 1:
             raise ValueError(f"folder: max_unreadable={max_unreadable} must be a fraction of the files")
         self.root, self.cache, self.manifest = Path(root), Path(cache), Path(manifest)
-        self.split, self.split_seed = split, split_seed
+        self.division = Division("folder", self.root, self.manifest, split, split_seed)
         self.max_unreadable = max_unreadable
         self.preparation = Preparation(self.input_shape, invert)  # `load` finds how many bits are in use
 
@@ -87,7 +85,7 @@ class Folder:
             raise ValueError(f"{self.root} has splits as folders; leave out the manifest {self.manifest}")
         if not divided:
             of_class = files_by_list(self.root) if self.root.is_file() else files_by_folder(self.root)
-            classes = self._given(of_class) if self.manifest.exists() else self._drawn(of_class)
+            classes = self.division.classes(of_class)
             files = {split: {name: of_class[name] for name in names} for split, names in classes.items() if names}
         if [*files] not in ([*SPLITS], ["test"]):
             missing = " and ".join(split for split in SPLITS if split not in files)
@@ -104,29 +102,10 @@ class Folder:
             log.info(message, split, len(sizes), min(sizes), max(sizes), bank.name_of_smallest)
         origin = "by its folders" if divided else f"by {self.manifest}"
         if not divided and not self.manifest.exists():
-            write_manifest(self.manifest, {split: bank.names for split, bank in banks.items()})
+            self.division.keep({split: bank.names for split, bank in banks.items()})
             origin = f"drawn, and kept in {self.manifest}"
         _show(self.root, banks, count, origin)
         return banks
-
-    def _drawn(self, names: Iterable[str]) -> ClassLists:
-        """Draws a split by the fractions."""
-        if not self.manifest.parent.is_dir():
-            raise FileNotFoundError(f"the folder of the manifest {self.manifest.absolute()} is absent")
-        return draw_split(names, self.split, self.split_seed)
-
-    def _given(self, names: Iterable[str]) -> ClassLists:
-        """Reads the split of the manifest. Raises ValueError if one of its classes is absent."""
-        classes = read_manifest(self.manifest)
-        wanted, present = {name for of_split in classes.values() for name in of_split}, set(names)
-        if wanted.isdisjoint(present):
-            advice = "dataset.manifest=FILE names another, which is drawn where it is absent"
-            raise ValueError(f"{self.manifest} is the split of another data set than {self.root}; {advice}")
-        if missing := sorted(wanted - present):
-            raise ValueError(f"{self.root} lacks {len(missing)} classes of {self.manifest}: {some(missing)}")
-        if others := sorted(present - wanted):
-            log.warning("folder: %d classes are not in %s and left out: %s", len(others), self.manifest, some(others))
-        return classes
 
     def _seen(self, files: SplitFiles) -> Seen:
         """Inspects all files, and warns of values that are far from white."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from metalearn.data.bank import ClassBank
+from metalearn.data.bank import ClassBank, vocabulary
 from metalearn.types import Split
 
 
@@ -16,6 +16,7 @@ def fold_of(banks: Mapping[Split, ClassBank], *, folds: int, fold: int, seed: in
     drawn from the seed. Raises ValueError, in one line, for impossible folds.
     """
     images, rows, names = _together(banks)
+    texts, first = tuple(text for bank in banks.values() for text in bank.texts), next(iter(banks.values()))
     if not 3 <= folds <= len(names):
         raise ValueError(f"evaluation.folds={folds} must be 3 to {len(names)}, the number of classes")
     if not 0 <= fold < folds:
@@ -27,7 +28,8 @@ def fold_of(banks: Mapping[Split, ClassBank], *, folds: int, fold: int, seed: in
 
     def bank(classes: np.ndarray) -> ClassBank:
         places = np.flatnonzero(classes)
-        return ClassBank(images, tuple(rows[i] for i in places), tuple(names[i] for i in places))
+        of_classes = tuple(rows[i] for i in places), tuple(names[i] for i in places)
+        return ClassBank(images, *of_classes, texts=texts, vocabulary=vocabulary(first))
 
     return {split: bank(classes) for split, classes in chosen.items()}
 

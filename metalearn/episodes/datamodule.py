@@ -1,4 +1,4 @@
-"""The data module of image data sets."""
+"""The data module of data sets with classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -164,10 +164,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
 
 def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:
-    """Lists the faults of images from which nothing can be learnt."""
+    """Lists the faults of images or texts from which nothing can be learnt."""
     if not bank.is_uniform:
         return []
     value = int(bank.images.flatten()[0])
-    return [
-        Fault(f"all {len(bank.images)} images of split '{split}' are the same (their first pixel is {value} of 255)")
-    ]
+    first = f"token is {value}" if bank.is_text else f"pixel is {value} of 255"
+    return [Fault(f"all {len(bank.images)} {bank.kind} of split '{split}' are the same (their first {first})")]

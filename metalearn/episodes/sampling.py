@@ -103,7 +103,7 @@ class Setting:
             remedy = (
                 f"{key}.query={available - shot}" if shot < available else f"{key}.shot=1 {key}.query={available - 1}"
             )
-            what = f"shot {shot} + query {self.query} exceeds the {available} images of '{bank.name_of_smallest}'"
+            what = f"shot {shot} + query {self.query} exceeds the {available} {bank.kind} of '{bank.name_of_smallest}'"
             faults.append(Fault(f"{what}, the smallest class of split '{split}'", remedy if available > 1 else ""))
         return faults
 
@@ -227,14 +227,14 @@ def collate(draws: Iterable[Draw]) -> Draw:
 def fetch(images: Tensor, draws: Draw) -> Episode:
     """Fetches images and one-hot targets of draws, on the device of `images` (M, C, H, W) uint8.
 
-    Intensities become 0 .. 1.
+    Intensities become 0 .. 1; ids of tokens, (M, L) int32, stay what they are.
     """
     return gather(lambda rows: intensities(images[rows]), draws)
 
 
 def intensities(images: Tensor) -> Tensor:
-    """Scales bytes to 0 .. 1, in the same shape."""
-    return images.float() / 255
+    """Scales bytes to 0 .. 1, in the same shape; ids of tokens, which are no bytes, stay."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def gather(inputs: Callable[[Tensor], Tensor], draws: Draw) -> Episode:

@@ -21,12 +21,14 @@ class Provenance(pl.Callback):
 
 def base_classes(path: Path) -> int:
     """Number of classes of the meta-train set of the run that wrote a checkpoint; 0 when it does not say."""
-    return read_origin(path).get("num_base_classes", 0)
+    number: int = read_origin(path).get("num_base_classes", 0)
+    return number
 
 
 def trained_classes(path: Path) -> list[str]:
     """Names of the classes of that meta-train set; none when the checkpoint does not say."""
-    return read_origin(path).get("classes", [])
+    names: list[str] = read_origin(path).get("classes", [])
+    return names
 
 
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.data.bank import ClassBank, class_names
+from metalearn.data.bank import ClassBank, class_names, vocabulary
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
@@ -107,6 +107,8 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     if further is not None:
         further.check(meta_test(module, data, module.device))
     checkpoint = _checkpoint(plan, module)
+    if checkpoint is not None:
+        rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     if plan.trains_nothing:
@@ -216,6 +218,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
         "classes": [] if plan.tests_only else class_names(loaded.banks["train"]),
+        "vocabulary": vocabulary(loaded.banks["test"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
         "built": struck_out(plan.config["algorithm"]),
         "preparation": asdict(loaded.preparation) if loaded.preparation else None,
@@ -225,10 +228,11 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
     arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
-    return instantiate(
+    trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
         logger=list(instantiate(config["logger"]).values()) if is_rank_zero() else [],
         plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
         default_root_dir=str(plan.folder.path),
     )
+    return trainer

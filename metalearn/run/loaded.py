@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from metalearn.data.bank import class_names, tell_shared_classes
+from metalearn.data.bank import class_names, tell_shared_classes, vocabulary
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.run.checkpoint import trained_classes
@@ -37,6 +37,8 @@ def load_data(plan: Plan) -> LoadedData:
         other = instantiate(config["test_dataset"]).load()
         banks = ChainMap({"test": other["test"]}, banks)  # type: ignore[arg-type]
         rules.check_same_input(config["dataset"], config["test_dataset"])
+        if not plan.tests_only:
+            rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     shared = tell_shared_classes(_trained_classes(plan, banks), class_names(banks["test"]))
     return LoadedData(banks, getattr(source, "preparation", None), shared)
