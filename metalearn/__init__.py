@@ -7,6 +7,6 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Learner":  # late, and by name: torch takes seconds, which the command line does not wait for
+    if name == "Learner":  # imported late, since torch takes seconds and the command line does not wait
         return import_module("metalearn.learner").Learner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

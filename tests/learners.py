@@ -1,4 +1,4 @@
-"""Checkpoints of networks that nobody trained, and pictures that are told apart easily."""
+"""Checkpoints of untrained networks, and pictures that are easy to distinguish."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,7 @@ TINY = ("dataset=glyphs", "num_base_classes=7", "episode.train.way=5")
 
 
 def checkpoint(folder: Path, *overrides: str, **changes: Any) -> Path:
-    """The checkpoint of a run that ended before its first step."""
+    """Writes the checkpoint of a run that ended before its first step."""
     torch.manual_seed(0)
     names = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4"}
     names |= dict(override.split("=") for override in overrides if override.split("=")[0] in names)
@@ -37,7 +37,7 @@ def learner(folder: Path, *overrides: str, **changes: Any) -> Learner:
 
 
 def pictures(count: int, *, classes: int = 4, seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
-    """Bars on paper, at another angle for each class: `count` of each, and their labels."""
+    """Draws bars on paper, at one angle for each class: `count` of each, and their labels."""
     rng = np.random.default_rng(seed)
     images, labels = [], []
     for number in range(classes):

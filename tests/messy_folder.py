@@ -1,4 +1,4 @@
-"""A folder of images as people have them: 30 classes, of which no two files need be of one kind.
+"""Messy folder of images: 30 classes, whose files are of different kinds.
 
 `python tests/messy_folder.py FOLDER` writes known/, examples/ and new/ for docs/sorting.md.
 """
@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-CLASSES, TURNED = 30, 6  # and the EXIF note of a camera that was held upright
+CLASSES, TURNED = 30, 6  # number of classes; EXIF orientation of an upright camera
 COLOURS = ("red", "orange", "green", "teal", "blue", "purple")
 KINDS = ("png", "JPG", "grey.png", "alpha.png", "cmyk.jpg", "turned.jpeg", "deep.PNG", "WebP", "palette.gif", "tif")
 
 
 def drawing(number: int, seed: int) -> Image.Image:
-    """A polygon on paper; the class says how many corners it has and which colour, a die where and how large it is."""
+    """Draws a polygon on paper.
+
+    The class sets its number of corners and its colour; random numbers set place and size.
+    """
     rng = np.random.default_rng([number, seed])
     size = int(rng.integers(48, 97))
     image = Image.new("RGB", (size, size + int(rng.integers(0, 20))), "white")
@@ -26,7 +29,7 @@ def drawing(number: int, seed: int) -> Image.Image:
 
 
 def write_image(path: Path, image: Image.Image, kind: str) -> None:
-    """The image in a file of this kind, which is also the end of its name."""
+    """Writes the image to a file of this kind, which is also the ending of its name."""
     path = path.with_name(f"{path.name}.{kind}")
     if kind == "grey.png":
         image = image.convert("L")
@@ -48,7 +51,10 @@ def write_image(path: Path, image: Image.Image, kind: str) -> None:
 
 
 def write(place: Path, *, known: int = 24, images: int = 20, examples: int = 5, new: int = 10) -> None:
-    """known/ to train on, and of the other classes examples/ and new/, where the names of the files say the class."""
+    """Writes known/ to train on, and examples/ and new/ of the other classes.
+
+    File names in new/ state the class.
+    """
     for number in range(CLASSES):
         name = f"Shape {number:02d} ({COLOURS[number % len(COLOURS)]})"
         for seed in range(images if number < known else examples + new):

@@ -1,4 +1,4 @@
-"""The contract of a bank: whoever makes one of other things is told what it must be."""
+"""The contract of a bank: the error for other content names the expected form."""
 
 import logging
 from typing import Any

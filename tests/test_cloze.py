@@ -1,4 +1,4 @@
-"""Sentences with a blank: which words are classes, and that nothing is in two splits."""
+"""Sentences with a blank: the words that are classes, and disjoint splits."""
 
 import zipfile
 from pathlib import Path

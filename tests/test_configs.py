@@ -1,4 +1,4 @@
-"""Every file of conf/: it composes, its class takes its keys, and the names of the contract are there."""
+"""Every file of conf/ composes, its class takes its keys, and the names of the contract exist."""
 
 import shutil
 import subprocess
@@ -18,13 +18,14 @@ CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("recipe", "problem", "pair", "local")  # which are parts of other files
+    # These groups are parts of other files.
+    if path.parent.name not in ("recipe", "problem", "pair", "local")
 )
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_its_classes_take_its_keys(group: str, option: str) -> None:
-    # Lake's protocol is for one data set, and what reads texts wants some.
+    # The protocol of Lake is for one data set, and parts that read texts need one of texts.
     data = ["dataset=omniglot"] if (group, option) == ("evaluation", "lake") else []
     if group == "backbone" and "num_tokens" in (CONF / group / f"{option}.yaml").read_text():
         data = ["dataset=text"]
@@ -194,9 +195,9 @@ def test_known_keys_are_those_that_can_be_overridden() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, installed in a folder of its own."""
+    """Installs the wheel in its own folder."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # of this process alone: a build leaves things behind
+    source = folder / "source"  # copy for this process alone, because a build leaves files behind
     for name in ("metalearn", "conf"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "local"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):

@@ -1,4 +1,4 @@
-"""Exported files: ONNX Runtime and torch.export give the probabilities of the learner, for any number of rows."""
+"""Exported files: ONNX Runtime and torch.export match the learner, for any number of rows."""
 
 import json
 from pathlib import Path
@@ -118,5 +118,5 @@ def test_the_inverse_is_that_of_the_library(largest: float) -> None:
     generator = torch.Generator().manual_seed(0)
     q, _ = torch.linalg.qr(torch.randn(20, 20, generator=generator, dtype=torch.float64))
     p, _ = torch.linalg.qr(torch.randn(20, 20, generator=generator, dtype=torch.float64))
-    a = q @ torch.logspace(0, np.log10(largest), 20, dtype=torch.float64).diag() @ p.T  # no symmetric one
+    a = q @ torch.logspace(0, np.log10(largest), 20, dtype=torch.float64).diag() @ p.T  # not symmetric
     torch.testing.assert_close(inverse(a), torch.linalg.inv(a), atol=1e-9, rtol=1e-7)

@@ -1,4 +1,4 @@
-"""Text models of transformers, on a model of a few hundred random weights in a folder."""
+"""Text models of transformers, with a few hundred random weights in a folder."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "please", "play", "music"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of one layer and ten words."""
+    """Saves a BERT of one layer and ten words."""
     path = tmp_path_factory.mktemp("bert")
     size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     config = transformers.BertConfig(vocab_size=len(WORDS), max_position_embeddings=16, **size)
@@ -34,7 +34,7 @@ def test_a_text_is_the_mean_over_its_own_tokens_whatever_the_padding(folder: Pat
     backbone = HuggingFaceText([12], num_tokens=60, name=str(folder)).eval()
     text = "Please play music"
     ids = torch.tensor([tokeniser.encode(text, 12)])
-    assert ids.tolist() == [[3, 6, 7, 8, 4]]  # theirs plus 1
+    assert ids.tolist() == [[3, 6, 7, 8, 4]]  # the tokenizer's ids plus 1
     theirs = transformers.BertModel.from_pretrained(folder).eval()
     inputs = transformers.AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
     expected = theirs(**inputs).last_hidden_state.mean(1)

@@ -1,4 +1,4 @@
-"""The memory of keys, values and ages: its rule by hand, and its loss."""
+"""Memory of keys, values and ages: its rule by hand, and its loss."""
 
 import math
 
@@ -98,7 +98,9 @@ def test_it_learns_to_tell_classes_apart() -> None:
     generator = torch.Generator().manual_seed(0)
 
     def episode() -> Episode:
-        x = torch.randn(8, 3, 1, 4, generator=generator) * torch.tensor([1.0, 1, 0, 0])  # what tells classes apart
+        x = torch.randn(8, 3, 1, 4, generator=generator) * torch.tensor(
+            [1.0, 1, 0, 0]
+        )  # the numbers that distinguish classes
         noisy = x + torch.randn(8, 3, 4, 4, generator=generator) * torch.tensor([0.0, 0, 3, 3])
         y = F.one_hot(torch.arange(3), 3).float()[:, None].expand(8, 3, 4, 3)
         return Episode(noisy[:, :, 0], y[:, :, 0], noisy[:, :, 1:].flatten(1, 2), y[:, :, 1:].flatten(1, 2))

@@ -1,4 +1,4 @@
-"""The learner: what it answers is what the algorithm does, for whatever labels and in whatever pieces."""
+"""Learner: its answers are those of the algorithm, for any labels and any chunks."""
 
 import pickle
 import subprocess

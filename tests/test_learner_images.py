@@ -1,4 +1,4 @@
-"""An image is the same to a learner in whatever form it comes, and as the data set of the run has it."""
+"""Images of a learner: equal in any form, and equal to those of the data set of the run."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A newcomer's path: a messy folder, a training on it, and new images of new classes sorted; in two commands."""
+"""Path of a newcomer in two commands: training on a messy folder, then sorting new classes."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m metalearn.predict`: folders of images in, answers out; nothing of the user is lost or overwritten."""
+"""`python -m metalearn.predict`: answers for folders of images; no file is overwritten."""
 
 import csv
 from pathlib import Path
@@ -16,7 +16,10 @@ from metalearn.predict.outputs import Answer, folder_name, sort_into
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A run, support/ with three examples of each of four classes, query/ with two of each and a broken file."""
+    """Builds a run, support/ and query/.
+
+    support/ has three examples of each of four classes. query/ has two of each, and a broken file.
+    """
     checkpoint(tmp_path)
     for count, seed, folder in ((3, 0, "support"), (2, 1, "query")):
         for number, (image, label) in enumerate(zip(*pictures(count, seed=seed), strict=True)):
@@ -28,7 +31,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def call(place: Path, capsys, *words: str, run: str = "prototypical.ckpt") -> tuple[int, str]:
-    """The exit code and all that was printed, of a command for the folders of `place`."""
+    """Returns the exit code and the output of a command for the folders of `place`."""
     with pytest.raises(SystemExit) as ended:
         main([str(place / run), "--support", str(place / "support"), "--query", str(place / "query"), *words])
     said = capsys.readouterr()
@@ -71,7 +74,7 @@ def test_a_saved_learner_needs_no_examples(place: Path, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main([str(place / "bars.pt"), "--query", str(place / "query"), "--html", str(place / "page.html")])
     assert ended.value.code == 0 and "8 images" in capsys.readouterr().out
-    assert "<em>angle 0</em>" in (place / "page.html").read_text()  # no picture, which was not kept
+    assert "<em>angle 0</em>" in (place / "page.html").read_text()  # no picture, since none was kept
 
 
 def test_what_is_unlikely_belongs_to_none(place: Path, capsys) -> None:

@@ -1,4 +1,4 @@
-"""The page of sorted images in headless Chromium, at the width of a desktop and of a phone."""
+"""Page of sorted images in headless Chromium, at the width of a desktop and of a phone."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The temperature that is chosen on meta-val: the one of the smallest cross-entropy."""
+"""Temperature chosen on meta-val: that of the smallest cross-entropy."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,10 @@ from metalearn.training.temperature import TEMPERATURES, best_temperature, loss_
 
 
 def tasks(sharpness: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels drawn by the softmax of logits (T, Q, N), which are then made so many times too large."""
+    """Draws labels by the softmax of logits (T, Q, N).
+
+    The logits are then multiplied by `sharpness`.
+    """
     generator = torch.Generator().manual_seed(0)
     honest = 2 * torch.randn(40, 50, 5, generator=generator)
     drawn = torch.multinomial(honest.flatten(0, 1).softmax(1), 1, generator=generator).view(40, 50)

@@ -1,4 +1,4 @@
-"""Backbones of texts: against a naive loop, blind to padding, and through every kind of training."""
+"""Backbones of texts: against naive loops, under padding, and in every kind of training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_the_order_of_the_words_counts_but_not_in_a_mean_of_vectors(name: str) -
 def test_text_cnn_is_the_largest_value_over_all_windows() -> None:
     backbone = TextCNN(30, width=8, windows=[2, 3], maps=4).eval()
     text = torch.tensor([[3, 4, 5, 6]])
-    vectors = torch.cat([backbone.embedding.weight[text[0]], torch.zeros(2, 8)])  # and the padding behind the end
+    vectors = torch.cat([backbone.embedding.weight[text[0]], torch.zeros(2, 8)])  # with the padding after the end
     expected = []
     for convolution, window in zip(backbone.convolutions, (2, 3), strict=True):
         for weight, bias in zip(convolution.weight, convolution.bias, strict=True):  # (8, window)
@@ -71,7 +71,8 @@ def test_text_transformer_attends_as_torch_does() -> None:
 def test_ngrams_are_counted_by_a_dictionary() -> None:
     backbone = BagOfNgrams(30, width=1 << 16, longest=2)
     one, other = torch.tensor([[3, 4, 3, 4]]), torch.tensor([[4, 4, 9, 0]])
-    # 3: 2, 4: 2, (3,4): 2, (4,3): 1 against 4: 2, 9: 1, (4,4): 1, (4,9): 1; no two of them share a place
+    # Counts are 3: 2, 4: 2, (3,4): 2, (4,3): 1 against 4: 2, 9: 1, (4,4): 1, (4,9): 1; no two of
+    # them share a place.
     expected = 4 / (13**0.5 * 7**0.5)
     torch.testing.assert_close(backbone(one) @ backbone(other).T, torch.tensor([[expected]]))
     assert not [*backbone.parameters()]

@@ -1,4 +1,4 @@
-"""The data sets of texts: what they read, how they divide it, and one line for each kind of bad file."""
+"""Data sets of texts: their files, their division, and one line for each kind of bad file."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_csv_and_json_are_the_same_data(tmp_path: Path) -> None:
 def test_the_split_is_drawn_once_and_kept(tmp_path: Path) -> None:
     root = write_csv(tmp_path / "texts.csv")
     drawn = source(root, split_seed=3).load()
-    again = source(root, split_seed=4).load()  # the manifest is there, so that nothing is drawn
+    again = source(root, split_seed=4).load()  # the manifest exists, so nothing is drawn
     assert [bank.names for bank in drawn.values()] == [bank.names for bank in again.values()]
     (tmp_path / "classes.csv").write_text("split,class\ntrain,play\nval,stop\ntest,book\n")
     assert [bank.names for bank in source(root).load().values()] == [("play",), ("stop",), ("book",)]

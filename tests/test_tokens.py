@@ -1,4 +1,4 @@
-"""Texts as ids: what each id stands for, and on what it depends."""
+"""Texts as ids: the meaning of each id, and its dependences."""
 
 import zlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A test episode of texts, and the bank that holds them."""
+"""Test episode of texts, and the bank that holds them."""
 
 import numpy as np
 import pytest

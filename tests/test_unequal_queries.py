@@ -1,4 +1,4 @@
-"""Episodes whose queries are not of each class alike: the rule, what limits it, and the report."""
+"""Episodes with unequal queries: the rule, its limits, and the report."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Small texts of a few intents, as a user might have them, and a file of word vectors."""
+"""Small texts of a few intents, like those of a user, and a file of word vectors."""
 
 import csv
 import gzip
@@ -34,7 +34,10 @@ def write_json(path: Path, key: str = "text") -> Path:
 
 
 def write_vectors(path: Path, words: tuple[str, ...] = (*VERBS, "please"), width: int = 4) -> np.ndarray:
-    """Word vectors in GloVe's format, gzipped by the name of the file; returns them, (words, width)."""
+    """Writes word vectors in the format of GloVe, gzipped by the name of the file.
+
+    Returns them, (words, width).
+    """
     vectors = np.random.default_rng(0).normal(size=(len(words), width)).round(3).astype(np.float32)
     lines = [" ".join([word, *(f"{number:.3f}" for number in row)]) for word, row in zip(words, vectors, strict=True)]
     content = ("\n".join(lines) + "\n").encode()

@@ -1,7 +1,8 @@
-"""A memory of keys, values and ages, for rare events.
+"""Memory of keys, values and ages, for rare events.
 
-Łukasz Kaiser, Ofir Nachum, Aurko Roy, Samy Bengio. Learning to Remember Rare Events. ICLR 2017, arXiv 1703.03129. A row
-is kept with its embedding as the key and its label as the value; the nearest key answers a query. Inductive.
+Łukasz Kaiser, Ofir Nachum, Aurko Roy, Samy Bengio. Learning to Remember Rare Events. ICLR 2017,
+arXiv 1703.03129. The memory keeps a row with its embedding as key and its label as value. The
+nearest key answers a query. Inductive.
 
 L  rows of a stream    M  slots of the memory    N  ways, one-hot values
 """
@@ -19,7 +20,15 @@ from metalearn.types import Episode, Predictor, TaskOutput
 
 
 class KeyValueMemory(AbstractAlgorithm):
-    """`slots` is the size of the memory, `margin` α of eq. 1, `inverse_temperature` t of the confidence."""
+    """Key-value memory of Kaiser et al. 2017.
+
+    Args:
+        backbone: network that embeds inputs.
+        slots: M, the size of the memory.
+        margin: α of eq. 1.
+        inverse_temperature: t of the confidence.
+        batch_norm: moments of batch normalisation.
+    """
 
     def __init__(
         self,
@@ -44,7 +53,7 @@ class KeyValueMemory(AbstractAlgorithm):
         y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, L, N)
         order = mixed_order(y)  # (T, L)
         scores = self.follow(rearranged(self.embed(x, support), order), rearranged(y, order))  # (T, L, N)
-        scores = rearranged(scores, order.argsort(1))  # the order of the batch again
+        scores = rearranged(scores, order.argsort(1))  # restores the order of the batch
         return TaskOutput(margin_loss(scores, y, self.margin), self.inverse_temperature * scores[:, support:])
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
@@ -61,24 +70,31 @@ class KeyValueMemory(AbstractAlgorithm):
         return predict
 
     def embed(self, x: Tensor, support: int) -> Tensor:
-        """Embeddings of length 1, (T, B, *X) -> (T, B, D); the first `support` rows of a task are its support."""
+        """Computes embeddings of length 1: (T, B, *X) -> (T, B, D).
+
+        The first `support` rows of a task are its support.
+        """
         rows = norm.rows(self.batch_norm, training=self.training, tasks=x.shape[0], support=support)
         return F.normalize(self.backbone(x.flatten(0, 1), rows), dim=-1).unflatten(0, x.shape[:2])
 
     def follow(self, z: Tensor, y: Tensor) -> Tensor:
-        """The scores of each row by the memory of the rows before it: (T, L, D), (T, L, N) -> (T, L, N)."""
+        """Scores each row by the memory of the rows before it.
+
+        Shapes: (T, L, D), (T, L, N) -> (T, L, N).
+        """
         memory = key_value.empty(z, y, slots=self.slots)
         scores = []
         for row in range(z.shape[1]):
             scores.append(key_value.scores(memory, z[:, row : row + 1])[:, 0])
-            memory = key_value.update(memory, z[:, row].detach(), y[:, row])  # keys are no function of the weights
+            memory = key_value.update(memory, z[:, row].detach(), y[:, row])  # no gradient reaches the keys
         return torch.stack(scores, dim=1)
 
 
 def margin_loss(scores: Tensor, y: Tensor, margin: float) -> Tensor:
-    """The mean of [q K[n_b] - q K[n_p] + α]₊ over the rows for which the memory has both: (T, L, N) twice -> (). Eq. 1.
+    """Computes the mean of [q K[n_b] - q K[n_p] + α]₊, eq. 1: (T, L, N) twice -> ().
 
-    n_p is the nearest key of the row's own class, n_b the nearest of another; 0 where no row has both.
+    n_p is the nearest key of the class of a row, n_b the nearest of another class. Rows without
+    both do not count; the mean over no rows is 0.
     """
     own = (scores * y).sum(-1)  # (T, L)
     other = scores.masked_fill(y.bool(), key_value.ABSENT).amax(-1)  # (T, L)

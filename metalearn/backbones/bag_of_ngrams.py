@@ -1,8 +1,8 @@
-"""Hashed counts of tokens and of their neighbours: a baseline without any weights.
+"""Hashed counts of tokens and their neighbours: a baseline without weights.
 
-Kilian Weinberger et al. Feature Hashing for Large Scale Multitask Learning. ICML 2009, arXiv 0902.2206. Each n-gram
-adds 1 or -1, by a hash, to a place that another hash names; so its inner products are those of the counts themselves,
-on average over hashes.
+Kilian Weinberger et al. Feature Hashing for Large Scale Multitask Learning. ICML 2009, arXiv
+0902.2206. Each n-gram adds 1 or -1, by a hash, to a place that another hash names. On average over
+hashes, inner products equal those of the counts.
 """
 
 import torch
@@ -13,16 +13,16 @@ from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.embedding import needed, token_mask
 from metalearn.backbones.norm import Rows
 
-PRIME, MIX = 1_000_003, 2_654_435_761  # of the rolling hash of an n-gram; 2 ** 32 over the golden ratio (Knuth)
+PRIME, MIX = 1_000_003, 2_654_435_761  # rolling hash of an n-gram; 2 ** 32 over the golden ratio (Knuth)
 
 
 class BagOfNgrams(AbstractBackbone):
-    """Ids of tokens (B, L) -> hashed counts of length 1 (B, D), D = width.
+    """Bag of n-grams: ids of tokens (B, L) -> hashed counts of length 1 (B, D), D = width.
 
     Args:
-        num_tokens: ids that there are.
-        width: places that the n-grams share.
-        longest: tokens of the longest n-gram; the shorter ones count too.
+        num_tokens: number of ids.
+        width: number of places that the n-grams share.
+        longest: number of tokens of the longest n-gram; shorter ones count too.
     """
 
     def __init__(self, num_tokens: int | None, *, width: int = 4096, longest: int = 2) -> None:

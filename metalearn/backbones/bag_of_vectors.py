@@ -1,7 +1,8 @@
-"""The mean of word vectors, a baseline that is hard to beat with few examples.
+"""Mean of word vectors, a baseline that is hard to beat with few examples.
 
-Mohit Iyyer, Varun Manjunatha, Jordan Boyd-Graber, Hal Daumé III. Deep Unordered Composition Rivals Syntactic Methods
-for Text Classification. ACL 2015: the mean without the layers that follow there. The order of the words does not count.
+Mohit Iyyer, Varun Manjunatha, Jordan Boyd-Graber, Hal Daumé III. Deep Unordered Composition Rivals
+Syntactic Methods for Text Classification. ACL 2015: the mean without its further layers. The order
+of the words does not count.
 """
 
 from torch import Tensor
@@ -12,13 +13,13 @@ from metalearn.backbones.norm import Rows
 
 
 class BagOfVectors(AbstractBackbone):
-    """Ids of tokens (B, L) -> the mean of their vectors (B, D), D = width.
+    """Bag of vectors: ids of tokens (B, L) -> mean of their vectors (B, D), D = width.
 
     Args:
-        num_tokens: ids that there are.
-        width: numbers of a token's vector.
-        vectors: a file of word vectors to begin with.
-        freeze: whether the vectors stay what they are.
+        num_tokens: number of ids.
+        width: width of a token's vector.
+        vectors: file of word vectors to start from; None: random vectors.
+        freeze: whether the vectors are constant.
     """
 
     def __init__(

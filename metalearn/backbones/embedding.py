@@ -1,4 +1,4 @@
-"""Ids of tokens as vectors, and what the padding of a text must not change.
+"""Vectors of token ids, and masks of the padding.
 
 L  tokens of a text    E  width of a token's vector
 """
@@ -13,24 +13,24 @@ from metalearn.data.text.vectors import read_vectors
 
 
 def token_mask(ids: Tensor) -> Tensor:
-    """Where a text has tokens, and not the padding behind its end: (B, L) -> (B, L) bool."""
+    """Marks the tokens of a text, not its padding: (B, L) -> (B, L) bool."""
     return ids != 0
 
 
 def mean_of_tokens(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the vectors of a text, its padding left out: (B, L, E), (B, L) -> (B, E)."""
+    """Computes the mean vector of a text without its padding: (B, L, E), (B, L) -> (B, E)."""
     weights = mask.to(x.dtype)[..., None]  # (B, L, 1)
     return (x * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
 class TokenEmbedding(nn.Module):
-    """A vector for each id; 0, the padding, has a vector of zeros.
+    """Vector of each id; that of 0, the padding, is zero.
 
     Args:
-        num_tokens: ids that there are.
-        width: numbers of a vector.
-        vectors: a file in GloVe's format, whose line i is the vector of id i. The others are random, with the same
-            variance, as in Kim 2014.
+        num_tokens: number of ids.
+        width: width of a vector.
+        vectors: file in the format of GloVe, whose line i is the vector of id i. Other ids have
+            random vectors of the same variance, as in Kim 2014.
     """
 
     def __init__(self, num_tokens: int, width: int, vectors: str | None) -> None:
@@ -55,7 +55,7 @@ class TokenEmbedding(nn.Module):
 
 
 def needed(num_tokens: int | None) -> int:
-    """The number of ids, which a data set of texts has. Raises ValueError where there is none."""
+    """Returns the number of ids, from a data set of texts. Raises ValueError if there is none."""
     if num_tokens is None:
         raise ValueError(
             "the backbone takes texts alone, and the data set has none: dataset=clinc150, or backbone=conv4"

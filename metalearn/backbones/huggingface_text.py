@@ -1,8 +1,8 @@
 """Text models of Hugging Face's transformers, by their name on the hub or from a folder.
 
-BERT, MiniLM, RoBERTa, MPNet, E5 and other encoders that `AutoModel` knows. A text is the mean of the last layer over
-its tokens, as in Nils Reimers, Iryna Gurevych, Sentence-BERT, EMNLP 2019, arXiv 1908.10084. Weights are read from
-safetensors, so that none of them can run code.
+`AutoModel` knows BERT, MiniLM, RoBERTa, MPNet, E5 and other encoders. The embedding is the mean of
+the last layer over the tokens, as in Nils Reimers, Iryna Gurevych, Sentence-BERT, EMNLP 2019, arXiv
+1908.10084. Weights are read from safetensors, so that no file can run code.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,18 @@ from metalearn.backbones.pretrained import AbstractPretrained
 
 
 class HuggingFaceText(AbstractPretrained):
-    """Ids of the model's own tokens, each plus 1, (B, L) -> the mean of its last layer over the tokens (B, D).
+    """Text model: ids (B, L) -> mean of its last layer over the tokens (B, D).
+
+    An id is that of the model's own tokenizer, plus 1.
 
     Args:
-        input_shape: (L,), the most tokens of a text.
-        num_tokens: ids that there are; the data set takes the model's tokenizer.
-        name: of a model on the hub, such as sentence-transformers/all-MiniLM-L6-v2, or the folder of one.
-        freeze: whether the weights stay what they are.
-        projection: the width of a linear layer that follows.
-        pretrained_on: the data that the weights are from, as the model's card has it.
+        input_shape: (L,), the largest number of tokens of a text.
+        num_tokens: number of ids; the data set uses the tokenizer of the model.
+        name: model on the hub, such as sentence-transformers/all-MiniLM-L6-v2, or the folder of a
+            model.
+        freeze: whether the weights are constant.
+        projection: width of a linear layer after the mean; None: no such layer.
+        pretrained_on: data of the weights, from the card of the model.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class HuggingFaceText(AbstractPretrained):
 
 
 def _loaded(name: str) -> nn.Module:
-    """An encoder of texts. Raises ValueError, in one line, for what is none."""
+    """Loads an encoder of texts. Raises ValueError, in one line, for any other model."""
     try:
         import transformers
     except ImportError as error:
@@ -73,7 +76,7 @@ def _loaded(name: str) -> nn.Module:
     except (OSError, ValueError) as error:
         raise ValueError(f"backbone.name={name}: {str(error).strip().partition(chr(10))[0]}") from error
     if getattr(network, "pooler", None) is not None:
-        network.pooler = None  # on top of the first token, which a mean over all has no use for
+        network.pooler = None  # layer on the first token, which the mean over all does not use
     if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
         raise ValueError(f"backbone.name={name} has no weights for {min(missing)}, which would be random")
     if network.main_input_name != "input_ids" or network.config.is_encoder_decoder:

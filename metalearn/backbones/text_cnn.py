@@ -1,7 +1,8 @@
-"""The convolutional network for sentences.
+"""Convolutional network for sentences.
 
-Yoon Kim. Convolutional Neural Networks for Sentence Classification. EMNLP 2014, arXiv 1408.5882. Filters over windows
-of 3, 4 and 5 words give each position a feature; of each feature the largest value over the sentence is kept.
+Yoon Kim. Convolutional Neural Networks for Sentence Classification. EMNLP 2014, arXiv 1408.5882.
+Filters over windows of 3, 4 and 5 words give features at each position. The largest value of each
+feature over the sentence is its embedding.
 """
 
 from collections.abc import Sequence
@@ -16,15 +17,15 @@ from metalearn.backbones.norm import Rows
 
 
 class TextCNN(AbstractBackbone):
-    """Ids of tokens (B, L) -> features (B, D), D = maps * len(windows).
+    """Convolutional network: ids of tokens (B, L) -> features (B, D), D = maps * len(windows).
 
     Args:
-        num_tokens: ids that there are.
-        width: numbers of a token's vector.
-        windows: tokens that a filter sees.
-        maps: filters of each window.
-        dropout: share of the features that training drops.
-        vectors: a file of word vectors to begin with.
+        num_tokens: number of ids.
+        width: width of a token's vector.
+        windows: numbers of tokens that filters see.
+        maps: number of filters of each window.
+        dropout: fraction of the features that training drops.
+        vectors: file of word vectors to start from; None: random vectors.
     """
 
     def __init__(
@@ -53,7 +54,10 @@ class TextCNN(AbstractBackbone):
 
 
 def _largest(convolution: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
-    """Each feature's largest value, over the windows that begin within the text: (B, E, L) -> (B, maps)."""
+    """Finds the largest value of each feature: (B, E, L) -> (B, maps).
+
+    Only windows that begin within the text count.
+    """
     window: int = convolution.kernel_size[0]  # type: ignore[index, assignment]
     maps = F.relu(convolution(F.pad(x, (0, window - 1))))  # (B, maps, L)
-    return (maps * mask).amax(2)  # what ReLU gives is never below the 0 of the padding
+    return (maps * mask).amax(2)  # outputs of ReLU are never below the 0 of the padding

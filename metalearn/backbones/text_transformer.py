@@ -1,7 +1,8 @@
-"""A small transformer encoder for texts, trained from scratch.
+"""Small transformer encoder for texts, trained from scratch.
 
-Ashish Vaswani et al. Attention Is All You Need. NeurIPS 2017, arXiv 1706.03762. Every token looks at all tokens of its
-text; layers normalise before they attend (Xiong et al. 2020, arXiv 2002.04745), and the mean over the tokens is kept.
+Ashish Vaswani et al. Attention Is All You Need. NeurIPS 2017, arXiv 1706.03762. Every token attends
+to all tokens of its text. Layers normalise before they attend (Xiong et al. 2020, arXiv
+2002.04745). The embedding is the mean over the tokens.
 """
 
 from collections.abc import Sequence
@@ -16,16 +17,16 @@ from metalearn.backbones.norm import Rows
 
 
 class TextTransformer(AbstractBackbone):
-    """Ids of tokens (B, L) -> the mean of the last layer over the tokens (B, D), D = width.
+    """Transformer: ids of tokens (B, L) -> mean of its last layer over the tokens (B, D).
 
     Args:
-        input_shape: (L,), the most tokens of a text.
-        num_tokens: ids that there are.
-        width: numbers of a token's vector.
-        layers: of attention and a fully connected network each.
-        heads: of each attention, which divide the width.
-        dropout: share of the units that training drops.
-        vectors: a file of word vectors to begin with.
+        input_shape: (L,), the largest number of tokens of a text.
+        num_tokens: number of ids.
+        width: D, which is also the width of a token's vector.
+        layers: number of layers of attention and a fully connected network.
+        heads: number of heads of each attention; it divides the width.
+        dropout: fraction of the units that training drops.
+        vectors: file of word vectors to start from; None: random vectors.
     """
 
     def __init__(
@@ -73,7 +74,10 @@ class Layer(nn.Module):
         return h + self.dropout(self.network(self.before_network(h)))
 
     def attend(self, h: Tensor, mask: Tensor) -> Tensor:
-        """Written out, since the fused attention of torch has no second derivative, which MAML needs."""
+        """Computes the attention step by step.
+
+        MAML needs its second derivative, which the fused attention of torch does not have.
+        """
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._projected(h))
         scores = query @ key.transpose(2, 3) / key.shape[-1] ** 0.5  # (B, heads, L, L)
         scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)

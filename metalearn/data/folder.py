@@ -1,4 +1,4 @@
-"""Any images of yours: a folder of images for each class, or a list of images and their classes."""
+"""Images of a user: a folder of images for each class, or a list of images and classes."""
 
 import hashlib
 import logging
@@ -25,16 +25,27 @@ from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
-PROCESSING = 2  # part of the caches' keys: to be raised whenever `Preparation` gives other pixels
-DARK = 0.25  # of white: where no pixel is brighter, the range of the files is not that of their pixels
+PROCESSING = 2  # part of the cache keys; increase it when `Preparation` changes its pixels
+# Fraction of white. If no pixel is brighter, the files probably use a smaller range of values.
+DARK = 0.25
 
 
 class Folder:
-    """The images as a Source: of any format and size, of classes of any sizes.
+    """Images of a user as a Source, of any format and size, with classes of any size.
 
-    Where `root` has no train/, val/ and test/, the file `manifest` says which class is for what; where it is absent,
-    that is drawn by `split` (fractions) and `split_seed`, and it is written. A fraction `max_unreadable` of the files
-    may be no images: they are left out with a warning. With `invert`, dark ink on white paper becomes 255 on 0.
+    A root without train/, val/ and test/ is split by the manifest. An absent manifest is drawn and
+    written.
+
+    Args:
+        root: folder of images, or CSV file of path,label.
+        cache: folder of the cache files.
+        manifest: CSV file that assigns classes to splits.
+        split: fractions of the classes for train, val and test, where the manifest is drawn.
+        split_seed: seed of that draw.
+        max_unreadable: fraction of the files that may be unreadable. Such files are left out with a
+            warning.
+        invert: whether to invert the images, so that dark ink on white paper becomes 255 on 0.
+        input_shape: [1, H, W] or [3, H, W].
     """
 
     def __init__(
@@ -58,9 +69,9 @@ class Folder:
         self.preparation = Preparation(self.input_shape, invert)  # `load` finds how many bits are in use
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of the splits, mapped from the cache when that was made of these very files.
+        """Returns the banks of the splits, mapped from a cache that matches these very files.
 
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        Raises ValueError or OSError in one line: what is missing or damaged, and where to put it.
         """
         with named("folder"):
             return self._load()
@@ -97,7 +108,7 @@ class Folder:
         return banks
 
     def _seen(self, files: SplitFiles) -> Seen:
-        """What a look through the files finds, with a word about values that are far from white."""
+        """Inspects all files, and warns of values that are far from white."""
         key = hashlib.sha256(f"{PROCESSING} {PIL.__version__}\n{plan_of_files(files).identity}".encode()).hexdigest()
         seen = look_through(_paths(files), self.cache / f"folder-seen-{key[:16]}.npz")
         if 16 in seen.largest:
@@ -109,7 +120,7 @@ class Folder:
         return seen
 
     def _readable(self, files: SplitFiles, seen: Seen) -> SplitFiles:
-        """The files without those that are no images, which are listed; ValueError when these are too many."""
+        """Drops and lists unreadable files. Raises ValueError if they are too many."""
         count, bad = len(_paths(files)), [f"{path} ({why})" for path, why in seen.reasons.items()]
         if len(bad) > self.max_unreadable * count:
             limit = f"more than the fraction max_unreadable={self.max_unreadable:g}"
@@ -143,12 +154,12 @@ class Folder:
 
 
 def _paths(files: SplitFiles) -> list[str]:
-    """All files, in the order of the rows of their plan."""
+    """Lists all files in the order of the rows of their plan."""
     return [path for classes in files.values() for of_class in classes.values() for path in of_class]
 
 
 def _show(root: Path, banks: dict[Split, ClassBank], num_files: int, origin: str) -> None:
-    """What was found, left out and divided: at the beginning of a run, and in its log."""
+    """States the found, excluded and divided images, at the start of a run and in its log."""
     classes = sum(bank.num_classes for bank in banks.values())
     images = sum(len(bank.images) for bank in banks.values())
     left_out = num_files - images
@@ -161,7 +172,10 @@ def _show(root: Path, banks: dict[Split, ClassBank], num_files: int, origin: str
 
 
 def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
-    """Warn of files of the same content in two splits: miniImageNet as published has six, so they are no error."""
+    """Warns of files with equal content in two splits.
+
+    This is no error, because miniImageNet as published has six such images.
+    """
     places: dict[bytes, dict[Split, str]] = {}
     for split, classes in files.items():
         for path in (path for of_class in classes.values() for path in of_class):

@@ -1,4 +1,4 @@
-"""Which of a user's classes are for meta-train, meta-val, meta-test: drawn once, and kept as a CSV file."""
+"""Split of a user's classes into meta-train, meta-val and meta-test: drawn once, kept as CSV."""
 
 import csv
 import hashlib
@@ -23,10 +23,10 @@ HEADER = ["split", "class"]
 
 @dataclass(frozen=True)
 class Division:
-    """How the classes of a data set are divided: by the manifest where it is there, else by these fractions."""
+    """Division of the classes: by the manifest if it exists, else by these fractions."""
 
     source: str  # name of the data set
-    root: Path  # where its classes are
+    root: Path  # place of its classes
     manifest: Path
     fractions: Sequence[float]
     seed: int
@@ -38,23 +38,26 @@ class Division:
             raise ValueError(f"{self.source}: {what}")
 
     def classes(self, names: Iterable[str]) -> ClassLists:
-        """The classes of each split. Raises ValueError where the manifest is of others, or the draw leaves none."""
+        """Returns the classes of each split.
+
+        Raises ValueError if the manifest has other classes, or if the draw leaves a split empty.
+        """
         return self._given(names) if self.manifest.exists() else self._drawn(names)
 
     def keep(self, classes: Mapping[Split, Sequence[str]]) -> None:
-        """Write the manifest of a split that was drawn."""
+        """Writes the manifest of a drawn split."""
         if not self.manifest.exists():
             write_manifest(self.manifest, {split: tuple(names) for split, names in classes.items()})
             log.info("%s: the split is drawn, and kept in %s", self.source, self.manifest)
 
     def _drawn(self, names: Iterable[str]) -> ClassLists:
-        """A split by the fractions."""
+        """Draws a split by the fractions."""
         if not self.manifest.parent.is_dir():
             raise FileNotFoundError(f"the folder of the manifest {self.manifest.absolute()} is absent")
         return draw_split(names, self.fractions, self.seed)
 
     def _given(self, names: Iterable[str]) -> ClassLists:
-        """The split of the manifest, all of whose classes must be there."""
+        """Reads the split of the manifest. Raises ValueError if one of its classes is absent."""
         classes = read_manifest(self.manifest)
         wanted, present = {name for of_split in classes.values() for name in of_split}, set(names)
         if wanted.isdisjoint(present):
@@ -69,10 +72,10 @@ class Division:
 
 
 def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> ClassLists:
-    """The classes in three parts of these fractions, which add up to 1, the names of each part sorted.
+    """Splits the names into three parts by fractions that add up to 1; each part is sorted.
 
-    The order is that of a hash of seed and name, which no version of anything changes. Raises ValueError when a part
-    that should have classes gets none.
+    The order is by a hash of seed and name, which is stable across all versions. Raises ValueError
+    if a part with a positive fraction gets no class.
     """
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
     ends = np.rint(np.cumsum(fractions) * len(order)).astype(int)
@@ -85,7 +88,7 @@ def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> C
 
 
 def read_manifest(path: Path) -> ClassLists:
-    """The classes of each split, sorted; ValueError when the file is no such list, or has a class twice."""
+    """Reads the sorted classes of each split. Raises ValueError for a damaged list."""
     split_of: dict[str, str] = {}
     try:
         for line, (split, spelling) in read_lines(path, HEADER):
@@ -101,7 +104,7 @@ def read_manifest(path: Path) -> ClassLists:
 
 
 def write_manifest(path: Path, classes: ClassLists) -> None:
-    """The list for `read_manifest`, in the form of the published splits of the package."""
+    """Writes the list for `read_manifest`, in the format of the package's published splits."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(HEADER)

@@ -1,4 +1,4 @@
-"""`python -m metalearn.export RUN FILE.onnx`: a graph from examples and queries to probabilities."""
+"""`python -m metalearn.export RUN FILE.onnx` writes a graph from images to probabilities."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""One call of the command: trace, write, and compare what was written with PyTorch."""
+"""One call of the command: trace, write, and compare the file with PyTorch."""
 
 import io
 import json
@@ -21,11 +21,11 @@ from metalearn.predict.files import Reader, examples
 TOLERANCE = 1e-4
 """Largest difference of a probability between ONNX Runtime and PyTorch."""
 
-QUERIES, EXTRA = 7, 4  # rows of the inputs that are traced, and more of them in the check
+QUERIES, EXTRA = 7, 4  # rows of the traced inputs, and further rows in the check
 
 
 class Traced(NamedTuple):
-    """A module with inputs to trace it by, and others to check it by."""
+    """Module with inputs for its trace, and others for the check."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
@@ -34,14 +34,17 @@ class Traced(NamedTuple):
 
 
 def export(run: Path, file: Path, support: Path | None) -> None:
-    """Write the graph of a run, or of a run adapted to a support set. Raises ValueError or OSError, in one line."""
+    """Writes the graph of a run, or of a run adapted to a support set.
+
+    Raises ValueError or OSError, in one line.
+    """
     learner = Learner.load(run)
     if support is not None:
         _learn(learner, support)
     learner.trained.algorithm.cpu().requires_grad_(False)
     traced = _method(learner) if not learner.__sklearn_is_fitted__() else _classifier(learner)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, about itself
+        warnings.simplefilter("ignore")  # warnings of torch about itself
         logging.getLogger("torch").setLevel(logging.ERROR)
         program = _program(traced, learner)
         facts = json.dumps(_facts(learner))
@@ -92,7 +95,7 @@ def _images(rows: int, shape: tuple[int, int, int]) -> Tensor:
 def _program(traced: Traced, learner: Learner) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(traced.module, (), kwargs=traced.inputs, dynamic_shapes=traced.dynamic, strict=False)
-    except Exception as error:  # whatever a method does that no graph can
+    except Exception as error:  # a method may raise any kind
         name = type(learner.trained.algorithm).__name__
         advice = "" if learner.__sklearn_is_fitted__() else "; --adapted SUPPORT may be possible"
         raise ValueError(f"torch.export cannot trace {name}: {_first_line(error)}{advice}") from error
@@ -101,13 +104,13 @@ def _program(traced: Traced, learner: Learner) -> torch.export.ExportedProgram:
 def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
     try:
         import onnx
-        import onnxruntime  # noqa: F401  # by which the file is checked
-        import onnxscript  # noqa: F401  # by which torch translates
+        import onnxruntime  # noqa: F401  # checks the file
+        import onnxscript  # noqa: F401  # torch translates with it
     except ImportError as error:
         raise ImportError(f"{error.name} is missing: pip install 'metalearn[export]'") from error
     try:
         model = torch.onnx.export(program.run_decompositions(SOLVERS), dynamo=True, verbose=False)
-    except Exception as error:  # torch wraps whatever its translation raises
+    except Exception as error:  # torch wraps any error of its translation
         missing = re.search(r"aten[.:]+[\w.]+", str(error.__cause__ or error))
         what = f"has no counterpart of {missing[0]}" if missing else f"cannot hold it ({_first_line(error)})"
         raise ValueError(f"ONNX {what}; FILE.pt2 may be possible") from error
@@ -120,7 +123,10 @@ def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
 
 
 def _check(content: bytes, traced: Traced) -> None:
-    """Raises ValueError where ONNX Runtime and PyTorch give different probabilities, for other rows than traced."""
+    """Compares ONNX Runtime with PyTorch, for other numbers of rows than traced.
+
+    Raises ValueError if their probabilities differ.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -133,7 +139,7 @@ def _check(content: bytes, traced: Traced) -> None:
 
 
 def _facts(learner: Learner) -> dict[str, Any]:
-    """What a program must know that uses the file."""
+    """Lists the facts that a user of the file needs."""
     classes = list(map(str, learner.classes_)) if learner.__sklearn_is_fitted__() else None
     origin = learner.trained.checkpoint["metalearn"]
     parts = {name: origin[name] for name in ("dataset", "algorithm", "backbone")}
@@ -141,7 +147,7 @@ def _facts(learner: Learner) -> dict[str, Any]:
 
 
 def _signature(program: torch.export.ExportedProgram, traced: Traced) -> str:
-    """The inputs with their shapes, as in query_x (?, 1, 28, 28) -> probabilities."""
+    """Formats the inputs with their shapes, as in query_x (?, 1, 28, 28) -> probabilities."""
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     shown = []
     for name in traced.inputs:

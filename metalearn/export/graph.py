@@ -1,4 +1,4 @@
-"""A learner as modules that can be traced: the whole method, or what it has become of one support set."""
+"""Learner as modules for a trace: the whole method, or its classifier for one support set."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,17 @@ from metalearn.learner.adapted import AbstractAdapted, OfEmbeddings, OfImages
 
 
 class Method(nn.Module):
-    """From a support set and queries, with intensities from 0 to 1, to the probabilities of the queries."""
+    """Whole method, from a support set and queries to probabilities.
+
+    Intensities are from 0 to 1.
+    """
 
     def __init__(self, algorithm: AbstractAlgorithm, temperature: float) -> None:
         super().__init__()
         self.algorithm, self.temperature = algorithm, temperature
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        """(S, C, H, W), one-hot (S, N), (Q, C, H, W) -> (Q, N)."""
+        """Predicts: (S, C, H, W), one-hot (S, N), (Q, C, H, W) -> (Q, N)."""
         if self.algorithm.embeds_each_alone:
             embed, compare = self.algorithm.embed_each, self.algorithm.compare
             logits = compare(embed(support_x), support_y, embed(query_x))  # type: ignore[operator]
@@ -29,7 +32,7 @@ class Method(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The same for one support set, whose classes it knows: (Q, C, H, W) -> (Q, N)."""
+    """Classifier of one support set, whose classes it knows: (Q, C, H, W) -> (Q, N)."""
 
     def __init__(self, adapted: AbstractAdapted, temperature: float) -> None:
         super().__init__()
@@ -40,7 +43,10 @@ class Classifier(nn.Module):
 
 
 def check_traceable(algorithm: AbstractAlgorithm, x: Tensor, y: Tensor) -> None:
-    """Raises ValueError for a method that takes gradients to adapt, which no graph holds; of (S, C, H, W), (S, N)."""
+    """Raises ValueError for a method that takes gradients to adapt, which no graph holds.
+
+    Shapes: (S, C, H, W), (S, N).
+    """
     takes_gradients = algorithm.takes_gradients
     try:
         with torch.inference_mode():
@@ -60,7 +66,7 @@ def _predictor(adapted: AbstractAdapted) -> Callable[[Tensor], Tensor]:
 
 
 class Embedding(nn.Module):
-    """(B, C, H, W) -> (B, D)."""
+    """Embeds images: (B, C, H, W) -> (B, D)."""
 
     def __init__(self, algorithm: AbstractAlgorithm) -> None:
         super().__init__()
@@ -71,7 +77,7 @@ class Embedding(nn.Module):
 
 
 class Comparison(nn.Module):
-    """The method's own comparison with the support set: (B, D) -> (B, N)."""
+    """Comparison of the method with the support set: (B, D) -> (B, N)."""
 
     def __init__(self, adapted: OfEmbeddings) -> None:
         super().__init__()
@@ -99,10 +105,11 @@ class LinearHead(nn.Module):
 
 @torch.no_grad()
 def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
-    """The head that a method has made of a support set, where it is linear; however it was found.
+    """Finds the head that a method has made of a support set, if it is linear.
 
-    What all logits of a row have in common changes no probability, so they are taken relative to the first. The map is
-    read off at the axes, and believed where it gives the logits of the support set.
+    A term that all logits of a row share changes no probability, so logits are taken relative to
+    the first. The map is read off at the axes, and accepted if it gives the logits of the support
+    set.
     """
 
     def relative(z: Tensor) -> Tensor:

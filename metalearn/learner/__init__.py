@@ -1,4 +1,4 @@
-"""What a run has learned, put to use: fit to a few labelled images, and predict new ones."""
+"""Use of a trained run: fits to a few labelled images, and predicts new ones."""
 
 from metalearn.learner.learner import Learner
 

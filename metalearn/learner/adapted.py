@@ -1,4 +1,4 @@
-"""An algorithm adapted to a support set: what it predicts of features of queries, and which support images decided.
+"""Algorithm adapted to a support set: predictions, and the support images that decide them.
 
 B  queries of a chunk, or all of them where the method predicts them jointly
 """
@@ -53,7 +53,10 @@ class AbstractAdapted(ABC):
         return self.adapt(self.support, each)(features).softmax(1)
 
     def _weights_by_leaving_out(self, features: Tensor) -> Tensor:
-        """By how much the probability of the class falls that is predicted, when one support image is left out."""
+        """Measures how much the probability of the predicted class falls without a support image.
+
+        One image is left out at a time.
+        """
         probabilities = self.logits(features).softmax(1)  # (B, N)
         predicted = probabilities.argmax(1, keepdim=True)  # (B, 1)
         falls = []
@@ -84,14 +87,17 @@ class OfImages(AbstractAdapted):
 
 
 def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
-    """What is kept of images (B, C, H, W) uint8."""
+    """Computes the features of images (B, C, H, W) uint8."""
     if algorithm.embeds_each_alone:
         return algorithm.embed_each(intensities(images))  # type: ignore[operator]
     return images
 
 
 def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> AbstractAdapted:
-    """The algorithm adapted to the features of a support set. Raises ValueError for more classes than it knows."""
+    """Adapts the algorithm to the features of a support set.
+
+    Raises ValueError for more classes than it can predict.
+    """
     if algorithm.fixed_way is not None and num_classes > algorithm.fixed_way:
         raise ValueError(
             f"this {type(algorithm).__name__} tells {algorithm.fixed_way} classes apart, not {num_classes}: "

@@ -1,4 +1,4 @@
-"""Images as people have them, turned into the bytes that the network of a run was trained on."""
+"""Conversion of images of any form to the bytes that the network of a run was trained on."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,19 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-"""A file, an opened image, or pixels: (H, W), (H, W, C) or (C, H, W), bytes or numbers from 0 to 1."""
+"""File, opened image, or pixels: (H, W), (H, W, C) or (C, H, W), bytes or numbers from 0 to 1."""
 
 CHUNK = 256
-"""Images that are in memory, and go through the network, together."""
+"""Number of images in memory and in one pass of the network."""
 
-COLOURS = (1, 3, 4)  # of grey, of colour, of colour with transparency
+COLOURS = (1, 3, 4)  # grey, colour, colour with transparency
 
 
 def chunks(images: Iterable[Picture], preparation: Preparation) -> Iterator[Tensor]:
-    """The images in pieces (B, C, H, W) uint8, B at most `CHUNK`. Raises ValueError or OSError that names an image."""
+    """Yields the images in chunks (B, C, H, W) uint8, with B at most `CHUNK`.
+
+    Raises ValueError or OSError, which names the image.
+    """
     if isinstance(images, str | os.PathLike | Image.Image):
         raise ValueError("images are a list; put a single one into brackets")
     each = (_prepared(image, number, preparation) for number, image in enumerate(images))
@@ -33,7 +36,7 @@ def chunks(images: Iterable[Picture], preparation: Preparation) -> Iterator[Tens
 
 
 def prepared(image: Picture, preparation: Preparation) -> Tensor:
-    """One image, (C, H, W) uint8. Raises ValueError or OSError with the reason where it is none."""
+    """Returns one image, (C, H, W) uint8. Raises ValueError or OSError with the reason."""
     if isinstance(image, str | os.PathLike):
         pixels = preparation.of_file(read_regular(Path(image), LARGEST))
     elif isinstance(image, Image.Image):
@@ -44,7 +47,7 @@ def prepared(image: Picture, preparation: Preparation) -> Tensor:
 
 
 def picture(pixels: np.ndarray | Tensor) -> Image.Image:
-    """An array or a tensor as an image; ValueError where it is none."""
+    """Converts an array or a tensor to an image. Raises ValueError if it is none."""
     is_tensor = isinstance(pixels, Tensor)
     array = pixels.detach().cpu().numpy() if isinstance(pixels, Tensor) else np.asarray(pixels)
     shape = array.shape
@@ -58,7 +61,7 @@ def picture(pixels: np.ndarray | Tensor) -> Image.Image:
 
 
 def _integers(array: np.ndarray) -> np.ndarray:
-    """Pixels as Pillow takes them: bytes, or 16 bits of grey."""
+    """Converts pixels to types that Pillow accepts: bytes, or 16 bits of grey."""
     if array.dtype == np.uint8 or (array.dtype == np.uint16 and array.ndim == 2):
         return array
     if array.dtype.kind == "b":

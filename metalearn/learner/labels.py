@@ -1,4 +1,4 @@
-"""Labels of any kind: texts and numbers as numpy has them, everything else as objects."""
+"""Labels of any kind: texts and numbers as numpy has them, all others as objects."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 
 KINDS = ((str, np.str_), (bool, np.bool_), (int, np.integer), (float, np.floating))
-"""Kinds that numpy keeps without changing them, where all labels are of one."""
+"""Kinds that numpy keeps unchanged, if all labels are of one kind."""
 
 
 def vector(labels: Iterable[Hashable]) -> np.ndarray:
-    """Labels as an array (n,)."""
+    """Returns the labels as an array (n,)."""
     listed = list(labels)
     if listed and any(all(isinstance(label, kind) for label in listed) for kind in KINDS):
         return np.array(listed)
     found = np.empty(len(listed), dtype=object)
-    for row, label in enumerate(listed):  # at once, numpy would take tuples apart
+    for row, label in enumerate(listed):  # one by one, because numpy would unpack tuples
         found[row] = label
     return found
 
 
 def distinct(labels: Sequence[Hashable]) -> list[Hashable]:
-    """The classes: sorted where they can be, else in the order in which they come."""
+    """Returns the classes, sorted where possible, else in the order of the labels."""
     once = list(dict.fromkeys(labels))
     try:
         return sorted(once)  # type: ignore[type-var]
@@ -30,7 +30,10 @@ def distinct(labels: Sequence[Hashable]) -> list[Hashable]:
 
 
 def saved(label: Hashable) -> Any:
-    """A label as a file holds it. Raises ValueError for what could not be read back without running code."""
+    """Returns the label as a file stores it.
+
+    Raises ValueError if reading it back would need to run code.
+    """
     if isinstance(label, np.generic):
         label = label.item()
     if isinstance(label, tuple):

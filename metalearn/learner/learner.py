@@ -1,4 +1,4 @@
-"""The learner: a classifier in the manner of scikit-learn, which needs no scikit-learn itself."""
+"""Learner: a classifier with the interface of scikit-learn, which it does not need itself."""
 
 import os
 from collections.abc import Hashable, Iterable, Sequence
@@ -17,23 +17,23 @@ from metalearn.learner.trained import Trained, build, checkpoint_of
 from metalearn.learner.untrained import checkpoint_of_parts
 
 JOINT = 2000
-"""Queries that a transductive method predicts together at most: its memory grows with their number."""
+"""Limit of queries that a transductive method predicts together; memory grows with them."""
 
 
 class Evidence(NamedTuple):
-    """A support image, and how much it counted."""
+    """Support image, and its weight."""
 
     label: Hashable
     weight: float  # 0 .. 1
-    row: int  # of the support images, in the order in which they were given
-    image: np.ndarray | None  # (H, W, C) uint8 as the network sees it; None where a saved learner keeps no images
+    row: int  # number of the support image, in the given order
+    image: np.ndarray | None  # (H, W, C) uint8 input of the network; None without kept images
 
 
 class Learner:
-    """Classifies images after a look at a few of each class; the weights of the network do not change.
+    """Classifier of images from a few examples of each class; the weights of the network stay.
 
     Args:
-        trained: what a run has learned; `Learner.load` reads it.
+        trained: trained algorithm of a run; `Learner.load` reads it.
         reject: probability below which `predict` answers None, "none of these".
 
     Example:
@@ -48,9 +48,9 @@ class Learner:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, reject: float | None = None) -> Self:
-        """The learner of a run directory, of a checkpoint, or one that was saved, which is fitted already.
+        """Loads a run directory, a checkpoint, or a saved learner, which is already fitted.
 
-        Raises OSError or ValueError, in one line, for what is none of these.
+        Raises OSError or ValueError, in one line, for anything else.
         """
         checkpoint = checkpoint_of(Path(path))
         learner = cls(build(Path(path), checkpoint), reject=reject)
@@ -69,15 +69,15 @@ class Learner:
         return cls(build(name, checkpoint_of_parts(backbone, head)), reject=reject)
 
     def save(self, path: str | os.PathLike[str], *, keep_images: bool = False) -> None:
-        """Write network and support set into one file, from which `load` gives this learner again.
+        """Writes network and support set to one file, from which `load` restores this learner.
 
-        Without `keep_images` only embeddings of the support images are in it; ValueError where the method predicts from
-        the images themselves.
+        Without `keep_images`, the file holds only embeddings of the support images. Raises
+        ValueError if the method predicts from the images themselves.
         """
         write(Path(path), self.trained.checkpoint, self._fitted(), keep_images=keep_images)
 
     def fit(self, images: Iterable[Picture], labels: Iterable[Hashable]) -> Self:
-        """Learn the classes from images and their labels; what was fitted before is forgotten."""
+        """Learns the classes from images and their labels, and forgets an earlier fit."""
         listed = list(labels)
         images = images if isinstance(images, Sequence | np.ndarray | Tensor) else list(images)
         if len(images) != len(listed) or not listed:
@@ -87,7 +87,7 @@ class Learner:
         return self
 
     def add_class(self, name: Hashable, images: Iterable[Picture]) -> Self:
-        """Learn one more class, behind the others in `classes_`."""
+        """Learns one more class, the last of `classes_`."""
         kept = self._fitted()
         if name in kept.classes:
             raise ValueError(f"the class {name!r:.60} is there already")
@@ -102,15 +102,15 @@ class Learner:
 
     @property
     def classes_(self) -> np.ndarray:
-        """The classes in the order of the columns of `predict_proba`."""
+        """Classes in the order of the columns of `predict_proba`."""
         return of_labels.vector(self._fitted().classes)
 
     def predict(self, images: Iterable[Picture]) -> np.ndarray:
-        """The class of each image, (Q,); None where no class has the probability `reject`."""
+        """Predicts the class of each image, (Q,); None if no class has the probability `reject`."""
         return self.choose(self.predict_proba(images))
 
     def choose(self, probabilities: np.ndarray) -> np.ndarray:
-        """What `predict` answers where these are the probabilities: (Q, N) -> (Q,)."""
+        """Returns the answers of `predict` for these probabilities: (Q, N) -> (Q,)."""
         chosen = self.classes_[probabilities.argmax(1)]
         if self.reject is None:
             return chosen
@@ -119,23 +119,23 @@ class Learner:
         return chosen
 
     def predict_proba(self, images: Iterable[Picture]) -> np.ndarray:
-        """The probability of each class, calibrated on meta-val: (Q, N) float64, rows that add up to 1.
+        """Predicts the probability of each class, calibrated on meta-val: (Q, N) float64.
 
-        A transductive method predicts all images of one call together, and each depends on the others: `JOINT` at most,
-        ValueError for more.
+        Rows add up to 1. A transductive method predicts all images of one call together, so each
+        depends on the others; more than `JOINT` images raise ValueError.
         """
         return np.concatenate([self._probabilities(one) for one in self._batches(images)] or [self._none()])
 
     def score(self, images: Iterable[Picture], labels: Sequence[Hashable]) -> float:
-        """The fraction of the images whose label is predicted."""
+        """Computes the fraction of the images whose label is predicted."""
         return float(np.mean([one == other for one, other in zip(self.predict(images), labels, strict=True)]))
 
     def explain(self, image: Picture, count: int = 5) -> list[Evidence]:
-        """The support images that count most for an image, the first one most (docs/learner.md)."""
+        """Returns the support images with the largest weights for an image (docs/learner.md)."""
         return self.explain_all([image], count)[0]
 
     def explain_all(self, images: Iterable[Picture], count: int = 5) -> list[list[Evidence]]:
-        """The same for each of several images."""
+        """Returns the explanation of each of several images."""
         kept = self._fitted()
         found: list[list[Evidence]] = []
         for some in self._batches(images):
@@ -161,7 +161,7 @@ class Learner:
 
     @property
     def adapted(self) -> AbstractAdapted:
-        """What the method has made of the support set, on the device where the weights are now."""
+        """Algorithm adapted to the support set, on the current device of the weights."""
         return self._adapt(self._fitted())
 
     def _features(self, images: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class Learner:
             return features(self.trained.algorithm, images.to(self.trained.device))
 
     def _batches(self, images: Iterable[Picture]) -> Iterable[Tensor]:
-        """The features of the images that are predicted together, batch by batch."""
+        """Yields the features of images that are predicted together."""
         self._fitted()
         each = (self._features(some) for some in chunks(images, self.trained.preparation))
         if not self.trained.is_transductive:
@@ -200,11 +200,11 @@ class Learner:
         return self._kept
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """What the constructor takes, as scikit-learn asks for it."""
+        """Returns the arguments of the constructor, for scikit-learn."""
         return {"trained": self.trained, "reject": self.reject}
 
     def set_params(self, **params: Any) -> Self:
-        """Set what the constructor takes. Raises ValueError for another name."""
+        """Sets arguments of the constructor. Raises ValueError for another name."""
         for name, value in params.items():
             if name not in self.get_params():
                 raise ValueError(f"a Learner has no parameter {name!r}; it has {', '.join(self.get_params())}")

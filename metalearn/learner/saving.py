@@ -1,4 +1,7 @@
-"""A fitted learner as a file: a checkpoint, and beside its weights the support set. Nothing in it is code."""
+"""Fitted learner as a file: a checkpoint with the support set beside its weights.
+
+The file holds no code.
+"""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -15,10 +18,10 @@ from metalearn.learner.labels import saved
 
 @dataclass(frozen=True)
 class Kept:
-    """A support set of S images, on the host."""
+    """Support set of S images, on the host."""
 
     classes: list[Hashable]
-    ways: Tensor  # (S,) int64, of each image
+    ways: Tensor  # (S,) int64, way of each image
     features: Tensor  # (S, ...): embeddings where the method needs no more, else the pixels
     images: Tensor | None  # (S, C, H, W) uint8
 
@@ -26,12 +29,16 @@ class Kept:
         return self.classes[int(self.ways[row])]
 
     def picture(self, row: int) -> np.ndarray | None:
-        """An image as (H, W, C) uint8, where images are kept."""
+        """Returns an image as (H, W, C) uint8, if images are kept."""
         return None if self.images is None else self.images[row].permute(1, 2, 0).numpy()
 
 
 def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bool) -> None:
-    """Raises ValueError for labels that are no texts or numbers, or where the features are images not to be kept."""
+    """Writes the file of a learner.
+
+    Raises ValueError if labels are neither texts nor numbers, or if the features are images that
+    must not be kept.
+    """
     if not keep_images and kept.features.dtype == torch.uint8:
         raise ValueError("this method predicts from the support images themselves: save with keep_images=True")
     support = {
@@ -44,7 +51,10 @@ def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bo
 
 
 def read(path: Path, support: Any) -> Kept:
-    """The support set of a saved learner. Raises ValueError, in one line, where it is damaged."""
+    """Reads the support set of a saved learner.
+
+    Raises ValueError, in one line, if it is damaged.
+    """
     match support:
         case {"classes": [*classes], "ways": Tensor() as ways, "features": Tensor() as features, "images": images}:
             of_one_length = len({*map(len, (ways, features, *([] if images is None else [images])))}) == 1

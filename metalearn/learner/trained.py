@@ -1,4 +1,4 @@
-"""What a run has learned, built again from its checkpoint alone."""
+"""Trained algorithm of a run, built from its checkpoint alone."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,20 +18,20 @@ from metalearn.run.exits import one_line
 from metalearn.run.folder import RunFolder
 
 KEPT = ("metalearn", "state_dict", "global_step", "val", "temperature")
-"""Keys of a checkpoint without which nothing can be predicted, or would be known."""
+"""Keys of a checkpoint that a learner needs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained algorithm, what is done to an image before it, and the temperature of its probabilities."""
+    """Trained algorithm, preparation of its images, and temperature of its probabilities."""
 
     algorithm: AbstractAlgorithm
     preparation: Preparation
     temperature: float
-    checkpoint: dict[str, Any]  # of which it was built, without the state of the training
+    checkpoint: dict[str, Any]  # its source, without the state of the training
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Trained":
-        return self  # nothing changes it, so that the copies of a learner share the weights
+        return self  # it never changes, so copies of a learner share the weights
 
     @property
     def device(self) -> torch.device:
@@ -39,12 +39,15 @@ class Trained:
 
     @property
     def is_transductive(self) -> bool:
-        """Whether the prediction of an image depends on the images that are predicted with it."""
+        """Whether the prediction of an image depends on images predicted with it."""
         return self.algorithm.dependence().transductive
 
 
 def checkpoint_of(path: Path) -> dict[str, Any]:
-    """The best checkpoint of a run directory, or the one at a path. Raises ValueError or OSError as it is read."""
+    """Loads the best checkpoint of a run directory, or the checkpoint at a path.
+
+    Raises ValueError or OSError of the reading.
+    """
     best = RunFolder(path).best
     if path.is_dir() and not best.is_file():
         raise FileNotFoundError(f"{path} is no run directory with checkpoints/best.ckpt")
@@ -52,9 +55,10 @@ def checkpoint_of(path: Path) -> dict[str, Any]:
 
 
 def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
-    """The algorithm that a checkpoint describes, on the GPU if there is one.
+    """Builds the algorithm of a checkpoint, on the GPU if there is one.
 
-    Only classes are built that a run may name. Raises ValueError, in one line, for a checkpoint that describes none.
+    Only classes that a run may name are built. Raises ValueError, in one line, for any other
+    checkpoint.
     """
     origin, temperature = checkpoint["metalearn"], checkpoint.get("temperature")
     config, preparation = origin.get("built"), origin.get("preparation")

@@ -1,1 +1,1 @@
-"""A trained learner on the command line: images in, a table, a page or sorted copies out."""
+"""Trained learner on the command line: reads images, writes a table, a page or sorted copies."""

@@ -1,4 +1,4 @@
-"""`python -m metalearn.predict RUN --support DIR --query DIR`: sort images by what a run has learned."""
+"""`python -m metalearn.predict RUN --support DIR --query DIR` sorts images by a trained run."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""One call of the command: learn the examples, sort the queries, and show what came out."""
+"""One call of the command: learn the examples, sort the queries, show the results."""
 
 import argparse
 import sys
@@ -14,12 +14,15 @@ from metalearn.predict import page
 from metalearn.predict.files import Reader, examples, to_be_sorted
 from metalearn.predict.outputs import NONE, Answer, sort_into, write_csv
 
-MOST_ROWS = 40  # of the table on the screen
-MOST_NAMES = 20  # of unreadable files on the screen
+MOST_ROWS = 40  # limit of the table on the screen
+MOST_NAMES = 20  # limit of unreadable files on the screen
 
 
 def predict(given: argparse.Namespace) -> int:
-    """Do what the command line asks for; returns the exit code. Raises ValueError or OSError, in one line."""
+    """Runs the command and returns the exit code.
+
+    Raises ValueError or OSError, in one line.
+    """
     learner = Learner.load(given.run, reject=given.reject)
     reader = Reader(learner.trained.preparation)
     support = _learn(learner, reader, given.support)
@@ -41,7 +44,10 @@ def predict(given: argparse.Namespace) -> int:
 
 
 def _learn(learner: Learner, reader: Reader, support: Path | None) -> list[Path]:
-    """The files of the examples that the learner has seen; none where it was saved with its classes."""
+    """Fits the learner to the examples and returns their files.
+
+    A learner saved with its classes has none.
+    """
     if support is None:
         if not learner.__sklearn_is_fitted__():
             raise ValueError("--support is missing: a folder of examples for each class, or a CSV file of path,label")

@@ -1,4 +1,4 @@
-"""A demonstration on characters that the package draws: a run, examples of new characters, and more to be sorted."""
+"""Demonstration on drawn characters: a run, examples of new characters, and more to be sorted."""
 
 import shlex
 import subprocess
@@ -11,15 +11,16 @@ from metalearn.data.glyphs import draw
 from metalearn.types import SPLITS
 
 FOLDER = Path("metalearn-demo")
-ALPHABET = SPLITS.index("test")  # the first of meta-test, which no training on glyphs sees
+ALPHABET = SPLITS.index("test")  # first alphabet of meta-test, which no training on glyphs sees
 CHARACTERS, EXAMPLES, QUERIES, SIZE = 10, 5, 8, 64
 STEPS = 150  # half a minute on two cores
 
 
 def prepare(run: Path | None) -> tuple[Path, Path, list[Path]]:
-    """The run, the examples and what is to be sorted, in the folder `FOLDER`; without a run, one is trained there.
+    """Prepares the run, the examples and the images to be sorted, in the folder `FOLDER`.
 
-    Raises ValueError where the folder exists, or where nothing could be trained.
+    Without a run, it trains one there. Raises ValueError if the folder exists, or if training is
+    impossible.
     """
     if FOLDER.exists():
         raise ValueError(f"{FOLDER} exists already: remove it, or go to another folder")

@@ -1,4 +1,4 @@
-"""The files of a user: examples of each class, and images to be sorted; what is no image is set aside."""
+"""Files of a user: examples of each class, and images to be sorted, without other files."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,19 +15,22 @@ from metalearn.data.files.regular import read_regular
 
 
 class Reader:
-    """Opens images one by one, and keeps the names of those that it could open and the reasons of all others."""
+    """Opens images one by one; records the readable files, and the reasons of all others."""
 
     def __init__(self, preparation: Preparation) -> None:
         self.preparation = preparation
         self.unreadable: dict[Path, str] = {}
 
     def open(self, path: Path) -> Image.Image:
-        """Raises ValueError or OSError, with the reason, for what is no image."""
+        """Opens an image. Raises ValueError or OSError, with the reason, if it is none."""
         channels, bits = self.preparation.input_shape[0], self.preparation.bits
         return decode(read_regular(path, LARGEST), channels, bits)
 
     def opened(self, paths: Iterable[Path], title: str, read: list[Path]) -> Iterator[Image.Image]:
-        """The images among the files, whose paths are added to `read` one by one; with a bar where it takes long."""
+        """Yields the images among the files, and adds their paths to `read` one by one.
+
+        A progress bar shows if it takes long.
+        """
         paths = list(paths)
         for path in track(paths, title, console=Console(stderr=True), transient=True, disable=len(paths) < 100):
             try:
@@ -40,7 +43,10 @@ class Reader:
 
 
 def examples(support: Path) -> dict[Path, str]:
-    """The class of each example, in a folder of folders or in a list. Raises ValueError or OSError in one line."""
+    """Returns the class of each example, in a folder of folders or in a list.
+
+    Raises ValueError or OSError in one line.
+    """
     if not support.exists():
         raise FileNotFoundError(f"--support {support} is absent; it is a folder of examples for each class, or a CSV")
     of_class = files_by_list(support) if support.is_file() else files_by_folder(support)
@@ -48,7 +54,10 @@ def examples(support: Path) -> dict[Path, str]:
 
 
 def to_be_sorted(places: Iterable[Path]) -> list[Path]:
-    """The files, and all files below the folders but hidden ones, each once. Raises OSError for what is absent."""
+    """Returns the files, and all visible files below the folders, each once.
+
+    Raises OSError for absent ones.
+    """
     found: dict[Path, None] = {}
     for place in places:
         if not place.exists():

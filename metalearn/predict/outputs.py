@@ -1,4 +1,4 @@
-"""What is written: a list, and copies in a folder of each class. Nothing that exists is overwritten."""
+"""Outputs: a list, and copies in a folder for each class. No file is overwritten."""
 
 import csv
 import io
@@ -11,11 +11,11 @@ from typing import NamedTuple
 from metalearn.files import write_atomically
 
 NONE = "none of these"
-"""Where an image goes whose class was rejected."""
+"""Folder of images whose class was rejected."""
 
 
 class Answer(NamedTuple):
-    """An image and its class; None where none was likely enough."""
+    """Image and its class; None if no class is likely enough."""
 
     path: Path
     label: str | None
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 
 
 def check_free(csv_file: Path | None, page: Path | None, folder: Path | None) -> None:
-    """Raises ValueError for outputs that exist already, or whose folder does not."""
+    """Raises ValueError if an output exists already, or its folder does not."""
     for path in filter(None, (csv_file, page)):
         if path.exists():
             raise ValueError(f"{path} exists already: name another file, or remove it")
@@ -34,7 +34,7 @@ def check_free(csv_file: Path | None, page: Path | None, folder: Path | None) ->
 
 
 def write_csv(path: Path, answers: Iterable[Answer]) -> None:
-    """A line for each image; its label is empty where it was rejected."""
+    """Writes a line for each image; its label is empty if it was rejected."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["path", "label", "probability"])
@@ -43,7 +43,7 @@ def write_csv(path: Path, answers: Iterable[Answer]) -> None:
 
 
 def sort_into(folder: Path, answers: Iterable[Answer]) -> None:
-    """A copy of each image in the folder of its class; the second of a name becomes name-2."""
+    """Copies each image to the folder of its class; the second with a name becomes name-2."""
     for path, label, _ in answers:
         of_class = folder / folder_name(NONE if label is None else label)
         of_class.mkdir(parents=True, exist_ok=True)
@@ -55,5 +55,5 @@ def sort_into(folder: Path, answers: Iterable[Answer]) -> None:
 
 
 def folder_name(label: str) -> str:
-    """A label as the name of one folder, which leads nowhere else."""
+    """Converts a label to the name of one folder, without a path."""
     return re.sub(r"[/\\\x00-\x1f]|^\.+", "_", label)[:200] or "_"

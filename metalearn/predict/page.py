@@ -1,4 +1,7 @@
-"""The answers as one HTML page that needs nothing else: no script, no network, light and dark, phone and desktop."""
+"""Answers as one self-contained HTML page.
+
+It has no script and needs no network; it has light and dark colours, for phone and desktop.
+"""
 
 import base64
 import io
@@ -17,12 +20,12 @@ from metalearn.learner.learner import Evidence
 from metalearn.predict.files import Reader
 from metalearn.predict.outputs import NONE, Answer
 
-MOST_CARDS = 1000  # on a page, those of the smallest probability
+MOST_CARDS = 1000  # limit of a page, to the smallest probabilities
 SIDE, SMALL = 128, 56  # largest side of an image and of an example, in pixels
 
 
 class Card(NamedTuple):
-    """An image on the page."""
+    """Image on the page."""
 
     name: str
     image: str  # data: address
@@ -31,7 +34,7 @@ class Card(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The images of a class."""
+    """Images of a class."""
 
     name: str
     size: int
@@ -40,20 +43,20 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Sorted:
-    """What was sorted by which examples."""
+    """Sorted images and their examples."""
 
     learner: Learner
     reader: Reader
-    support: list[Path]  # files of the examples; none of a saved learner
+    support: list[Path]  # files of the examples; none for a saved learner
     answers: list[Answer]
 
     @cached_property
     def shown(self) -> list[Answer]:
-        """The answers on the page, the least sure first."""
+        """Returns the answers on the page, the least sure first."""
         return sorted(self.answers, key=lambda answer: answer.probability)[:MOST_CARDS]
 
     def groups(self) -> Iterator[Group]:
-        """The classes by name, what belongs to none last."""
+        """Yields the classes by name, the rejected images last."""
         paths: list[Path] = []
         images = list(self.reader.opened((one.path for one in self.shown), "drawing the page", paths))
         evidence = dict(zip(paths, self.learner.explain_all(images, count=3), strict=True))
@@ -68,7 +71,7 @@ class Sorted:
             yield Group(NONE if name is None else name, sum(one.label == name for one in self.answers), cards)
 
     def example(self, one: Evidence) -> str | None:
-        """The data: address of an example; None where its image is not known any more."""
+        """Returns the data: address of an example; None if its image is no longer known."""
         if self.support:
             return address(self.reader.open(self.support[one.row]), SMALL)
         if one.image is None:
@@ -83,7 +86,7 @@ def write(path: Path, results: Sorted) -> None:
 
 
 def render(results: Sorted) -> str:
-    """The whole text of the page."""
+    """Renders the whole page."""
     environment = Environment(
         loader=PackageLoader("metalearn.predict", ""),
         autoescape=True,
@@ -93,7 +96,7 @@ def render(results: Sorted) -> str:
     )
     groups = list(results.groups())
     used = {one.row: one for group in groups for card in group.cards for one in card.evidence}
-    drawn = {row: results.example(one) for row, one in used.items()}  # each once, however often it is shown
+    drawn = {row: results.example(one) for row, one in used.items()}  # each once, even if it is shown often
     origin = results.learner.trained.checkpoint["metalearn"]
     return environment.get_template("page.html").render(
         groups=groups,
@@ -107,7 +110,7 @@ def render(results: Sorted) -> str:
 
 
 def address(image: Image.Image, side: int) -> str:
-    """An image as a data: address, no side longer than so many pixels."""
+    """Encodes an image as a data: address, with no side longer than `side` pixels."""
     image = image.copy()
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Seconds that the episodes of a test take."""
+"""Cost of the episodes of a test in seconds."""
 
 import time
 from collections import defaultdict
@@ -20,7 +20,7 @@ class Cost:
 
     @contextmanager
     def of(self, part: Part, device: torch.device, *, times: int = 1) -> Iterator[None]:
-        """Note the seconds of one of `times` repetitions, once the device has finished them."""
+        """Records the seconds of one of `times` repetitions, after the device has finished them."""
         _finish(device)
         began = time.perf_counter()
         yield
@@ -28,7 +28,7 @@ class Cost:
         self._seconds[part].append((time.perf_counter() - began) / times)
 
     def medians(self) -> dict[Part, float]:
-        """Median seconds of each part over the episodes, without the parts that were never measured."""
+        """Returns the median seconds of each part over the episodes; omits unmeasured parts."""
         return {part: float(np.median(seconds)) for part, seconds in self._seconds.items()}
 
 

@@ -1,4 +1,4 @@
-"""The scores of a batch of T evaluated episodes, from its predictions and targets."""
+"""Scores of a batch of T evaluated episodes, from its predictions and targets."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,10 @@ Measures = dict[str, Tensor]
 
 
 def of_validation(algorithm: AbstractAlgorithm, by_candidate: list[Tensor], targets: Tensor) -> Measures:
-    """Curves over the candidates, from the predictions of each, (T, Q, N), and the targets, (T, Q, N)."""
+    """Computes curves over the candidates.
+
+    The predictions of each candidate, and the targets, are (T, Q, N).
+    """
     losses, scores = _losses_and_scores(algorithm, by_candidate, targets)
     measures = {"loss": losses, algorithm.objective.score_name: scores}
     if algorithm.problem == "classification":
@@ -22,7 +25,10 @@ def of_validation(algorithm: AbstractAlgorithm, by_candidate: list[Tensor], targ
 
 
 def of_test(algorithm: AbstractAlgorithm, by_stage: list[Tensor], targets: Tensor) -> Measures:
-    """The scores of the last stage, and the score's curve over all of them where the algorithm has a word for it."""
+    """Computes the scores of the last stage.
+
+    If the algorithm names its stages, the curve of the score over the stages is added.
+    """
     losses, scores = _losses_and_scores(algorithm, by_stage, targets)
     name = algorithm.objective.score_name
     measures = {"loss": losses[:, -1], name: scores[:, -1]}
@@ -35,7 +41,7 @@ def of_test(algorithm: AbstractAlgorithm, by_stage: list[Tensor], targets: Tenso
 def _losses_and_scores(
     algorithm: AbstractAlgorithm, predictions: list[Tensor], targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The loss and the score of each of K predictions (T, Q, N): (T, K), (T, K)."""
+    """Computes loss and score of each of K predictions (T, Q, N): (T, K), (T, K)."""
     objective = algorithm.objective
     losses = [[objective.loss(*task) for task in zip(outputs, targets, strict=True)] for outputs in predictions]
     scores = [objective.score(outputs, targets) for outputs in predictions]

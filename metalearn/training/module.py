@@ -1,4 +1,4 @@
-"""The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
+"""The one LightningModule: it optimises an algorithm's loss and evaluates its predictions."""
 
 import logging
 import sys
@@ -35,14 +35,19 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]],
 
 
 class FewShotModule(pl.LightningModule):
-    """Training pays `algorithm.loss(batch)`; evaluation scores `algorithm.adapt(support)(query)` of every episode.
+    """Trains on `algorithm.loss(batch)`; scores `algorithm.adapt(support)(query)` in evaluation.
 
-    Where the embedding of an image depends on no other, evaluation embeds each once and adapts to the embeddings.
+    If an embedding depends on one image alone, evaluation embeds every image once.
 
-    After an evaluation, `scores[split]` holds for each of its E episodes, in the order of their index whatever the
-    number of processes: "loss" and "accuracy" (E,), or "mse" in the place of the latter where the task is a regression;
-    after a test also "accuracy_by_step" (E, steps + 1) of the gradient family, and "accuracy_by_instance" (E, 4) of a
-    memory network.
+    After an evaluation, `scores[split]` holds an array for each score, ordered by episode index:
+    "loss" (E,) and "accuracy" (E,), or "mse" (E,) for regression. A test adds "accuracy_by_step"
+    (E, steps + 1) for the gradient family and "accuracy_by_instance" (E, 4) for a memory network.
+
+    Args:
+        algorithm: algorithm to train.
+        optimizer: function of the trained parameters that builds the optimizer.
+        scheduler: factor of the learning rate; None: constant.
+        skip_nonfinite: number of batches with a non-finite loss to skip before failing.
     """
 
     def __init__(
@@ -55,19 +60,20 @@ class FewShotModule(pl.LightningModule):
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
-        self.backbone_lr = backbone_lr  # None: that of the rest
-        self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
+        self.backbone_lr = backbone_lr  # None: rate of the other weights
+        self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
-        self.dependence = algorithm.dependence()  # of the network that runs; refuses what could not keep the promise
+        self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
-        self._time_done = 0.0  # the fraction of the time of a training
-        self.temperature: float | None = None  # of the logits, best on the last validation of a classification
-        self.calibration_error: float | None = None  # of the last test, where the task is a classification
-        self.cost = Cost()  # of the episodes that were evaluated last
+        self._time_done = 0.0  # fraction of the time limit
+        # Temperature of the logits, the best of the last validation, for classification.
+        self.temperature: float | None = None
+        self.calibration_error: float | None = None  # last test's error, for classification
+        self.cost = Cost()  # cost of the last evaluated episodes
         self._table = ScoreTable()
-        self._points: dict[str, list[int]] = {}  # of the algorithm's curves, where not 0, 1, 2, ...
-        # Of the largest probability, and of whether it is right: the same for any number of ways.
+        self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
+        # Calibration compares the largest probability with correctness, for any number of ways.
         self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
 
     def setup(self, stage: str) -> None:
@@ -91,7 +97,8 @@ class FewShotModule(pl.LightningModule):
             scheduler = schedule(optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
         if isinstance(scheduler, ReduceLROnPlateau):
-            # Stepped by us: Lightning would do it after the checkpoint of the validation, which a resumed run lacks.
+            # The module steps this scheduler itself. Lightning would step it after the checkpoint
+            # of the validation, and a resumed run would lose the step.
             score = f"val/{self.algorithm.objective.score_name}"
             config |= {"interval": "epoch", "frequency": sys.maxsize, "monitor": score, "strict": False}
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
@@ -102,7 +109,10 @@ class FewShotModule(pl.LightningModule):
         return self.optimizer(groups_of(self.algorithm, self.backbone_lr))
 
     def done(self) -> float:
-        """The fraction of the training that is done, 0 to 1: of its steps, epochs or time, whichever is furthest."""
+        """Returns the fraction of the training that is done, 0 to 1.
+
+        It is the largest fraction of the limits on steps, epochs and time.
+        """
         return min(max(steps_done(self.trainer), self._time_done), 1.0)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -119,7 +129,7 @@ class FewShotModule(pl.LightningModule):
                 buffer.copy_(before)
             log.warning("skipped a batch after step %d: its loss is %g", self.trainer.global_step, float(output.loss))
             return None
-        self.log("step", float(self.trainer.global_step + 1))  # under which loggers have it: the steps that are done
+        self.log("step", float(self.trainer.global_step + 1))  # x-axis of the loggers: steps done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
             objective = self.algorithm.objective
@@ -170,7 +180,7 @@ class FewShotModule(pl.LightningModule):
         self.num_skipped = checkpoint.get("skipped_batches", 0)
 
     def _fingerprint(self) -> str:
-        """A hash of all that the embedding of an image is a function of, beside the image."""
+        """Hashes all that an embedding depends on beside the image."""
         how = (metalearn.__version__, str(self.trainer.precision), self.device.type)
         return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
 
@@ -186,18 +196,22 @@ class FewShotModule(pl.LightningModule):
             return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
-        """The scores of the T episodes of a batch: numbers (T,) and curves (T, K), in a validation by candidate."""
+        """Computes the scores of T episodes: numbers (T,) and curves (T, K).
+
+        The curves of a validation go by candidate.
+        """
         predictions = self._predict(batch)  # each (T, Q, N)
         if not self.trainer.testing:
             return measures.of_validation(self.algorithm, predictions, batch.query_y)
         if self.algorithm.problem == "classification":
             confidence = predictions[-1].float().softmax(-1).amax(-1)  # (T, Q)
             right = predictions[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
-            self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
+            # NaN counts as no confidence.
+            self._calibration.update(confidence.nan_to_num(0.0), right)
         return measures.of_test(self.algorithm, predictions, batch.query_y) | self._curves(batch)
 
     def _predict(self, batch: Episode) -> list[Tensor]:
-        """The predictions (T, Q, N) of each stage of the algorithm in a test, of each candidate in a validation."""
+        """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
         algorithm = self.algorithm
         device = self.device if self.trainer.testing else torch.device("cpu")  # a validation waits for none
         if self._evaluates_embeddings:
@@ -213,7 +227,7 @@ class FewShotModule(pl.LightningModule):
         return [torch.stack(of_stage) for of_stage in zip(*predictions, strict=True)]
 
     def _curves(self, batch: Episode) -> dict[str, Tensor]:
-        """What the algorithm scores along an axis of its own: (T, K) each."""
+        """Computes the algorithm's own curves, (T, K) each."""
         of_tasks = [self.algorithm.curves(task) for task in batch.tasks()]
         self._points = {name: list(curve) for name, curve in of_tasks[0].items()}
         return {
@@ -231,7 +245,8 @@ class FewShotModule(pl.LightningModule):
         name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
-            # The same number on every process: no reduction, but all of them must see it to agree on the best step.
+            # The numbers are equal on all processes, so no reduction is needed. All processes log
+            # them, because they must agree on the best step.
             self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
         self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
         for name, means in curves(scores).items():

@@ -1,4 +1,4 @@
-"""Factors of the outer learning rate, as functions of the fraction of the training that is done, 0 to 1."""
+"""Factors of the outer learning rate, as functions of the fraction of the training done, 0 to 1."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-"""A scheduler of torch that waits for its optimizer; it counts steps."""
+"""Function that builds a scheduler of torch from an optimizer; the scheduler counts steps."""
 
 
 class Schedule(ABC):
-    """From the fraction done to the factor of the learning rate."""
+    """Function of the fraction done that returns the factor of the learning rate."""
 
     @abstractmethod
     def __call__(self, done: float) -> float: ...
@@ -23,7 +23,7 @@ class Schedule(ABC):
 @final
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The learning rate as it is given."""
+    """Constant learning rate."""
 
     def __call__(self, done: float) -> float:
         return 1.0
@@ -32,7 +32,7 @@ class Constant(Schedule):
 @final
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """Down to nothing in a straight line, as Reptile's step (Nichol et al. 2018)."""
+    """Linear decay to 0, as Reptile's step size (Nichol et al. 2018)."""
 
     def __call__(self, done: float) -> float:
         return 1.0 - done
@@ -41,7 +41,7 @@ class Linear(Schedule):
 @final
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Down to `floor` along a half cosine, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5)."""
+    """Half-cosine decay to `floor`, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5)."""
 
     floor: float = 0.01
 

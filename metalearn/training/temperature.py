@@ -1,6 +1,7 @@
-"""The temperature of the softmax that makes probabilities honest: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+"""Temperature of the softmax that calibrates probabilities.
 
-The largest logit stays the largest, so no accuracy changes.
+Guo et al. 2017, arXiv 1706.04599, section 4.2. The largest logit stays the largest, so no accuracy
+changes.
 """
 
 import numpy as np
@@ -8,24 +9,28 @@ import torch
 from torch import Tensor
 
 TEMPERATURES = 2.0 ** torch.arange(-6, 6.5, 0.5)
-"""Those that are tried, (K,); the best one lies between two of them."""
+"""Tried temperatures, (K,); the best one may lie between two of them."""
 
 
 TEMPERED = "loss_by_temperature"
-"""The name of these losses among the scores of a validation."""
+"""Name of these losses among the scores of a validation."""
 
 
 def loss_by_temperature(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the rows of T tasks at each temperature: (T, Q, N), one-hot (T, Q, N) -> (T, K)."""
+    """Computes the mean cross-entropy of the rows of T tasks at each temperature.
+
+    Shapes: (T, Q, N), one-hot (T, Q, N) -> (T, K).
+    """
     scaled = logits.float()[:, None] / TEMPERATURES.to(logits.device)[:, None, None]  # (T, K, Q, N)
     right = targets.argmax(-1)[:, None, :, None].expand(*scaled.shape[:3], 1)  # (T, K, Q, 1)
     return -scaled.log_softmax(-1).gather(-1, right).mean((-2, -1))
 
 
 def best_temperature(losses: np.ndarray) -> float:
-    """The temperature of the smallest mean loss over E episodes, (E, K); 1 where none is finite.
+    """Finds the temperature of the smallest mean loss over E episodes, (E, K).
 
-    Between those that were tried, the loss is taken as a parabola of the logarithm.
+    A parabola of the logarithm interpolates the loss between tried temperatures. If no loss is
+    finite, the result is 1.
     """
     logs, mean = torch.log2(TEMPERATURES).numpy(), losses.mean(0)  # (K,), (K,)
     if not np.isfinite(mean).any():

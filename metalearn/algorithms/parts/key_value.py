@@ -1,4 +1,4 @@
-"""The memory of Kaiser et al. 2017, arXiv 1703.03129, section 3, for T streams at once. Pure functions.
+"""Memory of Kaiser et al. 2017, arXiv 1703.03129, section 3, for T streams. Pure functions.
 
 M  slots of the memory    D  width of a key    N  ways, one-hot values
 """
@@ -10,19 +10,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ABSENT = -2.0
-"""The similarity of what is not there, below all cosines."""
+"""Similarity to an absent key, below all cosines."""
 
 
 class Memory(NamedTuple):
     keys: Tensor  # (T, M, D), of length 1
     values: Tensor  # (T, M, N), one-hot; zeros in an empty slot
-    ages: Tensor  # (T, M); infinite in an empty slot, which so is the oldest
+    ages: Tensor  # (T, M); infinite in an empty slot, so that it is the oldest
 
 
 def empty(z: Tensor, y: Tensor, *, slots: int) -> Memory:
-    """The memory before the first of L rows, whose embeddings (T, L, D) and labels (T, L, N) give the shapes.
+    """Returns the memory before the first of L rows.
 
-    Rows fill one slot each at most, so that more slots than rows are never used.
+    Embeddings (T, L, D) and labels (T, L, N) give the shapes. Each row fills at most one slot, so
+    there are never more slots than rows.
     """
     tasks, slots = len(z), min(slots, z.shape[1])
     ages = torch.full((tasks, slots), torch.inf, device=z.device)
@@ -30,14 +31,17 @@ def empty(z: Tensor, y: Tensor, *, slots: int) -> Memory:
 
 
 def scores(memory: Memory, query: Tensor) -> Tensor:
-    """The largest cosine of a query and the keys of each class, `ABSENT` without any: (T, Q, D) -> (T, Q, N)."""
+    """Finds the largest cosine of a query and the keys of each class: (T, Q, D) -> (T, Q, N).
+
+    A class without keys has `ABSENT`.
+    """
     cosines = query @ memory.keys.transpose(1, 2)  # (T, Q, M)
     of_class = memory.values.bool()[:, None]  # (T, 1, M, N)
     return torch.where(of_class, cosines[..., None], ABSENT).amax(2)
 
 
 def update(memory: Memory, query: Tensor, y: Tensor) -> Memory:
-    """The memory after a row of each stream, (T, D) of length 1, and its label, (T, N)."""
+    """Returns the memory after a row of each stream, (T, D) of length 1, and its label, (T, N)."""
     keys, values, ages = memory
     stream = torch.arange(len(query), device=query.device)
     cosines = (keys @ query[..., None])[..., 0].masked_fill(ages.isinf(), ABSENT)  # (T, M)

@@ -16,14 +16,17 @@ log = logging.getLogger(__name__)
 
 
 def text_shape(source: str, asked: Sequence[int]) -> tuple[int]:
-    """The `input_shape` of texts, the most tokens that one has; ValueError for what is none."""
+    """Checks `input_shape`, the largest number of tokens of a text. Raises ValueError."""
     if len(asked) != 1 or asked[0] < 1:
         raise ValueError(f"{source}: input_shape is {list(asked)}; it must be [tokens of a text]")
     return (asked[0],)
 
 
 def text_banks(source: str, splits: Mapping[Split, Texts], encoding: Encoding, length: int) -> dict[Split, ClassBank]:
-    """A bank for each split, whose vocabulary is that of meta-train; texts are cut after `length` tokens."""
+    """Builds a bank for each split, with the vocabulary of meta-train.
+
+    Texts are cut after `length` tokens.
+    """
     tokeniser = encoding.tokeniser(text for texts in splits.get("train", {}).values() for text in texts)
     check_memory(source, sum(4 * length * len(texts) for of_split in splits.values() for texts in of_split.values()))
     tell_shared_texts(source, splits)
@@ -48,7 +51,10 @@ def _bank(source: str, split: Split, texts: Texts, tokeniser: Tokeniser, length:
 
 
 def tell_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:
-    """Warn of texts that are in two splits: what is tested on was then trained on, by another label."""
+    """Warns of texts that are in two splits.
+
+    Training then sees a text of the test, with another label.
+    """
     seen: dict[str, Split] = {}
     shared = set()
     for split, texts in splits.items():

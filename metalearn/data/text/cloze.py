@@ -1,8 +1,8 @@
-"""One-shot language modelling: which of N words is left out of a sentence, given k sentences without each?
+"""One-shot language modelling: which of N words is missing in a sentence?
 
-Oriol Vinyals et al. Matching Networks for One Shot Learning. NeurIPS 2016, arXiv 1606.04080, section 4.2, on the Penn
-Treebank; Kaan Ucar et al. 2020, arXiv 2007.09679, on WikiText-2. A class is a word, an example a sentence in which it
-is blank.
+Oriol Vinyals et al. Matching Networks for One Shot Learning. NeurIPS 2016, arXiv 1606.04080,
+section 4.2, on the Penn Treebank; Kaan Ucar et al. 2020, arXiv 2007.09679, on WikiText-2. A class
+is a word, an example a sentence in which it is blank. The support has k sentences of each word.
 """
 
 import hashlib
@@ -22,24 +22,26 @@ from metalearn.data.text.reading import LONGEST, Texts
 from metalearn.data.text.tokens import BLANK, Encoding, split_words
 from metalearn.types import SPLITS, Split
 
-SHORTEST = 5  # words of a sentence
-LARGEST = 1 << 30  # bytes of a plain text
-BROWN = re.compile(r"(?:.*/)?c[a-r]\d\d$")  # the texts of the Brown corpus, as NLTK names them
+SHORTEST = 5  # smallest number of words of a sentence
+LARGEST = 1 << 30  # limit of a plain text in bytes
+BROWN = re.compile(r"(?:.*/)?c[a-r]\d\d$")  # NLTK's names of the texts of the Brown corpus
 END = re.compile(r"(?<=[.!?])\s+")
 
 
 class Cloze:
-    """Sentences of a text with a blank, as a Source whose classes are the words that are left out.
+    """Sentences of a text with a blank, as a Source; the classes are the missing words.
 
-    Each sentence is of one word alone, the rarest that still wants some; so no sentence is in two splits, and no word.
+    Each sentence belongs to one word alone, the rarest that still needs sentences. No sentence and
+    no word is in two splits.
 
     Args:
-        root: a plain text in UTF-8, or the zip of the Brown corpus as NLTK has it.
-        manifest: the file that says which word is for what; where it is absent, that is drawn and written.
+        root: plain text in UTF-8, or the zip of the Brown corpus from NLTK.
+        manifest: file that lists the split of each word; an absent one is drawn and written.
         split: fractions of the words for meta-train, meta-val and meta-test.
-        split_seed: of the draw.
-        sentences: of each word; words that have fewer are no classes.
-        input_shape: the most words of a sentence, which is cut around its blank.
+        split_seed: seed of the draw.
+        sentences: number of sentences of each word; words with fewer are no classes.
+        input_shape: largest number of words of a sentence, which is cut around its blank.
+        encoding: conversion of texts to ids.
     """
 
     def __init__(
@@ -60,7 +62,10 @@ class Cloze:
         self.division = Division("cloze", self.root, Path(manifest), split, split_seed)
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of the splits. Raises ValueError or OSError with one line: what is missing or wrong."""
+        """Returns the banks of the splits.
+
+        Raises ValueError or OSError in one line: what is missing or wrong.
+        """
         with named("cloze"):
             if not self.root.exists():
                 advice = "dataset.root=FILE is a plain text, or brown.zip of NLTK's data"
@@ -81,9 +86,10 @@ class Cloze:
 
 
 def blanked(sentences: Iterable[list[str]], *, each: int, longest: int) -> Texts:
-    """For each word that gets so many, `each` sentences with blanks in its place, of `longest` words around the first.
+    """Returns `each` sentences for each word that gets as many, with blanks in its place.
 
-    Rare words choose first, in the order of a hash, which no version of anything changes.
+    A sentence keeps `longest` words around the first blank. Rare words choose first, in the order
+    of a hash that no version changes.
     """
     distinct = {" ".join(words): words for words in sentences if len(words) >= SHORTEST}
     order = sorted(distinct, key=lambda text: hashlib.sha256(text.encode()).digest())
@@ -109,7 +115,7 @@ def _blank(words: list[str], word: str, longest: int) -> str:
 
 
 def read_sentences(path: Path) -> list[list[str]]:
-    """The sentences of a plain text or of the Brown corpus, each as its words."""
+    """Reads the sentences of a plain text or of the Brown corpus, each as its words."""
     texts = _brown(path) if path.suffix == ".zip" else END.split(_decoded(read_regular(path, LARGEST), path))
     if (longest := max(map(len, texts), default=0)) > LONGEST:
         raise ValueError(f"{path} has a sentence of {longest:,} characters, more than {LONGEST:,}: it is no plain text")
@@ -117,7 +123,7 @@ def read_sentences(path: Path) -> list[list[str]]:
 
 
 def _brown(path: Path) -> list[str]:
-    """The sentences of the corpus, a line each, without the tag behind each word."""
+    """Reads the sentences of the corpus, a line each, without the tag after each word."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(name for name in archive.namelist() if BROWN.match(name))

@@ -1,8 +1,9 @@
-"""CLINC150, BANKING77, HWU64 and Liu: what people ask of an assistant, by intent, in five class splits.
+"""CLINC150, BANKING77, HWU64 and Liu: requests to an assistant, by intent, in five class splits.
 
-Thomas Dopierre, Christophe Gravier, Wilfried Logerais. ProtAugment: Unsupervised diverse short-texts paraphrasing for
-intent detection meta-learning. ACL 2021, arXiv 2105.12995: the splits. Stefan Larson et al. 2019 (CLINC150), Iñigo
-Casanueva et al. 2020 (BANKING77), Xingkun Liu et al. 2019 (HWU64 and Liu): the sentences.
+Thomas Dopierre, Christophe Gravier, Wilfried Logerais. ProtAugment: Unsupervised diverse
+short-texts paraphrasing for intent detection meta-learning. ACL 2021, arXiv 2105.12995: the splits.
+Stefan Larson et al. 2019 (CLINC150), Iñigo Casanueva et al. 2020 (BANKING77), Xingkun Liu et al.
+2019 (HWU64 and Liu): the sentences.
 """
 
 from pathlib import Path
@@ -22,13 +23,14 @@ ADVICE = "copy it from https://github.com/tdopierre/ProtAugment, data/BANKING77,
 
 
 class Intents:
-    """The sentences of one of the four sets as a Source, their classes divided by one of the five splits.
+    """Sentences of one of the four sets as a Source, divided by one of the five splits.
 
     Args:
-        root: the folder of all data, in which the set is `name`/ or text/`name`/.
-        name: of the set.
-        fold: which of the splits, 1 to 5; published numbers are means over all of them.
-        input_shape: the most tokens of a sentence, which is cut behind them.
+        root: folder of all data, in which the set is `name`/ or text/`name`/.
+        name: name of the set.
+        fold: number of the split, 1 to 5; published numbers are means over all of them.
+        input_shape: largest number of tokens of a sentence, which is cut after them.
+        encoding: conversion of texts to ids.
     """
 
     def __init__(self, root: str, *, name: str, fold: int, input_shape: list[int], encoding: Encoding) -> None:
@@ -38,7 +40,10 @@ class Intents:
         self.input_shape = text_shape(name, input_shape)
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of the splits. Raises ValueError or OSError with one line: what is missing, and where it goes."""
+        """Returns the banks of the splits.
+
+        Raises ValueError or OSError in one line: what is missing, and where to put it.
+        """
         with named(self.name):
             folder = self._folder()
             texts = read_texts(folder / "full.jsonl", key="sentence")

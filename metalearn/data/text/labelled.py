@@ -1,4 +1,4 @@
-"""Any texts of yours with their labels, as few-shot tasks: intents, topics, sentiments."""
+"""Your own texts with their labels, as few-shot tasks: intents, topics, sentiments."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ ADVICE = "dataset.root=FILE is a CSV file with the header text,label, or FILE.js
 
 
 class LabelledTexts:
-    """The texts of a file as a Source, whose classes are divided as those of a folder of images are.
+    """Texts of a file as a Source, whose classes are divided like those of a folder of images.
 
-    The file `manifest` says which class is for what; where it is absent, that is drawn by `split` (fractions) and
-    `split_seed`, and it is written. Texts are cut after `input_shape` tokens.
+    The file `manifest` lists the split of each class. An absent one is drawn by `split` (fractions)
+    and `split_seed`, and written. Texts are cut after `input_shape` tokens.
     """
 
     def __init__(
@@ -35,9 +35,10 @@ class LabelledTexts:
         self.division = Division("text", self.root, Path(manifest), split, split_seed)
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of the splits; of meta-test alone where all classes are for it.
+        """Returns the banks of the splits; only that of meta-test if all classes belong to it.
 
-        Raises ValueError or OSError with one line: what is missing or wrong, and in which line of the file.
+        Raises ValueError or OSError in one line: what is missing or wrong, and in which line of the
+        file.
         """
         with named("text"):
             if not self.root.exists():

@@ -1,4 +1,4 @@
-"""Files of texts and their labels: CSV with the header text,label, or a JSON object on each line."""
+"""Files of texts and their labels: CSV with the header text,label, or JSON objects in lines."""
 
 import json
 from collections.abc import Iterator
@@ -8,17 +8,18 @@ from metalearn.data.files.names import check_one_spelling, class_name, some
 from metalearn.data.files.regular import open_regular
 from metalearn.data.files.table import BadLine, read_lines
 
-LONGEST = 100_000  # characters of a text: about forty pages
+LONGEST = 100_000  # limit of a text in characters: about forty pages
 HEADER = ["text", "label"]
 
 Texts = dict[str, list[str]]
-"""The texts of each class, in the order of the file."""
+"""Texts of each class, in the order of the file."""
 
 
 def read_texts(path: Path, *, key: str = "text") -> Texts:
-    """The texts of each class of a file, JSONL by its suffix and else CSV; `key` is the one of a text in JSONL.
+    """Reads the texts of each class of a file, JSONL by its suffix and else CSV.
 
-    Raises ValueError or OSError with one line that names the file, and the line in it.
+    `key` is the key of a text in JSONL. Raises ValueError or OSError in one line that names the
+    file, and the line in it.
     """
     is_json = path.suffix == ".jsonl"
     texts: Texts = {}

@@ -1,6 +1,6 @@
 """Texts as ids of tokens: words, characters, or the tokens of a pretrained model.
 
-An id depends on nothing but the data and the config: 0 is padding, and the last id stands for a blank in a text.
+Ids depend only on the data and the config: 0 is padding, and the last id is a blank in a text.
 """
 
 import hashlib
@@ -14,30 +14,30 @@ from typing import Any, Literal, NamedTuple
 from metalearn.data.text.vectors import read_words
 
 WORD = re.compile(r"\w+(?=n't)|n't|'(?:s|re|ll|m|d|ve)\b|\w+|[^\w\s]")
-"""A word, a part of a contraction as the Penn Treebank and GloVe divide it, or one sign."""
+"""Word, part of a contraction as in the Penn Treebank and GloVe, or one sign."""
 
 
 BLANK = "\u2423"
-"""The sign in a text that stands for a word that is left out."""
+"""Sign in a text that replaces a missing word."""
 
 
 class Tokeniser(NamedTuple):
-    """What makes the ids of a text."""
+    """Tokeniser of texts."""
 
-    encode: Callable[[str, int], list[int]]  # a text and the most tokens that it may have -> ids above 0
+    encode: Callable[[str, int], list[int]]  # text, largest number of tokens -> ids above 0
     identity: str  # hash of all that the ids depend on
 
 
 class Encoding:
-    """How texts become ids.
+    """Conversion of texts to ids.
 
     Args:
         kind: words in lower case, or characters.
-        num_tokens: ids that there are: padding, words, buckets, blank. A backbone embeds so many.
-        buckets: ids that words share which are not in the vocabulary, by a hash.
-        words: a file of word vectors, whose words are the vocabulary: its line i is the id i. None: the most frequent
-            words of meta-train.
-        tokenizer: the name or the folder of a pretrained model, whose tokens are taken in the place of `kind`.
+        num_tokens: number of ids: padding, words, buckets, blank. A backbone embeds as many.
+        buckets: number of ids that words outside the vocabulary share, by a hash.
+        words: file of word vectors, whose words are the vocabulary: line i has the id i. None: the
+            most frequent words of meta-train.
+        tokenizer: name or folder of a pretrained model, whose tokens replace `kind`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Encoding:
         words: str | None,
         tokenizer: str | None,
     ) -> None:
-        self.room = num_tokens - 2 - buckets  # words of a vocabulary
+        self.room = num_tokens - 2 - buckets  # number of words of a vocabulary
         if buckets < 1 or self.room < 1:
             raise ValueError(
                 f"encoding: num_tokens={num_tokens} must be above buckets={buckets} + 2, and buckets above 0"
@@ -58,7 +58,7 @@ class Encoding:
         self.words, self.tokenizer = words, tokenizer
 
     def tokeniser(self, texts: Iterable[str]) -> Tokeniser:
-        """The tokeniser whose vocabulary is that of `texts`, those of meta-train. Raises ValueError in one line."""
+        """Builds the tokeniser with the vocabulary of `texts` of meta-train. Raises ValueError."""
         if self.tokenizer is not None:
             return pretrained(self.tokenizer, self.num_tokens)
         if self.kind == "characters":
@@ -75,7 +75,7 @@ class Encoding:
 
 
 def split_words(text: str) -> list[str]:
-    """The words and signs of a text, in lower case.
+    """Splits a text into words and signs, in lower case.
 
     >>> split_words("I don't know Tom's.")
     ['i', 'do', "n't", 'know', 'tom', "'s", '.']
@@ -84,13 +84,17 @@ def split_words(text: str) -> list[str]:
 
 
 def most_frequent(texts: Iterable[str], count: int) -> list[str]:
-    """The most frequent words, in alphabetical order where they are equally frequent."""
+    """Returns the most frequent words; equally frequent ones are in alphabetical order."""
     counts = Counter(word for text in texts for word in split_words(text))
     return sorted(counts, key=lambda word: (-counts[word], word))[:count]
 
 
 def words(vocabulary: Sequence[str], num_tokens: int, buckets: int) -> Tokeniser:
-    """Word i of the vocabulary, counted from 1, has the id i; all others share the buckets before the last id."""
+    """Builds a tokeniser of words.
+
+    Word i of the vocabulary, counted from 1, has the id i. All others share the buckets before the
+    last id.
+    """
     id_of = {word: i for i, word in enumerate(vocabulary, start=1)}
     blank = num_tokens - 1
 
@@ -106,7 +110,10 @@ def words(vocabulary: Sequence[str], num_tokens: int, buckets: int) -> Tokeniser
 
 
 def characters(num_tokens: int) -> Tokeniser:
-    """The id of a character is its code, from 1, as far as there are ids; codes beyond begin at 1 again."""
+    """Builds a tokeniser of characters.
+
+    The id of a character is its code, from 1; codes beyond the last id start again at 1.
+    """
     blank = num_tokens - 1
 
     def encode(text: str, most: int) -> list[int]:
@@ -116,7 +123,10 @@ def characters(num_tokens: int) -> Tokeniser:
 
 
 def pretrained(name: str, num_tokens: int) -> Tokeniser:
-    """The tokens of a pretrained model, by its name or folder, each with the id that it has there, plus 1."""
+    """Builds the tokeniser of a pretrained model, by its name or folder.
+
+    An id is that of the model, plus 1.
+    """
     theirs = _load_tokenizer(name)
     if len(theirs) + 1 > num_tokens:
         raise ValueError(f"{name} has {len(theirs):,} tokens: dataset.encoding.num_tokens={len(theirs) + 1} is needed")

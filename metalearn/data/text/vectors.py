@@ -1,6 +1,7 @@
-"""Word vectors in the text format of GloVe: a word and its numbers on each line, plain or gzipped.
+"""Word vectors in the text format of GloVe, plain or gzipped.
 
-Jeffrey Pennington, Richard Socher, Christopher D. Manning. GloVe: Global Vectors for Word Representation. EMNLP 2014.
+A line is a word and its numbers. Jeffrey Pennington, Richard Socher, Christopher D. Manning. GloVe:
+Global Vectors for Word Representation. EMNLP 2014.
 """
 
 import gzip
@@ -13,16 +14,19 @@ import numpy as np
 from metalearn.data.files.regular import open_regular
 from metalearn.data.files.table import BadLine
 
-LONGEST = 1 << 16  # bytes of a line: 300 numbers take 3,000
+LONGEST = 1 << 16  # limit of a line in bytes: 300 numbers take 3,000
 
 
 def read_words(path: Path) -> list[str]:
-    """The words of a file of vectors, in its order. Raises ValueError or OSError in one line."""
+    """Reads the words of a file of vectors, in its order. Raises ValueError or OSError."""
     return [word for word, _ in _lines(path)]
 
 
 def read_vectors(path: Path) -> np.ndarray:
-    """The vectors of the same words, (words, D) float32. Raises ValueError or OSError in one line."""
+    """Reads the vectors of these words, (words, D) float32.
+
+    Raises ValueError or OSError in one line.
+    """
     rows = []
     for number, (_, numbers) in enumerate(_lines(path), start=1):
         try:
@@ -36,7 +40,7 @@ def read_vectors(path: Path) -> np.ndarray:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The word and the numbers, still as text, of each line."""
+    """Yields the word and the numbers, still as text, of each line."""
     seen: dict[str, int] = {}
     width = 0
     try:
