@@ -126,8 +126,8 @@ def test_state_dict_round_trip(name: str) -> None:
 
 def test_the_order_of_support_rows_does_not_matter(name: str) -> None:
     algorithm = build(name, "batch_norm=support").eval()
-    # A memory takes the rows of a class one after the other, so with several the order matters.
-    task = episode(tasks=1, way=WAY, shot=1 if name == "mann" else 2).tasks()[0]
+    # A sequence takes the rows of a class one after the other, so with several the order matters.
+    task = episode(tasks=1, way=WAY, shot=1 if name in ("mann", "snail") else 2).tasks()[0]
     order = torch.randperm(len(task.support_x))
     one = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
     other = algorithm.adapt(task.support_x[order], task.support_y[order])(task.query_x)

@@ -76,7 +76,6 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["batch_norm=[]"], r"batch_norm=\[\] is not of the type Literal"),
         ([f"batch_norm={'x' * 9999}"], r"^batch_norm='x{50,120}\.\.\. is not of the type Literal"),
         (["checkpoint=some.ckpt"], "checkpoint=PATH is for mode=test"),
-        (["mode=test"], "mode=test needs checkpoint=PATH"),
         ([*LAKE, "episode.test.way=5"], "it needs episode.test.way=20$"),
         ([*LAKE, "episode.test.num_episodes=600"], "it needs episode.test.num_episodes=20$"),
         ([*LAKE, "episode.test.shots=unequal", "episode.test.query=15"], "query=1 episode.test.shots=equal$"),

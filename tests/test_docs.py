@@ -31,7 +31,7 @@ def answers(finished: Finished, index: int, *, together: bool) -> torch.Tensor:
     """Which queries of a test episode the page's snippet gets right: given all together, or one by one."""
     snippet = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
     bank = instantiate(OmegaConf.load(finished.folder / "hparams.yaml").dataset).load()["test"]
-    episode = draw(bank.rows, Shape((1,) * 5, 15), seed=0, split="test", index=index)
+    episode = draw(bank.rows, Shape((1,) * 5, (15,) * 5), seed=0, split="test", index=index)
     query_x = intensities(bank.images[episode.query_rows])
     right = []
     for queries in [query_x] if together else query_x.split(1):

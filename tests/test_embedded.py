@@ -102,7 +102,9 @@ def test_no_image_is_embedded_of_a_batch_that_is_left_out(
     algorithm = build("prototypical", "batch_norm=running")
     count = counting(algorithm)
     assert len(scores(algorithm, bank, batches=batches)["accuracy"]) == episodes
-    draws = [draw(bank.rows, Shape((2,) * WAY, 4), seed=0, split="test", index=index) for index in range(episodes)]
+    draws = [
+        draw(bank.rows, Shape((2,) * WAY, (4,) * WAY), seed=0, split="test", index=index) for index in range(episodes)
+    ]
     rows = torch.cat([rows for one in draws for rows in (one.support_rows, one.query_rows)])
     assert count() == len(rows.unique())
 

@@ -104,7 +104,7 @@ def test_dark_images_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> N
 
 def test_opening_reads_no_image(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = source(root).load()
-    monkeypatch.setattr(folder, "decode", None)
+    monkeypatch.setattr(folder, "read_regular", None)
     assert hashes(source(root).load()) == hashes(before)
     monkeypatch.undo()
     (root / "class c/0.tiff").write_bytes(encoded(pixels(99), "TIFF"))

@@ -21,10 +21,10 @@ from metalearn.data.cifar100 import ARCHIVE, FOLDER, make_plan
 from metalearn.data.files import cache as caches
 from metalearn.data.files.any_image import decode
 from metalearn.data.files.cache import cached
+from metalearn.data.files.idx import read_idx
 from metalearn.data.files.pickles import load_plain
 from metalearn.data.files.regular import open_regular, read_regular
 from metalearn.data.files.source import check_memory, image_shape
-from metalearn.data.mnist import IMAGES, read_idx
 
 GIGABYTES = 3_000_000_000
 
@@ -44,7 +44,7 @@ def zeros(size: int, head: bytes = b"") -> bytes:
     ],
 )
 def test_a_gzip_of_more_than_its_format_holds(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
-    path = tmp_path / f"{IMAGES}.gz"
+    path = tmp_path / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(zeros(100 << 20, struct.pack(">4B3I", 0, 0, 8, 3, *shape)))
     with pytest.raises(ValueError, match="is damaged") as caught:
         read_idx(path, axes=3)

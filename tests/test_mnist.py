@@ -1,4 +1,4 @@
-"""MNIST in its real layout, with a few patterns in the place of the digits."""
+"""MNIST and Fashion-MNIST in their real layout, with a few patterns in the place of the images."""
 
 import gzip
 import hashlib
@@ -11,14 +11,19 @@ import pytest
 from PIL import Image
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.mnist import IMAGES, LABELS, MNIST
+from metalearn.data.fashion_mnist import FashionMNIST
+from metalearn.data.mnist import MNIST
+from metalearn.data.ten_classes import AbstractTenClasses, Division
 
+IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 COUNTS = [20, 21, 20, 25, 20, 20, 23, 20, 20, 22]  # images of each digit
+TRAINING_SEED = 52  # all ten are among the last sixth
 
 
-def digits() -> tuple[np.ndarray, np.ndarray]:
+def digits(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Images (M, 28, 28) in which a digit is the place of a square, and their labels (M,), in no order."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(10), COUNTS)).astype(np.uint8)
     images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
     for image, digit in zip(images, labels, strict=True):
@@ -32,6 +37,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 FILES = dict(zip((IMAGES, LABELS), map(idx, digits()), strict=True))
+TRAINING_FILES = dict(zip((TRAIN_IMAGES, TRAIN_LABELS), map(idx, digits(TRAINING_SEED)), strict=True))
 
 
 def write(root: Path, files: dict[str, bytes] = FILES, *, zipped: bool = True) -> Path:
@@ -42,14 +48,23 @@ def write(root: Path, files: dict[str, bytes] = FILES, *, zipped: bool = True) -
     return root
 
 
-def source(root: Path, input_shape: tuple[int, int, int] = (1, 28, 28)) -> MNIST:
-    return MNIST(str(root), input_shape=list(input_shape), url="http://127.0.0.1:9")  # where nothing answers
+def source(
+    root: Path,
+    input_shape: tuple[int, int, int] = (1, 28, 28),
+    *,
+    split: Division = "images",
+    kind: type[AbstractTenClasses] = MNIST,
+    installed: Path | None = None,
+) -> AbstractTenClasses:
+    elsewhere = None if installed is None else str(installed)
+    nowhere = "http://127.0.0.1:9"  # where nothing answers
+    return kind(str(root), installed=elsewhere, split=split, input_shape=list(input_shape), url=nowhere)
 
 
 def refusal(root: Path) -> str:
     """The one line that tells a user what is wrong."""
     with pytest.raises((OSError, ValueError), match="^mnist: ") as caught:
-        source(root).load()
+        source(root).load()["test"]
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -59,10 +74,8 @@ def class_images(bank: ClassBank, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_the_digits_are_meta_test_and_nothing_else(tmp_path: Path, zipped: bool) -> None:
-    banks = source(write(tmp_path, zipped=zipped)).load()
-    assert list(banks) == ["test"]
-    bank = banks["test"]
+def test_a_test_alone_needs_the_test_files_alone(tmp_path: Path, zipped: bool) -> None:
+    bank = source(write(tmp_path, zipped=zipped)).load()["test"]
     assert bank.names == tuple("0123456789")
     assert [len(rows) for rows in bank.rows] == COUNTS
     assert bank.smallest_class == 20
@@ -70,6 +83,43 @@ def test_the_digits_are_meta_test_and_nothing_else(tmp_path: Path, zipped: bool)
     for digit in range(10):
         np.testing.assert_array_equal(class_images(bank, str(digit))[:, 0], images[labels == digit])
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
+def test_divided_images_are_all_there_once(tmp_path: Path, kind: type[AbstractTenClasses]) -> None:
+    banks = source(write(tmp_path, FILES | TRAINING_FILES), kind=kind).load()
+    assert list(banks) == ["train", "val", "test"]
+    assert {banks[split].names for split in banks} == {kind.class_names}
+    assert [len(banks[split].images) for split in banks] == [176, 35, 211]  # 5/6 and 1/6 of the training file
+    together = np.concatenate([banks["train"].images.numpy(), banks["val"].images.numpy()])
+    np.testing.assert_array_equal(together[:, 0], digits(TRAINING_SEED)[0])
+    np.testing.assert_array_equal(banks["test"].images[:, 0].numpy(), digits()[0])
+
+
+def test_divided_classes_have_nothing_in_common(tmp_path: Path) -> None:
+    banks = source(write(tmp_path, FILES | TRAINING_FILES), split="classes").load()
+    assert [banks[split].names for split in banks] == [("0", "1", "2", "3"), ("4", "5", "6"), ("7", "8", "9")]
+    for split, (images, labels) in {
+        "train": digits(TRAINING_SEED),
+        "val": digits(TRAINING_SEED),
+        "test": digits(),
+    }.items():
+        for name in banks[split].names:
+            np.testing.assert_array_equal(class_images(banks[split], name)[:, 0], images[labels == int(name)])
+    with pytest.raises(ValueError, match="split is 'pixels'; it must be images or classes"):
+        source(tmp_path, split="pixels")
+
+
+def test_an_installed_package_is_read_where_the_folder_has_no_file(tmp_path: Path) -> None:
+    installed = write(tmp_path / "installed", FILES | TRAINING_FILES)
+    banks = source(tmp_path / "own", kind=FashionMNIST, installed=installed).load()
+    assert len(banks["train"].images) == 176
+    assert not (tmp_path / "own").exists()
+    write(tmp_path / "own", dict(zip((IMAGES, LABELS), map(idx, digits(2)), strict=True)))
+    np.testing.assert_array_equal(
+        source(tmp_path / "own", kind=FashionMNIST, installed=installed).load()["test"].images[:, 0].numpy(),
+        digits(2)[0],
+    )
 
 
 def test_other_sizes_are_resized(tmp_path: Path) -> None:
@@ -127,9 +177,9 @@ def test_images_and_labels_must_go_together(tmp_path: Path) -> None:
     message = refusal(write(tmp_path / "fewer", FILES | {LABELS: idx(labels[:-1])}))
     assert message.endswith(f"{IMAGES}.gz has 211 images, but {LABELS}.gz 210 labels")
     message = refusal(write(tmp_path / "strange", FILES | {LABELS: idx(np.where(labels == 3, 10, labels))}))
-    assert message.endswith(f"{LABELS}.gz has the label 10, which is no digit")
+    assert message.endswith(f"{LABELS}.gz has the label 10; there are 0 to 9")
     message = refusal(write(tmp_path / "absent", FILES | {LABELS: idx(np.where(labels == 3, 5, labels))}))
-    assert message.endswith(f"{LABELS}.gz has no 3; all ten digits are needed")
+    assert message.endswith(f"{LABELS}.gz has no 3; all ten labels are needed")
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -157,13 +207,27 @@ def test_what_was_trained_on_glyphs_is_tested_on_it(metalearn, data: Path, algor
     assert result["test"]["episodes_sha256"] != trained.test["episodes_sha256"]
 
 
-def test_training_on_it_is_refused(metalearn, data: Path) -> None:
-    refused = metalearn("dataset=mnist", f"paths.data={data}", small=False)
+def test_training_without_the_training_files_is_refused(metalearn, data: Path) -> None:
+    url = "dataset.url=http://127.0.0.1:9"
+    refused = metalearn("dataset=mnist", f"paths.data={data}", url, small=False)
     assert refused.code == 2
-    assert refused.text.splitlines()[-1] == (
-        "metalearn: mnist is for testing only: mode=test checkpoint=PATH dataset=mnist"
-    )
+    assert f"metalearn: mnist: {TRAIN_IMAGES} is missing; put {TRAIN_IMAGES}.gz or" in refused.text
     assert refused.result["status"] == "failed"
+
+
+def test_the_digits_teach_a_dense_network_and_the_clothes_test_it(metalearn, tmp_path: Path) -> None:
+    for name in ("mnist", "fashion_mnist"):
+        write(tmp_path / name, FILES | TRAINING_FILES)
+    small = ("trainer.max_steps=2", "trainer.val_check_interval=2", "episode.train.query=1", "episode.val.query=2")
+    counts = ("episode.val.num_episodes=2", "episode.test.num_episodes=3")
+    typed = ("algorithm=maml", "backbone=mlp", "backbone.hidden=[128]", "dataset=mnist", f"paths.data={tmp_path}")
+    both = metalearn(*typed, "test_dataset=fashion_mnist", *small, *counts, small=False)
+    assert both.code == 0, both.text
+    assert (both.result["test_dataset"], both.result["shared_classes"]) == ("fashion_mnist", 0)
+    own = metalearn(*typed, *small, *counts, small=False)
+    assert own.code == 0, own.text
+    assert own.result["shared_classes"] == 10  # other images of the ten digits
+    assert "10 of the 10 classes of meta-test have names of classes that were trained on" in own.text
 
 
 REAL = Path(os.environ.get("METALEARN_DATA", "")) / "mnist"

@@ -29,7 +29,7 @@ def test_what_a_run_writes_comes_back_as_it_was(metalearn, overrides: tuple[str,
     others = () if small else ("trainer.max_steps=2", "trainer.val_check_interval=2", "episode.test.num_episodes=4")
     folder = metalearn(*overrides, *others, small=small).folder
     written = json.loads((folder / "result.json").read_text())
-    assert written["schema"] == 2
+    assert written["schema"] == 3
     assert json.loads(Result.from_json(folder / "result.json").to_json()) == written
 
 
@@ -84,7 +84,7 @@ def test_keys_that_are_not_known_are_kept() -> None:
         ({"episode": episode(way=[5])}, "way is [5]; a range has a smallest and a largest number"),
         ({"episode": episode(way="5")}, "episode.test.way is '5', not a whole number"),
         ({"published": {"accuracy": "high"}}, "published.accuracy is 'high', not a number"),
-        ({"schema": 3}, "its schema is 3, and this version of metalearn reads up to 2"),
+        ({"schema": 4}, "its schema is 4, and this version of metalearn reads up to 3"),
     ],
 )
 def test_odd_values_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -21,7 +21,7 @@ FIELDS = {
     "status", "error", "dataset", "algorithm", "backbone", "seed", "batch_norm", "transductive", "pretrained",
     "episode", "tasks_per_batch", "batch_size", "devices", "test", "val", "best_step", "steps", "num_parameters",
     "seconds", "peak_memory_bytes", "experiment", "overrides", "git", "versions", "problem", "evaluations", "published",
-    "trained_dataset", "test_dataset", "skipped_batches", "schema",
+    "trained_dataset", "test_dataset", "skipped_batches", "schema", "shared_classes", "temperature",
 }  # fmt: skip
 NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
 

@@ -25,7 +25,7 @@ SETTING = Setting(way=4, shot=2, query=3)
 
 
 def drawn(bank: ClassBank, *, seed: int = 0, split: str = "train", index: int = 0) -> Draw:
-    return draw(bank.rows, Shape((2,) * 4, 3), seed=seed, split=split, index=index)
+    return draw(bank.rows, Shape((2,) * 4, (3,) * 4), seed=seed, split=split, index=index)
 
 
 def same(a: Draw, b: Draw) -> bool:
@@ -66,7 +66,7 @@ def test_every_class_and_image_is_drawn_about_as_often(bank: ClassBank) -> None:
 
 def test_unequal_classes_are_drawn_from_their_own_rows() -> None:
     rows = [np.arange(5), np.arange(5, 30), np.arange(30, 36)]
-    one = draw(rows, Shape((2,) * 3, 3), seed=0, split="test", index=0)
+    one = draw(rows, Shape((2,) * 3, (3,) * 3), seed=0, split="test", index=0)
     for way in range(3):
         mine = one.query_rows[one.query_ways == way]
         assert any(set(mine.tolist()) <= set(r.tolist()) for r in rows)
@@ -134,7 +134,7 @@ def test_classes_may_draw_their_own_shots() -> None:
 
 
 def test_an_unbalanced_episode_has_the_shots_of_its_classes(bank: ClassBank) -> None:
-    one = draw(bank.rows, Shape((1, 4, 2), 3), seed=0, split="train", index=0)
+    one = draw(bank.rows, Shape((1, 4, 2), (3,) * 3), seed=0, split="train", index=0)
     assert np.bincount(one.support_ways).tolist() == [1, 4, 2]
     assert np.bincount(one.query_ways).tolist() == [3, 3, 3]
     classes = [next(c for c, rows in enumerate(bank.rows) if row in rows) for row in one.support_rows.tolist()]

@@ -5,32 +5,26 @@ ICLR 2019, arXiv 1904.04232. Train backbone and linear head on all base classes;
 new head. No episodes in training, and what any other method should be better than. Inductive.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
-from metalearn.losses import cross_entropy
-from metalearn.types import Episode, TaskOutput
 
 
-class Baseline(AbstractEmbedding):
+class Baseline(AbstractClassifier):
     """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
+
+    of_training_alone = ("head",)
 
     def __init__(
         self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: Moments
     ) -> None:
-        super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
-        self.head = nn.Linear(backbone.num_features, num_base_classes)
+        super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         self.head_fit = head_fit
-
-    def loss(self, batch: Episode) -> TaskOutput:
-        _, z = self.embed(batch.support_x, batch.query_x)  # (T, Q, D), without support rows
-        logits = self.head(z)
-        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ class BaselinePlusPlus(AbstractEmbedding):
     `base_scale` and `novel_scale` are the factors of the cosine, in training and on a task.
     """
 
+    of_training_alone = ("directions",)
+
     def __init__(
         self,
         backbone: AbstractBackbone,

@@ -4,7 +4,7 @@ import logging
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
 from metalearn.backbones import norm
-from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.backbones.base import AbstractBackbone, checked, is_of_backbone
 from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
@@ -52,10 +52,18 @@ class InnerLoop:
 
     def select(self, names: Sequence[str]) -> list[str]:
         """Those of the names that the inner loop moves. Raises ValueError for a pattern that fits none."""
-        for pattern in self.adapt:
-            if not any(re.match(pattern, name) for name in names):
-                raise ValueError(f"inner_loop.adapt: no weight is named like {pattern!r}; there are {', '.join(names)}")
-        return [name for name in names if any(re.match(pattern, name) for pattern in self.adapt)]
+        return selected(self.adapt, names, "inner_loop.adapt")
+
+
+def selected(patterns: Sequence[str], names: Sequence[str], key: str) -> list[str]:
+    """Those of the names that a pattern, of a key of the config, matches at their start.
+
+    Raises ValueError for a pattern that fits none.
+    """
+    for pattern in patterns:
+        if not any(re.match(pattern, name) for name in names):
+            raise ValueError(f"{key}: no weight is named like {pattern!r}; there are {', '.join(names)}")
+    return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
 
 
 class AbstractNetwork(nn.Module, ABC):
@@ -109,14 +117,15 @@ class AbstractGradient(AbstractAlgorithm):
         norm_per_step: bool = False,
     ) -> None:
         super().__init__(batch_norm=batch_norm, fixed_way=network.way, problem=problem)
-        normalises = any(isinstance(module, norm.BatchNorm) for module in network.modules())
+        normalises = any(isinstance(module, norm.BatchNorm) and not module.fixed for module in network.modules())
         if batch_norm == "running" and normalises and not norm_per_step:
             log.warning(
                 "batch_norm=running keeps averages of the weights before the inner loop, which adapted weights "
                 "do not fit; batch_norm=support is inductive too"
             )
         self.network, self.inner_loop, self.execution = network, inner_loop, execution
-        self.adapted = inner_loop.select([name for name, _ in network.named_parameters()])
+        frozen = {name for name, w in network.named_parameters() if is_of_backbone(name) and not w.requires_grad}
+        self.adapted = inner_loop.select([name for name, _ in network.named_parameters() if name not in frozen])
 
     @abstractmethod
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, State]:
@@ -161,16 +170,21 @@ class AbstractGradient(AbstractAlgorithm):
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
     ) -> list[tuple[Parameters, State]]:
         """The weights, and the optimiser's state, after 0, 1, ..., `num_steps` steps on (S, *X) and (S, N)."""
+        return [*self.walk(params, support_x, support_y, num_steps, first_order=first_order)]
+
+    def walk(
+        self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
+    ) -> Iterator[tuple[Parameters, State]]:
+        """The same one after the other, for who needs not all of them at once."""
         params, state = self.start(params, support_x, support_y)
-        path = [(params, state)]
+        yield params, state
         # The rows of an episode are in random order within their class: every n-th is a batch of all classes.
         num_batches = math.ceil(len(support_x) / (self.inner_loop.batch_size or len(support_x)))
         for step in range(num_steps):
             rows = slice(step % num_batches, None, num_batches)
             update = partial(self._step, support_x[rows], support_y[rows], first_order)
             params, state = self.execution.step(update, params, state)
-            path.append((params, state))
-        return path
+            yield params, state
 
     def _step(
         self, support_x: Tensor, support_y: Tensor, first_order: bool, params: Parameters, state: State

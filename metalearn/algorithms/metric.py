@@ -3,13 +3,14 @@
 from abc import abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
-from metalearn.losses import cross_entropy
+from metalearn.losses import Problem
 from metalearn.types import Episode, Predictor, TaskOutput
 
 PAIRED = 2**25
@@ -25,15 +26,21 @@ def class_means(z: Tensor, y: Tensor) -> Tensor:
 class AbstractEmbedding(AbstractAlgorithm):
     """Predicts by comparing embeddings; `loss` and `compare` are all that a subclass writes.
 
-    `num_base_classes` is as in `AbstractAlgorithm`.
+    `fixed_way` and `num_base_classes` are as in `AbstractAlgorithm`.
     """
 
     compares_by_vmap = False  # True where torch.vmap knows all that `compare` does: tasks are then compared at once
 
     def __init__(
-        self, backbone: AbstractBackbone, *, batch_norm: norm.Moments, num_base_classes: int | None = None
+        self,
+        backbone: AbstractBackbone,
+        *,
+        batch_norm: norm.Moments,
+        fixed_way: int | None = None,
+        num_base_classes: int | None = None,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(batch_norm=batch_norm, num_base_classes=num_base_classes)
+        super().__init__(batch_norm=batch_norm, fixed_way=fixed_way, num_base_classes=num_base_classes, problem=problem)
         self.backbone = checked(backbone)
 
     @abstractmethod
@@ -41,6 +48,9 @@ class AbstractEmbedding(AbstractAlgorithm):
         """Logits of the queries of one task: (S, D), (S, N), (Q, D) -> (Q, N). Pure."""
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        if self.fixed_way not in (None, support_y.shape[-1]):
+            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+
         def predict(query_x: Tensor) -> Tensor:
             support_z, query_z = self.embed(support_x[None], query_x[None])
             return self.compare(support_z[0], support_y, query_z[0])
@@ -49,11 +59,20 @@ class AbstractEmbedding(AbstractAlgorithm):
 
     @property
     def embeds_each_alone(self) -> bool:
-        return self.batch_norm == "running"
+        return self.dependence().batch_norm in ("running", "none")
 
     def embed_each(self, x: Tensor) -> Tensor:
         """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
         return self.backbone(x, None)
+
+    def embed_together(self, x: Tensor) -> Tensor:
+        """Embeddings of images that are no task, (B, *X) -> (B, D): normalised as `batch_norm` has it."""
+        _, z = self.embed(x[None, :0], x[None])
+        return z[0]
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """How similar two images are by their embeddings, row by row: (B, D), (B, D) -> (B,)."""
+        return F.cosine_similarity(a, b)
 
     def compare_all(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         """`compare` of every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
@@ -72,9 +91,24 @@ class AbstractEmbedding(AbstractAlgorithm):
 
 
 class AbstractMetric(AbstractEmbedding):
-    """Trained on the cross-entropy of the queries of episodes."""
+    """Trained on the loss of the queries of episodes, cross-entropy of a classification."""
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)
         logits = self.compare_all(support_z, batch.support_y, query_z)  # (T, Q, N)
-        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+        return TaskOutput(self.objective.loss(logits, batch.query_y), logits)
+
+
+class AbstractClassifier(AbstractEmbedding):
+    """Trained as a linear classifier of all base classes, which no task uses; a subclass writes `compare`."""
+
+    of_training_alone = ("head",)
+
+    def __init__(self, backbone: AbstractBackbone, *, num_base_classes: int, batch_norm: norm.Moments) -> None:
+        super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
+        self.head = nn.Linear(backbone.num_features, num_base_classes)
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        _, z = self.embed(batch.support_x, batch.query_x)  # (T, Q, D), without support rows
+        logits = self.head(z)
+        return TaskOutput(self.objective.loss(logits, batch.query_y), logits)

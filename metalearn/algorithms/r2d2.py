@@ -36,7 +36,7 @@ class R2D2(AbstractMetric):
 
 def with_ones(z: Tensor) -> Tensor:
     """(B, D) -> (B, D + 1)."""
-    return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+    return torch.cat([z, z.new_ones(z.shape[0], 1)], dim=1)
 
 
 def ridge_regression(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
@@ -44,6 +44,6 @@ def ridge_regression(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
 
     By the Woodbury identity the system has the size of the support set, not of the embedding (eq. 6).
     """
-    gram = x @ x.T + ridge * torch.eye(len(x), dtype=x.dtype, device=x.device)  # (S, S)
+    gram = x @ x.T + ridge * torch.eye(x.shape[0], dtype=x.dtype, device=x.device)  # (S, S)
     # Not `solve`, which waits for the device to say whether there is a solution: with λ > 0 there is.
     return x.T @ torch.linalg.solve_ex(gram, y).result

@@ -35,10 +35,13 @@ class Siamese(AbstractEmbedding):
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         return class_log_means(self.verify(support_z, query_z), support_y)
 
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.alpha((a - b).abs()).squeeze(-1)
+
     def verify(self, support_z: Tensor, query_z: Tensor) -> Tensor:
         """Log-odds that a query and a support example are of one class: (..., S, D), (..., Q, D) -> (..., Q, S)."""
         # Section 3.1, before the sigmoid.
-        return self.alpha((query_z[..., :, None, :] - support_z[..., None, :, :]).abs()).squeeze(-1)
+        return self.similarity(query_z[..., :, None, :], support_z[..., None, :, :])
 
 
 def balanced_cross_entropy(scores: Tensor, same: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class Triplet(AbstractAlgorithm):
         params = self.finetune(self.weights(), support_x, support_y)
 
         def predict(query_x: Tensor) -> Tensor:
-            support = len(support_x)
+            support = support_x.shape[0]
             z = self.embed(params, torch.cat([support_x, query_x]), self._rows(support))  # (S + Q, D)
             return self.compare(z[:support], support_y, z[support:])
 
@@ -90,6 +90,14 @@ class Triplet(AbstractAlgorithm):
         """(B, *X) -> (B, D), under given weights of the backbone."""
         z = functional_call(self.backbone, params, (x, rows))
         return F.normalize(z, dim=1) if self.mining == "semi_hard" else z
+
+    def embed_each(self, x: Tensor) -> Tensor:
+        """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
+        return self.embed(self.weights(), x, None)
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """How similar two images are by their embeddings, row by row: (B, D), (B, D) -> (B,)."""
+        return -(a - b).square().sum(-1)
 
     def distances(self, a: Tensor, b: Tensor) -> Tensor:
         """(A, D), (B, D) -> (A, B)."""

@@ -19,10 +19,21 @@ class AbstractBackbone(nn.Module, ABC):
 
     num_features: int
     map_shape: tuple[int, int, int]
+    pretrained_on: str | None = None  # data that its weights are from before any training here; None: they are random
 
     @abstractmethod
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         """The embeddings; `rows` goes to each `metalearn.backbones.norm.BatchNorm`, and to nothing else."""
+
+
+def is_of_backbone(weight: str) -> bool:
+    """Whether a weight of an algorithm, by its name, is one of its backbone's."""
+    return "backbone" in weight.split(".")
+
+
+def backbone_of(algorithm: nn.Module) -> nn.Module | None:
+    """The backbone of an algorithm, wherever it is in it."""
+    return next((part for name, part in algorithm.named_modules() if name.rpartition(".")[2] == "backbone"), None)
 
 
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:

@@ -23,7 +23,7 @@ def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -
 
     Raises ValueError, in one line, where it could not keep what the mode promises.
     """
-    ours = any(isinstance(module, BatchNorm) for module in network.modules())
+    ours = [module for module in network.modules() if isinstance(module, BatchNorm)]
     theirs = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
     for name, module in theirs.items():
         kind = f"{type(module).__name__} at {name}"
@@ -34,4 +34,6 @@ def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -
             raise ValueError(f"batch_norm={mode} does not reach {kind}: use {OURS} in its place{also}")
         if takes_gradients:
             raise ValueError(f"each inner step would move the running averages of {kind}: use {OURS} in its place")
-    return mode if ours or theirs else "none"
+    if theirs or not all(norm.fixed for norm in ours):
+        return mode
+    return "running" if ours else "none"

@@ -48,6 +48,7 @@ class BatchNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    fixed = False  # of a frozen network: it normalises by its running averages, whatever is asked for
 
     def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:
-        if rows is None:
+        if rows is None or self.fixed:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         if rows.support is not None and rows.support < x.shape[0] // rows.tasks:
             blocks = [self._by_support(block, rows.support) for block in x.chunk(rows.tasks)]

@@ -4,10 +4,12 @@ Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun. Deep Residual Learning for Im
 arXiv 1512.03385. Chen et al. 2019 (A Closer Look at Few-shot Classification, arXiv 1904.04232) enlarge the images to
 224 pixels for it; for 84 pixels the stem is that of Yan Wang, Wei-Lun Chao, Kilian Weinberger, Laurens van der Maaten,
 SimpleShot, 2019, arXiv 1911.04623: a 3x3 convolution of stride 1 and no pooling, in the place of 7x7, stride 2 and
-max-pooling.
+max-pooling. The latter, the stem of He et al., takes torchvision's weights.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,10 @@ from torch.nn import functional as F
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
+from metalearn.backbones.pretrained import Input, Preparation, freeze_network, projected
+from metalearn.backbones.torchvision import load_resnet18
+
+INPUT = Input((224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "bilinear")  # of torchvision's weights
 
 
 class Block(nn.Module):
@@ -39,13 +45,38 @@ class Block(nn.Module):
 
 
 class ResNet18(AbstractBackbone):
-    """Images (B, C, H, W) of any size -> embeddings (B, D), D = widths[-1], the means of the last maps."""
+    """Images (B, C, H, W) of any size -> embeddings (B, D), the means of the last maps, or their projection.
 
-    def __init__(self, input_shape: Sequence[int], *, widths: Sequence[int] = (64, 128, 256, 512)) -> None:
+    Args:
+        input_shape: of the images of the data set.
+        widths: of the four stages, the last being the width of the embedding.
+        stem: 3x3, of stride 1; or 7x7, of stride 2 and with max-pooling.
+        weights: a file of torchvision's resnet18, whose images the network then takes: 224 x 224, normalised.
+        pretrained_on: the data that these weights are from.
+        freeze: whether all weights but those of the projection stay what they are.
+        projection: the width of a linear layer that follows.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        *,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        stem: Literal["3x3", "7x7"] = "3x3",
+        weights: str | None = None,
+        pretrained_on: str = "imagenet-1k",
+        freeze: bool = False,
+        projection: int | None = None,
+    ) -> None:
         super().__init__()
         if len(widths) != 4:
             raise ValueError(f"resnet18 has four stages: widths={list(widths)} must be four numbers")
-        self.stem = convolution(input_shape[0], widths[0], 3)
+        if weights and (stem != "7x7" or list(widths) != [64, 128, 256, 512]):
+            raise ValueError("backbone.weights is of the network of He et al.: backbone.stem=7x7 and the first widths")
+        self.preparation = Preparation(input_shape, INPUT) if weights else nn.Identity()
+        size, stride = (3, 1) if stem == "3x3" else (7, 2)
+        self.stem = convolution(3 if weights else input_shape[0], widths[0], size, stride=stride)
+        self.pool = nn.Identity() if stem == "3x3" else nn.MaxPool2d(3, stride=2, padding=1)
         self.stem_norm = BatchNorm(widths[0])
         self.blocks = nn.ModuleList()
         channels_in = widths[0]
@@ -53,12 +84,19 @@ class ResNet18(AbstractBackbone):
             self.blocks.append(Block(channels_in, channels, stride=1 if stage == 0 else 2))
             self.blocks.append(Block(channels, channels, stride=1))
             channels_in = channels
-        self.num_features = widths[-1]
-        self.map_shape = (widths[-1], 1, 1)
+        if weights:
+            load_resnet18(self, Path(weights))
+            self.pretrained_on = pretrained_on
+        if freeze:
+            freeze_network(self)
+        self.projection = projected(widths[-1], projection)
+        self.num_features = projection or widths[-1]
+        self.map_shape = (self.num_features, 1, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
-        x = F.relu(self.stem_norm(self.stem(channels_last(x)), rows))
+        x = self.stem(channels_last(self.preparation(x)))
+        x = self.pool(F.relu(self.stem_norm(x, rows)))
         for block in self.blocks:
             x = block(x, rows)
-        return x.mean((2, 3))
+        return self.projection(x.mean((2, 3)))

@@ -107,11 +107,15 @@ def class_names(bank: object) -> list[str]:
     return list(bank.names) if isinstance(bank, ClassBank) else []
 
 
-def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> None:
-    """Warn of classes that are tested on after they were trained on: by their names, whatever data set they are of."""
+def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
+    """Warn of classes that are tested on after they were trained on, and count them.
+
+    They are known by their names, whatever data set they are of.
+    """
     if shared := sorted(set(trained) & set(tested)):
         message = "%d of the %d classes of meta-test have names of classes that were trained on: %s"
         log.warning(message, len(shared), len(tested), ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
+    return len(shared)
 
 
 def content_sha256(names: Iterable[str], rows: Iterable[np.ndarray], pixels: Iterable[bytes | memoryview]) -> str:

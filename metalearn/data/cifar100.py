@@ -45,6 +45,8 @@ class CIFAR100(AbstractPhotographs):
     `root` holds the python version, as cifar-100-python.tar.gz or unpacked; where it is absent it is downloaded.
     """
 
+    in_imagenet = "some"  # chimpanzee and porcupine, say, though not the same images
+
     def __init__(self, root: str, *, cache: str, split: str, input_shape: list[int], url: str) -> None:
         super().__init__(split, read_split("cifar100", split), root, cache, input_shape)
         self.url = url

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from rich.console import Console
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.files.any_image import LARGEST, MODES, decode
+from metalearn.data.files.any_image import LARGEST, MODES
 from metalearn.data.files.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
 from metalearn.data.files.image_array import open_banks
 from metalearn.data.files.image_files import ClassLists, plan_of_files
 from metalearn.data.files.looking import Seen, look_through
 from metalearn.data.files.names import some
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import image_shape, named
 from metalearn.data.manifest import draw_split, read_manifest, write_manifest
@@ -24,7 +25,7 @@ from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
-PROCESSING = 2  # part of the caches' keys: to be raised whenever `decode` or `_fit` gives other pixels
+PROCESSING = 2  # part of the caches' keys: to be raised whenever `Preparation` gives other pixels
 DARK = 0.25  # of white: where no pixel is brighter, the range of the files is not that of their pixels
 
 
@@ -55,7 +56,8 @@ class Folder:
             raise ValueError(f"folder: max_unreadable={max_unreadable} must be a fraction of the files")
         self.root, self.cache, self.manifest = Path(root), Path(cache), Path(manifest)
         self.split, self.split_seed = split, split_seed
-        self.max_unreadable, self.invert = max_unreadable, invert
+        self.max_unreadable = max_unreadable
+        self.preparation = Preparation(self.input_shape, invert)  # `load` finds how many bits are in use
 
     def load(self) -> dict[Split, ClassBank]:
         """The banks of the splits, mapped from the cache when that was made of these very files.
@@ -80,16 +82,20 @@ class Folder:
             missing = " and ".join(split for split in SPLITS if split not in files)
             raise ValueError(f"{self.root} has no classes for {missing}: all three splits are needed, or test alone")
         seen = self._seen(files)
+        count = len(_paths(files))
         files = self._readable(files, seen)
         tell_equal(files, seen.digests)
-        banks = self._banks(files, seen.bits)
+        self.preparation = replace(self.preparation, bits=seen.bits)
+        banks = self._banks(files)
         for split, bank in banks.items():
             sizes = [len(rows) for rows in bank.rows]
             message = "folder: %s has %d classes of %d to %d images; the smallest is %s"
             log.info(message, split, len(sizes), min(sizes), max(sizes), bank.name_of_smallest)
+        origin = "by its folders" if divided else f"by {self.manifest}"
         if not divided and not self.manifest.exists():
             write_manifest(self.manifest, {split: bank.names for split, bank in banks.items()})
-            log.info("folder: the split is drawn, and kept in %s", self.manifest)
+            origin = f"drawn, and kept in {self.manifest}"
+        _show(self.root, banks, count, origin)
         return banks
 
     def _drawn(self, names: Iterable[str]) -> ClassLists:
@@ -141,33 +147,38 @@ class Folder:
             raise ValueError(f"{self.root} has classes without images: {some(empty)}")
         return rest
 
-    def _banks(self, files: SplitFiles, bits: int) -> dict[Split, ClassBank]:
+    def _banks(self, files: SplitFiles) -> dict[Split, ClassBank]:
         paths = _paths(files)
 
         def read(start: int) -> Iterator[np.ndarray]:
             for path in paths[start:]:
                 try:
-                    yield self._fit(decode(read_regular(path, LARGEST), self.input_shape[0], bits))
+                    yield self.preparation.of_file(read_regular(path, LARGEST))
                 except ValueError as error:
                     raise ValueError(f"{path} has changed, and is no image any more ({error})") from error
 
         plan = plan_of_files(files)
-        identity = f"{PROCESSING} {self.input_shape[0]} {self.invert} {bits} {plan.identity}"
+        invert, bits = self.preparation.invert, self.preparation.bits
+        identity = f"{PROCESSING} {self.input_shape[0]} {invert} {bits} {plan.identity}"
         return open_banks(self.cache, "folder", replace(plan, identity=identity, read=read), self.input_shape)
-
-    def _fit(self, image: Image.Image) -> np.ndarray:
-        """The pixels, (H, W, C) uint8, resized as those of the other data sets are."""
-        channels, height, width = self.input_shape
-        if self.invert:
-            image = ImageOps.invert(image)
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.LANCZOS)
-        return np.asarray(image).reshape(height, width, channels)
 
 
 def _paths(files: SplitFiles) -> list[str]:
     """All files, in the order of the rows of their plan."""
     return [path for classes in files.values() for of_class in classes.values() for path in of_class]
+
+
+def _show(root: Path, banks: dict[Split, ClassBank], num_files: int, origin: str) -> None:
+    """What was found, left out and divided: at the beginning of a run, and in its log."""
+    classes = sum(bank.num_classes for bank in banks.values())
+    images = sum(len(bank.images) for bank in banks.values())
+    left_out = num_files - images
+    skipped = f"; {left_out:,} file{'s' * (left_out > 1)} left out, no image" if left_out else ""
+    sizes = (f"meta-{split} {bank.num_classes} classes, {len(bank.images):,} images" for split, bank in banks.items())
+    lines = (f"{root}: {classes:,} classes, {images:,} images{skipped}", f"{'; '.join(sizes)}: {origin}")
+    for line in lines:
+        Console(stderr=True).print(f"folder: {line}", highlight=False, markup=False, soft_wrap=True)
+        log.info("folder: %s", line)
 
 
 def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:

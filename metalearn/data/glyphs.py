@@ -18,6 +18,7 @@ from rich.progress import track
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.cache import Arrays, cached
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.source import check_memory, image_shape
 from metalearn.types import SPLITS, Split
 
@@ -199,6 +200,8 @@ class Glyphs:
     a larger data set holds the smaller one.
     """
 
+    in_imagenet = "none"
+
     def __init__(
         self,
         cache: str,
@@ -222,6 +225,7 @@ class Glyphs:
             given = f"{characters=}, {drawings=}, {seed=}"
             raise ValueError(f"characters and drawings must be positive, seed must not be negative: {given}")
         check_memory("glyphs", sum(num_alphabets) * characters * drawings * math.prod(input_shape))
+        self.preparation = Preparation(self.input_shape, invert=True)  # of ink on paper
         self.cache, self.seed = Path(cache), seed
         self.num_alphabets, self.characters, self.drawings = tuple(num_alphabets), characters, drawings
 

@@ -43,6 +43,8 @@ class MiniImageNet(AbstractPhotographs):
     `root` holds them in one of the layouts of docs/datasets/mini_imagenet.md; images of another size are resized.
     """
 
+    in_imagenet = "all"
+
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
         super().__init__("mini_imagenet", read_split("mini_imagenet", "ravi"), root, cache, input_shape)
 

@@ -1,94 +1,23 @@
-"""MNIST: handwritten digits, here the 10,000 of its test set, to test what was trained on other characters.
+"""MNIST: 70,000 handwritten digits.
 
 Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner: Gradient-based learning applied to document recognition.
 Proceedings of the IEEE 86, 1998.
 """
 
-import gzip
-import math
-import zlib
-from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
-import torch
-from PIL import Image
-
-from metalearn.data.bank import ClassBank
-from metalearn.data.files.download import found_or_downloaded
-from metalearn.data.files.regular import open_regular
-from metalearn.data.files.source import check_memory, image_shape, named
-from metalearn.types import Split
-
-IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-MD5 = {  # of the two official files, as gzipped
-    IMAGES: "9fb629c4189551a2d022fa330f9573f3",
-    LABELS: "ec29112dd5afa0611ce80d1b7f02629c",
-}
-DIGITS = range(10)
-LARGEST = 70_000 * 28 * 28  # bytes: all images of MNIST, training and test
+from metalearn.data.ten_classes import AbstractTenClasses
 
 
-class MNIST:
-    """The digits as a Source that has meta-test alone, of ten classes of unequal size. Ink is 255 and paper 0.
+class MNIST(AbstractTenClasses):
+    """The digits, white on black."""
 
-    `root` holds the two files of the test set, gzipped or not; what it lacks is downloaded to it.
-    """
-
-    def __init__(self, root: str, *, input_shape: list[int], url: str) -> None:
-        self.input_shape = image_shape("mnist", input_shape, [1])
-        self.root = Path(root)
-        self.url = url
-
-    def load(self) -> dict[Split, ClassBank]:
-        """The bank of meta-test; meta-train and meta-val are absent.
-
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
-        """
-        with named("mnist"):
-            return {"test": self._bank()}
-
-    def _bank(self) -> ClassBank:
-        images_path, labels_path = self._find(IMAGES), self._find(LABELS)
-        images, labels = read_idx(images_path, axes=3), read_idx(labels_path, axes=1)
-        if len(images) != len(labels):
-            raise ValueError(f"{images_path} has {len(images):,} images, but {labels_path.name} {len(labels):,} labels")
-        if strange := sorted(set(labels.tolist()) - set(DIGITS)):
-            raise ValueError(f"{labels_path} has the label {strange[0]}, which is no digit")
-        if missing := sorted(set(DIGITS) - set(labels.tolist())):
-            raise ValueError(f"{labels_path} has no {missing[0]}; all ten digits are needed")
-        _, height, width = self.input_shape
-        check_memory("mnist", len(images) * height * width)
-        if images.shape[1:] != (height, width):
-            # By the filter that Omniglot's drawings are resized by.
-            images = np.stack(
-                [np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.LANCZOS)) for one in images]
-            )
-        rows = tuple(np.flatnonzero(labels == digit) for digit in DIGITS)
-        return ClassBank(torch.from_numpy(images[:, None]), rows, tuple(map(str, DIGITS)))
-
-    def _find(self, name: str) -> Path:
-        packed = f"{name}.gz"
-        return found_or_downloaded(self.root / name, self.root / packed, f"{self.url}/{packed}", md5=MD5[name])
-
-
-def read_idx(path: Path, *, axes: int) -> np.ndarray:
-    """The array of bytes in an idx file, which has so many axes, uint8; ValueError when the file is damaged.
-
-    The format: two zeros, 8 for bytes, the number of axes, the length of each (4 bytes, big end first), the content.
-    """
-    begin = 4 + 4 * axes
-    try:
-        with open_regular(path) as packed, gzip.open(packed) if path.suffix == ".gz" else packed as file:
-            header = file.read(begin)
-            if header[:4] != bytes([0, 0, 8, axes]) or len(header) < begin:
-                raise ValueError(f"it is no idx file of bytes with {axes} axes")
-            shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
-            if (size := math.prod(shape)) > LARGEST:
-                raise ValueError(f"it says that it holds {size:,} bytes; MNIST has {LARGEST:,} at most")
-            content = file.read(size + 1)  # one more than there should be: a bomb is not unpacked any further
-        if len(content) != size:
-            found = "more than" if len(content) > size else f"{len(content):,} of"
-            raise ValueError(f"it has {found} {size:,} bytes")
-    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); replace it, or delete it to have it downloaded") from error
-    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
+    in_imagenet = "none"
+    name = "mnist"
+    class_names = tuple("0123456789")
+    md5: ClassVar = {  # of the mirror's files, as torchvision has them
+        "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+    }

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
@@ -23,6 +22,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.files.any_image import open_image
 from metalearn.data.files.cache import cached
 from metalearn.data.files.download import found_or_downloaded, zip_members
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import open_regular, read_regular
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.data.splits import read_split
@@ -48,11 +48,14 @@ class Omniglot:
     (Vinyals et al. 2016). Ink is 255 and paper 0.
     """
 
+    in_imagenet = "none"
+
     def __init__(self, root: str, *, cache: str, split: str, rotations: bool, input_shape: list[int], url: str) -> None:
         self.input_shape = image_shape("omniglot", input_shape, [1])
         _, height, width = self.input_shape
         if rotations and height != width:
             raise ValueError(f"omniglot: rotations need square images, not {height} x {width}")
+        self.preparation = Preparation(self.input_shape, invert=True)
         self.root = Path(root)
         self.cache = Path(cache)
         self.characters = read_split("omniglot", split)
@@ -102,8 +105,7 @@ def process(png: bytes, height: int, width: int) -> np.ndarray:
         if image.size != SIZE:
             raise ValueError(f"a drawing of {image.width} x {image.height} pixels")
         # Grey first, because Pillow resizes an image of 1 bit by its nearest pixels, whatever the filter.
-        ink = ImageOps.invert(image.convert("L"))
-    return np.asarray(ink.resize((width, height), Image.Resampling.LANCZOS))  # (H, W)
+        return Preparation((1, height, width), invert=True).of_image(image)[..., 0]  # (H, W)
 
 
 def _process_all(halves: list[tuple[Path, dict[str, int]]], height: int, width: int) -> np.ndarray:

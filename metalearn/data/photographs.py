@@ -6,6 +6,7 @@ from pathlib import Path
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.image_array import Plan, open_banks
 from metalearn.data.files.image_files import ClassLists
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.source import image_shape, named
 from metalearn.types import Split
 
@@ -18,6 +19,7 @@ class AbstractPhotographs(ABC):
 
     def __init__(self, name: str, classes: ClassLists, root: str, cache: str, input_shape: list[int]) -> None:
         self.input_shape = image_shape(name, input_shape, [3])
+        self.preparation = Preparation(self.input_shape)
         self.name = name
         self.classes = classes
         self.root = Path(root)

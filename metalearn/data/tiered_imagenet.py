@@ -35,6 +35,8 @@ class TieredImageNet(AbstractPhotographs):
     `root` holds them in one of the layouts of docs/datasets/tiered_imagenet.md; images of another size are resized.
     """
 
+    in_imagenet = "all"
+
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
         super().__init__("tiered_imagenet", read_split("tiered_imagenet", "ren"), root, cache, input_shape)
 

@@ -16,7 +16,10 @@ LARGEST = 1_000_000  # points of an episode
 
 
 class FunctionFamily(Protocol):
-    """What regression tasks are drawn from."""
+    """What regression tasks are drawn from.
+
+    A family whose functions have so many points and no more, such as the pixels of images, also has `most_points`.
+    """
 
     def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Points of one function of the family: inputs (count, *X) and targets (count, 1), float32."""
@@ -38,17 +41,17 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         tasks_per_batch: int,
         num_episodes: Mapping[Split, int],
     ) -> None:
-        faults = [fault for split, setting in settings.items() for fault in _faults(setting, split)]
+        faults = [fault for split, setting in settings.items() for fault in _faults(setting, split, families[split])]
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.families = families
         for split in settings:
             check_family(families[split])
 
     def check(self, setting: Setting, split: Split) -> None:
-        refuse(fault._replace(remedy="") for fault in _faults(setting, split))
+        refuse(fault._replace(remedy="") for fault in _faults(setting, split, self.families[split]))
 
     def draw(self, split: Split, index: int) -> Episode:
-        (shot,), query = self.shape(split, index, sys.maxsize)
+        (shot,), (query,) = self.shape(split, index, sys.maxsize)
         rng = np.random.default_rng([self.seed_of(split), SPLITS.index(split), index])
         x, y = map(torch.from_numpy, self.families[split].points(rng, shot + query))
         return Episode(x[:shot], y[:shot], x[shot:], y[shot:])
@@ -67,16 +70,19 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         return digest.hexdigest()
 
 
-def _faults(setting: Setting, split: Split) -> list[Fault]:
+def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Fault]:
     """Why a setting is none of a regression."""
     key, faults = f"episode.{split}", setting.number_faults(split)
     if setting.shots == "meta_dataset":
         faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
+    if setting.queries != "equal":
+        faults.append(Fault(f"{key}.queries={setting.queries} is for classes of images", f"{key}.queries=equal"))
     if setting.way != 1:
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
     shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)
-    if shot + setting.query > LARGEST:
-        faults.append(Fault(f"{key} has shot {shot} + query {setting.query}; {LARGEST:,} points are the most"))
+    most = getattr(family, "most_points", LARGEST)
+    if shot + setting.query > most:
+        faults.append(Fault(f"{key} has shot {shot} + query {setting.query}; {most:,} points are the most"))
     return faults
 
 

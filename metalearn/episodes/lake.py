@@ -14,7 +14,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.sampling import Draw
 
 NUM_RUNS, WAY = 20, 20
-SETTING = {"way": WAY, "shot": 1, "query": 1, "shots": "equal", "num_episodes": NUM_RUNS}
+SETTING = {"way": WAY, "shot": 1, "query": 1, "shots": "equal", "queries": "equal", "num_episodes": NUM_RUNS}
 """What episode.test is, as conf/evaluation/lake.yaml has it: the runs are listed, and it can change nothing in them."""
 
 

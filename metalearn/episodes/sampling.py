@@ -19,13 +19,14 @@ from metalearn.data.bank import ClassBank
 from metalearn.types import SPLITS, Episode, Split
 
 Shots = Literal["equal", "unequal", "meta_dataset"]
+Queries = Literal["equal", "unequal"]
 
 
 class Shape(NamedTuple):
     """What all episodes of one batch have in common."""
 
     shots: tuple[int, ...]  # support images of each of its N classes
-    query: int  # query images of each class
+    queries: tuple[int, ...]  # query images of each class
 
 
 class Fault(NamedTuple):
@@ -49,16 +50,20 @@ class Setting:
 
     Way and shot may be ranges [smallest, largest], from which each batch draws its own. With `shots="unequal"` each
     class draws its own shot from the range; with "meta_dataset" the way is drawn, and the shots by the rule of
-    Triantafillou et al. 2020, of which `shot` is the largest number that a class counts for (100 there).
+    Triantafillou et al. 2020, of which `shot` is the largest number that a class counts for (100 there). With
+    `queries="unequal"` the queries of an episode, as many as before, are of the classes by the rule of
+    Veilleux et al. 2021.
     """
 
     way: int | Sequence[int]
     shot: int | Sequence[int]
     query: int
     shots: Shots = "equal"
+    queries: Queries = "equal"
 
     @property
     def has_one_shape(self) -> bool:
+        """Whether all episodes have as many support and as many query rows."""
         return isinstance(self.way, int) and isinstance(self.shot, int) and self.shots != "meta_dataset"
 
     def number_faults(self, split: Split) -> list[Fault]:
@@ -96,15 +101,32 @@ class Setting:
 
     def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:
         """The shape of all episodes of a batch, by its number; `smallest_class` has so many images."""
-        if isinstance(self.way, int) and isinstance(self.shot, int) and self.has_one_shape:
-            return Shape((self.shot,) * self.way, self.query)
+        if isinstance(self.way, int) and isinstance(self.shot, int) and self.has_one_shape and self.queries == "equal":
+            return Shape((self.shot,) * self.way, (self.query,) * self.way)
         # Apart from what draws the rows of an episode; a last 0 would seed as no last number does.
         rng = np.random.default_rng([seed, SPLITS.index(split), batch, 1])
         way = int(rng.integers(*_range(self.way), endpoint=True))
         if self.shots == "meta_dataset":
-            return Shape(meta_dataset_shots(rng, way, smallest_class - self.query, _range(self.shot)[1]), self.query)
-        each = rng.integers(*_range(self.shot), size=1 if self.shots == "equal" else way, endpoint=True)
-        return Shape(tuple(int(shot) for shot in np.broadcast_to(each, way)), self.query)
+            shots = meta_dataset_shots(rng, way, smallest_class - self.query, _range(self.shot)[1])
+        else:
+            each = rng.integers(*_range(self.shot), size=1 if self.shots == "equal" else way, endpoint=True)
+            shots = tuple(int(shot) for shot in np.broadcast_to(each, way))
+        if self.queries == "equal":
+            return Shape(shots, (self.query,) * way)
+        return Shape(shots, dirichlet_queries(rng, way * self.query, [smallest_class - shot for shot in shots]))
+
+
+def dirichlet_queries(rng: np.random.Generator, total: int, available: Sequence[int]) -> tuple[int, ...]:
+    """Query images of each class, `total` in all, in shares that are drawn from a Dirichlet distribution.
+
+    Its parameter is 2 for each class, as in Veilleux et al. 2021, section 3. A class may have none, and none has
+    more than are `available`.
+    """
+    shares = total * rng.dirichlet(np.full(len(available), 2.0))
+    counts = np.zeros(len(available), int)
+    for _ in range(total):  # the next query is of the class that lacks most
+        counts[np.where(counts < available, shares - counts, -np.inf).argmax()] += 1
+    return tuple(int(count) for count in counts)
 
 
 def meta_dataset_shots(rng: np.random.Generator, way: int, available: int, counted: int) -> tuple[int, ...]:
@@ -144,17 +166,17 @@ def draw(rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, i
     `rows` are those of each class. Shuffled, because a batch in class order tells a network that normalises over the
     queries more than it should know.
     """
-    shots, query = shape
-    way = len(shots)
+    shots, queries = shape
+    way, counts = len(shots), np.add(shots, queries)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     classes = rng.choice(len(rows), way, replace=False)  # (N,)
-    picked = [rng.choice(rows[c], shot + query, replace=False) for c, shot in zip(classes, shots, strict=True)]
-    order = rng.permutation(way * query)
+    picked = [rng.choice(rows[c], count, replace=False) for c, count in zip(classes, counts, strict=True)]
+    order = rng.permutation(sum(queries))
     return Draw(
         torch.from_numpy(np.concatenate([of[:shot] for of, shot in zip(picked, shots, strict=True)])),
         torch.from_numpy(np.repeat(np.arange(way), shots)),
         torch.from_numpy(np.concatenate([of[shot:] for of, shot in zip(picked, shots, strict=True)])[order]),
-        torch.from_numpy(np.repeat(np.arange(way), query)[order]),
+        torch.from_numpy(np.repeat(np.arange(way), queries)[order]),
         way,
     )
 

@@ -23,6 +23,9 @@ from metalearn.report.protocol import (
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Text
 
+SEEN = "†"
+"""Marks results on classes that the pretraining has seen."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -46,15 +49,25 @@ class Comparison:
 
     @cached_property
     def marks(self) -> dict[Protocol, str]:
-        """a, b, ... for each protocol, the most frequent first; nothing when there is only one."""
+        """a, b, ... for each protocol, the most frequent first; nothing when there is only one.
+
+        With a † where the pretraining has seen test classes.
+        """
         protocols = [of for of, _ in Counter(cell.protocol for cell in self.cells).most_common()]
-        return {of: _letters(i) if len(protocols) > 1 else "" for i, of in enumerate(protocols)}
+        letters = [_letters(i) if len(protocols) > 1 else "" for i in range(len(protocols))]
+        return {of: mark + SEEN * of.saw_test_classes for of, mark in zip(protocols, letters, strict=True)}
 
     @cached_property
     def common_seeds(self) -> int | None:
         """How many seeds every cell completed, where it is the same for all."""
         counts = {len(cell.completed) for cell in self.cells}
         return counts.pop() if len(counts) == 1 else None
+
+    @property
+    def repeats(self) -> str:
+        """By what the runs of a cell differ: the fold where all are cross-validated, else the seed."""
+        runs = [run for cell in self.cells for run in cell.runs]
+        return "fold" if runs and all(run.result.fold is not None for run in runs) else "seed"
 
     @cached_property
     def common_overrides(self) -> list[str]:
@@ -107,15 +120,16 @@ def compare(runs: Iterable[Run]) -> Comparison:
     within = [run for run in runs if _has_place(run)]
     apart = [run for run in runs if not _has_place(run)]
     usual = _usual_episodes(within)
-    groups: dict[tuple[Column, Method, Protocol], dict[int, Run]] = {}
+    groups: dict[tuple[Column, Method, Protocol], dict[tuple[int, int], Run]] = {}
     for run in within:
         result = run.result
         where = column(result, measured.get(result.dataset, ACCURACY))
         of = where, method(result), protocol(result, usual.get(test_key(result)))
         seeds = groups.setdefault(of, {})
-        earlier = seeds.get(result.seed)
+        repeat = result.seed, result.fold or 0
+        earlier = seeds.get(repeat)
         if earlier is None or run.completed or not earlier.completed:
-            seeds[result.seed] = run
+            seeds[repeat] = run
     cells = [Cell(*of, [seeds[seed] for seed in sorted(seeds)]) for of, seeds in groups.items()]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
     return Comparison(cells, apart, len(within) - sum(len(cell.runs) for cell in cells))

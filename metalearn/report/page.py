@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metalearn.report import difference_tables, plots, search_plots, search_tables, tables
+from metalearn.report import difference_tables, further, further_plots, plots, search_plots, search_tables, tables
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
 from metalearn.report.paired import MOST_IN_FULL
@@ -46,6 +46,8 @@ def page(contents: Contents) -> str:
         by_seconds=by_seconds,
         inner_steps=_known(plots.inner_steps(column, comparison) for column in comparison.columns),
         details=tables.details(comparison),
+        further=further.sheets(comparison),
+        further_curves=further_plots.curves(comparison),
         searches=contents.searches,
         left_out=tables.left_out(contents),
     )

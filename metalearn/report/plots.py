@@ -136,8 +136,8 @@ def validation_curves(comparison: Comparison) -> tuple[list[LinePlot], list[Line
                 if points:
                     of.setdefault(on, {}).setdefault(comparison.label(cell), []).append(points)
     return (
-        [lines(on, "training steps", series) for on, series in by_steps.items()],
-        [lines(on, "seconds of training", series) for on, series in by_seconds.items()],
+        [lines(str(on), on.score, "training steps", series) for on, series in by_steps.items()],
+        [lines(str(on), on.score, "seconds of training", series) for on, series in by_seconds.items()],
     )
 
 
@@ -148,12 +148,11 @@ def inner_steps(of: Column, comparison: Comparison) -> LinePlot | None:
         for cell in comparison.in_column(of)
         if (curve := cell.score_by_step())
     }
-    return lines(of, "inner steps", series) if series else None
+    return lines(str(of), of.score, "inner steps", series) if series else None
 
 
-def lines(on: Column, x_name: str, series: Series) -> LinePlot:
+def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot:
     """Curves of a score, those that reach the best value in colour."""
-    score = on.score
     points = [point for runs in series.values() for run in runs for point in run]
     x, y = scale([x for x, _ in points] + [0.0]), scale([y for _, y in points], factor=score.factor)
     best_first = sorted(series, key=lambda name: -max(y * score.sign for run in series[name] for _, y in run))
@@ -164,7 +163,7 @@ def lines(on: Column, x_name: str, series: Series) -> LinePlot:
         dots = "".join(f"M{a} {b}h0" for run in runs for a, b in run) if dotted and i <= MOST_COLOURS else ""
         paths = ["M" + "L".join(f"{a} {b}" for a, b in run) for run in runs]
         curves.append(Curve(name, i if i <= MOST_COLOURS else 0, paths, dots))
-    return LinePlot(str(on), score, x_name, x, y, curves)
+    return LinePlot(title, score, x_name, x, y, curves)
 
 
 def _thinned(points: Points) -> Points:

@@ -3,7 +3,7 @@
 import math
 from typing import Literal, NamedTuple
 
-from metalearn.run.console import span
+from metalearn.run.console import pretraining, span
 from metalearn.run.result import Published, Result
 
 Range = tuple[int, int]
@@ -39,11 +39,13 @@ class Column(NamedTuple):
     way: Range  # of a regression: its outputs
     shot: Range
     score: Score
+    queries: str = "equal"  # of each class, or unequal
 
     @property
     def setting(self) -> str:
         if self.score is ACCURACY:
-            return f"{_span(self.way)}-way {_span(self.shot)}-shot"
+            unequal = " unequal queries" if self.queries == "unequal" else ""
+            return f"{_span(self.way)}-way {_span(self.shot)}-shot{unequal}"
         return f"{_span(self.shot)}-shot {self.score.name}"
 
     def __str__(self) -> str:
@@ -69,6 +71,8 @@ class Protocol(NamedTuple):
     queries: int
     episodes: int
     other_episodes: str  # hash of the test episodes where it is not that of most runs, else empty
+    pretraining: str = ""  # the data of the weights that the backbone came with
+    saw_test_classes: bool = False  # that pretraining, or nobody knows
 
     @property
     def batch_norm_kind(self) -> str:
@@ -76,6 +80,8 @@ class Protocol(NamedTuple):
 
     @property
     def training(self) -> str:
+        if not self.tasks_per_step:
+            return self.trained
         return f"{self.trained}, {self.tasks_per_step} task{'s' if self.tasks_per_step != 1 else ''} a step"
 
     @property
@@ -89,6 +95,7 @@ class Protocol(NamedTuple):
         return [
             f"batch norm {self.batch_norm_kind}",
             f"trained on {self.training}",
+            *([f"pretrained on {self.pretraining}"] if self.pretraining else []),
             *self.overrides,
             f"tested with {self.test}",
         ]
@@ -131,7 +138,7 @@ def score(result: Result) -> Score | None:
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
     """Where a result was tested, or validated."""
     setting = result.episode.test if split == "test" else result.episode.val
-    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured)
+    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured, setting.queries)
 
 
 def method(result: Result) -> Method:
@@ -142,16 +149,18 @@ def method(result: Result) -> Method:
 def protocol(result: Result, usual_episodes: str | None) -> Protocol:
     """The protocol of a result; `usual_episodes` is the hash of the test episodes of most runs."""
     test = result.episode.test
-    episodes = episodes_hash(result)
+    episodes, seen = episodes_hash(result), result.seen_in_pretraining
     return Protocol(
         batch_norm=result.batch_norm,
         transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
         trained=_trained(result),
-        tasks_per_step=result.tasks_per_batch * (result.devices or 1),
-        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL),
+        tasks_per_step=0 if trained_nothing(result) else result.tasks_per_batch * (result.devices or 1),
+        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL) + _folds(result),
         queries=test.query,
         episodes=test.num_episodes or 0,
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
+        pretraining=pretraining(result.pretrained_on, seen) if result.pretrained_on else "",
+        saw_test_classes=seen not in (None, "none"),
     )
 
 
@@ -161,7 +170,7 @@ def episodes_hash(result: Result) -> str | None:
 
 def test_key(result: Result) -> str:
     """Equal where the test episodes should be."""
-    return f"{result.dataset} {result.episode.test}"
+    return f"{result.dataset} {result.episode.test} {result.fold}"
 
 
 def published(result: Result) -> Published | None:
@@ -172,12 +181,24 @@ def published(result: Result) -> Published | None:
     return None if changed else result.published
 
 
+def trained_nothing(result: Result) -> bool:
+    """Whether it is of an algorithm on a pretrained backbone, as it is."""
+    return result.steps == 0 and result.status == "completed"
+
+
+def _folds(result: Result) -> tuple[str, ...]:
+    return ("cross-validation over all classes",) if result.fold is not None else ()
+
+
 def _trained(result: Result) -> str:
+    if trained_nothing(result):
+        return "nothing"
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
+    seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
     return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries"
+        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries{seen}"
         if result.batch_size is None
-        else f"{result.batch_size} images of all base classes"
+        else f"{result.batch_size} images of all base classes{seen}"
     )
 
 

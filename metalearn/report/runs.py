@@ -121,16 +121,17 @@ def _read(folder: Path) -> list[Run]:
             raise ValueError(f"{folder / 'result.json'} cannot be read: {error}") from error
         if other != result.episode.test:
             episode = replace(result.episode, test=other)
-            own = replace(result, episode=episode, test=evaluation, published=None)
+            own = replace(result, episode=episode, test=evaluation, published=None, further=None)
             tests.append(Run(folder, own, setting=name))
     return tests
 
 
 def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
-    match = re.fullmatch(r"(\d+)w(\d+)s", name)
+    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
         raise ValueError(f"evaluations has {name!r}; 5w1s, say, is 5-way 1-shot")
-    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal")
+    queries = "unequal" if match[3] else "equal"
+    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

@@ -2,9 +2,9 @@
 
 import math
 
-from metalearn.report import difference_tables, search_tables
+from metalearn.report import difference_tables, further, search_tables
 from metalearn.report.cells import Cell, mean
-from metalearn.report.comparison import Comparison
+from metalearn.report.comparison import SEEN, Comparison
 from metalearn.report.contents import Contents
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Sheet, Text, Tone
@@ -23,6 +23,7 @@ def all_sheets(contents: Contents) -> list[Sheet]:
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
     sheets = [settings(comparison)] if more_than_details else []
     sheets += [difference_tables.against_best(contents.groups, comparison), details(comparison)]
+    sheets += further.sheets(comparison)
     sheets += map(search_tables.trials, contents.searches)
     return [*(sheet for sheet in sheets if sheet.rows), *left_out(contents)]
 
@@ -68,13 +69,13 @@ def result(cell: Cell, comparison: Comparison) -> Text:
     others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
     if not done:
         return Text(", ".join(others), mark, _tone(*cell.others))
-    seeds = [seeds_of(done)] if comparison.common_seeds is None or others else []
+    seeds = [seeds_of(done, comparison.repeats)] if comparison.common_seeds is None or others else []
     said = f" ({', '.join([*seeds, *others])})" if seeds else ""
     return Text(interval(cell) + said, mark, _tone(*cell.others))
 
 
-def seeds_of(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}"
+def seeds_of(count: int, repeats: str) -> str:
+    return f"{count} {repeats}{'s' if count > 1 else ''}"
 
 
 def protocols(comparison: Comparison) -> list[Text]:
@@ -83,11 +84,12 @@ def protocols(comparison: Comparison) -> list[Text]:
     first = next((of.parts for of in marks), [])
     common = [part for part in first if all(part in of.parts for of in marks)]
     common += comparison.common_overrides
-    common += [f"{seeds_of(comparison.common_seeds)} each"] if comparison.common_seeds else []
+    common += [f"{seeds_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
     notes = [Text(f"all: {'; '.join(common)}")] if common else []
-    notes += [
-        Text("; ".join(part for part in of.parts if part not in common), mark) for of, mark in marks.items() if mark
-    ]
+    own = {mark: "; ".join(part for part in of.parts if part not in common) for of, mark in marks.items()}
+    notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(SEEN)]
+    if any(of.saw_test_classes for of in marks):
+        notes.append(Text("the pretraining has seen test classes, or may have", SEEN))
     if comparison.num_repeated:
         notes.append(Text(f"{comparison.num_repeated} runs repeat the seed of another and are left out"))
     return notes
@@ -95,7 +97,7 @@ def protocols(comparison: Comparison) -> list[Text]:
 
 def details(comparison: Comparison) -> Sheet:
     """One row for each cell, with all that it depends on and what it cost."""
-    head = ["algorithm", "backbone", "dataset", "test", "batch norm", "trained on", "with"]
+    head = ["algorithm", "backbone", "dataset", "test", "batch norm", "pretrained on", "trained on", "with"]
     head += ["seeds", measures(comparison), "steps/s", "parameters", "peak MB"]
     rows = []
     for cell in comparison.cells:
@@ -106,7 +108,7 @@ def details(comparison: Comparison) -> Sheet:
         memory = [one.peak_memory_bytes for one in done if one.peak_memory_bytes]
         others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
         words = [by.algorithm, by.backbone, cell.column.dataset, f"{cell.column.setting}, {of.test}"]
-        words += [of.batch_norm_kind, of.training, " ".join([*by.overrides, *of.overrides])]
+        words += [of.batch_norm_kind, of.pretraining or "-", of.training, " ".join([*by.overrides, *of.overrides])]
         numbers = [
             interval(cell),
             number(steps / seconds if seconds else math.nan, ".1f"),
@@ -115,7 +117,7 @@ def details(comparison: Comparison) -> Sheet:
         ]
         seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
-    return _told_once(Sheet("All methods in detail", head, 7, rows, [INTERVALS]), keep="algorithm")
+    return _told_once(Sheet("All methods in detail", head, 8, rows, [INTERVALS]), keep="algorithm")
 
 
 def _told_once(sheet: Sheet, keep: str) -> Sheet:
@@ -124,7 +126,7 @@ def _told_once(sheet: Sheet, keep: str) -> Sheet:
     shared = [
         i for i in words if sheet.head[i] != keep and len(sheet.rows) > 1 and len({row[i] for row in sheet.rows}) == 1
     ]
-    told = [f"{sheet.head[i]} {sheet.rows[0][i].text}" for i in shared if sheet.rows[0][i].text]
+    told = [f"{sheet.head[i]} {text}" for i in shared if (text := sheet.rows[0][i].text) not in ("", "-")]
     left = [i for i in range(len(sheet.head)) if i not in shared]
     return Sheet(
         sheet.title,

@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor, nn
 
-from metalearn.run.checkpoint_file import read_checkpoint, read_origin
+from metalearn.run.checkpoint_file import best_of, read_checkpoint, read_origin
 
 
 class Provenance(pl.Callback):
@@ -34,10 +34,11 @@ def trained_classes(path: Path) -> list[str]:
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
     """Put the weights of a checkpoint's backbone, whatever its algorithm, into the backbone of this `name`.
 
-    Raises OSError when there is no such file, and ValueError when it holds no such backbone.
+    `path` is of the checkpoint, or of a run directory, whose best one it then is. Raises OSError when there is no such
+    file, and ValueError when it holds no such backbone.
     """
     try:
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(best_of(path))
     except (ValueError, OSError) as error:
         raise type(error)(f"pretrained: {error}") from error
     held, state = checkpoint["metalearn"], checkpoint["state_dict"]
@@ -56,12 +57,17 @@ def load(path: Path, module: nn.Module, choices: dict[str, str]) -> dict[str, An
     Raises ValueError when it is damaged, or of another architecture: by the names of weights, then by their shapes.
     """
     checkpoint = read_checkpoint(path)
+    fill(module, checkpoint, path, choices)
+    return checkpoint
+
+
+def fill(module: nn.Module, checkpoint: dict[str, Any], path: Path, choices: dict[str, str]) -> None:
+    """The same of a checkpoint that was read from `path`."""
     theirs, own = checkpoint["state_dict"], module.state_dict()
     if different := _difference(theirs, own):
         held, built = ("{algorithm} on {backbone}".format(**one) for one in (checkpoint["metalearn"], choices))
         raise ValueError(f"{path} holds {held}, the config builds {built}: they differ in {different}")
     module.load_state_dict(theirs)
-    return checkpoint
 
 
 def _difference(theirs: dict[str, Tensor], own: dict[str, Tensor]) -> str | None:

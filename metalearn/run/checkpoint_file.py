@@ -15,6 +15,13 @@ ZIP = b"PK\x03\x04"
 ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, OverflowError, UnicodeDecodeError)
 
 
+def best_of(path: Path) -> Path:
+    """The checkpoint that a path names: of a run directory, or of its folder of checkpoints, the best one."""
+    if not path.is_dir():
+        return path
+    return path / ("best.ckpt" if path.resolve().name == "checkpoints" else "checkpoints/best.ckpt")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """All that a checkpoint of metalearn holds; each record agrees with its checksum.
 

@@ -73,11 +73,18 @@ def show_result(result: Result, folder: str) -> None:
     for setting, other in (result.evaluations or {}).items():
         if other.measured is not None:
             table.add_row(f"tested on {setting}", interval(other.measured))
+    if result.further is not None:
+        for name_of, measured in result.further.scores.items():
+            words_of = f"{result.further.name}: {name_of.replace('_', ' ')}"
+            table.add_row(words_of, f"{percent(measured.mean)} ± {percent(measured.ci95)} %")
     if result.test_dataset != result.dataset:
         table.add_row("tested on", result.test_dataset)
-    table.add_row("trained on", trained_on(result.episode.train, result.batch_size))
+    trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"
+    table.add_row("trained on", trained)
     if result.pretrained:
         table.add_row("pretrained", result.pretrained)
+    if result.pretrained_on:
+        table.add_row("pretrained on", pretraining(result.pretrained_on, result.seen_in_pretraining))
     table.add_row("batch norm", f"{result.batch_norm} ({'transductive' if result.transductive else 'inductive'})")
     if result.val and result.val.measured:
         table.add_row(f"meta-val {words}", f"{interval(result.val.measured)}, step {result.best_step}")
@@ -102,6 +109,10 @@ def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
         table.add_row("error", f"{percent(error.mean)} % of {error.num_trials} trials, 95 %: {bounds}")
     if test.calibration_error is not None:
         table.add_row("calibration error", f"{percent(test.calibration_error)} %")
+    if test.nll is not None:
+        table.add_row("negative log-likelihood", f"{test.nll.mean:.4f} ± {test.nll.ci95:.4f}")
+    if test.coverage is not None:
+        table.add_row("targets in 95 % intervals", f"{percent(test.coverage.mean)} %")
 
 
 def interval(measured: Measured) -> str:
@@ -118,17 +129,32 @@ def score(name: str, value: float | None) -> str:
     return "?" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
+SEEN = {
+    "all": "which holds all test classes",
+    "some": "which holds some of the test classes",
+    "none": "which holds none of the test classes",
+    "unknown": "which may hold test classes",
+}
+
+
+def pretraining(on: str, seen: str | None) -> str:
+    """The data of a pretraining, and how many of the test classes it has seen."""
+    return f"{on}, {SEEN[seen or 'unknown']}"
+
+
 def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
     return shape(episode) if batch_size is None else f"{batch_size} images of all base classes a batch"
 
 
 def shape(episode: EpisodeSetting) -> str:
+    mean = " on average" if episode.queries == "unequal" else ""
+    queries = f"{episode.query} queries per class{mean}"
     if episode.shots == "meta_dataset":
-        return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {episode.query} queries per class"
+        return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {queries}"
     if episode.way == 1:  # a regression, of one output
         return f"{span(episode.shot)} support points, {episode.query} query points"
     own = " of each class" if episode.shots == "unequal" else ""
-    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {episode.query} queries per class"
+    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}"
 
 
 def span(value: int | list[int]) -> str:

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 OF_RUNS = {"checkpoint", "pretrained", "resume"}
-OF_PARTS = {"cache", "dir", "dirpath", "file", "folder", "manifest", "path", "root", "save_dir"}
+OF_PARTS = {"cache", "dir", "dirpath", "file", "folder", "manifest", "path", "root", "save_dir", "weights"}
 
 
 def is_path(key: str) -> bool:

@@ -1,7 +1,7 @@
 """What a run is made of, built from its plan."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,27 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
+from metalearn.data.bank import ClassBank, class_names
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone, trained_classes
+from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone
 from metalearn.run.checks import rules
+from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
+from metalearn.run.loaded import LoadedData, load_data
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere
 from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
+from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
-from metalearn.training.evaluation import named_setting
+from metalearn.training.evaluation import meta_test, named_setting
+from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS, Split
 
@@ -41,9 +45,11 @@ class Job:
     trainer: pl.Trainer
     checkpoint: dict[str, Any] | None  # to be resumed or tested
     others: dict[str, Setting]  # by which it is tested too, such as 20w1s
+    further: AbstractEvaluation | None  # beside the accuracy
     keeper: Keeper
     clock: Clock
     pruning: Pruning | None  # of a trial of a search
+    shared_classes: int  # of meta-test, that were trained on
 
     @property
     def batch_size(self) -> int | None:
@@ -71,9 +77,10 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     """
     keep_freed_memory()
     quieten_lightning()
-    banks = _banks(plan)
+    loaded = load_data(plan)
+    banks = loaded.banks
     augmentation = instantiate(plan.config["augmentation"])
-    images = all(isinstance(bank, ClassBank) for bank in banks.values())
+    images = isinstance(banks["test"], ClassBank)
     rules.check_problem(
         plan.config["problem"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"]
     )
@@ -88,22 +95,32 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         data.check(setting, "test")
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
 
+    optimizer = {name: value for name, value in plan.config["optimizer"].items() if name != "backbone_lr"}
+    further = instantiate(plan.config["evaluation"].get("further"))
     module = FewShotModule(
         algorithm,
-        instantiate(plan.config["optimizer"]),
+        instantiate(optimizer),
         instantiate(plan.config["scheduler"]),
+        backbone_lr=plan.config["optimizer"]["backbone_lr"],
         skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
     )
+    if further is not None:
+        further.check(meta_test(module, data, module.device))
     checkpoint = _checkpoint(plan, module)
+    rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
-    rules.check_optimizer(None if plan.tests_only else checkpoint, module.make_optimizer())
+    if plan.trains_nothing:
+        check_trained(algorithm, plan.choices, plan.config["pretrained"])
+    elif not plan.tests_only:
+        check_trainable(algorithm, plan.choices)
+        rules.check_optimizer(checkpoint, module.make_optimizer())
     pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
     keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
     callbacks = [
         clock,
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
-        Provenance(_provenance(plan, banks)),
+        Provenance(_provenance(plan, loaded)),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
         keeper,
@@ -111,34 +128,26 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = _trainer(plan, callbacks)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plan, module, data, trainer, checkpoint, others, keeper, clock, pruning)
-
-
-def _banks(plan: Plan) -> dict[Split, Any]:
-    """The splits of the data set, meta-test of another one where the config names one for it."""
-    config = plan.config
-    banks: dict[Split, Any] = instantiate(config["dataset"]).load()
-    if config.get("test_dataset"):
-        banks["test"] = instantiate(config["test_dataset"]).load()["test"]
-        rules.check_same_input(config["dataset"], config["test_dataset"])
-    rules.check_splits(banks, config["mode"], plan.choices["dataset"])
-    trained = trained_classes(Path(config["checkpoint"])) if plan.tests_only else class_names(banks["train"])
-    tell_shared_classes(trained, class_names(banks["test"]))
-    return banks
+    return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
 
 
 def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
     """The classes that it is, or was, trained on, whatever it is tested on."""
     given = plan.config["num_base_classes"]
-    counted = base_classes(Path(plan.config["checkpoint"])) if plan.tests_only else banks["train"].num_classes
+    if plan.trained_before:
+        counted = base_classes(plan.trained_before)
+    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
+        counted = banks["train"].num_classes
+    else:
+        counted = 0
     rules.check_base_classes(given, counted)
     return counted or given
 
 
 def _algorithm(plan: Plan) -> AbstractAlgorithm:
-    """The algorithm that the config names, on a pretrained backbone where a training is to begin with one."""
+    """The algorithm that the config names, on the backbone of another run where a run is to begin with one."""
     config, names = plan.config, plan.choices
-    if not config["pretrained"] or plan.tests_only or plan.resumes:
+    if not config["pretrained"] or config["checkpoint"] or plan.resumes:
         algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
     else:
         backbone = instantiate(config["backbone"])
@@ -153,7 +162,7 @@ def _algorithm(plan: Plan) -> AbstractAlgorithm:
 
 
 def _data(
-    plan: Plan, banks: dict[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
+    plan: Plan, banks: Mapping[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
 ) -> AbstractEpisodes[Any]:
     """The episodes of the data set, by the protocol of the config."""
     config = plan.config
@@ -170,6 +179,7 @@ def _data(
     if algorithm.problem == "regression":
         return FunctionDataModule(banks, settings, **common)
     lake = config["evaluation"]["protocol"] == "lake"
+    unchanged = plan.trains_nothing or algorithm.backbone_is_frozen
     return EpisodicDataModule(
         banks,
         settings,
@@ -177,12 +187,13 @@ def _data(
         batch_size=config["batch_size"] if algorithm.num_base_classes is not None else None,
         augmentation=augmentation,
         test_draws=lake_draws(banks["test"]) if lake else None,
+        embeddings=Path(config["paths"]["cache"]) / "embeddings" if unchanged else None,
     )
 
 
 def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     """The checkpoint to be tested or resumed, its weights in the module. Raises ValueError where it does not fit."""
-    if plan.tests_only:
+    if plan.config["checkpoint"]:
         return load(Path(plan.config["checkpoint"]), module, plan.choices)
     if not plan.resumes:
         return None
@@ -199,13 +210,15 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     return checkpoint
 
 
-def _provenance(plan: Plan, banks: Mapping[Split, Any]) -> dict[str, Any]:
-    """The facts about a run that its checkpoints keep."""
+def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
+    """The facts about a run that its checkpoints keep; of them and the weights, a Learner is built."""
     return {
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
-        "classes": class_names(banks.get("train")),
+        "classes": [] if plan.tests_only else class_names(loaded.banks["train"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
+        "built": struck_out(plan.config["algorithm"]),
+        "preparation": asdict(loaded.preparation) if loaded.preparation else None,
     }
 
 

@@ -1,6 +1,6 @@
 """Command lines that go on from an earlier run: its own overrides come first, what is typed now wins.
 
-So `resume=DIR` and `mode=test checkpoint=PATH` need nothing repeated.
+So `resume=DIR`, `mode=test checkpoint=PATH` and `mode=test pretrained=PATH` need nothing repeated.
 """
 
 import sys
@@ -12,6 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from metalearn.run.checkpoint_file import best_of
 from metalearn.run.claim import is_claimed
 from metalearn.run.command_line import parse
 from metalearn.run.grammar import is_path, key, node, quoted, value
@@ -45,8 +46,12 @@ def expand(argv: list[str]) -> list[str]:
         typed = _resumed(folder, typed) if folder else [*_without("resume", typed), "resume=null"]
     elif resume and isinstance(resume, str):
         typed = _resumed(Path(resume), typed)
-    elif given.get("mode") == "test" and checkpoint and isinstance(checkpoint, str):
-        typed = _tested(Path(checkpoint), typed)
+    elif given.get("mode") == "test":
+        pretrained = given.get("pretrained")
+        if checkpoint and isinstance(checkpoint, str):
+            typed = _tested("checkpoint", Path(checkpoint), typed)
+        elif pretrained and isinstance(pretrained, str):
+            typed = _tested("pretrained", Path(pretrained), typed)
     return [*flags, *typed]
 
 
@@ -101,9 +106,9 @@ def _resumed(folder: Path, typed: list[str]) -> list[str]:
     return _inherit(kept, typed, run.choices)
 
 
-def _tested(path: Path, typed: list[str]) -> list[str]:
-    if path.is_dir():  # a run directory, or its folder of checkpoints
-        path /= "best.ckpt" if path.resolve().name == "checkpoints" else "checkpoints/best.ckpt"
+def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
+    """What is typed after what the run at `path` had: all of it is tested, or its backbone under another head."""
+    path = best_of(path)
     run = Run(path.resolve().parents[1])
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
     root = next((value(o) for o in typed if node(o) == "dataset.root"), None)
@@ -111,7 +116,7 @@ def _tested(path: Path, typed: list[str]) -> list[str]:
         kept = _without("dataset.manifest", kept)
     elif (split := run.folder / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
         kept.append(f"dataset.manifest={quoted(split)}")
-    return _inherit(kept, [*_without("checkpoint", typed), f"checkpoint={quoted(path)}"], run.choices)
+    return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
 
 
 class Run:

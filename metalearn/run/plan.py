@@ -9,6 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.allowed import locate
+from metalearn.run.checkpoint_file import best_of
 from metalearn.run.checks import check_config, rules
 from metalearn.run.checks.targets import check_targets
 from metalearn.run.folder import RunFolder
@@ -30,6 +32,24 @@ class Plan:
     @property
     def tests_only(self) -> bool:
         return bool(self.config["mode"] == "test")
+
+    @property
+    def trained_before(self) -> Path | None:
+        """The checkpoint with the weights that mode=test tests: of a whole algorithm, or else of a backbone alone."""
+        path = (self.config["checkpoint"] or self.config["pretrained"]) if self.tests_only else None
+        return best_of(Path(path)) if path else None
+
+    @property
+    def tested_dataset(self) -> type:
+        """The class of the data set whose meta-test is used."""
+        part = self.config.get("test_dataset") or self.config["dataset"]
+        found: type = locate(part["_target_"], "dataset")
+        return found
+
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether an algorithm is tested that no run has trained."""
+        return self.tests_only and not self.config["checkpoint"]
 
     @property
     def resumes(self) -> bool:

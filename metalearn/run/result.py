@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+from metalearn.data.seen import Seen
 from metalearn.run.as_json import decode, encode
 from metalearn.run.secrets import struck_out
 from metalearn.stats import ErrorRate, Estimate
 
-SCHEMA = 2
+SCHEMA = 3
 """The number of the form of result.json; files without one are older and read as well."""
 
 Status = Literal["completed", "failed", "interrupted", "pruned"]
@@ -24,6 +25,7 @@ class EpisodeSetting:
     shot: int | list[int]
     query: int
     shots: str = "equal"
+    queries: str = "equal"
     num_episodes: int | None = None  # of meta-val and meta-test
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -55,6 +57,8 @@ class Evaluation:
 
     accuracy: Estimate | None = None
     mse: Estimate | None = None
+    nll: Estimate | None = None  # of a regression with deviations
+    coverage: Estimate | None = None  # of the 95 % intervals of the same
     loss: Estimate | None = None
     episodes_sha256: str | None = None
     accuracy_by_step: list[float] | None = None
@@ -86,6 +90,26 @@ class Evaluation:
         """Whether a score or the loss is no finite number: of such answers an accuracy is that of class 0."""
         known = (one for one in (self.accuracy, self.mse, self.loss) if one is not None)
         return any(not math.isfinite(one.mean) for one in known)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points that a report plots."""
+
+    x_name: str
+    y_name: str
+    x: list[float]
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class Further:
+    """What an evaluation beside the accuracy gave, such as open_set: scores, all fractions, and a curve."""
+
+    name: str
+    scores: dict[str, Estimate]
+    curve: Curve
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,15 +195,21 @@ class Result(Outcome):
     batch_norm: str
     transductive: bool | None  # None until the network is built
     pretrained: str | None
+    pretrained_on: str | None  # the data of the weights that the backbone came with
+    seen_in_pretraining: Seen | None  # how many of the test classes those data hold
     episode: Episodes
     tasks_per_batch: int
     batch_size: int | None  # where training takes images of all base classes, not episodes
+    shared_classes: int | None  # of meta-test, that were trained on
     trained_dataset: str | None  # another one where a checkpoint is tested on other data
     test_dataset: str | None
     published: Published | None
     overrides: list[str]
     evaluations: dict[str, Evaluation] | None  # the same of other settings, by names such as 20w1s
+    further: Further | None  # an evaluation beside the accuracy
+    fold: int | None  # of cross-validation, which meta-test is
     best_step: int | None
+    temperature: float | None  # of the logits, by which probabilities are calibrated on meta-val
     steps: int | None
     skipped_batches: int | None  # because their loss was not finite
     num_parameters: int | None

@@ -6,12 +6,16 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 from omegaconf import DictConfig
 
+from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
 from metalearn.run import console, loggers
+from metalearn.run.as_json import decode
 from metalearn.run.checkpoint import load
+from metalearn.run.checkpoint_file import read_origin
 from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.run.folder import RunFolder
 from metalearn.run.job import Job, build
@@ -19,11 +23,11 @@ from metalearn.run.machine import is_rank_zero
 from metalearn.run.metrics import MetricsFile
 from metalearn.run.plan import resolve
 from metalearn.run.record import Record, planned
-from metalearn.run.result import Evaluation
+from metalearn.run.result import Evaluation, Further
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals
 from metalearn.training.callbacks import NonFiniteLoss
-from metalearn.training.evaluation import error_rate, evaluate
+from metalearn.training.evaluation import error_rate, evaluate, evaluate_further
 
 log = logging.getLogger(__name__)
 
@@ -117,25 +121,33 @@ def fit(job: Job, record: Record) -> None:
         raise NonFiniteLoss("the loss on meta-val was never a finite number, so there are no weights to test")
     best = load(job.plan.folder.best, job.module, job.plan.choices)
     assert best["global_step"] == job.keeper.best_step
-    record.result = replace(record.result, val=Evaluation.of(best["val"], "val"), best_step=best["global_step"])
+    record.result = replace(record.result, **_of_validation(best))
+
+
+def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the result that were chosen, or measured, on meta-val."""
+    val = checkpoint.get("val")
+    return {
+        "val": None if val is None else Evaluation.of(val, "val"),
+        "best_step": checkpoint["global_step"],
+        "temperature": checkpoint.get("temperature"),
+    }
 
 
 def test(job: Job, record: Record) -> None:
     """Score the meta-test episodes, and with the same weights those of other settings."""
-    if job.plan.tests_only and job.checkpoint is not None:
-        val = job.checkpoint.get("val")
-        record.result = replace(
-            record.result,
-            val=None if val is None else Evaluation.of(val, "val"),
-            best_step=job.checkpoint["global_step"],
-            trained_dataset=job.checkpoint["metalearn"]["dataset"],
-        )
+    if job.plan.trains_nothing:
+        origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
+        record.result = replace(record.result, steps=0, trained_dataset=origin)
+    elif job.plan.tests_only and job.checkpoint is not None:
+        dataset = job.checkpoint["metalearn"]["dataset"]
+        record.result = replace(record.result, **_of_validation(job.checkpoint), trained_dataset=dataset)
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)
     test, took = Evaluation.of(fields, "test"), time.perf_counter() - began
     if job.plan.config["evaluation"]["protocol"] == "lake" and test.accuracy is not None:
         test = replace(test, error=error_rate(test.accuracy, WAY))
-    cost = job.module.median_cost()
+    cost = job.module.cost.medians()
     seconds = replace(record.result.seconds, test=took, adapt=cost.get("adapt"), predict=cost.get("predict"))
     record.result = replace(record.result, test=test, seconds=seconds)
     record.write_episodes(scores)
@@ -148,6 +160,9 @@ def test(job: Job, record: Record) -> None:
         others[name] = Evaluation.of(fields, name)
         record.result = replace(record.result, evaluations=others)
         record.write_episodes(scores, name)
+    if job.further is not None:
+        scored = evaluate_further(job.trainer, job.module, job.data, job.further)
+        record.result = replace(record.result, further=decode(Further, scored.as_fields(), "further"))
     for name, one in {"meta-test": test, **others}.items():
         if one.loss is None or not one.loss.mean < float("inf"):
             mean = one.loss and one.loss.mean
@@ -187,6 +202,7 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
 
 
 def _announce(job: Job, record: Record) -> None:
+    pretrained_on = job.module.algorithm.pretrained_on
     record.result = replace(
         record.result,
         num_parameters=job.num_parameters,
@@ -194,6 +210,9 @@ def _announce(job: Job, record: Record) -> None:
         batch_norm=job.module.dependence.batch_norm,
         transductive=job.module.dependence.transductive,
         batch_size=job.batch_size,
+        pretrained_on=pretrained_on,
+        seen_in_pretraining=seen_in_pretraining(job.plan.tested_dataset, pretrained_on),
+        shared_classes=job.shared_classes,
     )
     safe = struck_out(job.plan.config)
     for logger in job.trainer.loggers:

@@ -6,10 +6,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 
+from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.sampling import Queries, Setting
 from metalearn.stats import ErrorRate, Estimate, estimate, wilson
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
 
@@ -23,13 +26,30 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name
     fields: dict[str, Any] = {
-        **{of: estimate(scores[of])._asdict() for of in (score_name, "loss")},
+        **{of: estimate(scores[of])._asdict() for of in (score_name, "loss", *module.algorithm.objective.others)},
         "episodes_sha256": data.test_episodes_sha256(len(scores["loss"])),
         **curves(scores),
     }
     if module.calibration_error is not None:
         fields["calibration_error"] = module.calibration_error
     return fields, scores
+
+
+def meta_test(module: FewShotModule, data: AbstractEpisodes[Any], device: torch.device) -> MetaTest:
+    """The subject of an evaluation beside the accuracy. Raises ValueError for a data set without classes."""
+    if not isinstance(data, EpisodicDataModule):
+        raise ValueError("an evaluation beside the accuracy is for data sets of classes: evaluation=episodes")
+    return MetaTest(module.algorithm, data.banks["test"], data.settings["test"], device)
+
+
+def evaluate_further(
+    trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any], evaluation: AbstractEvaluation
+) -> Scored:
+    """Score the meta-test images by an evaluation beside the accuracy, in the precision of the trainer."""
+    device = trainer.strategy.root_device
+    module.to(device).eval()
+    with torch.no_grad(), trainer.precision_plugin.forward_context():
+        return evaluation(meta_test(module, data, device))
 
 
 def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
@@ -40,8 +60,14 @@ def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
 
 
 def named_setting(name: str, like: Setting) -> Setting:
-    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`. Raises ValueError for another form."""
-    match = re.fullmatch(r"(\d+)w(\d+)s", name)
+    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`; "5w1s-unequal": not of each class alike.
+
+    Raises ValueError for another form.
+    """
+    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
-        raise ValueError(f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot")
-    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal")
+        raise ValueError(
+            f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot, and 5w1s-unequal with unequal queries"
+        )
+    queries: Queries = "unequal" if match[3] else "equal"
+    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)

@@ -2,9 +2,8 @@
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -15,18 +14,24 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics.classification import BinaryCalibrationError
 
+import metalearn
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
+from metalearn.training import measures
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
+from metalearn.training.cost import Cost
+from metalearn.training.groups import groups_of
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
-from metalearn.training.scores import ScoreTable, curves
+from metalearn.training.scores import ScoreTable, best_candidate, curves
+from metalearn.training.temperature import TEMPERED, best_temperature
 from metalearn.types import Episode, IndexedBatch, Split
 
 log = logging.getLogger(__name__)
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class FewShotModule(pl.LightningModule):
@@ -46,17 +51,20 @@ class FewShotModule(pl.LightningModule):
         optimizer: OptimizerFactory,
         scheduler: Schedule | SchedulerFactory | None = None,
         *,
+        backbone_lr: float | None = None,
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
+        self.backbone_lr = backbone_lr  # None: that of the rest
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
         self.dependence = algorithm.dependence()  # of the network that runs; refuses what could not keep the promise
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
         self._time_done = 0.0  # the fraction of the time of a training
+        self.temperature: float | None = None  # of the logits, best on the last validation of a classification
         self.calibration_error: float | None = None  # of the last test, where the task is a classification
-        self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
+        self.cost = Cost()  # of the episodes that were evaluated last
         self._table = ScoreTable()
         self._points: dict[str, list[int]] = {}  # of the algorithm's curves, where not 0, 1, 2, ...
         # Of the largest probability, and of whether it is right: the same for any number of ways.
@@ -66,7 +74,8 @@ class FewShotModule(pl.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, EpisodicDataModule):
             self._evaluates_embeddings = self.algorithm.embeds_each_alone
-            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None)
+            weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
+            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None, weights)
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers()]
@@ -88,7 +97,9 @@ class FewShotModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
+        if self.backbone_lr is None:
+            return self.optimizer(p for p in self.algorithm.parameters() if p.requires_grad)
+        return self.optimizer(groups_of(self.algorithm, self.backbone_lr))
 
     def done(self) -> float:
         """The fraction of the training that is done, 0 to 1: of its steps, epochs or time, whichever is furthest."""
@@ -111,13 +122,20 @@ class FewShotModule(pl.LightningModule):
         self.log("step", float(self.trainer.global_step + 1))  # under which loggers have it: the steps that are done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
-            _, score, name = self.algorithm.objective
-            self.log(f"train/{name}", score(output.logits.detach(), batch.query_y).mean())
+            objective = self.algorithm.objective
+            self.log(f"train/{objective.score_name}", objective.score(output.logits.detach(), batch.query_y).mean())
         return output.loss
 
+    def on_validation_start(self) -> None:
+        if (base := self.algorithm.base) is not None:
+            embedded = self.trainer.datamodule.embedded_base_classes  # type: ignore[attr-defined]
+            base.fit(embedded(self._embed_base, base.per_class))
+
     def on_test_start(self) -> None:
+        if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
+            self.on_validation_start()
         self._calibration.reset()
-        self.cost = {"adapt": [], "predict": []}
+        self.cost = Cost()
 
     def on_validation_end(self) -> None:
         if self._evaluates_embeddings:
@@ -145,54 +163,54 @@ class FewShotModule(pl.LightningModule):
         if "val" in self.scores:
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
+            checkpoint["temperature"] = self.temperature
         checkpoint["skipped_batches"] = self.num_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.num_skipped = checkpoint.get("skipped_batches", 0)
 
+    def _fingerprint(self) -> str:
+        """A hash of all that the embedding of an image is a function of, beside the image."""
+        how = (metalearn.__version__, str(self.trainer.precision), self.device.type)
+        return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
+
     def _embed(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_each, images)  # type: ignore[arg-type]
+
+    def _embed_base(self, images: Tensor) -> Tensor:
+        return self._embed_by(self.algorithm.embed_together, images)  # type: ignore[arg-type]
+
+    def _embed_by(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
         with precision.forward_context():
-            x = precision.convert_input(intensities(images))
-            return self.algorithm.embed_each(x)  # type: ignore[operator]
+            return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
-        """The scores of the T episodes of a batch: numbers (T,), and at the test curves (T, K)."""
-        testing, algorithm = self.trainer.testing, self.algorithm
-        by_step = self._predict(batch)  # each (T, Q, N)
-        loss, score, name = algorithm.objective
-        scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
-        losses = [loss(*task) for task in zip(by_step[-1], batch.query_y, strict=True)]
-        scores = {"loss": torch.stack(losses), name: scores_by_step[:, -1]}
-        if testing and algorithm.stage is not None:
-            scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
-        if testing:
-            scores |= self._curves(batch)
-        if testing and algorithm.problem == "classification":
-            confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
-            right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
+        """The scores of the T episodes of a batch: numbers (T,) and curves (T, K), in a validation by candidate."""
+        predictions = self._predict(batch)  # each (T, Q, N)
+        if not self.trainer.testing:
+            return measures.of_validation(self.algorithm, predictions, batch.query_y)
+        if self.algorithm.problem == "classification":
+            confidence = predictions[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            right = predictions[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
-        return scores
+        return measures.of_test(self.algorithm, predictions, batch.query_y) | self._curves(batch)
 
     def _predict(self, batch: Episode) -> list[Tensor]:
-        """The predictions (T, Q, N) of each stage of the algorithm in a test, of the last alone in a validation."""
-        algorithm, began = self.algorithm, self._now()
+        """The predictions (T, Q, N) of each stage of the algorithm in a test, of each candidate in a validation."""
+        algorithm = self.algorithm
+        device = self.device if self.trainer.testing else torch.device("cpu")  # a validation waits for none
         if self._evaluates_embeddings:
-            logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)  # type: ignore[operator]
-            self._note_cost("predict", began, batch.num_tasks)
-            return [logits]
-        predictions = []  # (T, steps + 1)
+            with self.cost.of("predict", device, times=batch.num_tasks):
+                return [algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)]  # type: ignore[operator]
+        predictors_of = algorithm.stages if self.trainer.testing else algorithm.candidates
+        predictions = []  # (T, K)
         for task in batch.tasks():
-            began = self._now()
-            if self.trainer.testing:
-                predictors = algorithm.stages(task.support_x, task.support_y)
-            else:
-                predictors = [algorithm.adapt(task.support_x, task.support_y)]
-            self._note_cost("adapt", began)
-            began = self._now()
-            predictions.append([predict(task.query_x) for predict in predictors])
-            self._note_cost("predict", began, len(predictors))
-        return [torch.stack(of_step) for of_step in zip(*predictions, strict=True)]
+            with self.cost.of("adapt", device):
+                predictors = predictors_of(task.support_x, task.support_y)
+            with self.cost.of("predict", device, times=len(predictors)):
+                predictions.append([predict(task.query_x) for predict in predictors])
+        return [torch.stack(of_stage) for of_stage in zip(*predictions, strict=True)]
 
     def _curves(self, batch: Episode) -> dict[str, Tensor]:
         """What the algorithm scores along an axis of its own: (T, K) each."""
@@ -202,25 +220,15 @@ class FewShotModule(pl.LightningModule):
             name: torch.stack([torch.stack([*curves[name].values()]) for curves in of_tasks]) for name in self._points
         }
 
-    def _note_cost(self, name: Literal["adapt", "predict"], began: float, times: int = 1) -> None:
-        """Note the seconds since `began`, of one of so many repetitions."""
-        if self.trainer.testing:
-            self.cost[name].append((self._now() - began) / times)
-
-    def median_cost(self) -> dict[str, float]:
-        """Seconds that an episode of the last test took to adapt, and to predict its queries."""
-        return {name: float(np.median(seconds)) for name, seconds in self.cost.items() if seconds}
-
-    def _now(self) -> float:
-        """Seconds of a clock, when all that was given to the device is done."""
-        if self.trainer.testing and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
     def _collect(self, split: Split) -> None:
-        scores = self.scores[split] = self._table.collect()
+        scores, score_name = self._table.collect(), self.algorithm.objective.score_name
+        if split == "val":
+            best, scores = best_candidate(scores, score_name)
+            self.algorithm.choose(best)
+            if TEMPERED in scores:
+                self.temperature = best_temperature(scores.pop(TEMPERED))
+        self.scores[split] = scores
         name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
-        score_name = self.algorithm.objective.score_name
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
             # The same number on every process: no reduction, but all of them must see it to agree on the best step.

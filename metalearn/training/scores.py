@@ -39,7 +39,8 @@ class ScoreTable(nn.Module):
         }
 
 
-CURVES = ("_by_step", "_by_instance")
+CANDIDATES = "_by_candidate"
+CURVES = ("_by_step", "_by_instance", CANDIDATES)
 """How the names of scores end that are curves, of whatever length."""
 
 
@@ -52,3 +53,11 @@ def mean_of_known(values: np.ndarray) -> float:
     """The mean of what is not NaN; NaN where nothing is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
+
+
+def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
+    """The candidate of the best mean score, and its scores alone: (E,) for numbers, (E, K) for curves."""
+    means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
+    best = int(means.argmin() if score_name == "mse" else means.argmax())
+    of_best = {name: of.reshape(len(of), len(means), -1)[:, best] for name, of in scores.items()}  # (E, K) each
+    return best, {name.removesuffix(CANDIDATES): of[:, 0] if of.shape[1] == 1 else of for name, of in of_best.items()}

@@ -47,15 +47,20 @@ def decode(content: bytes, channels: int, bits: int = 16) -> Image.Image:
     content is no image or a damaged one.
     """
     with open_image(content, formats()) as file:
-        image = ImageOps.exif_transpose(file)
-        if _is_deep(image):  # which Pillow would cut off at 255
-            pixels = np.asarray(image) >> max(0, bits - BYTE)
-            image = Image.fromarray(pixels.clip(max=255).astype(np.uint8))
-        elif image.mode in ("I", "F"):
-            raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
-        elif image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return image.convert(MODES[channels])
+        return as_bytes(file, channels, bits)
+
+
+def as_bytes(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
+    """An opened image as `decode` gives it. Raises ValueError where the white of its pixels is not known."""
+    image = ImageOps.exif_transpose(image)
+    if _is_deep(image):  # which Pillow would cut off at 255
+        pixels = np.asarray(image) >> max(0, bits - BYTE)
+        image = Image.fromarray(pixels.clip(max=255).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
+    elif image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert(MODES[channels])
 
 
 def brightest(content: bytes) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from metalearn.data.bank import ClassBank
+from metalearn.data.files.preparation import Preparation
 from metalearn.types import Split
 
 LARGEST_INPUT = 1 << 24  # numbers of an image: 2,364 x 2,364 in colour
@@ -16,6 +17,7 @@ class Source(Protocol):
     """A data set: it knows the shape of its inputs, and makes one bank for each split."""
 
     input_shape: tuple[int, int, int]  # C, H, W
+    preparation: Preparation  # of new images; `load` may learn more of it from the files
 
     def load(self) -> dict[Split, ClassBank]:
         """The banks of meta-train, meta-val and meta-test; no class is in two of them.

@@ -16,8 +16,6 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError(f"seed is {config['seed']}; it must not be negative")
     for path, node in nodes_with_target(config, ""):
         check_arguments(node, path)
-    if config["mode"] == "test" and not config["checkpoint"]:
-        raise ValueError("mode=test needs checkpoint=PATH")
     if config["mode"] == "train" and config["checkpoint"]:
         raise ValueError("checkpoint=PATH is for mode=test; to continue a training use resume=DIR")
     check_protocol(config["evaluation"], config["episode"]["test"])

@@ -1,10 +1,12 @@
 """Combinations of settings that are right each alone and cannot be run together."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
 
+from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
+from metalearn.data.bank import ClassBank
 from metalearn.episodes.lake import NUM_RUNS, SETTING
 from metalearn.losses import Problem
 from metalearn.types import SPLITS, Split
@@ -46,6 +48,12 @@ def check_optimizer(resumed: dict[str, Any] | None, optimizer: Optimizer) -> Non
     if resumed is None:
         return
     held = resumed["optimizer_states"][0]
+    counts = len(held["param_groups"]), len(optimizer.param_groups)
+    if counts[0] != counts[1]:
+        raise ValueError(
+            f"resume: the checkpoint holds {counts[0]} groups of weights and the config makes {counts[1]}: "
+            "optimizer.backbone_lr must stay null, or a number"
+        )
     theirs, own = set(held["param_groups"][0]), set(optimizer.state_dict()["param_groups"][0])
     settled_later = {"initial_lr"}  # by a schedule
     if different := (theirs ^ own) - settled_later:
@@ -69,6 +77,25 @@ def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
     """Raises ValueError when a data set without meta-train and meta-val is to be trained on."""
     if mode == "train" and not all(split in splits for split in SPLITS):
         raise ValueError(f"{dataset} is for testing only: mode=test checkpoint=PATH dataset={dataset}")
+
+
+def check_base_statistics(
+    base: AbstractBaseStatistics | None, splits: Container[Split], choices: dict[str, str]
+) -> None:
+    """Raises ValueError when an algorithm needs base classes, and neither checkpoint nor data set has them."""
+    if base is not None and not base.is_fitted and "train" not in splits:
+        raise ValueError(
+            "{algorithm} needs the embeddings of base classes, and {dataset} is for testing only: type "
+            "test_dataset={dataset} and for dataset one with a meta-train".format(**choices)
+        )
+
+
+def check_folds(banks: Mapping[Split, Any], config: dict[str, Any], dataset: str) -> None:
+    """Raises ValueError where there are no classes to deal to folds, or meta-test is of another data set."""
+    if not all(isinstance(bank, ClassBank) for bank in banks.values()):
+        raise ValueError(f"evaluation=crossval deals classes to folds, and {dataset} has none")
+    if config.get("test_dataset"):
+        raise ValueError("evaluation=crossval tests on folds of the data set itself: leave test_dataset out")
 
 
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:

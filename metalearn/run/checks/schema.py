@@ -4,7 +4,7 @@ from types import UnionType
 from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from metalearn.backbones.norm import Moments
-from metalearn.episodes.sampling import Shots
+from metalearn.episodes.sampling import Queries, Shots
 from metalearn.losses import Problem
 from metalearn.run.checks.signatures import check_value
 from metalearn.run.names import nearest, shortened
@@ -18,6 +18,7 @@ class Part(TypedDict):
 
 class Optimizer(Part):
     _partial_: Literal[True]  # the parameters come later
+    backbone_lr: float | None  # of a group of its own, where it is not that of the rest
 
 
 class Scheduler(Part):
@@ -51,6 +52,7 @@ class Shape(TypedDict):
     query: int
     num_episodes: NotRequired[int]
     shots: Shots
+    queries: Queries
 
 
 class Shapes(TypedDict):
@@ -62,6 +64,9 @@ class Shapes(TypedDict):
 class Evaluation(TypedDict):
     protocol: Literal["episodes", "lake"]
     settings: list[str]
+    further: NotRequired[Part | None]  # beside the accuracy
+    folds: NotRequired[int]  # of all classes of the data set
+    fold: NotRequired[int]  # which of them is meta-test, from 0
 
 
 class Published(TypedDict):

@@ -1,0 +1,50 @@
+"""Bias-diminishing cosine similarity prototypical network (BD-CSPN).
+
+Jinlu Liu, Liang Song, Yongqiang Qin. Prototype Rectification for Few-Shot Learning. ECCV 2020,
+arXiv 1911.10713. Shift the queries onto the support set, give each its nearest class as a label,
+and take for a prototype the weighted mean of all rows of a class. Transductive.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.algorithms.metric import AbstractClassifier, class_means
+from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.prototypical import cosine_similarities
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+
+
+class BDCSPN(AbstractClassifier):
+    """`sharpness` is ε, the factor of the cosine in the weights of the rows."""
+
+    compares_by_vmap = True
+    predicts_jointly = True
+
+    def __init__(
+        self, backbone: AbstractBackbone, *, sharpness: float, num_base_classes: int, batch_norm: Moments
+    ) -> None:
+        super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
+        self.sharpness = sharpness
+
+    @at_least_float32
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        support_z, query_z = F.normalize(support_z, dim=1), F.normalize(query_z, dim=1)
+        query_z = shifted(query_z, support_z)
+        return cosine_similarities(query_z, rectified(support_z, support_y, query_z, self.sharpness))  # (Q, N)
+
+
+def shifted(query_z: Tensor, support_z: Tensor) -> Tensor:
+    """The queries with their mean where that of the support rows is: less of the bias between the two sets."""
+    return query_z + (support_z.mean(0) - query_z.mean(0))  # (Q, D)  eq. 8
+
+
+def rectified(support_z: Tensor, support_y: Tensor, query_z: Tensor, sharpness: float) -> Tensor:
+    """Means of the support rows and of the queries nearest to a class, each weighted by how surely: (N, D)."""
+    prototypes = class_means(support_z, support_y)  # (N, D)
+    nearest = cosine_similarities(query_z, prototypes).argmax(1, keepdim=True)  # (Q, 1)
+    of_queries = nearest == torch.arange(len(prototypes), device=nearest.device)  # (Q, N)
+    z, y = torch.cat([support_z, query_z]), torch.cat([support_y, of_queries.to(support_y)])
+    weights = (sharpness * cosine_similarities(z, prototypes)).softmax(1)  # (S + Q, N)
+    return (y * weights).T @ z / y.sum(0)[:, None]

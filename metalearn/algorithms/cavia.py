@@ -1,0 +1,94 @@
+"""Fast Context Adaptation via Meta-Learning (CAVIA).
+
+Luisa Zintgraf, Kyriacos Shiarlis, Vitaly Kurin, Katja Hofmann, Shimon Whiteson. Fast Context Adaptation via
+Meta-Learning. ICML 2019, arXiv 1810.03642. A few context parameters, which start at zero in every task, are all that
+the inner loop moves; the network that they modulate is shared by all tasks. Transductive as published, like MAML.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.algorithms.gradient import AbstractGradient, AbstractNetwork, InnerLoop, descend
+from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.losses import Problem
+from metalearn.types import Episode, Parameters, TaskOutput
+
+Modulation = Literal["film", "concatenate"]
+
+
+class Conditioned(AbstractNetwork):
+    """A backbone with a linear head, whose layer called `layer` is modulated by `context` numbers φ.
+
+    "concatenate": φ beside the input of the layer, which adds W φ to its output. "film": each channel of the output is
+    scaled and shifted by linear functions of φ.
+    """
+
+    def __init__(
+        self, backbone: AbstractBackbone, way: int, *, context: int, layer: str, modulation: Modulation
+    ) -> None:
+        super().__init__()
+        if context < 1:
+            raise ValueError(f"context={context} must be at least 1")
+        self.backbone, self.way = checked(backbone), way
+        channels = {name: len(one.weight) for name, one in backbone.named_modules() if hasattr(one, "weight")}
+        if layer not in channels:
+            raise ValueError(f"algorithm.layer: no layer is called {layer!r}; there are {', '.join(channels)}")
+        self.layer = layer
+        self.context = nn.Parameter(torch.zeros(context), requires_grad=False)  # φ, (K,), zero before each task
+        films = modulation == "film"
+        self.modulate = nn.Linear(context, (1 + films) * channels[layer], bias=films)
+        self.head = nn.Linear(backbone.num_features, way)
+
+    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, *X) -> (B, N)
+        hook = self.backbone.get_submodule(self.layer).register_forward_hook(self._modulated)
+        try:
+            return self.head(self.backbone(x, rows))
+        finally:
+            hook.remove()
+
+    def _modulated(self, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:  # (B, C, ...) -> (B, C, ...)
+        numbers = self.modulate(self.context)  # (C,) or (2 C,)
+        parts = [part.view(-1, *(1 for _ in output.shape[2:])) for part in numbers.split(output.shape[1])]
+        if len(parts) == 1:
+            return output + parts[0]
+        return output * (1 + parts[0]) + parts[1]
+
+
+class CAVIA(AbstractGradient):
+    """`inner_lr` is the step of the context parameters, in units of the mean loss; `way` the number of logits.
+
+    `context`, `layer` and `modulation` are those of `Conditioned`.
+    """
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        way: int,
+        context: int,
+        layer: str,
+        modulation: Modulation,
+        inner_lr: float,
+        inner_loop: InnerLoop,
+        execution: Execution = DEFAULT,
+        batch_norm: norm.Moments,
+        problem: Problem = "classification",
+    ) -> None:
+        network = Conditioned(backbone, way, context=context, layer=layer, modulation=modulation)
+        super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
+        if self.adapted != ["context"]:
+            raise ValueError("cavia moves the context parameters alone; inner_loop.adapt must be ['context']")
+        self.inner_lr = inner_lr
+
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:
+        return params, None
+
+    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: None) -> tuple[Parameters, None]:
+        return descend(params, grads, self.inner_lr), None  # eq. 5
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        return self.query_loss(batch)  # eq. 6

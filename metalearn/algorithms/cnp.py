@@ -1,0 +1,31 @@
+"""Conditional Neural Processes (CNP).
+
+Marta Garnelo, Dan Rosenbaum, Chris Maddison, Tiago Ramalho, David Saxton, Murray Shanahan, Yee Whye Teh, Danilo
+Rezende, Ali Eslami. Conditional Neural Processes. ICML 2018, arXiv 1807.01613. The mean of what an encoder makes of
+each support point stands for the function, and a decoder says mean and deviation anywhere. Inductive.
+"""
+
+from torch import Tensor
+
+from metalearn.algorithms.neural_process import AbstractNeuralProcess
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
+
+
+class CNP(AbstractNeuralProcess):
+    """`way` and `width` are those of `AbstractNeuralProcess`."""
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        way: int,
+        width: int,
+        batch_norm: Moments,
+        problem: Problem = "classification",
+    ) -> None:
+        super().__init__(backbone, way=way, width=width, batch_norm=batch_norm, problem=problem)
+
+    def read(self, support_z: Tensor, representations: Tensor, query_z: Tensor) -> Tensor:
+        return representations.mean(0).expand(len(query_z), -1)  # eq. 2, with the mean for ⊕

@@ -1,0 +1,85 @@
+"""Distribution calibration.
+
+Shuo Yang, Lu Liu, Min Xu. Free Lunch for Few-shot Learning: Distribution Calibration. ICLR 2021,
+arXiv 2101.06395. A support row stands for a Gaussian, whose mean and covariance it borrows in part
+from the base classes nearest to it; a linear head is fitted to samples of these. Inductive.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.algorithms.metric import AbstractClassifier
+from metalearn.algorithms.parts.base_classes import BaseGaussians
+from metalearn.algorithms.parts.heads import HeadFit
+from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.parts.transforms import power
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+
+
+class DistributionCalibration(AbstractClassifier):
+    """A baseline whose head sees samples beside the support rows.
+
+    Args:
+        exponent: of Tukey's transform, λ.
+        nearest: base classes that a support row borrows from, k.
+        dispersion: added to each number of a covariance, α.
+        samples: of each class, shared by its support rows.
+        head_fit: how the head of a task is fitted.
+    """
+
+    base: BaseGaussians
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        exponent: float,
+        nearest: int,
+        dispersion: float,
+        samples: int,
+        head_fit: HeadFit,
+        num_base_classes: int,
+        batch_norm: Moments,
+    ) -> None:
+        super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
+        if nearest < 1:
+            raise ValueError(f"nearest={nearest} must be at least 1")
+        self.exponent, self.nearest, self.dispersion = exponent, nearest, dispersion
+        self.samples, self.head_fit = samples, head_fit
+        self.base = BaseGaussians(num_base_classes, backbone.num_features)
+
+    @at_least_float32
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        support_z, query_z = (power(z.detach(), self.exponent) for z in (support_z, query_z))  # eq. 3
+        means, factors = self.calibrated(support_z)  # (S, D), (S, R, D)
+        noise = self.noise(self.samples * support_y.shape[1] // len(support_y), factors)  # (M, R)
+        y = torch.cat([support_y, support_y.repeat_interleave(len(noise), 0)])  # (S + S M, N)
+
+        def logits(head: Sequence[Tensor]) -> Tensor:
+            # Of samples z = mean + factorᵀ noise, which are never made: they are many, and noise is short.
+            of_samples = F.linear(means, *head)[:, None] + noise @ (factors @ head[0].T)  # (S, M, N)
+            return torch.cat([F.linear(support_z, *head), of_samples.flatten(0, 1)])
+
+        way, width = y.shape[1], support_z.shape[1]
+        start = [y.new_zeros(way, width), y.new_zeros(way)]
+        return F.linear(query_z, *self.head_fit(start, logits, y))
+
+    def calibrated(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The Gaussian of each row: its mean (S, D), and factors (S, R, D) of its covariance, factorᵀ factor."""
+        count = min(self.nearest, len(self.base.means))
+        distances = squared_distances(z, self.base.means)  # (S, C)  eq. 4
+        chosen = distances.topk(count, largest=False).indices  # (S, k)  eq. 5
+        means = (self.base.means[chosen].sum(1) + z) / (count + 1)  # (S, D)  eq. 6
+        factors = self.base.factors[chosen].flatten(1, 2) / count**0.5  # (S, k K, D)
+        dispersion = torch.full_like(z, self.dispersion**0.5)[:, None]  # (S, 1, D)  α in each number
+        return means, torch.cat([factors, dispersion], dim=1)
+
+    def noise(self, count: int, factors: Tensor) -> Tensor:
+        """Standard normal numbers (M, R): the same for every row, so that no prediction depends on their order."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(max(count, 1), factors.shape[1], generator=generator).to(factors)

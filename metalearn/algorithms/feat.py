@@ -1,0 +1,94 @@
+"""FEAT: few-shot embedding adaptation with a transformer.
+
+Han-Jia Ye, Hexiang Hu, De-Chuan Zhan, Fei Sha. Few-Shot Learning via Embedding Adaptation with Set-to-Set Functions.
+CVPR 2020, arXiv 1812.03664. The prototypes of a task attend to each other before queries are compared with them, so
+that each is placed where it differs from the others; a contrastive term keeps examples near their class. Inductive.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.metric import AbstractEmbedding, class_means
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, TaskOutput
+
+
+class FEAT(AbstractEmbedding):
+    """Prototypes adapted by a set-to-set function.
+
+    Args:
+        dropout: of the set-to-set function, in training.
+        temperature: divides the logits.
+        balance: weight of the contrastive regulariser.
+        contrast_temperature: divides the logits of the regulariser.
+    """
+
+    compares_by_vmap = True
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        dropout: float,
+        temperature: float,
+        balance: float,
+        contrast_temperature: float,
+        batch_norm: Moments,
+    ) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        if not min(temperature, contrast_temperature) > 0:
+            raise ValueError(
+                f"temperature={temperature} and contrast_temperature={contrast_temperature} must be positive"
+            )
+        if balance < 0:
+            raise ValueError(f"balance={balance} must not be negative")
+        self.adaptation = SetToSet(backbone.num_features, dropout)
+        self.temperature, self.balance, self.contrast_temperature = temperature, balance, contrast_temperature
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support_z, query_z = self.embed(batch.support_x, batch.query_x)  # (T, S, D), (T, Q, D)
+        # One task after the other: torch.vmap has no randomness for dropout.
+        parts = zip(support_z, batch.support_y, query_z, strict=True)
+        logits = torch.stack([self.compare(*task) for task in parts])  # (T, Q, N)
+        loss = cross_entropy(logits, batch.query_y)
+        if self.balance:
+            z = torch.cat([support_z, query_z], dim=1)  # (T, S + Q, D)
+            y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
+            contrast = torch.stack([self.contrast(*task) for task in zip(z, y, strict=True)])  # (T,)
+            loss = loss + self.balance * contrast.mean()
+        return TaskOutput(loss, logits)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        prototypes = self.adaptation(class_means(support_z, support_y))  # (N, D)
+        return -squared_distances(query_z, prototypes) / self.temperature  # (Q, N)
+
+    def contrast(self, z: Tensor, y: Tensor) -> Tensor:
+        """The loss of all rows against the centres of classes that are adapted each alone: (B, D), (B, N) -> ()."""
+        adapted = self.adaptation(z, y @ y.T > 0)  # (B, D)
+        centres = class_means(adapted, y)  # (N, D)
+        return cross_entropy(-squared_distances(z, centres) / self.contrast_temperature, y)
+
+
+class SetToSet(nn.Module):
+    """One layer of self-attention with a residual connection, which knows no order of the rows."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+        for linear in (self.query, self.key, self.value, self.out):
+            nn.init.xavier_normal_(linear.weight)
+
+    def forward(self, x: Tensor, attends: Tensor | None = None) -> Tensor:
+        """(B, D) -> (B, D); where `attends` (B, B) is given, a row sees those alone for which it is true."""
+        scores = self.query(x) @ self.key(x).T / x.shape[1] ** 0.5  # (B, B)
+        if attends is not None:
+            scores = scores.masked_fill(~attends, -torch.inf)
+        context = F.softmax(scores, dim=1) @ self.value(x)  # (B, D)
+        return self.norm(x + self.dropout(self.out(context)))  # (B, D)

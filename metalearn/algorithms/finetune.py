@@ -1,0 +1,162 @@
+"""Fine-tuning from prototypes, with or without the queries.
+
+Shell Xu Hu, Da Li, Jan Stühmer, Minyoung Kim, Timothy Hospedales. Pushing the Limits of Simple Pipelines for Few-Shot
+Learning. CVPR 2022, arXiv 2204.07305 (P>M>F). Guneet Dhillon, Pratik Chaudhari, Avinash Ravichandran, Stefano Soatto. A
+Baseline for Few-Shot Image Classification. ICLR 2020, arXiv 1909.02729. Trained as a prototypical network; on a task,
+the support set is learnt by some steps from there. Inductive; transductive where the entropy of the queries counts.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import selected
+from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.prototypical import cosine_similarities
+from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, Parameters, Predictor, TaskOutput
+
+HEAD = "head"
+"""Name of the prototypes (N, D) among the weights."""
+
+
+class Augmentation(Protocol):
+    """Changes images (B, C, H, W) by `num_random` uniform numbers for each, (B, num_random)."""
+
+    num_random: int
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor: ...
+
+
+class FineTune(AbstractAlgorithm):
+    """A prototypical network with cosines, whose weights a task moves.
+
+    Prototypes that `adapt` does not name follow the backbone from step to step, as in P>M>F; as "head" among the
+    adapted weights they are where the classifier starts, as with Dhillon et al.
+
+    Args:
+        steps: of Adam, on the cross-entropy of the augmented support set.
+        lr: learning rate of the steps; of several, a validation chooses the one that is best on meta-val.
+        adapt: regular expressions; the steps move the weights whose name one of them matches at its start.
+        scale: factor of the cosines.
+        entropy: weight of the mean entropy of the queries in the loss of the steps.
+        augmentation: of the support images, anew in each step; the same in every task.
+    """
+
+    takes_gradients = True
+    rate: Tensor  # () the chosen one of several, NaN until then
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        steps: int,
+        lr: float | Sequence[float],
+        adapt: Sequence[str],
+        scale: float,
+        entropy: float = 0.0,
+        augmentation: Augmentation,
+        batch_norm: norm.Moments,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm)
+        self.rates = tuple(lr) if isinstance(lr, Sequence) else (lr,)
+        if not self.rates or min(self.rates) < 0:
+            raise ValueError(f"lr={lr} must be one number or several, none of them negative")
+        if steps < 0 or entropy < 0:
+            raise ValueError(f"steps={steps} and entropy={entropy} must not be negative")
+        self.backbone, self.scale, self.entropy = checked(backbone), scale, entropy
+        self.steps, self.augmentation = steps, augmentation
+        self.adapted = selected(adapt, [*self.weights(), HEAD], "algorithm.adapt")
+        self.predicts_jointly = entropy > 0
+        if len(self.rates) > 1:
+            self.register_buffer("rate", torch.tensor(math.nan))
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        tasks, support = batch.support_x.shape[:2]
+        x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
+        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
+        z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
+        parts = zip(z[:, :support], batch.support_y, z[:, support:], strict=True)
+        logits = torch.stack([self.compare(class_means(s, y), q) for s, y, q in parts])  # (T, Q, N)
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        return self.predictor(support_x, support_y, self.chosen_rate())
+
+    def candidates(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        """The predictors of all learning rates."""
+        return [self.predictor(support_x, support_y, rate) for rate in self.rates]
+
+    def choose(self, candidate: int) -> None:
+        if len(self.rates) > 1:
+            self.rate.fill_(self.rates[candidate])
+
+    def chosen_rate(self) -> float:
+        """Raises ValueError where there are several and no validation has chosen."""
+        rate = self.rates[0] if len(self.rates) == 1 else self.rate.item()
+        if math.isnan(rate):
+            raise ValueError(f"algorithm.lr={list(self.rates)}: a training chooses one on meta-val; give one number")
+        return rate
+
+    def predictor(self, support_x: Tensor, support_y: Tensor, rate: float) -> Predictor:
+        params = None if self.entropy else self.finetune(support_x, support_y, rate)
+
+        def predict(query_x: Tensor) -> Tensor:
+            phi = self.finetune(support_x, support_y, rate, query_x) if params is None else params
+            return self.predict(phi, support_x, support_y, query_x)
+
+        return predict
+
+    def finetune(self, support_x: Tensor, support_y: Tensor, rate: float, query_x: Tensor | None = None) -> Parameters:
+        """The weights after the steps on one support set, (S, *X) and (S, N)."""
+        params = {name: weight.detach() for name, weight in self.weights().items()}
+        with torch.no_grad():
+            start = params | {HEAD: class_means(self.embed(params, support_x), support_y)}
+        moved = {name: nn.Parameter(start[name].clone()) for name in self.adapted}
+        optimizer = torch.optim.Adam(moved.values(), rate)
+        generator = torch.Generator().manual_seed(0)  # so that a prediction is a function of its task
+        # Autocast would keep its cast of the first weights.
+        with torch.enable_grad(), torch.autocast(support_x.device.type, enabled=False):
+            for _ in range(self.steps if rate else 0):
+                random = torch.rand(len(support_x), self.augmentation.num_random, generator=generator)
+                x = self.augmentation(support_x, random.to(support_x))
+                loss = cross_entropy(self.predict(params | moved, support_x, support_y, x), support_y)
+                if query_x is not None:
+                    logits = self.predict(params | moved, support_x, support_y, query_x)
+                    loss = loss + self.entropy * mean_entropy(logits)  # Dhillon et al., section 3.2
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return params | {name: weight.detach() for name, weight in moved.items()}
+
+    def predict(self, params: Parameters, support_x: Tensor, support_y: Tensor, x: Tensor) -> Tensor:
+        """Logits under given weights: (S, *X), (S, N), (B, *X) -> (B, N)."""
+        support = len(support_x)
+        z = self.embed(params, torch.cat([support_x, x]), support)  # (S + B, D)
+        prototypes = params[HEAD] if HEAD in params else class_means(z[:support], support_y)  # (N, D)
+        return self.compare(prototypes, z[support:])
+
+    def compare(self, prototypes: Tensor, z: Tensor) -> Tensor:
+        """(N, D), (B, D) -> (B, N)."""
+        return self.scale * cosine_similarities(z, prototypes)
+
+    def embed(self, params: Parameters, x: Tensor, support: int | None = None) -> Tensor:
+        """(B, *X) -> (B, D), under given weights, of which the first `support` rows are the support set."""
+        rows = norm.rows(self.batch_norm, training=self.training, support=support)
+        weights = {name.removeprefix("backbone."): weight for name, weight in params.items() if name != HEAD}
+        return functional_call(self.backbone, weights, (x, rows and rows._replace(track=False)))
+
+    def weights(self) -> Parameters:
+        return {f"backbone.{name}": weight for name, weight in self.backbone.named_parameters()}
+
+
+def mean_entropy(logits: Tensor) -> Tensor:
+    """Mean over the rows of the entropy of their classes, in nats: (B, N) -> ()."""
+    return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()

@@ -1,0 +1,71 @@
+"""Hallucination: a generator of support embeddings that is trained with the classifier.
+
+Yu-Xiong Wang, Ross Girshick, Martial Hebert, Bharath Hariharan. Low-Shot Learning from Imaginary Data. CVPR 2018, arXiv
+1801.05401. A generator makes further support examples from real ones and noise; it learns end to end what helps to
+classify the queries, whether or not it looks real. Inductive.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.metric import AbstractEmbedding, class_means
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+from metalearn.losses import cross_entropy
+from metalearn.types import Episode, TaskOutput
+
+
+class Hallucination(AbstractEmbedding):
+    """Prototypical networks on real and generated examples, `num_generated` from each real one.
+
+    Training draws new noise for each task; evaluation has its own, which the checkpoint keeps.
+    """
+
+    noise: Tensor  # (G, D)
+    compares_by_vmap = True
+
+    def __init__(self, backbone: AbstractBackbone, *, num_generated: int, batch_norm: Moments) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        if num_generated < 1:
+            raise ValueError(f"num_generated={num_generated} must be at least 1; without any, it is prototypical")
+        self.generator = Generator(backbone.num_features)
+        self.register_buffer("noise", torch.randn(num_generated, backbone.num_features))
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support_z, query_z = self.embed(batch.support_x, batch.query_x)  # (T, S, D), (T, Q, D)
+        noise = torch.randn_like(self.noise.expand(batch.num_tasks, -1, -1))  # (T, G, D)
+        parts = zip(support_z, batch.support_y, query_z, noise, strict=True)
+        logits = torch.stack([self.classify(*task) for task in parts])  # (T, Q, N)
+        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        return self.classify(support_z, support_y, query_z, self.noise)
+
+    def classify(self, support_z: Tensor, support_y: Tensor, query_z: Tensor, noise: Tensor) -> Tensor:
+        """Logits of the queries of one task: (S, D), (S, N), (Q, D), (G, D) -> (Q, N)."""
+        generated = self.generator(support_z, noise)  # (G, S, D)
+        z = torch.cat([support_z[None], generated])  # (1 + G, S, D)  the augmented training set
+        y = support_y.expand(len(z), *support_y.shape)  # (1 + G, S, N)
+        prototypes = class_means(z.flatten(0, 1), y.flatten(0, 1))  # (N, D)
+        return -squared_distances(query_z, prototypes)
+
+
+class Generator(nn.Module):
+    """G, three layers, which at first return an example that is not negative, whatever the noise (as the authors')."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers = [nn.Linear(2 * width, width), nn.Linear(width, width), nn.Linear(width, width)]
+        self.layers = nn.ModuleList(layers)
+        for layer in layers:
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, z: Tensor, noise: Tensor) -> Tensor:
+        """Each example with each noise: (S, D), (G, D) -> (G, S, D)."""
+        shape = (len(noise), *z.shape)
+        x = torch.cat([z.expand(shape), noise[:, None].expand(shape)], dim=-1)  # (G, S, 2 D)
+        first, second, last = self.layers
+        return last(F.relu(second(F.relu(first(x)))))

@@ -1,0 +1,58 @@
+"""In-context learning of a new task, as Context-Aware Meta-Learning (CAML) has it.
+
+Christopher Fifty, Dennis Duan, Ronald Junkins, Ehsan Amid, Jure Leskovec, Christopher Ré, Sebastian Thrun.
+Context-Aware Meta-Learning. ICLR 2024, arXiv 2310.10971. A transformer reads the support rows with their labels and one
+query without, in no order, and says the query's label; no weight moves at a test. Inductive: each query is read alone.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.attention import Layer
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+
+
+class InContext(AbstractMetric):
+    """A transformer of `layers` layers of `width` numbers and `heads` heads; `way` is the number of labels."""
+
+    labels: Tensor
+    compares_by_vmap = True
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        way: int,
+        width: int,
+        layers: int,
+        heads: int,
+        batch_norm: Moments,
+    ) -> None:
+        super().__init__(backbone, batch_norm=batch_norm, fixed_way=way)
+        if layers < 1:
+            raise ValueError(f"layers={layers} must be at least 1")
+        self.register_buffer("labels", simplex(way), persistent=False)  # (N, N)
+        self.unknown = nn.Parameter(torch.zeros(way))  # the label of a query
+        self.token = nn.Linear(backbone.num_features + way, width)
+        self.layers = nn.Sequential(*(Layer(width, heads, residuals=2 * layers) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, way)
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        queries = len(query_z)
+        support = torch.cat([support_z, support_y @ self.labels], dim=1)  # (S, D + N)
+        query = torch.cat([query_z, self.unknown.expand(queries, -1)], dim=1)  # (Q, D + N)
+        rows = torch.cat([query[:, None], support.expand(queries, -1, -1)], dim=1)  # (Q, 1 + S, D + N)
+        read = self.layers(self.token(rows))  # (Q, 1 + S, W)
+        return self.head(self.norm(read[:, 0]))  # (Q, N)
+
+
+def simplex(way: int) -> Tensor:
+    """Labels of unit length, each as far from every other as can be: (N, N), a row for each class.
+
+    An Equal Length and Maximally Equiangular Set of vectors (ELMES); section 4.2 shows that it is the best of labels.
+    """
+    centred = torch.eye(way) - 1 / way
+    return centred / centred.norm(dim=1, keepdim=True)

@@ -1,0 +1,61 @@
+"""LaplacianShot.
+
+Imtiaz Masud Ziko, Jose Dolz, Eric Granger, Ismail Ben Ayed. Laplacian Regularized Few-Shot
+Learning. ICML 2020, arXiv 2006.15486. Queries are to be near the prototype of their class, and
+queries that are neighbours of one class: both are minimised by updates that are independent for
+each query. Transductive.
+"""
+
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.bd_cspn import rectified, shifted
+from metalearn.algorithms.metric import AbstractClassifier
+from metalearn.algorithms.parts.base_classes import BaseMean
+from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.parts.transforms import centred
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+
+
+class LaplacianShot(AbstractClassifier):
+    """`neighbours` of each query pull with the weight `laplacian`, λ; `sharpness` is that of rectified prototypes."""
+
+    compares_by_vmap = True
+    predicts_jointly = True
+    base: BaseMean
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        laplacian: float,
+        neighbours: int,
+        steps: int,
+        sharpness: float,
+        num_base_classes: int,
+        batch_norm: Moments,
+    ) -> None:
+        super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
+        self.laplacian, self.neighbours, self.steps, self.sharpness = laplacian, neighbours, steps, sharpness
+        self.base = BaseMean(num_base_classes, backbone.num_features)
+
+    @at_least_float32
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        support_z, query_z = (centred(z, self.base.mean) for z in (support_z, query_z))
+        prototypes = rectified(support_z, support_y, shifted(query_z, support_z), self.sharpness)  # (N, D)
+        unary = -squared_distances(query_z, prototypes)  # (Q, N)  -a_q
+        affinity = neighbourhood(query_z, self.neighbours)  # (Q, Q)  W
+        logits = unary
+        for _ in range(self.steps):
+            logits = unary + self.laplacian * affinity @ logits.softmax(1)  # eq. 12
+        return logits
+
+
+def neighbourhood(z: Tensor, count: int) -> Tensor:
+    """W of eq. 4: 1 where the column is among the `count` nearest neighbours of the row, else 0: (Q, D) -> (Q, Q)."""
+    distances = squared_distances(z, z)
+    others = distances + torch.diag_embed(torch.full_like(z[:, 0], torch.inf))
+    nearest = others.topk(min(count, len(z) - 1), largest=False).indices  # (Q, count)
+    return torch.zeros_like(distances).scatter(1, nearest, 1.0)

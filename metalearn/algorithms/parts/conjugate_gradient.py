@@ -1,0 +1,40 @@
+"""The conjugate gradient method: solve A x = b by products with A alone.
+
+Magnus Hestenes, Eduard Stiefel. Methods of Conjugate Gradients for Solving Linear Systems. 1952.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metalearn.types import Parameters
+
+
+def solve(product: Callable[[Parameters], Parameters], b: Parameters, num_steps: int) -> Parameters:
+    """x after so many steps from 0, for a symmetric positive definite A; exact after as many steps as b has numbers."""
+    x = {name: torch.zeros_like(one) for name, one in b.items()}
+    residual = direction = b  # b - A x
+    square = dot(residual, residual)
+    for _ in range(num_steps):
+        image = product(direction)  # A p
+        length = _quotient(square, dot(direction, image))
+        x = _plus(x, length, direction)
+        residual = _plus(residual, -length, image)
+        before, square = square, dot(residual, residual)
+        direction = _plus(residual, _quotient(square, before), direction)
+    return x
+
+
+def dot(a: Parameters, b: Parameters) -> Tensor:
+    """The inner product over all weights, ()."""
+    return torch.stack([(one * b[name]).sum() for name, one in a.items()]).sum()
+
+
+def _plus(a: Parameters, factor: Tensor, b: Parameters) -> Parameters:
+    return {name: one + factor * b[name] for name, one in a.items()}
+
+
+def _quotient(a: Tensor, b: Tensor) -> Tensor:
+    """0 where nothing is left to be solved."""
+    return torch.where(a == 0, torch.zeros_like(a), a / b)

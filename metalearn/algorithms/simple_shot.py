@@ -1,0 +1,33 @@
+"""SimpleShot.
+
+Yan Wang, Wei-Lun Chao, Kilian Q. Weinberger, Laurens van der Maaten. SimpleShot: Revisiting
+Nearest-Neighbor Classification for Few-Shot Learning. 2019, arXiv 1911.04623. Centre the
+embeddings by the mean of the base classes and bring them to unit length; a query belongs to the
+nearest class mean. Inductive.
+"""
+
+from torch import Tensor
+
+from metalearn.algorithms.metric import AbstractClassifier, class_means
+from metalearn.algorithms.parts.base_classes import BaseMean
+from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.parts.transforms import centred
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+
+
+class SimpleShot(AbstractClassifier):
+    """`num_base_classes` is the width of the classifier in training, which no task uses."""
+
+    compares_by_vmap = True
+    base: BaseMean
+
+    def __init__(self, backbone: AbstractBackbone, *, num_base_classes: int, batch_norm: Moments) -> None:
+        super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
+        self.base = BaseMean(num_base_classes, backbone.num_features)
+
+    @at_least_float32
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        support_z, query_z = (centred(z, self.base.mean) for z in (support_z, query_z))
+        return -squared_distances(query_z, class_means(support_z, support_y))  # (Q, N)  eq. 1

@@ -1,0 +1,44 @@
+"""Soft k-means on prototypes.
+
+Mengye Ren, Eleni Triantafillou, Sachin Ravi, Jake Snell, Kevin Swersky, Joshua B. Tenenbaum, Hugo
+Larochelle, Richard S. Zemel. Meta-Learning for Semi-Supervised Few-Shot Classification. ICLR 2018,
+arXiv 1803.00676. The prototypes are the first centres of a k-means, in which unlabelled rows count
+for each class as far as they seem to belong to it. Here these rows are the queries themselves.
+Transductive.
+"""
+
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.metric import AbstractMetric, class_means
+from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+
+
+class SoftKMeans(AbstractMetric):
+    """`steps` is how often the prototypes are refined; squared distances are divided by `temperature`."""
+
+    compares_by_vmap = True
+    predicts_jointly = True
+
+    def __init__(self, backbone: AbstractBackbone, *, steps: int, temperature: float, batch_norm: Moments) -> None:
+        super().__init__(backbone, batch_norm=batch_norm)
+        if steps < 0:
+            raise ValueError(f"steps={steps} must not be negative")
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be positive")
+        self.steps, self.temperature = steps, temperature
+
+    @at_least_float32
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        z = torch.cat([support_z, query_z])  # (S + Q, D)
+        prototypes = class_means(support_z, support_y)  # (N, D)  eq. 1
+        for _ in range(self.steps):
+            belongs = self.logits(query_z, prototypes).softmax(1)  # (Q, N)
+            prototypes = class_means(z, torch.cat([support_y, belongs]))  # (N, D)  eq. 4
+        return self.logits(query_z, prototypes)
+
+    def logits(self, query_z: Tensor, prototypes: Tensor) -> Tensor:
+        return -squared_distances(query_z, prototypes) / self.temperature  # (Q, N)

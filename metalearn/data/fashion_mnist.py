@@ -1,0 +1,34 @@
+"""Fashion-MNIST: 70,000 pictures of clothes in the format of MNIST.
+
+Han Xiao, Kashif Rasul, Roland Vollgraf: Fashion-MNIST, a Novel Image Dataset for Benchmarking Machine Learning
+Algorithms. 2017, arXiv 1708.07747.
+"""
+
+from typing import ClassVar
+
+from metalearn.data.ten_classes import AbstractTenClasses
+
+
+class FashionMNIST(AbstractTenClasses):
+    """The clothes, bright on black."""
+
+    in_imagenet = "some"
+    name = "fashion_mnist"
+    class_names = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+    md5: ClassVar = {  # of the authors' files
+        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+    }

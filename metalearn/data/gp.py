@@ -1,0 +1,77 @@
+"""Functions of one number, drawn from Gaussian processes.
+
+Marta Garnelo and others. Conditional Neural Processes. ICML 2018, arXiv 1807.01613, section 4.1. Hyunjik Kim and
+others. Attentive Neural Processes. ICLR 2019, arXiv 1901.05761, section 4: the ranges of length and scale, and noise.
+The kernels are those of Carl Rasmussen, Christopher Williams, Gaussian Processes for Machine Learning, 2006, chapter 4.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from metalearn.types import SPLITS, Split
+
+Kernel = Literal["rbf", "matern", "periodic"]
+
+
+class GaussianProcess:
+    """A family of functions, each of whose members is a task; meta-train, meta-val and meta-test share the family.
+
+    Args:
+        input_shape: [1], the x.
+        kernels: rbf, matern (of ν = 5/2), periodic, equally likely.
+        length, scale, period: the ranges of the length scale, of the deviation of the values and of the period of the
+            periodic kernel, drawn uniformly for each function.
+        noise: deviation of the noise of each value. x: the range of the places, uniform.
+    """
+
+    def __init__(
+        self,
+        input_shape: list[int],
+        *,
+        kernels: Sequence[Kernel],
+        length: Sequence[float],
+        scale: Sequence[float],
+        period: Sequence[float],
+        noise: float,
+        x: Sequence[float],
+    ) -> None:
+        if input_shape != [1]:
+            raise ValueError(f"gp: x is one number, but input_shape is {input_shape}")
+        if not kernels or (unknown := sorted(set(kernels) - set(get_args(Kernel)))):
+            wrong = f"has {unknown[0]!r}" if kernels else "is empty"
+            raise ValueError(f"gp: kernels {wrong}; it may hold rbf, matern and periodic")
+        for name, values in {"length": length, "scale": scale, "period": period, "x": x}.items():
+            if len(values) != 2 or values[0] > values[1] or (name != "x" and values[0] <= 0):
+                raise ValueError(f"gp: {name} is {list(values)}; a range has a smallest and a largest number above 0")
+        if noise < 0:
+            raise ValueError(f"gp: noise={noise} must not be negative")
+        self.input_shape = (1,)
+        self.kernels, self.noise = tuple(kernels), noise
+        self.length, self.scale, self.period, self.x = length, scale, period, x
+
+    def load(self) -> dict[Split, "GaussianProcess"]:
+        return dict.fromkeys(SPLITS, self)
+
+    def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """`count` points of a function drawn at random: x (count, 1) and y (count, 1), float32."""
+        kernel = rng.choice(self.kernels)
+        length, scale, period = (rng.uniform(one[0], one[1]) for one in (self.length, self.scale, self.period))
+        x = rng.uniform(self.x[0], self.x[1], size=(count, 1))
+        correlation = covariance(kernel, np.abs(x - x.T), length=length, period=period)
+        # A little more on the diagonal than rounding takes away.
+        root = np.linalg.cholesky(correlation + 1e-6 * np.eye(count))
+        y = scale * root @ rng.standard_normal((count, 1)) + self.noise * rng.standard_normal((count, 1))
+        return x.astype(np.float32), y.astype(np.float32)
+
+
+def covariance(kernel: Kernel, distance: np.ndarray, *, length: float, period: float) -> np.ndarray:
+    """The correlation of values at places that are so far apart, of any shape."""
+    if kernel == "periodic":
+        return np.exp(-2 * (np.sin(np.pi * distance / period) / length) ** 2)  # eq. 4.31
+    scaled = distance / length
+    if kernel == "matern":
+        root = np.sqrt(5) * scaled
+        return (1 + root + root**2 / 3) * np.exp(-root)  # eq. 4.17
+    return np.exp(-0.5 * scaled**2)  # eq. 4.9

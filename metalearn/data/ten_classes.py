@@ -1,0 +1,122 @@
+"""Ten classes of small grey images in the four files of MNIST, as a data set to train on and to test on."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.files.download import found_or_downloaded
+from metalearn.data.files.idx import read_idx
+from metalearn.data.files.preparation import Preparation
+from metalearn.data.files.source import check_memory, image_shape, named
+from metalearn.types import SPLITS, Split
+
+Division = Literal["images", "classes"]
+
+FILES: dict[Split, str] = {"train": "train", "val": "train", "test": "t10k"}
+"""Whose images are those of a part: meta-test alone has the official test set."""
+
+VALIDATION = 1 / 6
+"""The last part of the training file that is meta-val where the images are divided: 10,000 of 60,000."""
+
+CLASSES: dict[Split, range] = {"train": range(4), "val": range(4, 7), "test": range(7, 10)}
+"""The labels of each part where the classes are divided."""
+
+
+class Parts(Mapping[Split, ClassBank]):
+    """The bank of each split, read when it is asked for: a test alone needs no training file."""
+
+    def __init__(self, read: Callable[[Split], ClassBank]) -> None:
+        self._read = read
+        self._banks: dict[Split, ClassBank] = {}
+
+    def __getitem__(self, split: Split) -> ClassBank:
+        if split not in self._banks:
+            self._banks[split] = self._read(split)
+        return self._banks[split]
+
+    def __iter__(self) -> Iterator[Split]:
+        return iter(SPLITS)
+
+    def __len__(self) -> int:
+        return len(SPLITS)
+
+
+class AbstractTenClasses:
+    """A Source of ten classes of unequal size, bright on 0.
+
+    Args:
+        root: the folder of the idx files, gzipped or not; what is in neither folder is downloaded to it.
+        installed: another folder that may hold them, None: no other.
+        split: what meta-train, meta-val and meta-test share: "images" for the ten classes, each with other images;
+            "classes" for nothing.
+        url: the folder of the official files.
+    """
+
+    name: ClassVar[str]  # with which its errors begin
+    class_names: ClassVar[tuple[str, ...]]  # in the order of the labels
+    md5: ClassVar[dict[str, str]]  # of the official files, as gzipped, by their names without .gz
+
+    def __init__(
+        self, root: str, *, installed: str | None = None, split: Division, input_shape: list[int], url: str
+    ) -> None:
+        if split not in get_args(Division):
+            raise ValueError(f"{self.name}: split is {split!r}; it must be images or classes")
+        self.input_shape = image_shape(self.name, input_shape, [1])
+        self.preparation = Preparation(self.input_shape, invert=True)  # of a drawing, dark on white
+        self.root, self.installed, self.split, self.url = Path(root), installed, split, url
+
+    def load(self) -> Mapping[Split, ClassBank]:
+        """The banks, each read when it is asked for.
+
+        Then raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        """
+        return Parts(self._bank)
+
+    def _bank(self, split: Split) -> ClassBank:
+        with named(self.name):
+            images, labels = self._read(FILES[split])
+            wanted = range(10)
+            if self.split == "classes":
+                wanted = CLASSES[split]
+            elif split != "test":
+                border = len(images) - round(VALIDATION * len(images))
+                part = slice(border) if split == "train" else slice(border, None)
+                images, labels = images[part], labels[part]
+            chosen = np.isin(labels, wanted)
+            images, labels = self._resized(images[chosen]), labels[chosen]
+            rows = tuple(np.flatnonzero(labels == label) for label in wanted)
+            return ClassBank(torch.from_numpy(images[:, None]), rows, tuple(self.class_names[i] for i in wanted))
+
+    def _read(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+        """The images (M, 28, 28) and labels (M,) of the official training or test set."""
+        images_path, labels_path = self._find(f"{prefix}-images-idx3-ubyte"), self._find(f"{prefix}-labels-idx1-ubyte")
+        images, labels = read_idx(images_path, axes=3), read_idx(labels_path, axes=1)
+        if len(images) != len(labels):
+            raise ValueError(f"{images_path} has {len(images):,} images, but {labels_path.name} {len(labels):,} labels")
+        if strange := sorted(set(labels.tolist()) - set(range(10))):
+            raise ValueError(f"{labels_path} has the label {strange[0]}; there are 0 to 9")
+        if missing := sorted(set(range(10)) - set(labels.tolist())):
+            raise ValueError(f"{labels_path} has no {missing[0]}; all ten labels are needed")
+        return images, labels
+
+    def _resized(self, images: np.ndarray) -> np.ndarray:
+        _, height, width = self.input_shape
+        check_memory(self.name, len(images) * height * width)
+        if images.shape[1:] == (height, width):
+            return images
+        # By the filter that Omniglot's drawings are resized by.
+        size, lanczos = (width, height), Image.Resampling.LANCZOS
+        return np.stack([np.asarray(Image.fromarray(one).resize(size, lanczos)) for one in images])
+
+    def _find(self, name: str) -> Path:
+        packed = f"{name}.gz"
+        if self.installed is not None and not (self.root / name).exists() and not (self.root / packed).exists():
+            for path in (Path(self.installed, name), Path(self.installed, packed)):
+                if path.exists():
+                    return path
+        return found_or_downloaded(self.root / name, self.root / packed, f"{self.url}/{packed}", md5=self.md5[name])

@@ -1,0 +1,55 @@
+"""Tensors that take long to compute, kept in files that all processes map."""
+
+import fcntl
+import logging
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metalearn.data.files.cache import writing_to_cache
+from metalearn.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
+    """The tensor in the file at `path`, computed and written there when it is absent or damaged.
+
+    Whatever it depends on belongs into the name of the file: then a stale file is never read. Where several processes
+    want the same file, one computes it, and the others wait.
+    """
+    with writing_to_cache(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path):
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # a damaged archive makes zipfile and torch raise whatever they like
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            log.warning("the cache %s is damaged (%s); computing it again", path, why)
+        tensor = compute()
+        with writing_to_cache(path.parent):
+            write_atomically(path, lambda file: torch.save(tensor.cpu(), file))
+        return tensor
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.with_suffix(".lock").open("ab") as file:
+        with suppress(OSError):  # some network file systems have no locks: there each process computes it
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path) -> Tensor:
+    """The tensor, mapped. Raises an error of any kind when a record of the file has another checksum."""
+    with zipfile.ZipFile(path) as archive:
+        if (record := archive.testzip()) is not None:
+            raise ValueError(f"its record {record} has another checksum")
+    tensor: Tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return tensor

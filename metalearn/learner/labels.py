@@ -1,0 +1,40 @@
+"""Labels of any kind: texts and numbers as numpy has them, everything else as objects."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+KINDS = ((str, np.str_), (bool, np.bool_), (int, np.integer), (float, np.floating))
+"""Kinds that numpy keeps without changing them, where all labels are of one."""
+
+
+def vector(labels: Iterable[Hashable]) -> np.ndarray:
+    """Labels as an array (n,)."""
+    listed = list(labels)
+    if listed and any(all(isinstance(label, kind) for label in listed) for kind in KINDS):
+        return np.array(listed)
+    found = np.empty(len(listed), dtype=object)
+    for row, label in enumerate(listed):  # at once, numpy would take tuples apart
+        found[row] = label
+    return found
+
+
+def distinct(labels: Sequence[Hashable]) -> list[Hashable]:
+    """The classes: sorted where they can be, else in the order in which they come."""
+    once = list(dict.fromkeys(labels))
+    try:
+        return sorted(once)  # type: ignore[type-var]
+    except TypeError:
+        return once
+
+
+def saved(label: Hashable) -> Any:
+    """A label as a file holds it. Raises ValueError for what could not be read back without running code."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, tuple):
+        return tuple(map(saved, label))
+    if label is None or isinstance(label, str | bool | int | float | bytes):
+        return label
+    raise ValueError(f"the label {label!r:.60} is a {type(label).__name__}: texts, numbers and tuples can be saved")

@@ -1,0 +1,121 @@
+"""Test episodes of a regression to look at: functions of one number as curves, images as what was completed."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from metalearn.data.completion import Pixels
+from metalearn.episodes.functions import FunctionDataModule
+from metalearn.files import write_atomically
+from metalearn.losses import DENSITY
+from metalearn.types import Episode
+
+COUNT = 6  # episodes that are drawn
+PAPER, INK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
+BAND, CURVE = (204, 224, 236), (0, 114, 178)  # blue, light and full
+HIDDEN = (213, 194, 170)  # pixels that were not shown
+WIDTH, HEIGHT, GAP, CELL = 260, 180, 10, 84  # pixels of a plot, between plots, and of a completed image
+DOT = 3  # radius of a support point
+
+
+class TestFunctions(pl.Callback):
+    """Draw the first meta-test episodes of a regression into test_episode.png, where there is a way to draw them.
+
+    Args:
+        folder: where the picture goes, the run directory.
+    """
+
+    __test__ = False  # of pytest
+
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder) / "test_episode.png"
+
+    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or not isinstance(data, FunctionDataModule) or data.test_name != "test":
+            return
+        family = data.families["test"]
+        tasks = [data.draw("test", index) for index in range(min(COUNT, data.num_episodes["test"]))]
+        with trainer.precision_plugin.forward_context():
+            answered = [(task, *answer(module, task)) for task in tasks]
+        if isinstance(family, Pixels):
+            sheet = completed_images(family, answered)
+        elif tasks[0].query_x.shape[1:] == (1,):
+            sheet = functions(answered)
+        else:
+            return
+        write_atomically(self.path, lambda file: sheet.save(file, "PNG"))
+
+
+def answer(module: pl.LightningModule, task: Episode) -> tuple[Tensor, Tensor]:
+    """The predicted means (Q,) and deviations (Q,), which are 0 where an algorithm predicts none."""
+    algorithm: Any = module.algorithm
+    task = Episode(*(part.to(module.device) for part in task))
+    with torch.no_grad():
+        outputs = algorithm.adapt(task.support_x, task.support_y)(task.query_x).float().cpu()
+    if algorithm.objective is not DENSITY:
+        return outputs[:, 0], torch.zeros(len(outputs))
+    means, logs = outputs.chunk(2, dim=1)
+    return means[:, 0], logs[:, 0].exp()
+
+
+Answered = list[tuple[Episode, Tensor, Tensor]]
+"""Tasks with the means and deviations of their queries."""
+
+
+def functions(answered: Answered) -> Image.Image:
+    """Plots in rows of three: the predicted curve with its 95 % band, the true points, and the support points."""
+    rows = -(-len(answered) // 3)
+    sheet = Image.new("RGB", (3 * (WIDTH + GAP) + GAP, rows * (HEIGHT + GAP) + GAP), PAPER)
+    for index, one in enumerate(answered):
+        row, column = divmod(index, 3)
+        sheet.paste(function(*one), (GAP + column * (WIDTH + GAP), GAP + row * (HEIGHT + GAP)))
+    return sheet
+
+
+def function(task: Episode, means: Tensor, deviations: Tensor) -> Image.Image:
+    order = task.query_x[:, 0].argsort()
+    x, y = task.query_x[order, 0].numpy(), task.query_y[order, 0].numpy()
+    mean, half = means[order].numpy(), 1.96 * deviations[order].numpy()
+    support = torch.cat([task.support_x, task.support_y], dim=1).numpy()  # (S, 2)
+    low, high = min(y.min(), support[:, 1].min()), max(y.max(), support[:, 1].max())
+    room = 0.2 * (high - low) + 1e-6
+    low, high = low - room, high + room
+
+    def pixels(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+        across = (x - task.query_x.min().item()) / max(np.ptp(task.query_x.numpy()), 1e-6)
+        down = (high - np.clip(np.nan_to_num(y), low, high)) / (high - low)
+        return list(zip((across * (WIDTH - 1)).tolist(), (down * (HEIGHT - 1)).tolist(), strict=True))
+
+    plot = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    pen = ImageDraw.Draw(plot)
+    pen.polygon([*pixels(x, mean + half), *pixels(x, mean - half)[::-1]], fill=BAND)
+    pen.line(pixels(x, mean), fill=CURVE, width=2)
+    pen.point(pixels(x, y), fill=INK)
+    for across, down in pixels(support[:, 0], support[:, 1]):
+        pen.ellipse((across - DOT, down - DOT, across + DOT, down + DOT), fill=INK)
+    pen.rectangle((0, 0, WIDTH - 1, HEIGHT - 1), outline=GREY)
+    return plot
+
+
+def completed_images(family: Pixels, answered: Answered) -> Image.Image:
+    """A column for each image; from above: the pixels that were shown, the means, the deviations, and the truth."""
+    sheet = Image.new("RGB", (len(answered) * (CELL + GAP) + GAP, 4 * (CELL + GAP) + GAP), PAPER)
+    for column, (task, means, deviations) in enumerate(answered):
+        shown, asked = (family.indices(part) for part in (task.support_x, task.query_x))
+        support = task.support_y.expand(-1, 3)
+        canvases = [torch.tensor(HIDDEN).div(255).repeat(family.most_points, 1) for _ in range(4)]  # (H W, 3)
+        of_queries = (None, means, deviations / deviations.max().clamp_min(1e-6), task.query_y[:, 0])
+        for row, (canvas, values) in enumerate(zip(canvases, of_queries, strict=True)):
+            canvas[shown] = torch.zeros_like(support) if row == 2 else support
+            if values is not None:
+                canvas[asked] = values[:, None].expand(-1, 3)
+            array = (canvas.clamp(0, 1) * 255).round().byte().view(family.height, family.width, 3).numpy()
+            image = Image.fromarray(array).resize((CELL, CELL), Image.Resampling.NEAREST)
+            sheet.paste(image, (GAP + column * (CELL + GAP), GAP + row * (CELL + GAP)))
+    return sheet

@@ -1,0 +1,63 @@
+"""Class-incremental learning: classes arrive session by session, and nothing old is shown again.
+
+Xiaoyu Tao, Xiaopeng Hong, Xinyuan Chang, Songlin Dong, Xing Wei, Yihong Gong. Few-Shot Class-Incremental Learning. CVPR
+2020, arXiv 2004.10956. Each session adapts to its own support set alone; the logits of all sessions so far stand side
+by side, as prototypes do that accumulate.
+"""
+
+import torch
+
+from metalearn.stats import estimate
+from metalearn.training.evaluations.base import AbstractEvaluation, Curve, MetaTest, Scored, check_episodes
+
+
+class Incremental(AbstractEvaluation):
+    """Episodes of `sessions` sessions, each of the way and the shot of meta-test."""
+
+    name = "incremental"
+
+    def __init__(self, *, num_episodes: int, sessions: int) -> None:
+        if num_episodes < 1 or sessions < 2:
+            raise ValueError(
+                f"evaluation.further: num_episodes={num_episodes} must be positive, sessions={sessions} at least 2"
+            )
+        self.num_episodes, self.sessions = num_episodes, sessions
+
+    def check(self, of: MetaTest) -> None:
+        way = of.setting.way
+        check_episodes(of, self.sessions * (way if isinstance(way, int) else way[1]), "evaluation=incremental")
+
+    def __call__(self, of: MetaTest) -> Scored:
+        way = of.setting.way
+        assert isinstance(way, int)
+        draws = of.draws(self.sessions * way, self.num_episodes)
+        inputs = of.inputs(torch.cat([torch.cat([one.support_rows, one.query_rows]) for one in draws]))
+        accuracies = []  # (E, sessions)
+        for one in draws:
+            query = inputs(one.query_rows)
+            logits = []  # of each session, (Q, way)
+            for session in range(self.sessions):
+                own = one.support_ways // way == session
+                ways = (one.support_ways[own] % way).to(of.device)
+                logits.append(of.predict(inputs(one.support_rows[own]), ways, way, query).cpu())
+            accuracies.append(accuracy_by_session(torch.stack(logits), one.query_ways))
+        by_session = torch.stack(accuracies).double()  # (E, sessions)
+        scores = {
+            "accuracy_after_last": by_session[:, -1],
+            "mean_accuracy": by_session.mean(1),
+            "accuracy_lost": by_session[:, 0] - by_session[:, -1],
+        }
+        classes = [float((session + 1) * way) for session in range(self.sessions)]
+        curve = Curve("classes so far", "accuracy", classes, by_session.mean(0).tolist())
+        return Scored(self.name, {name: estimate(of.numpy()) for name, of in scores.items()}, curve)
+
+
+def accuracy_by_session(logits: torch.Tensor, query_ways: torch.Tensor) -> torch.Tensor:
+    """Accuracy over all classes so far after each session, from (sessions, Q, way) and ways (Q,): (sessions,)."""
+    sessions, _, way = logits.shape
+    accuracies = []
+    for session in range(1, sessions + 1):
+        seen = query_ways < session * way  # (Q,)
+        predicted = torch.cat([*logits[:session]], dim=1)[seen].argmax(1)
+        accuracies.append((predicted == query_ways[seen]).float().mean())
+    return torch.stack(accuracies)

@@ -1,0 +1,73 @@
+"""Open-set recognition: part of the queries are of classes that have no support.
+
+Bo Liu, Hao Kang, Haoxiang Li, Gang Hua, Nuno Vasconcelos. Few-Shot Open-Set Recognition using Meta-Learning. CVPR 2020,
+arXiv 2005.13713. How well the largest probability of a query tells known classes from unknown ones.
+"""
+
+import torch
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_roc,
+    binary_specificity_at_sensitivity,
+)
+
+from metalearn.stats import estimate
+from metalearn.training.evaluations.base import (
+    AbstractEvaluation,
+    Curve,
+    MetaTest,
+    Scored,
+    check_episodes,
+    ranks,
+    thinned,
+)
+
+SENSITIVITY = 0.95
+
+
+class OpenSet(AbstractEvaluation):
+    """Episodes of meta-test with the queries of `unknown` further classes."""
+
+    name = "open_set"
+
+    def __init__(self, *, num_episodes: int, unknown: int) -> None:
+        if min(num_episodes, unknown) < 1:
+            raise ValueError(f"evaluation.further: num_episodes={num_episodes} and unknown={unknown} must be positive")
+        self.num_episodes, self.unknown = num_episodes, unknown
+
+    def check(self, of: MetaTest) -> None:
+        check_episodes(of, _way(of) + self.unknown, "evaluation=open_set")
+
+    def __call__(self, of: MetaTest) -> Scored:
+        way = _way(of)
+        draws = of.draws(way + self.unknown, self.num_episodes)
+        inputs = of.inputs(torch.cat([torch.cat([one.support_rows, one.query_rows]) for one in draws]))
+        found: dict[str, list[float]] = {"auroc": [], "fpr_at_95_tpr": [], "accuracy_of_known": []}
+        confidences, knowns = [], []
+        for one in draws:
+            shown = one.support_ways < way
+            support, ways = inputs(one.support_rows[shown]), one.support_ways[shown].to(of.device)
+            logits = of.predict(support, ways, way, inputs(one.query_rows)).double().cpu()  # (Q, N)
+            known = one.query_ways < way  # (Q,)
+            confidence = logits.softmax(-1).amax(-1)  # (Q,)
+            for name, value in known_from_unknown(confidence, known).items():
+                found[name].append(value)
+            right = logits.argmax(-1)[known] == one.query_ways[known]
+            found["accuracy_of_known"].append(right.double().mean().item())
+            confidences.append(confidence)
+            knowns.append(known)
+        false, true, _ = binary_roc(ranks(torch.cat(confidences)), torch.cat(knowns).long())
+        x, y = thinned(false.tolist(), true.tolist())
+        curve = Curve("unknown queries taken for known", "known queries taken for known", x, y)
+        return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
+
+
+def known_from_unknown(confidence: torch.Tensor, known: torch.Tensor) -> dict[str, float]:
+    """The area under the ROC curve, and the false positive rate where 95 % of the known are found: (Q,), (Q,)."""
+    places, target = ranks(confidence), known.long()
+    specificity, _ = binary_specificity_at_sensitivity(places, target, min_sensitivity=SENSITIVITY)
+    return {"auroc": binary_auroc(places, target).item(), "fpr_at_95_tpr": 1 - specificity.item()}
+
+
+def _way(of: MetaTest) -> int:
+    return of.setting.way if isinstance(of.setting.way, int) else of.setting.way[1]

@@ -1,0 +1,67 @@
+"""Retrieval: are the meta-test images that are most similar to one of its class?
+
+Hyun Oh Song, Yu Xiang, Stefanie Jegelka, Silvio Savarese. Deep Metric Learning via Lifted Structured Feature Embedding.
+CVPR 2016, arXiv 1511.06452. Each query is compared with all other meta-test images, without a support set.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.retrieval import retrieval_average_precision, retrieval_hit_rate
+
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.loaders import EVALUATION_SEED
+from metalearn.stats import estimate
+from metalearn.training.evaluations.base import (
+    AbstractEvaluation,
+    Curve,
+    MetaTest,
+    Scored,
+    check_embeds,
+    ranks,
+)
+
+DEPTHS = (1, 2, 4, 8, 16, 32)
+"""K of the recall@K that the curve has, as Song et al. 2016 give it."""
+
+
+class Retrieval(AbstractEvaluation):
+    """`num_queries` of the images, drawn without repetition; all others of meta-test are searched."""
+
+    name = "retrieval"
+
+    def __init__(self, *, num_queries: int) -> None:
+        if num_queries < 1:
+            raise ValueError(f"evaluation.further: num_queries={num_queries} must be positive")
+        self.num_queries = num_queries
+
+    def check(self, of: MetaTest) -> None:
+        check_embeds(of, "evaluation=retrieval")
+        if max(map(len, of.bank.rows)) < 2:
+            raise ValueError("evaluation=retrieval needs a meta-test class of two images at least")
+
+    def __call__(self, of: MetaTest) -> Scored:
+        rows, classes, queries = self.draw(of.bank)
+        z = of.embeddings(rows)(rows)  # (M, D)
+        found: dict[str, list[float]] = {"mean_average_precision": []}
+        hits: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
+        for query in queries.tolist():
+            others = torch.arange(len(rows)) != query  # (M,)
+            similarities = of.algorithm.similarity(z[query].expand_as(z), z)[others.to(z.device)]  # type: ignore[operator]
+            places = 1 + ranks(similarities).cpu()  # torchmetrics takes what is not positive for not found
+            same = (classes == classes[query])[others]
+            found["mean_average_precision"].append(retrieval_average_precision(places, same).item())
+            for depth in DEPTHS:
+                hits[depth].append(retrieval_hit_rate(places, same, top_k=min(depth, len(same))).item())
+        found = {"recall_at_1": hits[1], **found}
+        curve = Curve("K", "recall@K", [float(k) for k in DEPTHS], [float(np.mean(hits[k])) for k in DEPTHS])
+        return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
+
+    def draw(self, bank: ClassBank) -> tuple[Tensor, Tensor, Tensor]:
+        """All rows of the bank (M,), their classes (M,), and places of the queries, each with others of its class."""
+        rows, sizes = np.concatenate(bank.rows), np.array([len(of) for of in bank.rows])
+        classes = np.repeat(np.arange(bank.num_classes), sizes)
+        can_ask = np.flatnonzero(sizes[classes] > 1)
+        rng = np.random.default_rng([EVALUATION_SEED, 2, 0, 0, 0, 1])
+        queries = rng.choice(can_ask, min(self.num_queries, len(can_ask)), replace=False)
+        return torch.from_numpy(rows), torch.from_numpy(classes), torch.from_numpy(queries)

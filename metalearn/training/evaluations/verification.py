@@ -1,0 +1,89 @@
+"""Verification: are two images of one class?
+
+Gregory Koch, Richard Zemel, Ruslan Salakhutdinov. Siamese Neural Networks for One-shot Image Recognition. 2015. Pairs
+of meta-test images are scored by the similarity of their embeddings, without a support set.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_eer,
+    binary_roc,
+    binary_sensitivity_at_specificity,
+)
+
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.loaders import EVALUATION_SEED
+from metalearn.stats import estimate
+from metalearn.training.evaluations.base import (
+    AbstractEvaluation,
+    Curve,
+    MetaTest,
+    Scored,
+    check_embeds,
+    ranks,
+    thinned,
+)
+
+FALSE_ACCEPT = 1e-3
+
+
+class Verification(AbstractEvaluation):
+    """`num_draws` draws of `pairs` pairs of one class and as many of two; the interval is over the draws."""
+
+    name = "verification"
+
+    def __init__(self, *, num_draws: int, pairs: int) -> None:
+        if num_draws < 1 or pairs * FALSE_ACCEPT < 1:
+            raise ValueError(
+                f"evaluation.further: num_draws={num_draws} must be positive, and pairs={pairs} at least "
+                f"{round(1 / FALSE_ACCEPT)}, since one false accept of so many is counted"
+            )
+        self.num_draws, self.pairs = num_draws, pairs
+
+    def check(self, of: MetaTest) -> None:
+        check_embeds(of, "evaluation=verification")
+        if of.bank.num_classes < 2 or max(map(len, of.bank.rows)) < 2:
+            raise ValueError("evaluation=verification needs two meta-test classes, and one of two images at least")
+
+    def __call__(self, of: MetaTest) -> Scored:
+        draws = [draw_pairs(of.bank, self.pairs, index) for index in range(self.num_draws)]
+        inputs = of.embeddings(torch.cat([rows.flatten() for rows, _ in draws]))
+        found: dict[str, list[float]] = {"auc": [], "eer": [], "tar_at_far_0.001": []}
+        scores = []
+        for rows, same in draws:
+            a, b = (inputs(side) for side in rows.T)  # (2 P, D) each
+            scores.append(of.algorithm.similarity(a, b).cpu())  # type: ignore[operator]
+            for name, value in same_from_different(scores[-1], same).items():
+                found[name].append(value)
+        false, true, _ = binary_roc(ranks(torch.cat(scores)), torch.cat([same for _, same in draws]).long())
+        x, y = thinned(false.tolist(), true.tolist())
+        curve = Curve("pairs of two classes accepted", "pairs of one class accepted", x, y)
+        return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
+
+
+def draw_pairs(bank: ClassBank, pairs: int, index: int) -> tuple[Tensor, Tensor]:
+    """Rows (2 P, 2) of so many pairs of one class, then of two; and which they are, (2 P,). A function of the index."""
+    rng = np.random.default_rng([EVALUATION_SEED, 2, index, 0, 0, 0])
+    several = [rows for rows in bank.rows if len(rows) > 1]
+    rows = []
+    for of_class in rng.integers(len(several), size=pairs):
+        rows.append(rng.choice(several[of_class], 2, replace=False))
+    for one, step in zip(
+        rng.integers(bank.num_classes, size=pairs), rng.integers(1, bank.num_classes, size=pairs), strict=True
+    ):
+        rows.append(np.array([rng.choice(bank.rows[c]) for c in (one, (one + step) % bank.num_classes)]))
+    return torch.from_numpy(np.stack(rows)), torch.arange(2 * pairs) < pairs
+
+
+def same_from_different(scores: Tensor, same: Tensor) -> dict[str, float]:
+    """Area under the ROC curve, equal error rate, true accepts where 1 of 1,000 others is accepted: (B,), (B,)."""
+    places, target = ranks(scores), same.long()
+    accepted, _ = binary_sensitivity_at_specificity(places, target, min_specificity=1 - FALSE_ACCEPT)
+    return {
+        "auc": binary_auroc(places, target).item(),
+        "eer": binary_eer(places, target).item(),
+        "tar_at_far_0.001": accepted.item(),
+    }

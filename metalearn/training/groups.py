@@ -1,0 +1,21 @@
+"""Groups of weights, each with a learning rate of its own."""
+
+from typing import Any
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.base import is_of_backbone
+
+
+def groups_of(algorithm: AbstractAlgorithm, backbone_lr: float) -> list[dict[str, Any]]:
+    """The weights that are trained, as an optimizer takes them: those of the backbone learn at `backbone_lr`.
+
+    The projection of a pretrained backbone is as new as a head, and belongs to the rest. Raises ValueError when no
+    weight of the backbone is trained.
+    """
+    trained = [(name, weight) for name, weight in algorithm.named_parameters() if weight.requires_grad]
+    backbone = [(name, weight) for name, weight in trained if is_of_backbone(name) and ".projection." not in name]
+    if not backbone:
+        raise ValueError(f"optimizer.backbone_lr={backbone_lr}, but no weight of the backbone is trained")
+    rest = [weight for _, weight in trained if all(weight is not other for _, other in backbone)]
+    own = {"params": [weight for _, weight in backbone], "lr": backbone_lr}
+    return [{"params": rest}, own] if rest else [own]

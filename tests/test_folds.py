@@ -1,0 +1,54 @@
+"""Cross-validation over all classes of a data set."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.folds import fold_of
+
+
+def banks() -> dict[str, ClassBank]:
+    """Splits of 4, 3 and 5 classes of two images each, whose pixel is the number of the class."""
+    made, first = {}, 0
+    for split, classes in (("train", 4), ("val", 3), ("test", 5)):
+        numbers = np.arange(first, first + classes, dtype=np.uint8).repeat(2).reshape(classes, 2, 1, 1, 1)
+        made[split] = ClassBank.from_classes(numbers, [str(first + c) for c in range(classes)])
+        first += classes
+    return made
+
+
+def test_each_class_is_meta_test_once_and_keeps_its_images() -> None:
+    folds = [fold_of(banks(), folds=5, fold=fold, seed=3) for fold in range(5)]
+    assert sorted(name for fold in folds for name in fold["test"].names) == sorted(str(c) for c in range(12))
+    for fold in folds:
+        names = [name for bank in fold.values() for name in bank.names]
+        assert len(set(names)) == len(names) == 12
+        assert max(fold[split].num_classes for split in ("val", "test")) <= 3
+        for bank in fold.values():
+            pixels = [bank.images[torch.from_numpy(rows)].flatten().tolist() for rows in bank.rows]
+            assert pixels == [[int(name)] * 2 for name in bank.names]
+
+
+def test_the_seed_draws_the_folds() -> None:
+    one, again, other = (fold_of(banks(), folds=4, fold=1, seed=seed)["test"].names for seed in (0, 0, 1))
+    assert one == again != other
+
+
+@pytest.mark.parametrize(("folds", "fold", "message"), [(2, 0, "folds=2"), (13, 0, "3 to 12"), (5, 5, "0 to 4")])
+def test_folds_that_cannot_be_are_refused(folds: int, fold: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fold_of(banks(), folds=folds, fold=fold, seed=0)
+
+
+def test_a_run_is_tested_on_its_fold(metalearn: Command) -> None:
+    finished = metalearn("evaluation=crossval", "evaluation.fold=2")
+    assert finished.code == 0, finished.text
+    result = json.loads((finished.folder / "result.json").read_text())
+    assert result["fold"] == 2
+    refused = metalearn("evaluation=crossval", "evaluation.fold=5")
+    assert refused.code == 2
+    assert "evaluation.fold=5 must be 0 to 4" in refused.text

@@ -1,0 +1,129 @@
+"""Embeddings of frozen weights: computed once, found by weights and images, and rebuilt where a file is torn."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.matching import Matching
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.conv4 import Conv4
+from metalearn.backbones.fingerprint import fingerprint
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.kept import kept
+from metalearn.episodes.sampling import Setting
+from metalearn.training.module import FewShotModule
+
+
+def backbone(seed: int = 0) -> Conv4:
+    torch.manual_seed(seed)
+    return Conv4([1, 16, 16], channels=4)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows of each pass of a backbone."""
+    rows: list[int] = []
+    forward = Conv4.forward
+    monkeypatch.setattr(Conv4, "forward", lambda self, x, how=None: rows.append(len(x)) or forward(self, x, how))
+    return rows
+
+
+def scores(algorithm: AbstractAlgorithm, bank: ClassBank, folder: Path | None, *, episodes: int = 20) -> np.ndarray:
+    data = EpisodicDataModule(
+        {"test": bank},
+        {"test": Setting(3, 2, 4)},
+        seed=0,
+        tasks_per_batch=1,
+        num_episodes={"test": episodes},
+        embeddings=folder,
+    )
+    module = FewShotModule(algorithm, torch.optim.Adam)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = pl.Trainer(accelerator="cpu", inference_mode=False, **quiet)
+    trainer.test(module, datamodule=data, verbose=False)
+    return module.scores["test"]["loss"]
+
+
+def prototypical(seed: int = 0) -> Prototypical:
+    return Prototypical(backbone(seed), batch_norm="running")
+
+
+def test_the_heads_of_one_embedding_cost_one_pass(bank: ClassBank, tmp_path: Path, passes: list[int]) -> None:
+    expected = scores(prototypical(), bank, None)
+    passes.clear()
+    np.testing.assert_array_equal(scores(prototypical(), bank, tmp_path), expected)
+    assert passes == [len(bank.images)]
+    np.testing.assert_array_equal(scores(prototypical(), bank, tmp_path), expected)
+    scores(Matching(backbone(), temperature=0.1, processing_steps=1, batch_norm="running"), bank, tmp_path)
+    scores(prototypical(), bank, tmp_path, episodes=30)  # others of the same images
+    assert len(passes) == 1
+    assert len(list(tmp_path.glob("*.pt"))) == 1
+
+
+def test_few_images_are_embedded_alone(bank: ClassBank, tmp_path: Path, passes: list[int]) -> None:
+    scores(prototypical(), bank, tmp_path, episodes=1)
+    scores(prototypical(), bank, tmp_path, episodes=1)
+    assert passes == [3 * (2 + 4)]
+
+
+def other_weights(bank: ClassBank) -> tuple[AbstractAlgorithm, ClassBank]:
+    return prototypical(seed=1), bank
+
+
+def other_averages(bank: ClassBank) -> tuple[AbstractAlgorithm, ClassBank]:
+    algorithm = prototypical()
+    algorithm.backbone.blocks[3].norm.running_mean += 1
+    return algorithm, bank
+
+
+def other_images(bank: ClassBank) -> tuple[AbstractAlgorithm, ClassBank]:
+    images = bank.images.clone()
+    images[0, 0, 0, 0] += 1
+    return prototypical(), ClassBank(images, bank.rows, bank.names)
+
+
+@pytest.mark.parametrize("change", [other_weights, other_averages, other_images])
+def test_what_depends_on_something_else_is_computed_anew(
+    change: Callable[[ClassBank], tuple[AbstractAlgorithm, ClassBank]],
+    bank: ClassBank,
+    tmp_path: Path,
+    passes: list[int],
+) -> None:
+    scores(prototypical(), bank, tmp_path)
+    scores(*change(bank), tmp_path)
+    assert len(passes) == 2
+
+
+def test_a_network_of_another_structure_has_another_fingerprint() -> None:
+    one, other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3, stride=2)
+    other.load_state_dict(one.state_dict())
+    assert fingerprint(one) == fingerprint(one) != fingerprint(other)
+    assert fingerprint(one, "32-true") != fingerprint(one, "bf16-mixed")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-40], lambda b: b[:500] + bytes([b[500] ^ 1]) + b[501:], lambda b: b""]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_torn_file_is_rebuilt(damage, dtype: torch.dtype, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tensor, calls = torch.rand(100, 7).to(dtype), []
+    path = tmp_path / "folder" / "z.pt"
+
+    def compute() -> torch.Tensor:
+        calls.append(1)
+        return tensor
+
+    assert torch.equal(kept(path, compute), tensor)
+    path.write_bytes(damage(path.read_bytes()))
+    assert torch.equal(kept(path, compute), tensor)
+    assert "is damaged" in caplog.text
+    again = kept(path, compute)
+    assert torch.equal(again, tensor) and again.dtype == dtype
+    assert len(calls) == 2

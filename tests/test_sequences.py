@@ -1,0 +1,83 @@
+"""SNAIL and in-context learning: what a query's answer may depend on, and the labels of the latter."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.in_context import InContext, simplex
+from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.attention import Attention
+from metalearn.algorithms.snail import SNAIL, AttentionBlock, TemporalBlock
+from metalearn.backbones.mlp import MLP
+
+WAY = 3
+
+
+def learner(name: str) -> AbstractMetric:
+    torch.manual_seed(0)
+    backbone = MLP([5], hidden=[6], norm=False)
+    if name == "in_context":
+        return InContext(backbone, way=WAY, width=8, layers=2, heads=2, batch_norm="running").eval()
+    widths = [[4, 3], [4, 3], [4, 3]]
+    return SNAIL(backbone, way=WAY, width=6, filters=4, support=7, attention=widths, batch_norm="running").eval()
+
+
+def task(shot: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(WAY * shot, 5), torch.eye(WAY).repeat(shot, 1), torch.randn(4, 5)
+
+
+@pytest.mark.parametrize("name", ["in_context", "snail"])
+def test_a_query_is_answered_as_if_it_were_alone(name: str) -> None:
+    support_x, support_y, query_x = task()
+    predict = learner(name).adapt(support_x, support_y)
+    alone = torch.cat([predict(one) for one in query_x.split(1)])
+    torch.testing.assert_close(predict(query_x), alone)
+
+
+@pytest.mark.parametrize("name", ["in_context", "snail"])
+def test_every_support_row_and_its_label_matters(name: str) -> None:
+    support_x, support_y, query_x = task()
+    algorithm = learner(name)
+    answer = algorithm.adapt(support_x, support_y)(query_x)
+    for row in range(len(support_x)):
+        moved = support_x.clone()
+        moved[row] += 3.0
+        assert not torch.allclose(algorithm.adapt(moved, support_y)(query_x), answer, atol=1e-6)
+    swapped = support_y[:, [1, 0, 2]]
+    assert not torch.allclose(algorithm.adapt(support_x, swapped)(query_x), answer, atol=1e-6)
+
+
+def test_labels_have_equal_length_and_equal_angles() -> None:
+    for way in (2, 5, 20):
+        cosines = simplex(way) @ simplex(way).T
+        expected = torch.full((way, way), -1 / (way - 1)).fill_diagonal_(1.0)  # no smaller one is possible for all
+        torch.testing.assert_close(cosines, expected)
+
+
+def test_attention_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    ours, theirs = Attention(8, 2), torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]))
+    theirs.out_proj.load_state_dict(ours.output.state_dict())
+    query, key, value = torch.randn(2, 3, 8), torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+    torch.testing.assert_close(ours(query, key, value), theirs(query, key, value)[0])
+    with pytest.raises(ValueError, match="heads=3 must divide width=8"):
+        Attention(8, 3)
+
+
+@pytest.mark.parametrize("block", [AttentionBlock(4, 3, 2), TemporalBlock(4, 3, 8)])
+def test_a_row_sees_those_before_it_and_none_after(block: torch.nn.Module) -> None:
+    x = torch.randn(1, 8, 4, requires_grad=True)
+    for row in range(8):
+        (gradient,) = torch.autograd.grad(block(x)[0, row].sum(), x)
+        seen = gradient[0].abs().sum(1) > 0
+        assert seen.tolist() == [other <= row for other in range(8)]
+
+
+def test_a_convolution_reaches_its_span_and_no_farther() -> None:
+    x = torch.randn(1, 12, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(TemporalBlock(4, 3, 8)(x)[0, -1].sum(), x)
+    assert (gradient[0].abs().sum(1) > 0).tolist() == [False] * 4 + [True] * 8
