@@ -17,7 +17,7 @@ from metalearn.types import Predictor
 
 
 class AbstractAdapted(ABC):
-    """Features are what is kept of an image: its embedding where a method needs no more, else its pixels.
+    """An algorithm adapted to features of images: embeddings where it needs no more, else pixels.
 
     Args:
         support: features of the S support images.
@@ -29,11 +29,12 @@ class AbstractAdapted(ABC):
 
     @abstractmethod
     def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
-        """From features of queries to logits, after a look at those of a support set and its one-hot classes."""
+        """Returns the function from features of queries to logits, given a support set."""
 
     @property
     def targets(self) -> Tensor:
-        """One-hot classes of the support set; a head of more classes learns that the others do not occur."""
+        """Classes of the support set, one-hot (S, N), where N is that of a fixed head."""
+        # A head of more classes learns that the others do not occur.
         return F.one_hot(self.ways, self.algorithm.fixed_way or self.num_classes).float()
 
     @cached_property
@@ -41,14 +42,17 @@ class AbstractAdapted(ABC):
         return self.adapt(self.support, self.targets)
 
     def logits(self, features: Tensor) -> Tensor:
-        """(B, ...) -> (B, N)."""
+        """Computes the logits: (B, ...) -> (B, N)."""
         return self.predictor(features)[:, : self.num_classes]
 
     def weights(self, features: Tensor) -> Tensor:
-        """How much each support image counts for each query, rows that add up to 1 or are 0: (B, ...) -> (B, S)."""
+        """Weighs each support image for each query: (B, ...) -> (B, S).
+
+        Rows add up to 1 or are 0.
+        """
         if self.algorithm.fixed_way is not None:
             return self._weights_by_leaving_out(features)
-        # Each support image as a class of its own: the method's own word on which of them a query is most like.
+        # Each support image is a class, so the method itself ranks them by similarity to a query.
         each = torch.eye(len(self.support), device=self.ways.device)
         return self.adapt(self.support, each)(features).softmax(1)
 

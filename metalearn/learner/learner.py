@@ -60,10 +60,10 @@ class Learner:
 
     @classmethod
     def pretrained(cls, backbone: str, *, head: str = "simple_shot", reject: float | None = None) -> Self:
-        """A learner without a training: a pretrained backbone, under a head that has no weights of its own.
+        """Makes a learner without training: a pretrained backbone under a head without weights.
 
-        Its probabilities are not calibrated, and `simple_shot` knows no base classes to centre by. Raises ValueError,
-        in one line, for a backbone or a head that needs a training.
+        Its probabilities are not calibrated, and `simple_shot` has no base classes to centre by.
+        Raises ValueError, in one line, for a backbone or a head that needs training.
         """
         name = Path(f"{head} on {backbone}")
         return cls(build(name, checkpoint_of_parts(backbone, head)), reject=reject)

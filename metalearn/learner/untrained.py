@@ -1,4 +1,4 @@
-"""A pretrained backbone under a head that needs no training: the checkpoint of a run that never was."""
+"""The checkpoint of a pretrained backbone under a head that needs no training."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,20 +14,20 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.run.conf import conf_dir
 from metalearn.run.exits import one_line
 
-INPUT_SHAPE = (3, 224, 224)  # of the ImageNet networks; a backbone scales what it is given
+INPUT_SHAPE = (3, 224, 224)  # input of ImageNet networks; a backbone scales its own
 
 
 def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
-    """What a run of this backbone and algorithm would leave, with the weights that they begin with.
+    """Makes the checkpoint of a run of this backbone and algorithm, with their first weights.
 
-    Raises ValueError, in one line, for names that there are not, and for parts that need more than these two.
+    Raises ValueError, in one line, for unknown names, and for parts that need more than these two.
     """
     given = {
         "backbone": _part("backbone", backbone),
         "algorithm": _part("algorithm", head),
         "dataset": {"input_shape": list(INPUT_SHAPE)},
         "batch_norm": "running",
-        "num_base_classes": 1,  # of which a head of the training would be, that nothing uses here
+        "num_base_classes": 1,  # size of the head of a training, unused here
     }
     try:
         config: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(given), resolve=True)  # type: ignore[assignment]
@@ -50,7 +50,7 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
 
 
 def _part(group: str, name: str) -> Any:
-    """A config of the package. Raises ValueError, which names all there are, for one that there is not."""
+    """Reads a config of the package. Raises ValueError, with all names, for an unknown one."""
     files = {path.stem: path for path in Path(conf_dir(), group).glob("*.yaml")}
     if name not in files:
         raise ValueError(f"there is no {group} {name!r}; there are {', '.join(sorted(files))}")
