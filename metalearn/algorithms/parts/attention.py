@@ -38,8 +38,8 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads)
         self.before_attention, self.before_network = nn.LayerNorm(width), nn.LayerNorm(width)
-        last = nn.Linear(4 * width, width)
-        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), last)
+        first, last = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.network = nn.Sequential(first, nn.GELU(), last)
         with torch.no_grad():
             self.attention.output.weight.div_(residuals**0.5)
             last.weight.div_(residuals**0.5)
