@@ -6,6 +6,7 @@ import torch
 from conftest import episode
 
 from metalearn.data.bank import ClassBank
+from metalearn.episodes.counts import meta_dataset_shots
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import (
     Draw,
@@ -17,7 +18,6 @@ from metalearn.episodes.sampling import (
     draw_images,
     episodes_sha256,
     fetch,
-    meta_dataset_shots,
 )
 from metalearn.types import SPLITS
 

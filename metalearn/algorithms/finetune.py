@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.gradient import selected
 from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.selection import selected
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked

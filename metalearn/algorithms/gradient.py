@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch.func import functional_call
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
+from metalearn.algorithms.parts.selection import selected
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked, is_of_backbone
 from metalearn.losses import Problem
@@ -58,17 +58,6 @@ class InnerLoop:
         Raises ValueError for a pattern that matches no name.
         """
         return selected(self.adapt, names, "inner_loop.adapt")
-
-
-def selected(patterns: Sequence[str], names: Sequence[str], key: str) -> list[str]:
-    """Selects the names whose beginning matches one of the patterns of a config key.
-
-    Raises ValueError for a pattern that matches no name.
-    """
-    for pattern in patterns:
-        if not any(re.match(pattern, name) for name in names):
-            raise ValueError(f"{key}: no weight is named like {pattern!r}; there are {', '.join(names)}")
-    return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
 
 
 class AbstractNetwork(nn.Module, ABC):

@@ -17,11 +17,11 @@ from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone
+from metalearn.run.checkpoint import Provenance, load, load_backbone
 from metalearn.run.checks import rules
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
-from metalearn.run.loaded import LoadedData, load_data
+from metalearn.run.loaded import LoadedData, load_data, num_base_classes
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere
 from metalearn.run.plan import Plan, with_base_classes
@@ -85,7 +85,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         plan.config["problem"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"]
     )
     if images:
-        plan = with_base_classes(plan, config, _num_base_classes(plan, banks))
+        plan = with_base_classes(plan, config, num_base_classes(plan, banks))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = _algorithm(plan)
@@ -95,27 +95,12 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         data.check(setting, "test")
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
 
-    optimizer = {name: value for name, value in plan.config["optimizer"].items() if name != "backbone_lr"}
+    module = _module(plan, algorithm)
     further = instantiate(plan.config["evaluation"].get("further"))
-    module = FewShotModule(
-        algorithm,
-        instantiate(optimizer),
-        instantiate(plan.config["scheduler"]),
-        backbone_lr=plan.config["optimizer"]["backbone_lr"],
-        skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
-    )
     if further is not None:
         further.check(meta_test(module, data, module.device))
     checkpoint = _checkpoint(plan, module)
-    if checkpoint is not None:
-        rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
-    rules.check_base_statistics(algorithm.base, banks, plan.choices)
-    rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
-    if plan.trains_nothing:
-        check_trained(algorithm, plan.choices, plan.config["pretrained"])
-    elif not plan.tests_only:
-        check_trainable(algorithm, plan.choices)
-        rules.check_optimizer(checkpoint, module.make_optimizer())
+    _check_weights(plan, module, checkpoint, banks)
     pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
     keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
     callbacks = [
@@ -133,17 +118,33 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
 
 
-def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
-    """The classes that it is, or was, trained on, whatever it is tested on."""
-    given = plan.config["num_base_classes"]
-    if plan.trained_before:
-        counted = base_classes(plan.trained_before)
-    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
-        counted = banks["train"].num_classes
-    else:
-        counted = 0
-    rules.check_base_classes(given, counted)
-    return counted or given
+def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
+    """The algorithm with what trains it."""
+    config = plan.config
+    optimizer = {name: value for name, value in config["optimizer"].items() if name != "backbone_lr"}
+    return FewShotModule(
+        algorithm,
+        instantiate(optimizer),
+        instantiate(config["scheduler"]),
+        backbone_lr=config["optimizer"]["backbone_lr"],
+        skip_nonfinite=config["trainer"]["skip_nonfinite"],
+    )
+
+
+def _check_weights(
+    plan: Plan, module: FewShotModule, checkpoint: dict[str, Any] | None, banks: Mapping[Split, Any]
+) -> None:
+    """Raises ValueError for weights that cannot be trained, or not be tested, on these data."""
+    algorithm = module.algorithm
+    if checkpoint is not None:
+        rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
+    rules.check_base_statistics(algorithm.base, banks, plan.choices)
+    rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
+    if plan.trains_nothing:
+        check_trained(algorithm, plan.choices, plan.config["pretrained"])
+    elif not plan.tests_only:
+        check_trainable(algorithm, plan.choices)
+        rules.check_optimizer(checkpoint, module.make_optimizer())
 
 
 def _algorithm(plan: Plan) -> AbstractAlgorithm:

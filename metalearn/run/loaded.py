@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from metalearn.data.bank import class_names, tell_shared_classes, vocabulary
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
-from metalearn.run.checkpoint import trained_classes
+from metalearn.run.checkpoint import base_classes, trained_classes
 from metalearn.run.checks import rules
 from metalearn.run.plan import Plan
 from metalearn.types import Split
@@ -49,3 +49,16 @@ def _trained_classes(plan: Plan, banks: Mapping[Split, Any]) -> list[str]:
     if not plan.tests_only:
         return class_names(banks["train"])
     return trained_classes(plan.trained_before) if plan.trained_before else []
+
+
+def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
+    """The classes that it is, or was, trained on, whatever it is tested on."""
+    given = plan.config["num_base_classes"]
+    if plan.trained_before:
+        counted = base_classes(plan.trained_before)
+    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
+        counted = banks["train"].num_classes
+    else:
+        counted = 0
+    rules.check_base_classes(given, counted)
+    return counted or given

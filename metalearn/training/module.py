@@ -1,7 +1,6 @@
 """The one LightningModule: it optimises an algorithm's loss and evaluates its predictions."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics.classification import BinaryCalibrationError
 
 import metalearn
@@ -24,7 +23,7 @@ from metalearn.training import measures
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
-from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
+from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature
 from metalearn.types import Episode, IndexedBatch, Split
@@ -88,19 +87,10 @@ class FewShotModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()
-        schedule = self.scheduler
-        if isinstance(schedule, Constant):
+        if isinstance(self.scheduler, Constant):
             return optimizer
-        if isinstance(schedule, Schedule):
-            scheduler: LRScheduler = LambdaLR(optimizer, lambda _: schedule(self.done()))
-        else:
-            scheduler = schedule(optimizer)
-        config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            # The module steps this scheduler itself. Lightning would step it after the checkpoint
-            # of the validation, and a resumed run would lose the step.
-            score = f"val/{self.algorithm.objective.score_name}"
-            config |= {"interval": "epoch", "frequency": sys.maxsize, "monitor": score, "strict": False}
+        monitored = f"val/{self.algorithm.objective.score_name}"
+        config = lightning_config(self.scheduler, optimizer, self.done, monitored)
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def make_optimizer(self) -> torch.optim.Optimizer:

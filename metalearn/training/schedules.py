@@ -1,13 +1,14 @@
 """Factors of the outer learning rate, as functions of the fraction of the training done, 0 to 1."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 """Function that builds a scheduler of torch from an optimizer; the scheduler counts steps."""
@@ -47,3 +48,26 @@ class Cosine(Schedule):
 
     def __call__(self, done: float) -> float:
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+def lightning_config(
+    schedule: Schedule | SchedulerFactory,
+    optimizer: Optimizer,
+    done: Callable[[], float],
+    monitored: str,
+) -> dict[str, Any]:
+    """Returns the config of Lightning for a scheduler.
+
+    Args:
+        done: function that returns the fraction of the training that is done.
+        monitored: metric of a scheduler that waits for a plateau.
+    """
+    if isinstance(schedule, Schedule):
+        return {"scheduler": LambdaLR(optimizer, lambda _: schedule(done())), "interval": "step"}
+    scheduler = schedule(optimizer)
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return {"scheduler": scheduler, "interval": "step"}
+    # The module steps this scheduler itself. Lightning would step it after the checkpoint of the
+    # validation, and a resumed run would lose the step.
+    never = {"interval": "epoch", "frequency": sys.maxsize}
+    return {"scheduler": scheduler, **never, "monitor": monitored, "strict": False}
