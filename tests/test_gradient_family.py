@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import REPOSITORY, composed, episode
+from conftest import composed, episode
 from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
@@ -228,7 +228,7 @@ def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
     assert not torch.allclose(algorithm.adapt(task.support_x, task.support_y)(task.query_x), before)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "conf/backbone").glob("*.yaml")))
+@pytest.mark.parametrize("name", ["conv4", "mlp", "resnet12", "resnet18", "wrn_28_10"])
 def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop(name: str) -> None:
     algorithm = instantiate(composed("algorithm=maml_plus_plus", f"backbone={name}").algorithm)
     norms = [name for name, module in algorithm.network.named_modules() if isinstance(module, BatchNorm)]

@@ -7,7 +7,7 @@ from conftest import episode
 from PIL import Image
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import draw
+from metalearn.episodes.sampling import Shape, draw
 from metalearn.run import picture as module
 from metalearn.run.picture import CELL, FRAME, PAPER, RIGHT, SIZE, WRONG, class_names, confusion, label, picture
 
@@ -87,7 +87,7 @@ def test_a_picture_has_a_title_heads_rows_and_names(monkeypatch: pytest.MonkeyPa
 def test_names_are_those_of_the_ways() -> None:
     rows = [np.arange(4) + 4 * c for c in range(5)]
     bank = ClassBank(torch.zeros(20, 1, 2, 2, dtype=torch.uint8), tuple(rows), tuple("abcde"))
-    one = draw(rows, ([1, 1, 1], 2), seed=0, split="test", index=0)
+    one = draw(rows, Shape((1, 1, 1), (2, 2, 2)), seed=0, split="test", index=0)
     first = {int(way): int(row) // 4 for row, way in zip(one.support_rows, one.support_ways, strict=True)}
     assert class_names(bank, one) == ["abcde"[first[way]] for way in range(3)]
 
