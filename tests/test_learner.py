@@ -52,7 +52,7 @@ def test_a_run_predicts_as_it_was_tested(metalearn) -> None:
     assert ours.trained.temperature == run.result["temperature"] == run.checkpoint("best")["temperature"]
     bank = instantiate(OmegaConf.load(run.folder / "hparams.yaml").dataset).load()["test"]
     for index, accuracy in enumerate(tested):
-        one = draw(bank.rows, Shape((1,) * 5, 15), seed=0, split="test", index=index)
+        one = draw(bank.rows, Shape((1,) * 5, (15,) * 5), seed=0, split="test", index=index)
         paper = [255 - bank.images[rows, 0].numpy() for rows in (one.support_rows, one.query_rows)]
         ours.fit(paper[0], one.support_ways.tolist())
         assert ours.score(paper[1], one.query_ways.tolist()) == pytest.approx(accuracy)
