@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
 from metalearn.run import groups, guard, overrides, secrets, streams
+from metalearn.run.conf import conf_dir
 from metalearn.run.explain import explain, explain_yaml
 from metalearn.run.grammar import at_home
 from metalearn.run.names import shortened
@@ -34,15 +34,6 @@ def unlimited_if(*limits_and_steps: Any) -> Any:
 
 
 OmegaConf.register_new_resolver("unlimited_if", unlimited_if)
-
-
-def conf_dir() -> str:
-    """The folder of the configs: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "conf", here.parent / "conf"):
-        if (folder / "config.yaml").is_file():
-            return str(folder)
-    raise FileNotFoundError("the conf/ folder of metalearn is missing from this installation")
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")

@@ -1,4 +1,4 @@
-"""Writing files so that no reader, and no process that is killed, ever leaves half of one behind."""
+"""Atomic writing: no reader and no killed process ever leaves or sees half a file."""
 
 import contextlib
 import fcntl
@@ -11,9 +11,10 @@ from typing import IO, Any
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill the file at `path`: readers see the old file or the whole new one, after a power cut too.
+    """Replaces the file at `path` by what `write` writes into it, atomically.
 
-    Raises OSError that names `path`, with the old file as it was.
+    Readers see the old file or the whole new one, also after a power cut. Raises OSError that names
+    `path`; the old file then remains.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -34,18 +35,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 @contextlib.contextmanager
 def _locked(temporary: Path) -> Iterator[IO[bytes]]:
-    """The new file, locked for as long as its writer lives."""
+    """Creates a new file, locked for as long as its writer lives."""
     while True:
         with temporary.open("xb") as file:
             with contextlib.suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(file, fcntl.LOCK_EX)
-            if temporary.exists():  # else another writer removed it before it was locked
+            if temporary.exists():  # another writer may have removed it before the lock
                 yield file
                 return
 
 
 def _remove_those_of_dead_writers(path: Path) -> None:
-    """Delete what writers of `path` left that were killed: nobody holds a lock on it."""
+    """Deletes temporary files of `path` whose writers were killed: nobody holds a lock on them."""
     theirs = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}")
     for name in os.listdir(path.parent):
         if theirs.fullmatch(name):
@@ -55,7 +56,7 @@ def _remove_those_of_dead_writers(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last: until then a power cut may give the old file back."""
+    """Makes the new name durable: before the sync, a power cut may restore the old file."""
     with contextlib.suppress(OSError):  # some file systems refuse it
         descriptor = os.open(folder, os.O_RDONLY)
         try:

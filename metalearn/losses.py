@@ -9,24 +9,25 @@ from torch.nn import functional as F
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over all leading axes; logits and one-hot targets are (..., N)."""
+    """Computes the mean cross-entropy in nats; logits and one-hot targets are (..., N)."""
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(0, -2))
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Fraction of the rows whose largest logit is the target's: (..., B, N), (..., B, N) -> (...)."""
+    """Computes the fraction of rows with correct argmax: (..., B, N), (..., B, N) -> (...)."""
     return (logits.argmax(-1) == targets.argmax(-1)).float().mean(-1)
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error over the rows and the outputs: (..., B, N), (..., B, N) -> (...)."""
+    """Computes the mean squared error over rows and outputs: (..., B, N), (..., B, N) -> (...)."""
     return (outputs - targets).square().mean((-2, -1))
 
 
 def negative_log_likelihood(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over rows and outputs of -log N(target; mean, deviation²), in nats: (..., B, 2 N), (..., B, N) -> (...).
+    """Computes the mean of -log N(target; mean, deviation²) over rows and outputs, in nats.
 
-    `outputs` are the means and, after them, the logarithms of the deviations.
+    The shapes are (..., B, 2 N), (..., B, N) -> (...). `outputs` are the means, followed by the
+    logarithms of the deviations.
     """
     means, logs = outputs.chunk(2, -1)
     errors = (targets - means) / logs.exp()
@@ -34,18 +35,21 @@ def negative_log_likelihood(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def coverage(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Fraction of the targets in their predicted 95 % intervals, of shapes as before: 0.95 if these are right."""
+    """Computes the fraction of the targets in their predicted 95 % intervals.
+
+    The shapes are those of `negative_log_likelihood`. Correct deviations give 0.95.
+    """
     means, logs = outputs.chunk(2, -1)
     return ((targets - means).abs() <= 1.96 * logs.exp()).float().mean((-2, -1))
 
 
 class Objective(NamedTuple):
-    """What the predictions of a task are trained for, and by what they are judged."""
+    """Training loss and evaluation score of a kind of problem."""
 
     loss: Callable[[Tensor, Tensor], Tensor]  # predictions, targets: (B, N), (B, N) -> ()
     score: Callable[[Tensor, Tensor], Tensor]  # (..., B, N), (..., B, N) -> (...)
     score_name: Literal["accuracy", "mse"]
-    others: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {}  # further scores of a test, by their names
+    others: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {}  # further test scores, by name
 
 
 Problem = Literal["classification", "regression"]
@@ -60,4 +64,7 @@ DENSITY = Objective(
     "mse",
     {"nll": negative_log_likelihood, "coverage": coverage},
 )
-"""That of a regression whose predictions are means and the logarithms of deviations, (..., B, 2 N)."""
+"""Objective of a regression with deviations.
+
+Its predictions (..., B, 2 N) are means, followed by the logarithms of deviations.
+"""

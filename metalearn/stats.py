@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Estimate(NamedTuple):
-    """A mean over episodes or seeds, and how far to believe it."""
+    """Mean over episodes or seeds, with its spread and 95 % interval."""
 
     mean: float
     std: float  # sample standard deviation (n - 1)
@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
 
 class ErrorRate(NamedTuple):
-    """The part of all trials that is wrong, with Wilson's 95 % interval."""
+    """Fraction of wrong trials, with Wilson's 95 % interval."""
 
     mean: float
     low: float
@@ -28,9 +28,10 @@ class ErrorRate(NamedTuple):
 
 
 def estimate(scores: Sequence[float] | np.ndarray) -> Estimate:
-    """Mean and 95 % interval of one score per episode; one episode alone has no interval (nan).
+    """Computes mean and 95 % interval of one score per episode; one episode has no interval (nan).
 
-    The interval is Student's: 1.96 standard errors of 5 episodes would miss in 12 cases of 100.
+    The interval is Student's: with 5 episodes, 1.96 standard errors would miss in 12 cases of 100.
+    Raises ValueError if there are no scores.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.size == 0:
@@ -43,19 +44,19 @@ def estimate(scores: Sequence[float] | np.ndarray) -> Estimate:
 
 
 def student_t(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t: 12.7 of one degree of freedom, 1.96 of many."""
+    """Computes the 97.5 % quantile of Student's t: 12.7 at one degree of freedom, 1.96 at many."""
     t, cdf = _student(degrees)
     return float(np.interp(0.95, cdf, t))
 
 
 def two_sided_p(t: np.ndarray, degrees: int) -> np.ndarray:
-    """The chance that Student's t is at least as far from 0 as each of `t`."""
+    """Computes the probability that Student's t is at least as far from 0 as each of `t`."""
     grid, cdf = _student(degrees)
     return 1 - np.interp(np.abs(t), grid, cdf)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of a fraction (Wilson 1927), which holds for few trials and near 0 and 1 too."""
+    """Computes Wilson's 95 % interval of a fraction (1927), valid for few trials, near 0 and 1."""
     z, p = NormalDist().inv_cdf(0.975), successes / trials
     centre = p + z**2 / (2 * trials)
     spread = z * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
@@ -65,10 +66,11 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 @cache
 def _student(degrees: int) -> tuple[np.ndarray, np.ndarray]:
-    """A fine grid of t from 0 to infinity, and the chance that |T| is below each.
+    """Tabulates the probability that |T| is below t, on a fine grid of t from 0 to infinity.
 
-    With t = sqrt(degrees) tan(a), the density of the angle a is cos(a) ** (degrees - 1). Integrated here, since where
-    SciPy is installed torchmetrics imports its signal processing: every process would start a second later.
+    With t = sqrt(degrees) tan(a), the density of the angle a is cos(a) ** (degrees - 1). The
+    integral is computed here instead of by SciPy: where SciPy is installed, torchmetrics imports
+    its signal processing, and every process would start a second later.
     """
     angle = np.linspace(0, math.pi / 2, 100_001)
     density = np.cos(angle) ** (degrees - 1)

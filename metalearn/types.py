@@ -1,4 +1,4 @@
-"""The types that everything else speaks in, and the legend of the shapes in every comment.
+"""Types that all other modules use, and the legend of the shapes in every comment.
 
 T  tasks in a batch            N   ways (classes of a task), or outputs of a regression
 S  support rows of a task      *X  shape of one input, e.g. (1, 28, 28)
@@ -15,17 +15,17 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Predictor = Callable[[Tensor], Tensor]
-"""What adapting to a support set gives: query inputs (Q, *X) -> logits or outputs (Q, N)."""
+"""Function that predicts queries: inputs (Q, *X) -> logits or outputs (Q, N)."""
 
 Parameters = dict[str, Tensor]
-"""The weights of a module by name, as `dict(module.named_parameters())` gives them."""
+"""Weights of a module by name, as in `dict(module.named_parameters())`."""
 
 
 class Episode(NamedTuple):
-    """A batch of T few-shot tasks; one task is the same four tensors without the leading axis.
+    """Batch of T few-shot tasks; one task is the same four tensors without the leading axis.
 
-    Way and shot may vary from batch to batch, never inside one, so there are no masks. Targets are
-    one-hot, so that the way is a shape and the formulas of the papers read as printed.
+    Way and shot may vary between batches, never inside one, so there are no masks. Targets are
+    one-hot, so that the way is a shape and the papers' formulas read as printed.
     """
 
     support_x: Tensor  # (T, S, *X)
@@ -38,19 +38,19 @@ class Episode(NamedTuple):
         return self.query_x.shape[0]
 
     def tasks(self) -> list["Episode"]:
-        """The T tasks of the batch, one by one and without the leading axis."""
+        """Splits the batch into its T tasks, without the leading axis."""
         return [Episode(*task) for task in zip(*self, strict=True)]
 
 
 class IndexedBatch(NamedTuple):
-    """Episodes of an evaluation, and which of their split they are."""
+    """Episodes of an evaluation, with their indices in the split."""
 
     indices: Tensor  # (T,)
     episodes: Episode
 
 
 class TaskOutput(NamedTuple):
-    """What an algorithm's training pays for a batch of tasks."""
+    """Training loss of a batch of tasks, and its predictions."""
 
     loss: Tensor  # (), its gradient is the meta-gradient
-    logits: Tensor | None = None  # (T, Q, N), when the loss came with a prediction of the queries
+    logits: Tensor | None = None  # (T, Q, N), when the loss computed query predictions

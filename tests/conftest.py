@@ -1,9 +1,10 @@
-"""What several test files need: a small bank, small episodes, and the command line on data that takes no time."""
+"""Shared fixtures: a small bank, small episodes, and the command line on tiny data."""
 
 import json
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests run one process for each core
+# Set before torch is imported, because the tests run one process for each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 import signal
 import subprocess
 import sys
@@ -40,28 +41,28 @@ SMALL = [
     "trainer.log_every_n_steps=1",
     "trainer.max_steps=10",
 ]
-"""A run of a second or two, on the smallest glyphs."""
+"""Overrides of a run of a second or two, on the smallest glyphs."""
 
 
 LONG = ("test_clusters", "test_run", "test_sweeps")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores, since many tests wait for processes of their own."""
+    """Returns one process more than cores, since many tests wait for other processes."""
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, so that the processes that share them end with short ones, at about the same time."""
+    """Sorts long tests first, so that the test processes end at about the same time."""
     items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that ended."""
+    """Result of a command that has ended."""
 
     code: int
-    text: str  # of stdout and stderr
+    text: str  # stdout and stderr
     folder: Path
 
     @property
@@ -86,7 +87,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(cache: Path) -> dict[str, str]:
-    """No accelerator, no network, and one thread, since two processes share the cores of some tests."""
+    """Environment without accelerator and network, with one thread, since tests share the cores."""
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "METALEARN"))},
         "METALEARN_CACHE": str(cache),
@@ -99,9 +100,10 @@ def environment(cache: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Run the command line to its end in a run directory of its own: metalearn("seed=1") -> Finished.
+    """Runs a command line to its end in its own run directory: metalearn("seed=1") -> Finished.
 
-    In a fork of what has imported everything, as a sweep does with preload=true: to import takes longer than to run.
+    The run is a fork of a process that has imported everything, as in a sweep with preload=true,
+    because the imports take longer than the run.
     """
 
     def call(
@@ -129,7 +131,7 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def fresh_metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """The same by `python -m metalearn`: for what starts others, which are runs of two processes and sweeps."""
+    """Runs `python -m metalearn`, for commands that start others: two processes, and sweeps."""
 
     def call(
         *overrides: str, folder: Path | None = None, small: bool = True, environment: dict[str, str] = environment
@@ -151,20 +153,20 @@ def fresh_metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPa
 
 
 def arguments(overrides: Sequence[str], folder: Path | None, small: bool) -> list[str]:
-    """A command line that runs in this folder, unless it says itself where."""
+    """Returns a command line that runs in `folder`, unless it names another one."""
     placed = folder is None or any(override.startswith(("resume", "-", "hydra.run.dir")) for override in overrides)
     return [*(SMALL if small else []), *overrides, *([] if placed else [f"hydra.run.dir={folder}"])]
 
 
 @pytest.fixture
 def bank() -> ClassBank:
-    """12 classes of 10 images of 16 x 16 in noise."""
+    """Bank of 12 classes of 10 images, 16 x 16 pixels of noise."""
     images = np.random.default_rng(0).integers(0, 256, (12, 10, 1, 16, 16), dtype=np.uint8)
     return ClassBank.from_classes(images, [f"class{i}" for i in range(12)])
 
 
 def episode(*, tasks: int = 2, way: int = 3, shot: int = 2, query: int = 4, size: int = 16, seed: int = 0) -> Episode:
-    """A batch of random tasks in which a class has something in common."""
+    """Draws a batch of random tasks in which the images of a class have a common part."""
     generator = torch.Generator().manual_seed(seed)
     patterns = torch.rand(tasks, way, 1, size, size, generator=generator)
 
@@ -177,7 +179,7 @@ def episode(*, tasks: int = 2, way: int = 3, shot: int = 2, query: int = 4, size
 
 
 def composed(*overrides: str) -> DictConfig:
-    """The config as a run gets it, without running."""
+    """Composes the config of a run without running it."""
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         config = compose("config", ["hydra.runtime.output_dir=out", *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
@@ -185,5 +187,5 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def resolved(*overrides: str) -> dict[str, Any]:
-    """The same as a plain dictionary."""
+    """Composes the config of a run to a plain dictionary."""
     return OmegaConf.to_container(composed(*overrides), resolve=True)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Small tasks that are embedded already, for the tests of what compares embeddings."""
+"""Small tasks of embeddings, for tests of comparisons."""
 
 import math
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ WAYS = [0, 2, 1, 2, 0, 2, 1]  # unequal shots
 
 
 class Flat(AbstractBackbone):
-    """A backbone that hands its inputs on."""
+    """Backbone that returns its inputs."""
 
     def __init__(self, channels: int, height: int = 1, width: int = 1) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Flat(AbstractBackbone):
 
 
 def random_task() -> SimpleNamespace:
-    """Embeddings of a task of 3 ways with 5 features: 7 support rows, 4 queries."""
+    """Draws embeddings of a task of 3 ways with 5 features: 7 support rows, 4 queries."""
     generator = torch.Generator().manual_seed(0)
     support_z, query_z = (torch.randn(rows, 5, dtype=torch.float64, generator=generator) for rows in (7, 4))
     return SimpleNamespace(
@@ -43,7 +43,7 @@ def compare(algorithm: AbstractAlgorithm, task: SimpleNamespace) -> Tensor:
 
 
 def batch_of(task: SimpleNamespace) -> Episode:
-    """A batch of that task and of another one, for the backbone `Flat`."""
+    """Returns a batch of that task and of another one, for the backbone `Flat`."""
     parts = Episode(task.support_z, task.support_y, task.query_z, task.query_y)
     return Episode(*(torch.stack([part, part.roll(1, -1)]) for part in parts))
 

@@ -1,4 +1,4 @@
-"""Command lines of keys that exist and values that nobody means."""
+"""Command lines of existing keys with values that make no sense."""
 
 import random
 from typing import Any
@@ -25,7 +25,7 @@ OTHER_KEYS = ["vars", "test_dataset", "algorithm.x", "a.b", "defaults", "x._targ
 
 
 def odd_lines(seed: int, count: int) -> list[list[str]]:
-    """`count` command lines of one to three overrides."""
+    """Draws `count` command lines of one to three overrides."""
     draw = random.Random(seed)
     keys = [*known_keys(composed(), str(REPOSITORY / "conf")), *OTHER_KEYS]
 
@@ -36,7 +36,7 @@ def odd_lines(seed: int, count: int) -> list[list[str]]:
 
 
 def refusal(line: list[str]) -> str | None:
-    """The refusal of a command line before anything is built, None where it is accepted; no other error may come."""
+    """Returns the refusal of a command line, None if accepted; fails at any other error."""
     try:
         config = composed(*parse(line)[1])
         plain: Any = OmegaConf.to_container(config, resolve=True)

@@ -1,4 +1,4 @@
-"""Omniglot in its real layout of 1,623 x 20 files, but with a few patterns in the place of the drawings."""
+"""Omniglot in its real layout of 1,623 x 20 files, with a few patterns instead of the drawings."""
 
 import functools
 import hashlib
@@ -22,14 +22,14 @@ Drawings = dict[str, bytes]  # PNG by "images_background/Alphabet/characterNN/00
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG of 1 bit, as the data set's own, from paper True and ink False (H, W)."""
+    """Encodes a PNG of 1 bit, like those of the data set: paper True, ink False, (H, W)."""
     file = io.BytesIO()
     Image.fromarray(pixels).convert("1").save(file, "PNG")
     return file.getvalue()
 
 
 def strokes() -> np.ndarray:
-    """A character like a lopsided Z with a dot, (105, 105) bool, the same on every machine."""
+    """Returns a character like a lopsided Z with a dot, (105, 105) bool, equal on every machine."""
     paper = np.ones((105, 105), bool)
     paper[20:23, 15:80] = False
     for i in range(60):
@@ -70,7 +70,7 @@ def write_folders(root: Path, drawings: Drawings) -> Path:
         pattern = root / "patterns" / hashlib.md5(content).hexdigest()
         if not pattern.exists():
             pattern.write_bytes(content)
-        os.link(pattern, root / name)  # 32,460 links are made in the time of few files
+        os.link(pattern, root / name)  # links are fast: 32,460 take the time of a few files
     return root
 
 
@@ -83,13 +83,13 @@ def load(
         split=split,
         rotations=rotations,
         input_shape=[1, size, size],
-        url="http://127.0.0.1:9",  # where nothing answers
+        url="http://127.0.0.1:9",  # address without a server
     )
     return source.load()
 
 
 def refusal(root: Path, cache: Path) -> str:
-    """The one line that tells a user what is wrong."""
+    """Returns the one line of the error."""
     with pytest.raises((OSError, ValueError), match="^omniglot: ") as caught:
         load(root, cache)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A folder of images of many formats and sizes, as a user might have one."""
+"""A folder of images of many formats and sizes, like that of a user."""
 
 import csv
 import random
@@ -13,7 +13,8 @@ from metalearn.data.folder import Folder
 from metalearn.data.manifest import draw_split
 from metalearn.types import Split
 
-SIZES = {f"class {letter}": 3 + number % 4 for number, letter in enumerate("abcdefghij")}  # images of each class
+# Images of each class.
+SIZES = {f"class {letter}": 3 + number % 4 for number, letter in enumerate("abcdefghij")}
 FRACTIONS = [0.6, 0.2, 0.2]
 PARTS = draw_split(SIZES, FRACTIONS, 0)
 KINDS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
@@ -21,7 +22,7 @@ Banks = dict[Split, ClassBank]
 
 
 def source(root: Path, **changes: Any) -> Folder:
-    """The caches and the manifest lie beside the images."""
+    """Builds the data set, with caches and manifest beside the images."""
     arguments: dict[str, Any] = {
         "cache": str(root.parent / "cache"),
         "manifest": str(root.parent / "classes.csv"),
@@ -35,7 +36,7 @@ def source(root: Path, **changes: Any) -> Folder:
 
 
 def write(root: Path) -> Path:
-    """Class folders with images of many formats and sizes."""
+    """Writes class folders with images of many formats and sizes."""
     for number, (name, size) in enumerate(SIZES.items()):
         (root / name).mkdir(parents=True)
         for i in range(size):
@@ -46,7 +47,7 @@ def write(root: Path) -> Path:
 
 
 def divide(root: Path) -> Path:
-    """The class folders moved to train/, val/ and test/."""
+    """Moves the class folders to train/, val/ and test/."""
     for split, names in PARTS.items():
         (root / split).mkdir()
         for name in names:
@@ -55,7 +56,7 @@ def divide(root: Path) -> Path:
 
 
 def write_list(path: Path, root: Path) -> Path:
-    """A list of the images, in no order, by paths from where it is."""
+    """Writes a list of the images in no order, by paths relative to the list."""
     lines = [(image.relative_to(path.parent), image.parent.name) for image in root.rglob("*.*")]
     random.Random(0).shuffle(lines)
     with path.open("w", newline="") as file:
@@ -68,7 +69,7 @@ def hashes(banks: Banks) -> list[str]:
 
 
 def refusal(root: Path, **changes: Any) -> str:
-    """The one line that tells a user what is wrong; no array and no manifest may be left of the attempt."""
+    """Returns the one line of the error; the attempt may leave neither array nor manifest."""
     with pytest.raises((OSError, ValueError), match="^folder: ") as caught:
         source(root, **changes).load()
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Run directories as finished runs leave them, made without running anything."""
+"""Run directories like those of finished runs, made without running anything."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ NUM_EPISODES = 100
 
 
 def result(mean: float | None = 0.9, **changes: Any) -> dict[str, Any]:
-    """The result.json of a completed run, or of one without a test."""
+    """Returns the result.json of a completed run, or of a run without a test."""
     return {
         "status": "completed",
         "error": None,
@@ -50,7 +50,7 @@ def result(mean: float | None = 0.9, **changes: Any) -> dict[str, Any]:
 
 
 def regression(mean: float | None, **changes: Any) -> dict[str, Any]:
-    """The result.json of a completed regression; None: of one that diverged, for which JSON has no number."""
+    """Returns the result.json of a completed regression; None: of a diverged one."""
     error = {"mean": mean, "std": 0.1, "ci95": 0.01, "num_episodes": NUM_EPISODES}
     if mean is None:
         error |= {"std": None, "ci95": None}
@@ -59,12 +59,12 @@ def regression(mean: float | None, **changes: Any) -> dict[str, Any]:
 
 
 def runs(*results: dict[str, Any]) -> list[Run]:
-    """Runs with these results, in directories that do not exist."""
+    """Returns runs with these results, in directories that do not exist."""
     return [Run(Path(f"run{i}"), Result.from_json(json.dumps(one))) for i, one in enumerate(results)]
 
 
 def contents(comparison: Comparison, **others: Any) -> Contents:
-    """A report of runs compared, without searches."""
+    """Returns a report of compared runs, without searches."""
     empty = {key: [] for key in ("groups", "searches", "unread", "failed", "unfinished", "refused", "damaged")}
     return Contents(comparison, **{**empty, **others})
 
@@ -78,7 +78,7 @@ def episode(*, way: int = 5, shot: int = 1, query: int = 15, train: dict[str, in
 
 
 def leave(folder: Path, one: dict[str, Any], scores: np.ndarray | None = None, steps: int = 0) -> Path:
-    """Write a run directory: the scores (E,) in test_episodes.npz, a validation at every tenth step in metrics.csv."""
+    """Writes a run directory: scores (E,) in test_episodes.npz, validations every ten steps."""
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(one))
     if scores is not None:
@@ -95,9 +95,10 @@ def leave(folder: Path, one: dict[str, Any], scores: np.ndarray | None = None, s
 def sweep(
     folder: Path, algorithms: dict[str, float], *, shots: tuple[int, ...] = (1, 5), seeds: int = 3, steps: int = 40
 ) -> list[Path]:
-    """A directory for each algorithm, shot and seed; `algorithms` are their mean accuracies at one shot.
+    """Writes a run directory for each algorithm, shot and seed.
 
-    Episodes differ in how hard they are for all alike, which is what pairing takes away.
+    `algorithms` maps names to mean accuracies at one shot. All methods share the difficulty of an
+    episode, which pairing cancels.
     """
     folders = []
     for shot in shots:
@@ -125,7 +126,7 @@ def search(
     score: str = "accuracy",
     vary: tuple[str, ...] = ("optimizer.lr", "algorithm.distance"),
 ) -> Path:
-    """A search in a journal, whose trial i has values[i] at meta-val; the learning rate has made them what they are."""
+    """Writes a search whose trial i has values[i] at meta-val, also as its learning rate."""
     folder.mkdir(parents=True)
     storage, name = str(folder / "study.log"), "the-study"
     direction = "maximize" if score == "accuracy" else "minimize"

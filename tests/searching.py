@@ -1,4 +1,4 @@
-"""A search whose runs are shell commands: what a controller of a study does, without a training."""
+"""A search whose runs are shell commands, to test controllers without training."""
 
 import os
 import signal
@@ -31,11 +31,11 @@ COMPLETED = f"""echo "{{\\"status\\": \\"completed\\", \\"seconds\\": {{}}, \\"v
 
 
 WRITING = threading.Lock()
-"""Files are written beside their place under the name of the process, and here several controllers share one."""
+"""Lock for writing, as temporary names contain the process, which several controllers share."""
 
 
 class Controller:
-    """A process that searches for the best x; `script` is what a run does, with x in its environment."""
+    """Process that searches for the best x; `script` is the run, with x in its environment."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Controller:
 
 
 def of_a_dead_process(controller: Controller) -> Controller:
-    """The same, as if it ran in a process that is gone."""
+    """Marks a controller as running in a process that has ended."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     controller.trials._owner = f"{socket.gethostname()}:{gone.pid}"
@@ -103,6 +103,6 @@ def of_a_dead_process(controller: Controller) -> Controller:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shell commands end sooner than runs do. For a test file to import."""
+    """Shortens the polling of processes, for shell commands; test files import this fixture."""
     monkeypatch.setattr(loop, "POLL", 0.01)
     monkeypatch.setattr(source, "PATIENCE", 0.1)

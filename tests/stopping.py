@@ -1,7 +1,7 @@
-"""A callback that stops a run at one point: by a signal, by being killed, or by an exception.
+"""A callback that stops a run at a chosen point: by a signal, SIGKILL, or an exception.
 
-The point stands in the environment, so that a stopped run, the one that resumes it and the one that is never stopped
-have the same config.
+The environment names the point, so that a stopped run, its resumption and an uninterrupted run have
+equal configs.
 """
 
 import errno
@@ -17,10 +17,10 @@ CALLBACK = "+callbacks.stop={_target_:stopping.Stop}"
 
 
 class Stop(pl.Callback):
-    """Stops at STOP_AT=<rank>:<how>:<point>:<count>, the count-th time that the point is passed, from 1.
+    """Stops at STOP_AT=<rank>:<how>:<point>:<count>, at the count-th pass of the point, from 1.
 
-    `how` is the name of a signal, or "error" for a full disk; `point` the name of a hook of Lightning, or
-    "write-<file>": between the writing of a file of that name and its move into place.
+    `how` is the name of a signal, or "error" for a full disk. `point` is the name of a hook of
+    Lightning, or "write-<file>": between writing a file of that name and moving it into place.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Stop(pl.Callback):
                 self._pass(0)
             replace(source, target, **keywords)
 
-        os.replace = stopping_replace  # this process is a run's own
+        os.replace = stopping_replace  # this process belongs to one run
 
     def _pass(self, rank: int) -> None:
         self.left -= 1

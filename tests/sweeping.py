@@ -17,7 +17,7 @@ DONE = """echo '{"status": "completed", "seconds": {}}' > result.json"""
 
 
 class Sweep:
-    """Shell scripts for jobs, each run in the folder of its job; `started` notes the places of each."""
+    """Sweep of shell scripts, each run in its job's folder; `started` lists the places of each."""
 
     def __init__(self, folder: Path, scripts: list[str]) -> None:
         self.jobs = [Job(i, [f"script={i}"], folder / str(i)) for i in range(len(scripts))]

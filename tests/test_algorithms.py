@@ -1,4 +1,4 @@
-"""What every algorithm owes its users; a new file in conf/algorithm joins by existing."""
+"""Properties of every algorithm; a new file in conf/algorithm is tested automatically."""
 
 import copy
 import gc
@@ -19,7 +19,7 @@ WAY = 3
 
 
 def build(name: str, *overrides: str) -> AbstractAlgorithm:
-    """The algorithm as its YAML has it, on a small backbone."""
+    """Builds the algorithm of a YAML file, on a small backbone."""
     small = ["dataset.input_shape=[1,16,16]", "backbone.channels=4", f"episode.train.way={WAY}"]
     small.append(f"num_base_classes={WAY}")
     torch.manual_seed(0)
@@ -27,7 +27,7 @@ def build(name: str, *overrides: str) -> AbstractAlgorithm:
 
 
 def training_batch(algorithm: AbstractAlgorithm) -> Episode:
-    """What the algorithm trains on: episodes, or images of all base classes without a support set."""
+    """Returns a training batch: episodes, or images of all base classes without support rows."""
     batch = episode(way=WAY)
     if algorithm.num_base_classes is None:
         return batch
@@ -35,7 +35,7 @@ def training_batch(algorithm: AbstractAlgorithm) -> Episode:
 
 
 def train(algorithm: AbstractAlgorithm, batch: Episode, num_steps: int) -> list[float]:
-    """The losses of some steps on one batch."""
+    """Returns the losses of some steps on one batch."""
     optimizer = torch.optim.Adam([weight for weight in algorithm.parameters() if weight.requires_grad], 1e-2)
     losses = []
     for _ in range(num_steps):
@@ -63,12 +63,12 @@ def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None
     for parameter, weight in trained.items():
         assert weight.grad is not None, parameter
         assert torch.isfinite(weight.grad).all(), parameter
-        # A bias before batch normalisation cancels out, but for rounding.
+        # A bias before batch normalisation cancels, up to rounding.
         assert weight.grad.any() or parameter.endswith("conv.bias"), parameter
 
 
 def test_a_whole_number_does_where_a_float_is_meant(name: str) -> None:
-    """`algorithm.scale=5` is as good as 5.0."""
+    """Accepts `algorithm.scale=5` for 5.0."""
     config = resolved(f"algorithm={name}")["algorithm"]
     floats = {key: value for key, value in config.items() if isinstance(value, float)}
     algorithm = build(name, *(f"algorithm.{key}={math.ceil(abs(value))}" for key, value in floats.items()))
@@ -126,8 +126,8 @@ def test_state_dict_round_trip(name: str) -> None:
 
 def test_the_order_of_support_rows_does_not_matter(name: str) -> None:
     algorithm = build(name, "batch_norm=support").eval()
-    # A sequence takes the rows of a class one after the other, so with several the order matters.
-    task = episode(tasks=1, way=WAY, shot=1 if name in ("mann", "snail") else 2).tasks()[0]
+    # A sequence reads the rows of a class in turn, so with several rows their order matters.
+    task = episode(tasks=1, way=WAY, shot=1 if name in ("key_value_memory", "mann", "snail") else 2).tasks()[0]
     order = torch.randperm(len(task.support_x))
     one = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
     other = algorithm.adapt(task.support_x[order], task.support_y[order])(task.query_x)
@@ -168,7 +168,8 @@ def test_vmap_and_loop_give_the_same_gradient(name: str, batch_norm: str) -> Non
         mapped = copy.deepcopy(algorithm)
         mapped.execution = Execution(vmap=vmap)
         mapped.loss(batch).loss.backward()
-        # Adam, inside Reptile, makes steps of the rounding that a bias before batch normalisation gets for a gradient.
+        # A bias before batch normalisation has rounding as its gradient, and Reptile's inner Adam
+        # turns it into steps.
         weights = [(name, weight) for name, weight in mapped.named_parameters() if not name.endswith("conv.bias")]
         gradients.append([weight.grad for _, weight in weights if weight.requires_grad])
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Images of any format and kind of pixels."""
+"""Images of any format and pixel type."""
 
 import io
 
@@ -66,7 +66,7 @@ def test_what_is_transparent_becomes_white() -> None:
 
 def test_a_photograph_is_turned_as_its_camera_noted() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # the orientation: to be turned clockwise
+    exif[0x0112] = 6  # orientation tag: rotate clockwise
     image = Image.fromarray(pixels(2, 8, 14))
     found = decode(file_of(image, exif=exif), 3)
     np.testing.assert_array_equal(found, np.rot90(image, -1))
@@ -95,7 +95,7 @@ def test_what_is_no_image_is_refused() -> None:
 
 def test_no_program_is_run_for_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     content = file_of(Image.fromarray(COLOURS), "EPS")
-    monkeypatch.setattr("subprocess.check_call", None)  # which would run Ghostscript
+    monkeypatch.setattr("subprocess.check_call", None)  # would run Ghostscript
     with pytest.raises(ValueError, match="^no image of a known format$"):
         decode(content, 3)
     assert "EPS" not in formats() and {"PNG", "JPEG", "GIF", "TIFF", "WEBP"} <= set(formats())

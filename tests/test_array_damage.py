@@ -1,4 +1,4 @@
-"""A mapped array whose parts or record were damaged: nothing of it is believed by its length or its date."""
+"""Mapped arrays with damaged parts or records: neither length nor date is trusted."""
 
 import json
 import os
@@ -38,7 +38,8 @@ def test_a_record_of_other_hashes_is_not_believed(tmp_path: Path, caplog: pytest
     record.write_text(json.dumps(held))
     assert {split: bank.sha256() for split, bank in build(tmp_path).items()} == expected
     assert f"or its record {record.name}, is damaged; building it again" in caplog.text
-    del held["checksum"]  # of an earlier version: it is right when the content is
+    # Earlier versions lack the checksum; the record is right if the content is.
+    del held["checksum"]
     record.write_text(json.dumps(held | {"sha256": expected}))
     assert {split: bank.sha256() for split, bank in build(tmp_path, no_reading).items()} == expected
 

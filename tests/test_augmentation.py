@@ -52,10 +52,11 @@ def test_a_crop_is_a_part_of_the_image() -> None:
     augmentation = crop(area=0.25)
     ramp = torch.linspace(-1, 1, 12).expand(4, 1, 12, 12)
     random = numbers(augmentation)
-    random[:, 0] = 0.0  # the smallest crop: half of each side
-    random[:, 2] = torch.tensor([0.0, 0.5, 1.0, 1.0])  # at the left, in the middle, at the right
+    random[:, 0] = 0.0  # smallest crop: half of each side
+    # Crops at the left, in the middle, at the right.
+    random[:, 2] = torch.tensor([0.0, 0.5, 1.0, 1.0])
     lowest, highest = augmentation.__call__(ramp.clamp(0, 1), random)[:, 0, 6].aminmax(dim=1)
-    assert highest[0] <= 0.1  # nothing of the right half
+    assert highest[0] <= 0.1  # no part of the right half
     assert lowest[2] >= 0.0
     assert highest[2] == pytest.approx(1.0, abs=0.1)
 
@@ -64,7 +65,7 @@ def test_colours_are_scaled_about_black_the_mean_and_grey() -> None:
     augmentation, images = crop(jitter=0.4), 0.4 * pictures() + 0.3
     for index, factor in ((5, "brightness"), (6, "contrast"), (7, "saturation")):
         random = numbers(augmentation)
-        random[:, index] = 0.0  # a factor of 0.6
+        random[:, index] = 0.0  # factor 0.6
         dimmed = augmentation(images, random)
         if factor == "brightness":
             torch.testing.assert_close(dimmed, 0.6 * images)
@@ -78,11 +79,11 @@ def test_colours_are_scaled_about_black_the_mean_and_grey() -> None:
 
 def test_a_quarter_turn_a_shift_and_a_scale() -> None:
     images = pictures(1)
-    farthest = torch.cat([torch.ones(4, 6), torch.zeros(4, 6)], 1)  # as far as it goes, for all
+    farthest = torch.cat([torch.ones(4, 6), torch.zeros(4, 6)], 1)  # largest change, for all images
     turn = affine(rotation=90.0)
     torch.testing.assert_close(turn(images, farthest), images.rot90(1, (2, 3)), atol=1e-5, rtol=0)
     shift = affine(shift=1 / 6)
-    moved = shift(images, farthest)  # by two pixels, both ways
+    moved = shift(images, farthest)  # shift by two pixels in both axes
     torch.testing.assert_close(moved[:, :, :-2, :-2], images[:, :, 2:, 2:], atol=1e-5, rtol=0)
     assert not moved[:, :, -2:].any()
     grow = affine(scale=(2.0, 2.0))

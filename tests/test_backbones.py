@@ -16,7 +16,8 @@ from metalearn.backbones.resnet12 import ResNet12
 from metalearn.backbones.resnet18 import ResNet18
 from metalearn.backbones.wide_resnet import WideResNet
 
-# Each block: channels_in * channels * 9 weights + channels biases + 2 * channels of normalisation.
+# Each block has channels_in * channels * 9 weights + channels biases + 2 * channels of
+# normalisation.
 CONV4 = [
     # input shape, channels, parameters, features
     ((1, 28, 28), 64, 111_936, 64),  # Omniglot, Prototypical Networks
@@ -55,7 +56,7 @@ def test_all_maps_have_one_layout_whatever_that_of_the_weights(make: Callable[..
             module.register_forward_hook(lambda module, inputs, output: maps.append(output))
     x = torch.rand(2, colours, 16, 16)
     backbone(x)
-    # An inner step moves weights by gradients, whose layout is the convolution's own choice.
+    # An inner step moves weights by gradients, whose layout the convolution chooses.
     moved = {name: w - 0.1 * torch.ones_like(w, memory_format=torch.contiguous_format)
              for name, w in backbone.named_parameters()}  # fmt: skip
     functional_call(backbone, moved, (x,))

@@ -1,4 +1,4 @@
-"""Gradients task by task and steps done again: the same meta-gradient, in less memory."""
+"""Task-by-task gradients and recomputed steps: equal meta-gradients in less memory."""
 
 import dataclasses
 import subprocess
@@ -43,7 +43,7 @@ def gradient(algorithm: AbstractAlgorithm, size: int, **execution: bool) -> Tens
     algorithm.done = 0.9
     batch = Episode(*(part.double() for part in episode(tasks=2, way=3, shot=2, query=3, size=size)))
     algorithm.zero_grad()
-    torch.manual_seed(1)  # of what is dropped
+    torch.manual_seed(1)  # seed of the dropout
     algorithm.loss(batch).loss.backward()
     return torch.cat([w.grad.flatten() for w in algorithm.parameters() if w.grad is not None])
 
@@ -63,7 +63,8 @@ def test_a_step_that_is_done_again_drops_the_same() -> None:
     torch.testing.assert_close(gradient(algorithm, 16, vmap=False, checkpoint=True), expected)
     for block in algorithm.network.backbone.blocks:
         block.drop_rate = 0.0
-    assert not torch.allclose(gradient(algorithm, 16, vmap=False), expected)  # so there was something to drop
+    # Checks that something is dropped.
+    assert not torch.allclose(gradient(algorithm, 16, vmap=False), expected)
 
 
 @pytest.mark.parametrize("name", ["learned_optimizer", "anil"])
@@ -85,7 +86,7 @@ def test_autocast_takes_no_gradient_away(
     with torch.autocast("cpu", torch.bfloat16):
         algorithm.loss(episode(tasks=2, way=3, shot=2, query=3, size=4)).loss.backward()
     assert caches
-    assert not any(caches)  # older torch would lose gradients otherwise
+    assert not any(caches)  # older torch would lose gradients with a cache
     assert all(
         weight.grad is not None and weight.grad.any() for weight in algorithm.parameters() if weight.requires_grad
     )
@@ -96,14 +97,14 @@ def test_the_inner_gradient_is_that_of_torch_func() -> None:
     frozen, unused = torch.randn(3, dtype=torch.float64), torch.randn(3, dtype=torch.float64, requires_grad=True)
 
     def after_a_step(derivative: Callable[..., Any]) -> Tensor:
-        # One of the params is computed from another, and is no way to it.
+        # Two params share an origin, and the gradient in one must not pass through the other.
         params = {"weight": weight, "head": weight.square(), "frozen": frozen, "unused": unused}
         grads, value = derivative(lambda by: (by["weight"] * by["head"] * by["frozen"]).pow(3).sum())(params)
         return sum((params[name] - grads[name]).pow(2).sum() for name in params) + value
 
     ours, theirs = (torch.autograd.grad(after_a_step(of), weight) for of in (grad_and_value, torch.func.grad_and_value))
     torch.testing.assert_close(ours, theirs)
-    assert grad_and_value(lambda by: weight.sum())({}) == ({}, weight.sum())  # where nothing is adapted
+    assert grad_and_value(lambda by: weight.sum())({}) == ({}, weight.sum())  # no adapted weights
     assert not grad_and_value(lambda by: torch.ones(()))({"weight": weight})[0]["weight"].any()
     with torch.inference_mode():
         torch.testing.assert_close(
@@ -147,8 +148,9 @@ def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(enviro
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return int(done.stdout) / 1024
 
-    few, many = (megabytes(tasks, checkpoint=False) for tasks in (3, 6))  # the allocator settles in the first ones
-    graph = few - megabytes(3, checkpoint=True)  # of all steps of a task but one
+    # The allocator settles in the first tasks.
+    few, many = (megabytes(tasks, checkpoint=False) for tasks in (3, 6))
+    graph = few - megabytes(3, checkpoint=True)  # graph of all steps of a task but one
     assert graph > 60
     assert many - few < graph / 2
 

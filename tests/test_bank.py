@@ -1,4 +1,4 @@
-"""The contract of a bank: whoever makes one of other things is told what it must be."""
+"""The contract of a bank: the error for other content names the expected form."""
 
 import logging
 from typing import Any
@@ -12,8 +12,8 @@ from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
 IMAGES = torch.zeros(6, 1, 4, 4, dtype=torch.uint8)
 ROWS = (np.arange(3), np.arange(3, 6))
 RULE = (
-    "; a ClassBank has images (M, C, H, W) uint8 and, for each class, its name and the rows of its images, "
-    "each in one class"
+    "; a ClassBank has images (M, C, H, W) uint8, or texts (M, L) int32, and, for each class, its name and the "
+    "rows of its images, each in one class"
 )
 
 

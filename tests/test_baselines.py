@@ -1,4 +1,4 @@
-"""The baselines: what they train on, and the heads that they fit."""
+"""The baselines: their training data, and the heads that they fit."""
 
 import pytest
 import torch
@@ -68,12 +68,14 @@ def test_fitting_lowers_the_loss_of_the_support_set(make) -> None:
 
 @pytest.mark.parametrize("name", ["baseline", "baseline_plus_plus"])
 def test_a_run_trains_on_all_base_classes_and_says_so(metalearn, name: str) -> None:
-    run = metalearn(f"algorithm={name}", "batch_size=16", "episode.train.way=500")  # which it does not use
+    # The baseline ignores this way.
+    run = metalearn(f"algorithm={name}", "batch_size=16", "episode.train.way=500")
     assert run.code == 0, run.text
     assert run.result["batch_size"] == 16
     assert "16 images of all base classes a batch" in run.text
     head = "head.weight" if name == "baseline" else "directions"
-    assert run.checkpoint()["state_dict"][f"algorithm.{head}"].shape[0] == 3 * 8  # alphabets x characters
+    # Alphabets x characters.
+    assert run.checkpoint()["state_dict"][f"algorithm.{head}"].shape[0] == 3 * 8
 
 
 def test_a_batch_larger_than_the_data_is_refused(metalearn) -> None:

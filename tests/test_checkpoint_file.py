@@ -1,4 +1,4 @@
-"""Reading checkpoints: damaged, of another format, made by hand, or right."""
+"""Reading checkpoints: damaged, of another format, made by hand, or valid."""
 
 import random
 import zipfile
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def plain(node: Any) -> Any:
-    """The same with the bytes of tensors, which can be compared."""
+    """Replaces the tensors of a tree by their bytes, which can be compared."""
     if isinstance(node, dict):
         return {key: plain(child) for key, child in node.items()}
     if isinstance(node, list | tuple):
@@ -43,7 +43,7 @@ def plain(node: Any) -> Any:
 
 
 def is_refused(path: Path, content: bytes, right: Any) -> bool:
-    """Whether it is refused in one line; what is read otherwise must be what was written."""
+    """Whether a file is refused in one line; fails if it reads as other content."""
     path.write_bytes(content)
     try:
         read = read_checkpoint(path)
@@ -60,7 +60,7 @@ def test_a_flipped_bit_is_refused_or_harmless(checkpoint: bytes, path: Path) -> 
     path.write_bytes(checkpoint)
     right = plain(read_checkpoint(path))
     drawn = random.Random(0)
-    directory = checkpoint.index(b"PK\x01\x02") * 8  # where the list of records begins
+    directory = checkpoint.index(b"PK\x01\x02") * 8  # start of the list of records
     places = [drawn.randrange(len(checkpoint) * 8) for _ in range(200)]
     places += [drawn.randrange(directory, len(checkpoint) * 8) for _ in range(100)]
     refused = 0
@@ -68,7 +68,7 @@ def test_a_flipped_bit_is_refused_or_harmless(checkpoint: bytes, path: Path) -> 
         content = bytearray(checkpoint)
         content[place // 8] ^= 1 << place % 8
         refused += is_refused(path, bytes(content), right)
-    assert refused > 200  # the others are in the padding between records, and in dates
+    assert refused > 200  # the other bits are in the padding between records, and in dates
 
 
 def test_a_flipped_bit_in_each_record_is_refused(checkpoint: bytes, path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_flipped_bit_in_each_record_is_refused(checkpoint: bytes, path: Path) 
 
 
 def test_a_record_that_says_it_is_a_folder_is_refused(checkpoint: bytes, path: Path) -> None:
-    """PyTorch leaves its tensor as the memory was."""
+    """Refuses a record that PyTorch would skip, leaving its tensor uninitialised."""
     content = bytearray(checkpoint)
     content[checkpoint.rindex(b"PK\x01\x02") + 38] ^= 0x10
     path.write_bytes(bytes(content))

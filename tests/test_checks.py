@@ -1,4 +1,4 @@
-"""Bad input: refused before training, in one line, with exit code 2."""
+"""Bad input is refused before training, in one line, with exit code 2."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""CIFAR-FS and FC100 in CIFAR-100's layout, with 7 classes of 4 images in the place of 100 of 600."""
+"""CIFAR-FS and FC100 in CIFAR-100's layout, with 7 classes of 4 images instead of 100 of 600."""
 
 import io
 import os
@@ -16,8 +16,9 @@ from metalearn.data.cifar100 import ARCHIVE, CIFAR100, FOLDER, make_plan
 from metalearn.data.splits import known_splits, read_split
 from metalearn.types import Split
 
-NAMES = sorted(name for names in CLASSES.values() for name in names)[::-1]  # in another order than that of the splits
-SUPERCLASSES = {  # of FC100, the first class of each of the 20
+# In another order than the splits.
+NAMES = sorted(name for names in CLASSES.values() for name in names)[::-1]
+SUPERCLASSES = {  # FC100, with the first class of each of the 20
     "train": {"aquarium_fish", "orchid", "bottle", "apple", "clock", "bed", "bridge", "cloud", "crocodile"},
     "val": {"bear", "camel", "crab", "hamster"},
     "test": {"beaver", "bee", "fox", "baby"},
@@ -25,7 +26,7 @@ SUPERCLASSES = {  # of FC100, the first class of each of the 20
 
 
 def pickles() -> dict[str, Any]:
-    """The three files: three images of each class in `train`, one in `test`, in no order."""
+    """Returns the three files: three images of each class in `train`, one in `test`, unordered."""
     rng = np.random.default_rng(0)
     held: dict[str, Any] = {"meta": {"fine_label_names": NAMES, "coarse_label_names": ["all"]}}
     for half, count in (("train", 3), ("test", NUM_IMAGES - 3)):
@@ -62,7 +63,7 @@ def few_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source(root: Path, cache: Path, size: int = 32) -> CIFAR100:
-    nowhere = "http://127.0.0.1:9"  # where nothing answers
+    nowhere = "http://127.0.0.1:9"  # address without a server
     return CIFAR100(str(root), cache=str(cache), split="fc100", input_shape=[3, size, size], url=nowhere)
 
 
@@ -100,8 +101,9 @@ def test_folder_and_archive_give_the_same(tmp_path: Path, protocol: int | str) -
     for prefix in (f"{FOLDER}/", f"./{FOLDER}/"):
         banks = source(write_archive(tmp_path / "archive", prefix=prefix), tmp_path / "b").load()
         assert {split: bank.sha256() for split, bank in banks.items()} == expected
-    assert [path.name for path in (tmp_path / "archive").iterdir()] == [ARCHIVE]  # nothing is unpacked
-    # A build that was stopped goes on where it was.
+    # Nothing is unpacked.
+    assert [path.name for path in (tmp_path / "archive").iterdir()] == [ARCHIVE]
+    # A stopped build continues where it was.
     plan = make_plan(tmp_path / "archive" / ARCHIVE, CLASSES, NUM_IMAGES)
     np.testing.assert_array_equal([*plan.read(17)], [*plan.read(0)][17:])
 

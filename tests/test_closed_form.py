@@ -13,7 +13,7 @@ from metalearn.backbones.mlp import MLP
 
 
 def task(way: int, shot: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Embeddings (S, D) with something in common within a class, and one-hot labels (S, N)."""
+    """Draws embeddings (S, D) with a common part in each class, and one-hot labels (S, N)."""
     generator = torch.Generator().manual_seed(seed)
     y = F.one_hot(torch.arange(way).repeat(shot), way).double()
     centres = torch.randn(way, width, generator=generator, dtype=torch.float64)
@@ -43,12 +43,13 @@ def test_r2d2_has_a_bias_and_learns_scale_offset_and_ridge() -> None:
 
 
 def slow_svm(kernel: np.ndarray, y: np.ndarray, c: float, steps: int = 30_000) -> np.ndarray:
-    """The same dual by accelerated projected gradient steps."""
+    """Solves the dual by accelerated projected gradient steps."""
     rate = 1 / np.linalg.eigvalsh(kernel)[-1]
     alpha = momentum = np.zeros_like(y)
 
     def projected(rows: np.ndarray) -> np.ndarray:
-        # The nearest point with rows that sum to 0 and stay below C y is min(row - t, C y): t by bisection.
+        # The nearest point with rows that sum to 0 and stay below C y is min(row - t, C y);
+        # bisection finds t.
         low, high = rows.min(1) - c, rows.max(1) + c
         for _ in range(80):
             middle = (low + high) / 2
@@ -73,15 +74,17 @@ def test_the_svm_agrees_with_a_slow_solver(way: int, shot: int, c: float) -> Non
 @pytest.mark.parametrize(("way", "shot", "width"), [(5, 1, 64), (5, 5, 64), (20, 5, 16), (5, 15, 8), (2, 1, 1)])
 @pytest.mark.parametrize("size", [0.01, 1.0, 30.0])
 def test_the_svm_satisfies_the_conditions_of_an_optimum(way: int, shot: int, width: int, size: float) -> None:
-    # The problem is convex, so these conditions are sufficient: feasible, and no feasible direction descends.
+    # The problem is convex, so these conditions are sufficient: feasible, and no feasible direction
+    # descends.
     z, y = task(way, shot, width)
     kernel, c = size**2 * z @ z.T, 0.1
     alpha = crammer_singer(kernel, y, c)
     assert alpha.sum(1).abs().max() < 1e-7 * c
     assert (alpha - c * y).max() < 1e-7 * c
-    descent = y - kernel @ alpha  # minus the gradient
+    descent = y - kernel @ alpha  # negative gradient
     for row, bound, direction in zip(alpha, c * y, descent, strict=True):
-        # Weight may move to a class only while that is below its bound: those agree on the best direction.
+        # Weight may move to a class only while it is below its bound, so such classes agree on the
+        # best direction.
         free = row < bound - 1e-5 * c
         assert free.any()
         assert (direction >= direction[free].max() - 1e-4 * max(1, kernel.max() * c)).all()

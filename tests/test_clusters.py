@@ -1,4 +1,4 @@
-"""Sweeps by submitit and by Ray: on submitit's local executor with real signals."""
+"""Sweeps by submitit and by Ray, on submitit's local executor with real signals."""
 
 import os
 import re
@@ -22,14 +22,14 @@ LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher
 
 @pytest.fixture
 def sweep(environment: dict[str, str], tmp_path: Path) -> Sweep:
-    """Run `-m` on the CPU in tmp_path/sweep, to its end or until `meanwhile` has returned and it has ended."""
+    """Runs `-m` on the CPU in tmp_path/sweep, to its end or until `meanwhile` has returned."""
 
     def call(*overrides: str, meanwhile: Callable[[subprocess.Popen], None] | None = None, **added: str) -> Finished:
         folder = tmp_path / "sweep"
         command = [sys.executable, "-m", "metalearn", "-m", *SMALL, "trainer=cpu", *overrides]
         with (tmp_path / "said").open("w+") as file:
             given: dict[str, Any] = {"stdout": file, "stderr": subprocess.STDOUT, "cwd": tmp_path}
-            env = {**environment, "HOME": str(tmp_path), **added}  # where Ray writes a token
+            env = {**environment, "HOME": str(tmp_path), **added}  # Ray writes a token to HOME
             with subprocess.Popen([*command, f"hydra.sweep.dir={folder}"], env=env, **given) as controller:
                 try:
                     if meanwhile is not None:
@@ -48,27 +48,27 @@ def job(finished: Finished, number: int) -> Finished:
 
 
 def processes(name: str) -> dict[int, str]:
-    """A file of /proc, such as cmdline, of each process that we may look at."""
+    """Reads a file of /proc, such as cmdline, for each readable process."""
 
     def read(path: Path) -> str:
         try:
             return path.read_text(errors="replace")
-        except OSError:  # it has just ended, or is not ours
+        except OSError:  # the process has just ended, or belongs to another user
             return ""
 
     return {int(path.parent.name): read(path) for path in Path("/proc").glob(f"[0-9]*/{name}")}
 
 
 def tasks(folder: Path) -> list[int]:
-    """The processes of submitit that are at work on the jobs of a sweep."""
+    """Lists the processes of submitit that run jobs of a sweep."""
     return [pid for pid, line in processes("cmdline").items() if f"submitit.core._submit\0{folder}" in line]
 
 
-# --- any cluster ------------------------------------------------------------------------------------------------------
+# --- any cluster -------------------------------------------------------------------------------
 
 
 def stop(controller: subprocess.Popen) -> None:
-    """SIGTERM to the controller when its first job has a checkpoint."""
+    """Sends SIGTERM to the controller when its first job has a checkpoint."""
     folder = Path(controller.args[-1].partition("=")[2])
     wait_for((folder / "0/checkpoints/last.ckpt").exists, controller)
     controller.terminate()
@@ -112,11 +112,11 @@ def test_options_of_sbatch_are_added_by_their_names() -> None:
     assert HydraConfig.get().launcher.additional_parameters == {"constraint": "a100"}
 
 
-# --- submitit: preemption ---------------------------------------------------------------------------------------------
+# --- submitit: preemption ----------------------------------------------------------------------
 
 
 def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn, sweep: Sweep) -> None:
-    """Twice, by the signal that SLURM sends before a time limit; another job is not touched."""
+    """Preempts twice, by SLURM's signal before a time limit; another job is unaffected."""
     pytest.importorskip("submitit")
     steps = "trainer.max_steps=250"
 
@@ -151,12 +151,12 @@ def test_a_job_that_meets_its_time_limit_too_often_has_failed(sweep: Sweep) -> N
     assert job(finished, 0).result["status"] == "interrupted"
 
 
-# --- Ray --------------------------------------------------------------------------------------------------------------
+# --- Ray ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """The address of a cluster of two CPUs, which `ray start` has started."""
+    """Returns the address of a cluster of two CPUs, started by `ray start`."""
     pytest.importorskip("ray")
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short:
         ray = Path(sys.executable).with_name("ray")
@@ -168,7 +168,7 @@ def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
         finally:
             for pid, variables in processes("environ").items():
                 if f"HOME={tmp_path}\0" in variables:
-                    os.kill(pid, signal.SIGKILL)  # its server stays for minutes when it is asked to end
+                    os.kill(pid, signal.SIGKILL)  # the server takes minutes to end on request
 
 
 def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
@@ -190,13 +190,13 @@ def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
     assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
 
 
-# --- SLURM ------------------------------------------------------------------------------------------------------------
+# --- SLURM -------------------------------------------------------------------------------------
 
 
 def test_ranks_that_slurm_starts_are_one_run(
     metalearn, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two tasks with the variables that SLURM gives them: what they train is what one does with the joint batch."""
+    """Compares two tasks under SLURM's variables with one process that has the joint batch."""
     pytest.importorskip("submitit")
     folder = tmp_path / "run"
     folder.mkdir()

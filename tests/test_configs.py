@@ -1,4 +1,4 @@
-"""Every file of conf/: it composes, its class takes its keys, and the names of the contract are there."""
+"""Every file of conf/ composes, its class takes its keys, and the names of the contract exist."""
 
 import shutil
 import subprocess
@@ -18,14 +18,17 @@ CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("recipe", "problem", "pair", "local")  # which are parts of other files
+    # These groups are parts of other files.
+    if path.parent.name not in ("recipe", "problem", "pair", "local")
 )
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_its_classes_take_its_keys(group: str, option: str) -> None:
-    # Lake's protocol is for one data set.
+    # The protocol of Lake is for one data set, and parts that read texts need one of texts.
     data = ["dataset=omniglot"] if (group, option) == ("evaluation", "lake") else []
+    if group == "backbone" and "num_tokens" in (CONF / group / f"{option}.yaml").read_text():
+        data = ["dataset=text"]
     check_config(resolved(f"{group}={option}", *data))
 
 
@@ -147,8 +150,9 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
         ("quite_another=x", "there is no key 'quite_another'"),
         (
             "backbone=conv5",
-            "backbone has no option 'conv5'; did you mean 'conv4'? "
-            "(conv4, efficientnet_lite0, huggingface, mlp, resnet12, resnet18, wrn_28_10)",
+            "backbone has no option 'conv5'; did you mean 'conv4'? (bag_of_ngrams, bag_of_vectors, conv4, "
+            "efficientnet_lite0, huggingface, huggingface_text, mlp, resnet12, resnet18, text_cnn, "
+            "text_transformer, wrn_28_10)",
         ),
     ],
 )
@@ -191,9 +195,9 @@ def test_known_keys_are_those_that_can_be_overridden() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, installed in a folder of its own."""
+    """Installs the wheel in its own folder."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # of this process alone: a build leaves things behind
+    source = folder / "source"  # copy for this process alone, because a build leaves files behind
     for name in ("metalearn", "conf"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "local"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):

@@ -1,4 +1,4 @@
-"""The networks that see one coordinate of the weights at a time: against those of torch, and what they may not see."""
+"""Coordinatewise networks: against those of torch, and without access to other coordinates."""
 
 import math
 
@@ -18,7 +18,7 @@ def cell(request: pytest.FixtureRequest) -> AbstractCell:
 
 
 def run(cell: AbstractCell, gradients: Tensor) -> Tensor:
-    """Outputs of a cell over steps: (steps, I, P) -> (steps, H, P)."""
+    """Returns the outputs of a cell over steps: (steps, I, P) -> (steps, H, P)."""
     state, outputs = cell.start(gradients[0, 0]), []
     for x in gradients:
         output, state = cell(x, state)
@@ -68,7 +68,7 @@ def test_lstm_equals_that_of_torch_with_the_same_weights() -> None:
             getattr(theirs, f"bias_ih_l{layer}").copy_(gates.linear.bias)
             getattr(theirs, f"bias_hh_l{layer}").zero_()
     x = history()
-    expected, _ = theirs(x.transpose(1, 2))  # (steps, P, H): the coordinates are their batch
+    expected, _ = theirs(x.transpose(1, 2))  # (steps, P, H): the coordinates are torch's batch
     torch.testing.assert_close(run(ours, x), expected.transpose(1, 2))
 
 

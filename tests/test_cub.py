@@ -37,7 +37,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The folder into which the archive was unpacked; the photographs are of many sizes."""
+    """Writes the unpacked archive, with photographs of many sizes."""
     folder = tmp_path / "CUB_200_2011"
     lines, seed = [], 0
     for name, size in SIZES.items():
@@ -56,7 +56,8 @@ def test_published_split() -> None:
     assert known_splits("cub") == ["chen"]
     parts = list(read_split("cub", "chen").values())
     assert list(map(len, parts)) == [100, 50, 50]
-    # Chen et al. take every second class for training, and of the rest by turns one for validation and one for test.
+    # Chen et al. take every second class for training; the rest alternates between validation and
+    # test.
     everything = sorted(sum(parts, ()))
     assert [name[:4] for name in everything] == [f"{i:03d}." for i in range(1, 201)]
     assert [list(part) for part in parts] == [everything[0::2], everything[1::4], everything[3::4]]

@@ -1,4 +1,4 @@
-"""Damaged study.log, search.json and sweep.json: what a crash leaves is passed over, anything else is one line."""
+"""Damaged study.log, search.json and sweep.json: torn ends are skipped, the rest is one line."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from metalearn.sweep import definition
 
 
 def journal(folder: Path) -> Path:
-    """Of a search of two trials that have finished."""
+    """Returns the journal of a search of two finished trials."""
     Controller(folder, n_trials=2).run()
     study_record.write(StudyRecord(str(folder / "study.log"), folder.name, "accuracy"), folder)
     return folder / "study.log"

@@ -1,4 +1,4 @@
-"""Two gloo processes are one process with the joint batch: same weights, same running averages, same scores."""
+"""Two gloo processes equal one process with the joint batch: weights, running averages, scores."""
 
 from types import SimpleNamespace
 
@@ -20,8 +20,8 @@ from metalearn.episodes.sampling import Setting
     ids=" ".join,
 )
 def test_two_processes_train_and_score_as_one(metalearn, fresh_metalearn, overrides: list[str]) -> None:
-    # Plain gradient descent, so that a difference in the gradients is one of the same size in the weights; in
-    # float64, so that only a real difference is seen.
+    # Plain gradient descent turns a difference in the gradients into an equal one in the weights;
+    # float64 hides no real difference.
     plain = ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.nesterov=false"]
     common = [*overrides, *plain, "trainer.precision=64-true"]
     two: Finished = fresh_metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
@@ -31,12 +31,12 @@ def test_two_processes_train_and_score_as_one(metalearn, fresh_metalearn, overri
     for key, value in one.checkpoint()["state_dict"].items():
         torch.testing.assert_close(two.checkpoint()["state_dict"][key], value, rtol=1e-9, atol=1e-12)
     assert two.checkpoint()["EpisodicDataModule"] == one.checkpoint()["EpisodicDataModule"]
-    # Seven episodes on two processes: every one is scored once, none is repeated to fill a batch.
+    # Two processes share seven episodes: each is scored once, and none is repeated to fill a batch.
     episodes = [np.load(run.folder / "test_episodes.npz") for run in (two, one)]
     np.testing.assert_allclose(episodes[0]["loss"], episodes[1]["loss"], rtol=1e-9)
     assert len(episodes[0]["accuracy"]) == two.test["accuracy"]["num_episodes"] == 7
     assert two.test["episodes_sha256"] == one.test["episodes_sha256"]
-    assert not list(two.folder.parent.glob(f"{two.folder.name}?*"))  # one run directory
+    assert not list(two.folder.parent.glob(f"{two.folder.name}?*"))  # only one run directory exists
 
 
 def test_the_processes_share_the_episodes_of_a_step(bank) -> None:

@@ -1,4 +1,4 @@
-"""sweep.json, which says what a sweep consists of."""
+"""sweep.json, the definition of a sweep."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ def jobs(folder: Path, *overrides: str) -> list[Job]:
 
 def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> None:
     definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1"), ["-m"])
-    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2"), ["-m"])  # more of the same
+    # An extension of the sweep.
+    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2"), ["-m"])
     before = (tmp_path / definition.NAME).read_text()
     with pytest.raises(ValueError, match=r"its job 1 has seed=1 where this command has seed=7; .* hydra\.sweep\.dir"):
         definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=7"), ["-m"])
@@ -47,4 +48,4 @@ def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkey
     for i in range(2):
         (sweep / f"{i}").mkdir()
         (sweep / f"{i}/result.json").write_text('{"status": "completed"}')
-    assert definition.going_on(argv) == argv  # all is finished: the next one is new
+    assert definition.going_on(argv) == argv  # all jobs are finished, so the next sweep is new

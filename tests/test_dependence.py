@@ -1,4 +1,4 @@
-"""What a prediction depends on: the label of a run against the network that was built."""
+"""Dependence of predictions: the label of a run against the network as built."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ MODES = ("running", "support", "batch")
 
 
 class Plain(nn.Module):
-    """A backbone of someone else's, which has no use for rows."""
+    """Third-party backbone, which ignores rows."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def maml(backbone: nn.Module, batch_norm: str) -> MAML:
 
 
 def depends_on_other_queries(algorithm: AbstractAlgorithm) -> bool:
-    """Whether the predictions of queries one by one are others than those of all together."""
+    """Whether predictions of single queries differ from those of all queries together."""
     task = type(batch := episode(tasks=1, way=WAY))(*(part[0].double() for part in batch))
     predict = algorithm.double().eval().adapt(task.support_x, task.support_y)
     alone = torch.cat([predict(query[None]) for query in task.query_x])
@@ -97,10 +97,10 @@ def test_a_network_with_both_normalisations_is_refused_for_the_one_that_is_not_o
         ("algorithm=maml batch_norm=running", True),
         ("algorithm=reptile batch_norm=running", True),
         ("algorithm=maml batch_norm=support", False),
-        ("algorithm=maml_plus_plus batch_norm=running", False),  # each step has its own
+        ("algorithm=maml_plus_plus batch_norm=running", False),  # each step has its own averages
         ("algorithm=maml_plus_plus batch_norm=running algorithm.norm_per_step=false", True),
         ("algorithm=prototypical batch_norm=running", False),
-        ("dataset=sinusoid", False),  # no normalisation at all
+        ("dataset=sinusoid", False),  # no normalisation
     ],
 )
 def test_running_averages_of_other_weights_are_warned_of(
@@ -111,7 +111,7 @@ def test_running_averages_of_other_weights_are_warned_of(
 
 
 def without(name: str, **attributes: object) -> nn.Module:
-    """`Plain`, but for one attribute."""
+    """Returns `Plain` with one attribute changed."""
     backbone = Plain(nn.Identity())
     delattr(backbone, name)
     for attribute, value in attributes.items():

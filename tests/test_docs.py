@@ -1,4 +1,4 @@
-"""The pages against the program: what docs/runs.md says of a result, and its snippet that predicts."""
+"""The pages against the program: the result keys in docs/runs.md, and its prediction snippet."""
 
 import re
 
@@ -28,7 +28,7 @@ def test_every_key_of_a_result_is_told(finished: Finished) -> None:
 
 
 def answers(finished: Finished, index: int, *, together: bool) -> torch.Tensor:
-    """Which queries of a test episode the page's snippet gets right: given all together, or one by one."""
+    """Returns the queries that the page's snippet gets right, given all together or one by one."""
     snippet = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
     bank = instantiate(OmegaConf.load(finished.folder / "hparams.yaml").dataset).load()["test"]
     episode = draw(bank.rows, Shape((1,) * 5, (15,) * 5), seed=0, split="test", index=index)

@@ -21,12 +21,12 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 @dataclass
 class Server:
-    """One file on 127.0.0.1, and what was asked and sent of it."""
+    """Server of one file on 127.0.0.1 that records requests and responses."""
 
     url: str = ""
-    ranges: bool = True  # whether Range requests are honoured
+    ranges: bool = True  # whether Range requests are supported
     breaks_after: int | None = None  # bytes of a body after which the connection ends
-    asked: list[str | None] = field(default_factory=list)  # the Range header of each request
+    asked: list[str | None] = field(default_factory=list)  # Range header of each request
     sent: list[int] = field(default_factory=list)  # bytes of each body
 
 
@@ -108,7 +108,7 @@ def test_a_part_longer_than_the_file_starts_anew(server: Server, tmp_path: Path)
     (tmp_path / "file.zip.part").write_bytes(b"x" * 300_001)
     download(server.url, path, md5=MD5)
     assert path.read_bytes() == CONTENT
-    assert server.asked == ["bytes=300001-", None]  # the first is answered 416
+    assert server.asked == ["bytes=300001-", None]  # the first request is answered by 416
 
 
 def test_a_broken_connection_keeps_the_part(server: Server, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The drills of scripts/drills, small: what they ask of the runner is what users meet by accident."""
+"""Small versions of the drills of scripts/drills."""
 
 import subprocess
 import sys

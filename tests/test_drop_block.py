@@ -1,4 +1,4 @@
-"""DropBlock: what it drops, how much of it, and that a resumed training drops the same."""
+"""DropBlock: shape and rate of the drops, and equal drops in a resumed training."""
 
 import math
 
@@ -16,9 +16,10 @@ from metalearn.backbones.resnet12 import ResNet12, drop_block
 def test_drop_block_drops_squares_of_the_map_at_the_rate() -> None:
     torch.manual_seed(0)
     dropped = drop_block(torch.ones(200, 50, 10, 10), 0.1, 3) == 0
-    # Eq. 1 counts overlapping squares twice, so that a little less than the rate is dropped.
+    # The squares of eq. 1 overlap, so slightly less than the rate is dropped.
     assert 0.09 < dropped.float().mean() < 0.1
-    # Each dropped unit is in a dropped square of 3 x 3 inside the map: opening the mask changes nothing.
+    # Each dropped unit is in a dropped square of 3 x 3 inside the map, so opening the mask changes
+    # nothing.
     mask = dropped.float()
     corners = -F.max_pool2d(-mask, 3, stride=1)
     assert torch.equal(F.max_pool2d(F.pad(corners, [2, 2, 2, 2]), 3, stride=1), mask)
@@ -36,11 +37,12 @@ def test_drop_block_of_the_size_of_the_map_drops_channels(size: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_drop_block_keeps_the_sum_of_ones(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    x = torch.ones(100, 64, 10, 10, dtype=dtype)  # more units than float16 counts
+    x = torch.ones(100, 64, 10, 10, dtype=dtype)  # more units than float16 can count
     z = drop_block(x, 0.1, 5)
     assert z.dtype == dtype
     assert z.float().mean().item() == pytest.approx(1, abs=5e-3)
-    assert torch.isfinite(drop_block(torch.ones(1, 1, 1, 1), 0.999, 1)).all()  # where nothing is left
+    # Case without remaining units.
+    assert torch.isfinite(drop_block(torch.ones(1, 1, 1, 1), 0.999, 1)).all()
 
 
 def test_dropping_is_of_training_alone_and_follows_torchs_seed() -> None:
@@ -83,4 +85,5 @@ def test_a_resumed_training_drops_the_same_blocks(metalearn) -> None:
     weights, again = (run.checkpoint()["state_dict"] for run in (straight, resumed))
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     other = metalearn(*small, "backbone.drop_rate=0.0", small=False).checkpoint()["state_dict"]
-    assert any(not torch.equal(weights[name], other[name]) for name in weights)  # so there was something to drop
+    # Checks that something is dropped.
+    assert any(not torch.equal(weights[name], other[name]) for name in weights)

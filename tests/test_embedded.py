@@ -1,4 +1,4 @@
-"""Evaluation that embeds each image once: it must score every episode as the path through the images does."""
+"""Evaluation that embeds each image once scores like the path through the images."""
 
 import weakref
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def test_every_episode_scores_as_from_its_images(
     plain = scores(algorithm, bank, shot)
     assert len(plain["accuracy"]) == NUM_EPISODES
     np.testing.assert_allclose(embedded["loss"], plain["loss"], rtol=2e-4, atol=1e-5)
-    assert (embedded["accuracy"] != plain["accuracy"]).mean() < 0.05  # a tie may fall the other way
+    assert (embedded["accuracy"] != plain["accuracy"]).mean() < 0.05  # a tie may break differently
 
 
 @pytest.mark.parametrize("name", ["prototypical", "matching"])
@@ -80,7 +80,7 @@ def test_double_precision_is_kept(name: str, bank: ClassBank, monkeypatch: pytes
 
 
 def counting(algorithm: AbstractEmbedding) -> Callable[[], int]:
-    """The number of rows that have gone through the backbone since."""
+    """Returns a function that counts the rows that have passed the backbone since."""
     rows = []
     algorithm.backbone.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
     return lambda: sum(rows)

@@ -1,4 +1,4 @@
-"""Protocols of the test: Lake's runs, several settings from one training, other data; calibration and cost."""
+"""Protocols of the test: Lake's runs, several settings, other data, calibration and cost."""
 
 import math
 
@@ -16,7 +16,7 @@ CHARACTERS = read_split("omniglot", "lake")["test"]
 
 
 def omniglot(*, rotations: bool, drawings: int = 20) -> ClassBank:
-    """Lake's evaluation set in images of one pixel."""
+    """Returns Lake's evaluation set in images of one pixel."""
     names = [name + turn for name in CHARACTERS for turn in (("/rot000", "/rot090") if rotations else ("",))]
     return ClassBank.from_classes(np.zeros((len(names), drawings, 1, 1, 1), np.uint8), names)
 
@@ -50,8 +50,9 @@ def test_the_first_run_of_lake() -> None:
     first = lake_draws(bank)[0]
     classes = [bank.names[row // 20] for row in first.support_rows.tolist()]
     assert classes[0] == "Atlantean/character01"
-    assert set((first.support_rows % 20).tolist()) == {4}  # class_labels.txt of run01: the fifth person
-    assert set((first.query_rows % 20).tolist()) == {7}  # and the eighth
+    # class_labels.txt of run01: the fifth person.
+    assert set((first.support_rows % 20).tolist()) == {4}
+    assert set((first.query_rows % 20).tolist()) == {7}  # the eighth person
 
 
 def test_lake_needs_the_evaluation_set_of_omniglot() -> None:
@@ -97,7 +98,7 @@ def test_other_settings_are_tested_with_the_same_weights(metalearn) -> None:
     assert run.code == 0, run.text
     others = run.result["evaluations"]
     assert list(others) == ["5w1s", "3w2s"]
-    assert others["5w1s"]["accuracy"] == run.test["accuracy"]  # the setting of episode.test
+    assert others["5w1s"]["accuracy"] == run.test["accuracy"]  # setting of episode.test
     assert others["5w1s"]["episodes_sha256"] == run.test["episodes_sha256"] != others["3w2s"]["episodes_sha256"]
     again = metalearn(
         "mode=test",
@@ -148,9 +149,10 @@ def test_another_data_set_can_be_tested_on(metalearn) -> None:
 
 
 def test_calibration_and_cost_are_told(metalearn) -> None:
-    run = metalearn("optimizer.lr=0.0", "algorithm.temperature=1.0e6")  # logits near 0: sure of nothing
+    # Logits near 0: no confidence.
+    run = metalearn("optimizer.lr=0.0", "algorithm.temperature=1.0e6")
     assert run.test["calibration_error"] == pytest.approx(abs(run.test["accuracy"]["mean"] - 1 / 5), abs=0.02)
-    assert "adapt" not in run.result["seconds"]  # what is embedded once has nothing to adapt
+    assert "adapt" not in run.result["seconds"]  # embedded images leave nothing to adapt
     assert 0 < run.result["seconds"]["predict"] < run.result["seconds"]["test"]
 
 

@@ -1,4 +1,4 @@
-"""The algorithms of docs/extending.md, typed into a package of one's own, train as they stand."""
+"""The algorithms of docs/extending.md, typed into a user's package, train unchanged."""
 
 import os
 import re

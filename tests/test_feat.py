@@ -1,4 +1,4 @@
-"""FEAT against attention written out row by row, and the limits in which it is something simpler."""
+"""FEAT against naive attention, row by row, and in its simpler limits."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def feat(**settings: float) -> FEAT:
 
 
 def attended(of: SetToSet, rows: torch.Tensor) -> torch.Tensor:
-    """Equations 8 to 10, one row after the other."""
+    """Computes equations 8 to 10 row by row."""
     out = []
     for row in rows:
         scores = torch.stack([of.query(row) @ of.key(other) / 5**0.5 for other in rows])

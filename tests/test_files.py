@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, whoever is killed, however many write at once."""
+"""Atomic writing: complete files or none, for killed and for concurrent writers."""
 
 import multiprocessing
 import os
@@ -40,7 +40,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert path.read_bytes() == b"new" and names(tmp_path) == ["result [1].json"]
-    assert path.stat().st_mode & 0o777 == 0o644  # those who share a cache may read it
+    assert path.stat().st_mode & 0o777 == 0o644  # other users of a cache may read it
 
     def fails(file: IO[bytes]) -> None:
         file.write(b"half")
@@ -74,7 +74,7 @@ def test_what_killed_writers_left_is_removed_by_the_next(tmp_path: Path) -> None
 
 
 def slowly(path: Path, number: int) -> None:
-    os.getpid = lambda: 1  # as in two containers
+    os.getpid = lambda: 1  # equal pids, as in two containers
 
     def both(file: IO[bytes]) -> None:
         file.write(bytes([number]) * 1000)

@@ -1,4 +1,4 @@
-"""Fine-tuning from prototypes: its limits, what it moves, its two papers, and the rate that meta-val chooses."""
+"""Fine-tuning from prototypes: its limits, moved weights, two papers, and choice of the rate."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def test_without_a_step_it_is_prototypical(setting: dict[str, float]) -> None:
 
 
 def naive(algorithm: FineTune, head_moves: bool, entropy: float = 0.0) -> torch.Tensor:
-    """The logits of the queries after fine-tuning a copy of the backbone, by torch's own means."""
+    """Computes the query logits after fine-tuning a copy of the backbone with torch alone."""
     task = random_task()
     backbone = MLP([5], hidden=[6, 4]).double()
     backbone.load_state_dict(algorithm.backbone.state_dict())

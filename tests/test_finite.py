@@ -1,4 +1,4 @@
-"""A loss that is no number: it ends a run, or is skipped and counted; it is never a result."""
+"""A non-finite loss ends a run, or is skipped and counted; it is never a result."""
 
 import csv
 import math
@@ -33,7 +33,7 @@ def test_a_training_ends_at_the_first_loss_that_is_no_number(metalearn: Command)
 
 
 def test_batches_are_skipped_and_counted(metalearn: Command) -> None:
-    """From the second step on every loss is NaN, since the first takes the weights away."""
+    """Skips from the second step on, since the first step makes every loss NaN."""
     run = metalearn(*DIVERGES, "trainer.skip_nonfinite=3")
     assert run.code == 1
     assert run.result["skipped_batches"] == 3
@@ -41,7 +41,7 @@ def test_batches_are_skipped_and_counted(metalearn: Command) -> None:
 
 
 def test_a_skipped_batch_changes_nothing(metalearn: Command, tmp_path: Path) -> None:
-    """A run in which nothing is skipped is the same whether it may skip or not."""
+    """Compares runs in which nothing is skipped, with and without permission to skip."""
     plain, careful = metalearn(), metalearn("trainer.skip_nonfinite=3")
     assert plain.test == careful.test
 
@@ -87,5 +87,5 @@ def losses(run: Finished) -> list[str]:
     ],
 )
 def test_epochs_draw_on(metalearn: Command, epochs: list[str]) -> None:
-    """Wherever an epoch ends, the next begins with the episode that comes next."""
+    """Continues with the next episode in the next epoch, wherever an epoch ends."""
     assert losses(metalearn(*epochs)) == losses(metalearn())

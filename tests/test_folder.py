@@ -1,4 +1,4 @@
-"""The user's own images: folders and lists, of any format and size, and how they are split."""
+"""Images of a user: folders and lists, of any format and size, and their splits."""
 
 import io
 import logging
@@ -43,7 +43,7 @@ def test_all_layouts_give_the_same(root: Path, tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     for path in (tmp_path / "images.csv", tmp_path / "lists/images.csv"):
         write_list(tmp_path / "images.csv", root)
-        if path.parent != tmp_path:  # paths are from where the list is
+        if path.parent != tmp_path:  # paths are relative to the list
             path.write_text((tmp_path / "images.csv").read_text().replace("\nimages/", "\n../images/"))
         assert hashes(source(path).load()) == hashes(expected)
     assert hashes(source(divide(root), manifest=str(tmp_path / "absent")).load()) == hashes(expected)
@@ -69,7 +69,7 @@ def test_grey_images_and_dark_ink(root: Path, tmp_path: Path) -> None:
 
 
 def deepened(root: Path, bits: int) -> None:
-    """Every image as grey of 16 bits, whose values have so many."""
+    """Converts every image to grey of 16 bits that uses only `bits` of them."""
     for image in root.glob("*/*"):
         with Image.open(image) as opened:
             grey = np.asarray(opened.convert("L").resize((12, 12))).astype(np.uint16)
@@ -104,7 +104,7 @@ def test_dark_images_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> N
 
 def test_opening_reads_no_image(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = source(root).load()
-    monkeypatch.setattr(folder, "decode", None)
+    monkeypatch.setattr(folder, "read_regular", None)
     assert hashes(source(root).load()) == hashes(before)
     monkeypatch.undo()
     (root / "class c/0.tiff").write_bytes(encoded(pixels(99), "TIFF"))
@@ -119,7 +119,8 @@ def test_the_drawn_split_is_kept_and_given_back(root: Path, tmp_path: Path) -> N
     assert read_manifest(kept) == PARTS
     (root / "class k").mkdir()
     (root / "class k/0.png").write_bytes(encoded(pixels(77), "PNG"))
-    again = source(root, split_seed=5).load()  # whatever is drawn otherwise, and though there is another class now
+    # Neither the other seed nor another class changes the split.
+    again = source(root, split_seed=5).load()
     assert hashes(again) == hashes(first)
     lines = kept.read_text().splitlines()
     kept.write_text("\n".join(["split,class", "test,class k", *lines[1:]]))
@@ -167,7 +168,7 @@ def test_two_processes_at_once(root: Path, tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "classes.csv") == PARTS
 
 
-# --- the command line -------------------------------------------------------------------------------------------------
+# --- the command line --------------------------------------------------------------------------
 
 SMALL = [
     "dataset=folder",
@@ -187,7 +188,7 @@ def test_a_run_keeps_its_split(metalearn, root: Path, tmp_path: Path) -> None:
     run = metalearn(*SMALL, f"dataset.root={root}", f"paths.cache={tmp_path}/cache", small=False)
     assert run.code == 0, run.text
     assert read_manifest(run.folder / "classes.csv") == draw_split(SIZES, [0.4, 0.3, 0.3], 0)
-    # A test of its checkpoint is on the same classes, whatever has been added since.
+    # A test of its checkpoint uses the same classes, whatever classes have been added since.
     (root / "class 0").mkdir()
     for i in range(3):
         (root / f"class 0/{i}.png").write_bytes(next((root / "class e").iterdir()).read_bytes())
@@ -209,7 +210,7 @@ def test_a_run_of_two_folders_keeps_two_splits(metalearn, root: Path, tmp_path: 
     assert read_manifest(run.folder / "classes.csv") == draw_split(SIZES, [0.4, 0.3, 0.3], 0)
     assert read_manifest(run.folder / "test_classes.csv")["test"] == tuple(f"new {number}" for number in range(10))
     assert "were trained on" not in run.text
-    # The first folder as a whole in the place of the second: four of its classes were trained on.
+    # The whole first folder replaces the second: four of its classes were trained on.
     test = ["mode=test", f"checkpoint={run.folder}/checkpoints/last.ckpt", f"test_dataset.root={root}"]
     again = metalearn(*test, small=False)
     assert again.code == 0, again.text

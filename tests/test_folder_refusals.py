@@ -1,4 +1,4 @@
-"""The user's own images where something is wrong: settings, folders, lists, files that are no images."""
+"""Images of a user with errors: settings, folders, lists, unreadable files."""
 
 import logging
 import os
@@ -129,7 +129,7 @@ def test_names_are_the_same_on_every_machine(root: Path, tmp_path: Path) -> None
     names = [name for bank in source(root).load().values() for name in bank.names]
     assert sorted(names) == sorted({*SIZES, "V\u00f6gel"} - {"class a"})
     (root / "Vo\u0308gel ").rename(root / "V\u00f6gel")
-    source(root).load()  # by the manifest of the other machine
+    source(root).load()  # manifest of the other machine
 
 
 def test_names_that_are_no_text(root: Path) -> None:
@@ -142,7 +142,7 @@ def test_names_that_are_no_text(root: Path) -> None:
 
 def test_equal_images_in_two_splits_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, second = (sorted((root / PARTS[split][0]).iterdir())[0] for split in ("train", "test"))
-    twin = first.with_name("twin.png")  # in one split twice: no matter
+    twin = first.with_name("twin.png")  # a duplicate within one split is fine
     twin.write_bytes(first.read_bytes())
     source(root).load()
     assert "two splits" not in caplog.text
@@ -173,7 +173,7 @@ def test_unreadable_files_are_listed_and_left_out(root: Path, caplog: pytest.Log
     message = refusal(root)
     assert f"{len(BAD)} of {total} files are no images, more than the fraction max_unreadable=0.01: " in message
     assert "class a/empty.png (" in message and message.endswith(" ...")
-    for _ in range(2):  # the second time from what is known
+    for _ in range(2):  # the second time reads the cache
         caplog.clear()
         assert hashes(source(root, max_unreadable=0.2).load()) == hashes(expected)
         (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)

@@ -12,7 +12,7 @@ from metalearn.data.folds import fold_of
 
 
 def banks() -> dict[str, ClassBank]:
-    """Splits of 4, 3 and 5 classes of two images each, whose pixel is the number of the class."""
+    """Builds splits of 4, 3 and 5 classes of two images, whose pixel is the number of the class."""
     made, first = {}, 0
     for split, classes in (("train", 4), ("val", 3), ("test", 5)):
         numbers = np.arange(first, first + classes, dtype=np.uint8).repeat(2).reshape(classes, 2, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""The evaluations beside the accuracy, on scorers whose scores are known by hand."""
+"""Evaluations beside the accuracy, on scorers whose scores are known by hand."""
 
 import math
 from types import SimpleNamespace
@@ -23,20 +23,23 @@ CLASSES, EACH = 8, 6
 
 
 class Pixels(Flat):
-    """A backbone whose embedding is the image itself."""
+    """Backbone whose embedding is the image itself."""
 
     def forward(self, x: torch.Tensor, rows: object = None) -> torch.Tensor:
         return x.flatten(1)
 
 
 def of(*, chance: bool, way: int = 2) -> MetaTest:
-    """Prototypical networks on images of which each class has one of its own; or all classes share one."""
+    """Builds a prototypical network whose images have one value for each class.
+
+    With `chance`, all classes share one value.
+    """
     images = np.zeros((CLASSES, EACH, 1, 1, CLASSES), dtype=np.uint8)
     if not chance:
         images[np.arange(CLASSES), :, 0, 0, np.arange(CLASSES)] = 255
     bank = ClassBank.from_classes(images, [str(c) for c in range(CLASSES)])
     algorithm = Prototypical(Pixels(CLASSES), temperature=0.1, batch_norm="running").eval()
-    algorithm.register_parameter("scale", torch.nn.Parameter(torch.ones(())))  # which says the type of the weights
+    algorithm.register_parameter("scale", torch.nn.Parameter(torch.ones(())))  # gives the type of the weights
     return MetaTest(algorithm, bank, Setting(way, 1, 2), torch.device("cpu"))
 
 
@@ -59,7 +62,8 @@ def test_open_set_of_a_perfect_and_of_a_chance_scorer() -> None:
 def test_open_set_by_hand() -> None:
     confidence = torch.tensor([0.9, 0.8, 0.6, 0.7, 0.5])
     known = torch.tensor([True, True, True, False, False])
-    # Of 6 pairs of a known and an unknown query one is in the wrong order; all known are found above 0.5 alone.
+    # One of 6 pairs of a known and an unknown query is in the wrong order. All known queries are
+    # found above 0.5 alone.
     assert known_from_unknown(confidence, known) == pytest.approx({"auroc": 5 / 6, "fpr_at_95_tpr": 1 / 2})
 
 
@@ -72,8 +76,9 @@ def test_verification_of_a_perfect_and_of_a_chance_scorer() -> None:
 def test_verification_by_hand() -> None:
     scores = torch.tensor([4.0, 3.0, 1.0, 0.0, 2.0, -1.0, -2.0, -3.0])
     same = torch.tensor([True] * 4 + [False] * 4)
-    # The fourth and third of one class are below 2.0: 14 of 16 pairs are in order, and half is accepted without error.
-    # At the threshold 1.0 one of four is wrongly accepted and one of four wrongly refused.
+    # The third and fourth pair of one class are below 2.0: 14 of 16 comparisons are in order, and
+    # half of the pairs are accepted without error. At the threshold 1.0, one of four is wrongly
+    # accepted and one of four wrongly refused.
     expected = {"auc": 14 / 16, "eer": 1 / 4, "tar_at_far_0.001": 1 / 2}
     assert same_from_different(scores, same) == pytest.approx(expected)
 
@@ -97,7 +102,8 @@ def test_pairs_are_of_one_class_then_of_two() -> None:
 def test_retrieval_of_a_perfect_scorer_and_by_hand() -> None:
     perfect = {"recall_at_1": 1.0, "mean_average_precision": 1.0}
     assert means(Retrieval(num_queries=10), of(chance=False)) == pytest.approx(perfect)
-    # On a line at 0, 1, 10 (one class) and 2, 30 (the other), the places of the same class among the four others.
+    # The images of one class are at 0, 1, 10 on a line, the others at 2, 30. The values are the
+    # ranks of the same class among the four other images.
     line = torch.tensor([0, 1, 10, 2, 30], dtype=torch.uint8).view(5, 1, 1, 1)
     bank = ClassBank(line, (np.array([0, 1, 2]), np.array([3, 4])), ("a", "b"))
     hits = [
@@ -106,10 +112,10 @@ def test_retrieval_of_a_perfect_scorer_and_by_hand() -> None:
         0,
         0,
         0,
-    ]  # of 0: 1, 2, 10, 30; of 1: 0 (or 2, the same distance), 10, 30; of 10: 2; of 2: 1; of 30: 10
+    ]  # nearest to 0: 1, 2, 10, 30; to 1: 0 (or 2, equally far), 10, 30; to 10: 2; to 2: 1; to 30: 10
     found = means(Retrieval(num_queries=5), of(chance=False)._replace(bank=bank))
     of_zero, of_ten, of_two, of_thirty = (1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2, 1 / 4, 1 / 2
-    of_one = [(1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2]  # by how the tie is broken
+    of_one = [(1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2]  # depends on the order of the tie
     means_possible = [(of_zero + one + of_ten + of_two + of_thirty) / 5 for one in of_one]
     assert any(found["mean_average_precision"] == pytest.approx(mean, abs=1e-5) for mean in means_possible)
     assert found["recall_at_1"] in (pytest.approx(sum(hits) / 5), pytest.approx((sum(hits) - 1) / 5))

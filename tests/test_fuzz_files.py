@@ -1,4 +1,4 @@
-"""Any bytes as a file of a user: an answer, or one clear line (METALEARN_FUZZ=100000 tries so many)."""
+"""Any bytes as a file of a user give an answer or one line (METALEARN_FUZZ=N sets the number)."""
 
 import io
 import os
@@ -38,7 +38,7 @@ IMAGES += [deep("PNG"), deep("TIFF")]
 
 
 def outcome(call: Callable[..., Any], *arguments: Any) -> Any:
-    """What a call gives, or the text of the error that a user is told in one line."""
+    """Returns the result of a call, or the text of its one-line error."""
     try:
         return call(*arguments)
     except (ValueError, OSError) as error:
@@ -47,7 +47,7 @@ def outcome(call: Callable[..., Any], *arguments: Any) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """An image of some format with a few bytes replaced, put in or taken out."""
+    """Draws an image of some format with a few bytes replaced, inserted or removed."""
     content = bytearray(draw(st.sampled_from(IMAGES)))
     for _ in range(draw(st.integers(0, 4))):
         place = draw(st.integers(0, len(content)))

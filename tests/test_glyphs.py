@@ -1,4 +1,4 @@
-"""The glyphs data set: a pure function of its numbers, disjoint splits, neither trivial nor hopeless."""
+"""The glyphs data set: a pure function of its numbers, disjoint splits, medium difficulty."""
 
 import hashlib
 import re
@@ -37,7 +37,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> dict[Split, ClassBank]:
 
 
 def test_golden_drawing() -> None:
-    """The pixels are those of VERSION 1: a change of them needs a new version and a new hash."""
+    """Pins the pixels of VERSION 1: a change of them needs a new version and a new hash."""
     digest = hashlib.sha256(draw(0, 2, 3, 6, 28, 28)[5].tobytes()).hexdigest()
     assert glyphs.VERSION == 1
     assert digest == "f92c2770e3852dbc05d4b4a27ffd25373c5189007f9f175d1872fc012fe08514"
@@ -122,7 +122,7 @@ def test_whatever_changes_the_pixels_changes_the_file(tmp_path: Path, change: di
 
 
 def test_nearest_neighbour_of_raw_pixels_neither_fails_nor_solves_it(default: dict[Split, ClassBank]) -> None:
-    """5-way 1-shot, 15 queries of each class, 200 episodes of meta-test; chance is 20 %."""
+    """Scores 5-way 1-shot, 15 queries of each class, 200 episodes of meta-test; chance is 20 %."""
     bank, rng, scores = default["test"], np.random.default_rng(0), []
     pixels = bank.images.flatten(1).numpy() / 255  # (M, H W)
     for _ in range(200):

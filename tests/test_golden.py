@@ -1,6 +1,7 @@
-"""Twenty training steps in float64 give the losses that they gave when they were last looked at.
+"""Twenty training steps in float64 reproduce the recorded losses.
 
-After a change that is meant to change them: `python tests/test_golden.py` writes them anew; say why in the commit.
+After an intended change, `python tests/test_golden.py` records new ones; the commit states the
+reason.
 """
 
 import json

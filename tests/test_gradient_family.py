@@ -1,4 +1,4 @@
-"""What makes Reptile, ProtoMAML and MAML++ what they are, each against its definition."""
+"""The defining properties of Reptile, ProtoMAML and MAML++."""
 
 import copy
 import itertools
@@ -65,7 +65,8 @@ def test_a_step_of_one_takes_reptile_to_the_mean_of_the_adapted_weights() -> Non
     theta = {name: weight.detach().clone() for name, weight in algorithm.weights().items()}
     ends = []
     for task in batch().tasks():
-        # The same Adam by PyTorch, on a copy of the network and on support and query together.
+        # PyTorch's Adam with equal settings, on a copy of the network and on support and query
+        # together.
         network = copy.deepcopy(algorithm.network)
         adam = torch.optim.Adam(network.parameters(), 0.01, betas=(0.0, 0.999))
         x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
@@ -80,7 +81,7 @@ def test_a_step_of_one_takes_reptile_to_the_mean_of_the_adapted_weights() -> Non
     mean = dict(zip(theta, torch.stack(ends).mean(0).split([w.numel() for w in theta.values()]), strict=True))
     for name, before in theta.items():
         if name == "backbone.layers.0.bias":
-            continue  # normalisation follows: its gradient is rounding, of which Adam makes steps
+            continue  # its gradient is rounding before normalisation, and Adam turns it into steps
         torch.testing.assert_close(algorithm.weights()[name].flatten(), mean[name], rtol=1e-6, atol=1e-6)
         assert not torch.allclose(before.flatten(), mean[name], atol=1e-3)
 
@@ -209,7 +210,8 @@ def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
     steps = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)
     assert [phi["backbone.norms.0.weight"][0].item() for phi, _ in steps] == [1, 2, 3, 4]
 
-    # One pass moves the moments of step k to those of all rows under the weights after k steps, averaged over tasks.
+    # One pass moves the moments of step k to those of all rows under the weights after k steps,
+    # averaged over tasks.
     expected = torch.zeros(4, 6, dtype=torch.float64)
     for task in batch().tasks():
         x = torch.cat([task.support_x, task.query_x]).flatten(1)
@@ -218,7 +220,7 @@ def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
             expected[step] += 0.1 * z.mean(0).detach() / 2
     algorithm.loss(batch())
     torch.testing.assert_close(algorithm.norms.moment_0, expected)
-    # and evaluation takes them from there
+    # Evaluation uses these moments.
     algorithm.eval()
     one = algorithm.adapt(task.support_x, task.support_y)
     before = one(task.query_x)

@@ -1,4 +1,4 @@
-"""Values of overrides: each text can be written down, and paths need no quotes."""
+"""Values of overrides: every text can be written, and paths need no quotes."""
 
 import pytest
 from conftest import REPOSITORY, composed
@@ -12,7 +12,7 @@ from metalearn.run.grammar import at_home, is_path, node, quoted, readable, valu
 SIGNS = st.one_of(st.sampled_from("'\"\\${}=,()[]~ \n:é"), st.characters())
 
 
-@given(st.text(SIGNS).filter(lambda text: text != "???"))  # which is OmegaConf's word for a missing value
+@given(st.text(SIGNS).filter(lambda text: text != "???"))  # OmegaConf's mark of a missing value
 @settings(max_examples=500, deadline=None, database=None, derandomize=True)
 def test_a_quoted_text_is_read_as_itself(text: str) -> None:
     assert OmegaConf.create({"root": value(f"root={quoted(text)}")}).root == text

@@ -1,4 +1,4 @@
-"""Hydra builds what is allowed only, also before a run can look at its config."""
+"""Hydra builds only allowed classes, also before a run can inspect its config."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from metalearn.run.guard import StruckOut, check_environment, check_logging
 
 FOREIGN = "_target_: zipfile.ZipFile, file: MARK, mode: w"
 HANDLER = "class: zipfile.ZipFile, file: MARK, mode: w"
-"""Both would leave a file behind, in the place of MARK."""
+"""Configs that would create a file, at the place of MARK."""
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_config_file_cannot_build_a_foreign_class(
 
 
 def test_a_class_is_checked_when_it_is_built(metalearn: Command, tmp_path: Path) -> None:
-    """Whatever the config was when it was checked."""
+    """Checks the class again when Hydra builds it, whatever the config was at the first check."""
     (tmp_path / "experiment").mkdir()
     text = "vars: {n0: metalearn.training.callbacks.Clock, n24: zipfile.ZipFile, which: 'n${num_base_classes}'}\n"
     text += "callbacks: {x: {_target_: '${vars.${vars.which}}'}}"

@@ -1,4 +1,4 @@
-"""The generator of support embeddings: its start, its definition, and where its noise comes from."""
+"""Generator of support embeddings: its start, its definition, and the source of its noise."""
 
 import pytest
 import torch

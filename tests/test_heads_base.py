@@ -1,4 +1,4 @@
-"""What heads know of the base classes: which images it is from, when it is taken, and that a checkpoint holds it."""
+"""Base-class statistics of heads: their images, the time of the fit, and the checkpoint."""
 
 import lightning.pytorch as pl
 import numpy as np
@@ -46,21 +46,21 @@ def test_base_rows_are_as_many_of_each_class_and_always_the_same() -> None:
     rows = [np.arange(30), 30 + np.arange(20), 50 + np.arange(50)]
     drawn = base_rows(rows, 40, seed=0)
     assert torch.equal(drawn, base_rows(rows, 40, seed=0))
-    assert drawn.shape == (3, 20)  # the smallest class has so many
+    assert drawn.shape == (3, 20)  # size of the smallest class
     assert all(set(some.tolist()) <= set(of_class) for some, of_class in zip(drawn, rows, strict=True))
     assert all(len(some.unique()) == 20 for some in drawn)
     assert base_rows(rows, 10, seed=0).shape == (3, 10)
 
 
 class Pixels(Flat):
-    """Embeds an image as its bytes."""
+    """Backbone that embeds an image as its bytes."""
 
     def forward(self, x: torch.Tensor, rows: object = None) -> torch.Tensor:
         return x.flatten(1)
 
 
 def banks() -> dict[str, ClassBank]:
-    """In every split other images, of which statistics take 100 of each class."""
+    """Builds splits with different images; statistics use 100 of each class."""
     generator = np.random.default_rng(0)
     images = {split: generator.integers(0, 256, (7, 150, 1, 2, 2), dtype=np.uint8) for split in SPLITS}
     return {split: ClassBank.from_classes(of, [f"{split}{i}" for i in range(7)]) for split, of in images.items()}
@@ -82,9 +82,9 @@ def test_the_mean_is_of_meta_train_alone_and_taken_where_there_is_none(batch_nor
     torch.testing.assert_close(algorithm.base.mean, expected)
     algorithm.base.mean.fill_(5)
     trainer.test(module, datamodule=data, verbose=False)
-    assert (algorithm.base.mean == 5).all()  # of a checkpoint, say
+    assert (algorithm.base.mean == 5).all()  # as from a checkpoint
     trainer.validate(module, datamodule=data, verbose=False)
-    torch.testing.assert_close(algorithm.base.mean, expected)  # the weights of a training may be others
+    torch.testing.assert_close(algorithm.base.mean, expected)  # training may have changed the weights
 
 
 def test_base_classes_are_asked_for_where_nothing_has_them() -> None:

@@ -1,4 +1,4 @@
-"""Distribution calibration: borrowed Gaussians against explicit covariances, and the fit against explicit samples."""
+"""Distribution calibration: borrowed Gaussians and the fit, against explicit ones."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ FIT = HeadFit(steps=30, lr=0.05, momentum=0.9, dampening=0.0, weight_decay=1e-3)
 
 
 def base_z(images: int = 9) -> Tensor:
-    """Embeddings of 4 base classes."""
+    """Draws embeddings of 4 base classes."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(4, images, 5, dtype=torch.float64, generator=generator) * torch.arange(1.0, 6.0)
 
@@ -45,7 +45,7 @@ def task() -> SimpleNamespace:
 def test_gaussians_are_those_of_the_base_classes() -> None:
     base = BaseGaussians(4, 5).double()
     assert not base.is_fitted
-    for images in (30, 9):  # the second leaves nothing of the first
+    for images in (30, 9):  # the second fit replaces the first
         z = base_z(images)
         base.fit(z)
         for of_class, mean, factor in zip(z, base.means, base.factors, strict=True):

@@ -1,4 +1,4 @@
-"""Heads that see all queries at once: against naive loops in float64, and at limits that are known."""
+"""Heads that see all queries at once: against naive loops in float64, and in known limits."""
 
 import itertools
 import math
@@ -111,7 +111,10 @@ def test_neighbours_are_the_nearest_others() -> None:
 
 
 def test_laplacian_shot_minimises_its_energy(task: SimpleNamespace) -> None:
-    """Eq. 5 with the entropy barrier of eq. 6: each update lowers it, where neighbours are mutual."""
+    """Tests eq. 5 with the entropy barrier of eq. 6, which each update lowers.
+
+    The neighbours are mutual.
+    """
     algorithm = laplacian_shot(neighbours=3, steps=0)
     unary = -compare(algorithm, task)
     affinity = neighbourhood(task.query_z, 3)
@@ -144,7 +147,7 @@ def test_the_transport_has_its_margins_and_the_form_of_a_solution() -> None:
     assert torch.equal(sinkhorn(scores, factors, 0)[0], plan)
     torch.testing.assert_close(plan.exp().sum(1), torch.ones(12, dtype=torch.float64))
     torch.testing.assert_close(plan.exp().sum(0), torch.full((3,), 4.0, dtype=torch.float64))
-    # What it adds to the scores is a number for each row and one for each column.
+    # The logarithm of a plan differs from the scores by a number for each row and column.
     added = plan - scores
     torch.testing.assert_close(added - added[:1] - added[:, :1] + added[0, 0], torch.zeros_like(added))
 
@@ -233,7 +236,7 @@ def test_adam_is_that_of_torch() -> None:
     torch.testing.assert_close(found, x.detach())
 
 
-# All of them
+# All heads
 
 
 @pytest.mark.parametrize("make", [soft_kmeans, laplacian_shot, pt_map, tim])
@@ -243,7 +246,7 @@ def test_tasks_together_are_as_each_alone_and_queries_in_any_order(make, task: S
     logits = compare(algorithm, task)
     tasks = [torch.stack([part, part.roll(1, 0)]) for part in (task.support_z, task.support_y, task.query_z)]
     for found in algorithm.compare_all(*tasks):
-        # Rolled support rows are the same set, and rolled queries the same queries.
+        # Rolling changes the order of support rows and queries only.
         order = slice(None) if torch.allclose(found, logits) else [1, 2, 3, 0]
         torch.testing.assert_close(found[order], logits)
 

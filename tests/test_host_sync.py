@@ -1,4 +1,4 @@
-"""A training step asks the device for no value: on a GPU the host would wait there for all that was given to it."""
+"""A training step reads no value from the device, because on a GPU the host would wait for it."""
 
 import pytest
 import torch
@@ -11,22 +11,24 @@ VALUES = {
     "_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "unique_dim",
     "_linalg_check_errors",
 }  # fmt: skip
-"""Operators whose result, or the size of it, has to be known on the host."""
+"""Operators whose result, or its size, must be known on the host."""
 COPIES = {"tolist", "numpy", "cpu", "tensor", "as_tensor", "new_tensor", "from_numpy"}
-"""Functions that copy from the device to the host, or from what is on the host for the device to take."""
+"""Functions that copy between device and host."""
 FACTORIES = {"arange", "linspace", "eye", "full", "zeros", "ones", "empty", "rand", "randn"}
-"""Functions whose result is on the host unless they are given a device; what is to be used is then copied."""
+"""Functions that create their result on the host unless given a device; using it then copies."""
 
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 WAITS = {
-    "mann",  # the labels of a batch are the seed of the order of its rows
-    "metaoptnet",  # its solver stops where the values say so
-    "triplet",  # semi-hard mining lists the pairs of one class: all triples of a batch would not fit a memory
+    "key_value_memory",  # as mann
+    "mann",  # the labels of a batch seed the order of its rows
+    "metaoptnet",  # the values decide when its solver stops
+    # Semi-hard mining lists the pairs of one class; all triples of a batch exceed memory.
+    "triplet",
 }
 
 
 class Calls(TorchFunctionMode):
-    """Notes what no operator is called for."""
+    """Mode that records function calls that reach no operator."""
 
     def __init__(self, found: list[str]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Files that were made to do harm, or never end: each is one clear line, in little time and memory."""
+"""Malicious or endless files: each gives one line, in little time and memory."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ GIGABYTES = 3_000_000_000
 
 
 def zeros(size: int, head: bytes = b"") -> bytes:
-    """`size` bytes of 0 behind `head`, gzipped without ever being in memory."""
+    """Gzips `head` and `size` zero bytes without holding them in memory."""
     packer = zlib.compressobj(9, wbits=31)
     chunk = bytes(1 << 20)
     return packer.compress(head) + b"".join(packer.compress(chunk) for _ in range(size >> 20)) + packer.flush()
@@ -58,13 +58,14 @@ def test_a_zip_whose_members_are_too_large(tmp_path: Path) -> None:
 
 
 def archive(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A tar.gz of one member that says that it has this size."""
+    """Returns a tar.gz of one member whose header claims this size."""
     member = tarfile.TarInfo(f"{FOLDER}/meta")
     member.size, member.type = size, kind
     return zeros(300 << 20, member.tobuf())
 
 
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])  # a file; a header that tarfile holds in memory
+# A file; a header that tarfile holds in memory.
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])
 def test_a_tar_that_unpacks_to_very_much(tmp_path: Path, kind: bytes) -> None:
     (path := tmp_path / ARCHIVE).write_bytes(archive(GIGABYTES, kind))
     with pytest.raises(ValueError, match=rf"^cannot read {path} \(it holds more than 268,435,456 bytes unpacked\)"):
@@ -80,7 +81,7 @@ def test_a_tar_with_a_way_out(tmp_path: Path) -> None:
 
 
 def nested(depth: int) -> bytes:
-    """A pickle of a list of ten times the list before, `depth` times over: 10 ** depth leaves."""
+    """Pickles a list of ten references to the previous list, `depth` times: 10 ** depth leaves."""
     one = b"".join(
         b"(" + b"h" + bytes([level]) + (b"h" + bytes([level])) * 9 + b"lq" + bytes([level + 1])
         for level in range(depth)

@@ -1,4 +1,4 @@
-"""Vision models of transformers: small random ones, saved to a folder and loaded as backbones."""
+"""Vision models of transformers: small random models, saved to a folder, as backbones."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ WHOLE_CLIP["text_config"] = {"hidden_size": 16, "num_hidden_layers": 1, "num_att
 
 Pooled = Callable[[Any], torch.Tensor]
 MODELS: dict[str, tuple[Callable[[], Any], Pooled, str]] = {
-    # a model, the embedding as its own output has it, its batch normalisation
+    # a model, the embedding in its own output, its batch normalisation
     "vit": (
         lambda: transformers.ViTModel(transformers.ViTConfig(**TOWER, **MIDDLE)),
         lambda output: output.last_hidden_state[:, 0],

@@ -30,7 +30,7 @@ fork = multiprocessing.get_context("fork")
 
 
 def plan(read: Callable[[int], Iterator[np.ndarray]] | None = None) -> Plan:
-    """Classes of 4 images, whose rows lie between those of the others."""
+    """Returns classes of 4 images, whose rows alternate with those of the others."""
     rows = {
         split: {f"{split}{c}": np.arange(c, size, size // 4) for c in range(size // 4)} for split, size in SIZES.items()
     }
@@ -59,7 +59,7 @@ def files(cache: Path) -> list[str]:
 
 def test_banks_hold_the_images_in_their_order(tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # torch's about arrays that cannot be written
+        warnings.simplefilter("error")  # torch warns of read-only arrays
         banks = build(tmp_path / "cache")
     expected = torch.from_numpy(IMAGES).permute(0, 3, 1, 2)
     assert torch.equal(torch.cat([bank.images for bank in banks.values()]), expected)
@@ -68,7 +68,7 @@ def test_banks_hold_the_images_in_their_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(banks["train"].rows[1], [1, 4, 7, 10])
     assert files(tmp_path / "cache") == [".json", ".npy"]
     (array,) = (tmp_path / "cache").glob("*.npy")
-    np.testing.assert_array_equal(np.load(array), expected)  # anyone can open it
+    np.testing.assert_array_equal(np.load(array), expected)  # NumPy can open the file
 
 
 def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
@@ -86,7 +86,8 @@ def test_opening_does_not_copy_and_pages_are_released(tmp_path: Path) -> None:
     before = first.images.clone()
     first.release_pages()
     assert torch.equal(first.images, before) and torch.equal(second.images, before)
-    ClassBank(before, first.rows, first.names).release_pages()  # memory of its own has nothing to release
+    # A bank in its own memory has nothing to release.
+    ClassBank(before, first.rows, first.names).release_pages()
     assert torch.equal(first.images, before)
 
 
@@ -105,7 +106,8 @@ def test_a_copied_cache_is_good_and_a_changed_one_is_built_again(
     assert build(tmp_path / "copy", no_reading)["test"].sha256() == expected
     (array,) = (tmp_path / "copy").glob("*.npy")
     (record,) = (tmp_path / "copy").glob("*.json")
-    assert json.loads(record.read_text())["mtime_ns"] == array.stat().st_mtime_ns  # the next time is fast again
+    # The next opening is fast again.
+    assert json.loads(record.read_text())["mtime_ns"] == array.stat().st_mtime_ns
     whole, good = array.read_bytes(), record.read_bytes()
     flipped = bytes([*whole[:-1], whole[-1] ^ 1])
     for damaged in (flipped, whole[:-1], b""):
@@ -146,7 +148,7 @@ def test_a_build_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         assert in_another_process(killed_at, number, cache) == -signal.SIGKILL
         assert files(cache) == [".crc", ".part"]
     (part,) = cache.glob("*.part")
-    with part.open("r+b") as file:  # half an image, as a kill in the middle of a write leaves it
+    with part.open("r+b") as file:  # half an image, as after a kill during a write
         file.truncate(part.stat().st_size - IMAGE_BYTES // 2)
     banks = build(cache, read)
     assert starts == [18] and files(cache) == [".json", ".npy"]
@@ -178,7 +180,8 @@ def test_processes_that_build_at_once_build_one(tmp_path: Path) -> None:
 
 def with_little_space(cache: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))  # 128 bytes of header, 7 images and a part of the 8th
+    # 128 bytes of header, 7 images and a part of the 8th.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
     with pytest.raises(OSError, match=rf"File too large; the next run goes on from the 7 images in {cache}/.*\.part$"):
         build(cache)
 

@@ -1,4 +1,4 @@
-"""iMAML and CAVIA: implicit gradients against what can be solved by hand, and contexts that alone move."""
+"""iMAML and CAVIA: implicit gradients against hand solutions, and contexts that move alone."""
 
 import weakref
 from typing import Any
@@ -21,7 +21,7 @@ from metalearn.types import Episode
 
 
 class Itself(AbstractBackbone):
-    """Vectors as they are."""
+    """Backbone that returns its input."""
 
     num_features, map_shape = 3, (3, 1, 1)
 
@@ -30,7 +30,7 @@ class Itself(AbstractBackbone):
 
 
 def linear_regression(**changes: Any) -> IMAML:
-    """iMAML of y = x W + b, whose support loss is quadratic."""
+    """Builds iMAML of y = x W + b, whose support loss is quadratic."""
     loop = InnerLoop(steps=2000, test_steps=5)
     arguments = {"inner_lr": 0.1, "proximity": 0.7, "cg_steps": 4, "cg_damping": 0.0} | changes
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ def test_the_gradient_of_a_quadratic_is_the_analytic_one() -> None:
     for support_x, support_y, query_x, query_y in batch.tasks():
         design, query = (torch.cat([x, torch.ones(len(x), 1).double()], 1) for x in (support_x, query_x))
         hessian = 2 / len(design) * design.T @ design
-        # Where the gradient of the support loss and of λ/2 |φ - θ|² cancel.
+        # At φ, the gradients of the support loss and of λ/2 |φ - θ|² cancel.
         phi = torch.linalg.solve(
             hessian + proximity * torch.eye(4).double(),
             proximity * theta + 2 / len(design) * design.T @ support_y[:, 0],
@@ -65,7 +65,7 @@ def test_the_gradient_of_a_quadratic_is_the_analytic_one() -> None:
 
 
 def test_a_strong_proximity_leaves_the_gradient_of_the_first_order() -> None:
-    """With λ to infinity φ stays at θ and the factor becomes 1."""
+    """Tests that φ stays at θ and the factor becomes 1 as λ grows to infinity."""
     algorithm, batch = linear_regression(proximity=1e6, inner_lr=1e-7), points()
     algorithm.loss(batch).loss.backward()
     head = algorithm.network.head
@@ -83,7 +83,7 @@ def test_conjugate_gradients_solve_in_as_many_steps_as_there_are_numbers() -> No
         first, second = (a @ torch.cat([one["first"], one["second"]])).split([2, 3])
         return {"first": first, "second": second}
 
-    for steps in (5, 9):  # more of them change nothing
+    for steps in (5, 9):  # more steps change nothing
         x = solve(product, {"first": b[:2], "second": b[2:]}, steps)
         torch.testing.assert_close(torch.cat([x["first"], x["second"]]), torch.linalg.solve(a, b))
 
@@ -130,7 +130,7 @@ def build(name: str, *overrides: str) -> AbstractGradient:
 
 def test_memory_does_not_grow_with_the_inner_steps() -> None:
     assert peak("imaml", 16) <= 1.05 * peak("imaml", 2)
-    assert peak("maml", 16) > 2 * peak("maml", 2)  # which shows that the measure sees a graph
+    assert peak("maml", 16) > 2 * peak("maml", 2)  # shows that the measure sees a graph
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_cannot_be_solved_is_refused(change: dict[str, float], message: str
         build("imaml", "algorithm.inner_loop.adapt=[head]")
 
 
-# --- CAVIA ------------------------------------------------------------------------------------------------------------
+# --- CAVIA -------------------------------------------------------------------------------------
 
 
 def test_the_context_alone_moves_and_starts_at_zero() -> None:

@@ -1,4 +1,4 @@
-"""Episodes that a data set cannot have, or that ask nothing: all of them in one line, with what to type."""
+"""Episodes that a data set cannot fill, or that are trivial: one line with all remedies."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_impossible_settings_are_refused_in_one_line(bank: ClassBank, setting: S
 
 
 def refused(banks: ClassBank | dict[str, ClassBank], settings: dict[str, Setting], **numbers: int) -> str:
-    """The one line about all that is wrong."""
+    """Returns the one line of the error."""
     counts = {"val": numbers.pop("val", 1), "test": 1}
     banks = banks if isinstance(banks, dict) else dict.fromkeys(SPLITS, banks)
     with pytest.raises(ValueError, match=".") as caught:

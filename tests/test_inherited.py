@@ -1,4 +1,4 @@
-"""Overrides that a checkpoint holds, which may come from anybody."""
+"""Overrides from a checkpoint, which may come from anybody."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a job of a sweep can end, what is said of it, and where its fork server or its reader is gone."""
+"""The endings of a job in a sweep, also when its fork server or its reader has ended."""
 
 import os
 import signal
@@ -21,9 +21,9 @@ from metalearn.sweep.screen import Screen
 @pytest.mark.parametrize(
     ("script", "status", "reason"),
     [
-        ("kill -40 $$", "failed", "killed by signal 40"),  # a real-time one, which has no name
+        ("kill -40 $$", "failed", "killed by signal 40"),  # real-time signal, which has no name
         ("kill -9 $$", "failed", "killed by SIGKILL"),
-        (f"{DONE}; kill -2 $$", "completed", ""),  # while it shuts down
+        (f"{DONE}; kill -2 $$", "completed", ""),  # killed during shutdown
         (f"{DONE}; exit 1", "completed", ""),
         ("echo '{' > result.json", "failed", "exit code 0, result.json cannot be read"),
         ("""echo '{"status": "failed", "error": "no luck"}' > result.json; exit 1""", "failed", "exit code 1, no luck"),
@@ -36,7 +36,7 @@ def test_the_status_of_a_job(tmp_path: Path, script: str, status: str, reason: s
     assert sweep.run() is None
     job = sweep.jobs[0]
     assert (job.status, job.reason.replace(f"{job.folder}/", "").partition(": Expecting")[0]) == (status, reason)
-    Screen(sweep.jobs).table()  # which a damaged result does not stop
+    Screen(sweep.jobs).table()  # a damaged result does not stop the table
 
 
 def test_what_several_jobs_are_refused_for_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +60,7 @@ def test_a_damaged_result_is_one_line_that_names_it(tmp_path: Path) -> None:
 
 
 def test_jobs_survive_the_death_of_their_fork_server(environment: dict[str, str], tmp_path: Path, monkeypatch) -> None:
-    """One at work goes on to its end; the next one has a new server."""
+    """Lets a running job finish; the next job has a new server."""
     monkeypatch.setattr(forks, "_work", _wait_for_a_file)
     processes = []
     for name in "ab":
@@ -89,7 +89,7 @@ def _wait_for_a_file(arguments: list[str], log: Path, environment: dict[str, str
 
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError])
 def test_a_sweep_goes_on_when_nobody_reads_it(tmp_path: Path, monkeypatch, error: type[OSError]) -> None:
-    """`| head -1`, and a terminal that was closed."""
+    """Covers `| head -1`, and a closed terminal."""
     sweep = Sweep(tmp_path, [DONE, DONE, "exit 1"])
     with (tmp_path / "stdout").open("w") as stdout:
         written: list[str] = []

@@ -1,4 +1,4 @@
-"""Embeddings of frozen weights: computed once, found by weights and images, and rebuilt where a file is torn."""
+"""Embeddings of frozen weights: computed once, found by hash, rebuilt if a file is torn."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def backbone(seed: int = 0) -> Conv4:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of rows of each pass of a backbone."""
+    """Lists the number of rows of each pass of a backbone."""
     rows: list[int] = []
     forward = Conv4.forward
     monkeypatch.setattr(Conv4, "forward", lambda self, x, how=None: rows.append(len(x)) or forward(self, x, how))
@@ -62,7 +62,7 @@ def test_the_heads_of_one_embedding_cost_one_pass(bank: ClassBank, tmp_path: Pat
     assert passes == [len(bank.images)]
     np.testing.assert_array_equal(scores(prototypical(), bank, tmp_path), expected)
     scores(Matching(backbone(), temperature=0.1, processing_steps=1, batch_norm="running"), bank, tmp_path)
-    scores(prototypical(), bank, tmp_path, episodes=30)  # others of the same images
+    scores(prototypical(), bank, tmp_path, episodes=30)  # other episodes of the same images
     assert len(passes) == 1
     assert len(list(tmp_path.glob("*.pt"))) == 1
 

@@ -1,4 +1,4 @@
-"""The loop of sweeps, on shell commands that stand for runs."""
+"""The loop of sweeps, with shell commands as runs."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def test_a_job_that_fails_or_is_killed_stops_no_other(tmp_path: Path, capfd: pyt
 
 
 def test_a_score_that_is_no_number_stops_no_other_job(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A result has null for what was NaN: the interval of one episode, and all of a training that diverged."""
+    """Accepts null in a result, for NaN: the interval of one episode, or a diverged run."""
     tests = [
         {"accuracy": {"mean": 0.5, "std": None, "ci95": None, "num_episodes": 1}},
         {"mse": {"mean": None, "std": None, "ci95": None, "num_episodes": 1}},
@@ -43,11 +43,11 @@ def test_a_score_that_is_no_number_stops_no_other_job(tmp_path: Path, capfd: pyt
     for job, heading in zip(sweep.jobs[:2], ("accuracy", "squared error"), strict=True):
         Screen([job]).table()
         assert re.search(rf"┃ {heading} *┃", capfd.readouterr().out)
-    assert printed.count("50.00 ± ? %") == printed.count("? ± ?") == 2  # the line of the job, and the table
+    assert printed.count("50.00 ± ? %") == printed.count("? ± ?") == 2  # line of the job, and table
 
 
 def test_no_process_of_a_job_is_left(tmp_path: Path) -> None:
-    """A rank whose first process has died would wait for ever."""
+    """Kills the other ranks, which would wait for a dead rank 0 for ever."""
     sweep = Sweep(tmp_path, ["sleep 1000 & echo $! > rank; kill -9 $$"])
     sweep.run()
     rank = int((tmp_path / "0/rank").read_text())
@@ -60,7 +60,7 @@ def test_retries(tmp_path: Path) -> None:
     sweep.run(retries=2)
     assert sweep.statuses == ["completed", "failed", "failed"]
     tries = [len((job.folder / "tries").read_text().split()) for job in sweep.jobs]
-    assert tries == [3, 3, 1]  # bad input, exit code 2, stays bad
+    assert tries == [3, 3, 1]  # bad input, exit code 2, is not retried
 
 
 def test_a_job_over_its_time_is_stopped(tmp_path: Path) -> None:
@@ -76,7 +76,8 @@ def test_a_job_over_its_time_is_stopped(tmp_path: Path) -> None:
 def test_a_signal_is_passed_on_and_the_rest_stays_pending(tmp_path: Path, sent: signal.Signals) -> None:
     if signal.getsignal(sent) is signal.SIG_IGN:
         pytest.skip(f"{sent.name} is ignored here, as under nohup, and so it should be")
-    # In the place of the shell, whose end would have what it started killed while that writes.
+    # Python runs instead of the shell, because the end of the shell would kill its child during the
+    # write.
     told = """exec python3 -c "
 import signal, sys, time, json
 def stop(number, frame):

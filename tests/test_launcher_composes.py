@@ -1,4 +1,4 @@
-"""Which jobs of a sweep are composed before one starts, and what each has typed."""
+"""The jobs of a sweep that are composed before one starts, and the overrides of each."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 def launcher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[SubprocessLauncher]:
-    """Of a sweep in a folder that needs quotes, whose jobs are not started; a parameter is typed as well."""
+    """Builds the launcher of a sweep in a folder that needs quotes; its jobs are not started."""
     monkeypatch.setattr(Loop, "run", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["metalearn", "-m"])
     typed = [f"hydra.sweep.dir='{tmp_path}/it\\'s'", f"hydra.searchpath=['file://{tmp_path}']", "hydra.verbose=false"]
@@ -40,7 +40,7 @@ def launcher(
 
 @pytest.fixture
 def composed(launcher: SubprocessLauncher, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The overrides that it has composed so far."""
+    """Records the overrides that have been composed."""
     seen: list[list[str]] = []
     compose = launcher.compose
 
@@ -71,7 +71,7 @@ def test_what_is_finished_or_differs_in_values_is_not_composed(launcher, compose
 
 @pytest.mark.parametrize("launcher", ["hydra.sweep.subdir=s${seed}"], indirect=True)
 def test_a_finished_job_with_a_name_of_its_own_is_not_composed(launcher, composed, tmp_path: Path) -> None:
-    """The pattern is typed, and each job has its own value of what it holds."""
+    """Resolves a typed pattern with each job's own values."""
     sweep = tmp_path / "it's"
     batch = [[f"seed={seed}"] for seed in range(3)]
     launcher.launch(batch, 0)
@@ -79,7 +79,7 @@ def test_a_finished_job_with_a_name_of_its_own_is_not_composed(launcher, compose
     for name in ("s0", "s2"):
         finish(sweep / name)
     composed.clear()
-    more = [["seed=3"], *batch]  # the numbers are others, and the folders are the same
+    more = [["seed=3"], *batch]  # other numbers, equal folders
     launcher.launch(more, 0)
     assert [one for one in more if one in composed] == [["seed=3"], ["seed=1"]]
 

@@ -1,4 +1,4 @@
-"""The optimisers that are networks: their equations by scalar loops, and what they may not do."""
+"""The learned optimisers: their equations by scalar loops, and their limits."""
 
 import dataclasses
 import math
@@ -76,14 +76,14 @@ def scalar_lstm(gates: nn.Module, x: list[float], output: list[float], cell: lis
 
 def test_lstm_learner_against_a_scalar_loop_over_one_coordinate() -> None:
     algorithm = lstm_learner()
-    with torch.no_grad():  # gates that depend on what they see
+    with torch.no_grad():  # gates that depend on their inputs
         for gate in (algorithm.forget_gate, algorithm.input_gate):
             gate.linear.weight.normal_()
     grads, losses = [0.3, -1e-6, -2.0], [1.6, 0.9, 0.2]
     theta, forget, into, output, cell = 0.7, 0.0, 0.0, [0.0] * 4, [0.0] * 4
     for grad, loss in zip(grads, losses, strict=True):
         seen = [*scalar_preprocess(grad), *scalar_preprocess(loss)]
-        # preprocess stacks sizes and directions: size and direction of the gradient, then those of the loss
+        # `preprocess` returns size and direction of the gradient, then those of the loss.
         output, cell = scalar_lstm(algorithm.lstm.gates[0], seen, output, cell)
         (f,) = scalar_affine(algorithm.forget_gate, [*output, theta, forget])
         (i,) = scalar_affine(algorithm.input_gate, [*output, theta, into])

@@ -1,4 +1,4 @@
-"""What is logged, read back: metrics.csv is covered by test_run, here is W&B."""
+"""Logs, read back; test_run covers metrics.csv, this file covers W&B."""
 
 import json
 import struct
@@ -13,11 +13,14 @@ from conftest import SMALL
 
 from metalearn.run.loggers import sweep_of, wandb_logger
 
-BLOCK = 32768  # of W&B's file, a LevelDB log
+BLOCK = 32768  # block size of W&B's file, a LevelDB log
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """The records of an offline run's file: a header of 7 bytes, then blocks of fragments (crc, length, type)."""
+    """Yields the records of an offline run's file: a header of 7 bytes, then blocks of fragments.
+
+    A fragment has a checksum, a length and a type.
+    """
     data, at, whole = path.read_bytes(), 7, b""
     assert data[:4] == b":W&B"
     while at + 7 <= len(data):
@@ -28,13 +31,13 @@ def records(path: Path) -> Iterator[bytes]:
         at += 7
         whole += data[at : at + length]
         at += length
-        if kind in (1, 4):  # a full record or the last fragment of one
+        if kind in (1, 4):  # full record, or last fragment of one
             yield whole
             whole = b""
 
 
 def wandb_run(folder: Path) -> dict[str, Any]:
-    """The one W&B run of a run directory."""
+    """Reads the only W&B run of a run directory."""
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     run: dict[str, Any] = {"config": {}, "history": []}
@@ -56,11 +59,12 @@ def wandb_run(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with W&B, without an API key, and with a secret in its config."""
+    """Runs with W&B, without an API key, and with a secret in the config."""
     folder = tmp_path_factory.mktemp("wandb")
     secret = ["+vars.api_token=${oc.env:PLANTED}"]
     command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", *secret, f"hydra.run.dir={folder}"]
-    # No key and no mode in the environment, and a home without .netrc: offline must come by itself.
+    # The environment has neither key nor mode, and HOME has no .netrc, so the run must choose
+    # offline mode itself.
     env = {k: v for k, v in environment.items() if k != "WANDB_MODE"}
     env |= {"PLANTED": "hunter2hunter2", "HOME": str(folder), "NETRC": str(folder / "none")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
@@ -93,7 +97,7 @@ def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
 def test_a_failed_run_of_an_agent_has_its_id_and_is_not_shown_as_finished(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "checkpoints").write_text("")  # where a folder should be
+    (tmp_path / "checkpoints").write_text("")  # a file instead of a folder
     command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", f"hydra.run.dir={tmp_path}"]
     of_agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
     done = subprocess.run(command, env=environment | of_agent, capture_output=True, timeout=120, check=False)

@@ -1,4 +1,4 @@
-"""MAML against theory: the meta-gradient is what the paper says it is."""
+"""MAML against theory: the meta-gradient of the paper."""
 
 from functools import partial
 from unittest.mock import Mock
@@ -53,7 +53,7 @@ def test_meta_gradient_equals_finite_differences() -> None:
             shifted.append(algorithm.loss(batch()).loss.item())
         numeric[i] = (shifted[0] - shifted[1]) / 2e-6
     torch.testing.assert_close(analytic, numeric, rtol=1e-4, atol=1e-7)
-    # and not only because both leave the second derivatives out
+    # Agreement must not come from leaving out the second derivatives on both sides.
     assert not torch.allclose(gradient(build(first_order=True)), numeric, rtol=1e-2)
 
 
@@ -96,7 +96,8 @@ def test_first_and_second_order_differ_in_proportion_to_the_inner_rate() -> None
 
 
 def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
-    # Finn et al.'s code sums over the rows of the support set: their step of 0.4 is ours of 0.4 times their number.
+    # The code of Finn et al. sums over the rows of the support set: their step of 0.4 is ours of
+    # 0.4 times the number of rows.
     algorithm = build(inner_lr=0.4, inner_steps=1)
     task = batch().tasks()[0]
     theta = algorithm.weights()
@@ -111,7 +112,8 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
 def test_a_task_is_one_graph_with_the_same_meta_gradient(vmap: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = build(inner_steps=1)
     expected = gradient(algorithm)
-    # The backend that runs the graph as it was traced; `make bench` holds the compiled program to the same gradients.
+    # The backend runs the traced graph; `make bench` compares the gradients of the compiled
+    # program.
     compiled = Mock(side_effect=partial(torch.compile, backend="aot_eager", fullgraph=True))
     monkeypatch.setattr(torch, "compile", compiled)
     algorithm.execution = Execution(compile=True, vmap=vmap)
@@ -145,8 +147,9 @@ def test_inner_steps_lower_the_support_loss_and_are_counted() -> None:
 
 
 def test_meta_gradient_of_a_linear_model_by_hand() -> None:
-    # One weight matrix W (3, D) on fixed features. With p = softmax(W a) the inner gradient is (p - y) aᵀ; its Jacobian
-    # takes G to (diag p - p pᵀ) G a aᵀ, so the meta-gradient is G - α (diag p - p pᵀ) G a aᵀ, G that of the query at φ.
+    # The model is one weight matrix W (3, D) on fixed features. With p = softmax(W a), the inner
+    # gradient is (p - y) aᵀ. Its Jacobian takes G to (diag p - p pᵀ) G a aᵀ. The meta-gradient is
+    # therefore G - α (diag p - p pᵀ) G a aᵀ, with G the gradient of the query loss at φ.
     class Flat(nn.Module):
         num_features, map_shape = 16, (1, 4, 4)
 

@@ -1,4 +1,4 @@
-"""The split of a user's classes: its sizes, that it can be repeated, and its file."""
+"""The split of a user's classes: sizes, reproducibility, and file."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_the_parts_have_their_sizes_and_share_nothing() -> None:
 def test_the_draw_depends_on_seed_and_names_alone() -> None:
     first = draw_split(NAMES, FRACTIONS, 0)
     assert draw_split(NAMES[::-1], FRACTIONS, 0) == first != draw_split(NAMES, FRACTIONS, 1)
-    # As it is drawn today, on this machine: it must stay so for ever.
+    # This draw is pinned: it must never change.
     assert draw_split("abcdefghij", FRACTIONS, 0) == {"train": (*"beghij",), "val": (*"af",), "test": (*"cd",)}
 
 

@@ -1,4 +1,4 @@
-"""The memory network: its memory by hand, its stream, and what it may not see."""
+"""The memory network: its memory by hand, its stream, and the rows that it may not see."""
 
 import math
 
@@ -61,11 +61,11 @@ def test_lrua_agrees_with_plain_lists_over_several_steps() -> None:
     for _ in range(6):
         contents = torch.randn(1, READS, WIDTH, generator=generator)
         keys = torch.randn(1, READS, WIDTH, generator=generator)
-        # Eq. 6: the least used slots, as many as there are reads; they are emptied.
+        # Eq. 6: as many least used slots as reads; they are emptied.
         least = sorted(range(SLOTS), key=lambda slot: (usage[slot], slot))[:READS]
         for slot in least:
             rows[slot] = [0.0] * WIDTH
-        # Eq. 7 and 8: between the slots read before and the least used ones.
+        # Eq. 7 and 8: a mixture of the slots read before and the least used ones.
         written = [
             [gate * last_read[r][slot] + (1 - gate) * (slot in least) for slot in range(SLOTS)] for r in range(READS)
         ]
@@ -118,7 +118,8 @@ def test_adapting_is_the_stream_of_the_support_rows_and_then_one_query() -> None
     order = order_by_instance(one.support_y)
     for query, prediction in zip(one.query_x, predictions, strict=True):
         x = torch.cat([one.support_x[order], query[None]])
-        y = torch.cat([one.support_y[order], torch.zeros(1, 3, dtype=torch.float64)])  # its own label is never seen
+        # Its own label is never an input.
+        y = torch.cat([one.support_y[order], torch.zeros(1, 3, dtype=torch.float64)])
         logits, _ = algorithm.follow(algorithm.embed_rows(x[None], len(order)), y[None])
         torch.testing.assert_close(prediction, logits[0, -1])
 
@@ -147,7 +148,8 @@ def test_streams_are_mixed_but_the_same_for_the_same_batch() -> None:
 
 
 def test_instances_are_counted_along_the_stream() -> None:
-    ways = torch.tensor([0, 1, 0, 0, 1, 0, 0])  # the first instances at 0 and 1, the second at 2 and 4, the fifth at 6
+    # First instances at 0 and 1, second at 2 and 4, fifth at 6.
+    ways = torch.tensor([0, 1, 0, 0, 1, 0, 0])
     y = F.one_hot(ways, 2)
     predicted = torch.tensor([0, 0, 0, 1, 0, 1, 0])
     logits = F.one_hot(predicted, 2).double()
@@ -162,7 +164,8 @@ def test_a_run_reports_the_accuracy_at_each_instance(metalearn) -> None:
     assert run.code == 0, run.text
     by_instance = run.test["accuracy_by_instance"]
     assert len(by_instance) == 4
-    assert all(0 <= value <= 1 for value in by_instance)  # 1 support and 15 query rows: even a tenth
+    # 1 support and 15 query rows: even a tenth instance.
+    assert all(0 <= value <= 1 for value in by_instance)
     assert "at the 1st, 2nd, 5th, 10th of a class" in run.text
 
 
@@ -189,7 +192,7 @@ def test_the_key_of_a_row_is_stored_when_its_label_comes() -> None:
     _, second = algorithm.step(torch.randn_like(z), y, first)
     contents = first.keys[0] + algorithm.content(second.hidden[0]).view(2, 4)  # (R, E)
     gate = torch.sigmoid(algorithm.alpha)
-    # The first row went to slots 0 and 1, so the second goes to the next two.
+    # The first row used slots 0 and 1, so the second uses the next two.
     weights = gate * first.memory.read[0, :, 3] + 1 - gate  # (R,)
     torch.testing.assert_close(second.memory.rows[0, 3], weights @ contents)
 

@@ -1,6 +1,6 @@
-"""The metric family: comparisons against naive loops in float64, and what its members share.
+"""The metric family: comparisons against naive loops in float64, and shared properties.
 
-Relation and triplet networks have files of their own.
+Relation and triplet networks have their own files.
 """
 
 import itertools
@@ -100,7 +100,7 @@ def test_siamese_is_stable_where_the_sigmoid_saturates(task: SimpleNamespace) ->
 
 
 def attention_over(support_z: Tensor, query_z: Tensor, temperature: float) -> list[list[Tensor]]:
-    """Eq. 1 by loops: the probability of each query and way."""
+    """Computes eq. 1 by loops: the probability of each query and way."""
     rows = []
     for query in query_z.detach():
         weights = [torch.exp(F.cosine_similarity(query, one, dim=0) / temperature) for one in support_z.detach()]
@@ -117,7 +117,7 @@ def test_matching_against_a_loop(task: SimpleNamespace, temperature: float) -> N
 
 
 def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """One row through the textbook cell, from its gates in torch's order: input, forget, cell, output."""
+    """Computes one row of the textbook cell, with torch's gates: input, forget, cell, output."""
     i, f, g, o = gates.chunk(4)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
@@ -164,7 +164,7 @@ def test_matching_with_full_context_embeddings(task: SimpleNamespace) -> None:
     assert all(weight.grad.any() for weight in algorithm.parameters())
 
 
-# What all of them share
+# Shared properties
 
 
 def algorithms(batch_norm: str, channels: int = 4):

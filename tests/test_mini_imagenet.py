@@ -1,4 +1,4 @@
-"""miniImageNet in each of its layouts, with 7 classes of 4 small images in the place of 100 of 600."""
+"""miniImageNet in each of its layouts, with 7 classes of 4 small images instead of 100 of 600."""
 
 import hashlib
 import os
@@ -117,7 +117,7 @@ def test_pickles_give_the_same_array(root: Path, cache: Path, tmp_path: Path, la
             content = {"data": stacked, "labels": labels, "catname2label": numbers}
         (folder / PICKLES[layout][split]).write_bytes(dumped(content, protocol))
     assert hashes(source(folder, tmp_path / "other").load()) == hashes(source(root, cache).load())
-    # A build that was stopped in meta-val goes on there.
+    # A build that was stopped in meta-val continues there.
     plan = mini_imagenet.make_plan(folder, CLASSES, NUM_IMAGES)
     rest, everything = [*plan.read(17)], [*plan.read(0)]
     np.testing.assert_array_equal(rest, everything[17:])

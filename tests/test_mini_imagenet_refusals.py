@@ -1,4 +1,4 @@
-"""miniImageNet where files are missing, damaged or of something else: one line says what is wrong with which."""
+"""miniImageNet with missing, damaged or wrong files: one line reports each fault."""
 
 import os
 import pickle
@@ -40,7 +40,7 @@ def test_bad_csv_layouts(root: Path, cache: Path) -> None:
     assert f"{csv} is no CSV file" in refusal(source(root, cache))
     csv.write_text(whole + "n0000000400000001.jpg,n00000005\n")
     assert "n0000000400000001.jpg has two labels" in refusal(source(root, cache))
-    csv.write_text(whole + "n0000000600000001.jpg,n00000004\n")  # of meta-test
+    csv.write_text(whole + "n0000000600000001.jpg,n00000004\n")  # in meta-test
     assert f"1 files that {root / 'test.csv'} names are absent, or in another CSV too" in refusal(source(root, cache))
     csv.write_text(whole.replace("n00000004\n", "n00000006\n"))
     assert f"{csv} has the class n00000006, which is not in val of the split" in refusal(source(root, cache))

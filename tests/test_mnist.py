@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST in their real layout, with a few patterns in the place of the images."""
+"""MNIST and Fashion-MNIST in their real layout, with a few patterns instead of the images."""
 
 import gzip
 import hashlib
@@ -22,7 +22,7 @@ TRAINING_SEED = 52  # all ten are among the last sixth
 
 
 def digits(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images (M, 28, 28) in which a digit is the place of a square, and their labels (M,), in no order."""
+    """Draws images (M, 28, 28) whose digit is the place of a square, and labels (M,), unordered."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(10), COUNTS)).astype(np.uint8)
     images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
@@ -57,12 +57,12 @@ def source(
     installed: Path | None = None,
 ) -> AbstractTenClasses:
     elsewhere = None if installed is None else str(installed)
-    nowhere = "http://127.0.0.1:9"  # where nothing answers
+    nowhere = "http://127.0.0.1:9"  # address without a server
     return kind(str(root), installed=elsewhere, split=split, input_shape=list(input_shape), url=nowhere)
 
 
 def refusal(root: Path) -> str:
-    """The one line that tells a user what is wrong."""
+    """Returns the one line of the error."""
     with pytest.raises((OSError, ValueError), match="^mnist: ") as caught:
         source(root).load()["test"]
     assert "\n" not in str(caught.value)
@@ -182,18 +182,19 @@ def test_images_and_labels_must_go_together(tmp_path: Path) -> None:
     assert message.endswith(f"{LABELS}.gz has no 3; all ten labels are needed")
 
 
-# --- the command line -------------------------------------------------------------------------------------------------
+# --- the command line --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of data sets."""
+    """Writes a folder of data sets."""
     folder = tmp_path_factory.mktemp("data")
     write(folder / "mnist")
     return folder
 
 
-@pytest.mark.parametrize("algorithm", ["prototypical", "baseline"])  # whose head has the classes of the training
+# The head of baseline has the training classes.
+@pytest.mark.parametrize("algorithm", ["prototypical", "baseline"])
 def test_what_was_trained_on_glyphs_is_tested_on_it(metalearn, data: Path, algorithm: str) -> None:
     trained = metalearn(f"algorithm={algorithm}", "trainer.max_steps=4")
     assert trained.code == 0, trained.text
@@ -240,6 +241,6 @@ REAL = Path(os.environ.get("METALEARN_DATA", "")) / "mnist"
 def test_golden_real_digits() -> None:
     bank = source(REAL).load()["test"]
     assert [len(rows) for rows in bank.rows] == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    # The md5 of the official file, unzipped and without its header of 16 bytes.
+    # The md5 is that of the official file, unzipped and without its header of 16 bytes.
     header = struct.pack(">4B3I", 0, 0, 8, 3, 10_000, 28, 28)
     assert hashlib.md5(header + bank.images.numpy().tobytes()).hexdigest() == "2646ac647ad5339dbf082846283269ea"

@@ -1,4 +1,4 @@
-"""Neural processes: densities by hand, what a mean and an attention read, Gaussian processes, and completed images."""
+"""Neural processes: densities by hand, mean and attention, Gaussian processes, and images."""
 
 import math
 
@@ -65,9 +65,9 @@ def test_a_cnp_reads_the_mean_and_an_anp_what_it_attends_to() -> None:
     cnp, anp = build("cnp"), build("anp")
     z, r, query = torch.randn(5, 40), torch.randn(5, 16), torch.randn(3, 40)
     torch.testing.assert_close(cnp.read(z, r, query), r.mean(0).expand(3, -1))
-    one = anp.read(z[:1], r[:1], query)  # there is one point to attend to
+    one = anp.read(z[:1], r[:1], query)  # only one point to attend to
     torch.testing.assert_close(one, anp.attention.output(anp.attention.value(r[:1])).expand(3, -1))
-    assert not torch.allclose(*anp.read(z, r, query)[:2])  # two places read differently
+    assert not torch.allclose(*anp.read(z, r, query)[:2])  # two places read different values
 
 
 @pytest.mark.parametrize("name", ["cnp", "anp"])
@@ -153,7 +153,7 @@ def test_what_was_completed_is_drawn_where_it_belongs() -> None:
     task = data(family, shot=20, query=28).draw("test", 0)
     sheet = completed_images(family, [(task, task.query_y[:, 0], torch.zeros(28))])
     completed, truth = (np.asarray(sheet.crop((10, 10 + row * 94, 94, 94 + row * 94))) for row in (1, 3))
-    np.testing.assert_array_equal(completed, truth)  # of an answer without error
+    np.testing.assert_array_equal(completed, truth)  # an answer without error
 
 
 def test_functions_are_drawn_with_their_band() -> None:

@@ -1,4 +1,4 @@
-"""Batch normalisation: where the moments come from, and so what a prediction may depend on."""
+"""Batch normalisation: the source of the moments, and the dependence of predictions on it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Batch normalisation with derivatives written by hand, against what torch derives from the definition."""
+"""Batch normalisation with hand-written derivatives, against torch's from the definition."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def inputs(shape: tuple[int, ...], *batch: int) -> list[Tensor]:
 
 
 def second_derivatives(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
-    """Of a function of the first ones, as MAML has them: in the map, the scale and the shift."""
+    """Differentiates the first derivatives, as MAML does, in the map, the scale and the shift."""
 
     def of_first(*inputs: Tensor) -> Tensor:
         firsts = grad(lambda *inputs: function(*inputs, EPS).pow(3).sum(), argnums=(0, 1, 2))(*inputs)
@@ -65,7 +65,7 @@ def test_under_vmap_each_task_is_as_by_itself(shape: tuple[int, ...], in_dims: t
     for found, task in zip(zip(*together, strict=True), alone, strict=True):
         torch.testing.assert_close(found, second_derivatives(definition)(*task))
 
-    # As in MAML, where the gradient of all tasks is taken outside of the vmap that takes those of each.
+    # MAML takes the gradient of all tasks outside the vmap that takes the gradient of each.
     def inner(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
         return grad(lambda *inputs: function(*inputs, EPS).pow(3).sum(), argnums=(0, 1, 2))
 

@@ -1,4 +1,4 @@
-"""Runs that train nothing: another head on the backbone of a run, and what is refused because nobody trained it."""
+"""Runs without training: another head on the backbone of a run, and refusals."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_another_head_is_put_on_the_embedding_of_a_run(metalearn, trained: Finis
         "prototypical",
         "glyphs",
     )
-    assert result["test"]["episodes_sha256"] == theirs["test"]["episodes_sha256"]  # its data set needs no repetition
+    assert result["test"]["episodes_sha256"] == theirs["test"]["episodes_sha256"]  # the data set is that of the run
     assert result["test"]["accuracy"] != theirs["test"]["accuracy"]
     assert re.search(r"trained on +│ nothing: 0 steps", tested.text)
     assert not list(tested.folder.glob("checkpoints/*"))

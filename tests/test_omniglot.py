@@ -32,7 +32,7 @@ def test_published_splits() -> None:
     for name, expected in sizes.items():
         parts = list(read_split("omniglot", name).values())
         assert tuple(map(len, parts)) == expected
-        assert sorted(sum(parts, ())) == everything  # disjoint, and nothing left over
+        assert sorted(sum(parts, ())) == everything  # disjoint and complete
         assert all(list(part) == sorted(part) for part in parts)
     alphabets = {split: {name.split("/")[0] for name in LAKE[split]} for split in LAKE}
     assert list(map(len, alphabets.values())) == [25, 5, 20]
@@ -52,7 +52,7 @@ def test_golden_processing() -> None:
 
 
 def test_processing_is_lanczos_of_the_ink() -> None:
-    # Pillow filters first the rows and then the columns, rounding to bytes in between.
+    # Pillow filters first the rows and then the columns, and rounds to bytes in between.
     scale = 105 / 28
     distance = (np.arange(105) + 0.5)[None] / scale - (np.arange(28) + 0.5)[:, None]  # (28, 105)
     weights = np.where(abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
@@ -72,7 +72,7 @@ def test_banks(zips: Path, cache: Path, split: str, rotations: bool) -> None:
         assert {name.rsplit("/rot", 1)[0] for name in bank.names} == set(characters[part])
         assert bank.images.shape == (bank.num_classes * 20, 1, 14, 14) and bank.smallest_class == 20
     assert len({bank.images.untyped_storage().data_ptr() for bank in banks.values()}) == 3
-    # One character followed by hand, from its files to its rows.
+    # One character is checked by hand, from its files to its rows.
     character = characters["test"][-1]
     files = sorted(name for name in drawings() if f"/{character}/" in name)
     expected = np.stack([process(drawings()[name], 14, 14) for name in files])[:, None]
@@ -102,7 +102,7 @@ def test_folder_and_zip_are_alike_and_a_damaged_cache_is_made_again(zips: Path, 
     mended.write_bytes(damaged)
     root = write_folders(tmp_path / "folders", drawings())
     (root / "images_background" / "Greek" / "character05" / "._0001_01.png").write_bytes(b"from a Mac")
-    from_folder = load(root, mended.parent)  # of the same key, so it meets the damaged file
+    from_folder = load(root, mended.parent)  # equal key, so it reads the damaged file
     assert list(mended.parent.iterdir()) == [mended] and mended.read_bytes() == whole.read_bytes()
     for part, bank in from_zip.items():
         assert bank.names == from_folder[part].names and bank.sha256() == from_folder[part].sha256()
@@ -116,7 +116,7 @@ def test_a_stale_cache_is_not_read(zips: Path, cache: Path, tmp_path: Path) -> N
     shared.mkdir()
     shutil.copy(of_before, shared)
     after = load(write_zips(tmp_path / "zips", drawings() | {name: png(strokes().T)}), shared)["test"]
-    assert len(list(shared.iterdir())) == 2  # the new one beside the old
+    assert len(list(shared.iterdir())) == 2  # the new cache beside the old one
     changed = (before.images != after.images).flatten(1).any(1).nonzero().flatten().tolist()
     assert changed == [0]
 

@@ -1,4 +1,4 @@
-"""Omniglot where something is wrong: settings, missing and damaged files."""
+"""Omniglot with errors: settings, missing and damaged files."""
 
 import zipfile
 from pathlib import Path

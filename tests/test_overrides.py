@@ -1,4 +1,4 @@
-"""Command lines that go on from an earlier run."""
+"""Command lines that continue an earlier run."""
 
 import re
 from pathlib import Path
@@ -120,8 +120,8 @@ def test_signs_in_the_name_of_a_run_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "kept"),
     [
-        (["optimizer=adam"], []),  # another option, whose arguments are others
-        (["optimizer=sgd"], ["optimizer.momentum"]),  # typed once more
+        (["optimizer=adam"], []),  # another option, with other arguments
+        (["optimizer=sgd"], ["optimizer.momentum"]),  # the earlier option again
         (["trainer.strategy=auto"], ["optimizer.momentum"]),
         (["test_dataset=mnist"], ["optimizer.momentum"]),
         (["augmentation=none", "callbacks=mine", "evaluation=episodes"], ["optimizer.momentum"]),
@@ -148,7 +148,7 @@ def test_arguments_of_every_replaced_part_go_with_it(tmp_path: Path, typed: list
 
 @pytest.fixture
 def own_images(run: Path) -> Path:
-    """A run on the folder own/, with Hydra's records."""
+    """Writes a run on the folder own/, with Hydra's records."""
     earlier = ["dataset=folder", f"dataset.root={run}/own", "dataset.input_shape=[1,28,28]"]
     torch.save({"metalearn": {"overrides": earlier}}, run / "checkpoints/best.ckpt")
     (run / SPLIT).write_text("split,class\n")

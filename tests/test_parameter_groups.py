@@ -1,4 +1,4 @@
-"""A learning rate of the backbone beside that of the rest."""
+"""Learning rate of the backbone beside that of the other weights."""
 
 import pytest
 import torch

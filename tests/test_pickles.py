@@ -1,4 +1,4 @@
-"""Pickles from strangers: what they may hold, and that nothing of theirs is run."""
+"""Untrusted pickles: allowed content, and no code execution."""
 
 import builtins
 import datetime
@@ -40,7 +40,7 @@ def test_arrays_dicts_lists_strings_and_numbers_are_read(tmp_path: Path, protoco
 
 
 class Code:
-    """What a pickle runs when it is read."""
+    """Code that a pickle would run when loaded."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -101,7 +101,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     damaged = [b"", b"no pickle", *(whole[:end] for end in range(0, len(whole), 20))]
     damaged += [bytes(rng.integers(0, 256, 200, dtype=np.uint8)) for _ in range(100)]
-    damaged += [b"P1\n.", b"\x80\x02]q\x00h\x00a."]  # an object outside the file, a list that holds itself
+    # Object outside the file; list that contains itself.
+    damaged += [b"P1\n.", b"\x80\x02]q\x00h\x00a."]
     for content in damaged:
         file.write_bytes(content)
         with pytest.raises(ValueError, match="is no pickle") as caught:
@@ -112,7 +113,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_png_images_are_found_in_their_order(tmp_path: Path, protocol: int | str) -> None:
     pngs = [encoded(pixels(i), "PNG") for i in range(3)]
-    content = [np.frombuffer(png, np.uint8)[:, None] for png in pngs]  # as OpenCV encodes
+    content = [np.frombuffer(png, np.uint8)[:, None] for png in pngs]  # form of OpenCV's encoder
     file = tmp_path / "file"
     file.write_bytes(dumped(content, protocol))
     assert list(pngs_in(file)) == pngs

@@ -1,4 +1,4 @@
-"""The picture of a test episode, and where it goes."""
+"""The picture of a test episode, and its destinations."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NAMES = ("a", "b", "c")
 
 
 def cells(drawn: np.ndarray) -> dict[tuple[int, int], tuple[int, int]]:
-    """The top left corner of the frame of each query, by its row and column."""
+    """Returns the top left corner of each query's frame, by row and column."""
     framed = [(drawn == colour).all(-1) for colour in (RIGHT, WRONG)]
     frames = framed[0] | framed[1]
     rows = [y for y in range(len(frames)) if frames[y].any()]
@@ -30,7 +30,7 @@ def test_frames_separate_right_answers_from_wrong_ones() -> None:
     answers = ways.clone()
     answers[5] = (ways[5] + 1) % 3
     drawn = np.asarray(picture(task, answers, NAMES))
-    order = int((ways[:6] == ways[5]).sum()) - 1  # which of its class the sixth query is
+    order = int((ways[:6] == ways[5]).sum()) - 1  # index of the sixth query within its class
     frames = {place: tuple(drawn[corner].tolist()) for place, corner in cells(drawn).items()}
     wrong = (int(ways[5]), order)
     assert frames == {(c, q): WRONG if (c, q) == wrong else RIGHT for c in range(3) for q in range(4)}
@@ -57,9 +57,10 @@ def test_the_digit_of_a_wrong_answer_is_orange_in_a_white_outline_on_any_image(g
     digit = drawn[y + FRAME : y + FRAME + SIZE, x + FRAME : x + FRAME + SIZE]
     drawn_over = (digit != round(255 * grey)).any(-1)
     top, left, bottom, right = *np.argwhere(drawn_over).min(0), *np.argwhere(drawn_over).max(0)
-    assert 14 <= bottom - top + 1 <= 28  # pixels, which can be read
+    assert 14 <= bottom - top + 1 <= 28  # pixels, for legibility
     assert (digit == WRONG).all(-1).sum() > 20
-    assert tuple(digit[(top + bottom) // 2, (left + right) // 2].tolist()) != WRONG  # a 0 is no filled disc
+    # A 0 is no filled disc.
+    assert tuple(digit[(top + bottom) // 2, (left + right) // 2].tolist()) != WRONG
     if grey < 1:
         assert (digit == PAPER).all(-1).sum() > 50
 

@@ -1,4 +1,4 @@
-"""What compares embeddings does so in float32 where the training is in half precision."""
+"""Comparisons of embeddings run in float32 when training uses half precision."""
 
 from collections.abc import Callable
 
@@ -17,11 +17,11 @@ from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.r2d2 import R2D2
 from metalearn.algorithms.triplet import Triplet
 
-WIDTH = 1600  # of Conv4 for images of 84 x 84 pixels
+WIDTH = 1600  # width of Conv4 for images of 84 x 84 pixels
 
 
 class Given(Flat):
-    """A backbone that hands its inputs on, with a weight for an inner loop to move."""
+    """Backbone that returns its inputs, with one weight for an inner loop to move."""
 
     def __init__(self) -> None:
         super().__init__(WIDTH)
@@ -43,7 +43,7 @@ ALGORITHMS: dict[str, Callable[[], nn.Module]] = {
 
 
 def task() -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings as a ReLU leaves them, which bfloat16 holds: (S, D), (S, N), (Q, D)."""
+    """Draws embeddings after a ReLU that bfloat16 represents exactly: (S, D), (S, N), (Q, D)."""
     generator = torch.Generator().manual_seed(0)
     y = F.one_hot(torch.arange(5).repeat(10), 5).float()
     z = y @ torch.randn(5, WIDTH, generator=generator) + torch.randn(50, WIDTH, generator=generator)
@@ -51,11 +51,11 @@ def task() -> tuple[Tensor, Tensor, Tensor]:
     return support_z, y[:25], query_z
 
 
-TASK = task()  # not made under autocast
+TASK = task()  # made without autocast
 
 
 def logits(algorithm: nn.Module, dtype: torch.dtype) -> Tensor:
-    """Of the queries, (Q, N), without what all ways of a query share."""
+    """Computes the query logits, (Q, N), minus each query's mean over the ways."""
     support_z, support_y, query_z = (part.to(dtype) for part in TASK)
     if isinstance(algorithm, AbstractEmbedding | Triplet):
         values = algorithm.compare(support_z, support_y, query_z)

@@ -29,7 +29,7 @@ def test_the_script_picks_and_resizes_images_of_ilsvrc(
     monkeypatch.setattr(script, "SIZE", 12)
     root = write_csv_layout(tmp_path / "lists")
     ilsvrc, output = tmp_path / "ilsvrc", tmp_path / "output"
-    numbers = [3, 20, 100, 1000, 7]  # by name 100 comes before 20, by number after
+    numbers = [3, 20, 100, 1000, 7]  # sorted by name, 100 precedes 20; sorted by number, it follows
     for seed, name in enumerate(sum(CLASSES.values(), ())):
         (ilsvrc / name).mkdir(parents=True)
         for number in numbers:

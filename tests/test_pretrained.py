@@ -1,4 +1,4 @@
-"""Trainings that begin with the backbone of another run."""
+"""Trainings that start with the backbone of another run."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def backbone(finished: Finished, name: str = "best") -> dict[str, torch.Tensor]:
 
 
 STILL = ["optimizer.lr=0.0", "batch_norm=support"]
-"""A training that changes nothing, so that its weights are those it began with."""
+"""Overrides of a training that changes nothing, so that its final weights are the initial ones."""
 
 
 @pytest.mark.parametrize("algorithm", ["prototypical", "maml"])
@@ -37,7 +37,7 @@ def test_a_training_begins_with_the_backbone(metalearn, baseline: Finished, algo
     assert finished.result["pretrained"] == str(best(baseline))
     assert baseline.result["pretrained"] is None
     lines = [line for line in finished.text.splitlines() if "pretrained" in line]
-    assert str(best(baseline)) in lines[-1] and "│" in lines[-1]  # in the table at the end
+    assert str(best(baseline)) in lines[-1] and "│" in lines[-1]  # table at the end
     own, theirs = backbone(finished), backbone(baseline)
     assert own.keys() == theirs.keys()
     assert all(torch.equal(own[key], theirs[key]) for key in own)
@@ -79,7 +79,7 @@ def test_another_backbone_is_refused_before_any_training(
 
 
 def test_normalisation_of_each_inner_step_is_told_apart(tmp_path: Path) -> None:
-    """The weights of maml_plus_plus's backbone are not the ones that it normalises with."""
+    """Refuses maml_plus_plus, whose backbone weights are not those that normalise."""
     algorithm = instantiate(composed("algorithm=maml_plus_plus").algorithm)
     path = tmp_path / "best.ckpt"
     state = {f"algorithm.{key}": value for key, value in algorithm.state_dict().items()}

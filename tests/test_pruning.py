@@ -1,4 +1,4 @@
-"""Pruning: the callback on a trainer that stands for a real one, then searches of real runs."""
+"""Pruning: the callback on a fake trainer, then searches of real runs."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ PRUNED = TrialState.PRUNED
 
 
 def prefilled(folder: Path, *, key: str = "algorithm.temperature") -> optuna.Study:
-    """A study of five trials that were much better than any can be, on the way, and ended badly."""
+    """Creates a study of five trials with impossibly good scores on the way and bad final ones."""
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=folder.name, storage=open_storage(str(folder / "study.log")), direction="maximize"
@@ -40,7 +40,7 @@ def prefilled(folder: Path, *, key: str = "algorithm.temperature") -> optuna.Stu
 
 @pytest.mark.parametrize("pruner", ["none", "median", "hyperband"])
 def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -> None:
-    """Of twelve trials, each worse than the one before."""
+    """Runs twelve trials, each worse than the previous one."""
     storage = str(tmp_path / "study.log")
     study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
     steps = (2, 4, 6, 8, 10, 12)
@@ -66,7 +66,7 @@ def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -
                 break
         told = study.get_trials()[number].intermediate_values
         assert told == dict.fromkeys(steps[: steps.index(step) + 1], pytest.approx(0.9 - 0.05 * i))
-        assert not (callback.pruned and step == steps[-1])  # all its work is done
+        assert not (callback.pruned and step == steps[-1])  # no trial is pruned at its last step
         study.tell(number, None if callback.pruned else 0.9 - 0.05 * i, state=None if not callback.pruned else PRUNED)
     states = [trial.state for trial in study.get_trials()]
     assert states[0] == TrialState.COMPLETE

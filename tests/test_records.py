@@ -1,4 +1,4 @@
-"""The records of docs/records/: the tables of the pages are made from them, and their commands still mean the same."""
+"""The records of docs/records/: they give the tables of the pages, and their commands hold."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from conftest import REPOSITORY, resolved
 
 RECORDS = sorted((REPOSITORY / "docs/records").glob("*.json"))
 RENAMED = {"task": "problem"}
-"""Keys that records of before have under another name."""
+"""Keys that older records have under another name."""
 COUNTED = {"num_base_classes"}
 """Keys that a run counts in the data."""
 
@@ -30,7 +30,7 @@ keep_record, write_tables = script("keep_record"), script("write_tables")
 
 
 def changes(recorded: Any, today: Any, key: str = "") -> list[str]:
-    """The keys of a recorded config that have another value, or none, in today's; keys that are new do not count."""
+    """Lists the keys of a recorded config whose value has changed or is missing today."""
     if isinstance(recorded, dict) and isinstance(today, dict):
         children = ((RENAMED.get(name, name), value) for name, value in recorded.items() if name not in COUNTED)
         return [c for name, value in children for c in changes(value, today.get(name), f"{key}.{name}".strip("."))]

@@ -1,4 +1,4 @@
-"""Commands that are refused: each leaves everything as it was."""
+"""Refused commands leave everything unchanged."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from conftest import SMALL, Command, Finished
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All that a run directory holds, but for the log, to which a refused command may add."""
+    """Reads all files of a run directory except the log, to which a refused command may add."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

@@ -1,4 +1,4 @@
-"""Regression: the sinusoids of Finn et al. 2017, and how the gradient algorithms learn them."""
+"""Regression: the sinusoids of Finn et al. 2017, and the gradient algorithms on them."""
 
 import numpy as np
 import pytest
@@ -149,7 +149,8 @@ def test_a_run_reports_the_error_after_every_inner_step(metalearn) -> None:
 
 
 def test_the_best_step_is_that_of_the_least_error(metalearn) -> None:
-    run = metalearn("dataset=sinusoid", *SMALL, "optimizer.lr=1.0", small=False)  # which makes it worse and worse
+    # The learning rate makes the training diverge.
+    run = metalearn("dataset=sinusoid", *SMALL, "optimizer.lr=1.0", small=False)
     rows = (run.folder / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("val/mse")
     errors = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]

@@ -1,4 +1,4 @@
-"""Runs grouped into cells: averaged over seeds, and kept apart and marked when their protocols differ."""
+"""Runs grouped into cells: averaged over seeds, separated and marked by protocol."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ def compared(*results: dict[str, Any]) -> Comparison:
 
 
 def table(*results: dict[str, Any]) -> list[list[str]]:
-    """The table of algorithms by settings, marks included."""
+    """Returns the table of algorithms by settings, including marks."""
     return [[f"{c.text} {c.mark}".strip() for c in row] for row in tables.settings(compared(*results)).rows]
 
 
@@ -174,7 +174,7 @@ def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) 
     }
     twenty = next(run for run in found if run.setting == "20w1s")
     assert twenty.episode_scores().tolist() == [0.5] * 5
-    assert twenty.validations("accuracy") == ()  # those of the run are drawn once
+    assert twenty.validations("accuracy") == ()  # the run's own validations are drawn once
 
 
 def test_folders_without_results_are_refused(tmp_path: Path) -> None:

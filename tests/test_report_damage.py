@@ -1,4 +1,4 @@
-"""Reports of folders in which some runs are damaged: these are named, the others are compared."""
+"""Reports of folders with damaged runs: these are named, the others are compared."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def report(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
 
 
 def lines(folder: Path) -> list[str]:
-    """What a report says of the files that cannot be read."""
+    """Lists the files that a report cannot read."""
     found = contents.read([folder])
     assert [len(cell.completed) for cell in found.comparison.cells] == [1, 1]
     return found.damaged
@@ -30,7 +30,7 @@ def lines(folder: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two runs that are whole."""
+    """Writes two intact runs."""
     rng = np.random.default_rng(0)
     for name, mean in (("maml", 0.8), ("anil", 0.7)):
         leave(tmp_path / "runs" / name, result(mean, algorithm=name), rng.normal(mean, 0.1, 100), steps=40)
@@ -65,7 +65,7 @@ def test_a_report_names_what_is_damaged_and_compares_the_others(folder: Path, tm
     [
         ("", None, 40),
         ("1\n", 46, 40),
-        ("50,,0.9,7.1", 46, 40),  # it may have been 0.95, or 7.123
+        ("50,,0.9,7.1", 46, 40),  # the numbers may be cut, e.g. 0.95 or 7.123
         ("50,,0.95,7.1\n", None, 50),
         ("5x,,0.9,7.1\n60,,0.9,8.0\n", 46, 60),
         ("50,,nan,7.1\n", None, 40),

@@ -1,4 +1,4 @@
-"""The report of a sweep on the terminal and as files: the same content in every format."""
+"""The report of a sweep on the terminal and as files: equal content in every format."""
 
 import csv
 import math
@@ -29,7 +29,7 @@ ALGORITHMS = {
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What the command said of 48 runs, one that failed and one that is not finished, and the folder that it wrote."""
+    """Returns output and folder of a report of 48 runs, one failed and one unfinished run."""
     folder, out = tmp_path_factory.mktemp("sweep"), tmp_path_factory.mktemp("report")
     sweep(folder, ALGORITHMS)
     leave(folder / "failed", result(None, algorithm="siamese", status="failed", error="loss is nan <&> 50 %\nmore"))
@@ -122,7 +122,8 @@ def test_what_diverged_is_reported_and_not_drawn(tmp_path: Path, fine: bool) -> 
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ("0.5000 ± 0.0100" if fine else "2 diverged") in text
     page = (tmp_path / "out/report.html").read_text()
-    assert page.count("<figure>") == 2 + 2 * fine  # the validations before it diverged, and what was tested
+    # Validations before the divergence, and tested runs.
+    assert page.count("<figure>") == 2 + 2 * fine
     assert not re.search(r"\b(nan|inf)\b", page)
 
 

@@ -1,4 +1,4 @@
-"""Reports of evaluations beside the accuracy, and of cross-validation."""
+"""Reports of evaluations beside the accuracy and of cross-validation."""
 
 from typing import Any
 

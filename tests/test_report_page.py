@@ -1,4 +1,4 @@
-"""The HTML page of a report, looked at in headless Chromium at the width of a desktop and of a phone."""
+"""The HTML page of a report, rendered by headless Chromium at desktop and phone width."""
 
 import html
 import json
@@ -19,7 +19,7 @@ WIDTHS = {"desktop": 1280, "phone": 360}
 
 ALGORITHMS = {f"{name}_{i}": 0.5 + 0.03 * i for i, name in enumerate(["prototypical", "maml", "relation"] * 4)}
 
-# A frame has the width of a phone where the window of a browser cannot be as narrow.
+# A frame can have the width of a phone; the window of a browser cannot.
 FRAME = '<iframe id="{name}" width="{width}" height="2000" style="border:0" srcdoc="{page}"></iframe>'
 WATCH = "<script>parent.errors = parent.errors || []; onerror = message => parent.errors.push(message)</script>"
 MEASURE = """
@@ -73,7 +73,7 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of 72 runs and one that failed, and a search of 40 trials."""
+    """Reports 72 runs, one failed run, and a search of 40 trials."""
     folder, out = tmp_path_factory.mktemp("sweep"), tmp_path_factory.mktemp("report")
     sweep(folder, ALGORITHMS)
     number = {"accuracy": 0.95, "source": "A. Nobody 2020, " + "with-one-very-long-word-" * 6}
@@ -87,7 +87,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def browse(page: str, folder: Path, *options: str) -> dict[str, Any]:
-    """What was measured in a frame of each width."""
+    """Returns the measurements in a frame of each width."""
     watched = page.replace("<head>", f"<head>{WATCH}")
     frames = [FRAME.format(name=name, width=width, page=html.escape(watched)) for name, width in WIDTHS.items()]
     (folder / "frames.html").write_text(f"<!doctype html><body>{''.join(frames)}{MEASURE}")
@@ -122,7 +122,8 @@ def test_nothing_scrolls_sideways_but_tables_in_their_boxes(measured, device: st
 @pytest.mark.parametrize("device", WIDTHS)
 def test_every_plot_is_drawn(measured, device: str) -> None:
     plots = measured[device]["plots"]
-    # Accuracy and inner steps of two settings, validation against steps and seconds, history and importance.
+    # The plots are accuracy and inner steps of two settings, validation against steps and seconds,
+    # history and importance.
     assert len(plots) == 8
     for plot in plots:
         assert plot["smallest"] >= 15, plot
@@ -133,7 +134,8 @@ def test_every_plot_is_drawn(measured, device: str) -> None:
     for plot in of_runs:
         assert plot["paths"] >= 8 and plot["labels"] >= 3, plot
     assert history["title"].startswith("search: history")
-    assert history["paths"] == 4 and history["labels"] >= 6  # the best so far, completed, pruned, failed
+    # Best so far, completed, pruned, failed.
+    assert history["paths"] == 4 and history["labels"] >= 6
     assert importance["title"].startswith("search: parameter importance PED-ANOVA over 23 completed trials")
     assert importance["paths"] == 2
 

@@ -1,4 +1,4 @@
-"""Differences of methods on the same test episodes, and which of them are real."""
+"""Differences of methods on equal test episodes, and their significance."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ EPISODES = 200
 
 
 def groups(folder: Path, scores: dict[tuple[str, int], np.ndarray], sha: dict[str, str] | None = None) -> list[Pairs]:
-    """The pairs of runs with these scores by algorithm and seed, and other test episodes where `sha` says so."""
+    """Returns the pairs of runs with scores by algorithm and seed; `sha` sets other episodes."""
     for i, ((algorithm, seed), values) in enumerate(scores.items()):
         one = result(float(values.mean()), algorithm=algorithm, seed=seed)
         one["test"]["episodes_sha256"] = (sha or {}).get(algorithm, "same")
@@ -78,7 +78,8 @@ def test_the_p_of_a_few_episodes_agrees_with_their_interval(tmp_path, rng) -> No
         (group,) = groups(tmp_path / str(table), scores)
         found.append(group.between(0, 1))
     assert all(one.real == (abs(one.mean) > one.ci95) for one in found)
-    assert sum(one.real for one in found) <= 16  # 10 are expected, by the normal quantile 24
+    # 10 are expected; the normal quantile would give 24.
+    assert sum(one.real for one in found) <= 16
 
 
 def test_holm_by_hand() -> None:

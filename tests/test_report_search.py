@@ -1,4 +1,4 @@
-"""The report of a search: its trials, what mattered in it, and how its best trial stands among other runs."""
+"""The report of a search: trials, importance of parameters, and the best trial among other runs."""
 
 import csv
 import math
@@ -30,7 +30,7 @@ def not_completed(told: Contents) -> list[str]:
     return [Path(row[1].text).name for row in tables.not_completed(told).rows]
 
 
-# --- trials -----------------------------------------------------------------------------------------------------------
+# --- trials ------------------------------------------------------------------------------------
 
 
 def test_trials_are_told_the_best_first_and_pruned_ones_as_pruned(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_many_trials_are_limited_in_the_table_and_whole_in_the_file(tmp_path: Pa
     assert [row["optimizer.lr"] for row in rows] == [row["meta_val"] for row in rows]
 
 
-# --- plots ------------------------------------------------------------------------------------------------------------
+# --- plots -------------------------------------------------------------------------------------
 
 
 def test_the_history_by_hand(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_pruned_trial_that_diverged_has_no_place_in_the_history(tmp_path: Path
 
 
 def test_what_made_the_scores_is_what_is_important(tmp_path: Path) -> None:
-    values = [(0.37 * i) % 1 for i in range(1, 31)]  # which are the learning rates
+    values = [(0.37 * i) % 1 for i in range(1, 31)]  # equal to the learning rates
     (one,) = read(search(tmp_path / "one", values)).searches
     assert one.importance is not None
     assert list(one.importance.shares) == ["optimizer.lr", "algorithm.distance"]
@@ -160,7 +160,7 @@ def test_a_search_without_a_score_has_no_history(tmp_path: Path) -> None:
     assert "2 trials: 2 failed" in (tmp_path / "out/report.html").read_text()
 
 
-# --- where the study is -----------------------------------------------------------------------------------------------
+# --- location of the study ---------------------------------------------------------------------
 
 
 def test_a_search_that_was_moved_is_found(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_database_in_a_file_is_read_and_never_made(tmp_path: Path) -> None:
     told = read(moved)
     assert told.unread == [f"there is no study at {moved / 'study.db'}"]
     assert not (moved / "study.db").exists()
-    assert len(told.comparison.cells) == len(VALUES)  # its trials are runs like others
+    assert len(told.comparison.cells) == len(VALUES)  # its trials are ordinary runs
 
 
 def test_the_password_of_a_database_is_written_nowhere(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What torch.func and episodes ask of residual backbones."""
+"""Residual backbones under torch.func and in episodes."""
 
 import copy
 from collections.abc import Callable
@@ -26,7 +26,7 @@ WAY = 3
 
 
 def small(name: str, *, seed: int = 0) -> nn.Module:
-    """A backbone in small, with other than the initial moments and affine maps."""
+    """Builds a small backbone, with other than the initial moments and affine maps."""
     torch.manual_seed(seed)
     backbone = instantiate(composed(f"backbone={name}", f"dataset.input_shape={list(SHAPE)}", SMALL[name]).backbone)
     for norm in norms(backbone):
@@ -49,12 +49,12 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_every_normalisation_gets_the_rows(name: str) -> None:
     backbone = small(name)
     x = torch.rand(6, *SHAPE)
-    # By the moments of the first four rows, the others are independent of each other.
+    # With the moments of the first four rows, the other rows are independent of each other.
     both = backbone(x, Rows(support=4))
     alone = backbone(x[:5], Rows(support=4))
     torch.testing.assert_close(both[:5], alone)
     assert not torch.allclose(both[:4], backbone(x[:4], None))
-    # Two blocks are each normalised by itself.
+    # Each of two blocks is normalised alone.
     blocks = backbone(x, Rows(tasks=2))
     torch.testing.assert_close(blocks, torch.cat([backbone(x[:3], Rows()), backbone(x[3:], Rows())]))
     before = [norm.running_mean.clone() for norm in norms(backbone)]
@@ -87,7 +87,7 @@ def test_gradient_of_gradient(name: str, rows: Rows | None) -> None:
         return functional_call(backbone, params, (x, rows)).square().mean()
 
     def loss_after_a_step(scale: Tensor) -> Tensor:
-        """Depends on the images of the inner step, scaled by a number, only through its gradient."""
+        """Depends on the scaled images of the inner step only through its gradient."""
         grads = grad(loss)(params, scale * x)
         return loss({key: p - 0.01 * grads[key] for key, p in params.items()}, y)
 
@@ -125,7 +125,7 @@ def take_a_step(algorithm: str, backbone: str) -> None:
     with torch.no_grad():
         logits = [built.adapt(task.support_x, task.support_y)(task.query_x) for _ in range(2)]
     assert logits[0].shape == task.query_y.shape
-    assert torch.equal(*logits)  # nothing is drawn at evaluation
+    assert torch.equal(*logits)  # evaluation draws nothing
 
 
 @pytest.mark.parametrize(

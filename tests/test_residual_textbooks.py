@@ -41,7 +41,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_published_sizes(
     overrides: list[str], shape: tuple[int, int, int], parameters: int, features: int, millions: float
 ) -> None:
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # shapes without memory
         backbone = instantiate(composed(*overrides, f"dataset.input_shape={list(shape)}").backbone).eval()
         z = backbone(torch.rand(2, *shape))
     assert z.shape == (2, features)
@@ -91,7 +91,8 @@ def textbook_wide_resnet(backbone: WideResNet, x: Tensor) -> Tensor:
         before = torch.relu(normalised(x, block.norm1))
         z = F.conv2d(before, block.conv1.weight, padding=1, stride=stride)
         z = F.conv2d(torch.relu(normalised(z, block.norm2)), block.conv2.weight, padding=1)
-        # WRN-28-1 has 16 channels in the stem and in its first group, so only the later groups have a convolution.
+        # WRN-28-1 has 16 channels in the stem and in its first group, so only the later groups have
+        # a convolution.
         x = z + (F.conv2d(before, block.shortcut.weight, stride=2) if i in (4, 8) else x)
     return F.adaptive_avg_pool2d(torch.relu(normalised(x, backbone.norm)), 1).flatten(1)
 

@@ -1,4 +1,4 @@
-"""result.json as an object: whole files come back as they were, others are refused in a line that names what is odd."""
+"""result.json as an object: round trips, and refusals that name the odd value in one line."""
 
 import json
 import math
@@ -90,7 +90,7 @@ def test_keys_that_are_not_known_are_kept() -> None:
 def test_odd_values_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps(result(**changes)))
-    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole message is compared
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the test compares the whole message
         Result.from_json(path)
     assert str(caught.value) == f"{path} cannot be read: {message}"
 

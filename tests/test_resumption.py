@@ -1,4 +1,4 @@
-"""A run that is stopped, wherever and however, and resumed ends as the run that was never stopped: to the last bit."""
+"""A run that is stopped anywhere and resumed equals an uninterrupted run to the last bit."""
 
 import csv
 import itertools
@@ -42,7 +42,7 @@ EXIT = {"SIGTERM": 143, "SIGKILL": -signal.SIGKILL, "error": 1}
 
 
 def covering() -> list[tuple[str, str, str]]:
-    """Every point in every way, the runs by turns; and every run at least once in training, validation and end."""
+    """Pairs every point with every way to stop, and every run with each stage at least once."""
     runs = itertools.cycle(RUNS)
     cases = [(next(runs), how, point) for point in POINTS for how in WAYS]
     for name, stops in itertools.product(RUNS, (TRAINING, VALIDATION, END)):
@@ -53,13 +53,13 @@ def covering() -> list[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def allowed(environment: dict[str, str]) -> dict[str, str]:
-    """The environment in which a run may name the callback of these tests."""
+    """Environment that allows the callback of these tests."""
     return {**environment, "METALEARN_TARGETS": "stopping.", "PYTHONPATH": str(Path(__file__).parent)}
 
 
 @pytest.fixture(scope="module")
 def straight(metalearn: Command, allowed: dict[str, str]) -> Any:
-    """The run of a name that is never stopped, made once."""
+    """Runs each named run uninterrupted, once."""
     made: dict[str, Finished] = {}
 
     def get(name: str) -> Finished:
@@ -72,13 +72,13 @@ def straight(metalearn: Command, allowed: dict[str, str]) -> Any:
 
 
 def command(name: str) -> list[str]:
-    """What is typed for the run of a name."""
+    """Returns the overrides of a named run."""
     small = [override for override in SMALL if name != "dropout" or not override.startswith("backbone")]
     return [*small, *BASE, *RUNS[name]]
 
 
 def rows(run: Finished) -> list[dict[str, str]]:
-    """What a run has logged, but for the time."""
+    """Reads the logged metrics of a run, except the time."""
     with (run.folder / "metrics.csv").open() as file:
         return [{k: v for k, v in row.items() if v and k != "val/seconds"} for row in csv.DictReader(file)]
 
@@ -143,7 +143,7 @@ def test_warnings_of_batch_systems_stop_a_run_in_order(metalearn: Command, allow
 def test_a_run_that_is_stopped_three_times_resumes_exactly(
     metalearn: Command, allowed: dict[str, str], straight: Any, tmp_path: Path, how: str
 ) -> None:
-    """The first stop is before the first checkpoint."""
+    """Stops three times, first before the first checkpoint."""
     folder = tmp_path / "run"
     typed = command("prototypical")
     for point in ("on_train_batch_end:2", "on_validation_end:1", "on_test_batch_end:1"):
@@ -155,7 +155,7 @@ def test_a_run_that_is_stopped_three_times_resumes_exactly(
 
 @pytest.fixture(scope="module")
 def two(fresh_metalearn: Command, allowed: dict[str, str]) -> Finished:
-    """A run of two processes that is never stopped."""
+    """Runs two processes without a stop."""
     return fresh_metalearn(*BASE, "trainer=ddp_cpu", environment=allowed)
 
 

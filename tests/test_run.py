@@ -21,7 +21,7 @@ FIELDS = {
     "status", "error", "dataset", "algorithm", "backbone", "seed", "batch_norm", "transductive", "pretrained",
     "episode", "tasks_per_batch", "batch_size", "devices", "test", "val", "best_step", "steps", "num_parameters",
     "seconds", "peak_memory_bytes", "experiment", "overrides", "git", "versions", "problem", "evaluations", "published",
-    "trained_dataset", "test_dataset", "skipped_batches", "schema",
+    "trained_dataset", "test_dataset", "skipped_batches", "schema", "shared_classes", "temperature",
 }  # fmt: skip
 NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
 
@@ -70,7 +70,7 @@ def test_the_best_checkpoint_is_chosen_on_meta_val(finished: Finished) -> None:
     with (finished.folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["val/accuracy"]]
     scores = {int(row["step"]): float(row["val/accuracy"]) for row in rows}
-    assert list(scores) == [4, 8, 10]  # after the last step too
+    assert list(scores) == [4, 8, 10]  # includes the last step
     assert finished.result["best_step"] == max(scores, key=scores.get)
     assert finished.result["val"]["accuracy"]["mean"] == pytest.approx(max(scores.values()), abs=1e-6)
 
@@ -83,7 +83,7 @@ def test_the_person_sees_config_plan_and_result(finished: Finished) -> None:
 
 
 def test_same_command_same_result_other_seed_same_test_episodes(metalearn, finished: Finished) -> None:
-    """The first in a process of its own, the others in forks."""
+    """Compares a fresh process with forks."""
     again, other = metalearn(), metalearn("seed=1")
     assert comparable(again.result) == comparable(finished.result)
     assert other.test["episodes_sha256"] == finished.test["episodes_sha256"]
@@ -147,7 +147,7 @@ def test_trainer_keys_are_lightnings(metalearn) -> None:
 
 
 def test_a_failure_is_written_down(metalearn, tmp_path: Path) -> None:
-    # The folder of the checkpoints is a file, so that the first checkpoint cannot be written.
+    # A file named as the folder of the checkpoints prevents the first checkpoint.
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "checkpoints").write_text("")
@@ -158,7 +158,7 @@ def test_a_failure_is_written_down(metalearn, tmp_path: Path) -> None:
     assert "Traceback" in (folder / "metalearn.log").read_text()
 
 
-# --- going on ---------------------------------------------------------------------------------------------------------
+# --- continuing --------------------------------------------------------------------------------
 
 
 def weights(finished: Finished) -> dict[str, torch.Tensor]:
@@ -166,7 +166,7 @@ def weights(finished: Finished) -> dict[str, torch.Tensor]:
 
 
 def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overrides: str) -> int:
-    """Start a long run, send a signal once it has validated, and return its exit code."""
+    """Starts a long run, sends a signal once it has validated, and returns its exit code."""
     command = [sys.executable, "-m", "metalearn", *SMALL, f"hydra.run.dir={folder}", *overrides]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
         deadline = time.monotonic() + 90
@@ -181,7 +181,7 @@ def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overr
 def test_a_run_that_was_stopped_and_moved_resumes_exactly(
     metalearn: Command, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """By a signal at any moment; tests/test_resumption.py stops at chosen ones."""
+    """Stops by a signal at any moment; tests/test_resumption.py stops at chosen ones."""
     overrides = ["augmentation=characters", "trainer.accumulate_grad_batches=2", "logger=tensorboard"]
     first, folder = tmp_path / "before", tmp_path / "run"
     assert stop(environment, first, signal.SIGINT, *overrides, "trainer.max_steps=100000") == 130
@@ -189,7 +189,7 @@ def test_a_run_that_was_stopped_and_moved_resumes_exactly(
     result = json.loads((folder / "result.json").read_text())
     assert (result["status"], result["error"]) == ("interrupted", "SIGINT")
     stopped = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-    total = stopped["global_step"] + 7  # neither a multiple of the validation interval nor of anything else
+    total = stopped["global_step"] + 7  # no multiple of the validation interval or another period
     resumed = metalearn(f"resume={folder}", f"trainer.max_steps={total}", folder=folder, small=False)
     assert resumed.code == 0, resumed.text
     straight = metalearn(*overrides, f"trainer.max_steps={total}")
@@ -200,7 +200,7 @@ def test_a_run_that_was_stopped_and_moved_resumes_exactly(
     with (folder / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert steps == list(range(1, total + 1))
-    assert len(list(folder.glob("tensorboard/events*"))) >= 2  # each of the two parts has written
+    assert len(list(folder.glob("tensorboard/events*"))) >= 2  # both parts have written
 
 
 def test_resume_auto_finds_the_unfinished_run_of_the_same_overrides(
@@ -214,7 +214,7 @@ def test_resume_auto_finds_the_unfinished_run_of_the_same_overrides(
     assert again.code == 0, again.text
     assert (again.result["status"], again.result["steps"]) == ("completed", 120)
     assert len(list(outputs.glob("*/*"))) == 1
-    # What is completed is not gone on with, nor is a run of another definition.
+    # Neither a completed run nor a run of another definition is continued.
     assert metalearn(*command, "seed=5", small=False).code == 0
     assert metalearn(*command, small=False).code == 0
     assert len(list(outputs.glob("*/*"))) == 3
@@ -234,7 +234,7 @@ def test_a_run_directory_belongs_to_one_run(metalearn, finished: Finished) -> No
 
 
 def test_the_hash_is_of_the_episodes_that_were_scored(metalearn) -> None:
-    one_by_one = "batch_norm=support"  # so that a batch of evaluation is one episode
+    one_by_one = "batch_norm=support"  # one episode in an evaluation batch
     few = metalearn(one_by_one, "episode.test.num_episodes=3")
     limited = metalearn(one_by_one, "+trainer.limit_test_batches=3")
     assert few.test["episodes_sha256"] == limited.test["episodes_sha256"]

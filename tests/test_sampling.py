@@ -6,6 +6,7 @@ import torch
 from conftest import episode
 
 from metalearn.data.bank import ClassBank
+from metalearn.episodes.counts import meta_dataset_shots
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import (
     Draw,
@@ -17,7 +18,6 @@ from metalearn.episodes.sampling import (
     draw_images,
     episodes_sha256,
     fetch,
-    meta_dataset_shots,
 )
 from metalearn.types import SPLITS
 
@@ -45,7 +45,8 @@ def test_support_and_query_are_disjoint_rows_of_way_classes(bank: ClassBank) -> 
         rows = torch.cat([one.support_rows, one.query_rows]).numpy()
         ways = torch.cat([one.support_ways, one.query_ways]).numpy()
         assert len(np.unique(rows)) == SETTING.way * (SETTING.shot + SETTING.query)
-        assert len(set(zip(class_of[rows], ways, strict=True))) == SETTING.way  # one class a way, one way a class
+        # One class for each way, one way for each class.
+        assert len(set(zip(class_of[rows], ways, strict=True))) == SETTING.way
         assert np.bincount(one.support_ways).tolist() == [SETTING.shot] * SETTING.way
         assert np.bincount(one.query_ways).tolist() == [SETTING.query] * SETTING.way
 
@@ -146,12 +147,15 @@ def test_the_rule_of_meta_dataset() -> None:
     rng = np.random.default_rng(0)
     drawn_shots = [meta_dataset_shots(rng, 20, 590, 100) for _ in range(2000)]
     totals = np.array([sum(shots) for shots in drawn_shots])
-    # floor(share * (size - way)) + 1 of each class: between size - way and size in all, and size is 500 at most.
+    # Each class has floor(share * (size - way)) + 1 images, so the sum is between size - way and
+    # size, with size at most 500.
     assert totals.max() <= 500
     assert totals.min() >= 20
-    # beta is uniform in (0, 1] and 20 * ceil(100 beta) reaches 500 at beta = 0.25: three quarters are full.
+    # With beta uniform in (0, 1], 20 * ceil(100 beta) reaches 500 at beta = 0.25, so three quarters
+    # are full.
     assert (totals > 480).mean() == pytest.approx(0.75, abs=0.04)
-    # Shares are exp(U(log 1/2, log 2)) normalised: four times as many at most, but for the one that each has.
+    # Shares are normalised exp(U(log 1/2, log 2)): their ratio is at most 4, apart from the one
+    # image of each class.
     ratios = [(max(shots) - 1) / min(shots) for shots in drawn_shots]
     assert 2.5 < max(ratios) < 4
 
@@ -160,7 +164,7 @@ def test_meta_dataset_never_takes_more_than_a_class_has() -> None:
     ways = set()
     for shape in shapes(Setting([5, 12], 100, 3, shots="meta_dataset")):
         ways.add(len(shape.shots))
-        assert 1 <= min(shape.shots) <= max(shape.shots) <= 7  # of 10 images 3 are queries
+        assert 1 <= min(shape.shots) <= max(shape.shots) <= 7  # 3 of 10 images are queries
     assert ways == set(range(5, 13))
 
 
@@ -180,7 +184,7 @@ def test_tasks_of_a_batch_have_one_shape(bank: ClassBank, shots: Shots) -> None:
 
 def test_the_way_of_an_episode_says_nothing_of_its_classes(bank: ClassBank) -> None:
     rows = [np.arange(20 * c, 20 * c + 20) for c in range(100)]
-    first = []  # class of the episodes with the smallest way
+    first = []  # classes of the episodes with the smallest way
     for index in range(600):
         shape = Setting([2, 7], 1, 1).shape(20, seed=0, split="test", batch=index)
         if len(shape.shots) == 2:

@@ -27,7 +27,7 @@ def test_a_run_lowers_its_rate_with_its_steps_or_its_time(metalearn, limit: str)
     run = metalearn(limit, "scheduler=linear", "trainer.val_check_interval=8")
     assert run.code == 0, run.text
     (group,) = run.checkpoint()["optimizer_states"][0]["param_groups"]
-    # The rate of the last step: the schedule is read after each, and the time goes on for a while.
+    # The checkpoint has the rate of the last step, and time passes after the schedule is read.
     assert 0 <= group["lr"] <= 0.2e-3
     assert group["initial_lr"] == 1e-3
 
@@ -38,12 +38,13 @@ def test_all_processes_go_by_the_clock_of_one() -> None:
     module = FewShotModule(Prototypical(MLP([2]), batch_norm="running"), torch.optim.SGD)
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
         callbacks=[timer],
-        strategy=SimpleNamespace(broadcast=lambda own: 0.75 if own < 0.5 else None),  # what another process has
+        # Value of another process.
+        strategy=SimpleNamespace(broadcast=lambda own: 0.75 if own < 0.5 else None),
         global_step=10,
         max_steps=40,
         max_epochs=-1,
     )
-    assert module.done() == 0.25  # of the steps
+    assert module.done() == 0.25  # fraction of the steps
     module.on_train_batch_start(None, 0)
     assert module.done() == 0.75
 
@@ -54,13 +55,14 @@ def rate(run: Finished) -> float:
 
 
 def test_a_scheduler_of_torch_counts_steps(metalearn: Command) -> None:
-    run = metalearn("scheduler=step", "scheduler.step_size=3", "scheduler.gamma=0.5")  # of 10 steps
+    # 10 steps in all.
+    run = metalearn("scheduler=step", "scheduler.step_size=3", "scheduler.gamma=0.5")
     assert run.code == 0, run.text
     assert rate(run) == pytest.approx(1e-3 / 8)
 
 
 def test_a_plateau_is_one_of_the_score_on_meta_val(metalearn: Command) -> None:
-    """No accuracy is better than another by 1, so the second and third of three validations are no better."""
+    """Requires an improvement by 1, so the second and third of three validations are no better."""
     no_better = ["scheduler.patience=0", "+scheduler.threshold=1.0", "+scheduler.threshold_mode=abs"]
     run = metalearn("scheduler=plateau", *no_better)
     assert run.code == 0, run.text

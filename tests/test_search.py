@@ -1,4 +1,4 @@
-"""Searches by Optuna: what the samplers draw, and what becomes of trials, with shell commands that stand for runs."""
+"""Searches by Optuna: draws of the samplers, and endings of trials, with shell commands as runs."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ def test_a_search_of_failures_alone_ends(tmp_path: Path) -> None:
 
 
 def test_a_signal_hands_over_what_runs(tmp_path: Path) -> None:
-    """An interrupted trial goes on in its directory, with its parameters; no result is lost."""
+    """Continues an interrupted trial in its directory, with its parameters; loses no result."""
     script = f"if [ -e saved ]; then {COMPLETED}; else touch saved; while true; do sleep 0.05; done; fi"
     controller = Controller(tmp_path, script=script, n_trials=3)
     waits = (

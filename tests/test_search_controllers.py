@@ -1,4 +1,4 @@
-"""Several controllers of one study: in every kind of storage, and when one of them is gone."""
+"""Several controllers of one study: in every kind of storage, and after the death of one."""
 
 import json
 import os
@@ -27,11 +27,12 @@ DONE = json.dumps({"status": "completed", "val": {"accuracy": SCORED}})
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """The URL of a server of its own on the loopback."""
+    """Returns the URL of a private server on the loopback."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path("/nowhere")]
     if not (programs[-1] / "initdb").exists():
         pytest.skip("Debian's postgresql is not installed")
-    user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}  # it refuses root
+    # The server refuses root.
+    user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="metalearn-postgresql-"))
     if user:
         shutil.chown(folder, **user)

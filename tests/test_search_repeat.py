@@ -1,4 +1,4 @@
-"""The command that repeats the best trial: typed as it is, it composes and runs what the trial has run."""
+"""The command that repeats the best trial composes and runs the config of that trial."""
 
 import shlex
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ tasks_per_batch: 1
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for --config-dir, with a preset."""
+    """Writes a folder for --config-dir, with a preset."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "hparams_search").mkdir()
     (folder / "hparams_search/own.yaml").write_text(OWN_PRESET)

@@ -1,4 +1,4 @@
-"""What a search varies: the grammar, and the presets; and that nothing else waits for Optuna."""
+"""The search space: its grammar and its presets; nothing else imports Optuna."""
 
 import subprocess
 import sys

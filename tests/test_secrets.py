@@ -1,4 +1,4 @@
-"""Secrets: names and values that are kept from files, and others that only look so."""
+"""Secrets: names and values that are kept out of files, and others that only look so."""
 
 import subprocess
 import sys

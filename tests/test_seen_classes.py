@@ -1,4 +1,4 @@
-"""Results on classes that a pretraining has seen: in the record of a run, on the console and in each table."""
+"""Results on classes seen in pretraining: in the record, on the console and in each table."""
 
 from typing import Any
 

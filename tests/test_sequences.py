@@ -1,4 +1,4 @@
-"""SNAIL and in-context learning: what a query's answer may depend on, and the labels of the latter."""
+"""SNAIL and in-context learning: dependence of the answers, and the labels of the latter."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run."""
+"""The places where the jobs of a sweep run."""
 
 import os
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_slots_are_gpus_or_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_jobs_see_the_gpus_of_their_slots(tmp_path: Path) -> None:
-    """[0,0,1]: two jobs on GPU 0 and one on GPU 1 at a time; a job of two processes has both GPUs."""
+    """Runs two jobs on GPU 0 and one on GPU 1 for [0,0,1]; a job of two processes has both GPUs."""
     at_work = tmp_path / "at_work"
     at_work.mkdir()
     wait = f"touch {at_work}/$$; while [ $(ls {at_work} | wc -l) -lt 3 ]; do sleep 0.05; done"

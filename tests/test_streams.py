@@ -1,4 +1,4 @@
-"""A run whose output nobody reads, or whose terminal knows few characters, is a run like any other."""
+"""Runs without a reader of their output, or on a terminal with few characters, are unaffected."""
 
 import json
 import subprocess

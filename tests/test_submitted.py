@@ -1,4 +1,4 @@
-"""Jobs in a queue are known to every controller."""
+"""Every controller knows the jobs in a queue."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from metalearn.sweep.slurm import submitted
 def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may wait in the queue for days, when nothing holds a lock in its directory."""
+    """Covers jobs that wait in the queue for days, without a lock in their directory."""
     squeue = tmp_path / "squeue"
     squeue.write_text(f"#!/bin/sh\ncat {tmp_path}/queue\n")
     squeue.chmod(0o755)
@@ -27,7 +27,7 @@ def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
         if job_id:
             submitted.note(one.folder, "slurm", job_id)
     assert [one.is_at_work_elsewhere() for one in (waits, ended, never)] == [True, False, False]
-    squeue.write_text("#!/bin/sh\nexit 1\n")  # SLURM's controller is restarted: nothing is known
+    squeue.write_text("#!/bin/sh\nexit 1\n")  # SLURM's controller restarts: the queue is unknown
     assert waits.is_at_work_elsewhere()
     squeue.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))

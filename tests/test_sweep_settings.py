@@ -1,4 +1,4 @@
-"""Settings of launchers and sweepers that are wrong, and options that are no names: one line that names the key."""
+"""Wrong settings of launchers and sweepers: one line that names the key."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ FILES = {
 
 
 def made(plugin: type, **settings: Any) -> tuple[Any, Any, str]:
-    """A plugin with its config, of the settings in its file and these."""
+    """Builds a plugin with its config: the settings of its file and the given ones."""
     file = FILES[plugin]
     group = file.partition("/")[0]
     config = OmegaConf.create({"hydra": {group: OmegaConf.load(CONF / file), "sweep": {"dir": "out"}}})

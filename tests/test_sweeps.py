@@ -1,4 +1,4 @@
-"""Sweeps of real runs: each job is a run of its own, and the same command finishes what was stopped."""
+"""Sweeps of real runs: each job is a separate run, and repeating the command finishes the sweep."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from sweeping import wait_for
 
 @pytest.fixture
 def sweep(fresh_metalearn, tmp_path: Path) -> Callable[..., Finished]:
-    """Run `-m` in tmp_path/sweep to its end; two jobs at a time."""
+    """Runs `-m` in tmp_path/sweep to its end, two jobs at a time."""
 
     def call(*overrides: str) -> Finished:
         own = (f"hydra.sweep.dir={tmp_path}/sweep", "hydra.launcher.slots=2")
@@ -30,7 +30,7 @@ def job(finished: Finished, number: int) -> Finished:
 
 
 def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
-    """By forks and by processes of their own in turn."""
+    """Alternates between forks and fresh processes."""
     first = sweep("trainer.max_steps=2", "seed=0,-1", "hydra.launcher.preload=true")
     assert first.code == 1
     assert "job 1 failed" in first.text
@@ -51,7 +51,7 @@ def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
 
 
 def test_ranks_of_a_sweep_agree(metalearn, sweep) -> None:
-    """A job is one run of two processes: what they train is what one process with the joint batch does."""
+    """Compares a job of two processes with one process that has the joint batch."""
     exact = ("trainer.precision=64-true", "optimizer=sgd", "trainer.max_steps=3", "seed=1")
     both = sweep(*exact, "trainer=cpu,ddp_cpu", "hydra.launcher.preload=true")
     assert both.code == 0, both.text
@@ -80,7 +80,7 @@ def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
         assert controller.wait(timeout=120) == 143
     assert [job(Finished(0, "", folder), i).result["status"] for i in range(2)] == ["interrupted"] * 2
     assert not (folder / "2").exists()
-    # Now everything is killed at once, as when the machine goes down.
+    # All processes are killed at once, as in a crash of the machine.
     before = last[1].stat().st_mtime_ns
     with subprocess.Popen(command, **quiet) as controller:
         wait_for(lambda: last[1].stat().st_mtime_ns != before, controller)
@@ -98,12 +98,12 @@ def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
 
 
 def processes_of(folder: Path) -> list[int]:
-    """The runs at work below a folder."""
+    """Lists the runs at work below a folder."""
 
     def command(path: Path) -> bytes:
         try:
             return path.read_bytes()
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             return b""
 
     lines = Path("/proc").glob("[0-9]*/cmdline")

@@ -1,4 +1,4 @@
-"""Classes that a config may name, and when they are looked at."""
+"""Classes that a config may name, and the times of the check."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_check_config_refuses_them_too() -> None:
 
 
 def test_an_interpolation_that_is_left_is_refused() -> None:
-    """It would be resolved while the config is built, after it was checked."""
+    """Refuses interpolations, which would be resolved after the check, during the build."""
     for text in ("${oc.create:{_target_:os.system}}", "a ${b}"):
         with pytest.raises(ValueError, match=r"^callbacks\.x\[0\]='.*' is refused: it holds an interpolation"):
             check_targets({"callbacks": {"x": [text]}})
@@ -61,7 +61,8 @@ def test_a_foreign_package_is_allowed_by_the_environment_at_the_start(monkeypatc
     with pytest.raises(ValueError, match="is refused: it is in none of"):
         check_name("own.Optimizer", "optimizer")
     monkeypatch.setenv("METALEARN_TARGETS", "own.,")
-    with pytest.raises(ValueError, match="is refused: it is in none of"):  # it was read already
+    # The variable is read only at the start.
+    with pytest.raises(ValueError, match="is refused: it is in none of"):
         check_name("own.Optimizer", "optimizer")
     allowed.cache_clear()
     assert check_name("own.Optimizer", "optimizer") == "own.Optimizer"

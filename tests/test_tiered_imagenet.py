@@ -1,4 +1,4 @@
-"""tieredImageNet in its layouts, with 7 classes of a few small images in the place of 608."""
+"""tieredImageNet in its layouts, with 7 classes of a few small images instead of 608."""
 
 import pickle
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_folders_of_other_names(folders: Path, cache: Path) -> None:
 
 
 def write_pickles(root: Path, protocol: int | str = 2) -> dict[Split, list[np.ndarray]]:
-    """The authors' pickles: images of all classes mixed, of unequal numbers."""
+    """Writes the authors' pickles: images of all classes mixed, of unequal numbers."""
     root.mkdir(exist_ok=True)
     images: dict[Split, list[np.ndarray]] = {}
     for seed, split in enumerate(SPLITS):

@@ -1,4 +1,4 @@
-"""A file of torchvision's resnet18 in ours, against its names and shapes and a forward pass, both written by hand."""
+"""Torchvision's resnet18 file in our network, against names, shapes and a naive forward pass."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 def state() -> State:
-    """Random weights with the names and shapes of torchvision.models.resnet18().state_dict()."""
+    """Draws random weights with the names and shapes of torchvision.models.resnet18()."""
     torch.manual_seed(0)
     of: State = {"conv1.weight": torch.randn(64, 3, 7, 7) * 0.05} | norm("bn1", 64)
     for stage, width in enumerate(WIDTHS, 1):
@@ -38,7 +38,7 @@ def norm(at: str, width: int) -> State:
 
 
 def embedding(of: State, x: Tensor) -> Tensor:
-    """The forward pass of He et al. up to the classifier, in evaluation."""
+    """Computes the forward pass of He et al. up to the classifier, in evaluation."""
 
     def normalised(x: Tensor, at: str) -> Tensor:
         mean, var, weight, bias = (of[f"{at}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
@@ -68,7 +68,7 @@ def test_the_reference_is_of_torchvisions_size() -> None:
     weights = {name: value for name, value in state().items() if not name.endswith(("running_mean", "running_var"))}
     trained = [value.numel() for name, value in weights.items() if not name.endswith("num_batches_tracked")]
     assert len(state()) == 122  # entries of resnet18-f37072fd.pth
-    assert sum(trained) == 11_689_512  # as torchvision's page of resnet18 has it
+    assert sum(trained) == 11_689_512  # number on torchvision's page of resnet18
 
 
 def test_the_embedding_is_that_of_the_file(file: Path) -> None:

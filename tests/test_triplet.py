@@ -21,7 +21,7 @@ def task() -> SimpleNamespace:
 
 
 def mined(ways: list[int], mining: str, margin: float = 0.3) -> tuple[Tensor, Tensor]:
-    """The loss of random distances, and the same by brute force over all triples."""
+    """Returns the loss of random distances, and its value by brute force over all triples."""
     generator = torch.Generator().manual_seed(len(ways))
     points = torch.randn(len(ways), 3, dtype=torch.float64, generator=generator)
     distances = torch.cdist(points, points)
@@ -106,7 +106,7 @@ def test_finetuning_lowers_the_loss_of_the_support_set_and_leaves_the_weights(
     ).double()
     batch = Episode(*(part.double() for part in episode(tasks=1, shot=shot)))
     for _ in range(20):
-        algorithm.loss(batch)  # for the running averages
+        algorithm.loss(batch)  # fills the running averages
     one = batch.tasks()[0]
     before = {name: value.clone() for name, value in algorithm.state_dict().items()}
 

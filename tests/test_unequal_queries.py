@@ -1,4 +1,4 @@
-"""Episodes whose queries are not of each class alike: the rule, what limits it, and the report."""
+"""Episodes with unequal queries: the rule, its limits, and the report."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from conftest import Command
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import Setting, Shape, dirichlet_queries, draw
+from metalearn.episodes.counts import dirichlet_queries
+from metalearn.episodes.sampling import Setting, Shape, draw
 from metalearn.report.protocol import ACCURACY, column
 from metalearn.report.runs import find
 

@@ -1,4 +1,4 @@
-"""scripts/wandb_sweep.yaml: the command lines that W&B's own agent makes of it, without W&B's server."""
+"""scripts/wandb_sweep.yaml: the command lines of W&B's own agent, without W&B's server."""
 
 import os
 import subprocess
@@ -18,13 +18,13 @@ SWEEP: dict[str, Any] = yaml.safe_load((REPOSITORY / "scripts/wandb_sweep.yaml")
 
 
 def drawn(which: str) -> dict[str, float]:
-    """The smallest, the largest or a middle value of each parameter."""
+    """Returns the smallest, the largest or a middle value of each parameter."""
     middle = {key: (of["min"] * of["max"]) ** 0.5 for key, of in SWEEP["parameters"].items()}
     return middle if which == "middle" else {key: of[which] for key, of in SWEEP["parameters"].items()}
 
 
 def command_line(values: dict[str, float], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the agent starts when the server sends it these values."""
+    """Returns the command that the agent starts for these values."""
     wandb_agent = pytest.importorskip("wandb.wandb_agent")
     started: list[list[str]] = []
 
@@ -33,9 +33,10 @@ def command_line(values: dict[str, float], folder: Path, monkeypatch: pytest.Mon
         return SimpleNamespace()
 
     monkeypatch.setattr(wandb_agent, "AgentProcess", process)
-    monkeypatch.chdir(folder)  # where it writes the values down
+    monkeypatch.chdir(folder)  # the agent writes the values to the current folder
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_SWEEP_ID"):
-        monkeypatch.setenv(name, "of-the-agent")  # which sets them, and they are to be as before afterwards
+        # The agent sets these variables, and the test restores them.
+        monkeypatch.setenv(name, "of-the-agent")
     agent = SimpleNamespace(
         _sweep_command=list(SWEEP["command"]),
         _function=None,

@@ -1,4 +1,4 @@
-"""A few classes of small images, in the layouts that the image data sets are found in."""
+"""A few classes of small images, in the layouts of the image data sets."""
 
 import csv
 import io
@@ -18,9 +18,9 @@ CLASSES: dict[Split, tuple[str, ...]] = {
     "val": ("n00000004", "n00000005"),
     "test": ("n00000006", "n00000007"),
 }
-NUM_IMAGES = 4  # of each class
+NUM_IMAGES = 4  # images of each class
 SHAPE = (3, 12, 12)
-Images = dict[str, dict[str, np.ndarray]]  # (12, 12, 3) by class and name, as JPEG leaves them
+Images = dict[str, dict[str, np.ndarray]]  # (12, 12, 3) by class and name, decoded from JPEG
 
 
 def pixels(seed: int, height: int = 12, width: int = 12) -> np.ndarray:
@@ -34,7 +34,7 @@ def encoded(image: np.ndarray, kind: str = "JPEG") -> bytes:
 
 
 def refusal(source: AbstractPhotographs) -> str:
-    """The one line that tells a user what is wrong; nothing may be left of the attempt."""
+    """Returns the one line of the error; the attempt may leave nothing behind."""
     with pytest.raises((OSError, ValueError), match=f"^{source.name}: ") as caught:
         source.load()
     assert "\n" not in str(caught.value)
@@ -43,7 +43,7 @@ def refusal(source: AbstractPhotographs) -> str:
 
 
 def write_csv_layout(root: Path) -> Path:
-    """images/ with train.csv, val.csv and test.csv."""
+    """Writes images/ with train.csv, val.csv and test.csv."""
     (root / "images").mkdir(parents=True)
     seed = 0
     for split, names in CLASSES.items():
@@ -59,7 +59,7 @@ def write_csv_layout(root: Path) -> Path:
 
 
 def decoded(root: Path) -> Images:
-    """The images of a CSV layout, as they come out of their files."""
+    """Decodes the images of a CSV layout."""
     found: Images = {name: {} for names in CLASSES.values() for name in names}
     for path in sorted((root / "images").iterdir()):
         with Image.open(path) as image:
@@ -68,7 +68,7 @@ def decoded(root: Path) -> Images:
 
 
 def write_folders(root: Path, source: Path, *, splits: bool = True) -> Path:
-    """The images of a CSV layout in folders <class>, or <split>/<class>."""
+    """Writes the images of a CSV layout to folders <class>, or <split>/<class>."""
     for split, names in CLASSES.items():
         for name in names:
             folder = root / split / name if splits else root / name
@@ -79,7 +79,7 @@ def write_folders(root: Path, source: Path, *, splits: bool = True) -> Path:
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as Python 2 did: with the same opcode, without saying which is which."""
+    """Pickler of Python 2: text and bytes have one opcode, which does not distinguish them."""
 
     dispatch = pickle._Pickler.dispatch.copy()
 
@@ -97,7 +97,7 @@ class Python2Pickler(pickle._Pickler):
 
 
 def dumped(content: Any, protocol: int | str) -> bytes:
-    """A pickle in one of today's protocols, or in that of "python 2"."""
+    """Pickles in a current protocol, or in that of "python 2"."""
     if isinstance(protocol, int):
         return pickle.dumps(content, protocol)
     file = io.BytesIO()

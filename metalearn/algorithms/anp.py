@@ -1,8 +1,8 @@
 """Attentive Neural Processes (ANP), the deterministic path.
 
-Hyunjik Kim, Andriy Mnih, Jonathan Schwarz, Marta Garnelo, Ali Eslami, Dan Rosenbaum, Oriol Vinyals, Yee Whye Teh.
-Attentive Neural Processes. ICLR 2019, arXiv 1901.05761. A CNP in which each query attends to the support points, so
-that it follows those near it and does not see their mean alone. Inductive.
+Hyunjik Kim, Andriy Mnih, Jonathan Schwarz, Marta Garnelo, Ali Eslami, Dan Rosenbaum, Oriol Vinyals,
+Yee Whye Teh. Attentive Neural Processes. ICLR 2019, arXiv 1901.05761. Each query of a CNP attends
+to the support points, so it follows the points near it instead of their mean alone. Inductive.
 """
 
 from torch import Tensor, nn
@@ -15,7 +15,16 @@ from metalearn.losses import Problem
 
 
 class ANP(AbstractNeuralProcess):
-    """`heads` of the cross attention; `way` and `width` are those of `AbstractNeuralProcess`."""
+    """Attentive Neural Processes of Kim et al. 2019.
+
+    Args:
+        backbone: network that embeds places.
+        way: outputs of a regression, or ways.
+        width: R, and the width of the hidden layers.
+        heads: number of heads of the cross attention.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
+    """
 
     def __init__(
         self,
@@ -28,7 +37,7 @@ class ANP(AbstractNeuralProcess):
         problem: Problem = "classification",
     ) -> None:
         super().__init__(backbone, way=way, width=width, batch_norm=batch_norm, problem=problem)
-        self.place = nn.Linear(backbone.num_features, width)  # of a point, by which it is looked up
+        self.place = nn.Linear(backbone.num_features, width)  # key of a point
         self.attention = Attention(width, heads)
 
     def read(self, support_z: Tensor, representations: Tensor, query_z: Tensor) -> Tensor:

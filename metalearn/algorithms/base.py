@@ -1,4 +1,4 @@
-"""What an algorithm is: how it adapts to a support set, and what its training pays."""
+"""The interface of every algorithm: adapt to a support set, and return the training loss."""
 
 from abc import ABC, abstractmethod
 
@@ -13,15 +13,27 @@ from metalearn.types import Episode, Predictor, TaskOutput
 
 
 class AbstractAlgorithm(nn.Module, ABC):
-    """Adapts to support sets; subclasses are abstract or final.
+    """Adapts to support sets; every subclass is either abstract or final.
 
-    Training may differ between algorithms, evaluation may not: it is `adapt(support_x, support_y)(query_x)` for all.
+    Training may differ between algorithms. Evaluation is `adapt(support_x, support_y)(query_x)` for
+    all.
+
+    Args:
+        batch_norm: moments of batch normalisation: `running`, `support` or `batch`.
+        fixed_way: the only number of ways that the algorithm can predict; None: any number.
+        num_base_classes: number of all base classes, for an algorithm that trains on ordinary
+            batches of images. Each batch is an Episode without support rows. None: it trains on
+            episodes.
+        problem: classification or regression; selects the loss and the score.
     """
 
-    takes_gradients = False  # of the network within an episode, where no scaler keeps small ones from being 0
-    stage: str | None = None  # the word for what lies between two of its `stages`, such as "step"
-    of_training_alone: tuple[str, ...] = ()  # weights that no prediction needs, such as a head of base classes
-    predicts_jointly = False  # the queries of an episode, each with a view to the others, however they are normalised
+    # Whether adapting differentiates the network, where no gradient scaler prevents underflow.
+    takes_gradients = False
+    stage: str | None = None  # name of what separates two `stages`, such as "step"
+    # Weights that no prediction needs, such as a head of base classes.
+    of_training_alone: tuple[str, ...] = ()
+    # Whether the prediction for one query depends on the other queries, whatever the normalisation.
+    predicts_jointly = False
 
     def __init__(
         self,
@@ -35,60 +47,79 @@ class AbstractAlgorithm(nn.Module, ABC):
         self.problem: Problem = problem
         self.objective = OBJECTIVES[problem]
         self.batch_norm: Moments = batch_norm
-        self.fixed_way = fixed_way  # the only way that it can predict; None: any
-        # It trains on batches of images of all that many classes, each an Episode without support rows; None: episodes.
+        self.fixed_way = fixed_way
         self.num_base_classes = num_base_classes
-        self.base: AbstractBaseStatistics | None = None  # what it needs to know of embedded base classes
-        self.done = 0.0  # the fraction of the training that is done, for what is annealed; the module keeps it
+        self.base: AbstractBaseStatistics | None = None  # statistics of the embedded base classes
+        # Fraction of the training that is done, from 0 to 1. Schedules of the algorithm read it,
+        # and the LightningModule writes it.
+        self.done = 0.0
 
     @abstractmethod
     def loss(self, batch: Episode) -> TaskOutput:
-        """The scalar that training pays for a batch of T tasks; its gradient is the meta-gradient."""
+        """Returns the loss, (), of a batch of T tasks; its gradient is the meta-gradient."""
 
     @abstractmethod
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        """The predictor learnt from the support set of one task, (S, *X) and (S, N); leaves the weights unchanged."""
+        """Returns the predictor learnt from one support set, (S, *X) and (S, N).
+
+        Leaves the weights unchanged.
+        """
 
     @property
     def embeds_each_alone(self) -> bool:
-        """Whether the embedding of an image, in evaluation, depends on no other: it is then made once."""
+        """Whether, in evaluation, the embedding of an image depends on that image alone.
+
+        Such an embedding is computed once and reused by all episodes.
+        """
         return False
 
     def own_weights(self) -> list[str]:
-        """The names of the weights that a prediction needs beside those of the backbone."""
+        """Names the weights that a prediction needs beside those of the backbone."""
         weights = [name for name, weight in self.named_parameters() if weight.numel() and not is_of_backbone(name)]
         return [name for name in weights if name.partition(".")[0] not in self.of_training_alone]
 
     @property
     def pretrained_on(self) -> str | None:
-        """The data that the weights of its backbone are from, before any training here; None: they are random."""
+        """Data that the weights of the backbone come from, before any training here.
+
+        None: the weights are random.
+        """
         return getattr(backbone_of(self), "pretrained_on", None)
 
     @property
     def backbone_is_frozen(self) -> bool:
-        """Whether its backbone has weights, and none of them is trained."""
+        """Whether the backbone has weights, none of which is trained."""
         weights = [weight for name, weight in self.named_parameters() if is_of_backbone(name)]
         return bool(weights) and not any(weight.requires_grad for weight in weights)
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
-        """The predictors that a test scores one after the other, of which the last is that of `adapt`."""
+        """Returns the predictors that a test scores in turn; the last one is that of `adapt`."""
         return [self.adapt(support_x, support_y)]
 
     def candidates(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
-        """The predictors of which a validation chooses one, such as those of several learning rates."""
+        """Returns the predictors from which a validation chooses.
+
+        They may have several learning rates.
+        """
         return [self.adapt(support_x, support_y)]
 
     def choose(self, candidate: int) -> None:
-        """Adapt as this one of the `candidates` does, which is the best on meta-val; others have no choice."""
+        """Adapts from now on as this one of the `candidates`, the best on meta-val.
+
+        Most algorithms have no choice.
+        """
 
     def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
-        """Further scores of a test episode: {"accuracy_by_instance": {1: (), 2: (), ...}}, say; most have none."""
+        """Returns further scores of a test episode, e.g. {"accuracy_by_instance": {1: (), 2: ()}}.
+
+        Most algorithms have none.
+        """
         return {}
 
     def dependence(self) -> Dependence:
-        """What a prediction depends on, by the modules that were built and not by the config.
+        """Finds what a prediction depends on, from the modules as built and not from the config.
 
-        Raises ValueError, in one line, where a module of another's cannot keep what `batch_norm` promises.
+        Raises ValueError where a third-party module cannot keep the promise of `batch_norm`.
         """
         batch_norm = batch_norm_of(self, self.batch_norm, takes_gradients=self.takes_gradients)
         return Dependence(batch_norm, transductive=self.predicts_jointly or batch_norm == "batch")

@@ -1,8 +1,9 @@
-"""The baseline: an ordinary classifier, whose head is fitted anew to each support set.
+"""The baseline: an ordinary classifier that fits a new head to each support set.
 
-Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang. A Closer Look at Few-shot Classification.
-ICLR 2019, arXiv 1904.04232. Train backbone and linear head on all base classes; on a task, keep the backbone and fit a
-new head. No episodes in training, and what any other method should be better than. Inductive.
+Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang. A Closer Look at
+Few-shot Classification. ICLR 2019, arXiv 1904.04232. Train backbone and linear head on all base
+classes. On a task, keep the backbone and fit a new head. Training has no episodes: every
+meta-learning method should do better. Inductive.
 """
 
 from torch import Tensor
@@ -16,7 +17,14 @@ from metalearn.backbones.norm import Moments
 
 
 class Baseline(AbstractClassifier):
-    """`num_base_classes` is the width of the head in training, `head_fit` how the head of a task is fitted."""
+    """Baseline of Chen et al. 2019: a linear head, fitted to frozen embeddings on each task.
+
+    Args:
+        backbone: network that embeds images.
+        num_base_classes: width of the head in training.
+        head_fit: optimiser of the head of a task.
+        batch_norm: moments of batch normalisation.
+    """
 
     of_training_alone = ("head",)
 
@@ -29,7 +37,8 @@ class Baseline(AbstractClassifier):
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         z, way = support_z.detach(), support_y.shape[1]
-        # From zero and not from a random head: the problem is convex, and a prediction is a function of its task.
+        # The head starts at zero and not at random, so that a prediction is a function of its task.
+        # The problem is convex.
         start = [z.new_zeros(way, z.shape[1]), z.new_zeros(way)]
         head = self.head_fit(start, lambda head: F.linear(z, *head), support_y)
         return F.linear(query_z, *head)

@@ -1,8 +1,9 @@
-"""Baseline++, the baseline with a cosine head.
+"""Baseline++: the baseline with a cosine head.
 
-Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang. A Closer Look at Few-shot Classification.
-ICLR 2019, arXiv 1904.04232. A class is a direction, and a logit the cosine to it: so the embeddings of a class gather
-around one direction, which suits a head that is fitted to few of them. Inductive.
+Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang. A Closer Look at
+Few-shot Classification. ICLR 2019, arXiv 1904.04232. Each class is a direction, and its logit is
+the cosine to that direction. The embeddings of a class therefore gather around one direction, which
+suits a head fitted to few of them. Inductive.
 """
 
 import torch
@@ -20,9 +21,15 @@ from metalearn.types import Episode, TaskOutput
 
 
 class BaselinePlusPlus(AbstractEmbedding):
-    """`num_base_classes` is the number of directions in training, `head_fit` how those of a task are fitted.
+    """Baseline++ of Chen et al. 2019: class directions, fitted to frozen embeddings on each task.
 
-    `base_scale` and `novel_scale` are the factors of the cosine, in training and on a task.
+    Args:
+        backbone: network that embeds images.
+        num_base_classes: number of directions in training.
+        base_scale: factor of the cosines in training.
+        novel_scale: factor of the cosines on a task.
+        head_fit: optimiser of the directions of a task.
+        batch_norm: moments of batch normalisation.
     """
 
     of_training_alone = ("directions",)
@@ -49,7 +56,8 @@ class BaselinePlusPlus(AbstractEmbedding):
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         z = support_z.detach()
-        # From the means of the classes (Qi et al. 2018, arXiv 1712.07136): a prediction is a function of its task.
+        # The head starts at the class means (Qi et al. 2018, arXiv 1712.07136) and not at random,
+        # so that a prediction is a function of its task.
         start = [class_means(F.normalize(z, dim=1), support_y)]
         (head,) = self.head_fit(start, lambda head: self.novel_scale * cosine_similarities(z, *head), support_y)
         return self.novel_scale * cosine_similarities(query_z, head)

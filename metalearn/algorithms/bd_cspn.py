@@ -1,8 +1,8 @@
 """Bias-diminishing cosine similarity prototypical network (BD-CSPN).
 
 Jinlu Liu, Liang Song, Yongqiang Qin. Prototype Rectification for Few-Shot Learning. ECCV 2020,
-arXiv 1911.10713. Shift the queries onto the support set, give each its nearest class as a label,
-and take for a prototype the weighted mean of all rows of a class. Transductive.
+arXiv 1911.10713. Shift the queries onto the support set, and label each with its nearest class. A
+prototype is the weighted mean of all rows of a class. Transductive.
 """
 
 import torch
@@ -17,7 +17,14 @@ from metalearn.backbones.norm import Moments
 
 
 class BDCSPN(AbstractClassifier):
-    """`sharpness` is ε, the factor of the cosine in the weights of the rows."""
+    """BD-CSPN of Liu et al. 2020.
+
+    Args:
+        backbone: network that embeds images.
+        sharpness: ε, the factor of the cosine in the weights of the rows.
+        num_base_classes: width of the head in training.
+        batch_norm: moments of batch normalisation.
+    """
 
     compares_by_vmap = True
     predicts_jointly = True
@@ -36,12 +43,18 @@ class BDCSPN(AbstractClassifier):
 
 
 def shifted(query_z: Tensor, support_z: Tensor) -> Tensor:
-    """The queries with their mean where that of the support rows is: less of the bias between the two sets."""
+    """Moves the mean of the queries to that of the support rows: (Q, D), (S, D) -> (Q, D).
+
+    The shift reduces the bias between the two sets.
+    """
     return query_z + (support_z.mean(0) - query_z.mean(0))  # (Q, D)  eq. 8
 
 
 def rectified(support_z: Tensor, support_y: Tensor, query_z: Tensor, sharpness: float) -> Tensor:
-    """Means of the support rows and of the queries nearest to a class, each weighted by how surely: (N, D)."""
+    """Computes prototypes, (N, D), from the support rows and the queries nearest to each class.
+
+    Each row is weighted by its certainty.
+    """
     prototypes = class_means(support_z, support_y)  # (N, D)
     nearest = cosine_similarities(query_z, prototypes).argmax(1, keepdim=True)  # (Q, 1)
     of_queries = nearest == torch.arange(len(prototypes), device=nearest.device)  # (Q, N)

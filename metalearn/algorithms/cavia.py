@@ -1,8 +1,9 @@
 """Fast Context Adaptation via Meta-Learning (CAVIA).
 
-Luisa Zintgraf, Kyriacos Shiarlis, Vitaly Kurin, Katja Hofmann, Shimon Whiteson. Fast Context Adaptation via
-Meta-Learning. ICML 2019, arXiv 1810.03642. A few context parameters, which start at zero in every task, are all that
-the inner loop moves; the network that they modulate is shared by all tasks. Transductive as published, like MAML.
+Luisa Zintgraf, Kyriacos Shiarlis, Vitaly Kurin, Katja Hofmann, Shimon Whiteson. Fast Context
+Adaptation via Meta-Learning. ICML 2019, arXiv 1810.03642. The inner loop moves only a few context
+parameters, which start at zero in every task. They modulate a network that all tasks share.
+Transductive as published, like MAML.
 """
 
 from typing import Any, Literal
@@ -21,10 +22,15 @@ Modulation = Literal["film", "concatenate"]
 
 
 class Conditioned(AbstractNetwork):
-    """A backbone with a linear head, whose layer called `layer` is modulated by `context` numbers φ.
+    """Backbone with a linear head, one layer of which is modulated by the context φ.
 
-    "concatenate": φ beside the input of the layer, which adds W φ to its output. "film": each channel of the output is
-    scaled and shifted by linear functions of φ.
+    Args:
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        context: K, the number of context parameters.
+        layer: name of the modulated layer of the backbone.
+        modulation: `concatenate` puts φ beside the input of the layer, which adds W φ to its
+            output. `film` scales and shifts each channel of the output by linear functions of φ.
     """
 
     def __init__(
@@ -59,9 +65,19 @@ class Conditioned(AbstractNetwork):
 
 
 class CAVIA(AbstractGradient):
-    """`inner_lr` is the step of the context parameters, in units of the mean loss; `way` the number of logits.
+    """CAVIA of Zintgraf et al. 2019.
 
-    `context`, `layer` and `modulation` are those of `Conditioned`.
+    Args:
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        context: see `Conditioned`.
+        layer: see `Conditioned`.
+        modulation: see `Conditioned`.
+        inner_lr: step size of the context parameters, in units of the mean loss.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """Conditional Neural Processes (CNP).
 
-Marta Garnelo, Dan Rosenbaum, Chris Maddison, Tiago Ramalho, David Saxton, Murray Shanahan, Yee Whye Teh, Danilo
-Rezende, Ali Eslami. Conditional Neural Processes. ICML 2018, arXiv 1807.01613. The mean of what an encoder makes of
-each support point stands for the function, and a decoder says mean and deviation anywhere. Inductive.
+Marta Garnelo, Dan Rosenbaum, Chris Maddison, Tiago Ramalho, David Saxton, Murray Shanahan, Yee Whye
+Teh, Danilo Rezende, Ali Eslami. Conditional Neural Processes. ICML 2018, arXiv 1807.01613. An
+encoder represents each support point, and the mean of these representations stands for the
+function. A decoder predicts mean and deviation at any place. Inductive.
 """
 
 from torch import Tensor
@@ -14,7 +15,15 @@ from metalearn.losses import Problem
 
 
 class CNP(AbstractNeuralProcess):
-    """`way` and `width` are those of `AbstractNeuralProcess`."""
+    """Conditional Neural Processes of Garnelo et al. 2018.
+
+    Args:
+        backbone: network that embeds places.
+        way: outputs of a regression, or ways.
+        width: R, and the width of the hidden layers.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Distribution calibration.
 
 Shuo Yang, Lu Liu, Min Xu. Free Lunch for Few-shot Learning: Distribution Calibration. ICLR 2021,
-arXiv 2101.06395. A support row stands for a Gaussian, whose mean and covariance it borrows in part
-from the base classes nearest to it; a linear head is fitted to samples of these. Inductive.
+arXiv 2101.06395. A support row stands for a Gaussian, which borrows part of its mean and covariance
+from the nearest base classes. A linear head is fitted to samples of these Gaussians. Inductive.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,17 @@ from metalearn.backbones.norm import Moments
 
 
 class DistributionCalibration(AbstractClassifier):
-    """A baseline whose head sees samples beside the support rows.
+    """Baseline whose head is fitted to support rows and samples.
 
     Args:
-        exponent: of Tukey's transform, λ.
-        nearest: base classes that a support row borrows from, k.
-        dispersion: added to each number of a covariance, α.
-        samples: of each class, shared by its support rows.
-        head_fit: how the head of a task is fitted.
+        backbone: network that embeds images.
+        exponent: λ of Tukey's transform.
+        nearest: k, the number of base classes from which a support row borrows.
+        dispersion: α, added to each number of a covariance.
+        samples: number of samples of each class, shared by its support rows.
+        head_fit: optimiser of the head of a task.
+        num_base_classes: width of the head in training.
+        batch_norm: moments of batch normalisation.
     """
 
     base: BaseGaussians
@@ -61,7 +64,8 @@ class DistributionCalibration(AbstractClassifier):
         y = torch.cat([support_y, support_y.repeat_interleave(len(noise), 0)])  # (S + S M, N)
 
         def logits(head: Sequence[Tensor]) -> Tensor:
-            # Of samples z = mean + factorᵀ noise, which are never made: they are many, and noise is short.
+            # Multiplies factors and head first, since the samples z = mean + factorᵀ noise would
+            # be many and long.
             of_samples = F.linear(means, *head)[:, None] + noise @ (factors @ head[0].T)  # (S, M, N)
             return torch.cat([F.linear(support_z, *head), of_samples.flatten(0, 1)])
 
@@ -70,7 +74,10 @@ class DistributionCalibration(AbstractClassifier):
         return F.linear(query_z, *self.head_fit(start, logits, y))
 
     def calibrated(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The Gaussian of each row: its mean (S, D), and factors (S, R, D) of its covariance, factorᵀ factor."""
+        """Computes the Gaussian of each row: mean (S, D), and factors (S, R, D).
+
+        The covariance is factorᵀ factor.
+        """
         count = min(self.nearest, len(self.base.means))
         distances = squared_distances(z, self.base.means)  # (S, C)  eq. 4
         chosen = distances.topk(count, largest=False).indices  # (S, k)  eq. 5
@@ -80,6 +87,9 @@ class DistributionCalibration(AbstractClassifier):
         return means, torch.cat([factors, dispersion], dim=1)
 
     def noise(self, count: int, factors: Tensor) -> Tensor:
-        """Standard normal numbers (M, R): the same for every row, so that no prediction depends on their order."""
+        """Returns standard normal numbers (M, R).
+
+        All rows share them, so that no prediction depends on the order of the rows.
+        """
         generator = torch.Generator().manual_seed(0)
         return torch.randn(max(count, 1), factors.shape[1], generator=generator).to(factors)

@@ -1,8 +1,9 @@
 """FEAT: few-shot embedding adaptation with a transformer.
 
-Han-Jia Ye, Hexiang Hu, De-Chuan Zhan, Fei Sha. Few-Shot Learning via Embedding Adaptation with Set-to-Set Functions.
-CVPR 2020, arXiv 1812.03664. The prototypes of a task attend to each other before queries are compared with them, so
-that each is placed where it differs from the others; a contrastive term keeps examples near their class. Inductive.
+Han-Jia Ye, Hexiang Hu, De-Chuan Zhan, Fei Sha. Few-Shot Learning via Embedding Adaptation with
+Set-to-Set Functions. CVPR 2020, arXiv 1812.03664. The prototypes of a task attend to each other
+before they are compared with queries, so each is placed where it differs from the others. A
+contrastive term keeps examples near their class. Inductive.
 """
 
 import torch
@@ -18,13 +19,15 @@ from metalearn.types import Episode, TaskOutput
 
 
 class FEAT(AbstractEmbedding):
-    """Prototypes adapted by a set-to-set function.
+    """FEAT of Ye et al. 2020: prototypes adapted by a set-to-set function.
 
     Args:
-        dropout: of the set-to-set function, in training.
-        temperature: divides the logits.
+        backbone: network that embeds images.
+        dropout: dropout rate of the set-to-set function in training.
+        temperature: divisor of the logits.
         balance: weight of the contrastive regulariser.
-        contrast_temperature: divides the logits of the regulariser.
+        contrast_temperature: divisor of the logits of the regulariser.
+        batch_norm: moments of batch normalisation.
     """
 
     compares_by_vmap = True
@@ -51,7 +54,7 @@ class FEAT(AbstractEmbedding):
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)  # (T, S, D), (T, Q, D)
-        # One task after the other: torch.vmap has no randomness for dropout.
+        # Tasks run one by one, because torch.vmap cannot draw dropout.
         parts = zip(support_z, batch.support_y, query_z, strict=True)
         logits = torch.stack([self.compare(*task) for task in parts])  # (T, Q, N)
         loss = cross_entropy(logits, batch.query_y)
@@ -59,22 +62,28 @@ class FEAT(AbstractEmbedding):
             z = torch.cat([support_z, query_z], dim=1)  # (T, S + Q, D)
             y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
             contrast = torch.stack([self.contrast(*task) for task in zip(z, y, strict=True)])  # (T,)
-            loss = loss + self.balance * contrast.mean()  # eq. 7
+            loss = loss + self.balance * contrast.mean()
         return TaskOutput(loss, logits)
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        prototypes = self.adaptation(class_means(support_z, support_y))  # (N, D)  eq. 4
+        prototypes = self.adaptation(class_means(support_z, support_y))  # (N, D)
         return -squared_distances(query_z, prototypes) / self.temperature  # (Q, N)
 
     def contrast(self, z: Tensor, y: Tensor) -> Tensor:
-        """The loss of all rows against the centres of classes that are adapted each alone: (B, D), (B, N) -> ()."""
+        """Computes the regulariser: (B, D), (B, N) -> ().
+
+        It is the loss of all rows against class centres, each adapted alone.
+        """
         adapted = self.adaptation(z, y @ y.T > 0)  # (B, D)
         centres = class_means(adapted, y)  # (N, D)
         return cross_entropy(-squared_distances(z, centres) / self.contrast_temperature, y)
 
 
 class SetToSet(nn.Module):
-    """One layer of self-attention with a residual connection, which knows no order of the rows: section 3.3."""
+    """Layer of self-attention with a residual connection.
+
+    The order of the rows does not matter.
+    """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -86,9 +95,12 @@ class SetToSet(nn.Module):
             nn.init.xavier_normal_(linear.weight)
 
     def forward(self, x: Tensor, attends: Tensor | None = None) -> Tensor:
-        """(B, D) -> (B, D); where `attends` (B, B) is given, a row sees those alone for which it is true."""
-        scores = self.query(x) @ self.key(x).T / x.shape[1] ** 0.5  # (B, B)  eq. 8
+        """Adapts the rows: (B, D) -> (B, D).
+
+        If `attends` (B, B) is given, a row attends only to the rows where it is true.
+        """
+        scores = self.query(x) @ self.key(x).T / x.shape[1] ** 0.5  # (B, B)
         if attends is not None:
             scores = scores.masked_fill(~attends, -torch.inf)
-        context = F.softmax(scores, dim=1) @ self.value(x)  # (B, D)  eq. 9
-        return self.norm(x + self.dropout(self.out(context)))  # (B, D)  eq. 10
+        context = F.softmax(scores, dim=1) @ self.value(x)  # (B, D)
+        return self.norm(x + self.dropout(self.out(context)))  # (B, D)

@@ -1,9 +1,10 @@
 """Fine-tuning from prototypes, with or without the queries.
 
-Shell Xu Hu, Da Li, Jan Stühmer, Minyoung Kim, Timothy Hospedales. Pushing the Limits of Simple Pipelines for Few-Shot
-Learning. CVPR 2022, arXiv 2204.07305 (P>M>F). Guneet Dhillon, Pratik Chaudhari, Avinash Ravichandran, Stefano Soatto. A
-Baseline for Few-Shot Image Classification. ICLR 2020, arXiv 1909.02729. Trained as a prototypical network; on a task,
-the support set is learnt by some steps from there. Inductive; transductive where the entropy of the queries counts.
+Shell Xu Hu, Da Li, Jan Stühmer, Minyoung Kim, Timothy Hospedales. Pushing the Limits of Simple
+Pipelines for Few-Shot Learning. CVPR 2022, arXiv 2204.07305 (P>M>F). Guneet Dhillon, Pratik
+Chaudhari, Avinash Ravichandran, Stefano Soatto. A Baseline for Few-Shot Image Classification. ICLR
+2020, arXiv 1909.02729. Training is that of a prototypical network. On a task, some steps from there
+learn the support set. Inductive; transductive where the entropy of the queries counts.
 """
 
 import math
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.gradient import selected
 from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.selection import selected
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
@@ -36,22 +37,26 @@ class Augmentation(Protocol):
 
 
 class FineTune(AbstractAlgorithm):
-    """A prototypical network with cosines, whose weights a task moves.
+    """Prototypical network with cosines, whose weights a task moves.
 
-    Prototypes that `adapt` does not name follow the backbone from step to step, as in P>M>F; as "head" among the
-    adapted weights they are where the classifier starts, as with Dhillon et al.
+    If `adapt` does not name the prototypes, they follow the backbone from step to step, as in
+    P>M>F. If it names them, as "head", the classifier starts from them, as in Dhillon et al.
 
     Args:
-        steps: of Adam, on the cross-entropy of the augmented support set.
-        lr: learning rate of the steps; of several, a validation chooses the one that is best on meta-val.
-        adapt: regular expressions; the steps move the weights whose name one of them matches at its start.
+        backbone: network that embeds images.
+        steps: number of steps of Adam, on the cross-entropy of the augmented support set.
+        lr: learning rate of the steps. From several, a validation chooses the best on meta-val.
+        adapt: regular expressions; the steps move the weights whose name one of them matches at its
+            start.
         scale: factor of the cosines.
         entropy: weight of the mean entropy of the queries in the loss of the steps.
-        augmentation: of the support images, anew in each step; the same in every task.
+        augmentation: augmentation of the support images, drawn anew in each step and equal in every
+            task.
+        batch_norm: moments of batch normalisation.
     """
 
     takes_gradients = True
-    rate: Tensor  # () the chosen one of several, NaN until then
+    rate: Tensor  # (), the chosen one of several; NaN before the choice
 
     def __init__(
         self,
@@ -91,7 +96,7 @@ class FineTune(AbstractAlgorithm):
         return self.predictor(support_x, support_y, self.chosen_rate())
 
     def candidates(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
-        """The predictors of all learning rates."""
+        """Returns the predictors of all learning rates."""
         return [self.predictor(support_x, support_y, rate) for rate in self.rates]
 
     def choose(self, candidate: int) -> None:
@@ -99,7 +104,7 @@ class FineTune(AbstractAlgorithm):
             self.rate.fill_(self.rates[candidate])
 
     def chosen_rate(self) -> float:
-        """Raises ValueError where there are several and no validation has chosen."""
+        """Returns the learning rate. Raises ValueError if several have had no validation."""
         rate = self.rates[0] if len(self.rates) == 1 else self.rate.item()
         if math.isnan(rate):
             raise ValueError(f"algorithm.lr={list(self.rates)}: a training chooses one on meta-val; give one number")
@@ -115,13 +120,13 @@ class FineTune(AbstractAlgorithm):
         return predict
 
     def finetune(self, support_x: Tensor, support_y: Tensor, rate: float, query_x: Tensor | None = None) -> Parameters:
-        """The weights after the steps on one support set, (S, *X) and (S, N)."""
+        """Returns the weights after the steps on one support set, (S, *X) and (S, N)."""
         params = {name: weight.detach() for name, weight in self.weights().items()}
         with torch.no_grad():
             start = params | {HEAD: class_means(self.embed(params, support_x), support_y)}
         moved = {name: nn.Parameter(start[name].clone()) for name in self.adapted}
         optimizer = torch.optim.Adam(moved.values(), rate)
-        generator = torch.Generator().manual_seed(0)  # so that a prediction is a function of its task
+        generator = torch.Generator().manual_seed(0)  # makes a prediction a function of its task
         # Autocast would keep its cast of the first weights.
         with torch.enable_grad(), torch.autocast(support_x.device.type, enabled=False):
             for _ in range(self.steps if rate else 0):
@@ -130,25 +135,28 @@ class FineTune(AbstractAlgorithm):
                 loss = cross_entropy(self.predict(params | moved, support_x, support_y, x), support_y)
                 if query_x is not None:
                     logits = self.predict(params | moved, support_x, support_y, query_x)
-                    loss = loss + self.entropy * mean_entropy(logits)  # Dhillon et al., eq. 8
+                    loss = loss + self.entropy * mean_entropy(logits)  # Dhillon et al., section 3.2
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
         return params | {name: weight.detach() for name, weight in moved.items()}
 
     def predict(self, params: Parameters, support_x: Tensor, support_y: Tensor, x: Tensor) -> Tensor:
-        """Logits under given weights: (S, *X), (S, N), (B, *X) -> (B, N)."""
+        """Computes the logits under given weights: (S, *X), (S, N), (B, *X) -> (B, N)."""
         support = len(support_x)
         z = self.embed(params, torch.cat([support_x, x]), support)  # (S + B, D)
         prototypes = params[HEAD] if HEAD in params else class_means(z[:support], support_y)  # (N, D)
         return self.compare(prototypes, z[support:])
 
     def compare(self, prototypes: Tensor, z: Tensor) -> Tensor:
-        """(N, D), (B, D) -> (B, N)."""
+        """Computes scaled cosines: (N, D), (B, D) -> (B, N)."""
         return self.scale * cosine_similarities(z, prototypes)
 
     def embed(self, params: Parameters, x: Tensor, support: int | None = None) -> Tensor:
-        """(B, *X) -> (B, D), under given weights, of which the first `support` rows are the support set."""
+        """Embeds under given weights: (B, *X) -> (B, D).
+
+        The first `support` rows are the support set.
+        """
         rows = norm.rows(self.batch_norm, training=self.training, support=support)
         weights = {name.removeprefix("backbone."): weight for name, weight in params.items() if name != HEAD}
         return functional_call(self.backbone, weights, (x, rows and rows._replace(track=False)))
@@ -158,5 +166,5 @@ class FineTune(AbstractAlgorithm):
 
 
 def mean_entropy(logits: Tensor) -> Tensor:
-    """Mean over the rows of the entropy of their classes, in nats: (B, N) -> ()."""
+    """Computes the mean entropy of the rows, in nats: (B, N) -> ()."""
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()

@@ -1,8 +1,7 @@
-"""The gradient family: optimise a copy of the weights on the support set."""
+"""The gradient family: optimises a copy of the weights on the support set."""
 
 import logging
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch.func import functional_call
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
+from metalearn.algorithms.parts.selection import selected
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked, is_of_backbone
 from metalearn.losses import Problem
@@ -24,18 +24,20 @@ from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 log = logging.getLogger(__name__)
 
 State = Any
-"""What the inner optimiser carries from step to step: any nesting of tensors, () for none."""
+"""State of the inner optimiser between steps: any nesting of tensors, () for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoop:
-    """How an algorithm of the family goes from the weights θ to the adapted weights φ.
+    """Settings of the inner loop, which moves the weights θ to the adapted weights φ.
 
     Args:
-        steps: number of inner steps in training. test_steps: the same at meta-val and meta-test.
-        batch_size: rows of the support set that a step sees, in turn; None: all of them.
-        adapt: regular expressions; the inner loop moves the weights whose name one of them matches at its start.
-        first_order: leave the second derivatives out of the meta-gradient.
+        steps: number of inner steps in training.
+        test_steps: number of inner steps at meta-val and meta-test.
+        batch_size: support rows that one step uses, in turn; None: all of them.
+        adapt: regular expressions, matched at the start of a weight's name. The inner loop moves
+            the weights that match at least one.
+        first_order: whether the meta-gradient leaves out the second derivatives.
     """
 
     steps: int
@@ -51,33 +53,25 @@ class InnerLoop:
             raise ValueError(f"inner_loop.batch_size is {self.batch_size}; it must be at least 1")
 
     def select(self, names: Sequence[str]) -> list[str]:
-        """Those of the names that the inner loop moves. Raises ValueError for a pattern that fits none."""
+        """Selects the names that the inner loop moves.
+
+        Raises ValueError for a pattern that matches no name.
+        """
         return selected(self.adapt, names, "inner_loop.adapt")
 
 
-def selected(patterns: Sequence[str], names: Sequence[str], key: str) -> list[str]:
-    """Those of the names that a pattern, of a key of the config, matches at their start.
-
-    Raises ValueError for a pattern that fits none.
-    """
-    for pattern in patterns:
-        if not any(re.match(pattern, name) for name in names):
-            raise ValueError(f"{key}: no weight is named like {pattern!r}; there are {', '.join(names)}")
-    return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
-
-
 class AbstractNetwork(nn.Module, ABC):
-    """The weights θ of the gradient family."""
+    """Network of the gradient family; its parameters are the weights θ."""
 
-    way: int | None  # number of logits; None: as many as a task needs
+    way: int | None  # number of logits; None: as many as the task has ways
 
     @abstractmethod
     def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:
-        """Logits of inputs: (B, *X) -> (B, N)."""
+        """Computes logits: (B, *X) -> (B, N)."""
 
 
 class Classifier(AbstractNetwork):
-    """A backbone with a linear head of `way` logits."""
+    """Backbone with a linear head of `way` logits."""
 
     def __init__(self, backbone: AbstractBackbone, way: int) -> None:
         super().__init__()
@@ -89,18 +83,24 @@ class Classifier(AbstractNetwork):
 
 
 def descend(params: Parameters, grads: Parameters, rate: float | Tensor) -> Parameters:
-    """One step of gradient descent on those of the weights that have a gradient."""
+    """Takes one step of gradient descent on the weights that have a gradient."""
     return params | {name: params[name] - rate * grad for name, grad in grads.items()}
 
 
 class AbstractGradient(AbstractAlgorithm):
-    """Adapts by steps on the support set, from the weights θ to φ; `start` and `update` are the inner optimiser.
+    """Adapts by inner steps on the support set, from the weights θ to φ.
+
+    The methods `start` and `update` define the inner optimiser.
 
     Args:
-        network: the weights θ, called as network(x, rows) -> logits; its `way` is their number, None: as a task needs.
+        network: holder of the weights θ, called as network(x, rows) -> logits. Its `way` is the
+            number of logits; None: as many as the task has ways.
+        inner_loop: number of steps, and the weights that they move.
         execution: how the tasks of a batch are computed.
-        problem: classification, paid in cross-entropy, or regression, paid in squared error.
-        norm_per_step: whether batch normalisation has running averages of each inner step's own weights.
+        batch_norm: moments of batch normalisation.
+        problem: classification, trained by cross-entropy, or regression, trained by squared error.
+        norm_per_step: whether batch normalisation keeps separate running averages for each inner
+            step.
     """
 
     takes_gradients = True
@@ -129,14 +129,20 @@ class AbstractGradient(AbstractAlgorithm):
 
     @abstractmethod
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, State]:
-        """The weights and the state of the inner optimiser before the first step, from θ and the support set."""
+        """Returns the weights and optimiser state before the first step.
+
+        Both may depend on θ and on the support set, (S, *X) and (S, N).
+        """
 
     @abstractmethod
     def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: State) -> tuple[Parameters, State]:
-        """One inner step, from the support loss and its gradient in the adapted weights."""
+        """Takes one inner step, from the support loss and its gradient in the adapted weights."""
 
     def query_loss(self, batch: Episode) -> TaskOutput:
-        """Algorithm 1 of Finn et al. 2017: the mean loss of the queries, differentiable through the inner loop."""
+        """Computes the mean query loss, differentiable through the inner loop.
+
+        Finn et al. 2017, Algorithm 1.
+        """
         theta, loop = self.weights(), self.inner_loop
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,7 +158,7 @@ class AbstractGradient(AbstractAlgorithm):
         return self.stages(support_x, support_y)[-1]
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
-        """The predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
+        """Returns the predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
         if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
             raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
 
@@ -163,22 +169,26 @@ class AbstractGradient(AbstractAlgorithm):
         return [predictor(params) for params, _ in steps]
 
     def weights(self) -> Parameters:
-        """The initialisation θ."""
+        """Returns the initialisation θ."""
         return dict(self.network.named_parameters())
 
     def steps(
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
     ) -> list[tuple[Parameters, State]]:
-        """The weights, and the optimiser's state, after 0, 1, ..., `num_steps` steps on (S, *X) and (S, N)."""
+        """Returns weights and optimiser state after 0, 1, ..., `num_steps` steps.
+
+        The support set is (S, *X), (S, N).
+        """
         return [*self.walk(params, support_x, support_y, num_steps, first_order=first_order)]
 
     def walk(
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
     ) -> Iterator[tuple[Parameters, State]]:
-        """The same one after the other, for who needs not all of them at once."""
+        """Yields the pairs of `path` one by one, for callers that do not need all at once."""
         params, state = self.start(params, support_x, support_y)
         yield params, state
-        # The rows of an episode are in random order within their class: every n-th is a batch of all classes.
+        # Within its class, the rows of an episode are in random order, so every n-th row gives a
+        # batch of all classes.
         num_batches = math.ceil(len(support_x) / (self.inner_loop.batch_size or len(support_x)))
         for step in range(num_steps):
             rows = slice(step % num_batches, None, num_batches)
@@ -189,13 +199,13 @@ class AbstractGradient(AbstractAlgorithm):
     def _step(
         self, support_x: Tensor, support_y: Tensor, first_order: bool, params: Parameters, state: State
     ) -> tuple[Parameters, State]:
-        # Without grad mode the gradient is a constant of the outer loop, and its own graph is not kept.
+        # Without grad mode the gradient is a constant of the outer loop, and its graph is freed.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
             grads, loss = self.support_gradient(params, support_x, support_y)
         return self.update(params, grads, loss, state)
 
     def support_gradient(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Tensor]:
-        """Gradient in the adapted weights, and value, of the mean loss of support rows."""
+        """Computes the gradient in the adapted weights, and the value, of the mean support loss."""
 
         def support_loss(adapted: Parameters) -> Tensor:
             logits = functional_call(self.network, params | adapted, (support_x, self._rows()))
@@ -204,23 +214,24 @@ class AbstractGradient(AbstractAlgorithm):
         return grad_and_value(support_loss)({name: params[name] for name in self.adapted})
 
     def predict(self, params: Parameters, support_x: Tensor, query_x: Tensor) -> Tensor:
-        """Logits of the queries under given weights: (S, *X), (Q, *X) -> (Q, N)."""
+        """Computes the logits of the queries under given weights: (S, *X), (Q, *X) -> (Q, N)."""
         if self.batch_norm != "support":
             return functional_call(self.network, params, (query_x, self._rows()))
-        # The queries' moments are those of the support set, which therefore goes along.
+        # The support rows join the forward pass, because they give the moments that normalise the
+        # queries.
         support = support_x.shape[0]
         x = torch.cat([support_x, query_x])  # (S + Q, *X)
         return functional_call(self.network, params, (x, self._rows(support)))[support:]
 
     def mean_loss(self, task: OfTask, batch: Episode) -> TaskOutput:
-        """The mean over the tasks of a function that gives the loss of a task, (), and the logits of its queries."""
+        """Averages over the tasks a function that returns a task's loss, (), and query logits."""
         trained = [weight for weight in self.parameters() if weight.requires_grad]
         return self.execution.mean_loss(task, batch, trained)
 
     def track_moments(self, batch: Episode) -> None:
-        """Move the running averages of batch normalisation, if they are in use, by one pass at θ.
+        """Updates the running averages of batch normalisation, if in use, by one pass at θ.
 
-        The passes of the inner loop are pure functions, so none of them can.
+        The passes of the inner loop are pure functions and therefore cannot update them.
         """
         if self.batch_norm == "running":
             x = torch.cat([batch.support_x, batch.query_x], dim=1).flatten(0, 1)  # (T * (S + Q), *X)

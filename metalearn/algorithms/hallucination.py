@@ -1,8 +1,9 @@
 """Hallucination: a generator of support embeddings that is trained with the classifier.
 
-Yu-Xiong Wang, Ross Girshick, Martial Hebert, Bharath Hariharan. Low-Shot Learning from Imaginary Data. CVPR 2018, arXiv
-1801.05401. A generator makes further support examples from real ones and noise; it learns end to end what helps to
-classify the queries, whether or not it looks real. Inductive.
+Yu-Xiong Wang, Ross Girshick, Martial Hebert, Bharath Hariharan. Low-Shot Learning from Imaginary
+Data. CVPR 2018, arXiv 1801.05401. A generator makes further support examples from real ones and
+noise. It learns end to end to help classify the queries, whether or not the examples look real.
+Inductive.
 """
 
 import torch
@@ -18,9 +19,14 @@ from metalearn.types import Episode, TaskOutput
 
 
 class Hallucination(AbstractEmbedding):
-    """Prototypical networks on real and generated examples, `num_generated` from each real one.
+    """Prototypical network on real and generated examples, after Wang et al. 2018.
 
-    Training draws new noise for each task; evaluation has its own, which the checkpoint keeps.
+    Training draws new noise for each task. Evaluation has fixed noise, which the checkpoint keeps.
+
+    Args:
+        backbone: network that embeds images.
+        num_generated: G, the number of examples generated from each real one.
+        batch_norm: moments of batch normalisation.
     """
 
     noise: Tensor  # (G, D)
@@ -44,8 +50,8 @@ class Hallucination(AbstractEmbedding):
         return self.classify(support_z, support_y, query_z, self.noise)
 
     def classify(self, support_z: Tensor, support_y: Tensor, query_z: Tensor, noise: Tensor) -> Tensor:
-        """Logits of the queries of one task: (S, D), (S, N), (Q, D), (G, D) -> (Q, N)."""
-        generated = self.generator(support_z, noise)  # (G, S, D)  section 3.2
+        """Computes the query logits of one task: (S, D), (S, N), (Q, D), (G, D) -> (Q, N)."""
+        generated = self.generator(support_z, noise)  # (G, S, D)
         z = torch.cat([support_z[None], generated])  # (1 + G, S, D)  the augmented training set
         y = support_y.expand(len(z), *support_y.shape)  # (1 + G, S, N)
         prototypes = class_means(z.flatten(0, 1), y.flatten(0, 1))  # (N, D)
@@ -53,7 +59,11 @@ class Hallucination(AbstractEmbedding):
 
 
 class Generator(nn.Module):
-    """G of section 3.2: three layers, which at first return the example whatever the noise, as the authors have it."""
+    """Generator G, with three layers.
+
+    As in the authors' code, it starts as the identity of an example that is not negative, for any
+    noise.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -64,7 +74,7 @@ class Generator(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
-        """Each example with each noise: (S, D), (G, D) -> (G, S, D)."""
+        """Combines each example with each noise: (S, D), (G, D) -> (G, S, D)."""
         shape = (len(noise), *z.shape)
         x = torch.cat([z.expand(shape), noise[:, None].expand(shape)], dim=-1)  # (G, S, 2 D)
         first, second, last = self.layers

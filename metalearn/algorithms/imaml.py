@@ -1,8 +1,9 @@
 """Implicit MAML (iMAML).
 
-Aravind Rajeswaran, Chelsea Finn, Sham Kakade, Sergey Levine. Meta-Learning with Implicit Gradients. NeurIPS 2019,
-arXiv 1909.04630. The inner loop minimises the support loss near θ; the meta-gradient follows from the place where it
-arrives and not from the path, so that memory does not grow with the inner steps. Transductive as published.
+Aravind Rajeswaran, Chelsea Finn, Sham Kakade, Sergey Levine. Meta-Learning with Implicit Gradients.
+NeurIPS 2019, arXiv 1909.04630. The inner loop minimises the support loss near θ. The meta-gradient
+follows from the end of the path and not from the path, so memory does not grow with the inner
+steps. Transductive as published.
 """
 
 from collections import deque
@@ -20,9 +21,19 @@ from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class IMAML(AbstractGradient):
-    """`proximity` is λ of eq. 3, `cg_steps` those of the conjugate gradient method, which add `cg_damping` to it.
+    """iMAML of Rajeswaran et al. 2019.
 
-    `inner_lr` is the step of the inner loop, in units of the mean loss; `way` the number of logits of the linear head.
+    Args:
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        inner_lr: step size of the inner loop, in units of the mean loss.
+        proximity: λ of eq. 3.
+        cg_steps: number of steps of the conjugate gradient method.
+        cg_damping: number that these steps add to λ.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
     """
 
     def __init__(
@@ -53,7 +64,7 @@ class IMAML(AbstractGradient):
         self.cg_steps, self.cg_damping = cg_steps, cg_damping
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Parameters]:
-        return params, params  # θ is where φ is to stay near
+        return params, params  # φ stays near θ, the state
 
     def update(
         self, params: Parameters, grads: Parameters, loss: Tensor, state: Parameters
@@ -62,7 +73,10 @@ class IMAML(AbstractGradient):
         return descend(params, grads, self.inner_lr), state
 
     def loss(self, batch: Episode) -> TaskOutput:
-        """The mean loss of the queries; its gradient is the mean over the tasks of the implicit ones."""
+        """Computes the mean loss of the queries.
+
+        Its gradient is the mean of the implicit gradients of the tasks.
+        """
         theta = self.weights()
 
         def task(
@@ -82,16 +96,19 @@ class IMAML(AbstractGradient):
             losses, logits, *gradients = self.execution.map_tasks(task, batch)  # (T,), (T, Q, N), (T, ...) each
         mean = {name: gradient.mean(0) for name, gradient in zip(self.adapted, gradients, strict=True)}
         self.track_moments(batch)
-        here = dot(mean, {name: weight - weight.detach() for name, weight in theta.items()})  # 0, of gradient `mean`
+        here = dot(mean, {name: weight - weight.detach() for name, weight in theta.items()})  # 0, with gradient `mean`
         return TaskOutput(losses.mean() + here, logits)
 
     def arrive(self, theta: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """φ after the inner steps of the training, of which none is kept."""
+        """Returns φ after the inner steps of the training, without keeping the steps."""
         (last,) = deque(self.walk(theta, support_x, support_y, self.inner_loop.steps), maxlen=1)
         return last[0]
 
     def implicit(self, phi: Parameters, gradient: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """(I + H / λ)⁻¹ times the gradient of the query loss, eq. 6, with the Hessian H of the support loss at φ."""
+        """Computes (I + H / λ)⁻¹ times the gradient of the query loss, eq. 6.
+
+        H is the Hessian of the support loss at φ.
+        """
 
         def support_gradient(params: Parameters) -> Parameters:
             return self.support_gradient(params, support_x, support_y)[0]

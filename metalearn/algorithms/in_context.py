@@ -1,8 +1,9 @@
-"""In-context learning of a new task, as Context-Aware Meta-Learning (CAML) has it.
+"""In-context learning of a new task, by Context-Aware Meta-Learning (CAML).
 
-Christopher Fifty, Dennis Duan, Ronald Junkins, Ehsan Amid, Jure Leskovec, Christopher Ré, Sebastian Thrun.
-Context-Aware Meta-Learning. ICLR 2024, arXiv 2310.10971. A transformer reads the support rows with their labels and one
-query without, in no order, and says the query's label; no weight moves at a test. Inductive: each query is read alone.
+Christopher Fifty, Dennis Duan, Ronald Junkins, Ehsan Amid, Jure Leskovec, Christopher Ré, Sebastian
+Thrun. Context-Aware Meta-Learning. ICLR 2024, arXiv 2310.10971. A transformer without positions
+reads the labelled support rows and one unlabelled query, and predicts the query's label. No weight
+moves in a test. Inductive: each query is read alone.
 """
 
 import torch
@@ -15,7 +16,16 @@ from metalearn.backbones.norm import Moments
 
 
 class InContext(AbstractMetric):
-    """A transformer of `layers` layers of `width` numbers and `heads` heads; `way` is the number of labels."""
+    """In-context learning of Fifty et al. 2024.
+
+    Args:
+        backbone: network that embeds images.
+        way: number of labels.
+        width: W, the width of the transformer.
+        layers: number of its layers.
+        heads: number of its attention heads.
+        batch_norm: moments of batch normalisation.
+    """
 
     labels: Tensor
     compares_by_vmap = True
@@ -36,7 +46,7 @@ class InContext(AbstractMetric):
         self.register_buffer("labels", simplex(way), persistent=False)  # (N, N)
         self.unknown = nn.Parameter(torch.zeros(way))  # the label of a query
         self.token = nn.Linear(backbone.num_features + way, width)
-        self.layers = nn.Sequential(*(Layer(width, heads) for _ in range(layers)))
+        self.layers = nn.Sequential(*(Layer(width, heads, residuals=2 * layers) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, way)
 
@@ -50,9 +60,10 @@ class InContext(AbstractMetric):
 
 
 def simplex(way: int) -> Tensor:
-    """Labels of unit length, each as far from every other as can be: (N, N), a row for each class.
+    """Returns labels (N, N), a row for each class, of unit length and with the largest distances.
 
-    An Equal Length and Maximally Equiangular Set of vectors (ELMES); section 4.2 shows that it is the best of labels.
+    They are an Equal Length and Maximally Equiangular Set of vectors (ELMES); section 4.2 shows
+    that such labels are optimal.
     """
     centred = torch.eye(way) - 1 / way
     return centred / centred.norm(dim=1, keepdim=True)

@@ -1,9 +1,9 @@
 """LaplacianShot.
 
 Imtiaz Masud Ziko, Jose Dolz, Eric Granger, Ismail Ben Ayed. Laplacian Regularized Few-Shot
-Learning. ICML 2020, arXiv 2006.15486. Queries are to be near the prototype of their class, and
-queries that are neighbours of one class: both are minimised by updates that are independent for
-each query. Transductive.
+Learning. ICML 2020, arXiv 2006.15486. Queries should be near the prototype of their class, and
+neighbouring queries should share a class. Updates that are independent for each query minimise both
+terms. Transductive.
 """
 
 import torch
@@ -20,7 +20,17 @@ from metalearn.backbones.norm import Moments
 
 
 class LaplacianShot(AbstractClassifier):
-    """`neighbours` of each query pull with the weight `laplacian`, λ; `sharpness` is that of rectified prototypes."""
+    """LaplacianShot of Ziko et al. 2020.
+
+    Args:
+        backbone: network that embeds images.
+        laplacian: λ, the weight of the neighbours.
+        neighbours: number of neighbours of each query.
+        steps: number of updates.
+        sharpness: sharpness of the rectified prototypes.
+        num_base_classes: width of the head in training.
+        batch_norm: moments of batch normalisation.
+    """
 
     compares_by_vmap = True
     predicts_jointly = True
@@ -54,7 +64,10 @@ class LaplacianShot(AbstractClassifier):
 
 
 def neighbourhood(z: Tensor, count: int) -> Tensor:
-    """W of eq. 4: 1 where the column is among the `count` nearest neighbours of the row, else 0: (Q, D) -> (Q, Q)."""
+    """Computes W of eq. 4: (Q, D) -> (Q, Q).
+
+    It is 1 where the column is among the `count` nearest neighbours of the row, else 0.
+    """
     distances = squared_distances(z, z)
     others = distances + torch.diag_embed(torch.full_like(z[:, 0], torch.inf))
     nearest = others.topk(min(count, len(z) - 1), largest=False).indices  # (Q, count)

@@ -1,9 +1,10 @@
 """The learned optimiser.
 
-Marcin Andrychowicz, Misha Denil, Sergio Gómez Colmenarejo, Matthew W. Hoffman, David Pfau, Tom Schaul, Brendan
-Shillingford, Nando de Freitas. Learning to learn by gradient descent by gradient descent. NeurIPS 2016, arXiv
-1606.04474. A recurrent network, the same for every coordinate, reads the gradients and writes the steps; it is trained
-on the losses along the way. Transductive as run here: batch statistics of the queries.
+Marcin Andrychowicz, Misha Denil, Sergio Gómez Colmenarejo, Matthew W. Hoffman, David Pfau, Tom
+Schaul, Brendan Shillingford, Nando de Freitas. Learning to learn by gradient descent by gradient
+descent. NeurIPS 2016, arXiv 1606.04474. A recurrent network, shared by all coordinates, reads the
+gradients and outputs the steps. It is trained on the losses after every step. Transductive as run
+here: batch statistics of the queries.
 """
 
 from typing import Any, Literal
@@ -31,11 +32,19 @@ CELLS: dict[str, type[LSTM | Transformer]] = {"lstm": LSTM, "transformer": Trans
 
 
 class LearnedOptimizer(AbstractGradient):
-    """`way` is the number of logits of the linear head.
+    """Learned optimiser of Andrychowicz et al. 2016, as the inner loop of a classifier.
 
     Args:
-        cell: the network m that reads the gradients, with `hidden` units in each of its `layers`.
-        scale: factor of its output, so that the steps are small before it has learnt anything.
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        cell: recurrent network m that reads the gradients.
+        hidden: number of units in each layer of the cell.
+        layers: number of layers of the cell.
+        scale: factor of the cell's output, small so that an untrained cell takes small steps.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
     """
 
     def __init__(
@@ -62,7 +71,7 @@ class LearnedOptimizer(AbstractGradient):
             )
         self.cell: AbstractCell = CELLS[cell](2, hidden=hidden, layers=layers)
         self.output, self.scale = Affine(hidden, 1), scale
-        # An untrained optimiser should do little, in whatever range its cell speaks.
+        # An untrained optimiser should take small steps, whatever the range of its cell's output.
         nn.init.uniform_(self.output.linear.weight, -0.01, 0.01)
         nn.init.zeros_(self.output.linear.bias)
 
@@ -80,9 +89,10 @@ class LearnedOptimizer(AbstractGradient):
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             steps = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)
-            logits = [self.predict(params, support_x, query_x) for params, _ in steps[1:]]  # of (Q, N)
+            # each (Q, N)
+            logits = [self.predict(params, support_x, query_x) for params, _ in steps[1:]]
             losses = [self.objective.loss(after, query_y) for after in logits]
-            return torch.stack(losses).mean(), logits[-1]  # eq. 3, every w_t the same
+            return torch.stack(losses).mean(), logits[-1]  # eq. 3, all w_t equal
 
         output = self.mean_loss(task, batch)
         self.track_moments(batch)

@@ -1,9 +1,9 @@
 """The LSTM meta-learner (Meta-LSTM).
 
-Sachin Ravi, Hugo Larochelle. Optimization as a Model for Few-Shot Learning. ICLR 2017 (no arXiv). A step of gradient
-descent looks like the update of an LSTM's cell: so let the cell be the weights θ, and learn its gates, which decide for
-each coordinate and step how much to forget and how far to go. Transductive as run here: batch statistics of the
-queries.
+Sachin Ravi, Hugo Larochelle. Optimization as a Model for Few-Shot Learning. ICLR 2017 (no arXiv). A
+step of gradient descent has the form of an LSTM's cell update. The cell is therefore the vector of
+weights θ, and the learned gates decide, for each coordinate and step, how much to forget and how
+far to move. Transductive as run here: batch statistics of the queries.
 """
 
 import torch
@@ -18,16 +18,23 @@ from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 State = tuple[tuple[tuple[Tensor, Tensor], ...], Tensor, Tensor]
-"""Of the first LSTM, and the gates f and i of the step before, (1, P) each."""
+"""State of the first LSTM, and the gates f and i of the previous step, (1, P) each."""
 
 
 class LSTMLearner(AbstractGradient):
-    """`hidden` is the width of the first LSTM; `way` the number of logits of the linear head.
+    """LSTM meta-learner of Ravi and Larochelle 2017, as the inner loop of a classifier.
 
     Args:
-        forget_bias: of the gate f before its sigmoid; large: θ is kept.
-        input_bias: of the gate i before its sigmoid; sigmoid(input_bias) is the inner learning rate at first, in units
-            of the mean cross-entropy.
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        hidden: number of units of the first LSTM.
+        forget_bias: bias of the gate f before its sigmoid; a large bias keeps θ.
+        input_bias: bias of the gate i before its sigmoid. The first inner learning rate is
+            sigmoid(input_bias), in units of the mean cross-entropy.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
     """
 
     def __init__(
@@ -61,10 +68,11 @@ class LSTMLearner(AbstractGradient):
         theta, grad = flatten(params, self.adapted)[None], flatten(grads, self.adapted)[None]  # (1, P)
         seen = torch.cat([preprocess(grad[0]), preprocess(loss.expand_as(grad[0]))])  # (4, P)
         seen, memory = self.lstm(seen, memory)  # (H, P)
-        # In the precision of θ: a gate near 1 has none to spare.
+        # The sigmoid runs in the precision of θ, because half precision cannot resolve a gate near
+        # 1.
         forget = self.forget_gate(torch.cat([seen, theta, forget])).to(theta.dtype).sigmoid()  # f_t
         into = self.input_gate(torch.cat([seen, theta, into])).to(theta.dtype).sigmoid()  # i_t
-        theta = forget * theta - into * grad  # eq. 2, with the candidate -∇
+        theta = forget * theta - into * grad  # eq. 2, with -∇ as the candidate
         return params | unflatten(theta[0], self.adapted, params), (memory, forget, into)
 
     def loss(self, batch: Episode) -> TaskOutput:

@@ -1,8 +1,9 @@
-"""Model-Agnostic Meta-Learning (MAML), with FOMAML, ANIL and BOIL as settings of it.
+"""Model-Agnostic Meta-Learning (MAML), with FOMAML, ANIL and BOIL as settings.
 
-Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.
-ICML 2017, arXiv 1703.03400. Learn an initialisation from which a few gradient steps on a support set do well on the
-queries, by differentiating through those steps. Transductive as published: batch statistics of the queries.
+Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep
+Networks. ICML 2017, arXiv 1703.03400. Learn an initialisation from which a few gradient steps on a
+support set do well on the queries, by differentiating through those steps. Transductive as
+published: batch statistics of the queries.
 """
 
 from torch import Tensor
@@ -16,7 +17,17 @@ from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class MAML(AbstractGradient):
-    """`inner_lr` is α of eq. 1, in units of the mean cross-entropy; `way` the number of logits of the linear head."""
+    """MAML of Finn et al. 2017.
+
+    Args:
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        inner_lr: α of eq. 1, in units of the mean cross-entropy.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
+    """
 
     def __init__(
         self,

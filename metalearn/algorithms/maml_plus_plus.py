@@ -1,8 +1,9 @@
 """MAML++.
 
-Antreas Antoniou, Harrison Edwards, Amos Storkey. How to train your MAML. ICLR 2019, arXiv 1810.09502. MAML made stable
-and fast: a loss after each inner step, learned rates for each layer and step, batch normalisation of each step's own,
-first order before second. Transductive as published: batch statistics of the queries.
+Antreas Antoniou, Harrison Edwards, Amos Storkey. How to train your MAML. ICLR 2019, arXiv
+1810.09502. MAML becomes stable and fast through a loss after each inner step, learned rates for
+each layer and step, batch normalisation with parameters for each step, and first order before
+second. Transductive as published: batch statistics of the queries.
 """
 
 import torch
@@ -18,17 +19,25 @@ from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class MAMLPlusPlus(AbstractGradient):
-    """Five changes of MAML, each with its switch.
+    """MAML++ of Antoniou et al. 2019: five changes of MAML, each with its switch.
 
     Args:
+        backbone: network under the linear head.
         way: number of logits of the linear head.
-        inner_lr: where the rates start, in units of the mean cross-entropy.
-        learn_rates: learn a rate for each adapted tensor and step (LSLR).
-        adapt_norm: let the inner loop move the weights of normalisation layers too, where it would move others.
-        norm_per_step: batch normalisation has weights, and in mode `running` moments, of each step's own (BNWB, BNRS).
-        multi_step_until: fraction of the training over which the loss goes from the mean over all steps to the last
-            step's alone (MSL); 0 switches it off.
-        first_order_until: fraction of the training that leaves the second derivatives out (DA); 0 switches it off.
+        inner_lr: initial value of the rates, in units of the mean cross-entropy.
+        learn_rates: whether to learn a rate for each adapted tensor and step (LSLR).
+        adapt_norm: whether the inner loop also moves weights of normalisation layers that
+            `inner_loop.adapt` selects.
+        norm_per_step: whether batch normalisation has weights, and in mode `running` moments, for
+            each step (BNWB, BNRS).
+        multi_step_until: fraction of the training over which the loss moves from the mean over all
+            steps to the last step alone (MSL); 0 disables it.
+        first_order_until: initial fraction of the training that leaves out the second derivatives
+            (DA); 0 disables it.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
     """
 
     def __init__(
@@ -69,7 +78,7 @@ class MAMLPlusPlus(AbstractGradient):
         return self._at(0, params), 0
 
     def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: int) -> tuple[Parameters, int]:
-        # Steps beyond those of training go on with the last rates.
+        # Steps beyond the number used in training reuse the last rates.
         rates = self.rates[min(state, self.inner_loop.steps - 1)]  # (layers,)
         moved = {name: params[name] - rate * grads[name] for name, rate in zip(self.adapted, rates, strict=True)}
         return self._at(state + 1, params | moved), state + 1
@@ -78,9 +87,10 @@ class MAMLPlusPlus(AbstractGradient):
         theta, num_steps = self.weights(), self.inner_loop.steps
         first_order = self.inner_loop.first_order or self.done < self.first_order_until
         importance = step_importance(num_steps, self.done / self.multi_step_until if self.multi_step_until else 1.0)
-        first = 0 if importance[0] > 0 else num_steps - 1  # step whose loss counts
-        # A tensor, since a program with other numbers in it would be compiled anew at each step of the training; filled
-        # where it is used, since the host would wait for a copy.
+        # Index of the first step whose loss counts.
+        first = 0 if importance[0] > 0 else num_steps - 1
+        # The importances are a tensor, because a compiled program would be recompiled for each new
+        # Python number. They are filled on the device, because the host would wait for a copy.
         weights = torch.stack([batch.query_x.new_full((), weight) for weight in importance[first:]])
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +106,7 @@ class MAMLPlusPlus(AbstractGradient):
         return output
 
     def _at(self, step: int, params: Parameters) -> Parameters:
-        """The weights with the batch normalisation of a step in the place of θ's."""
+        """Replaces the batch normalisation of θ by that of a step."""
         return params if self.norms is None else params | self.norms.at(step)
 
     def _track(self, batch: Episode) -> None:
@@ -107,7 +117,7 @@ class MAMLPlusPlus(AbstractGradient):
                 self._track_by_step(self.norms, batch)
 
     def _track_by_step(self, norms: "NormOfStep", batch: Episode) -> None:
-        """Move each step's running moments by the mean, over tasks, of the moments under that step's weights."""
+        """Updates each step's running moments under that step's weights, averaged over tasks."""
         own = norm.rows("running", training=True)
         tracked: list[list[Parameters]] = []  # (T, steps + 1)
         for task in batch.tasks():
@@ -115,7 +125,7 @@ class MAMLPlusPlus(AbstractGradient):
             tracked.append([])
             for params, _ in self.steps(self.weights(), task.support_x, task.support_y, self.inner_loop.steps):
                 moments = {name: params[name].clone() for name in norms.moment_names}
-                functional_call(self.network, params | moments, (x, own))  # moves the clones
+                functional_call(self.network, params | moments, (x, own))  # updates the clones
                 tracked[-1].append(moments)
         for index, name in enumerate(norms.moment_names):
             moved = torch.stack([torch.stack([step[name] for step in task]) for task in tracked])  # (T, steps + 1, C)
@@ -123,7 +133,12 @@ class MAMLPlusPlus(AbstractGradient):
 
 
 class NormOfStep(nn.Module):
-    """Weights and running moments of every batch normalisation of a network, once for each inner step."""
+    """Weights and running moments of all batch normalisations, for each inner step.
+
+    Args:
+        network: network whose BatchNorm modules are copied.
+        num_steps: number of inner steps; each tensor has num_steps + 1 rows.
+    """
 
     def __init__(self, network: nn.Module, num_steps: int) -> None:
         super().__init__()
@@ -133,20 +148,26 @@ class NormOfStep(nn.Module):
         self.moment_names = [f"{name}.{part}" for name in modules for part in ("running_mean", "running_var")]
         self.weights = nn.ParameterList()
         for name in self.weight_names:
-            # The network's own weights have no use any more.
+            # The copies replace the network's own weights, which no longer train.
             weight = network.get_parameter(name).requires_grad_(False)
             self.weights.append(weight.detach().repeat(num_steps + 1, 1))  # (steps + 1, C)
         for index, name in enumerate(self.moment_names):
             self.register_buffer(f"moment_{index}", network.get_buffer(name).repeat(num_steps + 1, 1))
 
     def at(self, step: int) -> Parameters:
-        """Weights and moments after `step` steps, by their names in the network; those of the last for any beyond."""
+        """Returns weights and moments after `step` steps, by their names in the network.
+
+        Steps beyond `num_steps` reuse the last ones.
+        """
         tensors = [*self.weights, *(self.get_buffer(f"moment_{i}") for i in range(len(self.moment_names)))]
         step = min(step, self.num_steps)
         return {name: of[step] for name, of in zip(self.weight_names + self.moment_names, tensors, strict=True)}
 
 
 def step_importance(num_steps: int, annealed: float) -> list[float]:
-    """Weight of the query loss after each inner step: equal at first, the last alone when `annealed` reaches 1."""
+    """Computes the weight of the query loss after each inner step.
+
+    The weights start equal. When `annealed` reaches 1, only the last step counts.
+    """
     early = max(1 - annealed, 0.0) / num_steps
     return [early] * (num_steps - 1) + [1 - early * (num_steps - 1)]

@@ -1,9 +1,10 @@
 """MANN, the memory-augmented neural network.
 
-Adam Santoro, Sergey Bartunov, Matthew Botvinick, Daan Wierstra, Timothy Lillicrap. Meta-Learning with Memory-Augmented
-Neural Networks. ICML 2016, arXiv 1605.06065 (One-shot Learning with Memory-Augmented Neural Networks). The rows of a
-task come as a stream, each with the label of the row before it, and a recurrent network learns to predict their labels.
-What it has seen it binds together in an external memory, and finds it there again by its content. Inductive.
+Adam Santoro, Sergey Bartunov, Matthew Botvinick, Daan Wierstra, Timothy Lillicrap. Meta-Learning
+with Memory-Augmented Neural Networks. ICML 2016, arXiv 1605.06065 (One-shot Learning with
+Memory-Augmented Neural Networks). The rows of a task form a stream, each with the label of the
+previous row, and a recurrent network learns to predict their labels. It binds images and labels in
+an external memory, and retrieves them by content. Inductive.
 
 L  rows of a stream    U  hidden units    R  reads    M  slots of the memory    E  width of a slot
 """
@@ -25,11 +26,11 @@ from metalearn.losses import cross_entropy
 from metalearn.types import Episode, Predictor, TaskOutput
 
 INSTANCES = (1, 2, 5, 10)
-"""The instances of a class at which a test scores; those of the paper's table 1."""
+"""Instances of a class at which a test scores; Santoro et al. 2016, table 1."""
 
 
 class State(NamedTuple):
-    """What the network carries from row to row of T streams."""
+    """State that the network carries from row to row, for T streams."""
 
     hidden: Tensor  # (T, U)
     cell: Tensor  # (T, U)
@@ -38,9 +39,18 @@ class State(NamedTuple):
 
 
 class MANN(AbstractAlgorithm):
-    """An LSTM of `hidden` units with a memory of `slots` rows of `width` numbers and `reads` keys.
+    """MANN of Santoro et al. 2016: an LSTM with an external memory.
 
-    `usage_decay` is γ; `key_strength` is where the learned strength of the keys starts.
+    Args:
+        backbone: network that embeds images.
+        way: number of logits.
+        hidden: number of units U of the LSTM.
+        slots: number of slots M of the memory.
+        width: numbers E in a slot.
+        reads: number of keys R, each with its reading.
+        usage_decay: γ of eq. 5.
+        key_strength: initial value of the learned strength of the keys.
+        batch_norm: moments of batch normalisation.
     """
 
     def __init__(
@@ -70,13 +80,16 @@ class MANN(AbstractAlgorithm):
         self.backbone = checked(backbone)
         self.slots, self.width, self.reads, self.usage_decay = slots, width, reads, usage_decay
         features = backbone.num_features
-        self.norm = norm.BatchNorm(features)  # without what all rows share, their directions differ more
+        # Removes what all rows share, so that their directions differ more.
+        self.norm = norm.BatchNorm(features)
         self.gates = nn.Linear(features + way + hidden, 4 * hidden)
         self.key = nn.Linear(hidden, reads * width)
         self.content = nn.Linear(hidden, reads * width)
         self.output = nn.Linear(hidden + reads * width, way)
-        self.alpha = nn.Parameter(torch.tensor(-2.0))  # most of a write goes to the least used slots
-        self.strength = nn.Parameter(torch.full((reads, 1), math.log(math.expm1(key_strength))))  # of softplus
+        # Most of each write goes to the least used slots.
+        self.alpha = nn.Parameter(torch.tensor(-2.0))
+        # Inverse softplus of the strength.
+        self.strength = nn.Parameter(torch.full((reads, 1), math.log(math.expm1(key_strength))))
         start_with_recall(self.gates, self.key, self.content, features=features, way=way)
 
     def loss(self, batch: Episode) -> TaskOutput:
@@ -84,7 +97,7 @@ class MANN(AbstractAlgorithm):
         z, y = self.embed(batch)
         order = mixed_order(y)  # (T, L)
         logits, _ = self.follow(rearranged(z, order), rearranged(y, order))  # (T, L, N)
-        logits = rearranged(logits, order.argsort(1))  # the order of the batch again
+        logits = rearranged(logits, order.argsort(1))  # back to the order of the batch
         return TaskOutput(cross_entropy(logits, y), logits[:, support:])
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
@@ -97,16 +110,17 @@ class MANN(AbstractAlgorithm):
             support, queries = len(support_x), len(query_x)
             z = self.embed_rows(torch.cat([support_x, query_x])[None], support)[0]  # (S + Q, D)
             _, state = self.follow(z[:support][order][None], stream_y[None])
-            # Each query comes next after the support rows, in a copy of the stream of its own.
+            # Each query is the next row after the support rows, in its own copy of the stream.
             logits, _ = self.step(z[support:], stream_y[-1].expand(queries, -1), copies(state, queries))
             return logits
 
         return predict
 
     def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
-        """Accuracy at the first, second, ... (`INSTANCES`) row of each class, of all rows of a task as one stream.
+        """Computes the accuracy at the first, second, ... (`INSTANCES`) row of each class.
 
-        NaN where the task has fewer rows. The task comes without the leading axis.
+        All rows of the task form one stream; the task comes without the leading axis. An accuracy
+        is NaN where the task has fewer rows.
         """
         z, y = self.embed(Episode(*(part[None] for part in task)))
         order = mixed_order(y)
@@ -116,18 +130,21 @@ class MANN(AbstractAlgorithm):
         return {"accuracy_by_instance": dict(zip(INSTANCES, accuracies, strict=True))}
 
     def embed(self, batch: Episode) -> tuple[Tensor, Tensor]:
-        """The embeddings (T, S + Q, D) and labels (T, S + Q, N) of all rows, the support rows first."""
+        """Returns embeddings (T, S + Q, D) and labels (T, S + Q, N), support rows first."""
         x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
         y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
         return self.embed_rows(x, batch.support_x.shape[1]), y
 
     def embed_rows(self, x: Tensor, support: int) -> Tensor:
-        """(T, B, *X) -> (T, B, D) in one pass of the backbone; the first `support` rows of a task are its support."""
+        """Embeds all rows in one pass of the backbone: (T, B, *X) -> (T, B, D).
+
+        The first `support` rows of each task are its support set.
+        """
         rows = norm.rows(self.batch_norm, training=self.training, tasks=x.shape[0], support=support)
         return self.norm(self.backbone(x.flatten(0, 1), rows), rows).unflatten(0, x.shape[:2])
 
     def follow(self, z: Tensor, y: Tensor) -> tuple[Tensor, State]:
-        """Predictions for T streams, and the state after them: (T, L, D), (T, L, N) -> (T, L, N)."""
+        """Predicts along T streams: (T, L, D), (T, L, N) -> (T, L, N), and their final state."""
         state = self.start(z[:, 0])
         previous_y = torch.cat([torch.zeros_like(y[:, :1]), y[:, :-1]], dim=1)  # (T, L, N)
         predictions = []
@@ -137,19 +154,20 @@ class MANN(AbstractAlgorithm):
         return torch.stack(predictions, dim=1), state
 
     def start(self, z: Tensor) -> State:
-        """The state before the first row of T streams, of (T, D)."""
+        """Returns the state before the first row of T streams; `z` is (T, D)."""
         hidden = z.new_zeros(len(z), self.key.in_features)
         keys = z.new_zeros(len(z), self.reads, self.width)
         return State(hidden, hidden, keys, memory.empty(z, reads=self.reads, slots=self.slots, width=self.width))
 
     def step(self, z: Tensor, previous_y: Tensor, state: State) -> tuple[Tensor, State]:
-        """The prediction for the next row of T streams: (T, D), (T, N) -> (T, N)."""
+        """Predicts the next row of T streams: (T, D), (T, N) -> (T, N)."""
         gates = self.gates(torch.cat([z, previous_y, state.hidden], dim=1))  # (T, 4 U)
         write, forget, read, new = gates.chunk(4, dim=1)  # (T, U) each
         cell = forget.sigmoid() * state.cell + write.sigmoid() * new.tanh()
         hidden = read.sigmoid() * cell.tanh()
         keys = self.key(hidden).unflatten(1, (self.reads, self.width))  # (T, R, E)
-        # The label that has come is that of the row before, and is kept with the key by which that row was looked up.
+        # The label belongs to the previous row, so it is stored with the key that looked up that
+        # row.
         contents = state.keys + self.content(hidden).unflatten(1, (self.reads, self.width))  # (T, R, E)
         readings, accessed = memory.access(
             state.memory,
@@ -165,16 +183,18 @@ class MANN(AbstractAlgorithm):
 
 @torch.no_grad()
 def start_with_recall(gates: nn.Linear, key: nn.Linear, content: nn.Linear, *, features: int, way: int) -> None:
-    """Set the weights such that keys tell images, contents tell labels, and little is left of the row before.
+    """Initialises the weights so that keys identify images and contents identify labels.
 
-    From the usual random weights the network first learns to count labels, and finds out about its memory much later.
+    Little of the previous row remains in the cell. From the usual random weights, the network first
+    learns to count labels, and uses its memory much later.
     """
     units = key.in_features
     half = units // 2
     write, forget, read, new = gates.bias.chunk(4)
     for bias, value in ((write, 2.0), (forget, -2.0), (read, 2.0), (new, 0.0)):
         bias.fill_(value)
-    weight = gates.weight[3 * units :].zero_()  # (U, D + N + U), into the new values of the cell
+    # (U, D + N + U), input weights of the new cell values
+    weight = gates.weight[3 * units :].zero_()
     nn.init.normal_(weight[:half, :features], std=features**-0.5)
     nn.init.normal_(weight[half:, features : features + way])
     key.weight[:, half:] = 0
@@ -182,10 +202,11 @@ def start_with_recall(gates: nn.Linear, key: nn.Linear, content: nn.Linear, *, f
 
 
 def mixed_order(y: Tensor) -> Tensor:
-    """An order at random for the rows of each stream: (T, L, N) -> (T, L).
+    """Draws a random order for the rows of each stream: (T, L, N) -> (T, L).
 
-    A batch comes with its support rows in order of class, by which the network could tell labels from positions. The
-    labels of the batch, whose queries were shuffled, are the seed: so training repeats exactly.
+    The support rows of a batch are in order of class, so the network could read labels off
+    positions. The seed is the labels of the batch, whose queries were shuffled, so that training is
+    reproducible.
     """
     rng = np.random.default_rng(y.argmax(-1).flatten().tolist())
     order = np.tile(np.arange(y.shape[1]), (y.shape[0], 1))
@@ -193,29 +214,29 @@ def mixed_order(y: Tensor) -> Tensor:
 
 
 def order_by_instance(y: Tensor) -> Tensor:
-    """The order that takes one row of each class, then a second of each, and so on: one-hot (S, N) -> (S,)."""
+    """Orders rows by instance: one row of each class, then a second of each: (S, N) -> (S,)."""
     way = y.shape[1]
     return (instances(y) * way + y.argmax(1)).argsort(stable=True)
 
 
 def instances(y: Tensor) -> Tensor:
-    """For each row, how many of its class there were so far, itself among them: one-hot (L, N) -> (L,)."""
+    """Counts, for each row, the rows of its class so far, itself included: (L, N) -> (L,)."""
     return (y.cumsum(0) * y).sum(1).long()
 
 
 def accuracy_by_instance(logits: Tensor, y: Tensor) -> Tensor:
-    """Accuracy at each of the `INSTANCES`, NaN where there are none: (L, N), (L, N) -> (4,)."""
+    """Computes the accuracy at each of `INSTANCES`; NaN where no row is: (L, N), (L, N) -> (4,)."""
     correct = (logits.argmax(1) == y.argmax(1)).double()  # (L,)
     return torch.stack([correct[instances(y) == instance].mean() for instance in INSTANCES])
 
 
 def rearranged(rows: Tensor, order: Tensor) -> Tensor:
-    """Rows of each stream in an order of its own: (T, L, D), (T, L) -> (T, L, D)."""
+    """Reorders the rows of each stream by its own order: (T, L, D), (T, L) -> (T, L, D)."""
     return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
 
 
 def copies(state: State, count: int) -> State:
-    """The state of one stream, `count` times."""
+    """Repeats the state of one stream `count` times."""
 
     def repeat(part: Tensor) -> Tensor:
         return part.expand(count, *part.shape[1:])

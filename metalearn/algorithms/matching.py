@@ -1,9 +1,9 @@
 """Matching Networks.
 
-Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra. Matching Networks for One Shot
-Learning. NeurIPS 2016, arXiv 1606.04080. A query attends to the support examples by the cosine of the embeddings, and
-its label is the mean of theirs, weighted by the attention. Full context embeddings show all of them the support
-set. Inductive.
+Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra. Matching
+Networks for One Shot Learning. NeurIPS 2016, arXiv 1606.04080. A query attends to the support
+examples by the cosine of the embeddings, and its label is the mean of their labels, weighted by the
+attention. Full context embeddings condition each embedding on the support set. Inductive.
 """
 
 import torch
@@ -16,9 +16,15 @@ from metalearn.backbones.norm import Moments
 
 
 class Matching(AbstractMetric):
-    """The cosines are divided by `temperature`; `fce` for full context embeddings, with K = `processing_steps`.
+    """Matching Networks of Vinyals et al. 2016.
 
-    With full context embeddings the order of the support rows matters, as in the paper.
+    Args:
+        backbone: network that embeds images.
+        temperature: divisor of the cosines.
+        fce: whether to use full context embeddings. The order of the support rows then matters, as
+            in the paper.
+        processing_steps: K, the number of reads of the support set under `fce`.
+        batch_norm: moments of batch normalisation.
     """
 
     def __init__(
@@ -34,7 +40,7 @@ class Matching(AbstractMetric):
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be positive")
         self.temperature = temperature
-        self.compares_by_vmap = not fce  # torch.vmap does not know nn.LSTM
+        self.compares_by_vmap = not fce  # torch.vmap does not support nn.LSTM
         width = backbone.num_features
         self.g = SupportContext(width) if fce else None
         self.f = QueryContext(width, processing_steps) if fce else None
@@ -44,11 +50,11 @@ class Matching(AbstractMetric):
             support_z = self.g(support_z)  # (S, D)
             query_z = self.f(query_z, support_z)  # (Q, D)
         attention = (cosine_similarities(query_z, support_z) / self.temperature).log_softmax(1)  # (Q, S)  section 2.1.1
-        return logsumexp_by_class(attention, support_y)  # (Q, N)  the logarithm of eq. 1
+        return logsumexp_by_class(attention, support_y)  # (Q, N)  logarithm of eq. 1
 
 
 class SupportContext(nn.Module):
-    """g of appendix A.2: each support example as the others make it appear, by LSTMs in both directions."""
+    """Support embedding g of appendix A.2: bidirectional LSTMs over the support set."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +66,7 @@ class SupportContext(nn.Module):
 
 
 class QueryContext(nn.Module):
-    """f of appendix A.1: a query, after an LSTM has read the support set `steps` times by attention."""
+    """Query embedding f of appendix A.1: an LSTM that attends to the support set `steps` times."""
 
     def __init__(self, width: int, steps: int) -> None:
         super().__init__()
@@ -80,5 +86,5 @@ class QueryContext(nn.Module):
 
 
 def logsumexp_by_class(scores: Tensor, support_y: Tensor) -> Tensor:
-    """Log of the sum, over the support rows of each class, of exp(scores): (..., S), (S, N) -> (..., N)."""
+    """Computes log Σ exp(scores) over the rows of each class: (..., S), (S, N) -> (..., N)."""
     return torch.logsumexp(scores[..., None] + support_y.log(), dim=-2)

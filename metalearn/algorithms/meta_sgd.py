@@ -1,8 +1,9 @@
 """Meta-SGD.
 
-Zhenguo Li, Fengwei Zhou, Fei Chen, Hang Li. Meta-SGD: Learning to Learn Quickly for Few-Shot Learning. 2017,
-arXiv 1707.09835. MAML with a learning rate of its own for each weight, learned together with the initialisation: the
-inner step has a learned direction and length. Transductive as published, like MAML.
+Zhenguo Li, Fengwei Zhou, Fei Chen, Hang Li. Meta-SGD: Learning to Learn Quickly for Few-Shot
+Learning. 2017, arXiv 1707.09835. MAML learns a separate learning rate for each weight, together
+with the initialisation. The inner step thus has a learned direction and length. Transductive as
+published, like MAML.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,17 @@ from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class MetaSGD(AbstractGradient):
-    """`inner_lr` is the range from which each rate in α is drawn; `way` the number of logits of the linear head."""
+    """Meta-SGD of Li et al. 2017.
+
+    Args:
+        backbone: network under the linear head.
+        way: number of logits of the linear head.
+        inner_lr: bounds of the uniform draw of each rate in α, in units of the mean cross-entropy.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
+    """
 
     def __init__(
         self,
@@ -35,7 +46,7 @@ class MetaSGD(AbstractGradient):
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         theta = self.weights()
-        # A list, because the dots in the names of weights are not allowed in a ParameterDict.
+        # The rates are a list, because a ParameterDict does not accept the dots in weight names.
         self.alpha = nn.ParameterList(torch.empty_like(theta[name]).uniform_(*inner_lr) for name in self.adapted)
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Parameters]:

@@ -1,8 +1,9 @@
 """MetaOptNet.
 
-Kwonjoon Lee, Subhransu Maji, Avinash Ravichandran, Stefano Soatto. Meta-Learning with Differentiable Convex
-Optimization. CVPR 2019, arXiv 1904.03758. The head of a task is a linear classifier that is best on the support set, a
-support vector machine or a ridge regression; the embedding is trained through the solution of that problem. Inductive.
+Kwonjoon Lee, Subhransu Maji, Avinash Ravichandran, Stefano Soatto. Meta-Learning with
+Differentiable Convex Optimization. CVPR 2019, arXiv 1904.03758. The head of a task is the linear
+classifier that is optimal on the support set: a support vector machine or a ridge regression. The
+embedding is trained through the solution of that problem. Inductive.
 """
 
 from typing import Literal
@@ -19,9 +20,15 @@ from metalearn.backbones.norm import Moments
 
 
 class MetaOptNet(AbstractMetric):
-    """`c` is the price C of an error of the machine, `ridge` the λ of the regression.
+    """MetaOptNet of Lee et al. 2019.
 
-    `scale` is where the factor of the logits starts, which is learned.
+    Args:
+        backbone: network that embeds images.
+        head: `svm` or `ridge`.
+        c: penalty C of an error of the support vector machine.
+        ridge: λ of the ridge regression.
+        scale: initial value of the learned factor of the logits.
+        batch_norm: moments of batch normalisation.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class MetaOptNet(AbstractMetric):
         if self.head == "ridge":
             w = ridge_regression(support_z, support_y, self.ridge)  # (D, N)
         else:
-            z = support_z.double()  # a kernel matrix rounded to less has negative eigenvalues
+            # Rounding to float32 would give a kernel matrix negative eigenvalues.
+            z = support_z.double()
             w = z.T @ crammer_singer(z @ z.T, support_y, self.c)  # (D, N)  eq. 8 and 9
         return self.scale * query_z @ w.to(query_z.dtype)  # (Q, N)  eq. 5

@@ -1,4 +1,4 @@
-"""The metric family: embed support and query with one backbone, then compare the embeddings."""
+"""The metric family: embeds support and query with one backbone, then compares the embeddings."""
 
 from abc import abstractmethod
 
@@ -14,22 +14,26 @@ from metalearn.losses import Problem
 from metalearn.types import Episode, Predictor, TaskOutput
 
 PAIRED = 2**25
-"""Numbers in the pairs of support and query embeddings of tasks that are compared at once: 128 MiB in float32."""
+"""Limit on the numbers in the support-query pairs compared at once: 128 MiB in float32."""
 
 
 @at_least_float32
 def class_means(z: Tensor, y: Tensor) -> Tensor:
-    """The mean of the rows of each class, its prototype: (S, D), one-hot (S, N) -> (N, D)."""
+    """Computes the mean of each class, its prototype: (S, D), one-hot (S, N) -> (N, D)."""
     return y.T @ z / y.sum(0)[:, None]
 
 
 class AbstractEmbedding(AbstractAlgorithm):
-    """Predicts by comparing embeddings; `loss` and `compare` are all that a subclass writes.
+    """Predicts by comparing embeddings; a subclass implements `loss` and `compare` alone.
 
-    `fixed_way` and `num_base_classes` are as in `AbstractAlgorithm`.
+    Args:
+        backbone: network that embeds images.
+        batch_norm: moments of batch normalisation.
+        fixed_way: see `AbstractAlgorithm`.
+        num_base_classes: see `AbstractAlgorithm`.
     """
 
-    compares_by_vmap = False  # True where torch.vmap knows all that `compare` does: tasks are then compared at once
+    compares_by_vmap = False  # whether torch.vmap supports `compare`, so that tasks run together
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class AbstractEmbedding(AbstractAlgorithm):
 
     @abstractmethod
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        """Logits of the queries of one task: (S, D), (S, N), (Q, D) -> (Q, N). Pure."""
+        """Computes the query logits of one task: (S, D), (S, N), (Q, D) -> (Q, N). Pure."""
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
         if self.fixed_way not in (None, support_y.shape[-1]):
@@ -62,27 +66,30 @@ class AbstractEmbedding(AbstractAlgorithm):
         return self.dependence().batch_norm in ("running", "none")
 
     def embed_each(self, x: Tensor) -> Tensor:
-        """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
+        """Embeds each image independently of the others: (B, *X) -> (B, D)."""
         return self.backbone(x, None)
 
     def embed_together(self, x: Tensor) -> Tensor:
-        """Embeddings of images that are no task, (B, *X) -> (B, D): normalised as `batch_norm` has it."""
+        """Embeds images that are no task, normalised as `batch_norm` has it: (B, *X) -> (B, D)."""
         _, z = self.embed(x[None, :0], x[None])
         return z[0]
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """How similar two images are by their embeddings, row by row: (B, D), (B, D) -> (B,)."""
+        """Computes the similarity of embedded pairs, row by row: (B, D), (B, D) -> (B,)."""
         return F.cosine_similarity(a, b)
 
     def compare_all(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        """`compare` of every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
+        """Applies `compare` to every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
         if self.compares_by_vmap and len(support_z) > 1:
             at_once = max(1, PAIRED // (support_z.shape[1] * query_z[0].numel()))
             return torch.vmap(self.compare, chunk_size=at_once)(support_z, support_y, query_z)
         return torch.stack([self.compare(*task) for task in zip(support_z, support_y, query_z, strict=True)])
 
     def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, S, *X), (T, Q, *X) -> (T, S, D), (T, Q, D), all rows in one pass of the backbone."""
+        """Embeds all rows in one pass of the backbone.
+
+        Shapes: (T, S, *X), (T, Q, *X) -> (T, S, D), (T, Q, D).
+        """
         tasks, support = support_x.shape[:2]
         x = torch.cat([support_x, query_x], dim=1)  # (T, S + Q, *X)
         rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
@@ -91,7 +98,10 @@ class AbstractEmbedding(AbstractAlgorithm):
 
 
 class AbstractMetric(AbstractEmbedding):
-    """Trained on the loss of the queries of episodes, cross-entropy of a classification."""
+    """Metric algorithm that trains on the loss of the queries of episodes.
+
+    The loss of a classification is the cross-entropy.
+    """
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)
@@ -100,7 +110,10 @@ class AbstractMetric(AbstractEmbedding):
 
 
 class AbstractClassifier(AbstractEmbedding):
-    """Trained as a linear classifier of all base classes, which no task uses; a subclass writes `compare`."""
+    """Embedding trained as a linear classifier of all base classes.
+
+    No task uses that classifier; a subclass implements `compare`.
+    """
 
     of_training_alone = ("head",)
 

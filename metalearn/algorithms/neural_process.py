@@ -1,4 +1,4 @@
-"""What neural processes share: an encoder of the support rows, and a decoder of what is read of them for a query.
+"""Neural processes: an encoder of the support rows, and a decoder for each query.
 
 R  width of a representation
 """
@@ -15,15 +15,23 @@ from metalearn.backbones.norm import Moments
 from metalearn.losses import DENSITY, Problem
 
 SMALLEST_DEVIATION = 0.1
-"""Of the predicted deviations; Garnelo et al.'s code. Smaller ones let single points rule the training."""
+"""Smallest predicted deviation, from the code of Garnelo et al.
+
+Smaller ones let single points dominate the training.
+"""
 
 
 class AbstractNeuralProcess(AbstractMetric):
-    """Predicts means and deviations of a regression, logits of a classification; `read` is all that a subclass writes.
+    """Predicts means and deviations of a regression, or logits of a classification.
+
+    A subclass implements `read` alone.
 
     Args:
+        backbone: network that embeds places or images.
         way: outputs of a regression, or ways.
         width: R, and the width of the hidden layers of encoder and decoder.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
     """
 
     compares_by_vmap = True
@@ -42,7 +50,7 @@ class AbstractNeuralProcess(AbstractMetric):
 
     @abstractmethod
     def read(self, support_z: Tensor, representations: Tensor, query_z: Tensor) -> Tensor:
-        """What each query is to know of the support rows: (S, D), (S, R), (Q, D) -> (Q, R)."""
+        """Summarises the support rows for each query: (S, D), (S, R), (Q, D) -> (Q, R)."""
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         representations = self.encoder(torch.cat([support_z, support_y], dim=1))  # (S, R)
@@ -56,6 +64,6 @@ class AbstractNeuralProcess(AbstractMetric):
 
 
 def dense(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers."""
+    """Builds a network with two hidden layers."""
     hidden = nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
     return nn.Sequential(*hidden, nn.Linear(width, outputs))

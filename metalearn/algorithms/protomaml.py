@@ -1,8 +1,10 @@
 """ProtoMAML.
 
-Eleni Triantafillou, Tyler Zhu, Vincent Dumoulin and others. Meta-Dataset: A Dataset of Datasets for Learning to Learn
-from Few Examples. ICLR 2020, arXiv 1903.03096, section 3.1. MAML whose linear head starts as the prototypical network
-of the task: so it has no weights of its own, any number of ways, and no order of the classes. Transductive by default.
+Eleni Triantafillou, Tyler Zhu, Vincent Dumoulin and others. Meta-Dataset: A Dataset of Datasets for
+Learning to Learn from Few Examples. ICLR 2020, arXiv 1903.03096, section 3.1. MAML whose linear
+head starts as the prototypical network of the task. The head therefore has no meta-learned weights,
+works for any number of ways, and does not depend on the order of the classes. Transductive by
+default.
 """
 
 import torch
@@ -20,7 +22,7 @@ from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class Headless(AbstractNetwork):
-    """A backbone, and room for the linear head that each task brings; without one it embeds."""
+    """Backbone with a slot for the linear head of a task; without a head it embeds."""
 
     def __init__(self, backbone: AbstractBackbone) -> None:
         super().__init__()
@@ -33,11 +35,20 @@ class Headless(AbstractNetwork):
         return head(z, self.head_weight, self.head_bias) if len(self.head_weight) else z
 
 
-head = at_least_float32(F.linear)  # its bias can be far larger than the logits differ
+head = at_least_float32(F.linear)  # its bias can be far larger than the differences between logits
 
 
 class ProtoMAML(AbstractGradient):
-    """`inner_lr` is the step of all adapted weights, the head's among them, in units of the mean cross-entropy."""
+    """ProtoMAML of Triantafillou et al. 2020.
+
+    Args:
+        backbone: network under the linear head.
+        inner_lr: step size for all adapted weights and the head, in units of the mean
+            cross-entropy.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+    """
 
     def __init__(
         self,
@@ -55,7 +66,7 @@ class ProtoMAML(AbstractGradient):
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:
         z = functional_call(self.network, params, (support_x, self._rows()))  # (S, D)
         c = class_means(z, support_y)  # (N, D)
-        # -|z - c|^2 = 2 c z - |c|^2 - |z|^2, and the last term is the same for all classes.
+        # -|z - c|² = 2 c z - |c|² - |z|², and all classes share the last term.
         return params | {"head_weight": 2 * c, "head_bias": -c.square().sum(1)}, None
 
     def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: None) -> tuple[Parameters, None]:

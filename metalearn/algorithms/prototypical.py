@@ -1,7 +1,8 @@
 """Prototypical Networks.
 
-Jake Snell, Kevin Swersky, Richard Zemel. Prototypical Networks for Few-shot Learning. NeurIPS 2017, arXiv 1703.05175.
-A class is the mean of its embedded support examples; a query belongs to the nearest mean. Inductive.
+Jake Snell, Kevin Swersky, Richard Zemel. Prototypical Networks for Few-shot Learning. NeurIPS 2017,
+arXiv 1703.05175. A class is the mean of its embedded support examples; a query belongs to the
+nearest mean. Inductive.
 """
 
 from typing import Literal
@@ -16,7 +17,14 @@ from metalearn.backbones.norm import Moments
 
 
 class Prototypical(AbstractMetric):
-    """`distance` is d of eq. 2, where `cosine` stands for 1 - cosine; it is divided by `temperature`."""
+    """Prototypical Networks of Snell et al. 2017.
+
+    Args:
+        backbone: network that embeds images.
+        distance: d of eq. 2; `cosine` stands for 1 - cosine.
+        temperature: divisor of the distance.
+        batch_norm: moments of batch normalisation.
+    """
 
     compares_by_vmap = True
 
@@ -47,9 +55,9 @@ class Prototypical(AbstractMetric):
 
 @at_least_float32
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Squared Euclidean distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
-    # The expanded square is one matrix product. Without their common part the terms are no larger than they need to be,
-    # so that little cancels.
+    """Computes the squared Euclidean distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
+    # The expanded square is one matrix product. Subtracting the common part first keeps its terms
+    # small, so that little cancels.
     centre = b.mean(0)  # (D,)
     a, b = a - centre, b - centre
     return (a.square().sum(1)[:, None] - 2 * a @ b.T + b.square().sum(1)).clamp_min(0)
@@ -57,5 +65,5 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 @at_least_float32
 def cosine_similarities(a: Tensor, b: Tensor) -> Tensor:
-    """Cosines of the angles of all pairs of rows, 0 where a row is zero: (A, D), (B, D) -> (A, B)."""
+    """Computes the cosines of all pairs of rows, 0 for zero rows: (A, D), (B, D) -> (A, B)."""
     return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T

@@ -1,9 +1,9 @@
 """Power transform and maximum a posteriori (PT-MAP).
 
 Yuqing Hu, Vincent Gripon, Stéphane Pateux. Leveraging the Feature Distribution in Transfer-based
-Few-Shot Learning. 2020, arXiv 2006.03806. Make the embeddings more like Gaussians, then alternate
-between an optimal transport of the queries to the classes, which takes as many queries of each,
-and the class means that it gives. Transductive.
+Few-Shot Learning. 2020, arXiv 2006.03806. Make the embeddings more like Gaussians. Then alternate
+between an optimal transport, which assigns equally many queries to each class, and the class means
+that it gives. Transductive.
 """
 
 import torch
@@ -18,11 +18,21 @@ from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 
 SMALLEST = 1e-30
-"""Of the kernel of a transport, so that no column is without any row."""
+"""Smallest number of the kernel of a transport, so that no column is empty."""
 
 
 class PTMAP(AbstractClassifier):
-    """`exponent` is β of the power transform, `sharpness` λ of the transport, `rate` α of the `steps` of the means."""
+    """PT-MAP of Hu et al. 2021.
+
+    Args:
+        backbone: network that embeds images.
+        exponent: β of the power transform.
+        sharpness: λ of the transport.
+        rate: α, the step size of the means.
+        steps: number of steps of the means.
+        num_base_classes: width of the head in training.
+        batch_norm: moments of batch normalisation.
+    """
 
     compares_by_vmap = True
     predicts_jointly = True
@@ -58,16 +68,20 @@ class PTMAP(AbstractClassifier):
 
 
 def preprocessed(z: Tensor, exponent: float) -> Tensor:
-    """The rows of one set, transformed, of unit length, centred by their own mean and again of unit length."""
+    """Preprocesses the rows of one set: (B, D) -> (B, D).
+
+    Transforms them, scales to unit length, centres by their mean, and scales to unit length again.
+    """
     z = F.normalize(power(z, exponent), dim=1)  # eq. 1
     return F.normalize(z - z.mean(0), dim=1)
 
 
 def sinkhorn(scores: Tensor, factors: Tensor, steps: int = 30) -> tuple[Tensor, Tensor]:
-    """Logarithms of the plan that takes 1 from each row and gives as much to each column, (Q, N).
+    """Computes the logarithms of the optimal transport plan, (Q, N).
 
-    Of all such plans P it maximises Σ P scores + entropy(P); rows sum to 1 exactly, columns to
-    Q / N in the limit. Also the factors (N,) of the columns, from which to begin a similar one.
+    A plan takes 1 from each row and gives equally much to each column. The optimal plan P maximises
+    Σ P scores + entropy(P). Its rows sum to 1 exactly, its columns to Q / N in the limit. Also
+    returns the factors (N,) of the columns, from which a similar transport can start.
     """
     scores = scores - scores.amax(1, keepdim=True)
     kernel = scores.exp().clamp_min(SMALLEST)

@@ -1,8 +1,9 @@
 """R2-D2, the ridge regression differentiable discriminator.
 
-Luca Bertinetto, João Henriques, Philip Torr, Andrea Vedaldi. Meta-learning with differentiable closed-form solvers.
-ICLR 2019, arXiv 1805.08136. The head of a task is a ridge regression from its support embeddings to its labels, solved
-in closed form, through which the embedding is trained. Inductive.
+Luca Bertinetto, João Henriques, Philip Torr, Andrea Vedaldi. Meta-learning with differentiable
+closed-form solvers. ICLR 2019, arXiv 1805.08136. The head of a task is a ridge regression from
+support embeddings to labels. It is solved in closed form, and the embedding is trained through the
+solution. Inductive.
 """
 
 import torch
@@ -15,7 +16,14 @@ from metalearn.backbones.norm import Moments
 
 
 class R2D2(AbstractMetric):
-    """`scale` and `ridge` are where α of eq. 7 and λ of eq. 4 start; both are learned, and the offset β from 0."""
+    """R2-D2 of Bertinetto et al. 2019.
+
+    Args:
+        backbone: network that embeds images.
+        scale: initial value of the learned factor α of eq. 7; the learned offset β starts at 0.
+        ridge: initial value of the learned λ of eq. 4.
+        batch_norm: moments of batch normalisation.
+    """
 
     compares_by_vmap = True
 
@@ -23,27 +31,28 @@ class R2D2(AbstractMetric):
         super().__init__(backbone, batch_norm=batch_norm)
         if not ridge > 0:
             raise ValueError(f"ridge={ridge} must be positive")
-        self.log_ridge = nn.Parameter(torch.tensor(ridge).log())  # so that λ stays positive
+        self.log_ridge = nn.Parameter(torch.tensor(ridge).log())  # keeps λ positive
         self.alpha, self.beta = nn.Parameter(torch.tensor(float(scale))), nn.Parameter(torch.tensor(0.0))
 
-    @at_least_float32  # a solution in half precision is none
+    @at_least_float32  # half precision cannot solve the system
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        # A feature of ones is the bias of the regression.
+        # The constant feature 1 gives the regression its bias.
         x, queries = with_ones(support_z), with_ones(query_z)  # (S, D + 1), (Q, D + 1)
         w = ridge_regression(x, support_y, self.log_ridge.exp())  # (D + 1, N)
         return self.alpha * queries @ w + self.beta  # (Q, N)  eq. 7
 
 
 def with_ones(z: Tensor) -> Tensor:
-    """(B, D) -> (B, D + 1)."""
-    return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+    """Appends a feature of ones: (B, D) -> (B, D + 1)."""
+    return torch.cat([z, z.new_ones(z.shape[0], 1)], dim=1)
 
 
 def ridge_regression(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
-    """The minimiser W of |X W - Y|² + λ |W|²: (S, D), (S, N) -> (D, N).
+    """Finds the minimiser W of |X W - Y|² + λ |W|²: (S, D), (S, N) -> (D, N).
 
-    By the Woodbury identity the system has the size of the support set, not of the embedding (eq. 6).
+    By the Woodbury identity, the system has the size of the support set and not of the embedding
+    (eq. 6).
     """
-    gram = x @ x.T + ridge * torch.eye(len(x), dtype=x.dtype, device=x.device)  # (S, S)
-    # Not `solve`, which waits for the device to say whether there is a solution: with λ > 0 there is.
+    gram = x @ x.T + ridge * torch.eye(x.shape[0], dtype=x.dtype, device=x.device)  # (S, S)
+    # `solve` would wait for the device to report whether a solution exists; with λ > 0 it does.
     return x.T @ torch.linalg.solve_ex(gram, y).result

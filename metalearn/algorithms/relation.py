@@ -1,8 +1,9 @@
 """Relation Networks.
 
-Flood Sung, Yongxin Yang, Li Zhang, Tao Xiang, Philip Torr, Timothy Hospedales. Learning to Compare: Relation Network
-for Few-Shot Learning. CVPR 2018, arXiv 1711.06025. A small convolutional network instead of a fixed distance learns to
-score how well the feature maps of a query and of a class go together. Inductive, with batch normalisation to match.
+Flood Sung, Yongxin Yang, Li Zhang, Tao Xiang, Philip Torr, Timothy Hospedales. Learning to Compare:
+Relation Network for Few-Shot Learning. CVPR 2018, arXiv 1711.06025. A small convolutional network
+replaces the fixed distance: it learns to score how well the feature maps of a query and of a class
+match. Inductive, with batch normalisation to match.
 """
 
 import logging
@@ -20,15 +21,20 @@ from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
 
 SMALLEST_MAP = 4
-"""Rows and columns below which the second block, after the pooling of the first, would see one pixel."""
+"""Smallest height and width of a map whose second block sees more than one pixel."""
 
 log = logging.getLogger(__name__)
 
 
 class Relation(AbstractEmbedding):
-    """`channels` and `hidden` are the widths of the relation module's convolutions and fully connected layer.
+    """Relation Networks of Sung et al. 2018.
 
-    The backbone's `map_shape` (C, H, W) says what maps it has flattened.
+    Args:
+        backbone: network whose features are flattened maps of `map_shape` (C, H, W).
+        objective: `mse`, as in eq. 2, or `cross_entropy`.
+        channels: width of the convolutions of the relation module.
+        hidden: width of its fully connected layer.
+        batch_norm: moments of batch normalisation.
     """
 
     compares_by_vmap = True
@@ -65,11 +71,12 @@ class Relation(AbstractEmbedding):
         return self.relate(support_z[None], support_y[None], query_z[None])[0]
 
     def relate(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        """Relation scores before their sigmoid: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
+        """Scores pairs, before the sigmoid: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
         tasks, support, way = support_y.shape
-        # Means over the shots: at one shot the paper's sums, which at another shot than in training are out of range.
+        # The paper sums over the shots, and so leaves the trained range when the shot changes. The
+        # mean does not, and equals the sum at one shot.
         classes = support_y.mT @ support_z / support_y.sum(1)[..., None]  # (T, N, D)
-        # In mode `support`, pairs of support rows and classes go first and give the moments of the batch normalisation.
+        # In mode `support`, the pairs of support rows and classes come first and give the moments.
         first = support if self.batch_norm == "support" else 0
         z = torch.cat([support_z[:, :first], query_z], dim=1)  # (T, B, D)
         rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=first * way)
@@ -78,10 +85,16 @@ class Relation(AbstractEmbedding):
 
 
 class RelationModule(nn.Module):
-    """Two blocks of convolution, batch normalisation, ReLU and pooling, and two fully connected layers.
+    """Two blocks of convolution, batch normalisation, ReLU and pooling, then two linear layers.
 
-    They look at the maps of a class and of an image one behind the other. The first convolution is linear, so it goes
-    over each class and each image once, and a pair is the sum of two.
+    The input is the maps of a class and of an image, concatenated along the channels. The first
+    convolution is linear, so it runs once for each class and each image; a pair is a sum of two
+    results.
+
+    Args:
+        map_shape: (C, H, W) of one map.
+        channels: width C' of the convolutions.
+        hidden: width of the first linear layer.
     """
 
     def __init__(self, map_shape: tuple[int, int, int], *, channels: int, hidden: int) -> None:
@@ -94,7 +107,7 @@ class RelationModule(nn.Module):
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, classes: Tensor, images: Tensor, rows: norm.Rows | None) -> Tensor:
-        """Of all pairs: (T, N, C, H, W), (T, B, C, H, W) -> (T, B, N)."""
+        """Scores all pairs: (T, N, C, H, W), (T, B, C, H, W) -> (T, B, N)."""
         conv = self.first.conv
         of_class, of_image = conv.weight.chunk(2, dim=1)  # (C', C, 3, 3) each
         a = F.conv2d(classes.flatten(0, 1), of_class, conv.bias, padding=1).unflatten(0, classes.shape[:2])
@@ -105,7 +118,7 @@ class RelationModule(nn.Module):
 
 
 class Block(nn.Module):
-    """A convolution, and by `forward` all that follows it."""
+    """Convolution and the layers after it; `forward` applies only the layers after it."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -114,5 +127,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, C', H, W) -> (B, C', H // 2, W // 2)
         x = self.norm(x, rows)
-        # ReLU after the pooling is the same function. A map of a single row or column is left as it is.
+        # ReLU after the pooling gives the same result. A map of a single row or column is not
+        # pooled.
         return F.relu(F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x)

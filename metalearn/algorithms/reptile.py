@@ -1,8 +1,9 @@
 """Reptile.
 
-Alex Nichol, Joshua Achiam, John Schulman. On First-Order Meta-Learning Algorithms. 2018, arXiv 1803.02999. Train on a
-task for a few steps and move the initialisation towards where they led; no query set, no derivative of the inner loop.
-Transductive as an option of the paper: `batch_norm=batch`; with `support` a query is normalised without the others.
+Alex Nichol, Joshua Achiam, John Schulman. On First-Order Meta-Learning Algorithms. 2018, arXiv
+1803.02999. Train on a task for a few steps, and move the initialisation towards the result. There
+is no query set in training, and no derivative of the inner loop. The paper's transductive option is
+`batch_norm=batch`; with `support`, each query is normalised without the others.
 """
 
 import torch
@@ -16,20 +17,32 @@ from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
 BETA2, EPSILON = 0.999, 1e-8
-"""Of the inner Adam, whose beta1 is 0: no momentum, which would carry one task's direction into the next."""
+"""Constants of the inner Adam.
+
+Its beta1 is 0, because momentum would carry one task's direction into the next.
+"""
 
 AdamState = tuple[Parameters, Tensor]
-"""Running second moment of each weight's gradient, and the number of steps it has seen, ()."""
+"""Running second moment of each weight's gradient, and the number of steps in it, ()."""
 
 
 class Reptile(AbstractGradient):
-    """Training adapts to the support and the query set together, since the algorithm makes no such difference.
+    """Reptile of Nichol et al. 2018.
+
+    Training adapts to the support and the query set together, since the algorithm does not
+    distinguish them.
 
     Args:
+        backbone: network under the linear head.
         way: number of logits of the linear head.
-        inner_lr: step of the inner Adam.
-        carry_moments: whether the inner Adam goes on from the second moments of earlier tasks, in evaluation too, or
-            starts anew for each. The tasks of a batch start from the same ones and leave the mean of theirs.
+        inner_lr: step size of the inner Adam.
+        carry_moments: whether the inner Adam continues from the second moments of earlier tasks,
+            also in evaluation, or restarts for each task. The tasks of a batch start from the same
+            moments and leave the mean of their moments.
+        inner_loop: number of steps, and the weights that they move.
+        execution: how the tasks of a batch are computed.
+        batch_norm: moments of batch normalisation.
+        problem: classification or regression.
     """
 
     steps_seen: Tensor
@@ -54,7 +67,7 @@ class Reptile(AbstractGradient):
             self.register_buffer(f"moment_{index}", torch.zeros_like(self.weights()[name]))
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, AdamState]:
-        # All zeros, unless training has carried something into them.
+        # The moments are zero unless training has carried them over.
         moments = {name: self.get_buffer(f"moment_{index}") for index, name in enumerate(self.adapted)}
         return params, (moments, self.steps_seen)
 
@@ -69,7 +82,10 @@ class Reptile(AbstractGradient):
         return descend(params, directions, self.inner_lr), (moments, steps)
 
     def loss(self, batch: Episode) -> TaskOutput:
-        """Half the squared distance from θ to φ, whose gradient is θ - φ: a step of 1 puts θ at the mean of φ."""
+        """Computes half the mean squared distance from θ to φ over the tasks.
+
+        Its gradient is the mean of θ - φ, so a step of size 1 moves θ to the mean of φ.
+        """
         theta = self.weights()
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, ...]:
@@ -79,7 +95,8 @@ class Reptile(AbstractGradient):
 
         with torch.no_grad():
             *tensors, steps = self.execution.map_tasks(task, batch)
-            phi, moments = tensors[: len(self.adapted)], tensors[len(self.adapted) :]  # each of (T, ...)
+            # each (T, ...)
+            phi, moments = tensors[: len(self.adapted)], tensors[len(self.adapted) :]
             if self.carry_moments:
                 self.steps_seen.copy_(steps[0])
                 for index, moment in enumerate(moments):

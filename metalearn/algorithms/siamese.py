@@ -1,8 +1,9 @@
 """Siamese networks.
 
-Gregory Koch, Richard Zemel, Ruslan Salakhutdinov. Siamese Neural Networks for One-shot Image Recognition. ICML Deep
-Learning Workshop 2015. Twin networks learn to verify whether two images are of the same class, from the weighted L1
-distance of their embeddings; a query belongs to the class whose support examples it most probably matches. Inductive.
+Gregory Koch, Richard Zemel, Ruslan Salakhutdinov. Siamese Neural Networks for One-shot Image
+Recognition. ICML Deep Learning Workshop 2015. Twin networks learn to verify whether two images
+share a class, from the weighted L1 distance of their embeddings. A query belongs to the class whose
+support examples it most probably matches. Inductive.
 """
 
 import torch
@@ -17,7 +18,7 @@ from metalearn.types import Episode, TaskOutput
 
 
 class Siamese(AbstractEmbedding):
-    """Trained to verify all pairs of a support example and a query."""
+    """Siamese network of Koch et al. 2015, trained to verify all pairs of support and query."""
 
     compares_by_vmap = True
 
@@ -39,18 +40,27 @@ class Siamese(AbstractEmbedding):
         return self.alpha((a - b).abs()).squeeze(-1)
 
     def verify(self, support_z: Tensor, query_z: Tensor) -> Tensor:
-        """Log-odds that a query and a support example are of one class: (..., S, D), (..., Q, D) -> (..., Q, S)."""
-        # Section 3.1, before the sigmoid.
+        """Computes the log-odds that query and support share a class.
+
+        Shapes: (..., S, D), (..., Q, D) -> (..., Q, S).
+        """
+        # Koch et al., section 3.1, before the sigmoid.
         return self.similarity(query_z[..., :, None, :], support_z[..., None, :, :])
 
 
 def balanced_cross_entropy(scores: Tensor, same: Tensor) -> Tensor:
-    """Mean binary cross-entropy of log-odds, where same-class and different-class pairs weigh half each."""
+    """Computes the mean binary cross-entropy of log-odds.
+
+    Same-class and different-class pairs weigh half each.
+    """
     together = F.logsigmoid(scores).masked_fill(~same, 0).sum() / same.sum()
     apart = F.logsigmoid(-scores).masked_fill(same, 0).sum() / (~same).sum()
     return -(together + apart) / 2
 
 
 def class_log_means(scores: Tensor, support_y: Tensor) -> Tensor:
-    """Log of the mean probability over the shots of each class, from log-odds: (Q, S), (S, N) -> (Q, N)."""
+    """Computes the log of the mean probability over the shots of each class.
+
+    Shapes: log-odds (Q, S), labels (S, N) -> (Q, N).
+    """
     return logsumexp_by_class(F.logsigmoid(scores), support_y) - support_y.sum(0).log()

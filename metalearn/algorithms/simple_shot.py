@@ -1,9 +1,9 @@
 """SimpleShot.
 
 Yan Wang, Wei-Lun Chao, Kilian Q. Weinberger, Laurens van der Maaten. SimpleShot: Revisiting
-Nearest-Neighbor Classification for Few-Shot Learning. 2019, arXiv 1911.04623. Centre the
-embeddings by the mean of the base classes and bring them to unit length; a query belongs to the
-nearest class mean. Inductive.
+Nearest-Neighbor Classification for Few-Shot Learning. 2019, arXiv 1911.04623. Centre the embeddings
+by the mean of the base classes and scale them to unit length. A query belongs to the nearest class
+mean. Inductive.
 """
 
 from torch import Tensor
@@ -18,7 +18,13 @@ from metalearn.backbones.norm import Moments
 
 
 class SimpleShot(AbstractClassifier):
-    """`num_base_classes` is the width of the classifier in training, which no task uses."""
+    """SimpleShot of Wang et al. 2019.
+
+    Args:
+        backbone: network that embeds images.
+        num_base_classes: width of the classifier in training, which no task uses.
+        batch_norm: moments of batch normalisation.
+    """
 
     compares_by_vmap = True
     base: BaseMean

@@ -1,9 +1,9 @@
-"""The Simple Neural Attentive Learner (SNAIL).
+"""Simple Neural Attentive Learner (SNAIL).
 
-Nikhil Mishra, Mostafa Rohaninejad, Xi Chen, Pieter Abbeel. A Simple Neural Attentive Meta-Learner. ICLR 2018,
-arXiv 1707.03141. A task is a sequence: the support rows with their labels, then one query without. Temporal
-convolutions gather what came before, causal attention looks up single rows of it. Inductive: each query ends a
-sequence of its own.
+Nikhil Mishra, Mostafa Rohaninejad, Xi Chen, Pieter Abbeel. A Simple Neural Attentive Meta-Learner.
+ICLR 2018, arXiv 1707.03141. A task is a sequence: the labelled support rows, then one unlabelled
+query. Temporal convolutions gather the past, and causal attention looks up single rows of it.
+Inductive: each query ends its own sequence.
 
 L  rows of a sequence    C  channels
 """
@@ -18,9 +18,16 @@ from metalearn.backbones.norm import Moments
 
 
 class SNAIL(AbstractMetric):
-    """`filters` is the width of each temporal convolution; together they reach over `support` rows and a query.
+    """SNAIL of Mishra et al. 2018.
 
-    `attention` holds the widths of keys and values of the three attention blocks.
+    Args:
+        backbone: network that embeds images.
+        way: number of labels.
+        width: width of an embedded image.
+        filters: width of each temporal convolution.
+        support: number of support rows that the convolutions, together, reach over.
+        attention: widths of keys and values of the three attention blocks.
+        batch_norm: moments of batch normalisation.
     """
 
     compares_by_vmap = True
@@ -55,7 +62,7 @@ class SNAIL(AbstractMetric):
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         queries = len(query_z)
-        # Class after class, whatever the order of the rows was: which class stands where is no secret.
+        # Sorts the rows by class, so that their order in the episode does not matter.
         order = support_y.argmax(1).argsort(stable=True)  # (S,)
         support = torch.cat([self.embedding(support_z), support_y], dim=1)[order]  # (S, C)
         query = torch.cat([self.embedding(query_z), query_z.new_zeros(queries, support_y.shape[1])], dim=1)  # (Q, C)
@@ -64,7 +71,7 @@ class SNAIL(AbstractMetric):
 
 
 class DenseBlock(nn.Module):
-    """A causal convolution over two rows, `dilation` apart, beside its input."""
+    """Causal convolution over two rows, `dilation` apart, concatenated to its input."""
 
     def __init__(self, channels: int, filters: int, dilation: int) -> None:
         super().__init__()
@@ -78,7 +85,7 @@ class DenseBlock(nn.Module):
 
 
 class TemporalBlock(nn.Sequential):
-    """Dense blocks of dilations 1, 2, 4, ..., which reach over `span` rows."""
+    """Dense blocks with dilations 1, 2, 4, ..., which together reach over `span` rows."""
 
     def __init__(self, channels: int, filters: int, span: int) -> None:
         dilations = [2**power for power in range((span - 1).bit_length())]
@@ -86,7 +93,7 @@ class TemporalBlock(nn.Sequential):
 
 
 class AttentionBlock(nn.Module):
-    """One head of causal attention, beside its input."""
+    """Causal attention with one head, concatenated to its input."""
 
     def __init__(self, channels: int, keys: int, values: int) -> None:
         super().__init__()

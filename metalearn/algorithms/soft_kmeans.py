@@ -2,9 +2,8 @@
 
 Mengye Ren, Eleni Triantafillou, Sachin Ravi, Jake Snell, Kevin Swersky, Joshua B. Tenenbaum, Hugo
 Larochelle, Richard S. Zemel. Meta-Learning for Semi-Supervised Few-Shot Classification. ICLR 2018,
-arXiv 1803.00676. The prototypes are the first centres of a k-means, in which unlabelled rows count
-for each class as far as they seem to belong to it. Here these rows are the queries themselves.
-Transductive.
+arXiv 1803.00676. The prototypes are the first centres of a k-means, in which each unlabelled row
+counts for a class by its probability. Here these rows are the queries themselves. Transductive.
 """
 
 import torch
@@ -18,7 +17,14 @@ from metalearn.backbones.norm import Moments
 
 
 class SoftKMeans(AbstractMetric):
-    """`steps` is how often the prototypes are refined; squared distances are divided by `temperature`."""
+    """Soft k-means of Ren et al. 2018.
+
+    Args:
+        backbone: network that embeds images.
+        steps: number of refinements of the prototypes.
+        temperature: divisor of the squared distances.
+        batch_norm: moments of batch normalisation.
+    """
 
     compares_by_vmap = True
     predicts_jointly = True

@@ -1,11 +1,11 @@
-"""Transductive information maximisation (TIM), and alpha-TIM as a setting of it.
+"""Transductive information maximisation (TIM), with alpha-TIM as a setting.
 
 Malik Boudiaf, Imtiaz Masud Ziko, Jérôme Rony, José Dolz, Pablo Piantanida, Ismail Ben Ayed.
-Transductive Information Maximization for Few-Shot Learning. NeurIPS 2020, arXiv 2008.11297.
-Olivier Veilleux, Malik Boudiaf, Pablo Piantanida, Ismail Ben Ayed. Realistic Evaluation of
-Transductive Few-Shot Learning. NeurIPS 2021, arXiv 2204.11181. Move the class means such that
-queries are surely of one class each, and classes alike in number; entropies of order alpha ask
-less for the latter. Transductive.
+Transductive Information Maximization for Few-Shot Learning. NeurIPS 2020, arXiv 2008.11297. Olivier
+Veilleux, Malik Boudiaf, Pablo Piantanida, Ismail Ben Ayed. Realistic Evaluation of Transductive
+Few-Shot Learning. NeurIPS 2021, arXiv 2204.11181. Move the class means so that each query surely
+belongs to one class, and classes have equally many queries. Entropies of order alpha weaken the
+second demand. Transductive.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,18 @@ from metalearn.losses import cross_entropy
 
 
 class TIM(AbstractClassifier):
-    """The class means W are moved by `steps` steps of Adam with the rate `lr`.
+    """TIM of Boudiaf et al. 2020, which moves the class means W.
 
     Args:
+        backbone: network that embeds images.
         sharpness: τ, the factor of squared distances.
-        support_weight: λ, of the cross-entropy of the support rows.
-        conditional_weight: α of Boudiaf et al. 2020, of the entropy of each query's prediction.
-        alpha: of the entropies of the queries; 1 stands for Shannon's.
+        support_weight: λ, the weight of the cross-entropy of the support rows.
+        conditional_weight: α of Boudiaf et al. 2020, the weight of the entropy of each prediction.
+        alpha: order of the entropies of the queries; 1 selects Shannon's.
+        lr: learning rate of Adam.
+        steps: number of steps of Adam.
+        num_base_classes: width of the head in training.
+        batch_norm: moments of batch normalisation.
     """
 
     compares_by_vmap = True
@@ -73,7 +78,10 @@ class TIM(AbstractClassifier):
 
 
 def entropy(p: Tensor, alpha: float) -> Tensor:
-    """Of distributions (..., N), in nats: Tsallis' of order alpha, Shannon's where that is 1."""
+    """Computes the entropies of distributions (..., N), in nats.
+
+    They are Tsallis' of order alpha; Shannon's if alpha is 1.
+    """
     if alpha == 1:
         return torch.special.entr(p).sum(-1)
     return (1 - (p**alpha).sum(-1)) / (alpha - 1)
@@ -82,7 +90,7 @@ def entropy(p: Tensor, alpha: float) -> Tensor:
 def adam(
     gradient: Callable[[Tensor], Tensor], x: Tensor, *, lr: float, steps: int, beta1: float = 0.9, beta2: float = 0.999
 ) -> Tensor:
-    """x after so many steps as of torch.optim.Adam, which torch.vmap cannot have."""
+    """Returns x after steps as of torch.optim.Adam, which torch.vmap does not support."""
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
     for step in range(1, steps + 1):
         g = gradient(x)

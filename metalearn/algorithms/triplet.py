@@ -1,9 +1,10 @@
 """Triplet networks, with batch-hard or semi-hard mining.
 
-Florian Schroff, Dmitry Kalenichenko, James Philbin. FaceNet: A Unified Embedding for Face Recognition and Clustering.
-CVPR 2015, arXiv 1503.03832. Alexander Hermans, Lucas Beyer, Bastian Leibe. In Defense of the Triplet Loss for Person
-Re-Identification. 2017, arXiv 1703.07737. An example shall be nearer to those of its class than to any other, by a
-margin; only triplets that are hard enough are worth a gradient. Inductive.
+Florian Schroff, Dmitry Kalenichenko, James Philbin. FaceNet: A Unified Embedding for Face
+Recognition and Clustering. CVPR 2015, arXiv 1503.03832. Alexander Hermans, Lucas Beyer, Bastian
+Leibe. In Defense of the Triplet Loss for Person Re-Identification. 2017, arXiv 1703.07737. An
+example must be closer to the examples of its class than to any other example, by a margin. Only
+hard triplets give a useful gradient. Inductive.
 """
 
 from typing import Literal
@@ -26,10 +27,17 @@ Mining = Literal["batch_hard", "semi_hard"]
 
 
 class Triplet(AbstractAlgorithm):
-    """Predicts the class whose support embeddings have the nearest mean.
+    """Triplet network that predicts the class with the nearest mean of support embeddings.
 
-    `batch_hard` uses Euclidean distances, `semi_hard` squared ones of embeddings on the unit sphere, as its paper does.
-    Adapting takes `finetune_steps` gradient steps on the triplet loss of the support set.
+    Args:
+        backbone: network that embeds images.
+        mining: `batch_hard` (Hermans et al. 2017) uses Euclidean distances. `semi_hard` (Schroff et
+            al. 2015) uses squared distances of embeddings on the unit sphere.
+        margin: margin of the loss, in units of the distance.
+        finetune_steps: number of gradient steps on the triplet loss of the support set, on each
+            task.
+        finetune_lr: step size of these steps.
+        batch_norm: moments of batch normalisation.
     """
 
     def __init__(
@@ -65,14 +73,14 @@ class Triplet(AbstractAlgorithm):
         params = self.finetune(self.weights(), support_x, support_y)
 
         def predict(query_x: Tensor) -> Tensor:
-            support = len(support_x)
+            support = support_x.shape[0]
             z = self.embed(params, torch.cat([support_x, query_x]), self._rows(support))  # (S + Q, D)
             return self.compare(z[:support], support_y, z[support:])
 
         return predict
 
     def finetune(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """The weights after `finetune_steps` steps on one support set, (S, *X) and (S, N)."""
+        """Returns the weights after `finetune_steps` steps on a support set, (S, *X) and (S, N)."""
 
         def support_loss(params: Parameters) -> Tensor:
             return self.triplet_loss(self.embed(params, support_x, self._rows()), support_y)
@@ -87,31 +95,31 @@ class Triplet(AbstractAlgorithm):
         return dict(self.backbone.named_parameters())
 
     def embed(self, params: Parameters, x: Tensor, rows: norm.Rows | None) -> Tensor:
-        """(B, *X) -> (B, D), under given weights of the backbone."""
+        """Embeds inputs under given weights of the backbone: (B, *X) -> (B, D)."""
         z = functional_call(self.backbone, params, (x, rows))
         return F.normalize(z, dim=1) if self.mining == "semi_hard" else z
 
     def embed_each(self, x: Tensor) -> Tensor:
-        """Embeddings of images, each by itself: (B, *X) -> (B, D)."""
+        """Embeds each image independently of the others: (B, *X) -> (B, D)."""
         return self.embed(self.weights(), x, None)
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """How similar two images are by their embeddings, row by row: (B, D), (B, D) -> (B,)."""
+        """Computes the similarity of embedded pairs, row by row: (B, D), (B, D) -> (B,)."""
         return -(a - b).square().sum(-1)
 
     def distances(self, a: Tensor, b: Tensor) -> Tensor:
-        """(A, D), (B, D) -> (A, B)."""
+        """Computes the distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
         squared = squared_distances(a, b)
-        # The root has no derivative at 0.
+        # The square root has no derivative at 0.
         return squared if self.mining == "semi_hard" else squared.clamp_min(1e-12).sqrt()
 
     def triplet_loss(self, z: Tensor, y: Tensor) -> Tensor:
-        """The loss of the mined triplets among embeddings (B, D) with classes (B, N)."""
+        """Computes the loss of the mined triplets of embeddings (B, D) with classes (B, N)."""
         mine = batch_hard if self.mining == "batch_hard" else semi_hard
         return mine(self.distances(z, z), y @ y.T > 0, self.margin)
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        """Logits of the queries of one task: (S, D), (S, N), (Q, D) -> (Q, N)."""
+        """Computes the query logits of one task: (S, D), (S, N), (Q, D) -> (Q, N)."""
         return -self.distances(query_z, class_means(support_z, support_y))
 
     def _rows(self, support: int | None = None) -> norm.Rows | None:
@@ -120,16 +128,20 @@ class Triplet(AbstractAlgorithm):
 
 
 def batch_hard(distances: Tensor, same: Tensor, margin: float) -> Tensor:
-    """Mean over the anchors of the loss of the farthest positive and the nearest negative: (B, B), (B, B) -> ()."""
+    """Averages over anchors the loss of farthest positive and nearest negative.
+
+    Shapes: (B, B), (B, B) -> ().
+    """
     farthest = distances.masked_fill(~positives(same), 0).amax(1)  # (B,)
     nearest = distances.masked_fill(same, torch.inf).amin(1)  # (B,)
     return F.relu(margin + farthest - nearest).mean()  # Hermans et al., eq. 5
 
 
 def semi_hard(distances: Tensor, same: Tensor, margin: float) -> Tensor:
-    """Mean over the pairs of anchor and positive of the loss with a semi-hard negative: (B, B), (B, B) -> ().
+    """Averages over the positive pairs the loss with a semi-hard negative: (B, B), (B, B) -> ().
 
-    That is the nearest of the negatives that are farther away than the positive; if none is, the farthest negative.
+    A semi-hard negative is the nearest negative that is farther away than the positive. If there is
+    none, the farthest negative replaces it.
     """
     anchor, positive = positives(same).nonzero(as_tuple=True)  # (P,), (P,)
     between = distances[anchor, positive]  # (P,)
@@ -142,6 +154,9 @@ def semi_hard(distances: Tensor, same: Tensor, margin: float) -> Tensor:
 
 
 def positives(same: Tensor) -> Tensor:
-    """Which pairs are anchor and positive: (B, B) -> (B, B). An anchor without another of its class is its own."""
+    """Marks the pairs of anchor and positive: (B, B) -> (B, B).
+
+    An anchor without another example of its class is its own positive.
+    """
     itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
     return same & (~itself | (same.sum(1) == 1)[:, None])

@@ -12,32 +12,35 @@ CONTRACT = "a backbone has num_features D, map_shape (C, h, w) with C h w = D, a
 
 
 class AbstractBackbone(nn.Module, ABC):
-    """Turns inputs (B, *X) into embeddings (B, D).
+    """Network that maps inputs (B, *X) to embeddings (B, D).
 
-    `num_features` is D; `map_shape` the shape (C, h, w) of the feature maps that it flattens, (D, 1, 1) without maps.
+    Attributes:
+        num_features: D.
+        map_shape: shape (C, h, w) of the feature maps before flattening; (D, 1, 1) without maps.
     """
 
     num_features: int
     map_shape: tuple[int, int, int]
-    pretrained_on: str | None = None  # data that its weights are from before any training here; None: they are random
+    # Data that the weights come from, before any training here; None: they are random.
+    pretrained_on: str | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
-        """The embeddings; `rows` goes to each `metalearn.backbones.norm.BatchNorm`, and to nothing else."""
+        """Returns the embeddings; passes `rows` to each `metalearn.backbones.norm.BatchNorm`."""
 
 
 def is_of_backbone(weight: str) -> bool:
-    """Whether a weight of an algorithm, by its name, is one of its backbone's."""
+    """Whether a weight of an algorithm belongs to its backbone, by its name."""
     return "backbone" in weight.split(".")
 
 
 def backbone_of(algorithm: nn.Module) -> nn.Module | None:
-    """The backbone of an algorithm, wherever it is in it."""
+    """Finds the backbone of an algorithm."""
     return next((part for name, part in algorithm.named_modules() if name.rpartition(".")[2] == "backbone"), None)
 
 
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:
-    """The backbone itself, of any class. Raises ValueError, in one line, where it does not keep the contract."""
+    """Returns the backbone, of any class. Raises ValueError if it breaks the contract."""
     features, shape = getattr(backbone, "num_features", None), getattr(backbone, "map_shape", None)
     if not isinstance(features, int) or features < 1:
         wrong = f"its num_features is {features}"

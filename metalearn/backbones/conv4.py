@@ -1,8 +1,9 @@
 """Conv4, the four-block convolutional network of few-shot learning.
 
-Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra. Matching Networks for One Shot
-Learning. NeurIPS 2016, arXiv 1606.04080. Each block is a 3x3 convolution, batch normalisation, ReLU and 2x2
-max-pooling. The published numbers use 64 channels (Prototypical Networks) or 32 (MAML on miniImageNet) or 48 (MAML++).
+Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra. Matching
+Networks for One Shot Learning. NeurIPS 2016, arXiv 1606.04080. Each block is a 3x3 convolution,
+batch normalisation, ReLU and 2x2 max-pooling. The published numbers use 64 channels (Prototypical
+Networks), 32 (MAML on miniImageNet) or 48 (MAML++).
 """
 
 import math
@@ -20,21 +21,26 @@ from metalearn.backbones.norm import BatchNorm, Rows
 class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, pool: bool) -> None:
         super().__init__()
-        # The normalisation that follows takes any constant away, but the published networks count this bias.
+        # The normalisation cancels this bias, but the published parameter counts include it.
         self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.norm = BatchNorm(channels_out)
         self.pool = pool
 
     def forward(self, x: Tensor, rows: Rows | None) -> Tensor:  # (B, C, H, W) -> (B, C', H // 2, W // 2)
         x = self.norm(self.conv(x), rows)
-        # ReLU after the pooling is the same function as before it, on a quarter of the pixels.
+        # ReLU after the pooling gives the same result on a quarter of the pixels.
         return F.relu(F.max_pool2d(x, 2) if self.pool else x)
 
 
 class Conv4(AbstractBackbone):
-    """Images (B, C, H, W) -> flattened feature maps (B, D), D = channels * (H // 2 ** pools) * (W // 2 ** pools).
+    """Conv4: images (B, C, H, W) -> flattened feature maps (B, D).
 
-    Only the first `pools` blocks halve the image. `map_shape` is the shape of the maps before they are flattened.
+    D is channels * (H // 2 ** pools) * (W // 2 ** pools).
+
+    Args:
+        input_shape: (C, H, W).
+        channels: number of channels of each block.
+        pools: number of blocks, from the first, that halve the image.
     """
 
     def __init__(self, input_shape: Sequence[int], *, channels: int = 64, pools: int = 4) -> None:

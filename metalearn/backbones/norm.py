@@ -1,13 +1,14 @@
-"""Batch normalisation for episodes: the one place that chooses where the moments come from.
+"""Batch normalisation for episodes; the only place that chooses the source of the moments.
 
-What a prediction may depend on is decided here, so it is one visible setting for every algorithm:
+The choice decides what a prediction may depend on, so it is one visible setting for every
+algorithm:
 
-    running   training: the moments of each task's own rows, and running averages of them are kept;
+    running   training: moments of each task's own rows; running averages are updated.
               evaluation: the running averages. Inductive (Ioffe and Szegedy 2015).
-    support   training and evaluation: the moments of the task's support rows, for its queries too. Inductive
-              (called MetaBN by Bronskill et al., ICML 2020, arXiv 2003.03284).
-    batch     training and evaluation: the moments of the rows that go through the network together, the queries
-              among them. Transductive: a prediction depends on the other queries (Nichol et al. 2018).
+    support   training and evaluation: moments of the task's support rows, also for its queries.
+              Inductive (called MetaBN by Bronskill et al., ICML 2020, arXiv 2003.03284).
+    batch     training and evaluation: moments of all rows of a pass, including the queries.
+              Transductive: a prediction depends on the other queries (Nichol et al. 2018).
 """
 
 from typing import Literal, NamedTuple
@@ -22,15 +23,15 @@ Moments = Literal["running", "support", "batch"]
 
 
 class Rows(NamedTuple):
-    """Which rows of a batch give the moments: `tasks` blocks of equal length are normalised each by itself."""
+    """Rows of a batch that give the moments; each of `tasks` equal blocks is normalised alone."""
 
     tasks: int = 1
-    support: int | None = None  # the first `support` rows of a block give its moments; None: all of its rows
-    track: bool = False  # also move the running averages
+    support: int | None = None  # first rows of a block, which give its moments; None: all rows
+    track: bool = False  # whether to update the running averages
 
 
 def rows(mode: Moments, *, training: bool, tasks: int = 1, support: int | None = None) -> Rows | None:
-    """Where a batch of `tasks` blocks, each of `support` rows and then queries, takes its moments from.
+    """Selects the moments of a batch: `tasks` blocks, each of `support` rows and then queries.
 
     None stands for the running averages. Blocks without support rows give their own moments.
     """
@@ -44,11 +45,17 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation of (B, C) or (B, C, H, W) by the moments that `Rows` asks for."""
+    """Batch normalisation of (B, C) or (B, C, H, W) by the moments that `Rows` selects.
+
+    Args:
+        channels: C.
+        momentum: weight of new moments in the running averages.
+        eps: number added to the variance.
+    """
 
     running_mean: Tensor
     running_var: Tensor
-    fixed = False  # of a frozen network: it normalises by its running averages, whatever is asked for
+    fixed = False  # True in a frozen network, which always normalises by its running averages
 
     def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
@@ -73,11 +80,12 @@ class BatchNorm(nn.Module):
         mean = torch.zeros_like(self.running_mean).repeat(len(blocks), 1)  # (T, C)
         var = torch.zeros_like(self.running_var).repeat(len(blocks), 1)
         normalised = [
-            # With a momentum of 1 the kernel leaves the block's own moments in the tensors that it is given.
+            # A momentum of 1 makes the kernel write the block's own moments into these tensors.
             F.batch_norm(*block, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
             for block in zip(blocks, mean, var, strict=True)
         ]
-        # The mean over tasks is linear, so processes that share the tasks of a step can average their own.
+        # Averaging over tasks is linear, so processes that share the tasks of a step can average
+        # their results.
         self.running_mean.lerp_(mean.mean(0), self.momentum)
         self.running_var.lerp_(var.mean(0), self.momentum)
         return normalised
@@ -90,7 +98,7 @@ class BatchNorm(nn.Module):
 
 
 def weights_of_norms(network: nn.Module) -> set[str]:
-    """The names of the weights that normalisation layers have, of this file and of torch."""
+    """Returns the names of the weights of normalisation layers, from this file and from torch."""
     return {
         f"{name}.{weight}"
         for name, module in network.named_modules()

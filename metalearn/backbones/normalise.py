@@ -1,8 +1,9 @@
-"""Batch normalisation by the moments of the batch itself, with derivatives in closed form.
+"""Batch normalisation by the batch's own moments, with derivatives in closed form.
 
-MAML differentiates the backward pass of every batch normalisation. torch 2.13 does that in more than fifty
-operations on whole maps, and wrongly where that pass was under torch.vmap and had an affine map; here it takes 12. The
-third derivative, which is wrong in torch, is right too. There is no forward-mode derivative.
+MAML differentiates the backward pass of every batch normalisation. torch 2.13 does so in more than
+fifty operations on whole maps, and wrongly if that pass ran under torch.vmap and had an affine map.
+This file needs 12 operations. The third derivative, wrong in torch, is correct as well. There is no
+forward-mode derivative.
 
 For one channel of m values, and sums over all of them, with r = (σ² + ε)^(-1/2) and x̂ = r (x - μ):
 
@@ -11,8 +12,8 @@ For one channel of m values, and sums over all of them, with r = (σ² + ε)^(-1
         to x: γ r P(g) with P(g) = g - Σg / m - x̂ b / m      to γ: b = Σ g x̂      to β: Σ g
     backward of μ and r, from n and q:
         to x: n / m - q r² x̂ / m
-    backward of γ r P(g), b and Σ g, where μ and r are given, from v, c and d, with a = Σ v x̂:
-        to x̂: h = (c - γ r a / m) g - (γ r b / m) v            to γ: s = r (Σ v g - Σv Σg / m - a b / m)
+    backward of γ r P(g), b and Σ g, for given μ and r, from v, c and d, with a = Σ v x̂:
+        to x̂: h = (c - γ r a / m) g - (γ r b / m) v     to γ: s = r (Σ v g - Σv Σg / m - a b / m)
         to g: γ r P(v) + c x̂ + d    to x: r h    to μ: -r Σ h    to r: (γ s + Σ h x̂) / r
 """
 
@@ -25,10 +26,11 @@ Tensors = tuple[Tensor, ...]
 
 
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """(B, C, ...) -> (B, C, ...), by mean and variance of each channel over all else.
+    """Normalises each channel over all other axes: (B, C, ...) -> (B, C, ...).
 
-    Raises ValueError where a channel has one value, which would always become the bias, or there are other weights than
-    channels, which the kernel would not see.
+    Raises ValueError if a channel has one value, which would always become the bias. Raises
+    ValueError if the number of weights differs from the channels, which the kernel would not
+    notice.
     """
     if not weight.shape == bias.shape == x.shape[1:2]:
         raise ValueError(f"{x.shape[1]} channels do not go with {len(weight)} weights and {len(bias)} biases")
@@ -41,7 +43,10 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 
 def _formula(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """What is compiled: the compiler fuses the derivatives that it finds itself, and would mistake those below."""
+    """Computes the formula for torch.compile, which would miscompile the hand-written derivatives.
+
+    The compiler derives the derivatives itself, and fuses them.
+    """
     pixels = [0, *range(2, x.ndim)]
     centred = x - x.mean(pixels, keepdim=True)
     r = (centred.square().mean(pixels, keepdim=True) + eps).rsqrt()
@@ -49,7 +54,7 @@ def _formula(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 
 class _Normalise(torch.autograd.Function):
-    """From x, γ and β to y, μ and r."""
+    """Function of x, γ and β, with the results y, μ and r."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensors:
@@ -79,11 +84,11 @@ class _Normalise(torch.autograd.Function):
 
 
 class _Backward(torch.autograd.Function):
-    """From g, x, γ, μ and r to the gradients in x, γ and β."""
+    """Function of g, x, γ, μ and r, with the gradients in x, γ and β as results."""
 
     @staticmethod
     def forward(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float) -> Tensors:
-        weight, wanted = weight.contiguous(), [True, True, True]  # the kernel does not look at its stride
+        weight, wanted = weight.contiguous(), [True, True, True]  # the kernel ignores strides
         return torch.ops.aten.native_batch_norm_backward(g, x, weight, None, None, mean, r, True, eps, wanted)
 
     @staticmethod
@@ -117,7 +122,7 @@ class _Backward(torch.autograd.Function):
 def _as_channels(
     function: type[torch.autograd.Function], batch_size: int, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]
 ) -> tuple[Tensors, tuple[int, ...]]:
-    """The function of a batch of inputs, (T, B, C, ...) or (T, C), as that of one with T * C channels."""
+    """Applies a function to a batch, (T, B, C, ...) or (T, C), as one input with T * C channels."""
 
     def merged(one: Tensor, batch: int | None) -> Tensor:
         one = one.expand(batch_size, *one.shape) if batch is None else one.movedim(batch, 0)
@@ -125,7 +130,8 @@ def _as_channels(
         return one.movedim(0, channels).flatten(channels, channels + 1)
 
     *tensors, eps = inputs
-    of_map, *of_channels = function.apply(*map(merged, tensors, in_dims), eps)  # in_dims goes on with that of eps
+    # in_dims also has an entry for eps.
+    of_map, *of_channels = function.apply(*map(merged, tensors, in_dims), eps)
     return (
         of_map.unflatten(1, (batch_size, -1)),
         *(one.unflatten(0, (batch_size, -1)) for one in of_channels),
@@ -133,7 +139,7 @@ def _as_channels(
 
 
 def _spread(one: Tensor, x: Tensor) -> Tensor:
-    """A number for each channel, (C,), to go with the map x, (B, C, ...)."""
+    """Reshapes one number per channel, (C,), to broadcast with the map x, (B, C, ...)."""
     return one.view(-1, *(1 for _ in x.shape[2:]))
 
 

@@ -1,7 +1,7 @@
-"""Backbones with weights from elsewhere: how images reach them, what stays as it was, and what is put on top.
+"""Backbones with weights from elsewhere: preparation of images, freezing, projection.
 
-A network of another library is a backbone by this: images of any size become what it was trained on, and its batch
-normalisation becomes ours, which knows the support rows of each task.
+A network of another library becomes a backbone: images of any size take the format of its training,
+and its batch normalisation becomes ours, which distinguishes the support rows of each task.
 """
 
 from abc import abstractmethod
@@ -18,22 +18,23 @@ from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 
 AT_ONCE = 16
-"""Images that go through a network together where each is embedded by itself: their maps are large."""
+"""Images in one pass where each is embedded independently; their maps are large."""
 
 
 class Input(NamedTuple):
-    """The images that a network was trained on, in intensities of 0 .. 1."""
+    """Format of the images that a network was trained on, in intensities from 0 to 1."""
 
     size: tuple[int, int]
-    mean: Sequence[float]  # of each colour
+    mean: Sequence[float]  # mean of each colour
     std: Sequence[float]
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
 
 
 class Preparation(nn.Module):
-    """Grey or coloured images of any size, in 0 .. 1, as a network wants them: (B, C, H, W) -> (B, 3, h, w).
+    """Converts images of any size, in 0 .. 1, to the format of a network.
 
-    The whole image is scaled to (h, w), with antialiasing where it shrinks. Nothing is cut away.
+    Grey or coloured images (B, C, H, W) become (B, 3, h, w). The whole image is scaled to (h, w),
+    with antialiasing where it shrinks. Nothing is cropped.
     """
 
     mean: Tensor
@@ -58,7 +59,10 @@ class Preparation(nn.Module):
 
 
 class HostedBatchNorm(BatchNorm):
-    """Batch normalisation in a network that passes no `rows` on: they are set here before each pass."""
+    """Batch normalisation in a network that does not pass `rows` on.
+
+    Each pass sets them here first.
+    """
 
     rows: Rows | None = None
 
@@ -67,15 +71,23 @@ class HostedBatchNorm(BatchNorm):
 
 
 class AbstractPretrained(AbstractBackbone):
-    """A network of another library, frozen or not, with a linear projection of its embedding or without.
+    """Network of another library as a backbone.
 
-    A subclass loads the network and says what its `features` are.
+    A subclass loads the network and defines its `features`.
+
+    Args:
+        network: network without its classifier.
+        preparation: conversion of the images.
+        num_features: width of its embedding.
+        freeze: whether its weights are constant.
+        projection: width of a linear layer after the embedding; None: no such layer.
+        pretrained_on: data of its weights.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        preparation: Preparation,
+        preparation: nn.Module,
         *,
         num_features: int,
         freeze: bool,
@@ -95,7 +107,7 @@ class AbstractPretrained(AbstractBackbone):
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """The embeddings of prepared images: (B, 3, h, w) -> (B, D)."""
+        """Embeds prepared images: (B, 3, h, w) -> (B, D)."""
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         for norm in self._norms:
@@ -114,7 +126,10 @@ class AbstractPretrained(AbstractBackbone):
 
 
 def projected(num_features: int, width: int | None) -> nn.Module:
-    """What follows an embedding: a linear layer to `width`, or nothing. Raises ValueError for a width below 1."""
+    """Builds the layer after an embedding: linear, to `width`; the identity if that is None.
+
+    Raises ValueError for a width below 1.
+    """
     if width is None:
         return nn.Identity()
     if width < 1:
@@ -123,7 +138,7 @@ def projected(num_features: int, width: int | None) -> nn.Module:
 
 
 def freeze_network(network: nn.Module) -> None:
-    """Keep all weights of a network as they are, and the running averages that it normalises with."""
+    """Freezes the weights of a network and the running averages of its normalisation."""
     network.requires_grad_(False)
     for module in network.modules():
         if isinstance(module, BatchNorm):
@@ -131,7 +146,10 @@ def freeze_network(network: nn.Module) -> None:
 
 
 def host_batch_norms(network: nn.Module) -> list[HostedBatchNorm]:
-    """Put our batch normalisation in the place of torch's, with its weights and averages, and return all of them."""
+    """Replaces torch's batch normalisation by ours, with its weights and averages.
+
+    Returns the new layers.
+    """
     norms = []
     for parent in list(network.modules()):
         for name, theirs in parent.named_children():

@@ -1,9 +1,10 @@
 """ResNet-12 of few-shot learning.
 
-Kwonjoon Lee, Subhransu Maji, Avinash Ravichandran, Stefano Soatto. Meta-Learning with Differentiable Convex
-Optimization (MetaOptNet). CVPR 2019, arXiv 1904.03758, section 4.1 and the authors' code. Four residual blocks of three
-3x3 convolutions, each block ending in 2x2 max-pooling. Oreshkin et al. (TADAM), NeurIPS 2018, arXiv 1805.10123, have
-the narrower widths. Lee et al. let the rate of DropBlock grow over 40,000 steps; here it is constant.
+Kwonjoon Lee, Subhransu Maji, Avinash Ravichandran, Stefano Soatto. Meta-Learning with
+Differentiable Convex Optimization (MetaOptNet). CVPR 2019, arXiv 1904.03758, section 4.1 and the
+authors' code. Four residual blocks of three 3x3 convolutions, each block ending in 2x2 max-pooling.
+The narrower widths are those of Oreshkin et al. (TADAM), NeurIPS 2018, arXiv 1805.10123. Lee et al.
+increase the rate of DropBlock over 40,000 steps; here it is constant.
 """
 
 import math
@@ -17,7 +18,7 @@ from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
-SLOPE = 0.1  # of the leaky ReLU (Lee et al. 2019)
+SLOPE = 0.1  # negative slope of the leaky ReLU (Lee et al. 2019)
 
 
 class Block(nn.Module):
@@ -35,7 +36,8 @@ class Block(nn.Module):
         for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x), rows)
             x = x + shortcut if depth == 2 else F.leaky_relu(x, SLOPE)
-        # The leaky ReLU rises, so that it is the same after the pooling as before it, on a quarter of the pixels.
+        # The leaky ReLU is increasing, so applying it after the pooling gives the same result on a
+        # quarter of the pixels.
         x = F.leaky_relu(F.max_pool2d(x, 2), SLOPE)
         if not self.training or self.drop_rate == 0:
             return x
@@ -45,10 +47,17 @@ class Block(nn.Module):
 
 
 class ResNet12(AbstractBackbone):
-    """Images (B, C, H, W) -> embeddings (B, D), D = widths[-1] * (H // 16) * (W // 16), or widths[-1] when pooled.
+    """ResNet-12: images (B, C, H, W) -> embeddings (B, D).
 
-    In training, a unit is dropped with probability `drop_rate`: alone in the first two blocks, with its neighbours in a
-    square of `block_size` in the last two. `map_shape` is the shape of the maps before they are flattened.
+    D is widths[-1] * (H // 16) * (W // 16), or widths[-1] with global pooling.
+
+    Args:
+        input_shape: (C, H, W).
+        widths: channels of the four blocks.
+        drop_rate: probability that a unit is dropped in training. The first two blocks drop single
+            units, the last two drop squares.
+        block_size: side of a square, in pixels of the map.
+        global_pool: whether the embedding is the mean of each last map.
     """
 
     def __init__(
@@ -85,16 +94,17 @@ class ResNet12(AbstractBackbone):
 
 
 def drop_block(x: Tensor, rate: float, size: int) -> Tensor:
-    """DropBlock: set squares of `size` x `size` of each map of (B, C, H, W) to zero, and scale up what is left.
+    """DropBlock: zeroes squares of `size` x `size` in maps (B, C, H, W), and rescales the rest.
 
-    Golnaz Ghiasi, Tsung-Yi Lin, Quoc Le. DropBlock: A regularization method for convolutional networks. NeurIPS 2018,
-    arXiv 1810.12890, algorithm 1. A square is as large as the map at most.
+    Golnaz Ghiasi, Tsung-Yi Lin, Quoc Le. DropBlock: A regularization method for convolutional
+    networks. NeurIPS 2018, arXiv 1810.12890, algorithm 1. A square is at most as large as the map.
     """
     height, width = x.shape[2:]
     size = min(size, height, width)
-    inside = height - size + 1, width - size + 1  # where the corner of a square may be
+    inside = height - size + 1, width - size + 1  # possible positions of a square's corner
     gamma = rate / size**2 * (height * width) / math.prod(inside)  # eq. 1
-    # In float32 whatever x is: lower precisions can neither draw so small a probability nor sum so many units.
+    # The draw is in float32 for any x: lower precisions can neither represent so small a
+    # probability nor sum so many units.
     corners = torch.rand(*x.shape[:2], *inside, device=x.device, dtype=torch.float32) < gamma  # (B, C, h, w)
     kept = 1 - F.max_pool2d(F.pad(corners.float(), 4 * [size - 1]), size, stride=1)  # (B, C, H, W)
     return x * (kept * (kept.numel() / kept.sum().clamp(min=1))).to(x.dtype)

@@ -1,10 +1,11 @@
 """ResNet-18 for the small images of few-shot learning.
 
-Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun. Deep Residual Learning for Image Recognition. CVPR 2016,
-arXiv 1512.03385. Chen et al. 2019 (A Closer Look at Few-shot Classification, arXiv 1904.04232) enlarge the images to
-224 pixels for it; for 84 pixels the stem is that of Yan Wang, Wei-Lun Chao, Kilian Weinberger, Laurens van der Maaten,
-SimpleShot, 2019, arXiv 1911.04623: a 3x3 convolution of stride 1 and no pooling, in the place of 7x7, stride 2 and
-max-pooling. The latter, the stem of He et al., takes torchvision's weights.
+Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun. Deep Residual Learning for Image Recognition.
+CVPR 2016, arXiv 1512.03385. Chen et al. 2019 (A Closer Look at Few-shot Classification, arXiv
+1904.04232) enlarge the images to 224 pixels. For 84 pixels the stem is that of Yan Wang, Wei-Lun
+Chao, Kilian Weinberger, Laurens van der Maaten, SimpleShot, 2019, arXiv 1911.04623. It is a 3x3
+convolution of stride 1 without pooling, instead of 7x7, stride 2 and max-pooling. The stem of
+He et al. accepts the weights of torchvision.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from metalearn.backbones.norm import BatchNorm, Rows
 from metalearn.backbones.pretrained import Input, Preparation, freeze_network, projected
 from metalearn.backbones.torchvision import load_resnet18
 
-INPUT = Input((224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "bilinear")  # of torchvision's weights
+INPUT = Input((224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "bilinear")  # torchvision's
 
 
 class Block(nn.Module):
@@ -31,7 +32,7 @@ class Block(nn.Module):
         self.norm1 = BatchNorm(channels_out)
         self.conv2 = convolution(channels_out, channels_out, 3)
         self.norm2 = BatchNorm(channels_out)
-        # Where the shape of the maps changes, the shortcut changes it too.
+        # The shortcut is a convolution only where the shape of the maps changes.
         same = stride == 1 and channels_in == channels_out
         self.shortcut = None if same else convolution(channels_in, channels_out, 1, stride=stride)
         self.shortcut_norm = None if same else BatchNorm(channels_out)
@@ -45,16 +46,19 @@ class Block(nn.Module):
 
 
 class ResNet18(AbstractBackbone):
-    """Images (B, C, H, W) of any size -> embeddings (B, D), the means of the last maps, or their projection.
+    """ResNet-18: images (B, C, H, W) of any size -> embeddings (B, D).
+
+    An embedding is the mean of each last map, or a projection of these means.
 
     Args:
-        input_shape: of the images of the data set.
-        widths: of the four stages, the last being the width of the embedding.
-        stem: 3x3, of stride 1; or 7x7, of stride 2 and with max-pooling.
-        weights: a file of torchvision's resnet18, whose images the network then takes: 224 x 224, normalised.
-        pretrained_on: the data that these weights are from.
-        freeze: whether all weights but those of the projection stay what they are.
-        projection: the width of a linear layer that follows.
+        input_shape: (C, H, W) of the images of the data set.
+        widths: channels of the four stages; without a projection, D is the last.
+        stem: 3x3 (stride 1), or 7x7 (stride 2, with max-pooling).
+        weights: file of torchvision's resnet18. The network then resizes images to 224 x 224 and
+            normalises them.
+        pretrained_on: data of these weights.
+        freeze: whether all weights except those of the projection are constant.
+        projection: width D of a linear layer after the means.
     """
 
     def __init__(

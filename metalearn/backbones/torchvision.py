@@ -1,4 +1,4 @@
-"""Files of torchvision's weights, read without torchvision."""
+"""Weights from torchvision's files, read without torchvision."""
 
 from pathlib import Path
 
@@ -10,24 +10,25 @@ NAMES = {
     "bn1": "stem_norm",
     **{f"layer{stage + 1}.{block}": f"blocks.{2 * stage + block}" for stage in range(4) for block in range(2)},
 }
-"""The parts of torchvision's resnet18 in ours; its classifier has none."""
+"""Parts of torchvision's resnet18 and their names in ours; its classifier has none."""
 
 WITHIN = {"bn1": "norm1", "bn2": "norm2", "downsample.0": "shortcut", "downsample.1": "shortcut_norm"}
-"""The parts of a block."""
+"""Parts of a block."""
 
 LEFT_OUT = ("fc.weight", "fc.bias")
 
 
 def load_resnet18(network: nn.Module, path: Path) -> None:
-    """Put the weights of a file of torchvision's resnet18 into our network with the stem of 7 x 7.
+    """Loads the weights of torchvision's resnet18 into our network with the stem of 7 x 7.
 
-    Raises FileNotFoundError when there is no such file, and ValueError, in one line, when it holds other weights.
+    Raises FileNotFoundError if the file is missing, and ValueError, in one line, if it holds other
+    weights.
     """
     if not path.is_file():
         raise FileNotFoundError(f"backbone.weights={path}: there is no such file")
     try:
         theirs = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
+    except Exception as error:  # torch raises any kind for a file that is no checkpoint
         line = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise ValueError(f"backbone.weights={path} holds no weights of PyTorch: {line}") from error
     if not isinstance(theirs, dict) or not all(isinstance(value, Tensor) for value in theirs.values()):

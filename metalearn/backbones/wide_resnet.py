@@ -1,8 +1,9 @@
-"""Wide residual networks, of which few-shot learning uses WRN-28-10.
+"""Wide residual networks; few-shot learning uses WRN-28-10.
 
-Sergey Zagoruyko, Nikos Komodakis. Wide Residual Networks. BMVC 2016, arXiv 1605.07146, table 1: three groups of blocks,
-in which normalisation and ReLU come before each convolution. Rusu et al. (LEO), ICLR 2019, arXiv 1807.05960, and Mangla
-et al. (S2M2), WACV 2020, arXiv 1907.12087, embed miniImageNet by it. Here it is without dropout.
+Sergey Zagoruyko, Nikos Komodakis. Wide Residual Networks. BMVC 2016, arXiv 1605.07146, table 1:
+three groups of blocks, in which normalisation and ReLU precede each convolution. Rusu et al. (LEO),
+ICLR 2019, arXiv 1807.05960, and Mangla et al. (S2M2), WACV 2020, arXiv 1907.12087, embed
+miniImageNet with it. This version has no dropout.
 """
 
 from collections.abc import Sequence
@@ -33,9 +34,15 @@ class Block(nn.Module):
 
 
 class WideResNet(AbstractBackbone):
-    """WRN-depth-width: images (B, C, H, W) of any size -> embeddings (B, D), the means of the last D = 64 * width maps.
+    """WRN-depth-width: images (B, C, H, W) of any size -> embeddings (B, D), D = 64 * width.
 
-    `depth` counts the convolutions of the longest path and the shortcuts: 6 n + 4 for n blocks in each group.
+    An embedding is the mean of each last map.
+
+    Args:
+        input_shape: (C, H, W).
+        depth: number of convolutions on the longest path, plus shortcuts: 6 n + 4 for n blocks in
+            each group.
+        width: factor of the channels.
     """
 
     def __init__(self, input_shape: Sequence[int], *, depth: int = 28, width: int = 10) -> None:

@@ -1,4 +1,4 @@
-"""The one form that every data set takes: a tensor of images and, for each class, the rows that are its own."""
+"""The common form of all data sets: one tensor of images or texts, and the rows of each class."""
 
 import hashlib
 import logging
@@ -17,27 +17,45 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClassBank:
-    """The images of one split as bytes, in memory or mapped from a file; episodes are rows of it."""
+    """Images of one split as bytes, in memory or mapped from a file, or its texts.
 
-    images: Tensor  # (M, C, H, W) uint8
-    rows: tuple[np.ndarray, ...]  # for each class, the rows of its images, int64
-    names: tuple[str, ...]  # of the classes
-    mapping: mmap.mmap | None = None  # of the file that the images are in; nobody may write into them
-    known_sha256: str | None = None  # of the same content, from when the file was written: it is not read through again
+    Episodes are rows of it. A text is the ids of its tokens, followed by 0.
+
+    Args:
+        images: images (M, C, H, W), uint8, or texts (M, L), int32. Nobody may write into mapped
+            images.
+        rows: rows of each class in `images`, int64.
+        names: names of the classes.
+        mapping: memory map that holds the images, if any.
+        known_sha256: hash of this content from when its file was written; saves reading it again.
+        texts: the M texts as written, if the rows are texts.
+        vocabulary: hash of what gives the tokens of texts their ids.
+
+    Raises ValueError that names the fault and the expected form.
+    """
+
+    images: Tensor  # (M, C, H, W) uint8, or texts (M, L) int32
+    rows: tuple[np.ndarray, ...]  # (n,) int64 for each class
+    names: tuple[str, ...]
+    mapping: mmap.mmap | None = None
+    known_sha256: str | None = None
+    texts: tuple[str, ...] = ()
+    vocabulary: str | None = None
 
     def __post_init__(self) -> None:
         if fault := self._fault():
             raise ValueError(
-                f"{fault}; a ClassBank has images (M, C, H, W) uint8 and, for each class, its name and the "
-                "rows of its images, each in one class"
+                f"{fault}; a ClassBank has images (M, C, H, W) uint8, or texts (M, L) int32, and, for each class, "
+                "its name and the rows of its images, each in one class"
             )
 
     def _fault(self) -> str | None:
-        """What makes it no bank, if something does."""
+        """Describes the first fault, if any."""
         return self._fault_of_images() or self._fault_of_names() or self._fault_of_rows()
 
     def _fault_of_images(self) -> str | None:
-        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8 or self.images.ndim != 4:
+        kinds = (torch.uint8, 4), (torch.int32, 2)
+        if not isinstance(self.images, Tensor) or (self.images.dtype, self.images.ndim) not in kinds:
             kind = getattr(self.images, "dtype", type(self.images).__name__)
             return f"images are {kind} {tuple(getattr(self.images, 'shape', ()))}"
         return None
@@ -64,36 +82,48 @@ class ClassBank:
     def num_classes(self) -> int:
         return len(self.rows)
 
+    @property
+    def is_text(self) -> bool:
+        return self.images.dtype == torch.int32
+
+    @property
+    def kind(self) -> str:
+        """The word for what it holds."""
+        return "texts" if self.is_text else "images"
+
     @cached_property
     def smallest_class(self) -> int:
-        """Number of images of the class that has fewest."""
+        """The number of images of the smallest class."""
         return min(len(rows) for rows in self.rows)
 
     @property
     def name_of_smallest(self) -> str:
-        """The name of that class; of the first, where there are several."""
+        """The name of the smallest class; the first name among equals."""
         return next(name for name, rows in zip(self.names, self.rows, strict=True) if len(rows) == self.smallest_class)
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all images are the same, so that nothing tells the classes apart."""
+        """Whether all images are equal, so that nothing distinguishes the classes."""
         return all(torch.equal(image, self.images[0]) for image in self.images)
 
     def release_pages(self) -> None:
-        """Let go of what was read of a mapped file: the kernel keeps it, and maps it again as fast.
+        """Releases the pages read from a mapped file; the kernel caches them for a fast return.
 
-        Otherwise the memory of each process grows by the whole file in the course of a training.
+        Otherwise each process would grow by the whole file during training.
         """
         if self.mapping is not None:
             self.mapping.madvise(mmap.MADV_DONTNEED)
 
     def sha256(self) -> str:
-        """Hash of the classes and of every pixel: two banks of the same hash hold the same data."""
+        """Hashes the classes and every pixel or token: equal hashes mean equal data."""
         return self.known_sha256 or content_sha256(self.names, self.rows, [self.images.contiguous().numpy().data])
 
     @staticmethod
     def from_classes(images: np.ndarray, names: list[str]) -> "ClassBank":
-        """A bank of equally large classes, from images (classes, images of a class, C, H, W) uint8."""
+        """Builds a bank of equally large classes from uint8 images.
+
+        The images are (classes, images of a class, C, H, W).
+        """
         if images.ndim != 5:
             raise ValueError(f"images are {images.shape}, not (classes, images of a class, C, H, W)")
         num_classes, per_class = images.shape[:2]
@@ -103,14 +133,22 @@ class ClassBank:
 
 
 def class_names(bank: object) -> list[str]:
-    """The names of a bank's classes; none of what is no bank, such as a family of functions."""
+    """Returns the class names of a bank, and no names for a family of functions."""
     return list(bank.names) if isinstance(bank, ClassBank) else []
 
 
-def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
-    """Warn of classes that are tested on after they were trained on, and count them.
+def vocabulary(bank: object) -> str | None:
+    """Returns the hash of what gives the tokens of a bank's texts their ids.
 
-    They are known by their names, whatever data set they are of.
+    None: the bank has no texts.
+    """
+    return bank.vocabulary if isinstance(bank, ClassBank) else None
+
+
+def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
+    """Warns of test classes that share the name of a training class, and counts them.
+
+    Names count across data sets.
     """
     if shared := sorted(set(trained) & set(tested)):
         message = "%d of the %d classes of meta-test have names of classes that were trained on: %s"
@@ -119,7 +157,7 @@ def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
 
 
 def content_sha256(names: Iterable[str], rows: Iterable[np.ndarray], pixels: Iterable[bytes | memoryview]) -> str:
-    """The hash of a bank of these classes, whose pixels come in pieces, in the order of the rows."""
+    """Hashes a bank from its classes and its pixels, in pieces and in the order of the rows."""
     digest = hashlib.sha256()
     for name, of_class in zip(names, rows, strict=True):
         digest.update(f"{name}:{of_class.tolist()};".encode())

@@ -1,9 +1,10 @@
-"""CIFAR-100: 100 classes of 600 colour images in 32 x 32 pixels, in the few-shot splits CIFAR-FS and FC100.
+"""CIFAR-100: 100 classes of 600 colour images of 32 x 32 pixels, split as CIFAR-FS or FC100.
 
-Alex Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, University of Toronto 2009.
-CIFAR-FS: Luca Bertinetto, João Henriques, Philip Torr, Andrea Vedaldi: Meta-learning with differentiable closed-form
-solvers. ICLR 2019, arXiv:1805.08136. FC100: Boris Oreshkin, Pau Rodríguez, Alexandre Lacoste: TADAM: Task dependent
-adaptive metric for improved few-shot learning. NeurIPS 2018, arXiv:1805.10123.
+Alex Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, University
+of Toronto 2009. CIFAR-FS: Luca Bertinetto, João Henriques, Philip Torr, Andrea Vedaldi:
+Meta-learning with differentiable closed-form solvers. ICLR 2019, arXiv:1805.08136. FC100: Boris
+Oreshkin, Pau Rodríguez, Alexandre Lacoste: TADAM: Task dependent adaptive metric for improved
+few-shot learning. NeurIPS 2018, arXiv:1805.10123.
 """
 
 import gzip
@@ -29,23 +30,28 @@ from metalearn.data.splits import read_split
 
 FOLDER = "cifar-100-python"
 ARCHIVE = f"{FOLDER}.tar.gz"
-MD5 = "eb9058c3a382ffc7106e4002c42a8d85"  # of the official archive
-META, HALVES = "meta", ("train", "test")  # pickles: the names of the classes; 500 images of each, 100 of each
-NUM_IMAGES = (
-    600  # of each class; the few-shot splits divide classes, so the two halves of the images are taken together
-)
-SIZE = 32  # of an image, in pixels
+MD5 = "eb9058c3a382ffc7106e4002c42a8d85"  # MD5 of the official archive
+META, HALVES = "meta", ("train", "test")  # Pickles: class names; 500 and 100 images of each class.
+# Few-shot splits divide classes, so both halves of the images are joined.
+NUM_IMAGES = 600  # images of each class
+SIZE = 32  # height and width in pixels
 CHUNK = 1 << 20  # bytes
-LARGEST = 1 << 28  # bytes of the archive, unpacked: it has 187 million
+LARGEST = 1 << 28  # limit of the unpacked archive in bytes; it has 187 million
 
 
 class CIFAR100(AbstractPhotographs):
-    """The images as a Source, in the split `cifar_fs` (64, 16, 20 classes) or `fc100` (60, 20, 20).
+    """CIFAR-100 as a Source.
 
-    `root` holds the python version, as cifar-100-python.tar.gz or unpacked; where it is absent it is downloaded.
+    Args:
+        root: folder that holds the python version, as cifar-100-python.tar.gz or unpacked; an
+            absent archive is downloaded to it.
+        cache: folder of the cache files.
+        split: `cifar_fs` (64, 16, 20 classes) or `fc100` (60, 20, 20).
+        input_shape: [3, H, W].
+        url: address of the folder of the archive.
     """
 
-    in_imagenet = "some"  # chimpanzee and porcupine, say, though not the same images
+    in_imagenet = "some"  # for example chimpanzee and porcupine, in other images
 
     def __init__(self, root: str, *, cache: str, split: str, input_shape: list[int], url: str) -> None:
         super().__init__(split, read_split("cifar100", split), root, cache, input_shape)
@@ -57,7 +63,7 @@ class CIFAR100(AbstractPhotographs):
 
 
 def make_plan(path: Path, classes: ClassLists, num_images: int) -> Plan:
-    """What the folder or archive will give, of any classes with `num_images` each; reading verifies it."""
+    """Plans the images of the folder or archive, `num_images` per class; reading verifies them."""
     identity = hashlib.sha256(f"{sorted(classes.items())} {num_images}\n".encode())
     for file in [path / name for name in (META, *HALVES)] if path.is_dir() else [path]:
         if not file.is_file():
@@ -78,9 +84,9 @@ def make_plan(path: Path, classes: ClassLists, num_images: int) -> Plan:
 
 
 def _images(path: Path, classes: list[str], num_images: int) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
-    """All images, flat, those of `train` first, and the rows of each class.
+    """Reads all images, flat, with those of `train` first, and the rows of each class.
 
-    Raises ValueError when they are not as published.
+    Raises ValueError if they differ from the published ones.
     """
     pickles = _pickles(path)
     match pickles[META]:
@@ -110,12 +116,12 @@ def _images(path: Path, classes: list[str], num_images: int) -> tuple[list[np.nd
 
 
 def _pickles(path: Path) -> dict[str, Any]:
-    """What the three pickles hold, from the folder or, without unpacking it, from the archive."""
+    """Loads the three pickles from the folder, or from the archive without unpacking it."""
     if path.is_dir():
         return {name: load_plain(path / name) for name in (META, *HALVES)}
     held: dict[str, Any] = {}
     try:
-        # Not "r|gz", which does not verify the checksum.
+        # The mode "r|gz" would not verify the checksum.
         with (
             open_regular(path) as file,
             gzip.open(file) as unpacked,
@@ -136,7 +142,7 @@ def _pickles(path: Path) -> dict[str, Any]:
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, where: Path) -> Any:
-    """What a pickle in the archive holds; by way of a file on disk, because tarfile would hold it three times."""
+    """Loads a pickle of the archive through a file on disk; tarfile would hold it three times."""
     packed = archive.extractfile(member)
     assert packed is not None
     with tempfile.TemporaryFile() as file:

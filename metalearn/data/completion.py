@@ -1,4 +1,4 @@
-"""Image completion: a task is an image, its points are pixels, and those that are not shown are to be predicted.
+"""Image completion: from the shown pixels of an image, predict the others.
 
 Marta Garnelo and others. Conditional Neural Processes. ICML 2018, arXiv 1807.01613, section 4.2.
 """
@@ -13,10 +13,10 @@ from metalearn.types import Split
 
 
 class Completion:
-    """The grey images of a data set as functions from the place of a pixel, in [-1, 1]², to its intensity, in [0, 1].
+    """Grey images as functions from the place of a pixel, in [-1, 1]², to its intensity, in [0, 1].
 
     Args:
-        images: the data set, whose meta-train, meta-val and meta-test they are.
+        images: data set; its meta-train, meta-val and meta-test give those of the functions.
         input_shape: [2], row and column.
     """
 
@@ -33,7 +33,7 @@ class Completion:
 
 
 class Pixels:
-    """The images of one split."""
+    """Images of one split."""
 
     def __init__(self, bank: ClassBank) -> None:
         self.bank = bank
@@ -42,7 +42,7 @@ class Pixels:
         self.places = np.stack([rows.ravel(), columns.ravel()], axis=1).astype(np.float32)  # (H W, 2)
 
     def indices(self, places: Tensor) -> Tensor:
-        """Which pixels, row after row, lie at these places: (B, 2) -> (B,)."""
+        """Finds the numbers of the pixels, row by row, at these places: (B, 2) -> (B,)."""
         size = torch.tensor([self.height - 1, self.width - 1])
         row, column = ((places + 1) / 2 * size).round().long().unbind(1)
         return row * self.width + column
@@ -52,7 +52,10 @@ class Pixels:
         return len(self.places)
 
     def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """`count` pixels of an image drawn at random: places (count, 2) and intensities (count, 1), float32."""
+        """Draws `count` pixels of a random image.
+
+        Returns places (count, 2) and intensities (count, 1), float32.
+        """
         image = self.bank.images[int(rng.integers(len(self.bank.images)))].numpy().ravel()
         chosen = rng.permutation(len(image))[:count]
         return self.places[chosen], (image[chosen, None] / 255).astype(np.float32)

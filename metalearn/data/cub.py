@@ -1,8 +1,9 @@
 """Caltech-UCSD Birds-200-2011: 200 kinds of birds, 11,788 photographs.
 
-Catherine Wah, Steve Branson, Peter Welinder, Pietro Perona, Serge Belongie: The Caltech-UCSD Birds-200-2011 Dataset.
-Technical report CNS-TR-2011-001, California Institute of Technology 2011. Split: Wei-Yu Chen, Yen-Cheng Liu, Zsolt
-Kira, Yu-Chiang Frank Wang, Jia-Bin Huang: A Closer Look at Few-shot Classification. ICLR 2019, arXiv:1904.04232.
+Catherine Wah, Steve Branson, Peter Welinder, Pietro Perona, Serge Belongie: The Caltech-UCSD
+Birds-200-2011 Dataset. Technical report CNS-TR-2011-001, California Institute of Technology 2011.
+Split: Wei-Yu Chen, Yen-Cheng Liu, Zsolt Kira, Yu-Chiang Frank Wang, Jia-Bin Huang: A Closer Look at
+Few-shot Classification. ICLR 2019, arXiv:1904.04232.
 """
 
 import logging
@@ -19,17 +20,22 @@ from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
-NUM_IMAGES = 11_788  # as published
+NUM_IMAGES = 11_788  # published number
 ADVICE = "unpack CUB_200_2011.tgz there, so that it has CUB_200_2011/images/ and images.txt (docs/datasets/cub.md)"
 
 
 class CUB(AbstractPhotographs):
-    """The photographs as a Source, in the split of Chen et al. 2019: 100, 50 and 50 classes.
+    """CUB-200-2011 as a Source, in the split of Chen et al. 2019: 100, 50 and 50 classes.
 
-    `root` holds CUB_200_2011, or what is in it. Photographs are taken whole, not cut to the birds, and resized.
+    The photographs are resized whole, not cropped to the birds.
+
+    Args:
+        root: folder that holds CUB_200_2011, or its content.
+        cache: folder of the cache files.
+        input_shape: [3, H, W].
     """
 
-    in_imagenet = "some"  # two species of meta-test are classes of it, and some images are its own
+    in_imagenet = "some"  # two species of meta-test are classes there, and some images are the same
 
     def __init__(self, root: str, *, cache: str, input_shape: list[int]) -> None:
         super().__init__("cub", read_split("cub", "chen"), root, cache, input_shape)
@@ -42,7 +48,7 @@ class CUB(AbstractPhotographs):
 
 
 def make_plan(root: Path, classes: ClassLists) -> Plan:
-    """What the folder images/ will give, after a comparison with images.txt."""
+    """Plans the images of the folder images/, after a comparison with images.txt."""
     if (root / "CUB_200_2011").is_dir():
         root = root / "CUB_200_2011"
     if not (root / "images").is_dir():
@@ -66,14 +72,14 @@ def make_plan(root: Path, classes: ClassLists) -> Plan:
 
 
 def _listed(path: Path) -> dict[str, set[str]]:
-    """The images that the listing names, as "001.Black_footed_Albatross/....jpg", of each class."""
+    """Reads the images of each class from the listing, as "001.Black_footed_Albatross/....jpg"."""
     listed: dict[str, set[str]] = {}
     try:
         with open_regular(path) as file:
             lines = file.read().splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                _, image = line.decode().split()  # a number and a name
+                _, image = line.decode().split()  # number and name
             except ValueError as error:
                 raise BadLine(number, f"it is {line.decode(errors='replace')!a}"[:100]) from error
             listed.setdefault(image.partition("/")[0], set()).add(image)

@@ -1,7 +1,7 @@
 """Fashion-MNIST: 70,000 pictures of clothes in the format of MNIST.
 
-Han Xiao, Kashif Rasul, Roland Vollgraf: Fashion-MNIST, a Novel Image Dataset for Benchmarking Machine Learning
-Algorithms. 2017, arXiv 1708.07747.
+Han Xiao, Kashif Rasul, Roland Vollgraf: Fashion-MNIST, a Novel Image Dataset for Benchmarking
+Machine Learning Algorithms. 2017, arXiv 1708.07747.
 """
 
 from typing import ClassVar
@@ -10,7 +10,7 @@ from metalearn.data.ten_classes import AbstractTenClasses
 
 
 class FashionMNIST(AbstractTenClasses):
-    """The clothes, bright on black."""
+    """Fashion-MNIST, bright clothes on black."""
 
     in_imagenet = "some"
     name = "fashion_mnist"
@@ -26,7 +26,7 @@ class FashionMNIST(AbstractTenClasses):
         "Bag",
         "Ankle boot",
     )
-    md5: ClassVar = {  # of the authors' files
+    md5: ClassVar = {  # MD5 of the authors' files
         "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
         "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
         "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",

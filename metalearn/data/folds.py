@@ -5,17 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from metalearn.data.bank import ClassBank
+from metalearn.data.bank import ClassBank, vocabulary
 from metalearn.types import Split
 
 
 def fold_of(banks: Mapping[Split, ClassBank], *, folds: int, fold: int, seed: int) -> dict[Split, ClassBank]:
-    """The splits of fold 0 .. folds - 1: that fold for meta-test, the next for meta-val, the others for meta-train.
+    """Returns the splits of fold 0 .. folds - 1: that fold is meta-test, the next one meta-val.
 
-    The classes of all splits are dealt to the folds in an order that the seed draws. Raises ValueError, in one line,
-    for folds that cannot be.
+    The other folds are meta-train. The classes of all splits are dealt to the folds in an order
+    drawn from the seed. Raises ValueError, in one line, for impossible folds.
     """
     images, rows, names = _together(banks)
+    texts, first = tuple(text for bank in banks.values() for text in bank.texts), next(iter(banks.values()))
     if not 3 <= folds <= len(names):
         raise ValueError(f"evaluation.folds={folds} must be 3 to {len(names)}, the number of classes")
     if not 0 <= fold < folds:
@@ -27,13 +28,14 @@ def fold_of(banks: Mapping[Split, ClassBank], *, folds: int, fold: int, seed: in
 
     def bank(classes: np.ndarray) -> ClassBank:
         places = np.flatnonzero(classes)
-        return ClassBank(images, tuple(rows[i] for i in places), tuple(names[i] for i in places))
+        of_classes = tuple(rows[i] for i in places), tuple(names[i] for i in places)
+        return ClassBank(images, *of_classes, texts=texts, vocabulary=vocabulary(first))
 
     return {split: bank(classes) for split, classes in chosen.items()}
 
 
 def _together(banks: Mapping[Split, ClassBank]) -> tuple[torch.Tensor, list[np.ndarray], list[str]]:
-    """The images of all splits behind each other, the rows of each class there, and the names of the classes."""
+    """Joins the images of all splits; returns them, the rows of each class, and the class names."""
     rows: list[np.ndarray] = []
     before = 0
     for bank in banks.values():

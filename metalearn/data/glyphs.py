@@ -1,11 +1,11 @@
 """Glyphs: invented alphabets in many hands, drawn by the package itself from a seed.
 
-The default data set: nothing is downloaded, and the images are a real few-shot problem. As in the generative
-model of Lake, Salakhutdinov and Tenenbaum ("Human-level concept learning through probabilistic program
-induction", Science 2015), a character is a program: a few strokes, taken from the parts of its alphabet, each
-attached to an earlier one; a drawing runs the program again with an unsteady hand.
+The default data set needs no download, and its images are a real few-shot problem. As in Lake,
+Salakhutdinov and Tenenbaum ("Human-level concept learning through probabilistic program induction",
+Science 2015), a character is a program of a few strokes. Each stroke is a part of the alphabet and
+joins an earlier one. A drawing runs the program again with an unsteady hand.
 
-    G  drawings of a character    K  strokes of a character    P  points of a stroke    H, W  height, width
+G  drawings, K  strokes of a character    P  points of a stroke    H, W  height, width
 """
 
 import math
@@ -18,48 +18,50 @@ from rich.progress import track
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.cache import Arrays, cached
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.source import check_memory, image_shape
 from metalearn.types import SPLITS, Split
 
-VERSION = 1  # of the drawing: raise it when a pixel changes, so that no stale cache is read
+VERSION = 1  # version of the drawing; increase it when a pixel changes, to invalidate caches
 MAX_STROKES = 4
-NUM_ATTEMPTS = 10  # at a character, of which it is the most legible
-NUM_POINTS = 48  # at the longest stroke still closer together than the pen is wide
-MARGIN = 0.1  # around the paths, in frames: the widest pen stays inside
+NUM_ATTEMPTS = 10  # attempts at a character; the most legible one is kept
+NUM_POINTS = 48  # spacing stays below the width of the pen, even on the longest stroke
+MARGIN = 0.1  # margin around the paths, in frames; the widest pen stays inside
 
-# Columns of a stroke: a pen that sets out at `heading`, bends evenly by `bend` in all, and turns by `turn` at
-# a corner around the moment `corner` in (0, 1). Angles are in radians, y points down; the unit of lengths is
-# free, because a character is scaled to the size that its alphabet has.
+# Columns of a stroke: the pen starts at `heading`, bends evenly by `bend` in total, and turns by
+# `turn` at a corner around the moment `corner` in (0, 1). Angles are in radians, y points down. The
+# unit of length is free, because each character is scaled to the size of its alphabet.
 HEADING, BEND, TURN, CORNER, LENGTH = range(5)
-# How unsteady a hand is, as standard deviations: docs/datasets/glyphs.md says how difficult that is.
-HAND_OF_STROKE = np.array([0.13, 0.25, 0.23, 0.05, 0.17])  # of the columns above; of the length's logarithm
-HAND_OF_JOINT = np.array([0.07, 0.07, 0.035, 0.035])  # of the moments on both strokes, of the gap in x and y
+# Standard deviations of an unsteady hand; docs/datasets/glyphs.md gives the resulting difficulty.
+# The rows are: the columns of a stroke, with log length; the moments on both strokes and the gap in
+# x and y; tilt, slant, log width, log height, place in x and y, log pen, log factor of the others.
+HAND_OF_STROKE = np.array([0.13, 0.25, 0.23, 0.05, 0.17])
+HAND_OF_JOINT = np.array([0.07, 0.07, 0.035, 0.035])
 HAND_OF_DRAWING = np.array([0.11, 0.13, 0.10, 0.10, 0.05, 0.05, 0.14, 0.35])
-# tilt, slant, log width, log height, place in x and y, log pen, log of what multiplies the two lines above
 
 
 @dataclass(frozen=True)
 class Alphabet:
-    """What the characters of an alphabet have in common."""
+    """Style that the characters of an alphabet share."""
 
     parts: np.ndarray  # (num_parts, 5) strokes
     num_strokes: np.ndarray  # (MAX_STROKES,) probability of 1, 2, ... strokes
-    joints: np.ndarray  # (9,) probability that strokes meet at the start, middle, end of the old x of the new
-    softness: float  # duration of a corner; an angular script has little
-    detached: float  # probability that a stroke does not touch the others
+    joints: np.ndarray  # (9,) probability of a pair (old, new) of start, middle, end
+    softness: float  # duration of a corner; small for an angular script
+    detached: float  # probability that a stroke touches no other
     size: np.ndarray  # (2,) largest width and height, in frames
 
 
 @dataclass(frozen=True)
 class Character:
-    """A program that draws: stroke k starts at a joint with an earlier stroke."""
+    """Program that draws a character: stroke k starts at a joint with an earlier stroke."""
 
     strokes: np.ndarray  # (K, 5)
-    hosts: np.ndarray  # (K,) the earlier stroke that stroke k joins
+    hosts: np.ndarray  # (K,) earlier stroke that stroke k joins
     joints: np.ndarray  # (K, 4) moment on the host, moment on the stroke, gap in x and y
 
 
-# Kinds of parts: each draws a bend and a turn, in degrees, the moment of the turn and a length.
+# Kinds of parts: each draws a bend and a turn in degrees, the moment of the turn, and a length.
 PARTS: list[Callable[[np.random.Generator], tuple[float, ...]]] = [
     lambda rng: (0, 0, 0.5, rng.uniform(0.4, 1.1)),  # line
     lambda rng: (rng.uniform(70, 200), 0, 0.5, rng.uniform(0.7, 1.3)),  # arc
@@ -71,12 +73,12 @@ PARTS: list[Callable[[np.random.Generator], tuple[float, ...]]] = [
 
 
 def invent_alphabet(rng: np.random.Generator) -> Alphabet:
-    """A style of writing, and the parts that its characters are made of."""
+    """Draws a style of writing, and the parts of its characters."""
     taste = rng.dirichlet(np.full(len(PARTS), 0.7))
     likely = [0.3, 0.3, 0.1, 0.1, 0.1, 0.1]
     headings = rng.choice([90, 0, 60, 120, 30, 150], size=3, replace=False, p=likely)
     tilt = rng.normal(0, 7)
-    hand = rng.choice([-1, 1])  # the way in which its curves mostly turn
+    hand = rng.choice([-1, 1])  # direction in which its curves mostly turn
     parts = []
     for _ in range(rng.integers(5, 8)):
         side = hand * rng.choice([1, 1, 1, -1])
@@ -94,7 +96,7 @@ def invent_alphabet(rng: np.random.Generator) -> Alphabet:
 
 
 def invent_character(rng: np.random.Generator, alphabet: Alphabet) -> Character:
-    """A program of one to four strokes, from the parts of the alphabet: the most legible of some attempts."""
+    """Draws a program of one to four strokes: the most legible of several attempts."""
     count = 1 + rng.choice(MAX_STROKES, p=alphabet.num_strokes)
     hosts = np.array([rng.integers(max(k, 1)) for k in range(count)])
     tries = (NUM_ATTEMPTS, count)
@@ -110,17 +112,17 @@ def invent_character(rng: np.random.Generator, alphabet: Alphabet) -> Character:
 
 
 def legibility(points: np.ndarray) -> np.ndarray:
-    """How well the strokes of paths (G, K, P, 2) keep apart and fill a frame: (G,) from 0 to 1."""
+    """Scores how well the strokes of paths (G, K, P, 2) separate and fill a frame: (G,), 0 to 1."""
     extent = np.ptp(points, axis=(1, 2))  # (G, 2)
     dots = points[:, :, ::4] / extent.max(axis=1)[:, None, None, None]  # (G, K, P/4, 2)
     apart = np.linalg.norm(dots[:, :, None, :, None] - dots[:, None, :, None], axis=-1)  # (G, K, K, P/4, P/4)
-    apart += 9 * np.eye(points.shape[1])[:, :, None, None]  # a stroke is not in its own way
+    apart += 9 * np.eye(points.shape[1])[:, :, None, None]  # excludes a stroke's distance to itself
     clear = (apart.min(axis=(2, 4)) > 0.15).mean(axis=2).min(axis=1)  # (G,)
     return np.minimum(clear, 2 * extent.min(axis=1) / extent.max(axis=1))
 
 
 def trace(strokes: np.ndarray, hosts: np.ndarray, joints: np.ndarray, softness: float) -> np.ndarray:
-    """The paths of the pen: strokes (G, K, 5) and joints (G, K, 4) -> points (G, K, P, 2) as x, y."""
+    """Traces the pen: strokes (G, K, 5) and joints (G, K, 4) -> points (G, K, P, 2) as x, y."""
     time = (np.arange(NUM_POINTS) + 0.5) / NUM_POINTS  # (P,)
     heading, bend, turn, corner, length = np.moveaxis(strokes[..., None], 2, 0)  # each (G, K, 1)
     turned = 0.5 + 0.5 * np.tanh((time - corner) / softness)  # (G, K, P)
@@ -137,19 +139,19 @@ def trace(strokes: np.ndarray, hosts: np.ndarray, joints: np.ndarray, softness: 
 
 
 def centred(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Paths (G, K, P, 2) moved around the origin, and their widths and heights (G, 2)."""
+    """Centres paths (G, K, P, 2) at the origin; also returns their widths and heights (G, 2)."""
     low, high = points.min(axis=(1, 2)), points.max(axis=(1, 2))  # (G, 2)
     return points - ((low + high) / 2)[:, None, None], high - low
 
 
 def ink(points: np.ndarray, pen: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Paths (G, K, P, 2) in frames around the origin, by pens of radius (G,) -> images (G, H, W) uint8.
+    """Draws paths (G, K, P, 2) in centred frames, by pens of radius (G,): (G, H, W) uint8.
 
-    A path is a chain of Gaussian drops: these are separable, so that a drawing is one product of matrices
-    (H, K P) (K P, W), and the ink is where they add up to half of what they are on the line.
+    A path is a chain of Gaussian drops. These are separable, so a drawing is one matrix product (H,
+    K P) (K P, W). The ink is where the sum exceeds half of its value on the line.
     """
     frame = min(height, width)
-    sigma = (pen * frame / 1.18)[:, None, None]  # a Gaussian is at half its height 1.18 σ from its centre
+    sigma = (pen * frame / 1.18)[:, None, None]  # a Gaussian falls to half its height at 1.18 σ
     steps = np.linalg.norm(np.gradient(points, axis=2), axis=-1)  # (G, K, P)
     drops = (steps.reshape(len(points), 1, -1) * frame) / (np.sqrt(2 * np.pi) * sigma)  # (G, 1, K P)
     x, y = np.moveaxis(points.reshape(len(points), -1, 2) * frame, -1, 0)  # each (G, K P)
@@ -157,20 +159,20 @@ def ink(points: np.ndarray, pen: np.ndarray, height: int, width: int) -> np.ndar
     columns = np.arange(width) + 0.5 - width / 2  # (W,)
     down = np.exp(-0.5 * ((rows - y[:, None]) / sigma) ** 2) * drops  # (G, H, K P)
     across = np.exp(-0.5 * ((columns - x[..., None]) / sigma) ** 2)  # (G, K P, W)
-    edge = np.maximum(1.4 * sigma, 1.2)  # makes the edge about a pixel wide, and cuts the tails off
+    edge = np.maximum(1.4 * sigma, 1.2)  # makes the edge about a pixel wide, and cuts off the tails
     return np.rint(255 * np.clip(0.5 + edge * (down @ across - 0.5), 0, 1)).astype(np.uint8)
 
 
 def draw(seed: int, alphabet: int, character: int, drawings: int, height: int, width: int) -> np.ndarray:
-    """Drawings of one character, a pure function of its numbers: (G, H, W) uint8, ink 255 on 0.
+    """Draws one character as a pure function of its numbers: (G, H, W) uint8, ink 255 on 0.
 
-    More drawings leave the first ones as they are.
+    More drawings leave the first ones unchanged.
     """
     style = invent_alphabet(np.random.default_rng([seed, alphabet]))
-    rng = np.random.default_rng([seed, alphabet, character + 1])  # a last 0 would seed as the alphabet does
+    rng = np.random.default_rng([seed, alphabet, character + 1])  # a final 0 would repeat the style
     program = invent_character(rng, style)
     count = len(program.strokes)
-    hand = rng.standard_normal((drawings, MAX_STROKES * 9 + 8)).clip(-2.5, 2.5)  # a row for each drawing
+    hand = rng.standard_normal((drawings, MAX_STROKES * 9 + 8)).clip(-2.5, 2.5)
     of_stroke, of_joint, of_drawing = np.split(hand, [MAX_STROKES * 5, MAX_STROKES * 9], axis=1)
     tilt, slant, wide, tall, right, below, pen, care = (HAND_OF_DRAWING * of_drawing).T  # each (G,)
     careless = np.exp(care)[:, None, None]
@@ -186,17 +188,16 @@ def draw(seed: int, alphabet: int, character: int, drawings: int, height: int, w
     shear = np.array([[np.exp(wide), 0 * slant], [slant, np.exp(tall)]])  # (2, 2, G)
     points, extent = centred(np.einsum("gkpi,ijg,jlg->gkpl", points, shear, turn))
     points *= np.minimum((1 - 2 * MARGIN) / extent.max(axis=1), 1)[:, None, None, None]
-    room = 0.5 - MARGIN - np.abs(points).max(axis=(1, 2))  # (G, 2), how far the drawing can still be moved
+    room = 0.5 - MARGIN - np.abs(points).max(axis=(1, 2))  # (G, 2), room to move the drawing
     place = np.clip(np.stack([right, below], axis=-1), -room, room)  # (G, 2)
     return ink(points + place[:, None, None], 0.03 * np.exp(pen), height, width)
 
 
 class Glyphs:
-    """Drawings of invented characters, as many of each; a `Source`.
+    """Invented characters as a `Source`, with equally many drawings of each.
 
-    The i-th alphabet of meta-train, meta-val or meta-test has the number 3 i, 3 i + 1 or 3 i + 2, and a
-    drawing depends on the seed and its own numbers only: no split changes with the size of another, and
-    a larger data set holds the smaller one.
+    The i-th alphabet of meta-train, meta-val or meta-test has the number 3 i, 3 i + 1 or 3 i + 2.
+    A drawing depends on the seed and its own numbers: a larger data set contains a smaller one.
     """
 
     in_imagenet = "none"
@@ -211,9 +212,9 @@ class Glyphs:
         characters: int,
         drawings: int,
     ) -> None:
-        """`cache` is the folder of the made file; `num_alphabets` those of meta-train, meta-val, meta-test.
+        """Checks the settings; `num_alphabets` are those of meta-train, meta-val, meta-test.
 
-        Raises ValueError for numbers that no data set can be made of.
+        Raises ValueError for impossible numbers.
         """
         self.input_shape = image_shape("glyphs", input_shape, [1])
         if min(input_shape[1:]) < 12:
@@ -224,11 +225,12 @@ class Glyphs:
             given = f"{characters=}, {drawings=}, {seed=}"
             raise ValueError(f"characters and drawings must be positive, seed must not be negative: {given}")
         check_memory("glyphs", sum(num_alphabets) * characters * drawings * math.prod(input_shape))
+        self.preparation = Preparation(self.input_shape, invert=True)  # drawings are ink on paper
         self.cache, self.seed = Path(cache), seed
         self.num_alphabets, self.characters, self.drawings = tuple(num_alphabets), characters, drawings
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of the three splits: drawn at the first time, later read from the cache."""
+        """Returns the banks of the three splits: drawn once, later read from the cache."""
         alphabets = "-".join(map(str, self.num_alphabets))
         size = "x".join(map(str, self.input_shape))
         file = f"glyphs-v{VERSION}-seed{self.seed}-{alphabets}x{self.characters}x{self.drawings}-{size}.npz"

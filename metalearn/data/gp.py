@@ -1,8 +1,9 @@
 """Functions of one number, drawn from Gaussian processes.
 
-Marta Garnelo and others. Conditional Neural Processes. ICML 2018, arXiv 1807.01613, section 4.1. Hyunjik Kim and
-others. Attentive Neural Processes. ICLR 2019, arXiv 1901.05761, section 4: the ranges of length and scale, and noise.
-The kernels are those of Carl Rasmussen, Christopher Williams, Gaussian Processes for Machine Learning, 2006, chapter 4.
+Marta Garnelo and others. Conditional Neural Processes. ICML 2018, arXiv 1807.01613, section 4.1.
+Hyunjik Kim and others. Attentive Neural Processes. ICLR 2019, arXiv 1901.05761, section 4: the
+ranges of length and scale, and the noise. The kernels are those of Carl Rasmussen, Christopher
+Williams, Gaussian Processes for Machine Learning, 2006, chapter 4.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,16 @@ Kernel = Literal["rbf", "matern", "periodic"]
 
 
 class GaussianProcess:
-    """A family of functions, each of whose members is a task; meta-train, meta-val and meta-test share the family.
+    """Family of functions; each function is a task, and all splits share the family.
 
     Args:
         input_shape: [1], the x.
-        kernels: rbf, matern (of ν = 5/2), periodic, equally likely.
-        length, scale, period: the ranges of the length scale, of the deviation of the values and of the period of the
-            periodic kernel, drawn uniformly for each function.
-        noise: deviation of the noise of each value. x: the range of the places, uniform.
+        kernels: rbf, matern (with ν = 5/2) and periodic; each is equally likely.
+        length: range of the length scale, drawn uniformly for each function.
+        scale: range of the deviation of the values, likewise.
+        period: range of the period of the periodic kernel, likewise.
+        noise: deviation of the noise of each value.
+        x: range of the places, uniform.
     """
 
     def __init__(
@@ -55,19 +58,19 @@ class GaussianProcess:
         return dict.fromkeys(SPLITS, self)
 
     def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """`count` points of a function drawn at random: x (count, 1) and y (count, 1), float32."""
+        """Draws `count` points of a random function: x (count, 1) and y (count, 1), float32."""
         kernel = rng.choice(self.kernels)
         length, scale, period = (rng.uniform(one[0], one[1]) for one in (self.length, self.scale, self.period))
         x = rng.uniform(self.x[0], self.x[1], size=(count, 1))
         correlation = covariance(kernel, np.abs(x - x.T), length=length, period=period)
-        # A little more on the diagonal than rounding takes away.
+        # The added diagonal exceeds the rounding errors.
         root = np.linalg.cholesky(correlation + 1e-6 * np.eye(count))
         y = scale * root @ rng.standard_normal((count, 1)) + self.noise * rng.standard_normal((count, 1))
         return x.astype(np.float32), y.astype(np.float32)
 
 
 def covariance(kernel: Kernel, distance: np.ndarray, *, length: float, period: float) -> np.ndarray:
-    """The correlation of values at places that are so far apart, of any shape."""
+    """Computes the correlation of values at the given distances, of any shape."""
     if kernel == "periodic":
         return np.exp(-2 * (np.sin(np.pi * distance / period) / length) ** 2)  # eq. 4.31
     scaled = distance / length

@@ -1,27 +1,81 @@
-"""Which of a user's classes are for meta-train, meta-val, meta-test: drawn once, and kept as a CSV file."""
+"""Split of a user's classes into meta-train, meta-val and meta-test: drawn once, kept as CSV."""
 
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from metalearn.data.files.image_files import ClassLists
-from metalearn.data.files.names import class_name
+from metalearn.data.files.names import class_name, some
 from metalearn.data.files.table import BadLine, read_lines
 from metalearn.files import write_atomically
-from metalearn.types import SPLITS
+from metalearn.types import SPLITS, Split
+
+log = logging.getLogger(__name__)
 
 HEADER = ["split", "class"]
 
 
-def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> ClassLists:
-    """The classes in three parts of these fractions, which add up to 1, the names of each part sorted.
+@dataclass(frozen=True)
+class Division:
+    """Division of the classes: by the manifest if it exists, else by these fractions."""
 
-    The order is that of a hash of seed and name, which no version of anything changes. Raises ValueError when a part
-    that should have classes gets none.
+    source: str  # name of the data set
+    root: Path  # place of its classes
+    manifest: Path
+    fractions: Sequence[float]
+    seed: int
+
+    def __post_init__(self) -> None:
+        split = self.fractions
+        if len(split) != len(SPLITS) or min(split) < 0 or abs(sum(split) - 1) > 1e-6:
+            what = f"split={split} must be the fractions of train, val and test, which add up to 1"
+            raise ValueError(f"{self.source}: {what}")
+
+    def classes(self, names: Iterable[str]) -> ClassLists:
+        """Returns the classes of each split.
+
+        Raises ValueError if the manifest has other classes, or if the draw leaves a split empty.
+        """
+        return self._given(names) if self.manifest.exists() else self._drawn(names)
+
+    def keep(self, classes: Mapping[Split, Sequence[str]]) -> None:
+        """Writes the manifest of a drawn split."""
+        if not self.manifest.exists():
+            write_manifest(self.manifest, {split: tuple(names) for split, names in classes.items()})
+            log.info("%s: the split is drawn, and kept in %s", self.source, self.manifest)
+
+    def _drawn(self, names: Iterable[str]) -> ClassLists:
+        """Draws a split by the fractions."""
+        if not self.manifest.parent.is_dir():
+            raise FileNotFoundError(f"the folder of the manifest {self.manifest.absolute()} is absent")
+        return draw_split(names, self.fractions, self.seed)
+
+    def _given(self, names: Iterable[str]) -> ClassLists:
+        """Reads the split of the manifest. Raises ValueError if one of its classes is absent."""
+        classes = read_manifest(self.manifest)
+        wanted, present = {name for of_split in classes.values() for name in of_split}, set(names)
+        if wanted.isdisjoint(present):
+            advice = "dataset.manifest=FILE names another, which is drawn where it is absent"
+            raise ValueError(f"{self.manifest} is the split of another data set than {self.root}; {advice}")
+        if missing := sorted(wanted - present):
+            raise ValueError(f"{self.root} lacks {len(missing)} classes of {self.manifest}: {some(missing)}")
+        if others := sorted(present - wanted):
+            message = "%s: %d classes are not in %s and left out: %s"
+            log.warning(message, self.source, len(others), self.manifest, some(others))
+        return classes
+
+
+def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> ClassLists:
+    """Splits the names into three parts by fractions that add up to 1; each part is sorted.
+
+    The order is by a hash of seed and name, which is stable across all versions. Raises ValueError
+    if a part with a positive fraction gets no class.
     """
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
     ends = np.rint(np.cumsum(fractions) * len(order)).astype(int)
@@ -34,7 +88,7 @@ def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> C
 
 
 def read_manifest(path: Path) -> ClassLists:
-    """The classes of each split, sorted; ValueError when the file is no such list, or has a class twice."""
+    """Reads the sorted classes of each split. Raises ValueError for a damaged list."""
     split_of: dict[str, str] = {}
     try:
         for line, (split, spelling) in read_lines(path, HEADER):
@@ -50,7 +104,7 @@ def read_manifest(path: Path) -> ClassLists:
 
 
 def write_manifest(path: Path, classes: ClassLists) -> None:
-    """The list for `read_manifest`, in the form of the published splits of the package."""
+    """Writes the list for `read_manifest`, in the format of the package's published splits."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(HEADER)

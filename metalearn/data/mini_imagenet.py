@@ -1,8 +1,9 @@
-"""miniImageNet: 100 classes of ImageNet with 600 images each, in 84 x 84 pixels.
+"""miniImageNet: 100 classes of ImageNet with 600 images each, of 84 x 84 pixels.
 
-Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra: Matching Networks for One Shot
-Learning. NeurIPS 2016, arXiv:1606.04080. Images and split: Sachin Ravi, Hugo Larochelle: Optimization as a Model for
-Few-Shot Learning. ICLR 2017. ImageNet's terms of use: research only.
+Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra: Matching
+Networks for One Shot Learning. NeurIPS 2016, arXiv:1606.04080. Images and split: Sachin Ravi, Hugo
+Larochelle: Optimization as a Model for Few-Shot Learning. ICLR 2017. ImageNet's terms of use:
+research only.
 """
 
 import hashlib
@@ -22,8 +23,8 @@ from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
 
-NUM_IMAGES = 600  # of each class
-PICKLES: list[dict[Split, str]] = [  # of Ren et al. 2018, and of Gidaris and Komodakis 2018
+NUM_IMAGES = 600  # number for each class
+PICKLES: list[dict[Split, str]] = [  # names of Ren et al. 2018, and of Gidaris and Komodakis 2018
     {split: f"mini-imagenet-cache-{split}.pkl" for split in SPLITS},
     {
         "train": "miniImageNet_category_split_train_phase_train.pickle",
@@ -38,9 +39,12 @@ ADVICE = (
 
 
 class MiniImageNet(AbstractPhotographs):
-    """The images as a Source, in the split of Ravi and Larochelle: 64, 16 and 20 classes.
+    """miniImageNet as a Source, in the split of Ravi and Larochelle: 64, 16 and 20 classes.
 
-    `root` holds them in one of the layouts of docs/datasets/mini_imagenet.md; images of another size are resized.
+    Args:
+        root: folder in one of the layouts of docs/datasets/mini_imagenet.md.
+        cache: folder of the cache files.
+        input_shape: [3, H, W]; images of another size are resized.
     """
 
     in_imagenet = "all"
@@ -53,7 +57,7 @@ class MiniImageNet(AbstractPhotographs):
 
 
 def make_plan(root: Path, classes: ClassLists, num_images: int) -> Plan:
-    """What the first layout that is in `root` will give."""
+    """Plans the images of the first layout found in `root`."""
     if (root / "images").is_dir():
         return plan_of_files(_check(root, _listed(root, classes), num_images))
     for names in PICKLES:
@@ -68,7 +72,7 @@ def make_plan(root: Path, classes: ClassLists, num_images: int) -> Plan:
 
 
 def _listed(root: Path, classes: ClassLists) -> dict[Split, dict[str, Files]]:
-    """The files of images/ by the class that train.csv, val.csv or test.csv gives them, sorted by name."""
+    """Sorts the files of images/ by the class that train.csv, val.csv or test.csv assigns."""
     folder = root / "images"
     present = images_in(folder)
     files: dict[Split, dict[str, Files]] = {}
@@ -86,7 +90,7 @@ def _listed(root: Path, classes: ClassLists) -> dict[Split, dict[str, Files]]:
 
 
 def _read_csv(path: Path) -> dict[str, str]:
-    """The label of each filename."""
+    """Reads the label of each filename."""
     try:
         labels: dict[str, str] = {}
         for line, (name, label) in read_lines(path, ["filename", "label"]):
@@ -100,7 +104,7 @@ def _read_csv(path: Path) -> dict[str, str]:
 
 
 def _check(root: Path, files: dict[Split, dict[str, Files]], num_images: int) -> dict[Split, dict[str, Files]]:
-    """ValueError that names the first class which has not `num_images` files."""
+    """Raises ValueError that names the first class without `num_images` files."""
     for of_split in files.values():
         for name, of_class in of_split.items():
             if len(of_class) != num_images:
@@ -109,7 +113,7 @@ def _check(root: Path, files: dict[Split, dict[str, Files]], num_images: int) ->
 
 
 def _plan_of_pickles(paths: dict[Split, Path], classes: ClassLists, num_images: int) -> Plan:
-    """What three pickles must hold; reading verifies it, one pickle in memory at a time."""
+    """Plans the images of three pickles; reading verifies them, one pickle in memory at a time."""
     identity = hashlib.sha256()
     for split, path in paths.items():
         if not path.is_file():
@@ -134,7 +138,7 @@ def _plan_of_pickles(paths: dict[Split, Path], classes: ClassLists, num_images: 
 
 
 def _images_of_pickle(path: Path, split: Split, names: tuple[str, ...], num_images: int) -> Iterator[np.ndarray]:
-    """The images of each class in turn; ValueError when the pickle does not hold these classes."""
+    """Yields the images of each class in turn. Raises ValueError for other classes."""
     match load_plain(path):
         case {"image_data": np.ndarray() as images, "class_dict": dict() as rows}:
             pass
@@ -156,4 +160,5 @@ def _rows_of_class(images: np.ndarray, rows: Any, path: Path, name: str, num_ima
     unique = np.unique(np.asarray(rows))
     if unique.shape != (num_images,) or unique.dtype.kind not in "iu" or unique[0] < 0 or unique[-1] >= len(images):
         raise ValueError(f"{path}: the class {name} has not {num_images} images, each a row of the array")
-    return (images[row].copy() for row in unique)  # a view would keep this pickle in memory while the next one is read
+    # Each row is a copy: a view would keep this pickle in memory while the next one is read.
+    return (images[row].copy() for row in unique)

@@ -1,7 +1,7 @@
 """MNIST: 70,000 handwritten digits.
 
-Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner: Gradient-based learning applied to document recognition.
-Proceedings of the IEEE 86, 1998.
+Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner: Gradient-based learning applied to document
+recognition. Proceedings of the IEEE 86, 1998.
 """
 
 from typing import ClassVar
@@ -10,12 +10,12 @@ from metalearn.data.ten_classes import AbstractTenClasses
 
 
 class MNIST(AbstractTenClasses):
-    """The digits, white on black."""
+    """MNIST, white digits on black."""
 
     in_imagenet = "none"
     name = "mnist"
     class_names = tuple("0123456789")
-    md5: ClassVar = {  # of the mirror's files, as torchvision has them
+    md5: ClassVar = {  # MD5 of the mirror's files, from torchvision
         "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
         "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",

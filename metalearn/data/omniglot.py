@@ -1,7 +1,8 @@
 """Omniglot: 1,623 handwritten characters of 50 alphabets, each drawn once by 20 people.
 
-Brenden Lake, Ruslan Salakhutdinov, Joshua Tenenbaum: Human-level concept learning through probabilistic
-program induction. Science 350, 2015. MIT licence, https://github.com/brendenlake/omniglot
+Brenden Lake, Ruslan Salakhutdinov, Joshua Tenenbaum: Human-level concept learning through
+probabilistic program induction. Science 350, 2015. MIT licence,
+https://github.com/brendenlake/omniglot
 """
 
 import hashlib
@@ -15,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
@@ -23,29 +23,36 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.files.any_image import open_image
 from metalearn.data.files.cache import cached
 from metalearn.data.files.download import found_or_downloaded, zip_members
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import open_regular, read_regular
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.data.splits import read_split
 from metalearn.types import Split
 
-MD5 = {  # of the two official archives
+MD5 = {  # MD5 of the two official archives
     "images_background": "68d2efa1b9178cc56df9314c21c6e718",
     "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
 }
 # Archives packed on a Mac have a hidden "._0709_01.png" beside every drawing.
 DRAWING = re.compile(r"images_(?:background|evaluation)/([^/]+/character\d\d/(?!\._)[^/]+\.png)")
-NUM_DRAWINGS = 20  # of each character, each by another person
-SIZE = (105, 105)  # of a drawing, in pixels
-LARGEST = 1 << 16  # bytes of a drawing's file: theirs have some hundred
-PROCESSING = 1  # part of the cache's key: to be raised whenever `process` gives other pixels
+NUM_DRAWINGS = 20  # number for each character, each by another person
+SIZE = (105, 105)  # height and width of a drawing in pixels
+LARGEST = 1 << 16  # limit of a drawing's file in bytes; the official files have some hundred
+PROCESSING = 1  # part of the cache key; increase it when `process` changes its pixels
 
 
 class Omniglot:
-    """The characters as a Source, in the split of Vinyals et al. 2016 or in the one of Lake et al. 2015.
+    """Omniglot as a Source; ink is 255 and paper is 0.
 
-    `root` holds images_background and images_evaluation as folders or as zips; what it lacks is downloaded to
-    it. With `rotations`, a character turned by 90, 180 or 270 degrees is a class of its own, in every split
-    (Vinyals et al. 2016). Ink is 255 and paper 0.
+    Args:
+        root: folder that holds images_background and images_evaluation as folders or zips; absent
+            ones are downloaded to it.
+        cache: folder of the cache files.
+        split: `vinyals` (Vinyals et al. 2016), or `lake` (Lake et al. 2015) and its small variants.
+        rotations: whether each rotation of a character by 90, 180 or 270 degrees is a class of its
+            own, in every split (Vinyals et al. 2016).
+        input_shape: [1, H, W].
+        url: address of the folder of the archives.
     """
 
     in_imagenet = "none"
@@ -55,6 +62,7 @@ class Omniglot:
         _, height, width = self.input_shape
         if rotations and height != width:
             raise ValueError(f"omniglot: rotations need square images, not {height} x {width}")
+        self.preparation = Preparation(self.input_shape, invert=True)
         self.root = Path(root)
         self.cache = Path(cache)
         self.characters = read_split("omniglot", split)
@@ -62,9 +70,9 @@ class Omniglot:
         self.url = url
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of the three splits, from the cache when that was made of these very drawings.
+        """Returns the banks of the three splits, from a cache that matches these very drawings.
 
-        Raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        Raises ValueError or OSError in one line: what is missing or damaged, and where to put it.
         """
         classes = (4 if self.rotations else 1) * sum(map(len, self.characters.values()))
         check_memory("omniglot", classes * NUM_DRAWINGS * math.prod(self.input_shape))
@@ -77,13 +85,14 @@ class Omniglot:
         }
 
     def _drawings(self) -> np.ndarray:
-        """All drawings, (characters, 20, H, W) uint8, the characters in the order of their names."""
+        """Returns all drawings, (characters, 20, H, W) uint8, sorted by character name."""
         paths = [self._find(half) for half in _halves()]
-        sums = [_checksums(path) for path in paths]  # for each half, crc32 by name
+        sums = [_checksums(path) for path in paths]  # crc32 by name, for each half
         for path, names, characters in zip(paths, sums, _halves().values(), strict=True):
             _verify(path, names, characters)
         _, height, width = self.input_shape
-        # Names begin at the alphabet, and a zip's directory has these sums too: zip and folder have one key.
+        # Names start at the alphabet, and a zip's directory has the same sums, so that zip and
+        # folder share one key.
         content = "".join(f"{name} {crc:08x}\n" for name, crc in sorted((sums[0] | sums[1]).items()))
         key = hashlib.sha256(f"{PROCESSING} {height} {width}\n{content}".encode()).hexdigest()[:16]
         path = self.cache / f"omniglot-{height}x{width}-{key}.npz"
@@ -96,20 +105,20 @@ class Omniglot:
 
 
 def process(png: bytes, height: int, width: int) -> np.ndarray:
-    """One drawing as bytes, ink 255 and paper 0, (H, W) uint8, by the filter that Finn et al. 2017 name.
+    """Decodes one drawing, ink 255 and paper 0, by the filter of Finn et al. 2017: (H, W) uint8.
 
     Raises ValueError for a damaged image, or one of another size.
     """
     with open_image(png, ("PNG",)) as image:
         if image.size != SIZE:
             raise ValueError(f"a drawing of {image.width} x {image.height} pixels")
-        # Grey first, because Pillow resizes an image of 1 bit by its nearest pixels, whatever the filter.
-        ink = ImageOps.invert(image.convert("L"))
-    return np.asarray(ink.resize((width, height), Image.Resampling.LANCZOS))  # (H, W)
+        # The image is converted to grey first, because Pillow resizes 1-bit images by nearest
+        # pixels, whatever the filter.
+        return Preparation((1, height, width), invert=True).of_image(image)[..., 0]  # (H, W)
 
 
 def _process_all(halves: list[tuple[Path, dict[str, int]]], height: int, width: int) -> np.ndarray:
-    """The drawings of all halves, (characters, 20, H, W) uint8, in the order of their names."""
+    """Decodes the drawings of all halves, (characters, 20, H, W) uint8, sorted by name."""
     row = {name: i for i, name in enumerate(sorted(name for _, names in halves for name in names))}
     drawings = np.empty((len(row), height, width), np.uint8)
     pngs = (half for path, names in halves for half in _read(path, names))
@@ -123,11 +132,11 @@ def _process_all(halves: list[tuple[Path, dict[str, int]]], height: int, width: 
 
 
 def _bank(drawings: np.ndarray, characters: tuple[str, ...], rotations: bool) -> ClassBank:
-    """The bank of one split, of its drawings (characters, 20, H, W) or of these at four rotations each."""
+    """Builds the bank of a split from drawings (characters, 20, H, W), with rotations if asked."""
     turns = (0, 1, 2, 3) if rotations else (0,)
     num_characters, num_drawings, height, width = drawings.shape
     images = np.empty((num_characters, len(turns), num_drawings, 1, height, width), np.uint8)
-    for turn in turns:  # counter-clockwise, as PIL's rotate and with it Snell et al. 2017
+    for turn in turns:  # counter-clockwise, as PIL's rotate and Snell et al. 2017
         images[:, turn, :, 0] = np.rot90(drawings, turn, axes=(-2, -1))
     suffixes = [f"/rot{90 * turn:03d}" for turn in turns] if rotations else [""]
     names = [character + suffix for character in characters for suffix in suffixes]
@@ -135,13 +144,13 @@ def _bank(drawings: np.ndarray, characters: tuple[str, ...], rotations: bool) ->
 
 
 def _halves() -> dict[str, tuple[str, ...]]:
-    """The characters that each half has: Lake's background set is meta-train and meta-val of his split."""
+    """Returns each half's characters; the background half is Lake's meta-train and meta-val."""
     lake = read_split("omniglot", "lake")
     return {"images_background": lake["train"] + lake["val"], "images_evaluation": lake["test"]}
 
 
 def _checksums(path: Path) -> dict[str, int]:
-    """The crc32 of each drawing in a folder or zip, by its name "Alphabet/characterNN/file.png"."""
+    """Returns the crc32 of each drawing in a folder or zip, by "Alphabet/characterNN/file.png"."""
     if path.is_dir():
         names = (file.relative_to(path.parent).as_posix() for file in path.glob("*/*/*.png"))
         drawings = [match[1] for name in names if (match := DRAWING.fullmatch(name))]
@@ -157,7 +166,7 @@ def _checksums(path: Path) -> dict[str, int]:
 
 
 def _read(path: Path, names: Iterable[str]) -> Iterator[tuple[Path, str, bytes]]:
-    """Of each drawing in a folder or zip: where it is (to tell the user), its name, its bytes."""
+    """Yields path (for errors), name and bytes of each drawing in a folder or zip."""
     if path.is_dir():
         yield from ((path / name, name, read_regular(path / name, LARGEST)) for name in names)
         return
@@ -167,7 +176,7 @@ def _read(path: Path, names: Iterable[str]) -> Iterator[tuple[Path, str, bytes]]
 
 @contextmanager
 def _open(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The zip at `path`; whatever its damage shows itself as is one OSError that names it."""
+    """Opens the zip at `path`. Any damage raises one OSError that names it."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
@@ -177,7 +186,7 @@ def _open(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _verify(path: Path, names: Iterable[str], characters: tuple[str, ...]) -> None:
-    """ValueError that names some characters which the half at `path` lacks, or one that lacks drawings."""
+    """Raises ValueError if the half at `path` lacks characters or drawings, or has strange ones."""
     counts = Counter(name.rsplit("/", 1)[0] for name in names)
     if missing := [character for character in characters if character not in counts]:
         some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")

@@ -1,4 +1,7 @@
-"""Test classes that a pretraining has seen: then a test measures how well they are remembered, not how fast learnt."""
+"""Test classes that a pretraining has seen.
+
+A test then measures memory of these classes, not learning.
+"""
 
 from typing import Literal
 
@@ -6,9 +9,10 @@ Seen = Literal["all", "some", "none", "unknown"]
 
 
 def seen_in_pretraining(dataset: type, pretrained_on: str | None) -> Seen | None:
-    """How many of the test classes of a data set a pretraining has seen; None where there was no pretraining.
+    """Returns how many test classes of a data set a pretraining has seen.
 
-    A data set says how many of its test classes are classes of ImageNet, by an attribute `in_imagenet`.
+    A data set states by `in_imagenet` how many of its test classes are classes of ImageNet. None:
+    there was no pretraining.
     """
     if pretrained_on is None:
         return None

@@ -1,8 +1,9 @@
-"""Functions of one number, to be learnt from a few of their points: sinusoids, and lines.
+"""Functions of one number, to be learnt from a few of their points: sinusoids and lines.
 
-Sinusoids: Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep
-Networks. ICML 2017, arXiv 1703.03400, section 5.1. Lines beside them: Chelsea Finn, Kelvin Xu, Sergey Levine.
-Probabilistic Model-Agnostic Meta-Learning. NeurIPS 2018, arXiv 1806.02817, section 5.
+Sinusoids: Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast
+Adaptation of Deep Networks. ICML 2017, arXiv 1703.03400, section 5.1. Lines beside them: Chelsea
+Finn, Kelvin Xu, Sergey Levine. Probabilistic Model-Agnostic Meta-Learning. NeurIPS 2018, arXiv
+1806.02817, section 5.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,17 @@ from metalearn.types import SPLITS, Split
 
 
 class Sinusoid:
-    """A family of functions, each of whose members is a task; meta-train, meta-val and meta-test share the family.
+    """Family of functions; each function is a task, and all three splits share the family.
 
     Args:
         input_shape: [1], the x.
-        functions: the kinds, equally likely: y = amplitude * sin(x - phase), or y = slope * x + intercept.
-        amplitude, phase, slope, intercept, x: the ranges that they are drawn from, uniformly; phase in radians.
+        functions: kinds of functions, equally likely: y = amplitude * sin(x - phase), or y = slope
+            * x + intercept.
+        amplitude: range of the uniform draw of the amplitude.
+        phase: range of the phase, in radians.
+        slope: range of the slope.
+        intercept: range of the intercept.
+        x: range of the inputs.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class Sinusoid:
         return dict.fromkeys(SPLITS, self)
 
     def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """`count` points of a function drawn at random: x (count, 1) and y (count, 1), float32."""
+        """Draws a function and `count` of its points: x (count, 1) and y (count, 1), float32."""
         kind = rng.choice(self.functions)
         amplitude, phase, slope, intercept = (
             rng.uniform(*self.ranges[name]) for name in ("amplitude", "phase", "slope", "intercept")

@@ -1,4 +1,4 @@
-"""Ten classes of small grey images in the four files of MNIST, as a data set to train on and to test on."""
+"""Ten classes of small grey images in the four files of MNIST, for training and testing."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,23 +11,24 @@ from PIL import Image
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.download import found_or_downloaded
 from metalearn.data.files.idx import read_idx
+from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import SPLITS, Split
 
 Division = Literal["images", "classes"]
 
 FILES: dict[Split, str] = {"train": "train", "val": "train", "test": "t10k"}
-"""Whose images are those of a part: meta-test alone has the official test set."""
+"""File prefix of each split: only meta-test uses the official test set."""
 
 VALIDATION = 1 / 6
-"""The last part of the training file that is meta-val where the images are divided: 10,000 of 60,000."""
+"""Share of meta-val at the end of the training file if images are divided: 10,000 of 60,000."""
 
 CLASSES: dict[Split, range] = {"train": range(4), "val": range(4, 7), "test": range(7, 10)}
-"""The labels of each part where the classes are divided."""
+"""Labels of each split if classes are divided."""
 
 
 class Parts(Mapping[Split, ClassBank]):
-    """The bank of each split, read when it is asked for: a test alone needs no training file."""
+    """Bank of each split, read on demand: a test alone needs no training file."""
 
     def __init__(self, read: Callable[[Split], ClassBank]) -> None:
         self._read = read
@@ -46,19 +47,21 @@ class Parts(Mapping[Split, ClassBank]):
 
 
 class AbstractTenClasses:
-    """A Source of ten classes of unequal size, bright on 0.
+    """Source of ten classes of unequal size, bright on 0.
 
     Args:
-        root: the folder of the idx files, gzipped or not; what is in neither folder is downloaded to it.
-        installed: another folder that may hold them, None: no other.
-        split: what meta-train, meta-val and meta-test share: "images" for the ten classes, each with other images;
-            "classes" for nothing.
-        url: the folder of the official files.
+        root: folder of the idx files, gzipped or not. Files that are in neither folder are
+            downloaded to it.
+        installed: second folder that may hold them; None: no second folder.
+        split: `images`: the splits share the ten classes and have disjoint images. `classes`: the
+            splits share nothing.
+        input_shape: [1, H, W].
+        url: address of the folder of the official files.
     """
 
-    name: ClassVar[str]  # with which its errors begin
-    class_names: ClassVar[tuple[str, ...]]  # in the order of the labels
-    md5: ClassVar[dict[str, str]]  # of the official files, as gzipped, by their names without .gz
+    name: ClassVar[str]  # first word of its errors
+    class_names: ClassVar[tuple[str, ...]]  # class names, in the order of the labels
+    md5: ClassVar[dict[str, str]]  # MD5 of the official files, gzipped, by their names without .gz
 
     def __init__(
         self, root: str, *, installed: str | None = None, split: Division, input_shape: list[int], url: str
@@ -66,12 +69,14 @@ class AbstractTenClasses:
         if split not in get_args(Division):
             raise ValueError(f"{self.name}: split is {split!r}; it must be images or classes")
         self.input_shape = image_shape(self.name, input_shape, [1])
+        self.preparation = Preparation(self.input_shape, invert=True)  # drawings are dark on white
         self.root, self.installed, self.split, self.url = Path(root), installed, split, url
 
     def load(self) -> Mapping[Split, ClassBank]:
-        """The banks, each read when it is asked for.
+        """Returns the banks, each of which is read on demand.
 
-        Then raises ValueError or OSError with one line: what is missing or damaged, and where to put it.
+        Reading raises ValueError or OSError in one line: what is missing or damaged, and where to
+        put it.
         """
         return Parts(self._bank)
 
@@ -91,7 +96,7 @@ class AbstractTenClasses:
             return ClassBank(torch.from_numpy(images[:, None]), rows, tuple(self.class_names[i] for i in wanted))
 
     def _read(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-        """The images (M, 28, 28) and labels (M,) of the official training or test set."""
+        """Reads images (M, 28, 28) and labels (M,) of the official training or test set."""
         images_path, labels_path = self._find(f"{prefix}-images-idx3-ubyte"), self._find(f"{prefix}-labels-idx1-ubyte")
         images, labels = read_idx(images_path, axes=3), read_idx(labels_path, axes=1)
         if len(images) != len(labels):
@@ -107,7 +112,7 @@ class AbstractTenClasses:
         check_memory(self.name, len(images) * height * width)
         if images.shape[1:] == (height, width):
             return images
-        # By the filter that Omniglot's drawings are resized by.
+        # The filter is the one that resizes Omniglot's drawings.
         size, lanczos = (width, height), Image.Resampling.LANCZOS
         return np.stack([np.asarray(Image.fromarray(one).resize(size, lanczos)) for one in images])
 

@@ -1,8 +1,8 @@
-"""tieredImageNet: 608 classes of ImageNet, split by their categories so that test classes are far from training ones.
+"""tieredImageNet: 608 classes of ImageNet, split by category, so that test classes are distant.
 
-Mengye Ren, Eleni Triantafillou, Sachin Ravi, Jake Snell, Kevin Swersky, Joshua Tenenbaum, Hugo Larochelle, Richard
-Zemel: Meta-Learning for Semi-Supervised Few-Shot Classification. ICLR 2018, arXiv:1803.00676. ImageNet's terms of use:
-research only.
+Mengye Ren, Eleni Triantafillou, Sachin Ravi, Jake Snell, Kevin Swersky, Joshua Tenenbaum, Hugo
+Larochelle, Richard Zemel: Meta-Learning for Semi-Supervised Few-Shot Classification. ICLR 2018,
+arXiv:1803.00676. ImageNet's terms of use: research only.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
-NUM_IMAGES: dict[Split, int] = {"train": 448_695, "val": 124_261, "test": 206_209}  # as published
+# Published numbers.
+NUM_IMAGES: dict[Split, int] = {"train": 448_695, "val": 124_261, "test": 206_209}
 ADVICE = (
     "put there train/, val/ and test/ with a folder for each class, or {train,val,test}_images_png.pkl with "
     "{train,val,test}_labels.pkl (docs/datasets/tiered_imagenet.md)"
@@ -30,9 +31,12 @@ ADVICE = (
 
 
 class TieredImageNet(AbstractPhotographs):
-    """The images as a Source, in the split of Ren et al.: 351, 97 and 160 classes.
+    """tieredImageNet as a Source, in the split of Ren et al.: 351, 97 and 160 classes.
 
-    `root` holds them in one of the layouts of docs/datasets/tiered_imagenet.md; images of another size are resized.
+    Args:
+        root: folder in one of the layouts of docs/datasets/tiered_imagenet.md.
+        cache: folder of the cache files.
+        input_shape: [3, H, W]; images of another size are resized.
     """
 
     in_imagenet = "all"
@@ -49,7 +53,7 @@ class TieredImageNet(AbstractPhotographs):
 
 
 def make_plan(root: Path, classes: ClassLists) -> Plan:
-    """What the layout that is in `root` will give."""
+    """Plans the images of the layout found in `root`."""
     if any((root / f"{split}_labels.pkl").is_file() for split in SPLITS):
         return _plan_of_pickles(root, {split: len(names) for split, names in classes.items()})
     if not any((root / split).is_dir() for split in SPLITS):
@@ -62,9 +66,10 @@ def make_plan(root: Path, classes: ClassLists) -> Plan:
 
 
 def _named_as_the_folders(root: Path, classes: ClassLists) -> ClassLists:
-    """The class lists; or, where no folder has an ImageNet number, the names that the folders have.
+    """Returns the class lists, or the folder names if no folder has an ImageNet number.
 
-    Raises ValueError when these are not as many as published, or in two splits.
+    Raises ValueError if the folders differ in number from the published classes, or if a class is
+    in two splits.
     """
     found: ClassLists = {}
     for split in SPLITS:
@@ -82,7 +87,7 @@ def _named_as_the_folders(root: Path, classes: ClassLists) -> ClassLists:
 
 
 def _plan_of_pickles(root: Path, num_classes: dict[Split, int]) -> Plan:
-    """What Ren et al. published: for each split a pickle of PNG images, and one of the class of each."""
+    """Plans the pickles of Ren et al.: for each split one of PNG images, and one of classes."""
     identity = hashlib.sha256()
     rows: dict[Split, dict[str, np.ndarray]] = {}
     for split in SPLITS:
@@ -108,7 +113,10 @@ def _plan_of_pickles(root: Path, num_classes: dict[Split, int]) -> Plan:
 
 
 def _rows_of_classes(path: Path, split: Split, num_classes: int) -> dict[str, np.ndarray]:
-    """The rows of each class, by its split, number and name: two classes of ImageNet are called crane."""
+    """Returns the rows of each class, named by split, number and name.
+
+    The name alone is ambiguous: two classes of ImageNet are called crane.
+    """
     match load_plain(path):
         case {"label_specific": np.ndarray() as labels, "label_specific_str": list() as names}:
             pass

@@ -1,7 +1,7 @@
-"""Augmentation of training images on the device, as pure functions of the images and of uniform random numbers.
+"""Augmentation of training images on the device, as pure functions of images and random numbers.
 
-The numbers are drawn with the episode, on the host: so a run that is resumed, or shared by several processes, sees
-the same images as one that is not.
+The random numbers are drawn with the episode, on the host. A run that is resumed, or shared by
+several processes, therefore sees the same images as any other run.
 """
 
 import math
@@ -15,7 +15,10 @@ from metalearn.types import Episode
 
 
 class Augmentation(Protocol):
-    """Changes (B, C, H, W) in 0 .. 1 by `num_random` numbers in [0, 1) for each image, (B, num_random)."""
+    """Function that augments images (B, C, H, W) in 0 .. 1 by random numbers.
+
+    The random numbers are (B, num_random) in [0, 1).
+    """
 
     num_random: int
 
@@ -23,7 +26,7 @@ class Augmentation(Protocol):
 
 
 class Unchanged:
-    """No augmentation."""
+    """Identity: no augmentation."""
 
     num_random = 0
 
@@ -32,13 +35,14 @@ class Unchanged:
 
 
 class CropFlipJitter:
-    """Random resized crop, horizontal flip and colour jitter, as few-shot work on natural images has it.
+    """Random resized crop, horizontal flip and colour jitter, for natural images.
 
-    Chen et al. 2019, A Closer Look at Few-shot Classification, arXiv 1904.04232, by the defaults of torchvision.
+    Chen et al. 2019, A Closer Look at Few-shot Classification, arXiv 1904.04232, with the defaults
+    of torchvision.
 
     Args:
         area: smallest fraction of the image that a crop covers; the largest is 1.
-        stretch: largest factor by which a crop is wider than high, or higher than wide.
+        stretch: largest ratio of the longer side of a crop to the shorter side.
         jitter: largest change of brightness, contrast and saturation, as a fraction.
     """
 
@@ -58,7 +62,7 @@ class CropFlipJitter:
         width, height = (area * aspect).sqrt().clamp_max(1), (area / aspect).sqrt().clamp_max(1)
         mirror = torch.where(flip < 0.5, -1.0, 1.0)
         zero = torch.zeros_like(x)
-        # Coordinates run from -1 to 1: a crop of this size can be shifted by what is left of them.
+        # Coordinates run from -1 to 1; the crop can shift by the part that it does not cover.
         rows = [
             torch.stack([width * mirror, zero, between(x, -1, 1) * (1 - width)], 1),
             torch.stack([zero, height, between(y, -1, 1) * (1 - height)], 1),
@@ -73,13 +77,16 @@ class CropFlipJitter:
 
 
 class Affine:
-    """Random rotation, shear, scale and shift, each for a share of the images, as for handwritten characters.
+    """Random rotation, shear, scale and shift, each with its own probability, for characters.
 
     Koch et al. 2015, Siamese Neural Networks for One-shot Image Recognition, section 3.4.
 
     Args:
-        rotation: largest angle in degrees. shear: largest shear. scale: smallest and largest factor.
-        shift: largest shift, as a fraction of the side. share: probability of each of them.
+        rotation: largest angle in degrees.
+        shear: largest shear.
+        scale: smallest and largest factor.
+        shift: largest shift, as a fraction of the side.
+        share: probability of each change.
     """
 
     num_random = 12
@@ -98,7 +105,7 @@ class Affine:
         angle = turn * between(angle, -self.rotation, self.rotation) * (math.pi / 180)
         shear_x = slant_x * between(shear_x, -self.shear, self.shear)
         shear_y = slant_y * between(shear_y, -self.shear, self.shear)
-        # The map goes from the new image to the old one: a larger image reads from a smaller part.
+        # The map goes from new to old coordinates, so a larger image reads from a smaller part.
         zoom = 1 / (1 + grow * (between(scale, *self.scale) - 1))
         cos, sin = zoom * angle.cos(), zoom * angle.sin()
         rows = [
@@ -109,7 +116,7 @@ class Affine:
 
 
 def augmented(episode: Episode, augmentation: Augmentation, random: Tensor) -> Episode:
-    """The episode with other images, by random numbers (T, S + Q, K) for its rows."""
+    """Augments the images of an episode by random numbers (T, S + Q, K)."""
 
     def change(x: Tensor, random: Tensor) -> Tensor:  # (T, B, C, H, W), (T, B, K) -> (T, B, C, H, W)
         return augmentation(x.flatten(0, 1), random.flatten(0, 1)).view(x.shape)
@@ -122,18 +129,21 @@ def augmented(episode: Episode, augmentation: Augmentation, random: Tensor) -> E
 
 
 def between(random: Tensor, low: float, high: float) -> Tensor:
-    """Numbers in [0, 1) stretched to [low, high)."""
+    """Scales numbers in [0, 1) to [low, high)."""
     return low + (high - low) * random
 
 
 def warp(images: Tensor, maps: Tensor) -> Tensor:
-    """The images (B, C, H, W) under affine maps (B, 2, 3) from new to old coordinates, -1 .. 1; zeros outside."""
+    """Warps images (B, C, H, W) by affine maps (B, 2, 3) from new to old coordinates.
+
+    Coordinates run from -1 to 1; pixels outside are 0.
+    """
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)  # (B, H, W, 2)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def grey(images: Tensor) -> Tensor:
-    """Brightness as the eye weighs colours (ITU-R BT.601): (B, C, H, W) -> (B, 1, H, W)."""
+    """Computes brightness by the weights of ITU-R BT.601: (B, C, H, W) -> (B, 1, H, W)."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, dim=1)
@@ -141,5 +151,5 @@ def grey(images: Tensor) -> Tensor:
 
 
 def blend(images: Tensor, base: Tensor, factor: Tensor) -> Tensor:
-    """The difference of images from a base, scaled; within 0 .. 1."""
+    """Scales the difference of images from a base, and clips the result to 0 .. 1."""
     return (base + factor * (images - base)).clamp(0, 1)

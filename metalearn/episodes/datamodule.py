@@ -1,4 +1,4 @@
-"""The episodes of a data set of images."""
+"""The data module of data sets with classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,16 +26,25 @@ from metalearn.episodes.sampling import (
 from metalearn.types import Episode, Split
 
 EMBEDDED_TASKS = 50
-"""Episodes of a batch of evaluation that holds embeddings, which are small."""
+"""Episodes in an evaluation batch of embeddings, which are small."""
 
 
 class EpisodicDataModule(AbstractEpisodes[Draw]):
-    """Batches of episodes from one bank for each split.
+    """Data module of episodes from one bank of images for each split.
 
-    Only rows are drawn on the host; images stay on the device as bytes and are gathered there. With a `batch_size`,
-    training takes so many images of all base classes in the place of each episode. For testing alone, the bank and the
-    setting of meta-test are enough. `test_draws` are the meta-test episodes where a protocol lists them. The folder
-    `embeddings` keeps those of evaluation, where the weights of the backbone do not change.
+    The host draws row numbers only. The images stay on the device as bytes and are gathered there.
+
+    Args:
+        banks: images of each split; a test alone needs only `test`.
+        settings: way, shot and query of each split; a test alone needs only `test`.
+        seed: seed of the training episodes.
+        tasks_per_batch: number of tasks T in a training batch.
+        num_episodes: number of evaluation episodes of each split.
+        batch_size: images of all base classes that replace each training episode; None: train on
+            episodes.
+        augmentation: augmentation of the training images.
+        test_draws: listed meta-test episodes, for a protocol that lists them.
+        embeddings: folder that keeps the evaluation embeddings of a frozen backbone.
     """
 
     def __init__(
@@ -62,27 +71,28 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.embeddings = embeddings
-        self.augmentation = augmentation or Unchanged()  # of the training images
+        self.augmentation = augmentation or Unchanged()
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
         self._weights = ""
         self._table: EmbeddingTable | None = None
 
     def evaluate_embeddings(self, embed: Embed | None, weights: str = "") -> None:
-        """From now on episodes of meta-val and meta-test hold embeddings (T, S, D); None: images.
+        """Switches meta-val and meta-test episodes to embeddings (T, S, D); None: to images.
 
         `weights` is a hash of the network that embeds.
         """
         self._embed, self._weights = embed, weights
 
     def forget_embeddings(self) -> None:
-        """Let go of the embeddings that were made: they take memory, and other weights make others."""
+        """Frees the embeddings, which take memory and are invalid for other weights."""
         self._table = None
 
     def embedded_base_classes(self, embed_together: Embed, per_class: int) -> Tensor:
-        """Embeddings of K images of each class of meta-train, at most so many and always the same: (C, K, D).
+        """Embeds K images of each class of meta-train, always the same ones: (C, K, D).
 
-        By `embed_together`, where evaluation has images and not embeddings.
+        K is at most `per_class`. Where evaluation uses images instead of embeddings,
+        `embed_together` embeds them.
         """
         bank = self.banks["train"]
         rows = base_rows(bank.rows, per_class, seed=EVALUATION_SEED)  # (C, K)
@@ -90,7 +100,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         if self._embed is not None:
             z = self._embedding_table("train", images, rows.flatten(), self._embed)(rows)
         else:
-            # One image of each class after the other: those that are normalised together are of many classes.
+            # Images alternate between classes, so that each normalised chunk holds many classes.
             chunks = rows.T.flatten().to(images.device).split(CHUNK)
             z = torch.cat([embed_together(images[chunk]) for chunk in chunks])  # (K C, D)
             z = z.unflatten(0, rows.T.shape).transpose(0, 1)
@@ -142,7 +152,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         return EmbeddingTable(embed, images, rows, file)
 
     def _rows_of_evaluation(self, split: Split) -> Tensor:
-        """The rows of all images that this process evaluates: those of the batches that the trainer will take."""
+        """Returns the rows of all images that this process evaluates in the trainer's batches."""
         assert self.trainer is not None
         batches = self.trainer.num_test_batches if split == "test" else self.trainer.num_val_batches
         num_episodes = int(batches[0]) * self.tasks_of_evaluation(split)
@@ -154,10 +164,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
 
 def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:
-    """Images that nothing can be learnt from."""
+    """Lists the faults of images or texts from which nothing can be learnt."""
     if not bank.is_uniform:
         return []
     value = int(bank.images.flatten()[0])
-    return [
-        Fault(f"all {len(bank.images)} images of split '{split}' are the same (their first pixel is {value} of 255)")
-    ]
+    first = f"token is {value}" if bank.is_text else f"pixel is {value} of 255"
+    return [Fault(f"all {len(bank.images)} {bank.kind} of split '{split}' are the same (their first {first})")]

@@ -1,4 +1,4 @@
-"""Evaluation from embeddings: an image goes through the backbone once, in however many episodes it is."""
+"""Evaluation from embeddings: each image passes the backbone once, for all its episodes."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,23 +14,26 @@ from metalearn.episodes.kept import kept
 from metalearn.types import SPLITS
 
 Embed = Callable[[Tensor], Tensor]
-"""The embeddings of images as bytes, each of which depends on that image alone: (B, C, H, W) uint8 -> (B, D)."""
+"""Function that embeds each image independently: (B, C, H, W) uint8 -> (B, D)."""
 
 CHUNK = 256
-"""Images that go through the backbone together: enough to fill a processor, few enough for its memory."""
+"""Images in one pass: enough to fill a processor, few enough for its memory."""
 
 
 def base_rows(rows: Sequence[np.ndarray], per_class: int, *, seed: int) -> Tensor:
-    """Rows of K images of each of the C base classes, whose own rows are given: (C, K), K at most `per_class`."""
-    rng = np.random.default_rng([seed, SPLITS.index("train"), 0, 0, 0, 0])  # apart from what draws episodes
+    """Selects K rows of each of the C base classes: (C, K), with K at most `per_class`.
+
+    `rows` lists the rows of each class.
+    """
+    rng = np.random.default_rng([seed, SPLITS.index("train"), 0, 0, 0, 0])  # differs from the seeds of episodes
     count = min(per_class, *map(len, rows))
     return torch.from_numpy(np.stack([rng.choice(of_class, count, replace=False) for of_class in rows]))
 
 
 class EmbeddingTable:
-    """The embeddings of those of the images (M, C, H, W) whose rows are in `rows`.
+    """Embeddings of the images (M, C, H, W) whose numbers are in `rows`.
 
-    With a `file`, they are those that it keeps: its name is a function of the rows that are embedded.
+    A `file` stores them; its name is a function of the embedded rows.
     """
 
     def __init__(
@@ -40,19 +43,22 @@ class EmbeddingTable:
         if file is None:
             self.z = torch.cat([embed(images[chunk]) for chunk in used.split(CHUNK)])  # (used, D)
         else:
-            if 2 * len(used) >= len(images):  # then of all images, so that other episodes find theirs too
+            if 2 * len(used) >= len(images):  # then embeds all, which other episodes can use
                 used = torch.arange(len(images), device=images.device)
             self.z = kept(file(used), lambda: _embed_slowly(embed, images, used)).to(images.device)
         self.place = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         self.place[used] = torch.arange(len(used), device=images.device)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(T, B) rows of the images, all of them in the table -> (T, B, D)."""
+        """Looks up embeddings by row numbers that are in the table: (T, B) -> (T, B, D)."""
         return self.z[self.place[rows]]
 
 
 def file_of(folder: Path, weights: str, images: str) -> Callable[[Tensor], Path]:
-    """Where the embeddings of rows are kept, given what else they are a function of: hashes of weights and images."""
+    """Returns the function from rows to the file of their embeddings.
+
+    `weights` and `images` are hashes, on which the embeddings depend too.
+    """
 
     def file(rows: Tensor) -> Path:
         key = hashlib.sha256(f"{weights} {images} ".encode())
@@ -63,7 +69,7 @@ def file_of(folder: Path, weights: str, images: str) -> Callable[[Tensor], Path]
 
 
 def _embed_slowly(embed: Embed, images: Tensor, rows: Tensor) -> Tensor:
-    """The same as a table does, by a network that takes minutes: with a bar on the terminal."""
+    """Embeds the rows in chunks, with a progress bar, for a network that takes minutes."""
     bar = Console(stderr=True)
     with torch.no_grad():
         chunks = track(rows.split(CHUNK), f"embedding {len(rows):,} images", console=bar, transient=True)

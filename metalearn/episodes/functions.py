@@ -1,4 +1,4 @@
-"""The episodes of a family of functions: points of one function to learn it from, and others to predict."""
+"""The data module of function families: a few points of a function, and others to predict."""
 
 import hashlib
 import sys
@@ -12,24 +12,31 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Fault, Setting, refuse
 from metalearn.types import SPLITS, Episode, Split
 
-LARGEST = 1_000_000  # points of an episode
+LARGEST = 1_000_000  # limit of points in an episode
 
 
 class FunctionFamily(Protocol):
-    """What regression tasks are drawn from.
+    """Source of regression tasks.
 
-    A family whose functions have so many points and no more, such as the pixels of images, also has `most_points`.
+    A family with a limited number of points, such as the pixels of images, also has `most_points`.
     """
 
     def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points of one function of the family: inputs (count, *X) and targets (count, 1), float32."""
+        """Draws points of one function: inputs (count, *X) and targets (count, 1), float32."""
         ...
 
 
 class FunctionDataModule(AbstractEpisodes[Episode]):
-    """Batches of regression tasks: `shot` support points and `query` query points of a function each.
+    """Data module of regression tasks: `shot` support points and `query` query points.
 
-    The one output stands where a classification has its ways, so `way` is 1.
+    The single output takes the place of the ways of a classification, so `way` is 1.
+
+    Args:
+        families: source of the functions of each split.
+        settings: way, shot and query of each split.
+        seed: seed of the training episodes.
+        tasks_per_batch: number of tasks T in a training batch.
+        num_episodes: number of evaluation episodes of each split.
     """
 
     def __init__(
@@ -71,7 +78,7 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
 
 
 def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Fault]:
-    """Why a setting is none of a regression."""
+    """Lists the faults of a setting of regression tasks."""
     key, faults = f"episode.{split}", setting.number_faults(split)
     if setting.shots == "meta_dataset":
         faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
@@ -87,7 +94,10 @@ def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Faul
 
 
 def check_family(family: FunctionFamily) -> None:
-    """Raises ValueError that says what points are, when those of a family are none."""
+    """Checks the points of a family.
+
+    Raises ValueError with the expected and the actual type and shape.
+    """
     x, y = family.points(np.random.default_rng(0), 3)
     for name, value in (("inputs", x), ("targets", y)):
         good = isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape[:1] == (3,)

@@ -1,4 +1,4 @@
-"""Tensors that take long to compute, kept in files that all processes map."""
+"""Tensors that are slow to compute, stored in files that all processes map."""
 
 import fcntl
 import logging
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
-    """The tensor in the file at `path`, computed and written there when it is absent or damaged.
+    """Returns the tensor in the file at `path`, computed and written there if absent or damaged.
 
-    Whatever it depends on belongs into the name of the file: then a stale file is never read. Where several processes
-    want the same file, one computes it, and the others wait.
+    The name of the file must contain all that the tensor depends on, so that no stale file is read.
+    Several processes may want one file: one computes it, and the others wait.
     """
     with writing_to_cache(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
             return _read(path)
         except FileNotFoundError:
             pass
-        except Exception as error:  # a damaged archive makes zipfile and torch raise whatever they like
+        except Exception as error:  # zipfile and torch raise any kind for a damaged archive
             why = " ".join(str(error).split())[:200] or type(error).__name__
             log.warning("the cache %s is damaged (%s); computing it again", path, why)
         tensor = compute()
@@ -41,13 +41,13 @@ def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     with path.with_suffix(".lock").open("ab") as file:
-        with suppress(OSError):  # some network file systems have no locks: there each process computes it
+        with suppress(OSError):  # some network file systems have no locks; then each process computes it
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _read(path: Path) -> Tensor:
-    """The tensor, mapped. Raises an error of any kind when a record of the file has another checksum."""
+    """Maps the tensor. Raises an error of any kind if a checksum of the file differs."""
     with zipfile.ZipFile(path) as archive:
         if (record := archive.testzip()) is not None:
             raise ValueError(f"its record {record} has another checksum")

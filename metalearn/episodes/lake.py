@@ -1,8 +1,8 @@
-"""The one-shot classification of Omniglot's authors: 20 runs of 20-way one-shot within an alphabet.
+"""The one-shot classification of Omniglot's authors: 20 runs of 20-way one-shot in an alphabet.
 
-Brenden Lake, Ruslan Salakhutdinov, Joshua Tenenbaum. Human-level concept learning through probabilistic program
-induction. Science 350, 2015. lake_runs.csv lists their 20 runs: the 20 characters of an alphabet, and the two people
-of whom one drew the support images and the other the queries.
+Brenden Lake, Ruslan Salakhutdinov, Joshua Tenenbaum. Human-level concept learning through
+probabilistic program induction. Science 350, 2015. lake_runs.csv lists their 20 runs. A run has 20
+characters of an alphabet; one person drew the support images, another drew the queries.
 """
 
 import csv
@@ -15,15 +15,15 @@ from metalearn.episodes.sampling import Draw
 
 NUM_RUNS, WAY = 20, 20
 SETTING = {"way": WAY, "shot": 1, "query": 1, "shots": "equal", "queries": "equal", "num_episodes": NUM_RUNS}
-"""What episode.test is, as conf/evaluation/lake.yaml has it: the runs are listed, and it can change nothing in them."""
+"""Value of episode.test in conf/evaluation/lake.yaml; it must match the listed runs."""
 
 
 def lake_draws(bank: ClassBank) -> list[Draw]:
-    """The 20 runs as episodes of the meta-test bank, each without the leading task axis.
+    """Returns the 20 runs as episodes of the meta-test bank, without the leading task axis.
 
-    Raises ValueError when it is no bank of all drawings of Omniglot's evaluation set.
+    Raises ValueError if the bank lacks drawings of Omniglot's evaluation set.
     """
-    # A character that is turned is another class, and none of the runs'.
+    # Rotated characters are separate classes, and the runs use none of them.
     classes = {name.removesuffix("/rot000"): rows for name, rows in zip(bank.names, bank.rows, strict=True)}
     text = resources.files(__package__).joinpath("lake_runs.csv").read_text(encoding="utf-8")
     trials = list(csv.DictReader(text.splitlines()))

@@ -1,4 +1,4 @@
-"""The dataloaders of a run, whatever its episodes are made of, and the cursor from which a resumed run goes on."""
+"""The dataloaders of a run for any kind of episode, and the position where a run resumes."""
 
 import copy
 import itertools
@@ -16,21 +16,29 @@ from metalearn.episodes.sampling import Fault, Setting, Shape, refuse
 from metalearn.types import Episode, IndexedBatch, Split
 
 Drawn = TypeVar("Drawn")
-"""What drawing an episode gives, and, stacked, a batch of them: a tuple of tensors."""
+"""Type of a drawn episode, and of a stacked batch: a tuple of tensors."""
 
 EVALUATION_SEED = 0
-"""Seed of all meta-val and meta-test episodes, so that every run of every algorithm is scored on the same ones."""
+"""Seed of all meta-val and meta-test episodes, so that every run is scored on the same ones."""
 
 
 class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
-    """Batches of episodes; a subclass says how one is drawn and what a batch of them becomes on the device.
+    """Data module of episodes; a subclass draws an episode and moves a batch to the device.
 
-    In training, step b on process r of R draws episodes (b * R + r) * T onwards, T being `tasks_per_batch`; evaluation
-    gives process r those of index r, r + R, r + 2R, ... Drawing needs no worker processes.
+    In training, step b on process r of R draws the T episodes from number (b * R + r) * T on, where
+    T is `tasks_per_batch`. In evaluation, process r gets the episodes r, r + R, r + 2R, ... Drawing
+    is fast and needs no worker processes.
+
+    Args:
+        settings: way, shot and query of each split.
+        seed: seed of the training episodes.
+        tasks_per_batch: number of tasks T in a training batch.
+        num_episodes: number of evaluation episodes of each split.
+        faults: faults that the subclass found in the settings.
     """
 
-    batch_size: int | None = None  # images of a training batch of all base classes; None where training takes episodes
-    test_name = "test"  # under which the scores of the meta-test episodes are logged
+    batch_size: int | None = None  # images of a batch of all base classes; None: train on episodes
+    test_name = "test"  # prefix of the logged meta-test scores
 
     def __init__(
         self,
@@ -41,7 +49,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         num_episodes: Mapping[Split, int],
         faults: Iterable[Fault],
     ) -> None:
-        """`faults` are those that the subclass found in the settings: all are refused in one line."""
+        """Raises ValueError that lists all faults in one line."""
         super().__init__()
         counts = {f"episode.{split}.num_episodes": count for split, count in num_episodes.items()}
         low = {name: count for name, count in {"tasks_per_batch": tasks_per_batch, **counts}.items() if count < 1}
@@ -51,32 +59,36 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         refuse([*numbers, *faults])
         self.settings, self.num_episodes = dict(settings), dict(num_episodes)
         self.seed, self.tasks_per_batch = seed, tasks_per_batch
-        self._episodes_before = 0  # that were trained on before the checkpoint which is resumed
-        self._batches_before: int | None = 0  # Lightning's count of them; None until it has restored it
+        self._episodes_before = 0  # episodes trained on before the checkpoint that is resumed
+        # Lightning's count of these batches; None until Lightning restores it.
+        self._batches_before: int | None = 0
 
     @abstractmethod
     def draw(self, split: Split, index: int) -> Drawn:
-        """Episode `index` of a split, a function of nothing but these and the seed, without the leading task axis."""
+        """Draws episode `index` of a split, a function of split, index and seed only.
+
+        The result has no leading task axis.
+        """
 
     @abstractmethod
     def check(self, setting: Setting, split: Split) -> None:
-        """Raises ValueError, in one line, when the split cannot fill episodes of one more setting."""
+        """Raises ValueError when the split cannot fill episodes of another setting."""
 
     @abstractmethod
     def collate(self, drawn: list[Drawn]) -> Drawn:
-        """Episodes of one setting as one batch."""
+        """Stacks episodes of one setting into a batch."""
 
     @abstractmethod
     def episodes(self, batch: Drawn, split: Split) -> Episode:
-        """The tensors of a batch, on the device that the batch is on."""
+        """Converts a batch to tensors, on the device of the batch."""
 
     def tasks_of_evaluation(self, split: Split) -> int:
-        """Episodes of a batch of evaluation."""
+        """Returns the number of episodes in an evaluation batch."""
         return 1
 
     @abstractmethod
     def test_episodes_sha256(self, count: int) -> str:
-        """Hash of the first `count` meta-test episodes and of all that they hold."""
+        """Hashes the first `count` meta-test episodes with all their data."""
 
     def train_dataloader(self) -> DataLoader[Drawn]:
         return DataLoader(_Stream(self), batch_size=None)
@@ -88,13 +100,13 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         return DataLoader(_Fixed(self, "test"), batch_size=None)
 
     def tested_by(self, setting: Setting, name: str) -> Self:
-        """The same episodes but for those of meta-test, which are of another setting and logged under `name`."""
+        """Copies the data module with other meta-test episodes, logged under `name`."""
         other = copy.copy(self)
         other.settings, other.test_name = {**self.settings, "test": setting}, name
         return other
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Episode | IndexedBatch:
-        """The tensors of a training batch; those of an evaluation come with the indices of their episodes."""
+        """Converts a batch to tensors; an evaluation batch also has the indices of its episodes."""
         assert self.trainer is not None
         if self.trainer.training:
             return self._converted(self.episodes(batch, "train"))
@@ -103,12 +115,15 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         return IndexedBatch(indices, self._converted(self.episodes(drawn, split)))
 
     def _converted(self, episodes: Episode) -> Episode:
-        """Episodes in the precision of the trainer: float64, say. Lightning has seen what was drawn only."""
+        """Converts episodes to the precision of the trainer, e.g. float64.
+
+        Lightning has converted only the draws.
+        """
         assert self.trainer is not None
         return self.trainer.precision_plugin.convert_input(episodes)
 
     def shape(self, split: Split, index: int, smallest_class: int) -> Shape:
-        """The shape of an episode, which is that of its batch."""
+        """Returns the shape of an episode, which all episodes of its batch share."""
         tasks = self.tasks_per_batch if split == "train" else 1
         batch = index // tasks
         return self.settings[split].shape(smallest_class, seed=self.seed_of(split), split=split, batch=batch)
@@ -123,7 +138,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         self._episodes_before, self._batches_before = state_dict["episodes_done"], None
 
     def episodes_done(self) -> int:
-        """Episodes that the training has seen, over all epochs, processes and resumptions."""
+        """Counts the episodes trained on, over all epochs, processes and resumptions."""
         assert self.trainer is not None
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         if self._batches_before is None:
@@ -132,9 +147,9 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         return self._episodes_before + since * self.tasks_per_batch * self.trainer.world_size
 
     def train_batches(self) -> Iterator[Drawn]:
-        """The training batches of this process, endlessly, from the first that it has not seen.
+        """Yields the training batches of this process without end, from the first unseen one.
 
-        Lightning asks anew in every epoch, which may end anywhere.
+        Lightning requests a new iterator in every epoch, and an epoch may end anywhere.
         """
         assert self.trainer is not None
         tasks, world, rank = self.tasks_per_batch, self.trainer.world_size, self.trainer.global_rank
@@ -143,7 +158,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
             yield self.collate([self.draw("train", index) for index in range(first, first + tasks)])
 
     def evaluation_indices(self, split: Split) -> range:
-        """The episodes that this process evaluates: every one is some process's, none is two's."""
+        """Returns the indices that this process evaluates; the processes partition all episodes."""
         assert self.trainer is not None
         return range(self.trainer.global_rank, self.num_episodes[split], self.trainer.world_size)
 

@@ -1,11 +1,11 @@
 """Episode i of a split as a pure function of (seed, split, i).
 
-There is no generator whose state could drift: any process can draw any episode, resuming needs one number, and two runs
-that test on the same split see the same tasks whatever their seed, algorithm or number of processes.
+No generator has a state that could drift. Any process can draw any episode, and resuming needs one
+number. Two runs that test on the same split see the same tasks, whatever their seed, algorithm or
+number of processes.
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.data.bank import ClassBank
+from metalearn.episodes.counts import dirichlet_queries, meta_dataset_shots
 from metalearn.types import SPLITS, Episode, Split
 
 Shots = Literal["equal", "unequal", "meta_dataset"]
@@ -23,21 +24,21 @@ Queries = Literal["equal", "unequal"]
 
 
 class Shape(NamedTuple):
-    """What all episodes of one batch have in common."""
+    """Shape that all episodes of one batch share."""
 
-    shots: tuple[int, ...]  # support images of each of its N classes
+    shots: tuple[int, ...]  # support images of each of the N classes
     queries: tuple[int, ...]  # query images of each class
 
 
 class Fault(NamedTuple):
-    """Something that makes a setting impossible."""
+    """Reason why a setting is impossible."""
 
     what: str
-    remedy: str = ""  # overrides that make it possible, where there are such
+    remedy: str = ""  # overrides that make it possible, if any
 
 
 def refuse(faults: Iterable[Fault]) -> None:
-    """Raises ValueError that says in one line what is wrong and what to type, if anything is wrong."""
+    """Raises ValueError with all faults and their remedies in one line, if there are faults."""
     faults = list(faults)
     if faults:
         remedy = " ".join(fault.remedy for fault in faults if fault.remedy)
@@ -46,13 +47,17 @@ def refuse(faults: Iterable[Fault]) -> None:
 
 @dataclass(frozen=True)
 class Setting:
-    """Which shapes the episodes of a split have: `way` classes, `shot` support and `query` query images of each.
+    """Setting of the episodes of a split.
 
-    Way and shot may be ranges [smallest, largest], from which each batch draws its own. With `shots="unequal"` each
-    class draws its own shot from the range; with "meta_dataset" the way is drawn, and the shots by the rule of
-    Triantafillou et al. 2020, of which `shot` is the largest number that a class counts for (100 there). With
-    `queries="unequal"` the queries of an episode, as many as before, are of the classes by the rule of
-    Veilleux et al. 2021.
+    Args:
+        way: number of classes N, or a range [smallest, largest] from which each batch draws.
+        shot: number of support images of a class, or a range. With `meta_dataset`, it caps the
+            images of a class that the rule counts (100 in the paper).
+        query: number of query images of each class.
+        shots: `equal`: all classes of a batch have one shot. `unequal`: each class draws its shot
+            from the range. `meta_dataset`: the shots follow the rule of Triantafillou et al. 2020.
+        queries: `equal`: each class has `query` queries. `unequal`: an episode has as many queries,
+            but their classes follow the rule of Veilleux et al. 2021.
     """
 
     way: int | Sequence[int]
@@ -67,7 +72,7 @@ class Setting:
         return isinstance(self.way, int) and isinstance(self.shot, int) and self.shots != "meta_dataset"
 
     def number_faults(self, split: Split) -> list[Fault]:
-        """A range or a number that no episode can have."""
+        """Lists the numbers and ranges that no episode can have."""
         faults = []
         for name, value in (("way", self.way), ("shot", self.shot), ("query", self.query)):
             given = f"episode.{split}.{name} is {value}"
@@ -78,7 +83,10 @@ class Setting:
         return faults
 
     def faults(self, bank: ClassBank, split: Split) -> list[Fault]:
-        """Why the classes of a split cannot fill such an episode, or an episode of them would ask nothing."""
+        """Lists the reasons why the classes of a split cannot fill such an episode.
+
+        An episode of fewer than 2 classes is a fault too, since it asks nothing.
+        """
         if faults := self.number_faults(split):
             return faults
         (fewest, way), shot, key = _range(self.way), _range(self.shot)[1], f"episode.{split}"
@@ -90,20 +98,21 @@ class Setting:
             what = f"way {way} exceeds the {bank.num_classes} classes of split '{split}'"
             faults.append(Fault(what, f"{key}.way={most}" if bank.num_classes > 1 else ""))
         if self.shots == "meta_dataset":
-            shot = 1  # it takes what there is
+            shot = 1  # the rule adapts to the available images
         if shot + self.query > (available := bank.smallest_class):
             remedy = (
                 f"{key}.query={available - shot}" if shot < available else f"{key}.shot=1 {key}.query={available - 1}"
             )
-            what = f"shot {shot} + query {self.query} exceeds the {available} images of '{bank.name_of_smallest}'"
+            what = f"shot {shot} + query {self.query} exceeds the {available} {bank.kind} of '{bank.name_of_smallest}'"
             faults.append(Fault(f"{what}, the smallest class of split '{split}'", remedy if available > 1 else ""))
         return faults
 
     def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:
-        """The shape of all episodes of a batch, by its number; `smallest_class` has so many images."""
+        """Returns the shape of all episodes of a batch; `smallest_class` is a number of images."""
         if isinstance(self.way, int) and isinstance(self.shot, int) and self.has_one_shape and self.queries == "equal":
             return Shape((self.shot,) * self.way, (self.query,) * self.way)
-        # Apart from what draws the rows of an episode; a last 0 would seed as no last number does.
+        # The seed differs from that of the rows. It ends in 1, because a final 0 seeds like no
+        # final number.
         rng = np.random.default_rng([seed, SPLITS.index(split), batch, 1])
         way = int(rng.integers(*_range(self.way), endpoint=True))
         if self.shots == "meta_dataset":
@@ -116,55 +125,28 @@ class Setting:
         return Shape(shots, dirichlet_queries(rng, way * self.query, [smallest_class - shot for shot in shots]))
 
 
-def dirichlet_queries(rng: np.random.Generator, total: int, available: Sequence[int]) -> tuple[int, ...]:
-    """Query images of each class, `total` in all, in shares that are drawn from a Dirichlet distribution.
-
-    Its parameter is 2 for each class, as in Veilleux et al. 2021, section 3. A class may have none, and none has
-    more than are `available`.
-    """
-    shares = total * rng.dirichlet(np.full(len(available), 2.0))
-    counts = np.zeros(len(available), int)
-    for _ in range(total):  # the next query is of the class that lacks most
-        counts[np.where(counts < available, shares - counts, -np.inf).argmax()] += 1
-    return tuple(int(count) for count in counts)
-
-
-def meta_dataset_shots(rng: np.random.Generator, way: int, available: int, counted: int) -> tuple[int, ...]:
-    """Support images of each class of an unbalanced episode, by the rule of Triantafillou et al. 2020, section 3.2.
-
-    `available` images of a class are none of its queries, the same number of each here, of which the rule counts
-    `counted` at most; an episode has 500 support images at most.
-    """
-    beta = 1 - rng.random()  # in (0, 1]
-    size = min(500, way * math.ceil(beta * min(counted, available)))
-    shares = np.exp(rng.uniform(math.log(0.5), math.log(2), way))
-    shares /= shares.sum()
-    shots = np.minimum(np.floor(shares * (size - way)).astype(int) + 1, available)
-    return tuple(int(shot) for shot in shots)
-
-
 def _range(value: int | Sequence[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 class Draw(NamedTuple):
-    """An episode before its images are fetched: rows of the bank, and the way (0 .. N - 1) of each row."""
+    """Episode before its images are fetched: rows of the bank, and each row's way (0 .. N - 1)."""
 
     support_rows: Tensor  # (T, S) int64
     support_ways: Tensor  # (T, S) int64
     query_rows: Tensor  # (T, Q) int64
     query_ways: Tensor  # (T, Q) int64
     way: int  # N
-    # (T, S + Q, K), the bits of what an augmentation of K random numbers asks for: as float32 they would be rounded to
-    # the precision of the training on their way to the device.
+    # (T, S + Q, K), the bits of the K random numbers of an augmentation. As float32 they would be
+    # rounded to the training precision on the way to the device.
     random: Tensor = torch.empty(0, dtype=torch.int32)
 
 
 def draw(rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, index: int) -> Draw:
-    """One episode, without the leading task axis; support and query are disjoint, the queries are shuffled.
+    """Draws one episode, without the leading task axis; `rows` lists the rows of each class.
 
-    `rows` are those of each class. Shuffled, because a batch in class order tells a network that normalises over the
-    queries more than it should know.
+    Support and query rows are disjoint. The queries are shuffled, because a network that normalises
+    over the queries could exploit their order by class.
     """
     shots, queries = shape
     way, counts = len(shots), np.add(shots, queries)
@@ -182,12 +164,12 @@ def draw(rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, i
 
 
 def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Split, index: int) -> Draw:
-    """`size` different images of all classes, as the queries of a task without support rows.
+    """Draws `size` different images of all classes, as queries without support rows.
 
-    What ordinary classification trains on; the ways are the classes of the split.
+    Ordinary classification trains on them; the ways are the classes of the split.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    ends = np.cumsum([len(one) for one in rows])  # of the classes, were their rows one behind the other
+    ends = np.cumsum([len(one) for one in rows])  # end of each class in the concatenated rows
     picked = rng.choice(ends[-1], size, replace=False, shuffle=False)
     classes = np.searchsorted(ends, picked, side="right")
     query_rows = np.array([rows[c][i - ends[c]] for c, i in zip(classes, picked, strict=True)])
@@ -196,13 +178,14 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
 
 
 def draw_random(numbers: int, rows: int, *, seed: int, split: Split, index: int) -> Tensor:
-    """What an augmentation needs for the rows of one episode, uniform in [0, 1): the bits of (rows, numbers)."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), index, 0, 0])  # apart from what draws the rows
+    """Draws the numbers of an augmentation, uniform in [0, 1), as bits: (rows, numbers)."""
+    # Differs from the seed of the rows.
+    rng = np.random.default_rng([seed, SPLITS.index(split), index, 0, 0])
     return torch.from_numpy(rng.random((rows, numbers), np.float32)).view(torch.int32)
 
 
 def collate(draws: Iterable[Draw]) -> Draw:
-    """Stack single episodes of one way and shot to a batch."""
+    """Stacks single episodes of one way and shot into a batch."""
     draws = list(draws)
     return Draw(
         torch.stack([one.support_rows for one in draws]),
@@ -215,20 +198,20 @@ def collate(draws: Iterable[Draw]) -> Draw:
 
 
 def fetch(images: Tensor, draws: Draw) -> Episode:
-    """The images and one-hot targets of a batch of draws, on the device of `images` (M, C, H, W) uint8.
+    """Fetches images and one-hot targets of draws, on the device of `images` (M, C, H, W) uint8.
 
-    Intensities become 0 .. 1.
+    Intensities become 0 .. 1; ids of tokens, (M, L) int32, stay what they are.
     """
     return gather(lambda rows: intensities(images[rows]), draws)
 
 
 def intensities(images: Tensor) -> Tensor:
-    """Bytes as numbers in 0 .. 1, of the same shape."""
-    return images.float() / 255
+    """Scales bytes to 0 .. 1, in the same shape; ids of tokens, which are no bytes, stay."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def gather(inputs: Callable[[Tensor], Tensor], draws: Draw) -> Episode:
-    """The inputs and one-hot targets of a batch of draws; `inputs` gives those of rows: (T, B) -> (T, B, *X)."""
+    """Gathers inputs and one-hot targets of draws; `inputs` maps rows (T, B) to (T, B, *X)."""
 
     def targets(ways: Tensor) -> Tensor:  # (T, B) -> (T, B, N)
         return F.one_hot(ways, draws.way).float()
@@ -242,7 +225,7 @@ def gather(inputs: Callable[[Tensor], Tensor], draws: Draw) -> Episode:
 
 
 def episodes_sha256(bank: ClassBank, draws: Iterable[Draw]) -> str:
-    """Hash of a list of episodes and of the data they draw on: equal hashes, equal episodes."""
+    """Hashes a list of episodes and their data: equal hashes mean equal episodes."""
     digest = hashlib.sha256(bank.sha256().encode())
     for one in draws:
         for part in (one.support_rows, one.support_ways, one.query_rows, one.query_ways):

@@ -21,12 +21,14 @@ class Provenance(pl.Callback):
 
 def base_classes(path: Path) -> int:
     """Number of classes of the meta-train set of the run that wrote a checkpoint; 0 when it does not say."""
-    return read_origin(path).get("num_base_classes", 0)
+    number: int = read_origin(path).get("num_base_classes", 0)
+    return number
 
 
 def trained_classes(path: Path) -> list[str]:
     """Names of the classes of that meta-train set; none when the checkpoint does not say."""
-    return read_origin(path).get("classes", [])
+    names: list[str] = read_origin(path).get("classes", [])
+    return names
 
 
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
@@ -55,12 +57,17 @@ def load(path: Path, module: nn.Module, choices: dict[str, str]) -> dict[str, An
     Raises ValueError when it is damaged, or of another architecture: by the names of weights, then by their shapes.
     """
     checkpoint = read_checkpoint(path)
+    fill(module, checkpoint, path, choices)
+    return checkpoint
+
+
+def fill(module: nn.Module, checkpoint: dict[str, Any], path: Path, choices: dict[str, str]) -> None:
+    """The same of a checkpoint that was read from `path`."""
     theirs, own = checkpoint["state_dict"], module.state_dict()
     if different := _difference(theirs, own):
         held, built = ("{algorithm} on {backbone}".format(**one) for one in (checkpoint["metalearn"], choices))
         raise ValueError(f"{path} holds {held}, the config builds {built}: they differ in {different}")
     module.load_state_dict(theirs)
-    return checkpoint
 
 
 def _difference(theirs: dict[str, Tensor], own: dict[str, Tensor]) -> str | None:

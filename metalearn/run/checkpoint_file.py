@@ -29,7 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     damaged, is of another format, or would need code to be loaded.
     """
     verify(path)
-    checkpoint = _loaded(path, mmap=False)
+    checkpoint: dict[str, Any] = _loaded(path, mmap=False)
     _check_origin(path, checkpoint)
     origin = checkpoint["metalearn"]
     if not all(isinstance(origin.get(part), str) for part in ("dataset", "algorithm", "backbone")):
@@ -53,7 +53,8 @@ def read_origin(path: Path) -> dict[str, Any]:
     verify(path, only="data.pkl")
     checkpoint = _loaded(path, mmap=True)
     _check_origin(path, checkpoint)
-    return checkpoint["metalearn"]
+    origin: dict[str, Any] = checkpoint["metalearn"]
+    return origin
 
 
 def verify(path: Path, only: str = "") -> None:

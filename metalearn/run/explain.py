@@ -91,8 +91,8 @@ def _takes(config: DictConfig, wrong: str) -> bool:
     node = OmegaConf.select(config, part) if part else None
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return False
-    from metalearn.run.checks.signatures import arguments  # late, because it imports the class, and so torch
-    from metalearn.run.checks.targets import locate
+    from metalearn.run.allowed import locate  # late, because it imports the class, and so torch
+    from metalearn.run.checks.signatures import arguments
 
     try:
         return argument in arguments(locate(node["_target_"], part))

@@ -33,7 +33,7 @@ def install() -> None:
     """Watch over Hydra from now on, with the classes that the environment allows now."""
     allowed.cache_clear()
     allowed()
-    hydra_application.ConfigLoaderImpl = WatchedLoader  # type: ignore[misc]
+    vars(hydra_application)["ConfigLoaderImpl"] = WatchedLoader
     _instantiate2._resolve_target = _resolve_watched
     logging_config.configure_logging = _configure_watched
 
@@ -85,7 +85,8 @@ class StruckOut(logging.Formatter):
         self.inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        return struck_out(self.inner.format(record))
+        text: str = struck_out(self.inner.format(record))
+        return text
 
 
 def _configure_watched(config: dict[str, Any]) -> None:

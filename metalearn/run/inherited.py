@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.run.allowed import check_name
-from metalearn.run.secrets import is_secret
+from metalearn.run.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
 RESOLVERS = ("hydra", "now", "short_id", *NESTING)

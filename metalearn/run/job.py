@@ -1,8 +1,7 @@
 """What a run is made of, built from its plan."""
 
-from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,23 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
-from metalearn.data.folds import fold_of
+from metalearn.data.bank import ClassBank, class_names, vocabulary
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import Provenance, base_classes, load, load_backbone, trained_classes
+from metalearn.run.checkpoint import Provenance, load, load_backbone
 from metalearn.run.checks import rules
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
+from metalearn.run.loaded import LoadedData, load_data, num_base_classes
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere
 from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.pruning import Pruning, pruning_of_environment
+from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, named_setting
@@ -77,14 +77,15 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     """
     keep_freed_memory()
     quieten_lightning()
-    banks, shared_classes = _banks(plan)
+    loaded = load_data(plan)
+    banks = loaded.banks
     augmentation = instantiate(plan.config["augmentation"])
     images = isinstance(banks["test"], ClassBank)
     rules.check_problem(
         plan.config["problem"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"]
     )
     if images:
-        plan = with_base_classes(plan, config, _num_base_classes(plan, banks))
+        plan = with_base_classes(plan, config, num_base_classes(plan, banks))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = _algorithm(plan)
@@ -94,32 +95,19 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         data.check(setting, "test")
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
 
-    optimizer = {name: value for name, value in plan.config["optimizer"].items() if name != "backbone_lr"}
+    module = _module(plan, algorithm)
     further = instantiate(plan.config["evaluation"].get("further"))
-    module = FewShotModule(
-        algorithm,
-        instantiate(optimizer),
-        instantiate(plan.config["scheduler"]),
-        backbone_lr=plan.config["optimizer"]["backbone_lr"],
-        skip_nonfinite=plan.config["trainer"]["skip_nonfinite"],
-    )
     if further is not None:
         further.check(meta_test(module, data, module.device))
     checkpoint = _checkpoint(plan, module)
-    rules.check_base_statistics(algorithm.base, banks, plan.choices)
-    rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
-    if plan.trains_nothing:
-        check_trained(algorithm, plan.choices, plan.config["pretrained"])
-    elif not plan.tests_only:
-        check_trainable(algorithm, plan.choices)
-        rules.check_optimizer(checkpoint, module.make_optimizer())
+    _check_weights(plan, module, checkpoint, banks)
     pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
     keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
     callbacks = [
         clock,
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
-        Provenance(_provenance(plan, banks)),
+        Provenance(_provenance(plan, loaded)),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
         keeper,
@@ -127,41 +115,36 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = _trainer(plan, callbacks)
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
-    return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, shared_classes)
+    return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
 
 
-def _banks(plan: Plan) -> tuple[Mapping[Split, Any], int]:
-    """The splits of the data set, and how many classes of meta-test were trained on.
-
-    Meta-test is that of another data set where the config names one for it.
-    """
+def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
+    """The algorithm with what trains it."""
     config = plan.config
-    banks: Mapping[Split, Any] = instantiate(config["dataset"]).load()
-    if folds := config["evaluation"].get("folds"):
-        rules.check_folds(banks, config, plan.choices["dataset"])
-        banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
-    if config.get("test_dataset"):
-        banks = ChainMap({"test": instantiate(config["test_dataset"]).load()["test"]}, banks)  # type: ignore[arg-type]
-        rules.check_same_input(config["dataset"], config["test_dataset"])
-    rules.check_splits(banks, config["mode"], plan.choices["dataset"])
-    before = plan.trained_before if plan.tests_only else None
-    trained = trained_classes(before) if before else []
-    if not plan.tests_only:
-        trained = class_names(banks["train"])
-    return banks, tell_shared_classes(trained, class_names(banks["test"]))
+    optimizer = {name: value for name, value in config["optimizer"].items() if name != "backbone_lr"}
+    return FewShotModule(
+        algorithm,
+        instantiate(optimizer),
+        instantiate(config["scheduler"]),
+        backbone_lr=config["optimizer"]["backbone_lr"],
+        skip_nonfinite=config["trainer"]["skip_nonfinite"],
+    )
 
 
-def _num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
-    """The classes that it is, or was, trained on, whatever it is tested on."""
-    given = plan.config["num_base_classes"]
-    if plan.trained_before:
-        counted = base_classes(plan.trained_before)
-    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
-        counted = banks["train"].num_classes
-    else:
-        counted = 0
-    rules.check_base_classes(given, counted)
-    return counted or given
+def _check_weights(
+    plan: Plan, module: FewShotModule, checkpoint: dict[str, Any] | None, banks: Mapping[Split, Any]
+) -> None:
+    """Raises ValueError for weights that cannot be trained, or not be tested, on these data."""
+    algorithm = module.algorithm
+    if checkpoint is not None:
+        rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
+    rules.check_base_statistics(algorithm.base, banks, plan.choices)
+    rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
+    if plan.trains_nothing:
+        check_trained(algorithm, plan.choices, plan.config["pretrained"])
+    elif not plan.tests_only:
+        check_trainable(algorithm, plan.choices)
+        rules.check_optimizer(checkpoint, module.make_optimizer())
 
 
 def _algorithm(plan: Plan) -> AbstractAlgorithm:
@@ -230,23 +213,27 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     return checkpoint
 
 
-def _provenance(plan: Plan, banks: Mapping[Split, Any]) -> dict[str, Any]:
-    """The facts about a run that its checkpoints keep."""
+def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
+    """The facts about a run that its checkpoints keep; of them and the weights, a Learner is built."""
     return {
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
-        "classes": [] if plan.tests_only else class_names(banks["train"]),
+        "classes": [] if plan.tests_only else class_names(loaded.banks["train"]),
+        "vocabulary": vocabulary(loaded.banks["test"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
+        "built": struck_out(plan.config["algorithm"]),
+        "preparation": asdict(loaded.preparation) if loaded.preparation else None,
     }
 
 
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
     arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
-    return instantiate(
+    trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
         logger=list(instantiate(config["logger"]).values()) if is_rank_zero() else [],
         plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
         default_root_dir=str(plan.folder.path),
     )
+    return trainer

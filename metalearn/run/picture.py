@@ -15,6 +15,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Draw, collate, fetch
 from metalearn.files import write_atomically
+from metalearn.run.transcript import answered, transcript
 from metalearn.types import Episode
 
 RIGHT, WRONG, PAPER = (0, 114, 178), (213, 94, 0), (255, 255, 255)  # blue and vermilion, which all people tell apart
@@ -31,6 +32,8 @@ LEGEND = "blue frame: right; orange frame: wrong, with the number of the class t
 class TestEpisode(pl.Callback):
     """Draw the first meta-test episode into test_episode.png, and log it with the confusion of its classes to W&B.
 
+    Texts are written to test_episode.txt, and are a table in W&B.
+
     Args:
         folder: where the picture goes, the run directory.
     """
@@ -38,7 +41,7 @@ class TestEpisode(pl.Callback):
     __test__ = False  # of pytest
 
     def __init__(self, folder: str) -> None:
-        self.path = Path(folder) / "test_episode.png"
+        self.folder = Path(folder)
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -50,16 +53,23 @@ class TestEpisode(pl.Callback):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             algorithm: Any = module.algorithm
             answers = algorithm.adapt(task.support_x, task.support_y)(task.query_x).argmax(-1)  # (Q,)
-        image = picture(task, answers, class_names(bank, draw))
-        write_atomically(self.path, lambda file: image.save(file, "PNG"))
-        for logger in trainer.loggers:
-            if type(logger).__name__ == "WandbLogger":
-                caption = [title(task, answers)]
-                logger.log_image("test/episode", [image], caption=caption)  # type: ignore[attr-defined]
-                counts = confusion(task.query_y.argmax(-1), answers, task.query_y.shape[1]).tolist()
-                columns = ["class", *(f"answered {way}" for way in range(len(counts)))]
-                rows = [[way, *row] for way, row in enumerate(counts)]
-                logger.log_table("test/confusion", columns=columns, data=rows)  # type: ignore[attr-defined]
+        names, head = class_names(bank, draw), title(task, answers)
+        rows = answered(bank.texts, draw, answers.tolist(), names) if bank.is_text else []
+        if bank.is_text:
+            text = transcript(head, bank.texts, draw, rows, names).encode()
+            write_atomically(self.folder / "test_episode.txt", lambda file: file.write(text))
+        else:
+            image = picture(task, answers, names)
+            write_atomically(self.folder / "test_episode.png", lambda file: image.save(file, "PNG"))
+        for logger in (one for one in trainer.loggers if type(one).__name__ == "WandbLogger"):
+            wandb: Any = logger
+            if bank.is_text:
+                wandb.log_table("test/episode", columns=["text", "class", "answered"], data=[list(row) for row in rows])
+            else:
+                wandb.log_image("test/episode", [image], caption=[head])
+            counts = confusion(task.query_y.argmax(-1), answers, task.query_y.shape[1]).tolist()
+            columns = ["class", *(f"answered {way}" for way in range(len(counts)))]
+            wandb.log_table("test/confusion", columns=columns, data=[[way, *row] for way, row in enumerate(counts)])
 
 
 def confusion(ways: Tensor, answers: Tensor, way: int) -> Tensor:

@@ -31,7 +31,7 @@ class Plan:
 
     @property
     def tests_only(self) -> bool:
-        return self.config["mode"] == "test"
+        return bool(self.config["mode"] == "test")
 
     @property
     def trained_before(self) -> Path | None:

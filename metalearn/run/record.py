@@ -86,6 +86,7 @@ def planned(plan: Plan) -> Result:
         fold=config["evaluation"].get("fold"),
         val=None,
         best_step=None,
+        temperature=None,
         steps=None,
         skipped_batches=0,
         num_parameters=None,

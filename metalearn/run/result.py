@@ -209,6 +209,7 @@ class Result(Outcome):
     further: Further | None  # an evaluation beside the accuracy
     fold: int | None  # of cross-validation, which meta-test is
     best_step: int | None
+    temperature: float | None  # of the logits, by which probabilities are calibrated on meta-val
     steps: int | None
     skipped_batches: int | None  # because their loss was not finite
     num_parameters: int | None

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -120,7 +121,17 @@ def fit(job: Job, record: Record) -> None:
         raise NonFiniteLoss("the loss on meta-val was never a finite number, so there are no weights to test")
     best = load(job.plan.folder.best, job.module, job.plan.choices)
     assert best["global_step"] == job.keeper.best_step
-    record.result = replace(record.result, val=Evaluation.of(best["val"], "val"), best_step=best["global_step"])
+    record.result = replace(record.result, **_of_validation(best))
+
+
+def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the result that were chosen, or measured, on meta-val."""
+    val = checkpoint.get("val")
+    return {
+        "val": None if val is None else Evaluation.of(val, "val"),
+        "best_step": checkpoint["global_step"],
+        "temperature": checkpoint.get("temperature"),
+    }
 
 
 def test(job: Job, record: Record) -> None:
@@ -129,19 +140,14 @@ def test(job: Job, record: Record) -> None:
         origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
         record.result = replace(record.result, steps=0, trained_dataset=origin)
     elif job.plan.tests_only and job.checkpoint is not None:
-        val = job.checkpoint.get("val")
-        record.result = replace(
-            record.result,
-            val=None if val is None else Evaluation.of(val, "val"),
-            best_step=job.checkpoint["global_step"],
-            trained_dataset=job.checkpoint["metalearn"]["dataset"],
-        )
+        dataset = job.checkpoint["metalearn"]["dataset"]
+        record.result = replace(record.result, **_of_validation(job.checkpoint), trained_dataset=dataset)
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)
     test, took = Evaluation.of(fields, "test"), time.perf_counter() - began
     if job.plan.config["evaluation"]["protocol"] == "lake" and test.accuracy is not None:
         test = replace(test, error=error_rate(test.accuracy, WAY))
-    cost = job.module.median_cost()
+    cost = job.module.cost.medians()
     seconds = replace(record.result.seconds, test=took, adapt=cost.get("adapt"), predict=cost.get("predict"))
     record.result = replace(record.result, test=test, seconds=seconds)
     record.write_episodes(scores)

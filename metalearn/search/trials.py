@@ -225,5 +225,5 @@ def _is_alive(trial: FrozenTrial) -> bool:
         except PermissionError:
             pass
     assert trial.datetime_start is not None
-    last = trial.user_attrs.get("heartbeat", trial.datetime_start.timestamp())
+    last: float = trial.user_attrs.get("heartbeat", trial.datetime_start.timestamp())
     return time.time() - last < DEAD

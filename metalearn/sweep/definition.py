@@ -94,8 +94,6 @@ def _read(path: Path) -> Known:
     from typeguard import TypeCheckError, check_type  # late, because --help must not wait for it
 
     try:
-        known = json.loads(path.read_text())
-        check_type(known, Known)
+        return check_type(json.loads(path.read_text()), Known)
     except (ValueError, TypeCheckError) as error:
         raise ValueError(f"{path} is not the list of jobs of a sweep: {error}") from error
-    return known

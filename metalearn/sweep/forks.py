@@ -79,7 +79,8 @@ class _Handed:
 
 
 def _arrived(handed: Any) -> int:
-    return handed.detach()
+    number: int = handed.detach()
+    return number
 
 
 def _work(arguments: list[str], log: Path, environment: dict[str, str], held: int) -> None:

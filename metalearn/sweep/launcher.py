@@ -151,7 +151,7 @@ class AbstractLauncher(Launcher, ABC):
         for known in (exact, alike):
             if known in self._trainers:
                 return self._trainers[known]
-        trainer = self.compose(job.number, job.overrides).trainer
+        trainer: DictConfig = self.compose(job.number, job.overrides).trainer
         by_value = any(OmegaConf.is_interpolation(trainer, name) for name in ("devices", "num_nodes", "accelerator"))
         self._trainers[exact if by_value else alike] = trainer
         return trainer

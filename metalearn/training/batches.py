@@ -1,4 +1,4 @@
-"""Around each batch of a training: its random numbers, its time, and averages that processes share."""
+"""Training batches: their random numbers, their time, and averages that processes share."""
 
 from typing import Any, final
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 @final
 class SeededBatches(pl.Callback):
-    """Seeds every batch anew, so that a resumed training draws what it would have drawn.
+    """Seeds every batch, so that a resumed training draws the numbers of an uninterrupted one.
 
-    The random numbers of a network, for its dropout say, are a function of (seed, batch, process).
+    The random numbers of a network, e.g. for dropout, are a function of (seed, batch, process).
     """
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -24,7 +24,7 @@ class SeededBatches(pl.Callback):
 
 @final
 class AveragedBuffers(pl.Callback):
-    """Gives all processes the same running averages: the mean of those that each kept over its own tasks."""
+    """Averages the running averages of all processes, each kept over its own tasks."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         buffers: list[Tensor] = [b for b in module.algorithm.buffers() if b.is_floating_point()]  # type: ignore[union-attr]
@@ -36,9 +36,9 @@ class AveragedBuffers(pl.Callback):
 
 
 def time_done(trainer: pl.Trainer) -> float:
-    """The part of the time of a training that is over, 0 without a limit in time.
+    """Returns the fraction of the training's time limit that has passed; 0 without a limit.
 
-    All processes must ask, since they learn at one rate: by the clock of the first.
+    All processes must call it, because they share the first process's clock and one learning rate.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
@@ -48,7 +48,10 @@ def time_done(trainer: pl.Trainer) -> float:
 
 
 def steps_done(trainer: pl.Trainer) -> float:
-    """The part of the steps of a training that is done, or of its epochs if that is more; 0 without such a limit."""
+    """Returns the fraction of the training's steps or epochs, whichever is larger, that is done.
+
+    The fraction is 0 without such a limit.
+    """
     of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
     of_epochs = 0.0
     if trainer.max_epochs is not None and trainer.max_epochs > 0:

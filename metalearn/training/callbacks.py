@@ -1,4 +1,4 @@
-"""What happens beside the training itself: the last validation, the seconds so far, a loss that is no number."""
+"""Callbacks of the training: last validation, elapsed seconds, and non-finite losses."""
 
 import shlex
 import time
@@ -12,17 +12,20 @@ from torch import Tensor
 
 @final
 class ValidateAtEnd(pl.Callback):
-    """Validate after the last step too, so that the last weights can be the best ones."""
+    """Validates after the last step too, so that the last weights can be the best ones."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.global_step == trainer.max_steps or (trainer.is_last_batch and last_epoch):
-            trainer.should_stop = True  # Lightning validates when it is asked to stop
+            trainer.should_stop = True  # Lightning validates when asked to stop
 
 
 @final
 class Clock(pl.Callback):
-    """Log the seconds of training so far with every validation, as "val/seconds"; a resumed run counts on."""
+    """Logs the seconds of training with every validation, as "val/seconds".
+
+    A resumed run continues the count.
+    """
 
     def __init__(self) -> None:
         self._seconds_before = 0.0
@@ -49,15 +52,15 @@ class Clock(pl.Callback):
 
 
 class NonFiniteLoss(Exception):
-    """A loss is NaN or infinite; the message says where, in one line."""
+    """Loss that is NaN or infinite; the message gives its place in one line."""
 
 
 @final
 class FiniteLoss(pl.Callback):
-    """Ends a training at the first loss that is not finite, and names the batch.
+    """Stops a training at the first loss that is not finite, and names the batch.
 
-    On an accelerator the losses are looked at every `log_every_n_steps` batches, and before each validation and
-    checkpoint, since to look at each would wait for the device.
+    On an accelerator, the losses are checked every `log_every_n_steps` batches, and before each
+    validation and checkpoint. Checking every loss would wait for the device.
 
     Args:
         resume: command that resumes the run, and so trains on the same batch again.
@@ -65,7 +68,7 @@ class FiniteLoss(pl.Callback):
 
     def __init__(self, resume: Sequence[str]) -> None:
         self._resume = resume
-        self._pending: list[tuple[int, int, Tensor]] = []  # number of the batch, steps done, its loss
+        self._pending: list[tuple[int, int, Tensor]] = []  # batch number, steps done, loss
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,4 +1,4 @@
-"""The test of a run: what result.json says of its meta-test episodes, and of those of other settings."""
+"""The test of a run: fields of result.json for its meta-test episodes and other settings."""
 
 import re
 from dataclasses import replace
@@ -17,11 +17,11 @@ from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
 
 Scores = dict[str, np.ndarray]
-"""One of each kind for every episode."""
+"""Scores by name, one number or curve for every episode."""
 
 
 def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any]) -> tuple[dict[str, Any], Scores]:
-    """Score the meta-test episodes; metrics are logged as `data.test_name`/..."""
+    """Scores the meta-test episodes; metrics are logged under `data.test_name`/..."""
     trainer.test(module, datamodule=data, verbose=False)
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name
@@ -36,7 +36,10 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
 
 
 def meta_test(module: FewShotModule, data: AbstractEpisodes[Any], device: torch.device) -> MetaTest:
-    """The subject of an evaluation beside the accuracy. Raises ValueError for a data set without classes."""
+    """Returns the subject of an evaluation beside the accuracy.
+
+    Raises ValueError for a data set without classes.
+    """
     if not isinstance(data, EpisodicDataModule):
         raise ValueError("an evaluation beside the accuracy is for data sets of classes: evaluation=episodes")
     return MetaTest(module.algorithm, data.banks["test"], data.settings["test"], device)
@@ -45,7 +48,7 @@ def meta_test(module: FewShotModule, data: AbstractEpisodes[Any], device: torch.
 def evaluate_further(
     trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any], evaluation: AbstractEvaluation
 ) -> Scored:
-    """Score the meta-test images by an evaluation beside the accuracy, in the precision of the trainer."""
+    """Scores the meta-test images by an evaluation, in the precision of the trainer."""
     device = trainer.strategy.root_device
     module.to(device).eval()
     with torch.no_grad(), trainer.precision_plugin.forward_context():
@@ -53,16 +56,16 @@ def evaluate_further(
 
 
 def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
-    """The error rate as Lake et al. 2015 count it: wrong among all trials, with Wilson's 95 % interval."""
+    """Computes the error rate over all trials with Wilson's interval, as Lake et al. 2015."""
     total = accuracy.num_episodes * queries
     wrong = total - round(accuracy.mean * total)
     return ErrorRate(wrong / total, *wilson(wrong, total), total)
 
 
 def named_setting(name: str, like: Setting) -> Setting:
-    """The setting "5w1s": 5-way 1-shot, with as many queries as `like`; "5w1s-unequal": not of each class alike.
+    """Parses the setting "5w1s": 5-way 1-shot, with as many queries as `like`.
 
-    Raises ValueError for another form.
+    "5w1s-unequal" has unequal queries. Raises ValueError for another form.
     """
     match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:

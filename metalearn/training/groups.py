@@ -1,4 +1,4 @@
-"""Groups of weights, each with a learning rate of its own."""
+"""Groups of weights, each with its learning rate."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from metalearn.backbones.base import is_of_backbone
 
 
 def groups_of(algorithm: AbstractAlgorithm, backbone_lr: float) -> list[dict[str, Any]]:
-    """The weights that are trained, as an optimizer takes them: those of the backbone learn at `backbone_lr`.
+    """Groups the trained weights for an optimizer; the backbone learns at `backbone_lr`.
 
-    The projection of a pretrained backbone is as new as a head, and belongs to the rest. Raises ValueError when no
-    weight of the backbone is trained.
+    The projection of a pretrained backbone is new, like a head, and belongs to the rest. Raises
+    ValueError if no weight of the backbone is trained.
     """
     trained = [(name, weight) for name, weight in algorithm.named_parameters() if weight.requires_grad]
     backbone = [(name, weight) for name, weight in trained if is_of_backbone(name) and ".projection." not in name]

@@ -1,10 +1,8 @@
-"""The one LightningModule: it optimises an algorithm's loss and evaluates what the algorithm adapts to."""
+"""The one LightningModule: it optimises an algorithm's loss and evaluates its predictions."""
 
 import logging
-import sys
-import time
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics.classification import BinaryCalibrationError
 
 import metalearn
@@ -21,10 +19,13 @@ from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
+from metalearn.training import measures
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
+from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
-from metalearn.training.schedules import Constant, Schedule, SchedulerFactory
-from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
+from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
+from metalearn.training.scores import ScoreTable, best_candidate, curves
+from metalearn.training.temperature import TEMPERED, best_temperature
 from metalearn.types import Episode, IndexedBatch, Split
 
 log = logging.getLogger(__name__)
@@ -33,14 +34,19 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]],
 
 
 class FewShotModule(pl.LightningModule):
-    """Training pays `algorithm.loss(batch)`; evaluation scores `algorithm.adapt(support)(query)` of every episode.
+    """Trains on `algorithm.loss(batch)`; scores `algorithm.adapt(support)(query)` in evaluation.
 
-    Where the embedding of an image depends on no other, evaluation embeds each once and adapts to the embeddings.
+    If an embedding depends on one image alone, evaluation embeds every image once.
 
-    After an evaluation, `scores[split]` holds for each of its E episodes, in the order of their index whatever the
-    number of processes: "loss" and "accuracy" (E,), or "mse" in the place of the latter where the task is a regression;
-    after a test also "accuracy_by_step" (E, steps + 1) of the gradient family, and "accuracy_by_instance" (E, 4) of a
-    memory network.
+    After an evaluation, `scores[split]` holds an array for each score, ordered by episode index:
+    "loss" (E,) and "accuracy" (E,), or "mse" (E,) for regression. A test adds "accuracy_by_step"
+    (E, steps + 1) for the gradient family and "accuracy_by_instance" (E, 4) for a memory network.
+
+    Args:
+        algorithm: algorithm to train.
+        optimizer: function of the trained parameters that builds the optimizer.
+        scheduler: factor of the learning rate; None: constant.
+        skip_nonfinite: number of batches with a non-finite loss to skip before failing.
     """
 
     def __init__(
@@ -53,18 +59,20 @@ class FewShotModule(pl.LightningModule):
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
-        self.backbone_lr = backbone_lr  # None: that of the rest
-        self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches whose loss is not finite
+        self.backbone_lr = backbone_lr  # None: rate of the other weights
+        self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
-        self.dependence = algorithm.dependence()  # of the network that runs; refuses what could not keep the promise
+        self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = False
-        self._time_done = 0.0  # the fraction of the time of a training
-        self.calibration_error: float | None = None  # of the last test, where the task is a classification
-        self.cost: dict[str, list[float]] = {"adapt": [], "predict": []}  # seconds of each episode that was tested here
+        self._time_done = 0.0  # fraction of the time limit
+        # Temperature of the logits, the best of the last validation, for classification.
+        self.temperature: float | None = None
+        self.calibration_error: float | None = None  # last test's error, for classification
+        self.cost = Cost()  # cost of the last evaluated episodes
         self._table = ScoreTable()
-        self._points: dict[str, list[int]] = {}  # of the algorithm's curves, where not 0, 1, 2, ...
-        # Of the largest probability, and of whether it is right: the same for any number of ways.
+        self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
+        # Calibration compares the largest probability with correctness, for any number of ways.
         self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
 
     def setup(self, stage: str) -> None:
@@ -79,18 +87,10 @@ class FewShotModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()
-        schedule = self.scheduler
-        if isinstance(schedule, Constant):
+        if isinstance(self.scheduler, Constant):
             return optimizer
-        if isinstance(schedule, Schedule):
-            scheduler: LRScheduler = LambdaLR(optimizer, lambda _: schedule(self.done()))
-        else:
-            scheduler = schedule(optimizer)
-        config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            # Stepped by us: Lightning would do it after the checkpoint of the validation, which a resumed run lacks.
-            score = f"val/{self.algorithm.objective.score_name}"
-            config |= {"interval": "epoch", "frequency": sys.maxsize, "monitor": score, "strict": False}
+        monitored = f"val/{self.algorithm.objective.score_name}"
+        config = lightning_config(self.scheduler, optimizer, self.done, monitored)
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def make_optimizer(self) -> torch.optim.Optimizer:
@@ -99,7 +99,10 @@ class FewShotModule(pl.LightningModule):
         return self.optimizer(groups_of(self.algorithm, self.backbone_lr))
 
     def done(self) -> float:
-        """The fraction of the training that is done, 0 to 1: of its steps, epochs or time, whichever is furthest."""
+        """Returns the fraction of the training that is done, 0 to 1.
+
+        It is the largest fraction of the limits on steps, epochs and time.
+        """
         return min(max(steps_done(self.trainer), self._time_done), 1.0)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -116,7 +119,7 @@ class FewShotModule(pl.LightningModule):
                 buffer.copy_(before)
             log.warning("skipped a batch after step %d: its loss is %g", self.trainer.global_step, float(output.loss))
             return None
-        self.log("step", float(self.trainer.global_step + 1))  # under which loggers have it: the steps that are done
+        self.log("step", float(self.trainer.global_step + 1))  # x-axis of the loggers: steps done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:
             objective = self.algorithm.objective
@@ -132,7 +135,7 @@ class FewShotModule(pl.LightningModule):
         if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
             self.on_validation_start()
         self._calibration.reset()
-        self.cost = {"adapt": [], "predict": []}
+        self.cost = Cost()
 
     def on_validation_end(self) -> None:
         if self._evaluates_embeddings:
@@ -160,13 +163,14 @@ class FewShotModule(pl.LightningModule):
         if "val" in self.scores:
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
+            checkpoint["temperature"] = self.temperature
         checkpoint["skipped_batches"] = self.num_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.num_skipped = checkpoint.get("skipped_batches", 0)
 
     def _fingerprint(self) -> str:
-        """A hash of all that the embedding of an image is a function of, beside the image."""
+        """Hashes all that an embedding depends on beside the image."""
         how = (metalearn.__version__, str(self.trainer.precision), self.device.type)
         return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
 
@@ -182,78 +186,57 @@ class FewShotModule(pl.LightningModule):
             return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
-        """The scores of the T episodes of a batch: numbers (T,) and curves (T, K), in a validation by candidate."""
-        testing, algorithm = self.trainer.testing, self.algorithm
-        by_step = self._predict(batch)  # each (T, Q, N)
-        loss, score, name, others = algorithm.objective
-        scores_by_step = torch.stack([score(outputs, batch.query_y) for outputs in by_step], dim=1)  # (T, steps + 1)
-        losses = [[loss(*task) for task in zip(outputs, batch.query_y, strict=True)] for outputs in by_step]
-        losses_by_step = torch.stack([torch.stack(of_step) for of_step in losses], dim=1)  # (T, steps + 1)
-        if not testing:
-            return {f"loss{CANDIDATES}": losses_by_step, f"{name}{CANDIDATES}": scores_by_step}
-        scores = {"loss": losses_by_step[:, -1], name: scores_by_step[:, -1], **self._curves(batch)}
-        if algorithm.stage is not None:
-            scores[f"{name}_by_{algorithm.stage}"] = scores_by_step
-        scores |= {other: measure(by_step[-1], batch.query_y) for other, measure in others.items()}
-        if algorithm.problem == "classification":
-            confidence = by_step[-1].float().softmax(-1).amax(-1)  # (T, Q)
-            right = by_step[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
-            self._calibration.update(confidence.nan_to_num(0.0), right)  # what is no number is not sure of anything
-        return scores
+        """Computes the scores of T episodes: numbers (T,) and curves (T, K).
+
+        The curves of a validation go by candidate.
+        """
+        predictions = self._predict(batch)  # each (T, Q, N)
+        if not self.trainer.testing:
+            return measures.of_validation(self.algorithm, predictions, batch.query_y)
+        if self.algorithm.problem == "classification":
+            confidence = predictions[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            right = predictions[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
+            # NaN counts as no confidence.
+            self._calibration.update(confidence.nan_to_num(0.0), right)
+        return measures.of_test(self.algorithm, predictions, batch.query_y) | self._curves(batch)
 
     def _predict(self, batch: Episode) -> list[Tensor]:
-        """The predictions (T, Q, N) of each stage of the algorithm in a test, of each candidate in a validation."""
-        algorithm, began = self.algorithm, self._now()
+        """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
+        algorithm = self.algorithm
+        device = self.device if self.trainer.testing else torch.device("cpu")  # a validation waits for none
         if self._evaluates_embeddings:
-            logits = algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)  # type: ignore[operator]
-            self._note_cost("predict", began, batch.num_tasks)
-            return [logits]
-        predictions = []  # (T, steps + 1)
+            with self.cost.of("predict", device, times=batch.num_tasks):
+                return [algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)]  # type: ignore[operator]
+        predictors_of = algorithm.stages if self.trainer.testing else algorithm.candidates
+        predictions = []  # (T, K)
         for task in batch.tasks():
-            began = self._now()
-            if self.trainer.testing:
-                predictors = algorithm.stages(task.support_x, task.support_y)
-            else:
-                predictors = algorithm.candidates(task.support_x, task.support_y)
-            self._note_cost("adapt", began)
-            began = self._now()
-            predictions.append([predict(task.query_x) for predict in predictors])
-            self._note_cost("predict", began, len(predictors))
-        return [torch.stack(of_step) for of_step in zip(*predictions, strict=True)]
+            with self.cost.of("adapt", device):
+                predictors = predictors_of(task.support_x, task.support_y)
+            with self.cost.of("predict", device, times=len(predictors)):
+                predictions.append([predict(task.query_x) for predict in predictors])
+        return [torch.stack(of_stage) for of_stage in zip(*predictions, strict=True)]
 
     def _curves(self, batch: Episode) -> dict[str, Tensor]:
-        """What the algorithm scores along an axis of its own: (T, K) each."""
+        """Computes the algorithm's own curves, (T, K) each."""
         of_tasks = [self.algorithm.curves(task) for task in batch.tasks()]
         self._points = {name: list(curve) for name, curve in of_tasks[0].items()}
         return {
             name: torch.stack([torch.stack([*curves[name].values()]) for curves in of_tasks]) for name in self._points
         }
 
-    def _note_cost(self, name: Literal["adapt", "predict"], began: float, times: int = 1) -> None:
-        """Note the seconds since `began`, of one of so many repetitions."""
-        if self.trainer.testing:
-            self.cost[name].append((self._now() - began) / times)
-
-    def median_cost(self) -> dict[str, float]:
-        """Seconds that an episode of the last test took to adapt, and to predict its queries."""
-        return {name: float(np.median(seconds)) for name, seconds in self.cost.items() if seconds}
-
-    def _now(self) -> float:
-        """Seconds of a clock, when all that was given to the device is done."""
-        if self.trainer.testing and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
     def _collect(self, split: Split) -> None:
         scores, score_name = self._table.collect(), self.algorithm.objective.score_name
         if split == "val":
             best, scores = best_candidate(scores, score_name)
             self.algorithm.choose(best)
+            if TEMPERED in scores:
+                self.temperature = best_temperature(scores.pop(TEMPERED))
         self.scores[split] = scores
         name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
-            # The same number on every process: no reduction, but all of them must see it to agree on the best step.
+            # The numbers are equal on all processes, so no reduction is needed. All processes log
+            # them, because they must agree on the best step.
             self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
         self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
         for name, means in curves(scores).items():

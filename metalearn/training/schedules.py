@@ -1,20 +1,21 @@
-"""Factors of the outer learning rate, as functions of the fraction of the training that is done, 0 to 1."""
+"""Factors of the outer learning rate, as functions of the fraction of the training done, 0 to 1."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-"""A scheduler of torch that waits for its optimizer; it counts steps."""
+"""Function that builds a scheduler of torch from an optimizer; the scheduler counts steps."""
 
 
 class Schedule(ABC):
-    """From the fraction done to the factor of the learning rate."""
+    """Function of the fraction done that returns the factor of the learning rate."""
 
     @abstractmethod
     def __call__(self, done: float) -> float: ...
@@ -23,7 +24,7 @@ class Schedule(ABC):
 @final
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The learning rate as it is given."""
+    """Constant learning rate."""
 
     def __call__(self, done: float) -> float:
         return 1.0
@@ -32,7 +33,7 @@ class Constant(Schedule):
 @final
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """Down to nothing in a straight line, as Reptile's step (Nichol et al. 2018)."""
+    """Linear decay to 0, as Reptile's step size (Nichol et al. 2018)."""
 
     def __call__(self, done: float) -> float:
         return 1.0 - done
@@ -41,9 +42,32 @@ class Linear(Schedule):
 @final
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Down to `floor` along a half cosine, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5)."""
+    """Half-cosine decay to `floor`, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5)."""
 
     floor: float = 0.01
 
     def __call__(self, done: float) -> float:
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+def lightning_config(
+    schedule: Schedule | SchedulerFactory,
+    optimizer: Optimizer,
+    done: Callable[[], float],
+    monitored: str,
+) -> dict[str, Any]:
+    """Returns the config of Lightning for a scheduler.
+
+    Args:
+        done: function that returns the fraction of the training that is done.
+        monitored: metric of a scheduler that waits for a plateau.
+    """
+    if isinstance(schedule, Schedule):
+        return {"scheduler": LambdaLR(optimizer, lambda _: schedule(done())), "interval": "step"}
+    scheduler = schedule(optimizer)
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return {"scheduler": scheduler, "interval": "step"}
+    # The module steps this scheduler itself. Lightning would step it after the checkpoint of the
+    # validation, and a resumed run would lose the step.
+    never = {"interval": "epoch", "frequency": sys.maxsize}
+    return {"scheduler": scheduler, **never, "monitor": monitored, "strict": False}

@@ -9,25 +9,25 @@ from torchmetrics import CatMetric
 
 
 class ScoreTable(nn.Module):
-    """One row for each episode: its index and its scores, which are numbers or curves of one length."""
+    """Table with one row per episode: its index and its scores, numbers or curves of one length."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Scores one behind the other; float64 keeps a large index whole.
+        # Each row concatenates the scores; float64 represents a large index exactly.
         self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
         self._widths: dict[str, int] = {}
 
     def add(self, indices: Tensor, scores: dict[str, Tensor]) -> None:
-        """The scores of T episodes by their indices: (T,) for numbers, (T, K) for curves."""
+        """Adds the scores of T episodes by their indices: (T,) for numbers, (T, K) for curves."""
         columns = {name: score.reshape(len(indices), -1).double() for name, score in scores.items()}
         self._widths = {name: column.shape[1] for name, column in columns.items()}
         values = torch.cat([*columns.values()], dim=1)
         self._rows.update(torch.cat([indices[:, None].to(values), values], dim=1))
 
     def collect(self) -> dict[str, np.ndarray]:
-        """Each score of all E episodes in the order of their index, numbers (E,) and curves (E, K); empties the table.
+        """Returns each score of all E episodes in index order, and empties the table.
 
-        All processes must call it, and all get the same.
+        Numbers are (E,), curves (E, K). All processes must call it, and all get the same result.
         """
         rows = self._rows.compute().cpu().numpy()  # (E, 1 + all widths)
         self._rows.reset()
@@ -41,22 +41,23 @@ class ScoreTable(nn.Module):
 
 CANDIDATES = "_by_candidate"
 CURVES = ("_by_step", "_by_instance", CANDIDATES)
-"""How the names of scores end that are curves, of whatever length."""
+"""Name endings of scores that are curves, of any length."""
 
 
 def curves(scores: dict[str, np.ndarray]) -> dict[str, list[float]]:
-    """The mean over the episodes of those of the scores that are curves."""
+    """Averages over the episodes the scores that are curves."""
     return {name: [mean_of_known(c) for c in of.T] for name, of in scores.items() if name.endswith(CURVES)}
 
 
 def mean_of_known(values: np.ndarray) -> float:
-    """The mean of what is not NaN; NaN where nothing is."""
+    """Averages the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
 
 
 def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
-    """Which candidate has the best mean score, and the loss and score (E,) of that one alone."""
+    """Returns the best candidate by mean score, and its scores: (E,), or (E, K) for curves."""
     means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
     best = int(means.argmin() if score_name == "mse" else means.argmax())
-    return best, {name.removesuffix(CANDIDATES): of[:, best] for name, of in scores.items()}
+    of_best = {name: of.reshape(len(of), len(means), -1)[:, best] for name, of in scores.items()}  # (E, K) each
+    return best, {name.removesuffix(CANDIDATES): of[:, 0] if of.shape[1] == 1 else of for name, of in of_best.items()}

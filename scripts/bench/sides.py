@@ -38,12 +38,13 @@ SIDES: dict[str, dict[str, Callable]] = {
 }
 
 SAME = """\
-Before anything is timed, each side must do the same work as metalearn, in float64 on the same weights and batch: the
-loss and every gradient to a relative 1e-6. In bf16 the loss to 2 % of that in float32, and the whole gradient to a
-cosine of 0.97 with it: rounding alone takes plain PyTorch under the same autocast to about 0.98.
-easyfsl leaves its distances unsquared and normalises support and queries apart, so its loss is compared (1e-6) with its
-distances squared and the network in evaluation mode. The sides of the evaluation draw their own episodes: their mean
-accuracies over E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2."""
+Before anything is timed, each side must do the same work as metalearn, in float64 on the same
+weights and batch: the loss and every gradient agree to a relative 1e-6. In bf16 the loss must agree
+to 2 % with that in float32, and the whole gradient to a cosine of 0.97: rounding alone takes plain
+PyTorch under the same autocast to about 0.98. easyfsl leaves its distances unsquared and normalises
+support and queries apart, so its loss is compared (1e-6) with its distances squared and the network
+in evaluation mode. The sides of the evaluation draw their own episodes: their mean accuracies over
+E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2."""
 
 
 def check(work: str, side: str) -> None:

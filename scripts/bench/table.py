@@ -17,36 +17,42 @@ from works import CLASSES, EVALUATION, MANY, PER_CLASS, QUERY, SHOT, STEPS, WAY
 HEAD = """\
 # Benchmarks
 
-Written by `make bench`, never by hand. Seconds are medians over processes, in brackets the fastest and the slowest; a
-ratio is the median of a side divided by that of metalearn in float32, of the same run: above 1 metalearn is faster.
-Memory is the largest resident set of a process, what importing the libraries takes included. The sides take turns.
+`make bench` writes this page; it is never edited by hand. Seconds are medians over processes, in
+brackets the fastest and the slowest. A ratio is the median of a side divided by that of metalearn
+in float32, of the same run: above 1 metalearn is faster. Memory is the largest resident set of a
+process, including the imports of the libraries. The sides take turns.
 """
 NOTES = f"""\
-learn2learn is missing: its PyPI release has to be compiled and does not build here. easyfsl is given what it misses: an
-empty module in the place of torchvision, of which it takes data sets and residual networks, nothing that is timed here;
-and a sampler's base that takes an argument as in older torch.
+learn2learn is missing: its PyPI release has to be compiled and does not build here. easyfsl is
+given two missing parts: an empty module instead of torchvision, whose data sets and residual
+networks are not timed here, and a sampler's base that accepts an argument as in older torch.
 
-The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS} in memory, the size of Omniglot's meta-test.
-Drawing the episodes is part of the time. metalearn embeds each image once, the others in each episode anew, so that the
-ratio grows with the number of episodes.
+The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS} in memory, the size of Omniglot's
+meta-test. The time includes drawing the episodes. metalearn embeds each image once, the others
+embed it again in each episode, so the ratio grows with the number of episodes.
 
-"compiled" is `algorithm.execution.compile=true`, which needs a C++ compiler. Its first step, not in the seconds here,
-takes one to two minutes on two cores, and a few seconds when the same was compiled on the machine before.
+"compiled" is `algorithm.execution.compile=true`, which needs a C++ compiler. Its first step, not in
+the seconds here, takes one to two minutes on two cores, and a few seconds if the machine has
+compiled the same before.
 
-"vmap" is `algorithm.execution.vmap=true`, all tasks of a step at once. On a CPU it pays where there are many small
-tasks and one inner step; after that step each task has weights of its own, and their convolutions go in groups.
+"vmap" is `algorithm.execution.vmap=true`, all tasks of a step at once. On a CPU it is faster for
+many small tasks with one inner step; after that step each task has its own weights, and their
+convolutions run in groups.
 
-What bounds the steps of MAML: their convolutions are of five images each, and done again alone take what the table of
-the machine says. Beside them are the second derivatives of batch normalisation, which are in closed form here
-(metalearn/backbones/normalise.py), and Python between many small operations, of which a compiled step has little.
+Three parts bound the steps of MAML. Its convolutions are of five images each; the table of the
+machine lists their time alone. The second derivatives of batch normalisation are in closed form
+here (metalearn/backbones/normalise.py). Python runs between many small operations; a compiled step
+has little of it.
 
-In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than MKL's matrix product."""
+In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than
+MKL's matrix product."""
 GPU = """\
 ## GPU
 
-Not measured: the command times the CPU alone, and no number here says anything of a GPU. What a GPU would run is tested
-on the CPU for the same losses and gradients: tasks under vmap, the compiled inner loop, autocast; and a test counts
-what a training step asks the device for, which is nothing but for `mann`, `metaoptnet` and `triplet`.
+Not measured: the command times the CPU alone, and no number here holds for a GPU. Tests on the CPU
+compare the losses and gradients of all that a GPU would run: tasks under vmap, the compiled inner
+loop, and autocast. A test also counts how often a training step waits for the device: never, except
+for `mann`, `metaoptnet` and `triplet`.
 """
 
 

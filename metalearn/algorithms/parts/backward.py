@@ -15,9 +15,10 @@ Tensors = tuple[Tensor, ...]
 def mean_over_tasks(
     function: Callable[..., Tensors], tasks: Sequence[Sequence[Tensor]], weights: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensors]]:
-    """The mean of the losses `function(*task)[0]`, (), and of each task the other results, without a graph.
+    """Averages the losses `function(*task)[0]`, (), and returns the other results without a graph.
 
-    The gradient in the weights is taken task by task, so that the graph of one is gone before that of the next is made.
+    The gradient in the weights is computed task by task, so that one task's graph is freed before
+    the next is built.
     """
     losses, others = list[Tensor](), list[Tensors]()
     gradient: list[Tensor | None] = [None] * len(weights)
@@ -33,10 +34,11 @@ def mean_over_tasks(
 
 
 def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parameters], tuple[Parameters, Tensor]]:
-    """As torch.func.grad_and_value, of a function that gives (), but by torch.autograd where that can be.
+    """Returns torch.func.grad_and_value of a scalar function, by torch.autograd where possible.
 
-    The layers of torch.func take more time in Python than small networks take for their arithmetic, most of all around
-    derivatives that are written by hand. Under torch.vmap, torch.compile and inference mode there is no other way.
+    For small networks, the layers of torch.func take more time in Python than the arithmetic does,
+    most of all around hand-written derivatives. Under torch.vmap, torch.compile and inference mode,
+    torch.func is the only way.
     """
     transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     if transformed or torch.is_inference_mode_enabled():
@@ -45,7 +47,7 @@ def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parame
     def derivative(params: Parameters) -> tuple[Parameters, Tensor]:
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Names of their own, since one of the params may be computed from another.
+            # Each input is a separate view, since one of the params may be computed from another.
             inputs = {
                 name: one.view_as(one) if keep and one.requires_grad else one.detach().requires_grad_()
                 for name, one in params.items()
@@ -65,7 +67,7 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 class _WithGradient(torch.autograd.Function):
-    """A value whose gradient in the weights is known already; None where it depends on one in no way."""
+    """Value whose gradient in the weights is given; None where it is independent of a weight."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradient: list[Tensor | None], *weights: Tensor) -> Tensor:
@@ -79,9 +81,10 @@ class _WithGradient(torch.autograd.Function):
 
 
 def autocast_without_cache(kind: str) -> torch.autocast:
-    """The autocast of now on a kind of device, but each use of a weight casts it anew.
+    """Returns the current autocast of a device type, with a new cast at each use of a weight.
 
-    Older torch keeps a cast from where there is no graph, and where there is one the weight then gets no gradient.
+    Older torch caches a cast made without a graph, and reuses it where a graph is needed; the
+    weight then gets no gradient.
     """
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return torch.autocast(kind, dtype, enabled, cache_enabled=False)

@@ -1,4 +1,4 @@
-"""Statistics of the embedded base classes that a head needs on a task: kept in every checkpoint."""
+"""Statistics of the embedded base classes for heads of a task; each checkpoint keeps them."""
 
 from abc import ABC, abstractmethod
 
@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 IMAGES, FEWEST, MOST = 6400, 2, 100
-"""Images that statistics are made of, about: so many of each base class at least and at most."""
+"""Approximate number of images behind the statistics, and limits on those of a base class."""
 
 
 class AbstractBaseStatistics(nn.Module, ABC):
-    """Fitted to images of meta-train alone, at the start of a validation and of a test that finds none.
+    """Statistics of images of meta-train alone.
 
-    `per_class` is how many images of each base class are used, where there are as many.
+    A validation fits them at its start, and so does a test that finds none. `per_class` is the
+    number of images of each base class, where there are as many.
     """
 
     def __init__(self, num_base_classes: int) -> None:
@@ -21,7 +22,7 @@ class AbstractBaseStatistics(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, z: Tensor) -> None:
-        """Take the statistics of K embeddings of each of the C base classes: (C, K, D)."""
+        """Fits the statistics to K embeddings of each of the C base classes: (C, K, D)."""
 
     @property
     def is_fitted(self) -> bool:
@@ -29,7 +30,7 @@ class AbstractBaseStatistics(nn.Module, ABC):
 
 
 class BaseMean(AbstractBaseStatistics):
-    """The mean of all base classes, (D,)."""
+    """Mean of all base classes, (D,)."""
 
     mean: Tensor
 
@@ -42,7 +43,7 @@ class BaseMean(AbstractBaseStatistics):
 
 
 class BaseGaussians(AbstractBaseStatistics):
-    """The mean of each base class (C, D), and factors F (C, K, D) of its covariance Fᵀ F."""
+    """Mean of each base class (C, D), and factors F (C, K, D) of its covariance Fᵀ F."""
 
     means: Tensor
     factors: Tensor
@@ -55,5 +56,5 @@ class BaseGaussians(AbstractBaseStatistics):
     def fit(self, z: Tensor) -> None:
         z = z.to(self.means.dtype)
         self.means.copy_(z.mean(1))
-        # The deviations of the images that there are; a row of zeros adds nothing to the covariance.
+        # Missing images leave rows of zeros, which add nothing to the covariance.
         self.factors.zero_()[:, : z.shape[1]] = (z - z.mean(1, keepdim=True)) / max(z.shape[1] - 1, 1) ** 0.5

@@ -1,4 +1,4 @@
-"""The conjugate gradient method: solve A x = b by products with A alone.
+"""Conjugate gradient method: solves A x = b by products with A alone.
 
 Magnus Hestenes, Eduard Stiefel. Methods of Conjugate Gradients for Solving Linear Systems. 1952.
 """
@@ -12,7 +12,10 @@ from metalearn.types import Parameters
 
 
 def solve(product: Callable[[Parameters], Parameters], b: Parameters, num_steps: int) -> Parameters:
-    """x after so many steps from 0, for a symmetric positive definite A; exact after as many steps as b has numbers."""
+    """Returns x after `num_steps` steps from 0, for a symmetric positive definite A.
+
+    It is exact after as many steps as b has numbers.
+    """
     x = {name: torch.zeros_like(one) for name, one in b.items()}
     residual = direction = b  # b - A x
     square = dot(residual, residual)
@@ -27,7 +30,7 @@ def solve(product: Callable[[Parameters], Parameters], b: Parameters, num_steps:
 
 
 def dot(a: Parameters, b: Parameters) -> Tensor:
-    """The inner product over all weights, ()."""
+    """Computes the inner product over all weights, ()."""
     return torch.stack([(one * b[name]).sum() for name, one in a.items()]).sum()
 
 
@@ -36,5 +39,5 @@ def _plus(a: Parameters, factor: Tensor, b: Parameters) -> Parameters:
 
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
-    """0 where nothing is left to be solved."""
+    """Divides a by b; 0 if the system is already solved."""
     return torch.where(a == 0, torch.zeros_like(a), a / b)

@@ -1,7 +1,7 @@
-"""What learned optimisers share: one small recurrent network that works on every coordinate of the weights alike.
+"""Networks of learned optimisers: one small recurrent network, applied to every coordinate.
 
-Features come first and the P coordinates last, (H, P): a gate is then one contiguous block, and the matrix products are
-wide. Everything runs under torch.vmap, where nn.LSTMCell does not.
+Features come first and the P coordinates last, (H, P). Each gate is then one contiguous block, and
+the matrix products are wide. Everything runs under torch.vmap, which does not support nn.LSTMCell.
 """
 
 import math
@@ -15,33 +15,34 @@ from torch import Tensor, nn
 from metalearn.types import Parameters
 
 PREPROCESS_P = 10.0
-"""p of Andrychowicz et al. 2016, appendix A; Ravi and Larochelle 2017, section 3.2, take the same."""
+"""p of Andrychowicz et al. 2016, appendix A, and of Ravi and Larochelle 2017, section 3.2."""
 
 
 def preprocess(x: Tensor, p: float = PREPROCESS_P) -> Tensor:
-    """Size and direction of numbers of any magnitude, both within reach of a network: (...) -> (2, ...).
+    """Maps numbers of any magnitude to size and direction, both of order 1: (...) -> (2, ...).
 
-    Andrychowicz et al. 2016, appendix A: (log|x| / p, sgn(x)) where |x| >= exp(-p), else (-1, exp(p) x).
+    Andrychowicz et al. 2016, appendix A: (log|x| / p, sgn(x)) where |x| >= exp(-p), else (-1,
+    exp(p) x).
     """
-    # Clamps say both cases at once, and keep the derivative at 0 finite.
+    # Clamps cover both cases at once, and keep the derivative at 0 finite.
     size = x.abs().clamp_min(math.exp(-p)).log() / p
     direction = (x * math.exp(p)).clamp(-1, 1)
     return torch.stack([size, direction])
 
 
 def flatten(params: Parameters, names: Sequence[str]) -> Tensor:
-    """The named weights as one vector of all their P coordinates."""
+    """Concatenates the named weights into one vector of P coordinates."""
     return torch.cat([params[name].reshape(-1) for name in names])  # (P,)
 
 
 def unflatten(flat: Tensor, names: Sequence[str], like: Parameters) -> Parameters:
-    """The inverse of `flatten`: (P,) -> the named weights in the shapes that they have in `like`."""
+    """Inverts `flatten`: (P,) -> the named weights, in their shapes in `like`."""
     parts = flat.split([like[name].numel() for name in names])
     return {name: part.view(like[name].shape) for name, part in zip(names, parts, strict=True)}
 
 
 class Affine(nn.Module):
-    """nn.Linear with the features first: (I, P) -> (O, P)."""
+    """Linear layer with the features first: (I, P) -> (O, P)."""
 
     def __init__(self, num_inputs: int, num_outputs: int) -> None:
         super().__init__()
@@ -52,19 +53,25 @@ class Affine(nn.Module):
 
 
 class AbstractCell(nn.Module, ABC):
-    """One step of a recurrent network, for all coordinates at once and for each by itself."""
+    """Step of a recurrent network, applied to all coordinates at once and to each independently."""
 
     @abstractmethod
     def start(self, flat: Tensor) -> Any:
-        """The state before the first step, of coordinates like those of `flat`, (P,)."""
+        """Returns the state before the first step, for coordinates like those of `flat`, (P,)."""
 
     @abstractmethod
     def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """(I, P) and the state -> output (H, P) and the next state."""
+        """Maps input (I, P) and state to output (H, P) and the next state."""
 
 
 class LSTM(AbstractCell):
-    """Layers of LSTM (Hochreiter and Schmidhuber 1997) of `hidden` units; the state is output and cell of each."""
+    """LSTM layers (Hochreiter and Schmidhuber 1997); the state is each layer's output and cell.
+
+    Args:
+        num_inputs: features I of the input.
+        hidden: units H of each layer.
+        layers: number of layers.
+    """
 
     def __init__(self, num_inputs: int, *, hidden: int, layers: int) -> None:
         super().__init__()
@@ -82,7 +89,8 @@ class LSTM(AbstractCell):
     ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
         following = []
         for gates, (output, past) in zip(self.gates, state, strict=True):
-            into, keep, candidate, out = gates(torch.cat([x, output])).chunk(4)  # (H, P) each, in the order of torch
+            # (H, P) each, in torch's order
+            into, keep, candidate, out = gates(torch.cat([x, output])).chunk(4)
             cell = keep.sigmoid() * past + into.sigmoid() * candidate.tanh()
             x = out.sigmoid() * cell.tanh()
             following.append((x, cell))
@@ -90,9 +98,15 @@ class LSTM(AbstractCell):
 
 
 class Transformer(AbstractCell):
-    """Layers of causal self-attention over the steps so far (Vaswani et al. 2017, arXiv 1706.03762), one head each.
+    """Layers of causal self-attention over the steps so far, with one head each.
 
-    The state is the keys and values of the earlier steps, so a step attends to itself and to what came before.
+    Vaswani et al. 2017, arXiv 1706.03762. The state is the keys and values of the earlier steps, so
+    a step attends to itself and to all earlier steps.
+
+    Args:
+        num_inputs: features I of the input.
+        hidden: features H of each layer.
+        layers: number of layers.
     """
 
     def __init__(self, num_inputs: int, *, hidden: int, layers: int) -> None:
@@ -120,7 +134,7 @@ class Transformer(AbstractCell):
 class TransformerLayer(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        # No bias: one of the keys would cancel out in the softmax.
+        # The layer has no bias, because a bias of the keys cancels in the softmax.
         self.attend = nn.Linear(hidden, 3 * hidden, bias=False)
         self.mix = Affine(hidden, hidden)
         self.widen, self.narrow = Affine(hidden, 2 * hidden), Affine(2 * hidden, hidden)
@@ -135,12 +149,18 @@ class TransformerLayer(nn.Module):
 
 
 def normalise(z: Tensor) -> Tensor:
-    """To root mean square 1 over the features, (H, P) -> (H, P): Zhang and Sennrich 2019, arXiv 1910.07467."""
+    """Scales the features to root mean square 1: (H, P) -> (H, P).
+
+    Zhang and Sennrich 2019, arXiv 1910.07467.
+    """
     return z * (z.square().mean(0) + 1e-5).rsqrt()
 
 
 def sinusoids(step: int, width: int, device: torch.device) -> Tensor:
-    """The position of a step, also beyond those seen in training: (width,). Vaswani et al. 2017, section 3.5."""
+    """Encodes the position of a step, also beyond the steps of training: (width,).
+
+    Vaswani et al. 2017, section 3.5.
+    """
     feature = torch.arange(width, device=device)
     angle = step / 10000 ** (2 * (feature // 2) / width)
     return torch.where(feature % 2 == 0, angle.sin(), angle.cos())

@@ -1,4 +1,4 @@
-"""How the tasks of a batch go through a loss: one by one or together, compiled or not, with the same gradient."""
+"""Execution of a batch: tasks one by one or together, compiled or not, with the same gradient."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,20 +13,22 @@ from metalearn.algorithms.parts.backward import autocast_without_cache, mean_ove
 from metalearn.types import Episode, TaskOutput
 
 OfTask = Callable[..., tuple[Tensor, ...]]
-"""A function of one task: (support_x, support_y, query_x, query_y), each without the leading axis."""
+"""Function of one task: (support_x, support_y, query_x, query_y), without the leading axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a gradient algorithm is computed; which weights it learns does not depend on it.
+    """Settings of how a gradient algorithm is computed; the learned weights do not depend on them.
 
     Args:
-        vmap: whether the tasks of a batch go through the loss together, or one after the other; None: together on an
-            accelerator, which one small task cannot fill, and where the inputs are vectors.
-        compile: whether the loss of a task, with the derivatives of its inner steps, becomes one compiled program: the
-            same up to rounding, faster, after a minute or two at the first time on a machine.
-        checkpoint: whether each inner step is computed again where its derivatives are needed, in the place of keeping
-            its graph: less memory, more time, and the tasks go one after the other.
+        vmap: whether the tasks of a batch run together (true) or one after the other (false). None:
+            together on an accelerator, which one small task cannot fill, and where the inputs are
+            vectors.
+        compile: whether to compile the loss of a task and the derivatives of its inner steps into
+            one program. It is faster and equal up to rounding; the first compilation on a machine
+            takes a minute or two.
+        checkpoint: whether to recompute each inner step where its derivatives are needed, instead
+            of keeping its graph. It needs less memory and more time, and the tasks run one by one.
     """
 
     vmap: bool | None = None
@@ -40,9 +42,9 @@ class Execution:
             raise ValueError("execution.compile=true needs a C++ compiler: neither g++ nor clang++ is there")
 
     def mean_loss(self, function: OfTask, batch: Episode, weights: Sequence[Tensor]) -> TaskOutput:
-        """The mean over the tasks of a function that gives the loss of a task, (), and the logits of its queries.
+        """Averages over the tasks a function that returns a task's loss, (), and query logits.
 
-        Its gradient in the weights is taken task by task where the tasks do not go together.
+        The gradient in the weights is computed task by task where the tasks run one by one.
         """
         with autocast_without_cache(batch.query_x.device.type):
             if self._goes_together(batch):
@@ -52,14 +54,15 @@ class Execution:
         return TaskOutput(loss, torch.stack([logits for (logits,) in others]))
 
     def map_tasks(self, function: OfTask, batch: Episode) -> tuple[Tensor, ...]:
-        """The function of every task, each of its results stacked to (T, ...)."""
+        """Applies a function to every task, and stacks each of its results to (T, ...)."""
         if self._goes_together(batch):
-            return self._compiled(torch.vmap(function, randomness="different"))(*batch)  # dropout differs between tasks
+            # Dropout differs between tasks.
+            return self._compiled(torch.vmap(function, randomness="different"))(*batch)
         function = self._compiled(function)
         return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))
 
     def step(self, update: Callable[..., Any], *state: Any) -> Any:
-        """One inner step, update(*state), whose graph is kept or computed again."""
+        """Takes one inner step, update(*state), and keeps its graph or recomputes it."""
         if self.checkpoint and torch.is_grad_enabled():
             return checkpoint(update, *state, use_reentrant=False)
         return update(*state)

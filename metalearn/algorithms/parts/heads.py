@@ -1,4 +1,4 @@
-"""Fitting a new head to the frozen embeddings of a support set, as the baselines adapt."""
+"""Fits a new head to the frozen embeddings of a support set, for the baselines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,14 @@ from metalearn.losses import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class HeadFit:
-    """Gradient descent with momentum on the mean cross-entropy of all support rows, as `torch.optim.SGD` has it.
+    """Gradient descent with momentum on the mean cross-entropy of all support rows.
 
-    All rows make a step, so that their order does not matter. For use without autocast, which would keep its cast of
-    the first weights.
+    The other arguments are those of `torch.optim.SGD`. Every step uses all rows, so that their
+    order does not matter. Autocast must be off, because it would cache its cast of the initial
+    weights.
+
+    Args:
+        steps: number of steps.
     """
 
     steps: int
@@ -28,7 +32,10 @@ class HeadFit:
             raise ValueError(f"head_fit.steps is {self.steps}; it must not be negative")
 
     def __call__(self, start: list[Tensor], logits: Callable[[Sequence[Tensor]], Tensor], y: Tensor) -> list[Tensor]:
-        """The weights after `steps` steps from `start`; `logits` gives those of the support rows for any weights."""
+        """Returns the weights after `steps` steps from `start`.
+
+        `logits` maps weights to the logits of the support rows, (S, N); `y` is one-hot, (S, N).
+        """
         weights = [nn.Parameter(weight.detach().clone()) for weight in start]
         sgd = torch.optim.SGD(
             weights, self.lr, momentum=self.momentum, dampening=self.dampening, weight_decay=self.weight_decay

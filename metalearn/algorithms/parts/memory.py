@@ -1,4 +1,6 @@
-"""An external memory with least recently used access (LRUA), section 3.2 of Santoro et al. 2016. Pure functions.
+"""External memory with least recently used access (LRUA). Pure functions.
+
+Santoro et al. 2016, section 3.2.
 
 R  reads    M  slots of the memory    E  width of a slot
 """
@@ -10,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EMPTY = 0.1
-"""Length of a row well below which it counts as empty, similar to no key."""
+"""Length of a row below which it counts as empty, similar to no key."""
 
 
 class Memory(NamedTuple):
-    """The memory of each of T streams, and what its next write needs to know."""
+    """Memory of T streams, and the read weights and usage that the next write needs."""
 
     rows: Tensor  # (T, M, E)
     read: Tensor  # (T, R, M)  w^r, the latest read weights
@@ -22,7 +24,7 @@ class Memory(NamedTuple):
 
 
 def empty(z: Tensor, *, reads: int, slots: int, width: int) -> Memory:
-    """The memory before the first row of a stream; `z` (T, D) gives the number of streams, dtype and device."""
+    """Returns the memory before the first row; `z` (T, D) gives T, dtype and device."""
     tasks = z.shape[0]
     return Memory(z.new_zeros(tasks, slots, width), z.new_zeros(tasks, reads, slots), z.new_zeros(tasks, slots))
 
@@ -30,19 +32,20 @@ def empty(z: Tensor, *, reads: int, slots: int, width: int) -> Memory:
 def access(
     memory: Memory, contents: Tensor, keys: Tensor, *, strength: Tensor, gate: Tensor, decay: float
 ) -> tuple[Tensor, Memory]:
-    """Write the contents (T, R, E), then read with the keys (T, R, E): the R readings (T, R, E), and the new memory.
+    """Writes the contents (T, R, E), then reads with the keys (T, R, E).
 
-    `strength` (R, 1) multiplies the similarities, `gate` () is σ(α), `decay` is γ.
+    Returns the readings (T, R, E) and the new memory. `strength` (R, 1) multiplies the
+    similarities, `gate` () is σ(α), and `decay` is γ.
     """
     memory, written = write(memory, contents, gate)
     read = read_weights(memory.rows, keys, strength)  # (T, R, M)
-    # Gradients cannot pass the choice of the least used slots.
+    # Detached, because gradients cannot pass the choice of the least used slots.
     usage = decay * memory.usage + (read + written).sum(1).detach()  # (T, M)  eq. 5
     return read @ memory.rows, Memory(memory.rows, read, usage)  # eq. 4
 
 
 def write(memory: Memory, contents: Tensor, gate: Tensor) -> tuple[Memory, Tensor]:
-    """The memory with the contents (T, R, E) added to it, and the write weights w^w (T, R, M)."""
+    """Adds the contents (T, R, E) to the memory; also returns the write weights w^w (T, R, M)."""
     least_used = least_used_weights(memory.usage, memory.read.shape[1])  # (T, M)
     weights = gate * memory.read + (1 - gate) * least_used[:, None]  # (T, R, M)  eq. 7
     kept = memory.rows * (1 - least_used)[..., None]  # (T, M, E)
@@ -50,14 +53,21 @@ def write(memory: Memory, contents: Tensor, gate: Tensor) -> tuple[Memory, Tenso
 
 
 def least_used_weights(usage: Tensor, count: int) -> Tensor:
-    """w^lu of eq. 6: 1 for the `count` least used slots, of equal ones the first, else 0: (T, M) -> (T, M)."""
+    """Computes w^lu of eq. 6: 1 for the `count` least used slots, else 0: (T, M) -> (T, M).
+
+    Among slots of equal usage, the first ones count as least used.
+    """
     slots = usage.argsort(dim=1, stable=True)[:, :count]  # (T, count)
     return torch.zeros_like(usage).scatter(1, slots, 1.0)
 
 
 def read_weights(rows: Tensor, keys: Tensor, strength: Tensor) -> Tensor:
-    """w^r: softmax over the slots of strength times cosine: (T, M, E), (T, R, E), (R, 1) -> (T, R, M). Eq. 2 and 3."""
-    # Without a lower limit to the length, a slot that has a trace of everything would be as similar as any.
+    """Computes w^r, eq. 2 and 3: a softmax over the slots of strength times cosine.
+
+    Shapes: (T, M, E), (T, R, E), (R, 1) -> (T, R, M).
+    """
+    # EMPTY bounds the length from below; otherwise a slot with a trace of content would match a key
+    # as well as a full one.
     directions = rows * (rows.square().sum(-1, keepdim=True) + EMPTY**2).rsqrt()  # (T, M, E)
     cosines = F.normalize(keys, dim=-1) @ directions.transpose(1, 2)  # (T, R, M)
     return (strength * cosines).softmax(-1)

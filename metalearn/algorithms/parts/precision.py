@@ -1,4 +1,4 @@
-"""Small computations that half precision would spoil."""
+"""Computations that need at least float32."""
 
 import functools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 def at_least_float32(function: Callable[..., Result]) -> Callable[..., Result]:
-    """The function of its tensors in float32, or in float64 where they are, and out of the reach of autocast."""
+    """Runs a function in float32, or float64 where its tensors are, and outside autocast."""
 
     @functools.wraps(function)
     def call(*arguments: object) -> Result:

@@ -1,7 +1,8 @@
-"""The multi-class support vector machine as a differentiable function of its kernel matrix.
+"""Multi-class support vector machine as a differentiable function of its kernel matrix.
 
-Koby Crammer, Yoram Singer. On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines. JMLR 2001. The
-dual is solved by a primal-dual interior point method; its derivative is that of the conditions of an optimum.
+Koby Crammer, Yoram Singer. On the Algorithmic Implementation of Multiclass Kernel-based Vector
+Machines. JMLR 2001. A primal-dual interior point method solves the dual. Its derivative follows
+from the conditions of optimality.
 """
 
 from typing import NamedTuple
@@ -10,23 +11,24 @@ import torch
 from torch import Tensor
 
 CENTRING, STAY_INSIDE = 0.1, 0.99
-"""How far a step reduces the gap that it aims at, and how much of the way to the boundary it takes."""
+"""Targeted reduction of the gap per step, and the largest fraction of the way to the boundary."""
 JITTER = 1e-8
-"""Of the mean diagonal, so that a kernel matrix without full rank has one solution."""
+"""Fraction of the mean diagonal that makes the solution unique for a rank-deficient kernel."""
 
 
 class _Point(NamedTuple):
     alpha: Tensor  # (N, S), the dual weights, one row for each class
     nu: Tensor  # (S,), multipliers of the equalities
     slack: Tensor  # (N, S), of alpha <= C y
-    multiplier: Tensor  # (N, S), of the same
+    multiplier: Tensor  # (N, S), multipliers of alpha <= C y
 
 
 def crammer_singer(kernel: Tensor, y: Tensor, c: float, *, max_steps: int = 60, tolerance: float = 1e-9) -> Tensor:
-    """The dual weights A (S, N) of a kernel matrix (S, S) and one-hot labels (S, N); gradients reach the kernel.
+    """Solves the dual: kernel matrix (S, S), one-hot labels (S, N) -> dual weights A (S, N).
 
-    A minimises ½ tr(Aᵀ K A) − tr(Aᵀ Y) where A <= C Y and every row sums to 0; C > 0 is the price of an error. Computed
-    in float64, as the kernel should be, until the duality gap and all residuals are below `tolerance` times C.
+    A minimises ½ tr(Aᵀ K A) − tr(Aᵀ Y) where A <= C Y and every row sums to 0; C > 0 is the penalty
+    of an error. Gradients reach the kernel. The computation is in float64, as the kernel should be,
+    and ends when the duality gap and all residuals are below `tolerance` times C.
     """
     with torch.autocast(kernel.device.type, enabled=False):
         k = kernel.double() + JITTER * kernel.detach().double().diagonal().mean() * torch.eye(
@@ -35,7 +37,7 @@ def crammer_singer(kernel: Tensor, y: Tensor, c: float, *, max_steps: int = 60, 
         labels = y.T.double()  # (N, S)
         with torch.no_grad():
             point = _solve(k, labels, c, max_steps, tolerance * c)
-        # At the solution this step is zero, but its derivative in K is the solution's.
+        # At the solution this step is zero, but its derivative in K is that of the solution.
         stationary = point.alpha @ k - labels + point.nu + point.multiplier  # (N, S)
         step, _ = _newton(k.detach() + torch.diag_embed(point.multiplier / point.slack), -stationary, 0)
         return (point.alpha + step).T.to(kernel.dtype)
@@ -45,7 +47,7 @@ def _solve(k: Tensor, y: Tensor, c: float, max_steps: int, tolerance: float) -> 
     point = _Point(torch.zeros_like(y), y.new_zeros(y.shape[1]), torch.full_like(y, c), torch.ones_like(y))
     for _ in range(max_steps):
         alpha, nu, slack, multiplier = point
-        stationary = alpha @ k - y + nu + multiplier  # (N, S)  the gradient of the Lagrangian
+        stationary = alpha @ k - y + nu + multiplier  # (N, S)  gradient of the Lagrangian
         equal = alpha.sum(0)  # (S,)
         bound = alpha + slack - c * y  # (N, S)
         gap = (slack * multiplier).mean()
@@ -63,7 +65,7 @@ def _solve(k: Tensor, y: Tensor, c: float, max_steps: int, tolerance: float) -> 
 
 
 def _newton(system: Tensor, right: Tensor, sums: Tensor | float) -> tuple[Tensor, Tensor]:
-    """X (N, S) and ν (S,) with system_n x_n + ν = right_n for every class n, and Σ_n x_n = sums."""
+    """Finds X (N, S) and ν (S,) with system_n x_n + ν = right_n for every n, and Σ_n x_n = sums."""
     factor = torch.linalg.cholesky(system)  # (N, S, S)
     inverse = torch.cholesky_inverse(factor)
     free = (inverse @ right[..., None])[..., 0]  # (N, S), without the equalities
@@ -72,6 +74,6 @@ def _newton(system: Tensor, right: Tensor, sums: Tensor | float) -> tuple[Tensor
 
 
 def _to_boundary(value: Tensor, change: Tensor) -> float:
-    """How much of a change keeps all values positive, at most 1."""
+    """Computes the largest fraction of a change, at most 1, that keeps all values positive."""
     shrink = (-change / value).max().item()
     return 1.0 if shrink <= STAY_INSIDE else STAY_INSIDE / shrink

@@ -6,10 +6,16 @@ from torch.nn import functional as F
 
 
 def centred(z: Tensor, mean: Tensor) -> Tensor:
-    """CL2N of Wang et al. 2019, section 3.1: without the mean of the base classes (D,), and of unit length."""
+    """Removes the mean of the base classes (D,), then scales to unit length.
+
+    This is CL2N of Wang et al. 2019, section 3.1.
+    """
     return F.normalize(z - mean, dim=1)
 
 
 def power(z: Tensor, exponent: float) -> Tensor:
-    """Each number to a power, its sign kept: below 1, what is skewed to large numbers becomes more like a Gaussian."""
+    """Raises each number to a power and keeps its sign.
+
+    An exponent below 1 makes numbers that are skewed to large values more like a Gaussian.
+    """
     return torch.sign(z) * z.abs() ** exponent

@@ -1,4 +1,4 @@
-"""An image in whatever format and kind of pixels, as 8 bits of grey or of red, green and blue."""
+"""Images of any format and pixel type, as 8 bits of grey or of red, green and blue."""
 
 import functools
 import io
@@ -9,28 +9,29 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MODES = {1: "L", 3: "RGB"}  # Pillow's names, by the number of channels
-LARGEST = 1 << 30  # bytes of a file; the pixels of an image are limited by Pillow, to 89 million
+MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels
+LARGEST = 1 << 30  # limit of a file in bytes; Pillow limits an image to 89 million pixels
 BYTE = 8  # bits
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """All that Pillow reads by itself; EPS is a program, which it has Ghostscript run."""
+    """Returns the formats that Pillow reads itself; EPS is excluded, since Ghostscript runs it."""
     Image.init()
     return tuple(name for name in Image.OPEN if name != "EPS")
 
 
 @contextmanager
 def open_image(content: bytes, kinds: tuple[str, ...]) -> Iterator[Image.Image]:
-    """The first image of a file of one of these formats, its size known and its pixels not read yet.
+    """Opens the first image of a file in one of these formats; its pixels are read later.
 
-    Whatever goes wrong within is a ValueError with the reason: damaged files make the readers of some formats raise
-    whatever they like. An image of very many pixels is refused before they are allocated.
+    Raises ValueError with the reason for any failure inside the context, because damaged files make
+    some readers raise arbitrary exceptions. An image of too many pixels is refused before
+    allocation.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # which name no file
+            warnings.simplefilter("ignore")  # these warnings name no file
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=kinds) as image:
                 yield image
@@ -41,25 +42,33 @@ def open_image(content: bytes, kinds: tuple[str, ...]) -> Iterator[Image.Image]:
 
 
 def decode(content: bytes, channels: int, bits: int = 16) -> Image.Image:
-    """The first image of a file, upright as its camera noted; what is transparent becomes white.
+    """Decodes the first image of a file, rotated upright by EXIF, with white for transparency.
 
-    Pixels of 16 bits become bytes by the upper 8 of the lowest `bits`. Raises ValueError, with the reason, when the
-    content is no image or a damaged one.
+    Pixels of 16 bits become bytes: the upper 8 of their lowest `bits`. Raises ValueError with the
+    reason if the content is no image or a damaged one.
     """
     with open_image(content, formats()) as file:
-        image = ImageOps.exif_transpose(file)
-        if _is_deep(image):  # which Pillow would cut off at 255
-            pixels = np.asarray(image) >> max(0, bits - BYTE)
-            image = Image.fromarray(pixels.clip(max=255).astype(np.uint8))
-        elif image.mode in ("I", "F"):
-            raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
-        elif image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return image.convert(MODES[channels])
+        return as_bytes(file, channels, bits)
+
+
+def as_bytes(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
+    """Converts an opened image as `decode` does.
+
+    Raises ValueError if the white of its pixels is not known.
+    """
+    image = ImageOps.exif_transpose(image)
+    if _is_deep(image):  # Pillow would clip these pixels at 255
+        pixels = np.asarray(image) >> max(0, bits - BYTE)
+        image = Image.fromarray(pixels.clip(max=255).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
+    elif image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert(MODES[channels])
 
 
 def brightest(content: bytes) -> tuple[int, int]:
-    """The largest value of a file's pixels, and the bits of one; errors as those of `decode`."""
+    """Returns the largest pixel value of a file and the bits of a pixel; errors as in `decode`."""
     with open_image(content, formats()) as image:
         if _is_deep(image):
             return int(np.asarray(image).max()), 16

@@ -1,4 +1,4 @@
-"""Arrays that are slow to make, kept in a file."""
+"""Cache files for arrays that are slow to compute."""
 
 import hashlib
 import logging
@@ -13,21 +13,21 @@ from metalearn.files import write_atomically
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
-CHECKSUM = "sha256"  # the array that holds it
+CHECKSUM = "sha256"  # name of the array that holds the checksum
 
 
 def cached(path: Path, build: Callable[[], Arrays]) -> Arrays:
-    """The arrays in the .npz file at `path`, built and written there when it is absent or damaged.
+    """Reads the arrays in the .npz file at `path`, or builds and writes them if absent or damaged.
 
-    Whatever the arrays depend on belongs into the name of the file: then a stale file is never read. A checksum of
-    all content is written with the arrays and verified when they are read. The write is atomic, so that processes
-    that build the same file at the same time do no harm.
+    The name of the file must contain everything that the arrays depend on, so that a stale file is
+    never read. A checksum of all content is written, and verified on reading. The write is atomic,
+    so that concurrent builds of one file are harmless.
     """
     try:
         return _read(path)
     except FileNotFoundError:
         pass
-    except Exception as error:  # a damaged archive makes zipfile and numpy raise whatever they like
+    except Exception as error:  # a damaged archive makes zipfile and numpy raise anything
         why = " ".join(str(error).split()) or type(error).__name__
         log.warning("the cache %s is damaged (%s); building it again", path, why)
     with writing_to_cache(path.parent):
@@ -35,14 +35,14 @@ def cached(path: Path, build: Callable[[], Arrays]) -> Arrays:
     arrays = build()
     with writing_to_cache(path.parent):
         content = {**arrays, CHECKSUM: np.array(_checksum(arrays))}
-        # np.savez's stub takes any name for its allow_pickle
+        # The stub of np.savez takes every name for its allow_pickle.
         write_atomically(path, lambda file: np.savez(file, **content))  # type: ignore[arg-type]
     return arrays
 
 
 @contextmanager
 def writing_to_cache(folder: Path) -> Iterator[None]:
-    """Within it, an OSError also says how the caches are put into another folder."""
+    """Extends any OSError in the context by the way to move the caches to another folder."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which image files a user has of which classes: found in folders, or in a list."""
+"""Image files of a user's classes, found in folders or in a list."""
 
 import os
 from pathlib import Path
@@ -14,11 +14,11 @@ ADVICE = (
     "or a CSV file of path,label (docs/datasets/folder.md)"
 )
 
-SplitFiles = dict[Split, dict[str, Files]]  # the files of each class
+SplitFiles = dict[Split, dict[str, Files]]  # files of each class
 
 
 def split_folders(root: Path) -> SplitFiles:
-    """The classes of train/, val/ and test/; nothing when none of these has folders."""
+    """Finds the classes of train/, val/ and test/; returns {} if none of these has folders."""
     folders = {split: _folders(root / split) for split in SPLITS if (root / split).is_dir()}
     folders = {split: names for split, names in folders.items() if names}
     where: dict[str, list[str]] = {}
@@ -32,7 +32,7 @@ def split_folders(root: Path) -> SplitFiles:
 
 
 def files_by_folder(root: Path) -> dict[str, Files]:
-    """The files of each class."""
+    """Finds the files of each class."""
     if not (names := _folders(root)):
         raise FileNotFoundError(f"{root.absolute()} has no folders of images; {ADVICE}")
     check_utf8(f"{root}/{name}" for name in names)
@@ -45,7 +45,7 @@ def _folders(root: Path) -> list[str]:
 
 
 def _files_in(folder: Path) -> Files:
-    """All files but hidden ones, whatever their names; ValueError when there is a folder or a pipe among them."""
+    """Lists all files except hidden ones. Raises ValueError for a folder or a pipe."""
     files: Files = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == ".":
@@ -57,7 +57,7 @@ def _files_in(folder: Path) -> Files:
 
 
 def files_by_list(path: Path) -> dict[str, Files]:
-    """The files of each class that a CSV file names, by paths from where it is."""
+    """Reads the files of each class from a CSV file, by paths relative to it."""
     files: dict[str, Files] = {}
     seen: dict[str, int] = {}
     absent: list[str] = []
@@ -74,7 +74,7 @@ def files_by_list(path: Path) -> dict[str, Files]:
                 of_class[image] = _identity(image, name, os.stat(image))
             except FileNotFoundError:
                 absent.append(name)
-            except (ValueError, OSError) as error:  # no regular file, or a name that no file can have
+            except (ValueError, OSError) as error:  # no regular file, or an impossible name
                 raise BadLine(line, str(error)) from error
         check_one_spelling(files)
     except ValueError as error:

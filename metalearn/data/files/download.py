@@ -1,6 +1,6 @@
-"""Files from the network, and the names inside an archive that came from there.
+"""Downloads, and checks of the names inside downloaded archives.
 
-pooch checks sums too, but begins anew what was interrupted, and lets two processes fetch the same file.
+pooch checks sums too, but restarts an interrupted download, and two processes would download twice.
 """
 
 import contextlib
@@ -18,23 +18,24 @@ from urllib.error import HTTPError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-TIMEOUT = 30  # seconds without one byte
+TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 16  # bytes
 
 
 def download(url: str, path: Path, *, md5: str) -> None:
-    """Fetch `url` into the file `path`, which appears only when it is whole and its sum is right.
+    """Downloads `url` to `path`, which appears only when it is complete and its checksum is right.
 
-    Does nothing when `path` exists. What an interrupted download left in `<path>.part` is continued, and
-    processes that want the same file at the same time wait for the first. Raises OSError when the network or
-    the disk fails (the part is kept for the next time) and ValueError when the sum is wrong (the part is
-    deleted), each with one line.
+    Does nothing if `path` exists. A download continues from an interrupted one in `<path>.part`,
+    and processes that want the same file wait for the first.
+
+    Raises OSError if network or disk fails (the part is kept), and ValueError if the checksum is
+    wrong (the part is deleted), each in one line.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     while not path.exists():
         with part.open("a+b") as file:
-            # Some network file systems have no locks; there the sum alone guards.
+            # Some network file systems have no locks; there only the checksum guards.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not part.exists() or not os.path.samefile(part, file.fileno()):
@@ -48,9 +49,9 @@ def download(url: str, path: Path, *, md5: str) -> None:
 
 
 def found_or_downloaded(unpacked: Path, packed: Path, url: str, *, md5: str) -> Path:
-    """`unpacked` where it is there; else `packed`, which is downloaded when it is absent too.
+    """Returns `unpacked` if it exists, else `packed`, downloaded if absent.
 
-    Raises FileNotFoundError with one line that says what to put where.
+    Raises FileNotFoundError in one line: what to put where.
     """
     if unpacked.exists():
         return unpacked
@@ -63,7 +64,7 @@ def found_or_downloaded(unpacked: Path, packed: Path, url: str, *, md5: str) -> 
 
 
 def _fetch_rest(url: str, file: BufferedRandom, part: Path) -> None:
-    """Append to the file what it lacks of `url`; OSError when that fails."""
+    """Appends the missing rest of `url` to the file. Raises OSError if that fails."""
     try:
         _append(url, file)
     except (OSError, HTTPException) as error:
@@ -82,11 +83,12 @@ def _append(url: str, file: BufferedRandom) -> None:
     except HTTPError as error:
         if error.code != 416 or not start:
             raise
-        file.truncate(0)  # 416: the part is longer than the file, so it is not a part of it
+        file.truncate(0)  # 416: the part is longer than the file, so it is no part of it
         _append(url, file)
         return
     with response, _bar() as bar:
-        if start and response.status != 206:  # the server has no ranges and sends everything
+        # The server does not support ranges and sends everything.
+        if start and response.status != 206:
             start = 0
             file.truncate(0)
         length = response.headers["Content-Length"]
@@ -95,7 +97,7 @@ def _append(url: str, file: BufferedRandom) -> None:
         while chunk := response.read(CHUNK):
             file.write(chunk)
             bar.advance(task, len(chunk))
-    # A connection that ends early looks to http.client like the end of the file.
+    # To http.client, a connection that ends early looks like the end of the file.
     if total is not None and (size := file.seek(0, os.SEEK_END)) < total:
         raise OSError(f"the connection ended after {size:,} of {total:,} bytes")
 
@@ -111,10 +113,10 @@ def _md5(file: BufferedRandom) -> str:
 
 
 def zip_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of a zip; ValueError when a name leads out of the folder, or a member is a link.
+    """Lists the files of a zip. Raises ValueError for a path outside the folder or a link.
 
-    The package reads images straight from the zip and so writes none of these names, but an archive that has
-    such a member was made to do harm, and whoever unpacks it by hand should know.
+    The package reads images straight from the zip, so it writes none of these names. Such an
+    archive is malicious, however, and a user may unpack it by hand.
     """
     for member in archive.infolist():
         check_member(member.filename, is_link=stat.S_ISLNK(member.external_attr >> 16))
@@ -122,7 +124,7 @@ def zip_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def check_member(name: str, *, is_link: bool) -> None:
-    """The same of one member of any archive."""
+    """Raises ValueError if a member of an archive is a link or leads out of its folder."""
     steps = name.replace("\\", "/").split("/")
     if ".." in steps or steps[0] == "" or ":" in steps[0]:
         raise ValueError(f"the member '{name}' would be written outside its folder")

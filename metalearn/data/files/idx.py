@@ -1,4 +1,4 @@
-"""The idx files of MNIST and its kin: an array of bytes, plain or gzipped."""
+"""Reader of the idx files of MNIST and similar data sets: an array of bytes, plain or gzipped."""
 
 import gzip
 import math
@@ -9,13 +9,14 @@ import numpy as np
 
 from metalearn.data.files.regular import open_regular
 
-LARGEST = 70_000 * 28 * 28  # bytes: all images of MNIST, training and test
+LARGEST = 70_000 * 28 * 28  # limit in bytes: all images of MNIST, training and test
 
 
 def read_idx(path: Path, *, axes: int) -> np.ndarray:
-    """The array of bytes in an idx file, which has so many axes, uint8; ValueError when the file is damaged.
+    """Reads an idx file of bytes with `axes` axes as uint8. Raises ValueError if it is damaged.
 
-    The format: two zeros, 8 for bytes, the number of axes, the length of each (4 bytes, big end first), the content.
+    The format is: two zeros, 8 for bytes, the number of axes, the length of each axis (4 bytes, big
+    endian), the content.
     """
     begin = 4 + 4 * axes
     try:
@@ -26,7 +27,8 @@ def read_idx(path: Path, *, axes: int) -> np.ndarray:
             shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
             if (size := math.prod(shape)) > LARGEST:
                 raise ValueError(f"it says that it holds {size:,} bytes; MNIST has {LARGEST:,} at most")
-            content = file.read(size + 1)  # one more than there should be: a bomb is not unpacked any further
+            # Reads one byte too many, so that a bomb is detected and not unpacked further.
+            content = file.read(size + 1)
         if len(content) != size:
             found = "more than" if len(content) > size else f"{len(content):,} of"
             raise ValueError(f"it has {found} {size:,} bytes")

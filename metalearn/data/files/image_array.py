@@ -1,6 +1,6 @@
-"""Images that are too many for memory: streamed into a .npy file once, and from then on mapped from it.
+"""Image arrays too large for memory: streamed into a .npy file once, then mapped from it.
 
-A mapped file takes no time to open and memory only for the pages that are read, which all processes share.
+A mapped file opens at once. It needs memory only for pages that are read, and processes share them.
 """
 
 import contextlib
@@ -31,38 +31,44 @@ from metalearn.types import Split
 
 log = logging.getLogger(__name__)
 
-PROCESSING = 1  # part of the file's name: to be raised whenever `fit` gives other pixels
+PROCESSING = 1  # part of the file's name; increase it when `fit` changes its pixels
 CHUNK = 1 << 22  # bytes
-CRC = 4  # bytes of an image's checksum
+CRC = 4  # bytes of a checksum
 READ_THROUGH = 1 << 31
-"""Bytes of a file up to which its content is verified at every start: a second for miniImageNet. A larger one, which
-takes longer than that, is trusted while its size and the time of its last change are what they were."""
+"""Size in bytes up to which the content is verified at every start.
+
+The check takes a second for miniImageNet. A larger file is trusted while its size and the time of
+its last change are unchanged.
+"""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a source will give, known before any of its images is read."""
+    """Content of a source, known before any image is read."""
 
-    rows: dict[Split, dict[str, np.ndarray]]  # for each class, the rows of its images in the split, int64
-    identity: str  # of the source: another when one of its files changes
-    read: Callable[[int], Iterator[np.ndarray]]  # the images from the n-th on, split after split, (H, W, C) uint8
+    # Rows of the images of each class in its split, int64.
+    rows: dict[Split, dict[str, np.ndarray]]
+    identity: str  # identity of the source; it changes with any of its files
+    # Reads the images from the n-th on, split after split, (H, W, C) uint8.
+    read: Callable[[int], Iterator[np.ndarray]]
 
     def num_images(self, split: Split) -> int:
         return sum(map(len, self.rows[split].values()))
 
 
 def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, int]) -> dict[Split, ClassBank]:
-    """The banks of a plan, mapped from a file in the folder `cache`, which is built when it is not there.
+    """Opens the banks of a plan, mapped from a file in the folder `cache`, built if absent.
 
-    What was built before a kill is kept and continued, and processes that want the same file wait for the first.
-    Raises ValueError when the source is damaged (what was built of it is deleted), and OSError when the disk is full
-    or fails (what was built is kept for the next time), each with one line.
+    A killed build is kept and continued, and processes that want the same file wait for the first.
+    Raises ValueError if the source is damaged (the part is deleted), and OSError if the disk fails
+    or is full (the part is kept), each in one line.
     """
     _, height, width = input_shape
     key = hashlib.sha256(f"{PROCESSING} {height} {width}\n{plan.identity}".encode()).hexdigest()[:16]
     array = _ArrayFile(cache / f"{name}-{height}x{width}-{key}.npy", plan, input_shape)
     known = array.known_sha256() or array.build(name)
-    # Copy on write: writable, as torch wants its arrays, but all processes share the pages, since nobody writes.
+    # Copy on write makes the map writable, as torch requires. All processes share the pages, since
+    # nobody writes.
     with array.path.open("rb") as file:
         mapping = mmap.mmap(file.fileno(), array.size, access=mmap.ACCESS_COPY)
     images = torch.frombuffer(mapping, dtype=torch.uint8, offset=len(array.header)).view(array.shape)
@@ -77,19 +83,19 @@ def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, 
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image (H, W, 3) in the size asked for, by Lanczos' filter, as Finn et al. 2017 resize ImageNet."""
+    """Resizes an image (H, W, 3) by Lanczos' filter, as Finn et al. 2017 do for ImageNet."""
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 class _ArrayFile:
-    """The file of one plan: `<path>.part` while it is built, and beside it a record of what was built."""
+    """File of one plan, with `<path>.part` during its build, and a record of the result."""
 
     def __init__(self, path: Path, plan: Plan, input_shape: tuple[int, int, int]) -> None:
         self.path, self.plan = path, plan
         self.part = path.with_name(path.name + ".part")
-        self.sums = path.with_name(path.name + ".crc")  # of each image in the part, CRC bytes
+        self.sums = path.with_name(path.name + ".crc")  # checksums of the images in the part
         self.record = path.with_suffix(".json")
         self.shape = (sum(map(plan.num_images, plan.rows)), *input_shape)
         header = io.BytesIO()
@@ -99,7 +105,7 @@ class _ArrayFile:
         self.size = len(self.header) + self.shape[0] * self.row_size
 
     def known_sha256(self) -> dict[Split, str] | None:
-        """The hashes of the banks as they were built, or None when there is no file or not the one that was built."""
+        """Returns the banks' hashes from the build, or None without the file of that build."""
         try:
             record = json.loads(self.record.read_text())
             whole = record.get("checksum") == _checksum(record["sha256"], record["mtime_ns"])
@@ -111,7 +117,7 @@ class _ArrayFile:
                 if stat.st_size == self.size and self._sha256(file) == record["sha256"]:
                     if not same:
                         log.info("%s was copied since it was built, and is as it was", self.path)
-                        with contextlib.suppress(OSError):  # a cache that may only be read
+                        with contextlib.suppress(OSError):  # the cache may be read-only
                             self._write_record(record["sha256"], stat.st_mtime_ns)
                     return record["sha256"]
         except FileNotFoundError:
@@ -122,7 +128,7 @@ class _ArrayFile:
         return None
 
     def build(self, title: str) -> dict[Split, str]:
-        """Build the file, or what is missing of it, and return the hashes of its banks."""
+        """Builds the file, or its missing part, and returns the hashes of its banks."""
         while True:
             with writing_to_cache(self.path.parent):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +153,8 @@ class _ArrayFile:
                 return sha256
 
     def _wait_for_others(self, file: io.FileIO) -> None:
-        # Some network file systems have no locks: there two processes may append the same images, and the size tells.
+        # Some network file systems have no locks. Two processes may then append the same images,
+        # and the size reveals it.
         with contextlib.suppress(OSError):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -156,7 +163,7 @@ class _ArrayFile:
                 fcntl.flock(file, fcntl.LOCK_EX)
 
     def _append(self, file: io.FileIO, title: str) -> None:
-        """Write what the part lacks: it holds whole images in their order, and a checksum of each lies beside it."""
+        """Appends the missing images to the part: complete, in order, each with a checksum."""
         done = self._num_good(file)
         self._check_space(done * self.row_size)
         if done:
@@ -180,7 +187,7 @@ class _ArrayFile:
             raise ValueError(f"the source {why}: {count:,} instead of {self.shape[0]:,} images; {self.part} is deleted")
 
     def _num_good(self, file: io.FileIO) -> int:
-        """Images at the beginning of the part that are as they were written; all others are read again."""
+        """Counts the intact images at the start of the part; the rest is read again."""
         sums = self.sums.read_bytes() if self.sums.exists() else b""
         file.seek(0)
         if file.read(len(self.header)) != self.header:
@@ -208,7 +215,7 @@ class _ArrayFile:
         return f"the next run goes on from the {done:,} images in {self.part}"
 
     def _sha256(self, file: io.FileIO | io.BufferedReader) -> dict[Split, str]:
-        """The hash of each bank, read in pieces: hashing a map would count every page of it as memory."""
+        """Hashes each bank in pieces; hashing a map would count all its pages as memory."""
 
         def pieces(size: int) -> Iterator[bytes]:
             while size and (piece := file.read(min(size, CHUNK))):
@@ -228,7 +235,7 @@ class _ArrayFile:
 
 
 def _checksum(sha256: dict[Split, str], mtime_ns: int) -> str:
-    """Of the content of a record."""
+    """Computes the checksum of a record."""
     return hashlib.sha256(json.dumps([sha256, mtime_ns], sort_keys=True).encode()).hexdigest()
 
 

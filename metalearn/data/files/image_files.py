@@ -1,4 +1,4 @@
-"""Image files in folders as a source: which there are, what tells that one has changed, and how they are read."""
+"""Image files in folders as a source: listing, detection of changes, and reading."""
 
 import hashlib
 import os
@@ -17,12 +17,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 ClassLists = dict[Split, tuple[str, ...]]
 Files = dict[str, str]
-"""Of each image file its path, and a text that is another when its content is: name, size and time of change."""
+"""Image files by path, each with its name, size and time of change, to detect changes."""
 
 
 def images_in(folder: Path) -> Files:
-    """The image files of a folder, in the order of their names."""
-    descriptor = os.open(folder, os.O_RDONLY)  # so that the kernel looks up no long path 60,000 times
+    """Lists the image files of a folder, sorted by name."""
+    descriptor = os.open(folder, os.O_RDONLY)  # spares the kernel 60,000 lookups of a long path
     try:
         # Folders packed on a Mac have a hidden "._name.jpg" beside every image.
         names = [name for name in os.listdir(descriptor) if name[0] != "." and name.lower().endswith(SUFFIXES)]
@@ -37,9 +37,9 @@ def images_in(folder: Path) -> Files:
 
 
 def class_folders(root: Path, classes: ClassLists) -> dict[Split, dict[str, Path]]:
-    """The folder of each class: <root>/<class>, or <root>/<train, val or test>/<class>.
+    """Finds the folder of each class: <root>/<class>, or <root>/<train, val or test>/<class>.
 
-    Raises ValueError that names the classes which are missing, or one that is in another split than it should be.
+    Raises ValueError that names missing classes, or a class in a wrong split.
     """
     found: dict[Split, dict[str, Path]] = {}
     for split, names in classes.items():
@@ -60,7 +60,7 @@ def class_folders(root: Path, classes: ClassLists) -> dict[Split, dict[str, Path
 
 
 def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
-    """The images of each class one behind the other, in the order of the files."""
+    """Plans the images of the classes in turn, in the order of the files."""
     paths = [path for classes in files.values() for of_class in classes.values() for path in of_class]
     check_utf8(paths)
     rows: dict[Split, dict[str, np.ndarray]] = {}
@@ -78,7 +78,7 @@ def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
 
 
 def decode(content: bytes, where: str) -> np.ndarray:
-    """The pixels of a JPEG or PNG, (H, W, 3) uint8; ValueError that says where, when it is none or damaged."""
+    """Decodes a JPEG or PNG to (H, W, 3) uint8. Raises ValueError that names the damaged file."""
     try:
         with open_image(content, ("JPEG", "PNG")) as image:
             return np.asarray(image.convert("RGB"))

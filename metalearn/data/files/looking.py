@@ -1,4 +1,4 @@
-"""A look through image files before any is taken: which are no images, which are the same, how bright they are."""
+"""Inspection of image files before use: unreadable files, duplicates, and brightness."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,31 +12,32 @@ from metalearn.data.files.any_image import BYTE, LARGEST, brightest
 from metalearn.data.files.cache import Arrays, cached
 from metalearn.data.files.regular import read_regular
 
-DIGEST = 16  # bytes
+DIGEST = 16  # bytes of a digest
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look through files found."""
+    """Results of an inspection of files."""
 
-    reasons: dict[str, str]  # why a file is no image, by its path
-    digests: dict[str, bytes]  # of the content of each image
-    largest: dict[int, int]  # value of a pixel among the images of 8 and of 16 bits, where there are such
+    reasons: dict[str, str]  # reason why a file is no image, by path
+    digests: dict[str, bytes]  # digest of each image's content
+    # Largest pixel value of the images of 8 and of 16 bits, if there are any.
+    largest: dict[int, int]
 
     @property
     def bits(self) -> int:
-        """How many bits the images of 16 bits use, which is at least a byte; 16 where there are none."""
+        """The number of bits that 16-bit images use, at least 8; 16 without such images."""
         return max(BYTE, self.largest[16].bit_length()) if 16 in self.largest else 16
 
     @property
     def brightness(self) -> float:
-        """The largest value of a pixel as a fraction of white."""
+        """The largest pixel value as a fraction of white."""
         white = {BYTE: 255, 16: 2**self.bits - 1}
         return max((value / white[bits] for bits, value in self.largest.items()), default=1.0)
 
 
 def look_through(paths: list[str], cache: Path) -> Seen:
-    """The same as it is kept in the file `cache`, for which all files are read the first time."""
+    """Inspects files, or reads the result from `cache`; only the first call reads all files."""
     found = cached(cache, lambda: _look(paths))
     reasons = {paths[i]: str(why) for i, why in zip(found["rows"], found["reasons"], strict=True)}
     images = [path for path in paths if path not in reasons]

@@ -1,4 +1,4 @@
-"""The names that users give to classes and files: which are the same, and which no text can hold."""
+"""Checks of the names of classes and files: equal spellings, and names that are no text."""
 
 import os
 import unicodedata
@@ -6,17 +6,17 @@ from collections.abc import Iterable
 
 
 def some(names: list[str]) -> str:
-    """The first few of a list, for an error."""
+    """Formats the first few names of a list for an error."""
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def class_name(text: str) -> str:
-    """A name of a class without blanks around it, and with one code for a letter and its accents (NFC)."""
+    """Strips a class name, and normalises its accented letters to one code each (NFC)."""
     return unicodedata.normalize("NFC", text.strip())
 
 
 def check_one_spelling(spellings: Iterable[str]) -> None:
-    """Raises ValueError that names classes which differ in nothing but blanks around them, or codes of a letter."""
+    """Raises ValueError if class names differ only in outer blanks or in codes of a letter."""
     found: dict[str, set[str]] = {}
     for spelling in spellings:
         found.setdefault(class_name(spelling), set()).add(spelling)
@@ -26,7 +26,7 @@ def check_one_spelling(spellings: Iterable[str]) -> None:
 
 
 def check_utf8(paths: Iterable[str]) -> None:
-    """Raises ValueError that names files whose names are no UTF-8, which no list and no log could hold."""
+    """Raises ValueError for names that are no UTF-8; neither a list nor a log can hold them."""
     strange = [path for path in paths if not _is_utf8(path)]
     if strange:
         shown = [os.fsencode(path).decode(errors="backslashreplace") for path in strange]

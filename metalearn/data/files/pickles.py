@@ -1,7 +1,8 @@
-"""Pickles from strangers: read as data, with no code of theirs or of any package being run.
+"""Safe reading of untrusted pickles: as data, without running code.
 
-A pickle is a program. This reader knows the few names that arrays are pickled with, which stand for functions of its
-own here, and refuses all others; so the worst that a pickle can do is to hold the wrong numbers.
+A pickle is a program. This reader knows only the few names that arrays are pickled with, maps them
+to functions of its own, and refuses all others. The worst that a pickle can do is to hold wrong
+numbers.
 """
 
 import os
@@ -21,47 +22,47 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def load_plain(path: Path) -> Any:
-    """What a pickle holds: arrays of numbers or strings, dicts, lists (also for tuples), strings and numbers.
+    """Loads a pickle of arrays, dicts, lists, strings and numbers; tuples become lists.
 
-    Text of Python 2 comes as str. Raises ValueError, with one line, for anything else and for a damaged file.
+    Python 2 text becomes str. Raises ValueError in one line for other content or a damaged file.
     """
     with open_regular(path) as file:
         return read_plain(file, path)
 
 
 def read_plain(file: IO[bytes], where: Path) -> Any:
-    """The same of an open file, such as a member of an archive; `where` is what an error calls it."""
+    """Loads a pickle as `load_plain` does, from an open file; errors call the file `where`."""
     try:
         value = _Reader(file, encoding="bytes").load()
         return _Plain(file.seek(0, os.SEEK_END)).of(value)
     except OSError:
         raise
-    except Exception as error:  # a made-up pickle can raise whatever it likes
+    except Exception as error:  # a forged pickle can raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{where} is no pickle of arrays, dicts, lists, strings and numbers ({reason})") from error
 
 
 def pngs_in(path: Path) -> Iterator[bytes]:
-    """All PNG images that a pickle holds, in their order, one at a time; nothing is built or run.
+    """Yields the PNG images in a pickle in order, one at a time; builds and runs nothing.
 
-    Raises ValueError, with one line, when the file is damaged.
+    Raises ValueError in one line if the file is damaged.
     """
     with open_regular(path) as file:
         try:
             for _, argument, _ in pickletools.genops(file):
-                # The bytes of Python 2, and those of old protocols, come as text of the same codes.
+                # Bytes of Python 2 and of old protocols appear as text with the same codes.
                 if isinstance(argument, str) and argument.startswith(PNG.decode("latin-1")):
                     yield argument.encode("latin-1")
                 elif isinstance(argument, (bytes, bytearray)) and argument.startswith(PNG):
                     yield bytes(argument)
         except OSError:
             raise
-        except Exception as error:  # such as MemoryError for a length that is made up
+        except Exception as error:  # e.g. MemoryError for a forged length
             raise ValueError(f"{path} is a damaged pickle ({error})") from error
 
 
 class _Array:
-    """Stands for an array from when it is announced until its content comes."""
+    """Placeholder of an array between its announcement and its content."""
 
     values: np.ndarray
 
@@ -71,7 +72,7 @@ class _Array:
 
 
 class _Dtype:
-    """A type of plain numbers or strings; its state is the order of the bytes, and for plain types nothing else."""
+    """Type of plain numbers or strings; for these, the state is only the order of the bytes."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         code = code.decode() if isinstance(code, bytes) else code
@@ -107,10 +108,10 @@ def _no_bytes() -> bytes:
 
 
 NAMES = {
-    ("numpy", "ndarray"): _Array,  # as an argument of the next
+    ("numpy", "ndarray"): _Array,  # argument of `_reconstruct`
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _latin1,  # how the protocols of Python 2 hold the bytes of Python 3
-    ("__builtin__", "bytes"): _no_bytes,  # and those of length 0
+    ("_codecs", "encode"): _latin1,  # bytes of Python 3 in the protocols of Python 2
+    ("__builtin__", "bytes"): _no_bytes,  # bytes of length 0 there
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _announce for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
@@ -118,8 +119,8 @@ NAMES = {
 
 
 class _Reader(pickle._Unpickler):
-    # The reader in Python, because that in C holds the bytes of Python 2 twice. It does so itself with a bytearray, for
-    # which bytes are as good: miniImageNet's are 0.8 GB.
+    # This reader is the Python one, because the C reader holds the bytes of Python 2 twice. For a
+    # bytearray the Python reader does so too; plain bytes avoid it. miniImageNet has 0.8 GB.
     dispatch = pickle._Unpickler.dispatch | {pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]]}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -132,7 +133,10 @@ class _Reader(pickle._Unpickler):
 
 
 class _Plain:
-    """Plain containers of what was read, `size` bytes of it: more items than bytes are lists in lists in lists."""
+    """Converter of plain containers, read from `size` bytes.
+
+    More items than bytes mean that lists refer to the same lists again and again.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = self.left = size

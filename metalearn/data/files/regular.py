@@ -1,4 +1,4 @@
-"""Files of a user, opened so that none can hang a run or fill its memory: sizes are known before they are read."""
+"""Safe opening of a user's files: none can hang a run, and sizes are known before reading."""
 
 import os
 import stat
@@ -8,13 +8,13 @@ from typing import IO
 
 
 def check_regular(path: str | Path, status: os.stat_result) -> None:
-    """Raises ValueError for a pipe, a device, a socket: reading them may never end."""
+    """Raises ValueError for a pipe, a device or a socket; reading them may never end."""
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is no regular file")
 
 
 def open_regular(path: str | Path) -> IO[bytes]:
-    """The file opened for reading; ValueError when it is no regular one (a pipe would be waited for without end)."""
+    """Opens a regular file for reading. Raises ValueError for others; a pipe would block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         check_regular(path, os.fstat(descriptor))
@@ -25,7 +25,7 @@ def open_regular(path: str | Path) -> IO[bytes]:
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:
-    """All that is in a file; ValueError when that is more than `limit` bytes."""
+    """Reads a file. Raises ValueError if it has more than `limit` bytes."""
     with open_regular(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > limit:
             raise ValueError(f"{path} has {size:,} bytes, more than the {limit:,} that such a file may have")
@@ -33,7 +33,7 @@ def read_regular(path: str | Path, limit: int) -> bytes:
 
 
 class Limited:
-    """A stream that ends in ValueError where it gives more than `limit` bytes, as an archive made to do harm does."""
+    """Stream that raises ValueError after `limit` bytes, to stop a decompression bomb."""
 
     def __init__(self, stream: IO[bytes] | GzipFile, limit: int) -> None:
         self.stream, self.limit, self.left = stream, limit, limit

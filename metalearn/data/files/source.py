@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the package, and how it says what is wrong with its files."""
+"""The interface of a data set, and its errors."""
 
 import math
 import os
@@ -7,29 +7,30 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from metalearn.data.bank import ClassBank
+from metalearn.data.files.preparation import Preparation
 from metalearn.types import Split
 
-LARGEST_INPUT = 1 << 24  # numbers of an image: 2,364 x 2,364 in colour
+LARGEST_INPUT = 1 << 24  # limit of numbers in an image: 2,364 x 2,364 in colour
 
 
 class Source(Protocol):
-    """A data set: it knows the shape of its inputs, and makes one bank for each split."""
+    """Data set with a fixed input shape and one bank for each split."""
 
     input_shape: tuple[int, int, int]  # C, H, W
+    preparation: Preparation  # for new images; `load` may complete it from the files
 
     def load(self) -> dict[Split, ClassBank]:
-        """The banks of meta-train, meta-val and meta-test; no class is in two of them.
+        """Returns the banks of meta-train, meta-val and meta-test; no class is in two of them.
 
-        A data set for testing alone has meta-test alone.
-
-        Raises ValueError or OSError with one line that says what is missing and where to put it.
+        A data set for testing alone returns meta-test alone. Raises ValueError or OSError in one
+        line: what is missing, and where to put it.
         """
         ...
 
 
 @contextmanager
 def named(source: str) -> Iterator[None]:
-    """Within it, the one line of a ValueError or OSError begins with the name of the data set."""
+    """Prefixes any ValueError or OSError in the context with the name of the data set."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -38,7 +39,10 @@ def named(source: str) -> Iterator[None]:
 
 
 def image_shape(source: str, asked: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:
-    """The `input_shape` of a data set whose images have one of these numbers of channels; ValueError for another."""
+    """Checks and returns an `input_shape` [C, H, W]; C must be one of `channels`.
+
+    Raises ValueError otherwise.
+    """
     if len(asked) != 3 or min(asked) < 1:
         raise ValueError(f"{source}: input_shape is {list(asked)}; it must be [channels, height, width]")
     if asked[0] not in channels:
@@ -50,6 +54,6 @@ def image_shape(source: str, asked: Sequence[int], channels: Sequence[int]) -> t
 
 
 def check_memory(source: str, size: int) -> None:
-    """Raises ValueError when images that are held in memory are larger than it."""
+    """Raises ValueError if images of `size` bytes exceed the memory."""
     if size > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise ValueError(f"{source}: the images take {size / 1e9:,.1f} GB, but the memory has {memory / 1e9:,.1f} GB")

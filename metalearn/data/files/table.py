@@ -1,4 +1,4 @@
-"""CSV files of a user: a header, and lines of as many fields; what is wrong is said with its line."""
+"""CSV files of a user: a header, then lines of equally many fields; errors name the line."""
 
 import csv
 import io
@@ -9,16 +9,16 @@ from metalearn.data.files.regular import open_regular
 
 
 class BadLine(ValueError):
-    """What is wrong with a line, by its number."""
+    """Error in a line, given by its number."""
 
     def __init__(self, number: int, what: str) -> None:
         super().__init__(f"line {number}: {what}")
 
 
 def read_lines(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The number and the fields of each line behind the header; empty lines are passed over.
+    """Yields number and fields of each line after the header; skips empty lines.
 
-    Raises BadLine for a line that has other fields than the header, and ValueError for another header.
+    Raises BadLine for a line of another length than the header, ValueError for another header.
     """
     with open_regular(path) as file:
         content = file.read()

@@ -1,7 +1,8 @@
-"""The published splits into meta-train, meta-val and meta-test, each a file `<dataset>_<split>.csv`.
+"""The published splits into meta-train, meta-val and meta-test, in files `<dataset>_<split>.csv`.
 
-A file has a header and a line for each class, "split,class", in the order train, val, test and sorted by
-name within each, so that nothing depends on the order in which a file system lists its folders.
+A file has a header and one line "split,class" for each class. The lines are ordered train, val,
+test and sorted by name within each, so that nothing depends on the order of a file system's
+listing.
 """
 
 import csv
@@ -11,7 +12,7 @@ from metalearn.types import SPLITS, Split
 
 
 def known_splits(dataset: str) -> list[str]:
-    """Names of the splits that the package has for a data set, sorted."""
+    """Returns the sorted names of the splits that the package has for a data set."""
     names = (file.name for file in resources.files(__name__).iterdir())
     return sorted(
         name.removeprefix(f"{dataset}_").removesuffix(".csv")
@@ -21,7 +22,7 @@ def known_splits(dataset: str) -> list[str]:
 
 
 def read_split(dataset: str, split: str) -> dict[Split, tuple[str, ...]]:
-    """The class names of meta-train, meta-val and meta-test; ValueError when there is no such split."""
+    """Returns the class names of the three splits. Raises ValueError for an unknown split."""
     known = known_splits(dataset)
     if split not in known:
         raise ValueError(f"{dataset}: unknown split '{split}'; there are {', '.join(known)}")

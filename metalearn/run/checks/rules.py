@@ -101,8 +101,35 @@ def check_folds(banks: Mapping[Split, Any], config: dict[str, Any], dataset: str
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:
     """Raises ValueError when meta-test has images of another shape than those of the training."""
     own, other = dataset["input_shape"], test_dataset["input_shape"]
+    if ("encoding" in dataset) != ("encoding" in test_dataset):
+        raise ValueError("dataset and test_dataset are texts and images: a backbone takes one of them")
+    what = "texts" if "encoding" in dataset else "images"
     if own != other:
-        raise ValueError(f"test_dataset has images of {other}, the training of {own}: test_dataset.input_shape={own}")
+        raise ValueError(f"test_dataset has {what} of {other}, the training of {own}: test_dataset.input_shape={own}")
+
+
+def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: dict[str, Any]) -> None:
+    """Raises ValueError when texts meet a backbone of images or an augmentation, or images a backbone of texts.
+
+    A data set of texts has an `encoding`, a backbone that reads them `num_tokens`.
+    """
+    texts, reads = "encoding" in dataset, "num_tokens" in backbone
+    source, network = (part["_target_"].rpartition(".")[2] for part in (dataset, backbone))
+    if texts and not reads:
+        raise ValueError(f"the backbone {network} takes no texts, and {source} has nothing else: backbone=text_cnn")
+    if reads and not texts:
+        raise ValueError(f"the backbone {network} takes texts alone, and {source} has none: backbone=conv4")
+    if texts and not augmentation["_target_"].endswith(".Unchanged"):
+        raise ValueError(f"augmentation is for images, and {source} has texts: augmentation=none")
+
+
+def check_vocabulary(known: str | None, tested: str | None) -> None:
+    """Raises ValueError when the ids of the texts of a test stand for other words than those of the training."""
+    if known != tested:
+        remedy = "the same words for both, by dataset.encoding.words=FILE, or dataset.encoding.kind=characters"
+        raise ValueError(
+            f"the texts of the test have another vocabulary than those of the training: train with {remedy}"
+        )
 
 
 def check_problem(problem: Problem, images: bool, augmented: bool, dataset: str) -> None:

@@ -1,8 +1,8 @@
-"""Class-incremental learning: classes arrive session by session, and nothing old is shown again.
+"""Class-incremental learning: classes arrive session by session, and none is shown again.
 
-Xiaoyu Tao, Xiaopeng Hong, Xinyuan Chang, Songlin Dong, Xing Wei, Yihong Gong. Few-Shot Class-Incremental Learning. CVPR
-2020, arXiv 2004.10956. Each session adapts to its own support set alone; the logits of all sessions so far stand side
-by side, as prototypes do that accumulate.
+Xiaoyu Tao, Xiaopeng Hong, Xinyuan Chang, Songlin Dong, Xing Wei, Yihong Gong. Few-Shot
+Class-Incremental Learning. CVPR 2020, arXiv 2004.10956. Each session adapts to its own support set
+alone. The logits of all sessions so far are concatenated, like prototypes that accumulate.
 """
 
 import torch
@@ -12,7 +12,12 @@ from metalearn.training.evaluations.base import AbstractEvaluation, Curve, MetaT
 
 
 class Incremental(AbstractEvaluation):
-    """Episodes of `sessions` sessions, each of the way and the shot of meta-test."""
+    """Class-incremental evaluation of Tao et al. 2020.
+
+    Args:
+        num_episodes: number of episodes.
+        sessions: number of sessions of an episode, each with the way and the shot of meta-test.
+    """
 
     name = "incremental"
 
@@ -35,7 +40,7 @@ class Incremental(AbstractEvaluation):
         accuracies = []  # (E, sessions)
         for one in draws:
             query = inputs(one.query_rows)
-            logits = []  # of each session, (Q, way)
+            logits = []  # for each session, (Q, way)
             for session in range(self.sessions):
                 own = one.support_ways // way == session
                 ways = (one.support_ways[own] % way).to(of.device)
@@ -53,7 +58,10 @@ class Incremental(AbstractEvaluation):
 
 
 def accuracy_by_session(logits: torch.Tensor, query_ways: torch.Tensor) -> torch.Tensor:
-    """Accuracy over all classes so far after each session, from (sessions, Q, way) and ways (Q,): (sessions,)."""
+    """Computes the accuracy over all classes so far after each session, (sessions,).
+
+    Logits are (sessions, Q, way), the ways of the queries (Q,).
+    """
     sessions, _, way = logits.shape
     accuracies = []
     for session in range(1, sessions + 1):

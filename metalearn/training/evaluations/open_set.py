@@ -1,7 +1,8 @@
-"""Open-set recognition: part of the queries are of classes that have no support.
+"""Open-set recognition: some queries belong to classes without support.
 
-Bo Liu, Hao Kang, Haoxiang Li, Gang Hua, Nuno Vasconcelos. Few-Shot Open-Set Recognition using Meta-Learning. CVPR 2020,
-arXiv 2005.13713. How well the largest probability of a query tells known classes from unknown ones.
+Bo Liu, Hao Kang, Haoxiang Li, Gang Hua, Nuno Vasconcelos. Few-Shot Open-Set Recognition using
+Meta-Learning. CVPR 2020, arXiv 2005.13713. The largest probability of a query should distinguish
+known classes from unknown ones.
 """
 
 import torch
@@ -26,7 +27,12 @@ SENSITIVITY = 0.95
 
 
 class OpenSet(AbstractEvaluation):
-    """Episodes of meta-test with the queries of `unknown` further classes."""
+    """Open-set evaluation of Liu et al. 2020, on episodes of meta-test.
+
+    Args:
+        num_episodes: number of episodes.
+        unknown: number of further classes that give queries without support.
+    """
 
     name = "open_set"
 
@@ -63,7 +69,10 @@ class OpenSet(AbstractEvaluation):
 
 
 def known_from_unknown(confidence: torch.Tensor, known: torch.Tensor) -> dict[str, float]:
-    """The area under the ROC curve, and the false positive rate where 95 % of the known are found: (Q,), (Q,)."""
+    """Computes the area under the ROC curve and the false positive rate: (Q,), (Q,).
+
+    The rate is that of the threshold that finds 95 % of the known queries.
+    """
     places, target = ranks(confidence), known.long()
     specificity, _ = binary_specificity_at_sensitivity(places, target, min_sensitivity=SENSITIVITY)
     return {"auroc": binary_auroc(places, target).item(), "fpr_at_95_tpr": 1 - specificity.item()}

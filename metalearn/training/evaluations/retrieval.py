@@ -1,7 +1,8 @@
-"""Retrieval: are the meta-test images that are most similar to one of its class?
+"""Retrieval: do the most similar meta-test images of a query share its class?
 
-Hyun Oh Song, Yu Xiang, Stefanie Jegelka, Silvio Savarese. Deep Metric Learning via Lifted Structured Feature Embedding.
-CVPR 2016, arXiv 1511.06452. Each query is compared with all other meta-test images, without a support set.
+Hyun Oh Song, Yu Xiang, Stefanie Jegelka, Silvio Savarese. Deep Metric Learning via Lifted
+Structured Feature Embedding. CVPR 2016, arXiv 1511.06452. Each query is compared with all other
+meta-test images, without a support set.
 """
 
 import numpy as np
@@ -22,11 +23,15 @@ from metalearn.training.evaluations.base import (
 )
 
 DEPTHS = (1, 2, 4, 8, 16, 32)
-"""K of the recall@K that the curve has, as Song et al. 2016 give it."""
+"""Values of K in the curve of recall@K, from Song et al. 2016."""
 
 
 class Retrieval(AbstractEvaluation):
-    """`num_queries` of the images, drawn without repetition; all others of meta-test are searched."""
+    """Retrieval evaluation of Song et al. 2016, among all images of meta-test.
+
+    Args:
+        num_queries: number of query images, drawn without repetition.
+    """
 
     name = "retrieval"
 
@@ -48,7 +53,7 @@ class Retrieval(AbstractEvaluation):
         for query in queries.tolist():
             others = torch.arange(len(rows)) != query  # (M,)
             similarities = of.algorithm.similarity(z[query].expand_as(z), z)[others.to(z.device)]  # type: ignore[operator]
-            places = 1 + ranks(similarities).cpu()  # torchmetrics takes what is not positive for not found
+            places = 1 + ranks(similarities).cpu()  # torchmetrics counts scores that are not positive as not found
             same = (classes == classes[query])[others]
             found["mean_average_precision"].append(retrieval_average_precision(places, same).item())
             for depth in DEPTHS:
@@ -58,7 +63,10 @@ class Retrieval(AbstractEvaluation):
         return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
 
     def draw(self, bank: ClassBank) -> tuple[Tensor, Tensor, Tensor]:
-        """All rows of the bank (M,), their classes (M,), and places of the queries, each with others of its class."""
+        """Draws the queries; each has other images of its class.
+
+        Returns all rows of the bank (M,), their classes (M,), and the places of the queries.
+        """
         rows, sizes = np.concatenate(bank.rows), np.array([len(of) for of in bank.rows])
         classes = np.repeat(np.arange(bank.num_classes), sizes)
         can_ask = np.flatnonzero(sizes[classes] > 1)

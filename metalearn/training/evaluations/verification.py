@@ -1,7 +1,8 @@
-"""Verification: are two images of one class?
+"""Verification: do two images share a class?
 
-Gregory Koch, Richard Zemel, Ruslan Salakhutdinov. Siamese Neural Networks for One-shot Image Recognition. 2015. Pairs
-of meta-test images are scored by the similarity of their embeddings, without a support set.
+Gregory Koch, Richard Zemel, Ruslan Salakhutdinov. Siamese Neural Networks for One-shot Image
+Recognition. 2015. Pairs of meta-test images are scored by the similarity of their embeddings,
+without a support set.
 """
 
 import numpy as np
@@ -31,7 +32,12 @@ FALSE_ACCEPT = 1e-3
 
 
 class Verification(AbstractEvaluation):
-    """`num_draws` draws of `pairs` pairs of one class and as many of two; the interval is over the draws."""
+    """Verification evaluation of Koch et al. 2015.
+
+    Args:
+        num_draws: number of draws; the interval is over them.
+        pairs: number P of pairs of one class, and of pairs of two classes, in a draw.
+    """
 
     name = "verification"
 
@@ -65,7 +71,10 @@ class Verification(AbstractEvaluation):
 
 
 def draw_pairs(bank: ClassBank, pairs: int, index: int) -> tuple[Tensor, Tensor]:
-    """Rows (2 P, 2) of so many pairs of one class, then of two; and which they are, (2 P,). A function of the index."""
+    """Draws rows (2 P, 2) of P pairs of one class, then P of two classes, and a mask (2 P,).
+
+    The mask is true for pairs of one class. The draw is a function of `index`.
+    """
     rng = np.random.default_rng([EVALUATION_SEED, 2, index, 0, 0, 0])
     several = [rows for rows in bank.rows if len(rows) > 1]
     rows = []
@@ -79,7 +88,10 @@ def draw_pairs(bank: ClassBank, pairs: int, index: int) -> tuple[Tensor, Tensor]
 
 
 def same_from_different(scores: Tensor, same: Tensor) -> dict[str, float]:
-    """Area under the ROC curve, equal error rate, true accepts where 1 of 1,000 others is accepted: (B,), (B,)."""
+    """Computes area under the ROC curve, equal error rate, and true accept rate: (B,), (B,).
+
+    The true accept rate is that of 1 false accept among 1,000.
+    """
     places, target = ranks(scores), same.long()
     accepted, _ = binary_sensitivity_at_specificity(places, target, min_specificity=1 - FALSE_ACCEPT)
     return {

@@ -1,0 +1,102 @@
+"""Memory of keys, values and ages, for rare events.
+
+Łukasz Kaiser, Ofir Nachum, Aurko Roy, Samy Bengio. Learning to Remember Rare Events. ICLR 2017,
+arXiv 1703.03129. The memory keeps a row with its embedding as key and its label as value. The
+nearest key answers a query. Inductive.
+
+L  rows of a stream    M  slots of the memory    N  ways, one-hot values
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.mann import instances, mixed_order, rearranged
+from metalearn.algorithms.parts import key_value
+from metalearn.backbones import norm
+from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.types import Episode, Predictor, TaskOutput
+
+
+class KeyValueMemory(AbstractAlgorithm):
+    """Key-value memory of Kaiser et al. 2017.
+
+    Args:
+        backbone: network that embeds inputs.
+        slots: M, the size of the memory.
+        margin: α of eq. 1.
+        inverse_temperature: t of the confidence.
+        batch_norm: moments of batch normalisation.
+    """
+
+    def __init__(
+        self,
+        backbone: AbstractBackbone,
+        *,
+        slots: int,
+        margin: float,
+        inverse_temperature: float,
+        batch_norm: norm.Moments,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm)
+        if slots < 1:
+            raise ValueError(f"slots={slots} must be at least 1")
+        if not (margin > 0 and inverse_temperature > 0):
+            raise ValueError(f"margin={margin} and inverse_temperature={inverse_temperature} must be positive")
+        self.backbone = checked(backbone)
+        self.slots, self.margin, self.inverse_temperature = slots, margin, inverse_temperature
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        support = batch.support_y.shape[1]
+        x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, L, *X)
+        y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, L, N)
+        order = mixed_order(y)  # (T, L)
+        scores = self.follow(rearranged(self.embed(x, support), order), rearranged(y, order))  # (T, L, N)
+        scores = rearranged(scores, order.argsort(1))  # restores the order of the batch
+        return TaskOutput(margin_loss(scores, y, self.margin), self.inverse_temperature * scores[:, support:])
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        order = instances(support_y).argsort(stable=True)  # (S,)  one of each class, then a second, and so on
+
+        def predict(query_x: Tensor) -> Tensor:
+            support = len(support_x)
+            z = self.embed(torch.cat([support_x, query_x])[None], support)  # (1, S + Q, D)
+            memory = key_value.empty(z, support_y[None], slots=self.slots)
+            for row_z, row_y in zip(z[0, :support][order], support_y[order], strict=True):
+                memory = key_value.update(memory, row_z[None], row_y[None])
+            return self.inverse_temperature * key_value.scores(memory, z[:, support:])[0]  # (Q, N)
+
+        return predict
+
+    def embed(self, x: Tensor, support: int) -> Tensor:
+        """Computes embeddings of length 1: (T, B, *X) -> (T, B, D).
+
+        The first `support` rows of a task are its support.
+        """
+        rows = norm.rows(self.batch_norm, training=self.training, tasks=x.shape[0], support=support)
+        return F.normalize(self.backbone(x.flatten(0, 1), rows), dim=-1).unflatten(0, x.shape[:2])
+
+    def follow(self, z: Tensor, y: Tensor) -> Tensor:
+        """Scores each row by the memory of the rows before it.
+
+        Shapes: (T, L, D), (T, L, N) -> (T, L, N).
+        """
+        memory = key_value.empty(z, y, slots=self.slots)
+        scores = []
+        for row in range(z.shape[1]):
+            scores.append(key_value.scores(memory, z[:, row : row + 1])[:, 0])
+            memory = key_value.update(memory, z[:, row].detach(), y[:, row])  # no gradient reaches the keys
+        return torch.stack(scores, dim=1)
+
+
+def margin_loss(scores: Tensor, y: Tensor, margin: float) -> Tensor:
+    """Computes the mean of [q K[n_b] - q K[n_p] + α]₊, eq. 1: (T, L, N) twice -> ().
+
+    n_p is the nearest key of the class of a row, n_b the nearest of another class. Rows without
+    both do not count; the mean over no rows is 0.
+    """
+    own = (scores * y).sum(-1)  # (T, L)
+    other = scores.masked_fill(y.bool(), key_value.ABSENT).amax(-1)  # (T, L)
+    both = (own > key_value.ABSENT) & (other > key_value.ABSENT)
+    return (F.relu(other - own + margin) * both).sum() / both.sum().clamp_min(1)

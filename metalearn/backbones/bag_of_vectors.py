@@ -1,0 +1,37 @@
+"""Mean of word vectors, a baseline that is hard to beat with few examples.
+
+Mohit Iyyer, Varun Manjunatha, Jordan Boyd-Graber, Hal Daumé III. Deep Unordered Composition Rivals
+Syntactic Methods for Text Classification. ACL 2015: the mean without its further layers. The order
+of the words does not count.
+"""
+
+from torch import Tensor
+
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.embedding import TokenEmbedding, mean_of_tokens, needed, token_mask
+from metalearn.backbones.norm import Rows
+
+
+class BagOfVectors(AbstractBackbone):
+    """Bag of vectors: ids of tokens (B, L) -> mean of their vectors (B, D), D = width.
+
+    Args:
+        num_tokens: number of ids.
+        width: width of a token's vector.
+        vectors: file of word vectors to start from; None: random vectors.
+        freeze: whether the vectors are constant.
+    """
+
+    def __init__(
+        self, num_tokens: int | None, *, width: int = 100, vectors: str | None = None, freeze: bool = False
+    ) -> None:
+        super().__init__()
+        if freeze and vectors is None:
+            raise ValueError("backbone.freeze=true keeps random vectors: give backbone.vectors=FILE, as GloVe's")
+        self.embedding = TokenEmbedding(needed(num_tokens), width, vectors).requires_grad_(not freeze)
+        self.pretrained_on = None if vectors is None else "word vectors"
+        self.num_features = width
+        self.map_shape = (width, 1, 1)
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        return mean_of_tokens(self.embedding(x), token_mask(x))

@@ -1,0 +1,63 @@
+"""Vectors of token ids, and masks of the padding.
+
+L  tokens of a text    E  width of a token's vector
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.data.text.vectors import read_vectors
+
+
+def token_mask(ids: Tensor) -> Tensor:
+    """Marks the tokens of a text, not its padding: (B, L) -> (B, L) bool."""
+    return ids != 0
+
+
+def mean_of_tokens(x: Tensor, mask: Tensor) -> Tensor:
+    """Computes the mean vector of a text without its padding: (B, L, E), (B, L) -> (B, E)."""
+    weights = mask.to(x.dtype)[..., None]  # (B, L, 1)
+    return (x * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+
+class TokenEmbedding(nn.Module):
+    """Vector of each id; that of 0, the padding, is zero.
+
+    Args:
+        num_tokens: number of ids.
+        width: width of a vector.
+        vectors: file in the format of GloVe, whose line i is the vector of id i. Other ids have
+            random vectors of the same variance, as in Kim 2014.
+    """
+
+    def __init__(self, num_tokens: int, width: int, vectors: str | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5)
+        if vectors is not None:
+            self._load(Path(vectors))
+
+    def forward(self, ids: Tensor) -> Tensor:  # (B, L) -> (B, L, E)
+        return F.embedding(ids, self.weight) * token_mask(ids)[..., None]
+
+    @torch.no_grad()
+    def _load(self, path: Path) -> None:
+        known = torch.from_numpy(read_vectors(path))  # (words, E)
+        (words, width), (num_tokens, expected) = known.shape, self.weight.shape
+        if width != expected:
+            raise ValueError(f"backbone.vectors={path} has {width} numbers a word: backbone.width={width} is needed")
+        if words >= num_tokens:
+            raise ValueError(f"backbone.vectors={path} has {words:,} words, more than the {num_tokens:,} ids of tokens")
+        self.weight.normal_(std=float(known.std()))
+        self.weight[1 : 1 + words] = known
+
+
+def needed(num_tokens: int | None) -> int:
+    """Returns the number of ids, from a data set of texts. Raises ValueError if there is none."""
+    if num_tokens is None:
+        raise ValueError(
+            "the backbone takes texts alone, and the data set has none: dataset=clinc150, or backbone=conv4"
+        )
+    return num_tokens

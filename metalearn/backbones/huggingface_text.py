@@ -1,0 +1,84 @@
+"""Text models of Hugging Face's transformers, by their name on the hub or from a folder.
+
+`AutoModel` knows BERT, MiniLM, RoBERTa, MPNet, E5 and other encoders. The embedding is the mean of
+the last layer over the tokens, as in Nils Reimers, Iryna Gurevych, Sentence-BERT, EMNLP 2019, arXiv
+1908.10084. Weights are read from safetensors, so that no file can run code.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metalearn.backbones.embedding import mean_of_tokens, needed, token_mask
+from metalearn.backbones.pretrained import AbstractPretrained
+
+
+class HuggingFaceText(AbstractPretrained):
+    """Text model: ids (B, L) -> mean of its last layer over the tokens (B, D).
+
+    An id is that of the model's own tokenizer, plus 1.
+
+    Args:
+        input_shape: (L,), the largest number of tokens of a text.
+        num_tokens: number of ids; the data set uses the tokenizer of the model.
+        name: model on the hub, such as sentence-transformers/all-MiniLM-L6-v2, or the folder of a
+            model.
+        freeze: whether the weights are constant.
+        projection: width of a linear layer after the mean; None: no such layer.
+        pretrained_on: data of the weights, from the card of the model.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        *,
+        num_tokens: int | None,
+        name: str | None,
+        freeze: bool = True,
+        projection: int | None = None,
+        pretrained_on: str = "unknown",
+    ) -> None:
+        needed(num_tokens)
+        if not name:
+            raise ValueError("backbone.name is missing: a text model, such as sentence-transformers/all-MiniLM-L6-v2")
+        network = _loaded(name)
+        if input_shape[0] > (most := getattr(network.config, "max_position_embeddings", input_shape[0])):
+            raise ValueError(f"backbone.name={name} reads {most} tokens at most: dataset.input_shape=[{most}]")
+        super().__init__(
+            network,
+            nn.Identity(),
+            num_features=network.config.hidden_size,  # type: ignore[union-attr, arg-type]
+            freeze=freeze,
+            projection=projection,
+            pretrained_on=pretrained_on,
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        mask = token_mask(x)  # (B, L)
+        output = self.network(input_ids=(x.long() - 1).clamp_min(0), attention_mask=mask.long())
+        return mean_of_tokens(output.last_hidden_state, mask)
+
+
+def _loaded(name: str) -> nn.Module:
+    """Loads an encoder of texts. Raises ValueError, in one line, for any other model."""
+    try:
+        import transformers
+    except ImportError as error:
+        needed_package = "pip install -e '.[pretrained]' in the checkout"
+        raise ValueError(f"backbone=huggingface_text needs transformers: {needed_package} ({error})") from error
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        network, report = transformers.AutoModel.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"backbone.name={name}: {str(error).strip().partition(chr(10))[0]}") from error
+    if getattr(network, "pooler", None) is not None:
+        network.pooler = None  # layer on the first token, which the mean over all does not use
+    if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
+        raise ValueError(f"backbone.name={name} has no weights for {min(missing)}, which would be random")
+    if network.main_input_name != "input_ids" or network.config.is_encoder_decoder:
+        raise ValueError(f"backbone.name={name} is {type(network).__name__}, which is no encoder of texts")
+    return network

@@ -1,0 +1,46 @@
+"""Preparation of an image for a network, equal for the files of a data set and for new images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from metalearn.data.files.any_image import as_bytes, decode
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Conversion of an image, of any size and kind of pixels, to the bytes of a bank.
+
+    Args:
+        input_shape: (C, H, W).
+        invert: whether dark ink on white paper becomes 255 on 0.
+        bits: number of bits in use, the lowest ones, in pixels of 16 bits.
+    """
+
+    input_shape: tuple[int, int, int]
+    invert: bool = False
+    bits: int = 16
+
+    def of_file(self, content: bytes) -> np.ndarray:
+        """Returns the pixels of a file, (H, W, C) uint8.
+
+        Raises ValueError, with the reason, if it is no image.
+        """
+        return self.fit(decode(content, self.input_shape[0], self.bits))
+
+    def of_image(self, image: Image.Image) -> np.ndarray:
+        """Returns the pixels of an opened image, (H, W, C) uint8.
+
+        Raises ValueError if its white is not known.
+        """
+        return self.fit(as_bytes(image, self.input_shape[0], self.bits))
+
+    def fit(self, image: Image.Image) -> np.ndarray:
+        """Returns the pixels of an 8-bit image, resized by Lanczos' filter, (H, W, C) uint8."""
+        channels, height, width = self.input_shape
+        if self.invert:
+            image = ImageOps.invert(image)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        return np.asarray(image).reshape(height, width, channels)

@@ -1,0 +1,76 @@
+"""Files of texts and their labels: CSV with the header text,label, or JSON objects in lines."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from metalearn.data.files.names import check_one_spelling, class_name, some
+from metalearn.data.files.regular import open_regular
+from metalearn.data.files.table import BadLine, read_lines
+
+LONGEST = 100_000  # limit of a text in characters: about forty pages
+HEADER = ["text", "label"]
+
+Texts = dict[str, list[str]]
+"""Texts of each class, in the order of the file."""
+
+
+def read_texts(path: Path, *, key: str = "text") -> Texts:
+    """Reads the texts of each class of a file, JSONL by its suffix and else CSV.
+
+    `key` is the key of a text in JSONL. Raises ValueError or OSError in one line that names the
+    file, and the line in it.
+    """
+    is_json = path.suffix == ".jsonl"
+    texts: Texts = {}
+    spellings = set()
+    try:
+        for number, text, label in _json_lines(path, key) if is_json else _csv_lines(path):
+            spellings.add(label)
+            texts.setdefault(class_name(label), []).append(_checked(number, text, class_name(label)))
+    except ValueError as error:
+        form = f'JSON lines of {{"{key}": ..., "label": ...}}' if is_json else "CSV with the header text,label"
+        raise ValueError(f"{path} is no {form} ({error})") from error
+    check_one_spelling(spellings)
+    if not texts:
+        raise ValueError(f"{path} has no texts")
+    if alone := [name for name, of_class in texts.items() if len(of_class) < 2]:
+        raise ValueError(f"{path} has {len(alone)} classes of one text, to learn it from or to ask for: {some(alone)}")
+    return texts
+
+
+def _checked(number: int, text: str, label: str) -> str:
+    if not text.strip():
+        raise BadLine(number, "its text is empty")
+    if not label:
+        raise BadLine(number, "its label is empty")
+    if "\0" in text or "\0" in label:
+        raise BadLine(number, "it holds the character NUL")
+    if len(text) > LONGEST:
+        raise BadLine(number, f"its text has {len(text):,} characters, more than {LONGEST:,}")
+    return text
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    for number, (text, label) in read_lines(path, HEADER):
+        yield number, text, label
+
+
+def _json_lines(path: Path, key: str) -> Iterator[tuple[int, str, str]]:
+    with open_regular(path) as file:
+        number = 0
+        while line := file.readline(8 * LONGEST):
+            number += 1
+            if not line.endswith(b"\n") and len(line) == 8 * LONGEST:
+                raise BadLine(number, f"it is longer than {8 * LONGEST:,} bytes")
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError as error:
+                raise BadLine(number, "its letters are no UTF-8") from error
+            except (ValueError, RecursionError) as error:
+                raise BadLine(number, "it is no JSON") from error
+            if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in (key, "label")):
+                raise BadLine(number, f"it has no texts at {key} and label")
+            yield number, record[key], record["label"]

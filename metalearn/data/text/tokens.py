@@ -1,0 +1,158 @@
+"""Texts as ids of tokens: words, characters, or the tokens of a pretrained model.
+
+Ids depend only on the data and the config: 0 is padding, and the last id is a blank in a text.
+"""
+
+import hashlib
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from metalearn.data.text.vectors import read_words
+
+WORD = re.compile(r"\w+(?=n't)|n't|'(?:s|re|ll|m|d|ve)\b|\w+|[^\w\s]")
+"""Word, part of a contraction as in the Penn Treebank and GloVe, or one sign."""
+
+
+BLANK = "\u2423"
+"""Sign in a text that replaces a missing word."""
+
+
+class Tokeniser(NamedTuple):
+    """Tokeniser of texts."""
+
+    encode: Callable[[str, int], list[int]]  # text, largest number of tokens -> ids above 0
+    identity: str  # hash of all that the ids depend on
+
+
+class Encoding:
+    """Conversion of texts to ids.
+
+    Args:
+        kind: words in lower case, or characters.
+        num_tokens: number of ids: padding, words, buckets, blank. A backbone embeds as many.
+        buckets: number of ids that words outside the vocabulary share, by a hash.
+        words: file of word vectors, whose words are the vocabulary: line i has the id i. None: the
+            most frequent words of meta-train.
+        tokenizer: name or folder of a pretrained model, whose tokens replace `kind`.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["words", "characters"],
+        num_tokens: int,
+        buckets: int,
+        words: str | None,
+        tokenizer: str | None,
+    ) -> None:
+        self.room = num_tokens - 2 - buckets  # number of words of a vocabulary
+        if buckets < 1 or self.room < 1:
+            raise ValueError(
+                f"encoding: num_tokens={num_tokens} must be above buckets={buckets} + 2, and buckets above 0"
+            )
+        self.kind, self.num_tokens, self.buckets = kind, num_tokens, buckets
+        self.words, self.tokenizer = words, tokenizer
+
+    def tokeniser(self, texts: Iterable[str]) -> Tokeniser:
+        """Builds the tokeniser with the vocabulary of `texts` of meta-train. Raises ValueError."""
+        if self.tokenizer is not None:
+            return pretrained(self.tokenizer, self.num_tokens)
+        if self.kind == "characters":
+            return characters(self.num_tokens)
+        if self.words is None:
+            return words(most_frequent(texts, self.room), self.num_tokens, self.buckets)
+        vocabulary = read_words(Path(self.words))
+        if len(vocabulary) > self.room:
+            needed = len(vocabulary) + self.buckets + 2
+            raise ValueError(
+                f"{self.words} has {len(vocabulary):,} words: dataset.encoding.num_tokens={needed} is needed"
+            )
+        return words(vocabulary, self.num_tokens, self.buckets)
+
+
+def split_words(text: str) -> list[str]:
+    """Splits a text into words and signs, in lower case.
+
+    >>> split_words("I don't know Tom's.")
+    ['i', 'do', "n't", 'know', 'tom', "'s", '.']
+    """
+    return WORD.findall(text.lower())
+
+
+def most_frequent(texts: Iterable[str], count: int) -> list[str]:
+    """Returns the most frequent words; equally frequent ones are in alphabetical order."""
+    counts = Counter(word for text in texts for word in split_words(text))
+    return sorted(counts, key=lambda word: (-counts[word], word))[:count]
+
+
+def words(vocabulary: Sequence[str], num_tokens: int, buckets: int) -> Tokeniser:
+    """Builds a tokeniser of words.
+
+    Word i of the vocabulary, counted from 1, has the id i. All others share the buckets before the
+    last id.
+    """
+    id_of = {word: i for i, word in enumerate(vocabulary, start=1)}
+    blank = num_tokens - 1
+
+    def token(word: str) -> int:
+        if word == BLANK:
+            return blank
+        return id_of.get(word) or blank - 1 - zlib.crc32(word.encode()) % buckets
+
+    def encode(text: str, most: int) -> list[int]:
+        return [token(word) for word in split_words(text)[:most]]
+
+    return Tokeniser(encode, _hash("words", num_tokens, buckets, *vocabulary))
+
+
+def characters(num_tokens: int) -> Tokeniser:
+    """Builds a tokeniser of characters.
+
+    The id of a character is its code, from 1; codes beyond the last id start again at 1.
+    """
+    blank = num_tokens - 1
+
+    def encode(text: str, most: int) -> list[int]:
+        return [blank if letter == BLANK else 1 + ord(letter) % (blank - 1) for letter in text[:most]]
+
+    return Tokeniser(encode, _hash("characters", num_tokens))
+
+
+def pretrained(name: str, num_tokens: int) -> Tokeniser:
+    """Builds the tokeniser of a pretrained model, by its name or folder.
+
+    An id is that of the model, plus 1.
+    """
+    theirs = _load_tokenizer(name)
+    if len(theirs) + 1 > num_tokens:
+        raise ValueError(f"{name} has {len(theirs):,} tokens: dataset.encoding.num_tokens={len(theirs) + 1} is needed")
+
+    mask = theirs.mask_token or theirs.unk_token or ""
+
+    def encode(text: str, most: int) -> list[int]:
+        text = text.replace(BLANK, mask)
+        return [1 + token for token in theirs(text, truncation=True, max_length=most)["input_ids"]]
+
+    return Tokeniser(encode, _hash("pretrained", *sorted(theirs.get_vocab().items())))
+
+
+def _load_tokenizer(name: str) -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        needed = "pip install -e '.[pretrained]' in the checkout"
+        raise ValueError(f"the tokens of {name} need transformers: {needed} ({error})") from error
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{name} has no tokenizer that transformers can read ({first_line})") from error
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()

@@ -1,0 +1,127 @@
+"""Learner as modules for a trace: the whole method, or its classifier for one support set."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.episodes.sampling import intensities
+from metalearn.learner.adapted import AbstractAdapted, OfEmbeddings, OfImages
+
+
+class Method(nn.Module):
+    """Whole method, from a support set and queries to probabilities.
+
+    Intensities are from 0 to 1.
+    """
+
+    def __init__(self, algorithm: AbstractAlgorithm, temperature: float) -> None:
+        super().__init__()
+        self.algorithm, self.temperature = algorithm, temperature
+
+    def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        """Predicts: (S, C, H, W), one-hot (S, N), (Q, C, H, W) -> (Q, N)."""
+        if self.algorithm.embeds_each_alone:
+            embed, compare = self.algorithm.embed_each, self.algorithm.compare
+            logits = compare(embed(support_x), support_y, embed(query_x))  # type: ignore[operator]
+        else:
+            logits = self.algorithm.adapt(support_x, support_y)(query_x)
+        return (logits / self.temperature).softmax(-1)
+
+
+class Classifier(nn.Module):
+    """Classifier of one support set, whose classes it knows: (Q, C, H, W) -> (Q, N)."""
+
+    def __init__(self, adapted: AbstractAdapted, temperature: float) -> None:
+        super().__init__()
+        self.predict, self.temperature, self.num_classes = _predictor(adapted), temperature, adapted.num_classes
+
+    def forward(self, query_x: Tensor) -> Tensor:
+        return (self.predict(query_x)[:, : self.num_classes] / self.temperature).softmax(-1)
+
+
+def check_traceable(algorithm: AbstractAlgorithm, x: Tensor, y: Tensor) -> None:
+    """Raises ValueError for a method that takes gradients to adapt, which no graph holds.
+
+    Shapes: (S, C, H, W), (S, N).
+    """
+    takes_gradients = algorithm.takes_gradients
+    try:
+        with torch.inference_mode():
+            algorithm.adapt(x, y)(x)
+    except RuntimeError:
+        takes_gradients = True
+    if takes_gradients:
+        name = type(algorithm).__name__
+        raise ValueError(f"{name} adapts by gradients, which are no part of a graph: add --adapted SUPPORT")
+
+
+def _predictor(adapted: AbstractAdapted) -> Callable[[Tensor], Tensor]:
+    if isinstance(adapted, OfImages):
+        return adapted.algorithm.adapt(intensities(adapted.support), adapted.targets)
+    assert isinstance(adapted, OfEmbeddings)
+    return nn.Sequential(Embedding(adapted.algorithm), linear_head(adapted) or Comparison(adapted))
+
+
+class Embedding(nn.Module):
+    """Embeds images: (B, C, H, W) -> (B, D)."""
+
+    def __init__(self, algorithm: AbstractAlgorithm) -> None:
+        super().__init__()
+        self.algorithm = algorithm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.algorithm.embed_each(x)  # type: ignore[operator]
+
+
+class Comparison(nn.Module):
+    """Comparison of the method with the support set: (B, D) -> (B, N)."""
+
+    def __init__(self, adapted: OfEmbeddings) -> None:
+        super().__init__()
+        self.adapted = adapted
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.adapted.logits(z)
+
+
+class LinearHead(nn.Module):
+    """Logits that are linear in the embedding, or in its direction: (B, D) -> (B, N)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, of_direction: bool) -> None:
+        super().__init__()
+        self.of_direction = of_direction
+        self.register_buffer("weight", weight)  # (D, N)
+        self.register_buffer("bias", bias)  # (N,)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return (F.normalize(z, dim=1) if self.of_direction else z) @ self.weight + self.bias
+
+
+@torch.no_grad()
+def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
+    """Finds the head that a method has made of a support set, if it is linear.
+
+    A term that all logits of a row share changes no probability, so logits are taken relative to
+    the first. The map is read off at the axes, and accepted if it gives the logits of the support
+    set.
+    """
+
+    def relative(z: Tensor) -> Tensor:
+        logits = adapted.logits(z)
+        return logits - logits[:, :1]
+
+    z = adapted.support  # (S, D)
+    bias = relative(z.new_zeros(1, z.shape[1]))[0]  # (N,)
+    weight = relative(torch.eye(z.shape[1], device=z.device)) - bias  # (D, N)
+    known = relative(z)
+    for of_direction in (False, True):
+        head = LinearHead(weight, bias, of_direction=of_direction)
+        if torch.allclose(head(z), known, rtol=1e-4, atol=1e-5 * float(known.abs().max())):
+            return head
+    return None

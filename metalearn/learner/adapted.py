@@ -1,0 +1,112 @@
+"""Algorithm adapted to a support set: predictions, and the support images that decide them.
+
+B  queries of a chunk, or all of them where the method predicts them jointly
+"""
+
+from abc import ABC, abstractmethod
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.episodes.sampling import intensities
+from metalearn.types import Predictor
+
+
+class AbstractAdapted(ABC):
+    """An algorithm adapted to features of images: embeddings where it needs no more, else pixels.
+
+    Args:
+        support: features of the S support images.
+        ways: the class of each, (S,).
+    """
+
+    def __init__(self, algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> None:
+        self.algorithm, self.support, self.ways, self.num_classes = algorithm, support, ways, num_classes
+
+    @abstractmethod
+    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
+        """Returns the function from features of queries to logits, given a support set."""
+
+    @property
+    def targets(self) -> Tensor:
+        """Classes of the support set, one-hot (S, N), where N is that of a fixed head."""
+        # A head of more classes learns that the others do not occur.
+        return F.one_hot(self.ways, self.algorithm.fixed_way or self.num_classes).float()
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return self.adapt(self.support, self.targets)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Computes the logits: (B, ...) -> (B, N)."""
+        return self.predictor(features)[:, : self.num_classes]
+
+    def weights(self, features: Tensor) -> Tensor:
+        """Weighs each support image for each query: (B, ...) -> (B, S).
+
+        Rows add up to 1 or are 0.
+        """
+        if self.algorithm.fixed_way is not None:
+            return self._weights_by_leaving_out(features)
+        # Each support image is a class, so the method itself ranks them by similarity to a query.
+        each = torch.eye(len(self.support), device=self.ways.device)
+        return self.adapt(self.support, each)(features).softmax(1)
+
+    def _weights_by_leaving_out(self, features: Tensor) -> Tensor:
+        """Measures how much the probability of the predicted class falls without a support image.
+
+        One image is left out at a time.
+        """
+        probabilities = self.logits(features).softmax(1)  # (B, N)
+        predicted = probabilities.argmax(1, keepdim=True)  # (B, 1)
+        falls = []
+        for row in range(len(self.support)):
+            rest = torch.arange(len(self.support), device=self.ways.device) != row
+            without = self.adapt(self.support[rest], self.targets[rest])(features)[:, : self.num_classes]
+            falls.append((probabilities - without.softmax(1)).gather(1, predicted)[:, 0].clamp_min(0))
+        weights = torch.stack(falls, dim=1)  # (B, S)
+        return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "predictor"}  # a function
+
+
+class OfEmbeddings(AbstractAdapted):
+    """Compares embeddings, each of which was made once."""
+
+    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
+        return partial(self.algorithm.compare, support, targets)  # type: ignore[operator, misc, arg-type]
+
+
+class OfImages(AbstractAdapted):
+    """Adapts to the images, and sees the queries as images."""
+
+    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
+        predict = self.algorithm.adapt(intensities(support), targets)
+        return lambda images: predict(intensities(images))
+
+
+def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
+    """Computes the features of images (B, C, H, W) uint8."""
+    if algorithm.embeds_each_alone:
+        return algorithm.embed_each(intensities(images))  # type: ignore[operator]
+    return images
+
+
+def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> AbstractAdapted:
+    """Adapts the algorithm to the features of a support set.
+
+    Raises ValueError for more classes than it can predict.
+    """
+    if algorithm.fixed_way is not None and num_classes > algorithm.fixed_way:
+        raise ValueError(
+            f"this {type(algorithm).__name__} tells {algorithm.fixed_way} classes apart, not {num_classes}: "
+            f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
+        )
+    if algorithm.embeds_each_alone:
+        return OfEmbeddings(algorithm, support, ways, num_classes)
+    return OfImages(algorithm, support, ways, num_classes)

@@ -1,0 +1,82 @@
+"""Conversion of images of any form to the bytes that the network of a run was trained on."""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from metalearn.data.files.any_image import LARGEST
+from metalearn.data.files.preparation import Preparation
+from metalearn.data.files.regular import read_regular
+
+Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+"""File, opened image, or pixels: (H, W), (H, W, C) or (C, H, W), bytes or numbers from 0 to 1."""
+
+CHUNK = 256
+"""Number of images in memory and in one pass of the network."""
+
+COLOURS = (1, 3, 4)  # grey, colour, colour with transparency
+
+
+def chunks(images: Iterable[Picture], preparation: Preparation) -> Iterator[Tensor]:
+    """Yields the images in chunks (B, C, H, W) uint8, with B at most `CHUNK`.
+
+    Raises ValueError or OSError, which names the image.
+    """
+    if isinstance(images, str | os.PathLike | Image.Image):
+        raise ValueError("images are a list; put a single one into brackets")
+    each = (_prepared(image, number, preparation) for number, image in enumerate(images))
+    while some := list(islice(each, CHUNK)):
+        yield torch.stack(some)
+
+
+def prepared(image: Picture, preparation: Preparation) -> Tensor:
+    """Returns one image, (C, H, W) uint8. Raises ValueError or OSError with the reason."""
+    if isinstance(image, str | os.PathLike):
+        pixels = preparation.of_file(read_regular(Path(image), LARGEST))
+    elif isinstance(image, Image.Image):
+        pixels = preparation.of_image(image)
+    else:
+        pixels = preparation.of_image(picture(image))
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+def picture(pixels: np.ndarray | Tensor) -> Image.Image:
+    """Converts an array or a tensor to an image. Raises ValueError if it is none."""
+    is_tensor = isinstance(pixels, Tensor)
+    array = pixels.detach().cpu().numpy() if isinstance(pixels, Tensor) else np.asarray(pixels)
+    shape = array.shape
+    if array.ndim == 3 and shape[0] in COLOURS and (is_tensor or shape[2] not in COLOURS):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in COLOURS)):
+        raise ValueError(f"pixels of the shape {shape} are no image: (H, W), (H, W, C) or (C, H, W)")
+    return Image.fromarray(np.ascontiguousarray(_integers(array)))
+
+
+def _integers(array: np.ndarray) -> np.ndarray:
+    """Converts pixels to types that Pillow accepts: bytes, or 16 bits of grey."""
+    if array.dtype == np.uint8 or (array.dtype == np.uint16 and array.ndim == 2):
+        return array
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8) * 255
+    lowest, highest = array.min(), array.max()
+    if array.dtype.kind in "iu" and lowest >= 0 and highest <= 255:
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f" and lowest >= 0 and highest <= 1:
+        return np.rint(array * 255).astype(np.uint8)
+    raise ValueError(f"pixels are {array.dtype} from {lowest} to {highest}; give bytes, or numbers from 0 to 1")
+
+
+def _prepared(image: Picture, number: int, preparation: Preparation) -> Tensor:
+    try:
+        return prepared(image, preparation)
+    except (ValueError, OSError) as error:
+        name = f" ({image})" if isinstance(image, str | os.PathLike) else ""
+        raise type(error)(f"image {number}{name}: {error}") from error

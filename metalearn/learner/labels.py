@@ -1,0 +1,43 @@
+"""Labels of any kind: texts and numbers as numpy has them, all others as objects."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+KINDS = ((str, np.str_), (bool, np.bool_), (int, np.integer), (float, np.floating))
+"""Kinds that numpy keeps unchanged, if all labels are of one kind."""
+
+
+def vector(labels: Iterable[Hashable]) -> np.ndarray:
+    """Returns the labels as an array (n,)."""
+    listed = list(labels)
+    if listed and any(all(isinstance(label, kind) for label in listed) for kind in KINDS):
+        return np.array(listed)
+    found = np.empty(len(listed), dtype=object)
+    for row, label in enumerate(listed):  # one by one, because numpy would unpack tuples
+        found[row] = label
+    return found
+
+
+def distinct(labels: Sequence[Hashable]) -> list[Hashable]:
+    """Returns the classes, sorted where possible, else in the order of the labels."""
+    once = list(dict.fromkeys(labels))
+    try:
+        return sorted(once)  # type: ignore[type-var]
+    except TypeError:
+        return once
+
+
+def saved(label: Hashable) -> Any:
+    """Returns the label as a file stores it.
+
+    Raises ValueError if reading it back would need to run code.
+    """
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, tuple):
+        return tuple(map(saved, label))
+    if label is None or isinstance(label, str | bool | int | float | bytes):
+        return label
+    raise ValueError(f"the label {label!r:.60} is a {type(label).__name__}: texts, numbers and tuples can be saved")

@@ -1,0 +1,221 @@
+"""Learner: a classifier with the interface of scikit-learn, which it does not need itself."""
+
+import os
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metalearn.learner import labels as of_labels
+from metalearn.learner.adapted import AbstractAdapted, adapted, features
+from metalearn.learner.images import CHUNK, Picture, chunks
+from metalearn.learner.saving import Kept, read, write
+from metalearn.learner.trained import Trained, build, checkpoint_of
+from metalearn.learner.untrained import checkpoint_of_parts
+
+JOINT = 2000
+"""Limit of queries that a transductive method predicts together; memory grows with them."""
+
+
+class Evidence(NamedTuple):
+    """Support image, and its weight."""
+
+    label: Hashable
+    weight: float  # 0 .. 1
+    row: int  # number of the support image, in the given order
+    image: np.ndarray | None  # (H, W, C) uint8 input of the network; None without kept images
+
+
+class Learner:
+    """Classifier of images from a few examples of each class; the weights of the network stay.
+
+    Args:
+        trained: trained algorithm of a run; `Learner.load` reads it.
+        reject: probability below which `predict` answers None, "none of these".
+
+    Example:
+        learner = Learner.load("outputs/.../2026-11-21_10-00-00-abc123").fit(images, labels)
+        learner.predict(["a.png", "b.jpg"])
+    """
+
+    _estimator_type = "classifier"  # for scikit-learn up to 1.5
+
+    def __init__(self, trained: Trained, *, reject: float | None = None) -> None:
+        self.trained, self.reject = trained, reject
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, reject: float | None = None) -> Self:
+        """Loads a run directory, a checkpoint, or a saved learner, which is already fitted.
+
+        Raises OSError or ValueError, in one line, for anything else.
+        """
+        checkpoint = checkpoint_of(Path(path))
+        learner = cls(build(Path(path), checkpoint), reject=reject)
+        if "learner" in checkpoint:
+            learner._keep(read(Path(path), checkpoint["learner"]))
+        return learner
+
+    @classmethod
+    def pretrained(cls, backbone: str, *, head: str = "simple_shot", reject: float | None = None) -> Self:
+        """Makes a learner without training: a pretrained backbone under a head without weights.
+
+        Its probabilities are not calibrated, and `simple_shot` has no base classes to centre by.
+        Raises ValueError, in one line, for a backbone or a head that needs training.
+        """
+        name = Path(f"{head} on {backbone}")
+        return cls(build(name, checkpoint_of_parts(backbone, head)), reject=reject)
+
+    def save(self, path: str | os.PathLike[str], *, keep_images: bool = False) -> None:
+        """Writes network and support set to one file, from which `load` restores this learner.
+
+        Without `keep_images`, the file holds only embeddings of the support images. Raises
+        ValueError if the method predicts from the images themselves.
+        """
+        write(Path(path), self.trained.checkpoint, self._fitted(), keep_images=keep_images)
+
+    def fit(self, images: Iterable[Picture], labels: Iterable[Hashable]) -> Self:
+        """Learns the classes from images and their labels, and forgets an earlier fit."""
+        listed = list(labels)
+        images = images if isinstance(images, Sequence | np.ndarray | Tensor) else list(images)
+        if len(images) != len(listed) or not listed:
+            raise ValueError(f"there are {len(images)} images and {len(listed)} labels; each image needs one")
+        classes = of_labels.distinct(listed)
+        self._keep(self._support(images, [classes.index(label) for label in listed], classes))
+        return self
+
+    def add_class(self, name: Hashable, images: Iterable[Picture]) -> Self:
+        """Learns one more class, the last of `classes_`."""
+        kept = self._fitted()
+        if name in kept.classes:
+            raise ValueError(f"the class {name!r:.60} is there already")
+        images = list(images)
+        more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
+        both = None
+        if kept.images is not None and more.images is not None:
+            both = torch.cat([kept.images, more.images])
+        support = torch.cat([kept.features, more.features])
+        self._keep(Kept(more.classes, torch.cat([kept.ways, more.ways]), support, both))
+        return self
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Classes in the order of the columns of `predict_proba`."""
+        return of_labels.vector(self._fitted().classes)
+
+    def predict(self, images: Iterable[Picture]) -> np.ndarray:
+        """Predicts the class of each image, (Q,); None if no class has the probability `reject`."""
+        return self.choose(self.predict_proba(images))
+
+    def choose(self, probabilities: np.ndarray) -> np.ndarray:
+        """Returns the answers of `predict` for these probabilities: (Q, N) -> (Q,)."""
+        chosen = self.classes_[probabilities.argmax(1)]
+        if self.reject is None:
+            return chosen
+        chosen = chosen.astype(object)
+        chosen[probabilities.max(1, initial=0.0) < self.reject] = None
+        return chosen
+
+    def predict_proba(self, images: Iterable[Picture]) -> np.ndarray:
+        """Predicts the probability of each class, calibrated on meta-val: (Q, N) float64.
+
+        Rows add up to 1. A transductive method predicts all images of one call together, so each
+        depends on the others; more than `JOINT` images raise ValueError.
+        """
+        return np.concatenate([self._probabilities(one) for one in self._batches(images)] or [self._none()])
+
+    def score(self, images: Iterable[Picture], labels: Sequence[Hashable]) -> float:
+        """Computes the fraction of the images whose label is predicted."""
+        return float(np.mean([one == other for one, other in zip(self.predict(images), labels, strict=True)]))
+
+    def explain(self, image: Picture, count: int = 5) -> list[Evidence]:
+        """Returns the support images with the largest weights for an image (docs/learner.md)."""
+        return self.explain_all([image], count)[0]
+
+    def explain_all(self, images: Iterable[Picture], count: int = 5) -> list[list[Evidence]]:
+        """Returns the explanation of each of several images."""
+        kept = self._fitted()
+        found: list[list[Evidence]] = []
+        for some in self._batches(images):
+            with torch.no_grad():
+                weights = self._adapted.weights(some)  # (B, S)
+            heaviest = weights.topk(min(count, weights.shape[1]), dim=1)
+            for values, rows in zip(heaviest.values.tolist(), heaviest.indices.tolist(), strict=True):
+                pairs = zip(values, rows, strict=True)
+                found.append([Evidence(kept.label(row), value, row, kept.picture(row)) for value, row in pairs])
+        return found
+
+    def _support(self, images: Iterable[Picture], ways: list[int], classes: list[Hashable]) -> Kept:
+        pixels = torch.cat(list(chunks(images, self.trained.preparation)))  # (S, C, H, W)
+        support = torch.cat([self._features(some) for some in pixels.split(CHUNK)])
+        return Kept(classes, torch.tensor(ways), support.cpu(), pixels)
+
+    def _keep(self, kept: Kept) -> None:
+        self._adapted, self._kept = self._adapt(kept), kept
+
+    def _adapt(self, kept: Kept) -> AbstractAdapted:
+        support, ways = kept.features.to(self.trained.device), kept.ways.to(self.trained.device)
+        return adapted(self.trained.algorithm, support, ways, len(kept.classes))
+
+    @property
+    def adapted(self) -> AbstractAdapted:
+        """Algorithm adapted to the support set, on the current device of the weights."""
+        return self._adapt(self._fitted())
+
+    def _features(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return features(self.trained.algorithm, images.to(self.trained.device))
+
+    def _batches(self, images: Iterable[Picture]) -> Iterable[Tensor]:
+        """Yields the features of images that are predicted together."""
+        self._fitted()
+        each = (self._features(some) for some in chunks(images, self.trained.preparation))
+        if not self.trained.is_transductive:
+            yield from each
+            return
+        together: list[Tensor] = []
+        for some in each:
+            together.append(some)
+            if sum(map(len, together)) > JOINT:
+                raise ValueError(
+                    f"{type(self.trained.algorithm).__name__} predicts the images of a call together, each with a view "
+                    f"to the others, and {JOINT} at most: divide them into calls as you choose"
+                )
+        if together:
+            yield torch.cat(together)
+
+    @torch.no_grad()
+    def _probabilities(self, batch: Tensor) -> np.ndarray:
+        logits = self._adapted.logits(batch).double() / self.trained.temperature  # (B, N)
+        return logits.softmax(1).cpu().numpy()
+
+    def _none(self) -> np.ndarray:
+        return np.empty((0, len(self._fitted().classes)))
+
+    def _fitted(self) -> Kept:
+        if not hasattr(self, "_kept"):
+            raise ValueError("this learner has not seen any classes yet: call fit(images, labels) first")
+        return self._kept
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Returns the arguments of the constructor, for scikit-learn."""
+        return {"trained": self.trained, "reject": self.reject}
+
+    def set_params(self, **params: Any) -> Self:
+        """Sets arguments of the constructor. Raises ValueError for another name."""
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise ValueError(f"a Learner has no parameter {name!r}; it has {', '.join(self.get_params())}")
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_kept")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags  # only scikit-learn calls this
+
+        inputs = InputTags(two_d_array=False, three_d_array=True)
+        return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags(), input_tags=inputs)

@@ -1,0 +1,95 @@
+"""Trained algorithm of a run, built from its checkpoint alone."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from torch import nn
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.data.files.preparation import Preparation
+from metalearn.run.checkpoint import fill
+from metalearn.run.checkpoint_file import read_checkpoint
+from metalearn.run.checks.targets import check_targets
+from metalearn.run.exits import one_line
+from metalearn.run.folder import RunFolder
+
+KEPT = ("metalearn", "state_dict", "global_step", "val", "temperature")
+"""Keys of a checkpoint that a learner needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Trained algorithm, preparation of its images, and temperature of its probabilities."""
+
+    algorithm: AbstractAlgorithm
+    preparation: Preparation
+    temperature: float
+    checkpoint: dict[str, Any]  # its source, without the state of the training
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Trained":
+        return self  # it never changes, so copies of a learner share the weights
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.algorithm.parameters()).device
+
+    @property
+    def is_transductive(self) -> bool:
+        """Whether the prediction of an image depends on images predicted with it."""
+        return self.algorithm.dependence().transductive
+
+
+def checkpoint_of(path: Path) -> dict[str, Any]:
+    """Loads the best checkpoint of a run directory, or the checkpoint at a path.
+
+    Raises ValueError or OSError of the reading.
+    """
+    best = RunFolder(path).best
+    if path.is_dir() and not best.is_file():
+        raise FileNotFoundError(f"{path} is no run directory with checkpoints/best.ckpt")
+    return read_checkpoint(best if path.is_dir() else path)
+
+
+def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
+    """Builds the algorithm of a checkpoint, on the GPU if there is one.
+
+    Only classes that a run may name are built. Raises ValueError, in one line, for any other
+    checkpoint.
+    """
+    origin, temperature = checkpoint["metalearn"], checkpoint.get("temperature")
+    config, preparation = origin.get("built"), origin.get("preparation")
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} does not describe its network: it is of an older version of metalearn, train again")
+    if preparation is None:
+        raise ValueError(f"{path} was trained on {origin['dataset']}, which does not turn images into its inputs")
+    if temperature is not None and not (isinstance(temperature, float) and temperature > 0):
+        raise ValueError(f"{path} is damaged: its temperature is {temperature!r:.40}")
+    algorithm = _algorithm(path, config)
+    fill(nn.ModuleDict({"algorithm": algorithm}), checkpoint, path, origin)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kept = {name: checkpoint[name] for name in KEPT if name in checkpoint}
+    return Trained(algorithm.to(device).eval(), _preparation(path, preparation), temperature or 1.0, kept)
+
+
+def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
+    try:
+        check_targets(config)
+        algorithm = instantiate(config)
+    except (HydraException, ValueError, TypeError) as error:
+        raise ValueError(f"{path} describes a network that cannot be built: {one_line(error)}") from error
+    if not isinstance(algorithm, AbstractAlgorithm) or algorithm.objective.score_name != "accuracy":
+        raise ValueError(f"{path} holds a {type(algorithm).__name__}, which tells no classes apart")
+    return algorithm
+
+
+def _preparation(path: Path, fields: Any) -> Preparation:
+    match fields:
+        case {"input_shape": [int(c), int(h), int(w)] | (int(c), int(h), int(w)), "invert": bool(i), "bits": int(b)}:
+            found = Preparation((c, h, w), i, b)
+            if asdict(found).keys() == fields.keys() and c in (1, 3) and min(h, w) > 0 and h * w < 1 << 24:
+                return found
+    raise ValueError(f"{path} is damaged: its preparation of images is {fields!r:.80}")

@@ -1,0 +1,118 @@
+"""Answers as one self-contained HTML page.
+
+It has no script and needs no network; it has light and dark colours, for phone and desktop.
+"""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image, ImageOps
+
+from metalearn.files import write_atomically
+from metalearn.learner import Learner
+from metalearn.learner.learner import Evidence
+from metalearn.predict.files import Reader
+from metalearn.predict.outputs import NONE, Answer
+
+MOST_CARDS = 1000  # limit of a page, to the smallest probabilities
+SIDE, SMALL = 128, 56  # largest side of an image and of an example, in pixels
+
+
+class Card(NamedTuple):
+    """Image on the page."""
+
+    name: str
+    image: str  # data: address
+    probability: float
+    evidence: list[Evidence]
+
+
+class Group(NamedTuple):
+    """Images of a class."""
+
+    name: str
+    size: int
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Sorted images and their examples."""
+
+    learner: Learner
+    reader: Reader
+    support: list[Path]  # files of the examples; none for a saved learner
+    answers: list[Answer]
+
+    @cached_property
+    def shown(self) -> list[Answer]:
+        """Returns the answers on the page, the least sure first."""
+        return sorted(self.answers, key=lambda answer: answer.probability)[:MOST_CARDS]
+
+    def groups(self) -> Iterator[Group]:
+        """Yields the classes by name, the rejected images last."""
+        paths: list[Path] = []
+        images = list(self.reader.opened((one.path for one in self.shown), "drawing the page", paths))
+        evidence = dict(zip(paths, self.learner.explain_all(images, count=3), strict=True))
+        thumbnails = {path: address(image, SIDE) for path, image in zip(paths, images, strict=True)}
+        names = sorted({one.label for one in self.answers}, key=lambda name: (name is None, name))
+        for name in names:
+            cards = [
+                Card(one.path.name, thumbnails[one.path], one.probability, evidence[one.path])
+                for one in self.shown
+                if one.label == name and one.path in thumbnails
+            ]
+            yield Group(NONE if name is None else name, sum(one.label == name for one in self.answers), cards)
+
+    def example(self, one: Evidence) -> str | None:
+        """Returns the data: address of an example; None if its image is no longer known."""
+        if self.support:
+            return address(self.reader.open(self.support[one.row]), SMALL)
+        if one.image is None:
+            return None
+        image = Image.fromarray(one.image.squeeze(-1) if one.image.shape[-1] == 1 else one.image)
+        return address(ImageOps.invert(image) if self.reader.preparation.invert else image, SMALL)
+
+
+def write(path: Path, results: Sorted) -> None:
+    text = render(results)
+    write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
+
+
+def render(results: Sorted) -> str:
+    """Renders the whole page."""
+    environment = Environment(
+        loader=PackageLoader("metalearn.predict", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    groups = list(results.groups())
+    used = {one.row: one for group in groups for card in group.cards for one in card.evidence}
+    drawn = {row: results.example(one) for row, one in used.items()}  # each once, even if it is shown often
+    origin = results.learner.trained.checkpoint["metalearn"]
+    return environment.get_template("page.html").render(
+        groups=groups,
+        examples={row: image for row, image in drawn.items() if image},
+        num_images=len(results.answers),
+        num_shown=sum(len(group.cards) for group in groups),
+        num_classes=len(results.learner.classes_),
+        made_by=f"{origin['algorithm']} on {origin['backbone']}, trained on {origin['dataset']}",
+        unreadable=results.reader.unreadable,
+    )
+
+
+def address(image: Image.Image, side: int) -> str:
+    """Encodes an image as a data: address, with no side longer than `side` pixels."""
+    image = image.copy()
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,12 @@
+"""Where the configs lie."""
+
+from pathlib import Path
+
+
+def conf_dir() -> str:
+    """The folder of the configs: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return str(folder)
+    raise FileNotFoundError("the conf/ folder of metalearn is missing from this installation")

@@ -1,0 +1,64 @@
+"""The data of a run, loaded as its config names them."""
+
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.utils import instantiate
+
+from metalearn.data.bank import class_names, tell_shared_classes, vocabulary
+from metalearn.data.files.preparation import Preparation
+from metalearn.data.folds import fold_of
+from metalearn.run.checkpoint import base_classes, trained_classes
+from metalearn.run.checks import rules
+from metalearn.run.plan import Plan
+from metalearn.types import Split
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """The splits of a data set, and what is known of them."""
+
+    banks: Mapping[Split, Any]  # some data sets read a split when it is asked for
+    preparation: Preparation | None  # what the data set does to an image file, where it says so
+    shared_classes: int  # of meta-test, that were trained on
+
+
+def load_data(plan: Plan) -> LoadedData:
+    """Load the data set; meta-test is that of another one where the config names one for it."""
+    config = plan.config
+    source = instantiate(config["dataset"])
+    banks: Mapping[Split, Any] = source.load()
+    if folds := config["evaluation"].get("folds"):
+        rules.check_folds(banks, config, plan.choices["dataset"])
+        banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
+    if config.get("test_dataset"):
+        other = instantiate(config["test_dataset"]).load()
+        banks = ChainMap({"test": other["test"]}, banks)  # type: ignore[arg-type]
+        rules.check_same_input(config["dataset"], config["test_dataset"])
+        if not plan.tests_only:
+            rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
+    rules.check_splits(banks, config["mode"], plan.choices["dataset"])
+    shared = tell_shared_classes(_trained_classes(plan, banks), class_names(banks["test"]))
+    return LoadedData(banks, getattr(source, "preparation", None), shared)
+
+
+def _trained_classes(plan: Plan, banks: Mapping[Split, Any]) -> list[str]:
+    """The names of the classes that the weights are, or were, trained on."""
+    if not plan.tests_only:
+        return class_names(banks["train"])
+    return trained_classes(plan.trained_before) if plan.trained_before else []
+
+
+def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
+    """The classes that it is, or was, trained on, whatever it is tested on."""
+    given = plan.config["num_base_classes"]
+    if plan.trained_before:
+        counted = base_classes(plan.trained_before)
+    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
+        counted = banks["train"].num_classes
+    else:
+        counted = 0
+    rules.check_base_classes(given, counted)
+    return counted or given

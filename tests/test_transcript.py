@@ -1,0 +1,57 @@
+"""Test episode of texts, and the bank that holds them."""
+
+import numpy as np
+import pytest
+import torch
+
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.sampling import Setting, Shape, collate, draw, fetch
+from metalearn.run.transcript import answered, transcript
+
+IDS = torch.arange(1, 25, dtype=torch.int32).view(12, 2)
+TEXTS = tuple(f"text {row}" for row in range(12))
+BANK = ClassBank(IDS, tuple(np.arange(12).reshape(3, 4)), ("a", "b", "c"), texts=TEXTS)
+DRAW = draw(BANK.rows, Shape((1, 1), 2), seed=0, split="test", index=0)
+
+
+def test_ids_of_tokens_reach_an_episode_as_they_are() -> None:
+    episode = fetch(BANK.images, collate([DRAW]))
+    assert torch.equal(episode.support_x[0], IDS[DRAW.support_rows])
+    assert torch.equal(episode.query_x[0], IDS[DRAW.query_rows])
+
+
+def test_a_bank_of_texts_says_so() -> None:
+    assert BANK.is_text and BANK.kind == "texts"
+    with pytest.raises(ValueError, match=r"^images are torch.int64 \(12, 2\); a ClassBank has images \(M, C, H, W\)"):
+        ClassBank(IDS.long(), BANK.rows, BANK.names)
+    with pytest.raises(ValueError, match="shot 3 \\+ query 2 exceeds the 4 texts of 'a', the smallest class"):
+        EpisodicDataModule(
+            {"test": BANK}, {"test": Setting(2, 3, 2)}, seed=0, tasks_per_batch=1, num_episodes={"test": 1}
+        )
+    same = ClassBank(torch.ones(12, 2, dtype=torch.int32), BANK.rows, BANK.names)
+    with pytest.raises(ValueError, match="all 12 texts of split 'test' are the same"):
+        EpisodicDataModule(
+            {"test": same}, {"test": Setting(2, 1, 2)}, seed=0, tasks_per_batch=1, num_episodes={"test": 1}
+        )
+
+
+def test_a_transcript_has_each_class_with_its_support_and_its_answers() -> None:
+    names = ["first", "second"]
+    answers = DRAW.query_ways.clone()
+    wrong = int((DRAW.query_ways == 1).nonzero()[0])
+    answers[wrong] = 0
+    rows = answered(TEXTS, DRAW, answers.tolist(), names)
+    assert [row.name for row in rows] == ["first", "first", "second", "second"]
+    assert [row for row in rows if row.answer != row.name] == [(TEXTS[DRAW.query_rows[wrong]], "second", "first")]
+    lines = transcript("3 of 4", TEXTS, DRAW, rows, names).splitlines()
+    assert lines[0] == "3 of 4"
+    assert lines[2:4] == ["first", f"  support  {TEXTS[DRAW.support_rows[0]]}"]
+    assert f"  WRONG    {TEXTS[DRAW.query_rows[wrong]]}  [answered first]" in lines
+    assert sum(line.startswith("  right") for line in lines) == 3
+
+
+def test_long_texts_are_shortened_and_stay_on_one_line() -> None:
+    long = tuple("word\n" * 100 for _ in TEXTS)
+    row = answered(long, DRAW, DRAW.query_ways.tolist(), ["a", "b"])[0]
+    assert len(row.text) == 200 and row.text.endswith("...") and "\n" not in row.text
