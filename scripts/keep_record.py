@@ -11,6 +11,7 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ def record(run: Path) -> dict[str, Any]:
     with (run / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
     score = result.test.measured.name
-    overrides = " ".join(override for override in result.overrides if not override.startswith("paths."))
+    what_was_run = [o for o in result.overrides if not o.startswith(("paths.", "resume="))]
     return {
-        "command": f"python -m metalearn {overrides}",
-        "result": json.loads(result.to_json()),
+        "command": " ".join(["python -m metalearn", *what_was_run]),
+        "result": json.loads(replace(result, overrides=what_was_run).to_json()),
         "config": _without(kept, places),
         "validation": {int(row["step"]): round(float(row[f"val/{score}"]), 5) for row in rows},
     }

@@ -38,7 +38,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
         raise ValueError(f"batch normalisation needs more than one value of each channel, not {tuple(x.shape)}")
     if torch.compiler.is_compiling():
         return _formula(x, weight, bias, eps)
-    y, _, _ = _Normalise.apply(x, weight, bias, eps)
+    y, _, _ = _Normalise.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -74,7 +74,7 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, n: Tensor | None, q: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, mean, r = ctx.saved_tensors
-        to_x, to_weight, to_bias = _Backward.apply(_or_zeros(g, x), x, weight, mean, r, ctx.eps)
+        to_x, to_weight, to_bias = _Backward.apply(_or_zeros(g, x), x, weight, mean, r, ctx.eps)  # type: ignore[no-untyped-call]
         if n is not None or q is not None:  # the backward pass has itself been differentiated
             m = x.numel() // x.shape[1]
             slope = -_or_zeros(q, r) * r * r * r / m
@@ -105,7 +105,7 @@ class _Backward(torch.autograd.Function):
     def backward(ctx: Any, v: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor | None, ...]:
         g, x, weight, mean, r, b, sum_g = ctx.saved_tensors
         m = x.numel() // x.shape[1]
-        projected, a, sum_v = _Backward.apply(v, x, weight, mean, r, ctx.eps)
+        projected, a, sum_v = _Backward.apply(v, x, weight, mean, r, ctx.eps)  # type: ignore[no-untyped-call]
         dot = (v * g).sum([0, *range(2, x.ndim)], dtype=r.dtype)
         s = r * (dot - (sum_v * sum_g + a * b) / m)
         k = weight * r / m

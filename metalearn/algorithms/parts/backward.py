@@ -30,7 +30,7 @@ def mean_over_tasks(
             gradient = [_sum(*pair) for pair in zip(gradient, parts, strict=True)]
         losses.append(loss.detach())
         others.append(tuple(one.detach() for one in rest))
-    return _WithGradient.apply(torch.stack(losses).mean(), gradient, *weights), others
+    return _WithGradient.apply(torch.stack(losses).mean(), gradient, *weights), others  # type: ignore[no-untyped-call]
 
 
 def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parameters], tuple[Parameters, Tensor]]:
