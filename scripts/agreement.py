@@ -1,0 +1,137 @@
+"""Heads of this package and of easyfsl on the same embeddings, query by query.
+
+    python scripts/agreement.py                      # random embeddings
+    python scripts/agreement.py outputs/DIR          # those of meta-test by the backbone of a run
+
+Prints, for each head, how many queries both give the same class, and the accuracy of each. easyfsl has
+to be installed beside metalearn; what it wants of torchvision is not used here.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn.algorithms.bd_cspn import BDCSPN
+from metalearn.algorithms.laplacian_shot import LaplacianShot
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.pt_map import PTMAP
+from metalearn.algorithms.simple_shot import SimpleShot
+from metalearn.algorithms.tim import TIM
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.episodes.sampling import Setting, draw, intensities
+
+for name in ("torchvision", "torchvision.transforms", "torchvision.models", "torchvision.models.resnet"):
+    sys.modules.setdefault(name, MagicMock())
+
+from easyfsl import methods  # noqa: E402
+
+WAY, QUERY, EPISODES = 5, 15, 50
+Task = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Embeddings (S, D) and ways (S,) of the support rows, and of the queries."""
+
+
+class Embedded(AbstractBackbone):
+    """Inputs that are embeddings already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features, self.map_shape = num_features, (num_features, 1, 1)
+
+    def forward(self, x: Tensor, rows: object = None) -> Tensor:
+        return x
+
+
+def random_tasks(shot: int, width: int = 64) -> tuple[list[Task], Tensor]:
+    """Classes around centres of their own, without negative numbers, and the mean of all centres there could be."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rows(centres: Tensor, per_class: int) -> tuple[Tensor, Tensor]:
+        ways = torch.arange(WAY).repeat(per_class)
+        noise = torch.randn(len(ways), width, generator=generator)
+        return (centres[ways] + 1.5 * noise).relu(), ways
+
+    tasks = []
+    for _ in range(EPISODES):
+        centres = torch.randn(WAY, width, generator=generator)
+        tasks.append((*rows(centres, shot), *rows(centres, QUERY)))
+    return tasks, torch.cat([task[2] for task in tasks]).mean(0)
+
+
+def tasks_of(run: Path, shot: int) -> tuple[list[Task], Tensor]:
+    """Episodes of meta-test by the backbone of a run, and the mean of its embeddings of 6,400 base images."""
+    config = OmegaConf.load(run / "hparams.yaml")
+    backbone = instantiate(config.backbone).eval()
+    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    prefix = "algorithm.backbone."
+    backbone.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    banks = instantiate(config.dataset).load()
+
+    @torch.no_grad()
+    def embed(split: str, rows: Tensor) -> Tensor:
+        return torch.cat([backbone(intensities(banks[split].images[chunk]), None) for chunk in rows.split(256)])
+
+    setting, tasks = Setting(WAY, shot, QUERY), []
+    for index in range(EPISODES):
+        shape = setting.shape(banks["test"].smallest_class, seed=0, split="test", batch=index)
+        one = draw(banks["test"].rows, shape, seed=0, split="test", index=index)
+        z = embed("test", torch.cat([one.support_rows, one.query_rows]))
+        tasks.append((z[: WAY * shot], one.support_ways, z[WAY * shot :], one.query_ways))
+    base = torch.randperm(len(banks["train"].images), generator=torch.Generator().manual_seed(0))[:6400]
+    return tasks, embed("train", base).mean(0)
+
+
+def heads(width: int, mean: Tensor) -> dict[str, tuple[AbstractEmbedding, Callable[[], torch.nn.Module]]]:
+    """Ours and easyfsl's, with the same settings as far as both have them."""
+    common = {"num_base_classes": 1, "batch_norm": "running"}
+    backbone, unit = Embedded(width), {"feature_normalization": 2.0}
+    centred = unit | {"feature_centering": mean}
+    laplacian = LaplacianShot(backbone, laplacian=0.7, neighbours=2, steps=20, sharpness=10.0, **common)
+    simple = SimpleShot(backbone, **common)
+    for algorithm in (simple, laplacian):
+        algorithm.base.mean.copy_(mean)
+    tim = TIM(
+        backbone, sharpness=10.0, support_weight=1.0, conditional_weight=0.1, alpha=1.0, lr=1e-3, steps=50, **common
+    )
+    pt_map = PTMAP(backbone, exponent=0.5, sharpness=10.0, rate=0.2, steps=10, **common)
+    return {
+        "simple_shot": (simple, lambda: methods.SimpleShot(**centred)),
+        "bd_cspn": (BDCSPN(backbone, sharpness=10.0, **common), lambda: methods.BDCSPN(**unit)),
+        "tim": (tim, lambda: methods.TIM(fine_tuning_steps=50, fine_tuning_lr=1e-3, **unit)),
+        "laplacian_shot": (laplacian, lambda: methods.LaplacianShot(**centred)),
+        "pt_map": (pt_map, methods.PTMAP),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, nargs="?", help="a run directory; without one, random embeddings")
+    run = parser.parse_args().run
+    torch.manual_seed(0)
+    for shot in (1, 5):
+        tasks, mean = tasks_of(run, shot) if run else random_tasks(shot)
+        for name, (ours, theirs) in heads(tasks[0][0].shape[1], mean).items():
+            same, right, right_there = 0, 0, 0
+            for support_z, support_ways, query_z, query_ways in tasks:
+                y = F.one_hot(support_ways, WAY).float()
+                found = ours.compare(support_z, y, query_z).argmax(1)
+                peer = theirs()
+                peer.process_support_set(support_z, support_ways)
+                found_there = peer(query_z).argmax(1)
+                same += int((found == found_there).sum())
+                right += int((found == query_ways).sum())
+                right_there += int((found_there == query_ways).sum())
+            total = EPISODES * WAY * QUERY / 100
+            numbers = f"same {same / total:6.2f} %   ours {right / total:6.2f} %   easyfsl {right_there / total:6.2f} %"
+            print(f"{shot}-shot  {name:15} {numbers}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
