@@ -142,7 +142,7 @@ def test_relabelling_the_classes_relabels_the_predictions(name: str) -> None:
     order = torch.tensor([2, 0, 1])
     one = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
     other = algorithm.adapt(task.support_x, task.support_y[:, order])(task.query_x)
-    torch.testing.assert_close(one[:, order], other)
+    torch.testing.assert_close(one[:, order], other, rtol=1e-3, atol=1e-4)
 
 
 def test_another_way_and_shot_than_in_training(name: str) -> None:
