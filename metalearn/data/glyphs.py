@@ -1,9 +1,7 @@
 """Glyphs: invented alphabets in many hands, drawn by the package itself from a seed.
 
-The default data set needs no download, and its images are a real few-shot problem. As in Lake,
-Salakhutdinov and Tenenbaum ("Human-level concept learning through probabilistic program induction",
-Science 2015), a character is a program of a few strokes. Each stroke is a part of the alphabet and
-joins an earlier one. A drawing runs the program again with an unsteady hand.
+The default data set needs no download. As in Lake, Salakhutdinov and Tenenbaum (Science 2015), a
+character is a program of a few strokes, each a part of the alphabet that joins an earlier one.
 
 G  drawings, K  strokes of a character    P  points of a stroke    H, W  height, width
 """
@@ -237,17 +235,17 @@ class Glyphs:
         arrays = cached(self.cache / file, self._draw_all)
         return {split: ClassBank.from_classes(arrays[split], self._names(split)) for split in SPLITS}
 
-    def _alphabets(self, split: Split) -> range:
+    def _characters(self, split: Split) -> list[tuple[int, int]]:
         first = SPLITS.index(split)
-        return range(first, first + len(SPLITS) * self.num_alphabets[first], len(SPLITS))
+        alphabets = range(first, first + len(SPLITS) * self.num_alphabets[first], len(SPLITS))
+        return [(a, c) for a in alphabets for c in range(self.characters)]
 
     def _names(self, split: Split) -> list[str]:
-        alphabets, characters = self._alphabets(split), range(self.characters)
-        return [f"alphabet{a:02d}/character{c:02d}" for a in alphabets for c in characters]
+        return [f"alphabet{a:02d}/character{c:02d}" for a, c in self._characters(split)]
 
     def _draw_all(self) -> Arrays:
         _, height, width = self.input_shape
-        todo = [(a, c) for split in SPLITS for a in self._alphabets(split) for c in range(self.characters)]
+        todo = [number for split in SPLITS for number in self._characters(split)]
         bar = track(todo, description="drawing glyphs", transient=True)
         images = np.stack([draw(self.seed, a, c, self.drawings, height, width) for a, c in bar])[:, :, None]
         ends = np.cumsum(self.num_alphabets) * self.characters
