@@ -33,8 +33,9 @@ def build(name: str, backbone: str = "mlp") -> AbstractAlgorithm:
 
 
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
-# Reptile has no backward pass through its inner steps.
-GRADIENT = [name for name in NAMES if name != "reptile" and isinstance(build(name), AbstractGradient)]
+# Reptile and iMAML have no backward pass through the inner steps; CAVIA adapts no weight of an MLP.
+OTHERS = ("cavia", "imaml", "reptile")
+GRADIENT = [name for name in NAMES if name not in OTHERS and isinstance(build(name), AbstractGradient)]
 
 
 def gradient(algorithm: AbstractAlgorithm, size: int, **execution: bool) -> Tensor:

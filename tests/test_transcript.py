@@ -12,7 +12,7 @@ from metalearn.run.transcript import answered, transcript
 IDS = torch.arange(1, 25, dtype=torch.int32).view(12, 2)
 TEXTS = tuple(f"text {row}" for row in range(12))
 BANK = ClassBank(IDS, tuple(np.arange(12).reshape(3, 4)), ("a", "b", "c"), texts=TEXTS)
-DRAW = draw(BANK.rows, Shape((1, 1), 2), seed=0, split="test", index=0)
+DRAW = draw(BANK.rows, Shape((1, 1), (2, 2)), seed=0, split="test", index=0)
 
 
 def test_ids_of_tokens_reach_an_episode_as_they_are() -> None:
