@@ -19,6 +19,7 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import Provenance, load, load_backbone
 from metalearn.run.checks import rules
+from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
@@ -32,11 +33,8 @@ from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, named_setting
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
-from metalearn.training.replay import why_not
+from metalearn.training.replay import ReplayedSteps, why_not
 from metalearn.types import SPLITS, Split
-
-OF_MODULE = ("skip_nonfinite", "cuda_graph")
-"""Keys of the trainer that are arguments of the LightningModule."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
         Provenance(_provenance(plan, loaded)),
+        *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
         keeper,
@@ -133,7 +132,7 @@ def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
         instantiate(optimizer),
         instantiate(config["scheduler"]),
         backbone_lr=config["optimizer"]["backbone_lr"],
-        **{name: config["trainer"][name] for name in OF_MODULE},
+        skip_nonfinite=config["trainer"]["skip_nonfinite"],
     )
 
 
@@ -234,7 +233,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
 
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
-    arguments = {name: value for name, value in config["trainer"].items() if name not in OF_MODULE}
+    arguments = {name: value for name, value in config["trainer"].items() if name not in OURS["trainer"]}
     trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],

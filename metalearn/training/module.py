@@ -19,11 +19,10 @@ from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
-from metalearn.training import measures
+from metalearn.training import measures, predictions
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
-from metalearn.training.replay import ReplayedLoss, why_not
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature
@@ -49,7 +48,6 @@ class FewShotModule(pl.LightningModule):
         scheduler: factor of the learning rate; None: constant.
         backbone_lr: learning rate of the backbone; None: that of the other weights.
         skip_nonfinite: number of batches with a non-finite loss to skip before failing.
-        cuda_graph: whether to replay training steps as CUDA graphs; None: where it is possible.
     """
 
     def __init__(
@@ -60,11 +58,10 @@ class FewShotModule(pl.LightningModule):
         *,
         backbone_lr: float | None = None,
         skip_nonfinite: int = 0,
-        cuda_graph: bool | None = None,
     ) -> None:
         super().__init__()
-        self.backbone_lr, self.cuda_graph = backbone_lr, cuda_graph
-        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss
+        self.backbone_lr = backbone_lr
+        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss  # ReplayedSteps replaces it
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
@@ -111,18 +108,6 @@ class FewShotModule(pl.LightningModule):
         It is the largest fraction of the limits on steps, epochs and time.
         """
         return min(max(steps_done(self.trainer), self._time_done), 1.0)
-
-    def on_fit_start(self) -> None:
-        if self.cuda_graph is False:
-            return
-        reason = why_not(self.algorithm, self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
-        if reason is None:
-            self.loss = ReplayedLoss(self.algorithm)
-        else:
-            log.info("training steps are no CUDA graphs: %s", reason)
-
-    def on_fit_end(self) -> None:
-        self.loss = self.algorithm.loss  # frees the memory of the graphs
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._time_done = time_done(self.trainer)
@@ -209,37 +194,25 @@ class FewShotModule(pl.LightningModule):
 
         The curves of a validation go by candidate.
         """
-        predictions = self._predict(batch)  # each (T, Q, N)
+        predicted = self._predict(batch)  # each (T, Q, N)
         if not self.trainer.testing:
-            return measures.of_validation(self.algorithm, predictions, batch.query_y)
+            return measures.of_validation(self.algorithm, predicted, batch.query_y)
         if self.algorithm.problem == "classification":
-            confidence = predictions[-1].float().softmax(-1).amax(-1)  # (T, Q)
-            right = predictions[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
+            confidence = predicted[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            right = predicted[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             # NaN counts as no confidence.
             self._calibration.update(confidence.nan_to_num(0.0), right)
-        return measures.of_test(self.algorithm, predictions, batch.query_y) | self._curves(batch)
+        return measures.of_test(self.algorithm, predicted, batch.query_y) | self._curves(batch)
 
     def _predict(self, batch: Episode) -> list[Tensor]:
         """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
-        algorithm = self.algorithm
-        device = self.device if self.trainer.testing else torch.device("cpu")  # a validation waits for none
+        testing = self.trainer.testing
+        how = (self.algorithm, batch, self.cost, self.device if testing else torch.device("cpu"))  # no wait in fit
         if self._evaluates_embeddings:
-            with self.cost.of("predict", device, times=batch.num_tasks):
-                return [algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)]  # type: ignore[operator]
+            return predictions.of_embeddings(*how)
         if self._adapts_together:
-            with self.cost.of("adapt", device, times=batch.num_tasks):
-                predictors = algorithm.stages_of_all(batch.support_x, batch.support_y)
-            predictors = predictors if self.trainer.testing else predictors[-1:]
-            with self.cost.of("predict", device, times=batch.num_tasks * len(predictors)):
-                return [predict(batch.query_x) for predict in predictors]
-        predictors_of = algorithm.stages if self.trainer.testing else algorithm.candidates
-        predictions = []  # (T, K)
-        for task in batch.tasks():
-            with self.cost.of("adapt", device):
-                predictors = predictors_of(task.support_x, task.support_y)
-            with self.cost.of("predict", device, times=len(predictors)):
-                predictions.append([predict(task.query_x) for predict in predictors])
-        return [torch.stack(of_stage) for of_stage in zip(*predictions, strict=True)]
+            return predictions.of_tasks_together(*how, stages=testing)
+        return predictions.of_tasks_in_turn(*how, stages=testing)
 
     def _curves(self, batch: Episode) -> dict[str, Tensor]:
         """Computes the algorithm's own curves, (T, K) each."""

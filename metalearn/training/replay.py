@@ -1,6 +1,7 @@
 """Training steps replayed as CUDA graphs."""
 
-from typing import Any
+import logging
+from typing import Any, final
 
 import lightning.pytorch as pl
 import torch
@@ -10,6 +11,8 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import autocast_without_cache
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.types import Episode, TaskOutput
+
+log = logging.getLogger(__name__)
 
 
 class ReplayedLoss:
@@ -58,6 +61,22 @@ class _Loss(nn.Module):
     def forward(self, *parts: Tensor) -> tuple[Tensor, ...]:
         loss, logits = self.algorithm.loss(Episode(*parts))
         return (loss,) if logits is None else (loss, logits)
+
+
+@final
+class ReplayedSteps(pl.Callback):
+    """Replays the steps of a training as CUDA graphs, if `why_not` has no reason against it."""
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
+        reason = why_not(algorithm, trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        if reason is None:
+            module.loss = ReplayedLoss(algorithm)  # type: ignore[assignment]
+        else:
+            log.info("training steps are no CUDA graphs: %s", reason)
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        module.loss = module.algorithm.loss  # type: ignore[union-attr]  # frees the memory of the graphs
 
 
 def why_not(algorithm: AbstractAlgorithm, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
