@@ -19,9 +19,9 @@ HEAD = {
 # Benchmarks
 
 `make bench` writes this page; it is never edited by hand. A GPU has [another page](gpu.md).
-Seconds are medians over processes, in brackets the fastest and the slowest. A ratio is the median of a side divided by that of metalearn
-in float32, of the same run: above 1 metalearn is faster. Memory is the largest resident set of a
-process, including the imports of the libraries. The sides take turns.
+Seconds are medians over processes, in brackets the fastest and the slowest. A ratio is the median
+of a side divided by that of metalearn in float32, of the same run: above 1 metalearn is faster.
+Memory is the largest resident set of a process, including the imports of the libraries. The sides take turns.
 """,
     "cuda": """\
 # Benchmarks on a GPU
