@@ -57,6 +57,6 @@ def test_classes_that_were_trained_on_are_told(caplog: pytest.LogCaptureFixture)
         tell_shared_classes(["a", "b", "c", "d", "e"], ["e", "d", "x", "c", "b"])
     (record,) = caplog.records
     assert record.getMessage() == (
-        "4 of the 5 classes of meta-test have names of classes that were trained on: b, c, d ..."
+        "4 of the 5 meta-test classes have names of training classes: b, c, d ..."
     )
     assert class_names(ClassBank(IMAGES, ROWS, ("a", "b"))) == ["a", "b"] and class_names(None) == []

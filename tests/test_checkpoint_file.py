@@ -140,8 +140,8 @@ def test_a_whole_checkpoint_is_read(path: Path, val: Any) -> None:
         (WHOLE | {"state_dict": [1]}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"state_dict": {"w": 1}}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"global_step": None}, "its global_step is None, not a number of steps"),
-        (WHOLE | {"val": "x"}, "its val is not made of means with their intervals"),
-        (WHOLE | {"val": {"accuracy": SCORE | {"mean": "x"}}}, "its val is not made of means with their intervals"),
+        (WHOLE | {"val": "x"}, "its val does not hold means with intervals"),
+        (WHOLE | {"val": {"accuracy": SCORE | {"mean": "x"}}}, "its val does not hold means with intervals"),
     ],
 )
 def test_what_is_made_by_hand_is_refused_in_one_line(path: Path, content: Any, message: str, capsys) -> None:
@@ -155,9 +155,9 @@ def test_what_is_made_by_hand_is_refused_in_one_line(path: Path, content: Any, m
     ("content", "message"),
     [
         (b"", "is not a checkpoint of metalearn: it is empty"),
-        (b"no checkpoint\nat all", "is not a checkpoint of metalearn: it is a text, which begins with 'no checkpoint'"),
+        (b"no checkpoint\nat all", "is not a checkpoint of metalearn: it is a text that begins with 'no checkpoint'"),
         (b"\x80\x02}q.", "is not a checkpoint of metalearn: it begins with b'.*', and not as a file of PyTorch 1.6"),
-        (b"PK\x03\x04", r"is damaged \(its list of records, as when it is cut short: "),
+        (b"PK\x03\x04", r"is damaged \(its list of records; it may be cut short: "),
     ],
 )
 def test_what_is_no_zip_file_is_refused_in_one_line(path: Path, content: bytes, message: str) -> None:

@@ -214,4 +214,4 @@ def test_a_run_of_two_folders_keeps_two_splits(metalearn, root: Path, tmp_path: 
     test = ["mode=test", f"checkpoint={run.folder}/checkpoints/last.ckpt", f"test_dataset.root={root}"]
     again = metalearn(*test, small=False)
     assert again.code == 0, again.text
-    assert "4 of the 10 classes of meta-test have names of classes that were trained on: " in again.text
+    assert "4 of the 10 meta-test classes have names of training classes: " in again.text

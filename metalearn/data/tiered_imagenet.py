@@ -48,7 +48,7 @@ class TieredImageNet(AbstractPhotographs):
         plan = make_plan(self.root, self.classes)
         for split in SPLITS:
             if (count := plan.num_images(split)) != NUM_IMAGES[split]:
-                log.warning("tiered_imagenet: %s has %d images; published are %d", split, count, NUM_IMAGES[split])
+                log.warning("tiered_imagenet: %s has %d images; the published data set has %d", split, count, NUM_IMAGES[split])
         return plan
 
 
@@ -121,7 +121,7 @@ def _rows_of_classes(path: Path, split: Split, num_classes: int) -> dict[str, np
         case {"label_specific": np.ndarray() as labels, "label_specific_str": list() as names}:
             pass
         case _:
-            raise ValueError(f"{path} has not the keys label_specific and label_specific_str")
+            raise ValueError(f"{path} lacks the keys label_specific and label_specific_str")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(names) != num_classes:
         raise ValueError(f"{path} has {len(names)} classes and labels {labels.dtype} {labels.shape}, not {num_classes}")
     if not np.array_equal(np.unique(labels), np.arange(num_classes)):

@@ -91,7 +91,7 @@ class Setting:
             return faults
         (fewest, way), shot, key = _range(self.way), _range(self.shot)[1], f"episode.{split}"
         if fewest < 2:
-            what = f"{key}.way is {self.way}; there is nothing to tell apart in fewer than 2 classes"
+            what = f"{key}.way is {self.way}; a task needs at least 2 classes"
             faults.append(Fault(what, f"{key}.way=2" if way < 2 else f"{key}.way=[2,{way}]"))
         if way > bank.num_classes:
             most = bank.num_classes if fewest >= min(way, bank.num_classes) else f"[{fewest},{bank.num_classes}]"

@@ -55,7 +55,7 @@ def check_traceable(algorithm: AbstractAlgorithm, x: Tensor, y: Tensor) -> None:
         takes_gradients = True
     if takes_gradients:
         name = type(algorithm).__name__
-        raise ValueError(f"{name} adapts by gradients, which are no part of a graph: add --adapted SUPPORT")
+        raise ValueError(f"{name} adapts by gradients, which a graph cannot hold: add --adapted SUPPORT")
 
 
 def _predictor(adapted: AbstractAdapted) -> Callable[[Tensor], Tensor]:

@@ -90,7 +90,7 @@ class Learner:
         """Learns one more class, the last of `classes_`."""
         kept = self._fitted()
         if name in kept.classes:
-            raise ValueError(f"the class {name!r:.60} is there already")
+            raise ValueError(f"the class {name!r:.60} already exists")
         images = list(images)
         more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
         both = None
@@ -180,8 +180,8 @@ class Learner:
             together.append(some)
             if sum(map(len, together)) > JOINT:
                 raise ValueError(
-                    f"{type(self.trained.algorithm).__name__} predicts the images of a call together, each with a view "
-                    f"to the others, and {JOINT} at most: divide them into calls as you choose"
+                    f"{type(self.trained.algorithm).__name__} predicts all images of a call jointly, "
+                    f"and at most {JOINT} of them: split them into several calls"
                 )
         if together:
             yield torch.cat(together)

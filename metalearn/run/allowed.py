@@ -50,9 +50,9 @@ def check_name(target: Any, path: str) -> str:
         raise ValueError(f"{path}._target_={target!r:.80} is not the name of a class")
     shown = " ".join(target.split())[:80]
     if "${" in target:
-        raise ValueError(f"{path}._target_={shown} is refused: the name of a class must stand there itself")
+        raise ValueError(f"{path}._target_={shown} is refused: the name of a class must be written out")
     if not target.startswith(allowed()):
-        raise ValueError(f"{path}._target_={shown} is refused: it is in none of {', '.join(allowed())}")
+        raise ValueError(f"{path}._target_={shown} is refused: it is not in {', '.join(allowed())}")
     return target
 
 
@@ -68,5 +68,5 @@ def locate(target: Any, path: str) -> Any:
     home = getattr(found, "__module__", "") or ""
     is_logger = inspect.isfunction(found) and home == "metalearn.run.loggers"
     if not (inspect.isclass(found) or is_logger) or home.partition(".")[0] != target.partition(".")[0]:
-        raise ValueError(f"{path}._target_={target} is refused: it is no class of {target.partition('.')[0]}")
+        raise ValueError(f"{path}._target_={target} is refused: it is not a class of {target.partition('.')[0]}")
     return found

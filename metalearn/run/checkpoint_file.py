@@ -40,7 +40,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(step, int) or isinstance(step, bool):
         raise _no_checkpoint(path, f"its global_step is {step!r:.40}, not a number of steps")
     if not _is_validation(checkpoint.get("val")):
-        raise _no_checkpoint(path, "its val is not made of means with their intervals")
+        raise _no_checkpoint(path, "its val does not hold means with intervals")
     return checkpoint
 
 
@@ -80,7 +80,7 @@ def verify(path: Path, only: str = "") -> None:
                 if record.endswith(only):
                     _read_through(archive, info)
     except ZIP_ERRORS as error:
-        where = f"record {record!a:.60}: " if record else "its list of records, as when it is cut short: "
+        where = f"record {record!a:.60}: " if record else "its list of records; it may be cut short: "
         raise ValueError(f"{path} is damaged ({where}{_line(error)}): {REMEDY}") from error
 
 
@@ -121,7 +121,7 @@ def _check_origin(path: Path, checkpoint: Any) -> None:
     origin = checkpoint["metalearn"]
     overrides = origin.get("overrides") if isinstance(origin, dict) else None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise _no_checkpoint(path, "it does not say by which overrides it was made")
+        raise _no_checkpoint(path, "it does not record its overrides")
     if not isinstance(origin.get("num_base_classes", 0), int):
         raise _no_checkpoint(path, "its num_base_classes is not a number")
 
@@ -149,8 +149,8 @@ def _description(start: bytes) -> str:
         return "it is empty"
     text = start.split(b"\n")[0].decode("ascii", errors="replace")
     if text.isprintable() and text.isascii():
-        return f"it is a text, which begins with {text[:30]!r}"
-    return f"it begins with {start[:8]!r}, and not as a file of PyTorch 1.6 or later"
+        return f"it is a text that begins with {text[:30]!r}"
+    return f"it begins with {start[:8]!r}, unlike a file of PyTorch 1.6 or later"
 
 
 def _no_checkpoint(path: Path, why: str) -> ValueError:

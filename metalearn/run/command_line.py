@@ -17,7 +17,7 @@ OTHER_WORDS = {
     "resume": "metalearn resume=DIR",
     "sweep": "metalearn -m seed=0,1",
     "test": "metalearn mode=test checkpoint=PATH",
-    "train": "metalearn, which trains when nothing else is said",
+    "train": "metalearn, which trains by default",
     "version": "metalearn --version",
 }
 """Commands that are typed as a word, and how they are typed here."""
@@ -57,7 +57,7 @@ def _refuse_words(overrides: list[str]) -> None:
         if "=" not in word and not word.startswith("~"):
             meant = OTHER_WORDS.get(word)
             line = f"type {meant}" if meant else "an override is KEY=VALUE"
-            raise ValueError(f"'{shortened(word)}' is no override: {line}")
+            raise ValueError(f"'{shortened(word)}' is not an override: {line}")
 
 
 def _refuse_odd_options(overrides: list[str]) -> None:

@@ -32,7 +32,7 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
     if "Config group override must be" in text:
         groups = {group.name for group in Path(conf).iterdir()}
         odd = next((word for word in argv if key(word) in groups and not isinstance(value(word), str | list)), text)
-        return f"{shortened(odd)} is no option of {key(odd)}: an option is a name"
+        return f"{shortened(odd)} is not an option of {key(odd)}: an option is a name"
     cause = f": {error.__cause__}" if isinstance(error, ConfigCompositionException) and error.__cause__ else ""
     return f"{text}{cause}"
 
@@ -41,7 +41,7 @@ def explain_yaml(error: yaml.YAMLError) -> str:
     """Where a file cannot be read as YAML, and why."""
     mark = getattr(error, "problem_mark", None)
     where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-    return f"{where}this is no YAML: {getattr(error, 'problem', None) or error}"
+    return f"{where}this is not YAML: {getattr(error, 'problem', None) or error}"
 
 
 def known_keys(config: DictConfig, conf: str) -> list[str]:

@@ -59,11 +59,11 @@ class RunFolder:
         """Hold the directory. Raises ValueError when another process does, or when its run is not to be resumed."""
         file = lock(self.path / LOCK)
         if file is None:
-            raise ValueError(f"another run is at work in {self.path}")
+            raise ValueError(f"another run uses {self.path}: wait for it, or name another directory")
         with file:
             if not resume and self.holds_run:
                 remedy = f"resume it with {quote(f'resume={self.path}')}, or name another directory"
-                raise ValueError(f"{self.path} has a run already: {remedy}")
+                raise ValueError(f"{self.path} already holds a run: {remedy}")
             yield
 
     def begin(self, config: DictConfig, safe: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def check_environment(env_set: DictConfig, env_copy: list[str]) -> None:
     """Raises ValueError for variables that would be written down, or that choose the code of a process."""
     for name in env_copy:
         if is_secret(name, "x"):
-            raise ValueError(f"hydra.job.env_copy={name} would be written down; a run has it without that")
+            raise ValueError(f"hydra.job.env_copy={name} would be written down: leave it out, since a run inherits the environment")
     for variable in map(str, env_set):
         if CHOOSES_CODE.match(variable):
             raise ValueError(f"hydra.job.env_set.{variable} is refused: set it before the command, in the environment")
@@ -68,13 +68,13 @@ def check_logging(config: Any, path: str) -> None:
             is_class = name in ("class", "()", "listener", "queue")
             if is_class and not (isinstance(child, str) and child in LOGGING):
                 known = ", ".join(sorted(LOGGING))
-                raise ValueError(f"{OF_LOGGING} {path}.{name}={child!r:.80} is refused: it is none of {known}")
+                raise ValueError(f"{OF_LOGGING} {path}.{name}={child!r:.80} is refused: choose from {known}")
             check_logging(child, f"{path}.{name}" if path else str(name))
     elif isinstance(config, list):
         for child in config:
             check_logging(child, path)
     elif isinstance(config, str) and "ext://" in config and config not in STREAMS:
-        raise ValueError(f"{OF_LOGGING} {path}={config!r:.80} is refused: it is none of {', '.join(STREAMS)}")
+        raise ValueError(f"{OF_LOGGING} {path}={config!r:.80} is refused: choose from {', '.join(STREAMS)}")
 
 
 class StruckOut(logging.Formatter):

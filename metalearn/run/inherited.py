@@ -44,7 +44,7 @@ def check_kept(override: str) -> None:
     from hydra.errors import HydraException
 
     if override.startswith("-") or ("=" not in override and not override.startswith("~")):
-        raise ValueError("which is no setting")
+        raise ValueError("which is not a setting")
     try:
         (parsed,) = OverridesParser.create().parse_overrides([override])
     except (HydraException, ValueError, RecursionError) as error:

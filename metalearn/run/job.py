@@ -158,7 +158,7 @@ def _algorithm(plan: Plan) -> AbstractAlgorithm:
         # Not loaded into the algorithm, which may keep copies of what its backbone has at first.
         algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
     if algorithm.problem != config["problem"]:
-        raise ValueError(f"{names['algorithm']} classifies, and {names['dataset']} is a regression: algorithm=maml")
+        raise ValueError(f"{names['algorithm']} classifies, but {names['dataset']} is a regression: use algorithm=maml")
     if algorithm.takes_gradients:
         rules.check_precision(config["trainer"]["precision"], names["algorithm"])
     return algorithm
@@ -203,13 +203,13 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     checkpoint, folder = load(plan.folder.last, module, plan.choices), plan.folder
     done, limit = checkpoint["global_step"], plan.config["trainer"]["max_steps"]
     if 0 < limit < done:
-        raise ValueError(f"{folder.path} has done {done} steps already, more than trainer.max_steps={limit}")
+        raise ValueError(f"{folder.path} has already trained {done} steps: raise trainer.max_steps={limit}")
     best_step = checkpoint["callbacks"].get(Keeper.__qualname__, {}).get("best_step")
     if best_step is not None:
         try:
             load(folder.best, module, plan.choices)
         except (ValueError, OSError) as error:
-            raise ValueError(f"{folder.path} cannot be resumed without the best weights: {error}") from error
+            raise ValueError(f"{folder.path} cannot be resumed, because its best weights are lost: {error}") from error
     return checkpoint
 
 

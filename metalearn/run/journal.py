@@ -66,7 +66,7 @@ class Journal(BaseJournalBackend):
                 os.fsync(file.fileno())
         finally:
             lock.release()
-        log.warning("%s: its last line was torn and is left out (%d bytes)", self._path, len(content) - whole)
+        log.warning("%s: removed its incomplete last line (%d bytes)", self._path, len(content) - whole)
 
 
 def _ends_with_a_line(path: Path) -> bool:

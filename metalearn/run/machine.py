@@ -31,7 +31,7 @@ def keep_freed_memory() -> None:
 def accelerator(wanted: str) -> str:
     """That of the Trainer: "auto" is the processor where it would be Apple's GPU, which knows no float64."""
     if wanted == "auto" and torch.backends.mps.is_available():
-        console.say("on the processor: Apple's GPU has no float64, which scores are kept in")
+        console.say("using the CPU: Apple's GPU has no float64, which scores need")
         return "cpu"
     return wanted
 

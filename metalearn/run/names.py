@@ -36,7 +36,7 @@ def nearest_key(wrong: str, keys: Iterable[str]) -> str:
     known = [key for key in keys if key != wrong]
     parts = wrong.split(".")
     if parts[0] in ELSEWHERE and not any(key.split(".")[0] == parts[0] for key in known):
-        return f"; it is {ELSEWHERE[parts[0]]} here"
+        return f"; use {ELSEWHERE[parts[0]]}"
     near = {key: likeness for key in known if (likeness := _likeness(parts, key.split("."))) >= NEAR}
     if near:
         return f"; did you mean '{max(near, key=lambda key: near[key])}'?"

@@ -79,7 +79,7 @@ def newest_unfinished(outputs: Path, typed: list[str]) -> Path | None:
                 return folder
         except (ValueError, OSError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             why = str(error).partition("\n")[0]
-            print(f"metalearn: {folder} is passed over, since its records are damaged: {why}", file=sys.stderr)
+            print(f"metalearn: skipping {folder}, since its records are damaged: {why}", file=sys.stderr)
     return None
 
 

@@ -26,7 +26,7 @@ MARGIN, LINE = 10, 26  # pixels around everything, and of a line of text
 LONGEST_NAME = 180  # pixels
 MOST = 10  # queries of a class
 FONT, DIGITS = ImageFont.load_default(15), ImageFont.load_default(24)
-LEGEND = "blue frame: right; orange frame: wrong, with the number of the class that was answered"
+LEGEND = "blue frame: right; orange frame: wrong, with the number of the predicted class"
 
 
 class TestEpisode(pl.Callback):

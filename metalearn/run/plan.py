@@ -70,7 +70,7 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     plain["trainer"]["accelerator"] = accelerator(plain["trainer"]["accelerator"])
     rules.check_devices(plain["trainer"], torch.cuda.device_count())
     if hydra.mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
-        raise ValueError("several devices in a sweep need a process for each job: hydra/launcher=subprocess")
+        raise ValueError("several devices in a sweep need a process for each job: use hydra/launcher=subprocess")
     return Plan(
         plain,
         folder,

@@ -198,7 +198,7 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
         log.error("the run failed", exc_info=error)
     elif is_rank_zero() and folder.last.is_file():
         resume = shlex.quote(f"resume={folder.path}")
-        log.warning("stopped by a signal; to continue: python -m metalearn %s", resume)
+        log.warning("stopped by a signal; to resume: python -m metalearn %s", resume)
 
 
 def _announce(job: Job, record: Record) -> None:

@@ -41,7 +41,7 @@ def read(folder: Path) -> StudyRecord:
             raise TypeError("storage, study and score are text")
         return record._replace(storage=_with_file(record.storage, lambda path: _existing(folder / path)))
     except (ValueError, TypeError, ArgumentError) as error:
-        raise ValueError(f"{path} does not say where a study is: {error}") from error
+        raise ValueError(f"{path} does not name a study: {error}") from error
 
 
 def _with_file(storage: str, change: Callable[[Path], Path]) -> str:

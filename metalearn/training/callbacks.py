@@ -95,6 +95,6 @@ class FiniteLoss(pl.Callback):
         command = shlex.join([*self._resume, "+trainer.detect_anomaly=true"])
         raise NonFiniteLoss(
             f"the training loss is {float(loss)} at step {step}, in batch {number} (training episodes {first} to "
-            f"{first + tasks - 1}); to train on it again and see where: {command}; "
+            f"{first + tasks - 1}); to repeat the batch and locate the fault: {command}; "
             "to skip such batches: trainer.skip_nonfinite=N"
         )

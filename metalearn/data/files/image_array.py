@@ -116,7 +116,7 @@ class _ArrayFile:
             with self.path.open("rb") as file:
                 if stat.st_size == self.size and self._sha256(file) == record["sha256"]:
                     if not same:
-                        log.info("%s was copied since it was built, and is as it was", self.path)
+                        log.info("%s was copied after it was built, and is intact", self.path)
                         with contextlib.suppress(OSError):  # the cache may be read-only
                             self._write_record(record["sha256"], stat.st_mtime_ns)
                     return record["sha256"]
@@ -183,8 +183,8 @@ class _ArrayFile:
         os.fsync(file.fileno())
         if (size := os.fstat(file.fileno()).st_size) != self.size:
             count = (size - len(self.header)) // self.row_size
-            why = "gave fewer" if size < self.size else "gave more, or two processes wrote at once,"
-            raise ValueError(f"the source {why}: {count:,} instead of {self.shape[0]:,} images; {self.part} is deleted")
+            why = "gave fewer images" if size < self.size else "gave more images, or two processes wrote at once"
+            raise ValueError(f"the source {why}: {count:,} instead of {self.shape[0]:,}; {self.part} is deleted")
 
     def _num_good(self, file: io.FileIO) -> int:
         """Counts the intact images at the start of the part; the rest is read again."""
@@ -212,7 +212,7 @@ class _ArrayFile:
         if not done:
             self._delete_part()
             return "nothing was written"
-        return f"the next run goes on from the {done:,} images in {self.part}"
+        return f"the next run continues from the {done:,} images in {self.part}"
 
     def _sha256(self, file: io.FileIO | io.BufferedReader) -> dict[Split, str]:
         """Hashes each bank in pieces; hashing a map would count all its pages as memory."""

@@ -30,7 +30,7 @@ def check_utf8(paths: Iterable[str]) -> None:
     strange = [path for path in paths if not _is_utf8(path)]
     if strange:
         shown = [os.fsencode(path).decode(errors="backslashreplace") for path in strange]
-        raise ValueError(f"{len(strange)} names are no UTF-8, rename them: {some(shown)}")
+        raise ValueError(f"{len(strange)} names are not UTF-8, rename them: {some(shown)}")
 
 
 def _is_utf8(path: str) -> bool:

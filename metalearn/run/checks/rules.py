@@ -16,21 +16,21 @@ def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
     """Raises ValueError when the trainer wants more than the `accelerators` that are present, or Apple's."""
     kind, wanted = trainer["accelerator"], trainer["devices"]
     if kind == "mps":
-        raise ValueError("trainer.accelerator=mps has no float64, which scores are kept in: trainer=cpu")
+        raise ValueError("trainer.accelerator=mps has no float64, which scores need: use trainer=cpu")
     number = int(wanted) if str(wanted).isdigit() and not isinstance(wanted, bool) else None
     if number == 0:
         raise ValueError("trainer.devices=0; it must be at least 1")
     if kind == "cpu" and number is None and wanted != "auto":
-        raise ValueError(f"trainer.devices={wanted} is of a GPU; on a CPU it is a number of processes")
+        raise ValueError(f"trainer.devices={wanted} names a GPU; on a CPU, give a number of processes")
     count = number or (len(wanted) if isinstance(wanted, list) else 1)
     if kind in ("gpu", "cuda") and count > accelerators:
         raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
     if kind == "auto" and count > max(accelerators, 1):
         raise ValueError(
-            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; processes on the CPU: trainer=ddp_cpu"
+            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; for processes on the CPU use trainer=ddp_cpu"
         )
     if kind == "auto" and not accelerators and number is None and wanted != "auto":
-        raise ValueError(f"trainer.devices={wanted} is of a GPU, and there is none")
+        raise ValueError(f"trainer.devices={wanted} names a GPU, but this machine has none")
 
 
 def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
     needed = [f"episode.test.{name}={value}" for name, value in SETTING.items() if test.get(name) != value]
     needed += ["evaluation.settings=[]"] if evaluation["settings"] else []
     if needed:
-        raise ValueError(f"evaluation=lake is of {NUM_RUNS} given runs, for which it needs {' '.join(needed)}")
+        raise ValueError(f"evaluation=lake has {NUM_RUNS} given runs: type {' '.join(needed)}")
 
 
 def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
@@ -93,7 +93,7 @@ def check_base_statistics(
 def check_folds(banks: Mapping[Split, Any], config: dict[str, Any], dataset: str) -> None:
     """Raises ValueError where there are no classes to deal to folds, or meta-test is of another data set."""
     if not all(isinstance(bank, ClassBank) for bank in banks.values()):
-        raise ValueError(f"evaluation=crossval deals classes to folds, and {dataset} has none")
+        raise ValueError(f"evaluation=crossval splits classes into folds, but {dataset} has no classes")
     if config.get("test_dataset"):
         raise ValueError("evaluation=crossval tests on folds of the data set itself: leave test_dataset out")
 
@@ -102,10 +102,10 @@ def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> N
     """Raises ValueError when meta-test has images of another shape than those of the training."""
     own, other = dataset["input_shape"], test_dataset["input_shape"]
     if ("encoding" in dataset) != ("encoding" in test_dataset):
-        raise ValueError("dataset and test_dataset are texts and images: a backbone takes one of them")
+        raise ValueError("dataset and test_dataset mix texts and images: choose two of one kind")
     what = "texts" if "encoding" in dataset else "images"
     if own != other:
-        raise ValueError(f"test_dataset has {what} of {other}, the training of {own}: test_dataset.input_shape={own}")
+        raise ValueError(f"test_dataset has {what} of {other}, but training has {own}: set test_dataset.input_shape={own}")
 
 
 def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: dict[str, Any]) -> None:
@@ -116,11 +116,11 @@ def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: 
     texts, reads = "encoding" in dataset, "num_tokens" in backbone
     source, network = (part["_target_"].rpartition(".")[2] for part in (dataset, backbone))
     if texts and not reads:
-        raise ValueError(f"the backbone {network} takes no texts, and {source} has nothing else: backbone=text_cnn")
+        raise ValueError(f"the backbone {network} takes no texts, but {source} has only texts: use backbone=text_cnn")
     if reads and not texts:
-        raise ValueError(f"the backbone {network} takes texts alone, and {source} has none: backbone=conv4")
+        raise ValueError(f"the backbone {network} takes only texts, but {source} has none: use backbone=conv4")
     if texts and not augmentation["_target_"].endswith(".Unchanged"):
-        raise ValueError(f"augmentation is for images, and {source} has texts: augmentation=none")
+        raise ValueError(f"augmentation is for images, but {source} has texts: use augmentation=none")
 
 
 def check_vocabulary(known: str | None, tested: str | None) -> None:
@@ -139,13 +139,13 @@ def check_problem(problem: Problem, images: bool, augmented: bool, dataset: str)
             f"problem={problem}, but {dataset} is {'a data set of classes' if images else 'for regression'}"
         )
     if augmented and not images:
-        raise ValueError(f"augmentation is for images, and {dataset} has none")
+        raise ValueError(f"augmentation is for images, but {dataset} has none: use augmentation=none")
 
 
 def check_base_classes(given: int, known: int) -> None:
     """Raises ValueError when the config gives another number than the training has; 0 is one that nobody gave."""
     if given and known and given != known:
-        raise ValueError(f"num_base_classes={given}, but the training has {known} classes; it need not be given")
+        raise ValueError(f"num_base_classes={given}, but training has {known} classes; leave it out")
 
 
 def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:

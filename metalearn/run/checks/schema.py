@@ -137,13 +137,13 @@ def _check_is_group(value: Any, schema: Any, where: str) -> None:
     if isinstance(value, dict):
         return
     if value is None and where.startswith(("callbacks.", "logger.")):
-        raise ValueError(f"{where}=null: it is left out by '~{where}'")
+        raise ValueError(f"{where}=null: remove it with '~{where}'")
     keys = ", ".join(get_type_hints(schema))
-    raise ValueError(f"{where}={shortened(repr(value))} is no group of keys ({keys})")
+    raise ValueError(f"{where}={shortened(repr(value))} is not a group of keys ({keys})")
 
 
 def _meant(name: str, path: str, known: dict[str, Any]) -> str:
     near = nearest(name, known)
     if not near and not path:
-        return "; values of yours for interpolation go below 'vars'"
+        return "; your own values for interpolation belong under 'vars'"
     return near.replace("'", f"'{path}", 1)

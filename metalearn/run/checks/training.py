@@ -54,7 +54,7 @@ def _check_length(trainer: dict[str, Any]) -> None:
             "or trainer.limit_train_batches=N too, the batches of an epoch"
         )
     if steps == -1 and epochs == -1 and trainer["max_time"] is None:
-        raise ValueError("a training without limit: give trainer.max_steps or trainer.max_time")
+        raise ValueError("the training has no limit: give trainer.max_steps or trainer.max_time")
 
 
 def _check_intervals(trainer: dict[str, Any]) -> None:

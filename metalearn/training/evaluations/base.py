@@ -122,9 +122,9 @@ def check_episodes(of: MetaTest, way: int, key: str) -> None:
 def check_embeds(of: MetaTest, key: str) -> None:
     """Raises ValueError if embeddings, each made alone, cannot compare two images."""
     if not all(hasattr(of.algorithm, name) for name in ("embed_each", "similarity")):
-        raise ValueError(f"{key} compares two embeddings; {type(of.algorithm).__name__} has none of one image")
+        raise ValueError(f"{key} compares embeddings of single images, which {type(of.algorithm).__name__} lacks")
     if (batch_norm := of.algorithm.dependence().batch_norm) not in ("running", "none"):
-        raise ValueError(f"{key} embeds each image alone, which batch_norm={batch_norm} cannot: batch_norm=running")
+        raise ValueError(f"{key} embeds each image alone, which batch_norm={batch_norm} cannot: use batch_norm=running")
 
 
 def ranks(scores: Tensor) -> Tensor:
