@@ -72,7 +72,7 @@ def test_a_run_trains_on_all_base_classes_and_says_so(metalearn, name: str) -> N
     run = metalearn(f"algorithm={name}", "batch_size=16", "episode.train.way=500")
     assert run.code == 0, run.text
     assert run.result["batch_size"] == 16
-    assert "16 images of all base classes a batch" in run.text
+    assert "16 images of all base classes per batch" in run.text
     head = "head.weight" if name == "baseline" else "directions"
     # Alphabets x characters.
     assert run.checkpoint()["state_dict"][f"algorithm.{head}"].shape[0] == 3 * 8

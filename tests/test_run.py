@@ -77,7 +77,7 @@ def test_the_best_checkpoint_is_chosen_on_meta_val(finished: Finished) -> None:
 
 
 def test_the_person_sees_config_plan_and_result(finished: Finished) -> None:
-    for text in ("max_steps: 10", "parameters", "tasks of a step", "episodes to be seen", "meta-test accuracy"):
+    for text in ("max_steps: 10", "parameters", "tasks per step", "training episodes", "meta-test accuracy"):
         assert text in finished.text
     assert "running (inductive)" in finished.text
     assert "Traceback" not in finished.text

@@ -83,7 +83,7 @@ def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> C
     classes: ClassLists = {split: tuple(sorted(part)) for split, part in zip(SPLITS, parts, strict=True)}
     for split, fraction in zip(SPLITS, fractions, strict=True):
         if fraction and not classes[split]:
-            raise ValueError(f"{len(order)} classes are too few for a fraction of {fraction:g} in {split}: raise it in dataset.split")
+            raise ValueError(f"{len(order)} classes are too few: {split} gets none by the fraction {fraction:g}; raise it")
     return classes
 
 
