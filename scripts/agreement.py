@@ -81,9 +81,9 @@ def tasks_of(run: Path, shot: int) -> tuple[list[Task], Tensor]:
     setting, tasks = Setting(WAY, shot, QUERY), []
     for index in range(EPISODES):
         shape = setting.shape(banks["test"].smallest_class, seed=0, split="test", batch=index)
-        one = draw(banks["test"].rows, shape, seed=0, split="test", index=index)
-        z = embed("test", torch.cat([one.support_rows, one.query_rows]))
-        tasks.append((z[: WAY * shot], one.support_ways, z[WAY * shot :], one.query_ways))
+        episode = draw(banks["test"].rows, shape, seed=0, split="test", index=index)
+        z = embed("test", torch.cat([episode.support_rows, episode.query_rows]))
+        tasks.append((z[: WAY * shot], episode.support_ways, z[WAY * shot :], episode.query_ways))
     base = torch.randperm(len(banks["train"].images), generator=torch.Generator().manual_seed(0))[:6400]
     return tasks, embed("train", base).mean(0)
 

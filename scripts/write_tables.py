@@ -41,7 +41,7 @@ class Row(NamedTuple):
     evaluations: list[Evaluation]
 
     def cells(self) -> list[str]:
-        first, scores = self.results[0], [one.accuracy for one in self.evaluations]
+        first, scores = self.results[0], [evaluation.accuracy for evaluation in self.evaluations]
         assert all(scores), "a table of accuracies"
         means = [score.mean for score in scores if score]
         over = estimate(means) if len(means) > 1 else scores[0]
@@ -72,9 +72,9 @@ def read() -> dict[str, list[Result]]:
 def rows(names: str, records: dict[str, list[Result]]) -> Iterator[Row]:
     for experiment in sorted(fnmatch.filter(records, names)):
         results = records[experiment]
-        yield Row(experiment, _main_setting(results[0]), results, [one.test for one in results if one.test])
+        yield Row(experiment, _main_setting(results[0]), results, [result.test for result in results if result.test])
         for other in results[0].evaluations or {}:
-            yield Row(experiment, _words(other), results, [(one.evaluations or {})[other] for one in results])
+            yield Row(experiment, _words(other), results, [(result.evaluations or {})[other] for result in results])
 
 
 def written(page: str, records: dict[str, list[Result]]) -> str:

@@ -143,9 +143,9 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
             "there is no key 'trainer.gradient_clip_algorithm' yet; a plus adds it: "
             "'+trainer.gradient_clip_algorithm=norm'",
         ),
-        ("ckpt_path=x", "there is no key 'ckpt_path'; it is checkpoint=PATH with mode=test, or resume=DIR here"),
-        ("model=maml", "there is no key 'model'; it is backbone=NAME, or algorithm=NAME here"),
-        ("data=x", "there is no key 'data'; it is dataset=NAME, or paths.data=DIR here"),
+        ("ckpt_path=x", "there is no key 'ckpt_path'; use checkpoint=PATH with mode=test, or resume=DIR"),
+        ("model=maml", "there is no key 'model'; use backbone=NAME, or algorithm=NAME"),
+        ("data=x", "there is no key 'data'; use dataset=NAME, or paths.data=DIR"),
         ("optimizer=true", "optimizer=true is not an option of optimizer: an option is a name"),
         ("quite_another=x", "there is no key 'quite_another'"),
         (

@@ -105,7 +105,7 @@ def test_an_incomplete_copy_is_told(root: Path, cache: Path) -> None:
         listing.write_text(text + bad)
         assert f"{listing} is not a list with a number and a file name in each line (" in refusal(source(root, cache))
     listing.write_bytes(b"\xff\xfe\x00")
-    assert f"{listing} is no list" in refusal(source(root, cache))
+    assert f"{listing} is not a list" in refusal(source(root, cache))
     listing.write_text("".join(line for line in text.splitlines(True) if "006.Crow" not in line))
     for image in (images / "006.Crow").iterdir():
         image.rename(root / image.name)

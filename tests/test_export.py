@@ -87,7 +87,7 @@ def test_a_program_of_torch_needs_no_onnx(tmp_path: Path, capsys) -> None:
         ("baseline", "m.pt2", "Baseline adapts by gradients"),
         ("prototypical", "m.tflite", "must end in .onnx or .pt2"),
         ("prototypical", "there.onnx", "exists already"),
-        ("prototypical", "absent/m.onnx", "is no folder"),
+        ("prototypical", "absent/m.onnx", "is not a folder"),
     ],
 )
 def test_what_cannot_be_exported_says_why(tmp_path: Path, capsys, name: str, file: str, message: str) -> None:

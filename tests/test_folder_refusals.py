@@ -51,7 +51,9 @@ def test_bad_folders(root: Path, tmp_path: Path) -> None:
     assert refusal(root).endswith(f"{root} has classes without images: class z")
     (root / "class z").rmdir()
     assert "the folder of the manifest" in refusal(root, manifest=str(tmp_path / "nowhere/classes.csv"))
-    assert "10 classes are too few: 0.01 of them for val are none" in refusal(root, split=[0.9, 0.01, 0.09])
+    assert "10 classes are too few: val gets none by the fraction 0.01; raise it" in refusal(
+        root, split=[0.9, 0.01, 0.09]
+    )
     assert f"{root} has no classes for val: all three splits are needed" in refusal(root, split=[0.8, 0, 0.2])
     missing = tmp_path / "given.csv"
     missing.write_text("split,class\ntrain,class a\nval,class x\ntest,class y\n")
@@ -171,13 +173,13 @@ def test_unreadable_files_are_listed_and_left_out(root: Path, caplog: pytest.Log
     (root.parent / "classes.csv").unlink()
     shutil.rmtree(root.parent / "cache")
     message = refusal(root)
-    assert f"{len(BAD)} of {total} files are no images, more than the fraction max_unreadable=0.01: " in message
+    assert f"{len(BAD)} of {total} files are not images, more than the fraction max_unreadable=0.01: " in message
     assert "class a/empty.png (" in message and message.endswith(" ...")
     for _ in range(2):  # the second time reads the cache
         caplog.clear()
         assert hashes(source(root, max_unreadable=0.2).load()) == hashes(expected)
         (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
-        assert f"{len(BAD)} of {total} files are no images: " in warning.getMessage()
+        assert f"{len(BAD)} of {total} files are not images: " in warning.getMessage()
         for kind, name in zip(BAD, SIZES, strict=False):
             assert f"{root}/{name}/{kind}.png (" in warning.getMessage()
 

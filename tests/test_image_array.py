@@ -182,7 +182,9 @@ def with_little_space(cache: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     # 128 bytes of header, 7 images and a part of the 8th.
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-    with pytest.raises(OSError, match=rf"File too large; the next run continues from the 7 images in {cache}/.*\.part$"):
+    with pytest.raises(
+        OSError, match=rf"File too large; the next run continues from the 7 images in {cache}/.*\.part$"
+    ):
         build(cache)
 
 

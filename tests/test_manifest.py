@@ -19,7 +19,7 @@ def test_the_parts_have_their_sizes_and_share_nothing() -> None:
         assert sorted(sum(parts, ())) == sorted(NAMES[:count])
         assert all(list(part) == sorted(part) for part in parts)
     assert draw_split(NAMES, [0, 0, 1], 0) == {"train": (), "val": (), "test": tuple(sorted(NAMES))}
-    with pytest.raises(ValueError, match=r"^3 classes are too few: 0.16 of them for val are none$"):
+    with pytest.raises(ValueError, match=r"^3 classes are too few: val gets none by the fraction 0.16; raise it$"):
         draw_split(NAMES[:3], FRACTIONS, 0)
 
 

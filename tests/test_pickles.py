@@ -105,7 +105,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     damaged += [b"P1\n.", b"\x80\x02]q\x00h\x00a."]
     for content in damaged:
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="is no pickle") as caught:
+        with pytest.raises(ValueError, match="is not a pickle") as caught:
             load_plain(file)
         assert "\n" not in str(caught.value)
 

@@ -166,4 +166,4 @@ def test_lite0_is_tested_as_it_is(metalearn) -> None:
     assert re.search(r"pretrained on +│ imagenet-1k, which holds none of the test classes", tested.text)
     projected = metalearn("mode=test", *small, *few, "backbone.projection=8", small=False)
     assert projected.code == 2
-    assert "on efficientnet_lite0 are random (projection.weight, say)" in projected.text.splitlines()[-1]
+    assert "on efficientnet_lite0 are random, such as projection.weight" in projected.text.splitlines()[-1]

@@ -125,9 +125,9 @@ def test_an_algorithm_trains_on_texts(algorithm: str, backbone: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["dataset=text", "backbone=conv4"], "the backbone Conv4 takes no texts, and LabelledTexts has nothing else"),
-        (["backbone=text_cnn"], "the backbone TextCNN takes texts alone, and Glyphs has none: backbone=conv4"),
-        (["dataset=liu", "augmentation=natural"], "augmentation is for images, and Intents has texts"),
+        (["dataset=text", "backbone=conv4"], "the backbone Conv4 takes no texts, but LabelledTexts has only texts"),
+        (["backbone=text_cnn"], "the backbone TextCNN takes only texts, but Glyphs has none: use backbone=conv4"),
+        (["dataset=liu", "augmentation=natural"], "augmentation is for images, but Intents has texts"),
     ],
 )
 def test_texts_and_images_do_not_mix(overrides: list[str], message: str) -> None:
@@ -145,5 +145,5 @@ def test_a_data_set_of_texts_chooses_its_backbone_and_its_words() -> None:
 def test_the_words_of_a_test_must_be_those_of_the_training() -> None:
     check_vocabulary("same", "same")
     check_vocabulary(None, None)
-    with pytest.raises(ValueError, match="the texts of the test have another vocabulary"):
+    with pytest.raises(ValueError, match="the test texts have another vocabulary"):
         check_vocabulary("one", "other")

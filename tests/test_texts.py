@@ -92,7 +92,7 @@ def test_a_bad_line_is_named(tmp_path: Path, suffix: str, content: bytes, messag
     ("content", "message"),
     [
         (b"text,label\n", "has no texts"),
-        (b"", "is no CSV with the header text,label"),
+        (b"", "is not CSV with the header text,label"),
         (CSV + b"three,b\n", "has 1 classes with a single text, but needs two of each: b"),
         (CSV + b"one,a \ntwo,a \n", "differ only in blanks"),
         (CSV + b"three,b\nfour,b\n", "classes are too few"),

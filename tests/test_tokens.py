@@ -100,7 +100,7 @@ def test_a_bad_file_of_vectors_is_one_line(tmp_path: Path, content: bytes, messa
 
 def test_a_file_that_is_no_gzip_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "vectors.gz").write_bytes(b"a 1 2\n")
-    with pytest.raises(ValueError, match="is no file of word vectors") as caught:
+    with pytest.raises(ValueError, match="is not a file of word vectors") as caught:
         read_words(tmp_path / "vectors.gz")
     assert "\n" not in str(caught.value)
 

@@ -44,14 +44,14 @@ class TokenEmbedding(nn.Module):
 
     @torch.no_grad()
     def _load(self, path: Path) -> None:
-        known = torch.from_numpy(read_vectors(path))  # (words, E)
-        (words, width), (num_tokens, expected) = known.shape, self.weight.shape
+        vectors = torch.from_numpy(read_vectors(path))  # (words, E)
+        (words, width), (num_tokens, expected) = vectors.shape, self.weight.shape
         if width != expected:
             raise ValueError(f"backbone.vectors={path} has {width} numbers per word: set backbone.width={width}")
         if words >= num_tokens:
             raise ValueError(f"backbone.vectors={path} has {words:,} words, more than the {num_tokens:,} ids of tokens")
-        self.weight.normal_(std=float(known.std()))
-        self.weight[1 : 1 + words] = known
+        self.weight.normal_(std=float(vectors.std()))
+        self.weight[1 : 1 + words] = vectors
 
 
 def needed(num_tokens: int | None) -> int:

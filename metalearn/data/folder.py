@@ -180,6 +180,10 @@ def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
     for split, classes in files.items():
         for path in (path for of_class in classes.values() for path in of_class):
             places.setdefault(digests[path], {}).setdefault(split, path)
-    pairs = [" and ".join(f"{path} ({split})" for split, path in of.items()) for of in places.values() if len(of) > 1]
+    pairs = [
+        " and ".join(f"{path} ({split})" for split, path in paths.items())
+        for paths in places.values()
+        if len(paths) > 1
+    ]
     if pairs:
         log.warning("folder: %d images are in two splits, leave each in one: %s", len(pairs), "; ".join(pairs[:10]))

@@ -83,7 +83,9 @@ def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> C
     classes: ClassLists = {split: tuple(sorted(part)) for split, part in zip(SPLITS, parts, strict=True)}
     for split, fraction in zip(SPLITS, fractions, strict=True):
         if fraction and not classes[split]:
-            raise ValueError(f"{len(order)} classes are too few: {split} gets none by the fraction {fraction:g}; raise it")
+            raise ValueError(
+                f"{len(order)} classes are too few: {split} gets none by the fraction {fraction:g}; raise it"
+            )
     return classes
 
 

@@ -63,11 +63,11 @@ def make_plan(root: Path, classes: ClassLists, num_images: int) -> Plan:
     for names in PICKLES:
         if any((root / name).is_file() for name in names.values()):
             return _plan_of_pickles({split: root / name for split, name in names.items()}, classes, num_images)
-    known = {name for of_split in classes.values() for name in of_split}.union(SPLITS)
-    if not any((root / name).is_dir() for name in known):
+    expected = {name for of_split in classes.values() for name in of_split}.union(SPLITS)
+    if not any((root / name).is_dir() for name in expected):
         raise FileNotFoundError(f"{root.absolute()} has no images; {ADVICE}")
     folders = class_folders(root, classes)
-    files = {split: {name: images_in(path) for name, path in of.items()} for split, of in folders.items()}
+    files = {split: {name: images_in(path) for name, path in paths.items()} for split, paths in folders.items()}
     return plan_of_files(_check(root, files, num_images))
 
 

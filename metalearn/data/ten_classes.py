@@ -114,7 +114,7 @@ class AbstractTenClasses:
             return images
         # The filter is the one that resizes Omniglot's drawings.
         size, lanczos = (width, height), Image.Resampling.LANCZOS
-        return np.stack([np.asarray(Image.fromarray(one).resize(size, lanczos)) for one in images])
+        return np.stack([np.asarray(Image.fromarray(image).resize(size, lanczos)) for image in images])
 
     def _find(self, name: str) -> Path:
         packed = f"{name}.gz"

@@ -124,11 +124,13 @@ class Learner:
         Rows add up to 1. A transductive method predicts all images of one call together, so each
         depends on the others; more than `JOINT` images raise ValueError.
         """
-        return np.concatenate([self._probabilities(one) for one in self._batches(images)] or [self._none()])
+        return np.concatenate([self._probabilities(batch) for batch in self._batches(images)] or [self._none()])
 
     def score(self, images: Iterable[Picture], labels: Sequence[Hashable]) -> float:
         """Computes the fraction of the images whose label is predicted."""
-        return float(np.mean([one == other for one, other in zip(self.predict(images), labels, strict=True)]))
+        return float(
+            np.mean([predicted == other for predicted, other in zip(self.predict(images), labels, strict=True)])
+        )
 
     def explain(self, image: Picture, count: int = 5) -> list[Evidence]:
         """Returns the support images with the largest weights for an image (docs/learner.md)."""

@@ -36,7 +36,9 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
         raise ValueError(f"{head} on {backbone} cannot be built without a run: {one_line(cause)}") from error
     if algorithm.pretrained_on is None:
-        raise ValueError(f"the weights of {backbone} are random before training: train it, or choose a pretrained backbone")
+        raise ValueError(
+            f"the weights of {backbone} are random before training: train it, or choose a pretrained backbone"
+        )
     if own := algorithm.own_weights():
         raise ValueError(f"{head} has weights that a training must find, such as {own[0]}: train it, or choose another")
     if not isinstance(algorithm.base, BaseMean | None):

@@ -51,7 +51,8 @@ def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
         raise type(error)(f"pretrained: {error}") from error
     held, state = checkpoint["metalearn"], checkpoint["state_dict"]
     if any(key.startswith("algorithm.norms.") for key in state):
-        raise ValueError(f"pretrained={path} comes from {held['algorithm']} and has a batch normalisation for each inner step: choose another")
+        norms = "a batch normalisation for each inner step: choose another"
+        raise ValueError(f"pretrained={path} comes from {held['algorithm']} and has {norms}")
     theirs = {key.partition(".backbone.")[2]: value for key, value in state.items() if ".backbone." in key}
     if different := _difference(theirs, backbone.state_dict()):
         both = f"holds the backbone {held['backbone']}, the config builds {name}"

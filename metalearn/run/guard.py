@@ -55,7 +55,9 @@ def check_environment(env_set: DictConfig, env_copy: list[str]) -> None:
     """Raises ValueError for variables that hold secrets or choose the code of a process."""
     for name in env_copy:
         if is_secret(name, "x"):
-            raise ValueError(f"hydra.job.env_copy={name} would be written down: leave it out, since a run inherits the environment")
+            raise ValueError(
+                f"hydra.job.env_copy={name} would be written down: leave it out, since a run inherits the environment"
+            )
     for variable in map(str, env_set):
         if CHOOSES_CODE.match(variable):
             raise ValueError(f"hydra.job.env_set.{variable} is refused: set it before the command, in the environment")

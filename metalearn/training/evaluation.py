@@ -26,7 +26,7 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name
     fields: dict[str, Any] = {
-        **{of: estimate(scores[of])._asdict() for of in (score_name, "loss", *module.algorithm.objective.others)},
+        **{name: estimate(scores[name])._asdict() for name in (score_name, "loss", *module.algorithm.objective.others)},
         "episodes_sha256": data.test_episodes_sha256(len(scores["loss"])),
         **curves(scores),
     }

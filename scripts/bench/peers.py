@@ -166,7 +166,7 @@ def plain_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
         right = 0
         for _ in range(episodes):
             classes = random.sample(images.rows, WAY)
-            rows = torch.tensor([random.sample(of.tolist(), SHOT + QUERY) for of in classes])  # (N, SHOT + QUERY)
+            rows = torch.tensor([random.sample(own.tolist(), SHOT + QUERY) for own in classes])  # (N, SHOT + QUERY)
             z = backbone(pixels[rows.flatten()]).unflatten(0, rows.shape)
             prototypes = z[:, :SHOT].mean(1)  # (N, D)
             nearest = torch.cdist(z[:, SHOT:].flatten(0, 1), prototypes).argmin(1)

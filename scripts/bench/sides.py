@@ -56,7 +56,7 @@ def check(work: str, side: str) -> None:
     elif side != OURS:
         step = STEPS[work]
         batch = _double(batch_of(step))
-        mine, theirs = (SIDES[work][of](step) for of in (OURS, side))
+        mine, theirs = (SIDES[work][name](step) for name in (OURS, side))
         with torch.no_grad():
             for my_weight, their_weight in zip(mine[0].parameters(), theirs[0].parameters(), strict=True):
                 their_weight.copy_(my_weight)
@@ -65,9 +65,11 @@ def check(work: str, side: str) -> None:
 
 def check_bf16(work: str) -> None:
     step = STEPS[work]
-    (loss, *grads), (exact, *exact_grads) = (_backward(SIDES[work][of](step), batch_of(step)) for of in (BF16, OURS))
+    (loss, *grads), (exact, *exact_grads) = (
+        _backward(SIDES[work][name](step), batch_of(step)) for name in (BF16, OURS)
+    )
     torch.testing.assert_close(loss, exact, rtol=2e-2, atol=0, check_dtype=False)
-    flat, exact_flat = (torch.cat([grad.flatten() for grad in of]) for of in (grads, exact_grads))
+    flat, exact_flat = (torch.cat([grad.flatten() for grad in side]) for side in (grads, exact_grads))
     cosine = float(F.cosine_similarity(flat, exact_flat, dim=0))
     assert cosine > 0.97, f"the gradient in bf16 has a cosine of {cosine:.4f} with that in float32"
 

@@ -48,7 +48,7 @@ class Controller:
     def settled(self) -> list[tuple[int, float, int]]:
         """What was seen when it had all in memory: after a job of its own; two may be left of the one before."""
         enough = self.began_at + max(3.0, SETTLED * (self.samples[-1][0] - self.began_at)) if self.samples else 0.0
-        return [one for one in self.samples if one[0] >= enough]
+        return [sample for sample in self.samples if sample[0] >= enough]
 
 
 class Drill:

@@ -66,7 +66,7 @@ def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, 
     _, height, width = input_shape
     key = hashlib.sha256(f"{PROCESSING} {height} {width}\n{plan.identity}".encode()).hexdigest()[:16]
     array = _ArrayFile(cache / f"{name}-{height}x{width}-{key}.npy", plan, input_shape)
-    known = array.known_sha256() or array.build(name)
+    digests = array.known_sha256() or array.build(name)
     # Copy on write makes the map writable, as torch requires. All processes share the pages, since
     # nobody writes.
     with array.path.open("rb") as file:
@@ -77,7 +77,7 @@ def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, 
     for split, classes in plan.rows.items():
         end = begin + plan.num_images(split)
         rows, names = tuple(classes.values()), tuple(classes)
-        banks[split] = ClassBank(images[begin:end], rows, names, mapping, known[split])
+        banks[split] = ClassBank(images[begin:end], rows, names, mapping, digests[split])
         begin = end
     return banks
 
@@ -136,8 +136,8 @@ class _ArrayFile:
             with file:
                 self._wait_for_others(file)
                 if not self.part.exists() or not os.path.samefile(self.part, file.fileno()):
-                    if known := self.known_sha256():
-                        return known
+                    if digests := self.known_sha256():
+                        return digests
                     continue  # while this process waited, another one gave up
                 try:
                     self._append(file, title)

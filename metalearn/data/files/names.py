@@ -20,7 +20,7 @@ def check_one_spelling(spellings: Iterable[str]) -> None:
     found: dict[str, set[str]] = {}
     for spelling in spellings:
         found.setdefault(class_name(spelling), set()).add(spelling)
-    if several := [" and ".join(map(ascii, sorted(of))) for of in found.values() if len(of) > 1]:
+    if several := [" and ".join(map(ascii, sorted(spelled))) for spelled in found.values() if len(spelled) > 1]:
         what = "differ only in blanks or in the codes of a letter; give each class one name"
         raise ValueError(f"{len(several)} classes have names that {what}: {some(several)}")
 

@@ -68,9 +68,7 @@ class Encoding:
         vocabulary = read_words(Path(self.words))
         if len(vocabulary) > self.room:
             needed = len(vocabulary) + self.buckets + 2
-            raise ValueError(
-                f"{self.words} has {len(vocabulary):,} words: set dataset.encoding.num_tokens={needed}"
-            )
+            raise ValueError(f"{self.words} has {len(vocabulary):,} words: set dataset.encoding.num_tokens={needed}")
         return words(vocabulary, self.num_tokens, self.buckets)
 
 

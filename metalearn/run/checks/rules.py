@@ -32,7 +32,7 @@ def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
         raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
     if kind == "auto" and count > max(accelerators, 1):
         raise ValueError(
-            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; for processes on the CPU use trainer=ddp_cpu"
+            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; on the CPU use trainer=ddp_cpu"
         )
     if kind == "auto" and not accelerators and number is None and wanted != "auto":
         raise ValueError(f"trainer.devices={wanted} names a GPU, but this machine has none")
@@ -110,7 +110,9 @@ def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> N
         raise ValueError("dataset and test_dataset mix texts and images: choose two of one kind")
     what = "texts" if "encoding" in dataset else "images"
     if own != other:
-        raise ValueError(f"test_dataset has {what} of {other}, but training has {own}: set test_dataset.input_shape={own}")
+        raise ValueError(
+            f"test_dataset has {what} of {other}, but training has {own}: set test_dataset.input_shape={own}"
+        )
 
 
 def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: dict[str, Any]) -> None:
