@@ -73,7 +73,7 @@ def test_the_words_of_a_file_of_vectors_are_the_vocabulary(tmp_path: Path, name:
     assert (read_vectors(tmp_path / name) == expected).all()
     tokeniser = encoding(words=str(tmp_path / name)).tokeniser(["never seen"])
     assert tokeniser.encode("please book play", 9) == [11, 3, 1]
-    with pytest.raises(ValueError, match=r"has 11 words: dataset.encoding.num_tokens=18 is needed$"):
+    with pytest.raises(ValueError, match=r"has 11 words: set dataset.encoding.num_tokens=18$"):
         encoding(words=str(tmp_path / name), num_tokens=17).tokeniser([])
 
 

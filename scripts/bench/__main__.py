@@ -1,7 +1,7 @@
-"""Time metalearn against plain PyTorch and against other libraries, in turns on this machine, and write the table.
+"""Times metalearn against plain PyTorch and other libraries, in turns, and writes the table.
 
-Each side runs in a process of its own, `--rounds` times, after it has shown that it does the same work. A ratio is that
-of the medians within one run of this command.
+Each side runs in a separate process, `--rounds` times, after a check that it does equal work.
+Ratios are of medians within one run of this command.
 """
 
 import argparse
@@ -22,7 +22,7 @@ OUT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 
 def in_a_process(*arguments: str) -> dict[str, float]:
-    """Raises RuntimeError, whose text is the last line that a process which fails leaves."""
+    """Runs this file in a process. Raises RuntimeError with the last line of a failed process."""
     done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
@@ -30,20 +30,20 @@ def in_a_process(*arguments: str) -> dict[str, float]:
 
 
 def why_missing(side: str, work: str) -> str | None:
-    """None where the side can be run; only a library may be missing."""
+    """Returns why a library cannot run, or None if the side can."""
     if side not in LIBRARIES:
         return None
     if importlib.util.find_spec(side) is None:
         return "not installed"
     try:
-        in_a_process("--steps", "1", "--episodes", "1", "--one", side, work)
+        in_a_process("--steps", "1", "--episodes", "1", "--side", side, work)
     except RuntimeError as error:
         return f"does not run: {error}"
     return None
 
 
 def timings(work: str, given: argparse.Namespace) -> list[Timing]:
-    """Of all sides of a work, those that are missing among them, metalearn first."""
+    """Times all sides of a work; metalearn is first, and missing sides are included."""
     missing = {side: why_missing(side, work) for side in SIDES[work]}
     measured: dict[str, list[dict[str, float]]] = {side: [] for side, why in missing.items() if why is None}
     numbers = ["--steps", str(given.steps), "--episodes", str(given.episodes)]
@@ -53,7 +53,7 @@ def timings(work: str, given: argparse.Namespace) -> list[Timing]:
     for number in range(given.rounds):
         for side, runs in measured.items():
             Console(stderr=True).print(f"{work}, {side}, round {number + 1} of {given.rounds}")
-            runs.append(in_a_process(*numbers, "--one", side, work))
+            runs.append(in_a_process(*numbers, "--side", side, work))
     if work == EVALUATION:
         agree({side: runs[0]["accuracy"] for side, runs in measured.items()}, given.episodes)
     return [
@@ -69,7 +69,7 @@ def timings(work: str, given: argparse.Namespace) -> list[Timing]:
 
 
 def agree(accuracies: dict[str, float], episodes: int) -> None:
-    """Raises AssertionError when a side scores otherwise than metalearn."""
+    """Raises AssertionError if the accuracy of a side differs from metalearn's."""
     for side, accuracy in accuracies.items():
         apart = abs(accuracy - accuracies[OURS])
         assert apart <= episodes**-0.5, f"{side} has an accuracy of {accuracy:.4f}, metalearn {accuracies[OURS]:.4f}"
@@ -85,21 +85,21 @@ def main() -> None:
     )
     parser.add_argument("--episodes", type=int, default=600, help="test episodes of an evaluation (%(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="the file to write (%(default)s)")
-    parser.add_argument("--one", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)  # what a process does
+    parser.add_argument("--side", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)  # for a process
     parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one:
-        print(json.dumps(measure.one(*given.one, steps=given.steps, episodes=given.episodes)))
+    if given.side:
+        print(json.dumps(measure.run_side(*given.side, steps=given.steps, episodes=given.episodes)))
         return
     if given.machine:
         print(json.dumps(measure.machine()))
         return
-    measure.seconds_to_first_step()  # what is drawn at the first run of all is left out
+    measure.seconds_to_first_step()  # the first run also draws glyphs, so it is not counted
     facts = [in_a_process("--machine") for _ in range(given.rounds)]
     machine = {name: statistics.median(fact[name] for fact in facts) for name in facts[0]}
     machine["help"] = statistics.median(measure.seconds_of_help() for _ in range(given.rounds))
     machine["first_step"] = statistics.median(measure.seconds_to_first_step() for _ in range(given.rounds))
-    many = ["--episodes", str(MANY), "--one", OURS, EVALUATION]
+    many = ["--episodes", str(MANY), "--side", OURS, EVALUATION]
     machine["many"] = statistics.median(in_a_process(*many)["seconds"] for _ in range(given.rounds))
     found = [timing for work in SIDES for timing in timings(work, given)]
     text = document(found, machine, rounds=given.rounds, steps=given.steps, episodes=given.episodes)

@@ -1,4 +1,4 @@
-"""What one process measures; the table asks for it in processes of their own, so that no side warms up another."""
+"""Measurements of one process; each side has separate processes, so that none warms up another."""
 
 import os
 import statistics
@@ -20,7 +20,7 @@ from works import EVALUATION, STEPS, Step, bank, batch_of
 
 from metalearn.run.machine import keep_freed_memory
 
-# Ends the run at its first step: nothing of the program that comes before is left out.
+# Ends the whole program at its first step.
 TO_FIRST_STEP = """
 import os, sys
 from metalearn import __main__ as program
@@ -31,8 +31,8 @@ program.main()
 AT_FIRST_STEP = 77
 
 
-def one(side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
-    """Seconds of a step, or of the evaluation and its accuracy; and the largest memory of the process, in MB."""
+def run_side(side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
+    """Measures the seconds of a step or an evaluation, its accuracy, and peak memory in MB."""
     if side in (OURS, BF16, COMPILED, VMAP):
         keep_freed_memory()
     measured = evaluation(side, episodes) if work == EVALUATION else step(side, work, steps)
@@ -40,8 +40,8 @@ def one(side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
 
 
 def peak_memory() -> float:
-    """MB, 0 where the system is not Linux."""
-    # Not getrusage: what it gives is no smaller than the memory of the process that started this one.
+    """Returns the peak memory in MB; 0 on a system other than Linux."""
+    # getrusage would return at least the memory of the parent process.
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
@@ -67,7 +67,7 @@ def evaluation(side: str, episodes: int) -> dict[str, float]:
 
 
 def machine() -> dict[str, float]:
-    """The float32 operations a second of a large matrix product, those of steps, and what parts of steps take."""
+    """Measures the float32 operations per second of a large matrix product, and parts of steps."""
     keep_freed_memory()
     a, b = torch.rand(2, 2048, 2048)
     times = []
@@ -86,7 +86,7 @@ def machine() -> dict[str, float]:
 
 
 def operations(work: Step) -> float:
-    """Of the convolutions and matrix products of a step, in all its derivatives."""
+    """Counts the operations of a step's convolutions and matrix products, with derivatives."""
     _, loss_of = ours.step(work)
     with FlopCounterMode(display=False) as counter:
         loss_of(batch_of(work)).backward()
@@ -94,7 +94,7 @@ def operations(work: Step) -> float:
 
 
 class Convolutions(TorchDispatchMode):
-    """Notes each call of a convolution, and of its derivatives."""
+    """Records each call of a convolution, and of its derivatives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Convolutions(TorchDispatchMode):
 
 @torch.no_grad()
 def seconds_of_convolutions(work: Step, times: int = 5) -> float:
-    """Of the convolutions of a step alone, in all its derivatives, done again one after the other."""
+    """Measures the convolutions of a step alone, with derivatives, repeated one by one."""
     _, loss_of = ours.step(work)
     with torch.enable_grad(), Convolutions() as noted:
         loss_of(batch_of(work)).backward()
@@ -123,7 +123,7 @@ def seconds_of_convolutions(work: Step, times: int = 5) -> float:
 
 
 def seconds_to_draw(count: int = 50) -> float:
-    """To draw the batch of a ProtoNet step and to gather its images."""
+    """Measures the drawing of a ProtoNet batch and the gathering of its images."""
     data = ours.data_of(STEPS["prototypical"], bank())
     began = time.perf_counter()
     for index in range(count):
@@ -138,7 +138,7 @@ def seconds_of_help() -> float:
 
 
 def seconds_to_first_step() -> float:
-    """On glyphs, which are drawn before the clock starts where the cache does not hold them."""
+    """Measures the time to the first step on glyphs, which the cache must hold already."""
     with tempfile.TemporaryDirectory() as outputs:
         command = [sys.executable, "-c", TO_FIRST_STEP, f"paths.outputs={outputs}"]
         began = time.perf_counter()

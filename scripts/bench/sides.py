@@ -1,4 +1,4 @@
-"""Who does which work, and the proof that all of them do the same."""
+"""The sides of each work, and the check that all of them do equal work."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from metalearn.types import Episode
 
 OURS, BF16, COMPILED, VMAP = "metalearn", "metalearn, bf16", "metalearn, compiled", "metalearn, vmap"
 PLAIN, EASYFSL, HIGHER, TORCHOPT = "plain PyTorch", "easyfsl", "higher", "torchopt"
-LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # any of which may be missing, or not work with the torch that is here
+LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # each may be missing, or not work with the installed torch
 
 MAML = {
     OURS: ours.step,
@@ -48,7 +48,7 @@ E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2
 
 
 def check(work: str, side: str) -> None:
-    """Raises AssertionError when the side disagrees with metalearn on the loss or on a gradient."""
+    """Raises AssertionError if loss or gradients of the side differ from metalearn's."""
     if side == EASYFSL:
         check_easyfsl(work)
     elif side == BF16:
@@ -88,7 +88,7 @@ def _double(batch: Episode) -> Episode:
 
 
 def _backward(side: peers.Side, batch: Episode) -> list[Tensor]:
-    """The loss and then its gradients, in the precision of the batch."""
+    """Returns the loss and its gradients, in the precision of the batch."""
     module, loss_of = side
     module.to(batch.query_x.dtype)
     loss = loss_of(batch)
