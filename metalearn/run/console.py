@@ -158,7 +158,11 @@ def shape(episode: EpisodeSetting) -> str:
 
 
 def span(value: int | list[int]) -> str:
-    """Formats a number, or a range [smallest, largest]."""
+    """Formats a number, or a range [smallest, largest].
+
+    >>> span([5, 20])
+    '5 to 20'
+    """
     return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
 
 

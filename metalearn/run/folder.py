@@ -19,6 +19,9 @@ class RunFolder:
     Args:
         path: its path.
         named: whether the command named it; otherwise its name is the time.
+
+    >>> str(RunFolder(Path("outputs/run")).best)
+    'outputs/run/checkpoints/best.ckpt'
     """
 
     def __init__(self, path: Path, *, named: bool = True) -> None:

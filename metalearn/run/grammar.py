@@ -26,7 +26,11 @@ def key(override: str) -> str:
 
 
 def node(override: str) -> str:
-    """Returns the config key of an override: test_dataset for dataset@test_dataset."""
+    """Returns the config key of an override.
+
+    >>> node("dataset@test_dataset=omniglot")
+    'test_dataset'
+    """
     group, _, package = key(override).partition("@")
     return package or group.replace("/", ".")
 

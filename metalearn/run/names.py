@@ -26,7 +26,11 @@ ELSEWHERE = {
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns a question with the nearest name, or an empty text."""
+    """Returns a question with the nearest name, or an empty text.
+
+    >>> nearest("conv5", ["conv4", "mlp"])
+    "; did you mean 'conv4'?"
+    """
     close = difflib.get_close_matches(name, [other for other in names if other != name], n=1, cutoff=NEAR)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -35,6 +39,9 @@ def nearest_key(wrong: str, keys: Iterable[str]) -> str:
     """Returns a question with the nearest key, or an empty text.
 
     All parts of the key are near those of the wrong one; otherwise its last part is equal.
+
+    >>> nearest_key("algorithm.lr", ["optimizer.lr", "algorithm.inner_loop.steps"])
+    "; did you mean 'optimizer.lr'?"
     """
     others = [key for key in keys if key != wrong]
     parts = wrong.split(".")

@@ -76,7 +76,11 @@ class TestEpisode(pl.Callback):
 
 
 def confusion(ways: Tensor, answers: Tensor, way: int) -> Tensor:
-    """Counts the answers for queries of each class: (Q,), (Q,) -> (N, N), a row per true class."""
+    """Counts the answers for queries of each class: (Q,), (Q,) -> (N, N), a row per true class.
+
+    >>> confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), way=2).tolist()
+    [[1, 1], [0, 1]]
+    """
     return torch.bincount(ways * way + answers, minlength=way * way).view(way, way)
 
 

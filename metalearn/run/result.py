@@ -127,7 +127,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds of the parts of a run; adapt and predict are medians over the test episodes."""
+    """Seconds of the parts of a run; adapt and predict are medians over the test episodes.
+
+    >>> Seconds(fit=10.0, test=2.5).total
+    12.5
+    """
 
     fit: float | None
     test: float | None

@@ -26,7 +26,11 @@ HARMLESS = set(
 
 
 def is_secret(name: str, value: Any) -> bool:
-    """Whether a value is a secret, by the words of its name: apiKey, DB_PWD, tokens, key2."""
+    """Whether a value is a secret, by the words of its name: apiKey, DB_PWD, tokens, key2.
+
+    >>> is_secret("DB_PWD", "x1y2"), is_secret("pad_token", "[PAD]")
+    (True, False)
+    """
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     if not words or HARMLESS & set(words[:-1]):
         return False

@@ -40,7 +40,11 @@ def refuse_written(config: Any, path: str = "") -> None:
 
 
 def struck_out(node: Any) -> Any:
-    """Returns a config or text with *** for its secrets."""
+    """Returns a config or text with *** for its secrets.
+
+    >>> struck_out({"api_key": "x1y2", "storage": "postgresql://me:x1y2@host/db"})
+    {'api_key': '***', 'storage': 'postgresql://me:***@host/db'}
+    """
     hidden = sorted({secret for _, secret in _of_environment()}, key=len, reverse=True)
 
     def walk(child: Any) -> Any:
