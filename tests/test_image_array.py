@@ -215,7 +215,7 @@ def test_a_source_that_is_damaged_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^image 9 is damaged$"):
         build(tmp_path, damaged)
     assert files(tmp_path) == []
-    for count, message in ((19, "gave fewer: 19 instead of 20"), (21, "gave more, .*: 21 instead of 20")):
+    for count, message in ((19, "gave fewer images: 19 instead of 20"), (21, "gave more images, .*: 21 instead of 20")):
         images = np.resize(IMAGES, (count, *IMAGES.shape[1:]))
         with pytest.raises(ValueError, match=message):
             build(tmp_path, lambda start, images=images: iter(images[start:]))

@@ -132,7 +132,7 @@ def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp
     monkeypatch.setattr(of_images, "CHUNK", 3)
     np.testing.assert_allclose(ours.predict_proba(QUERIES[0]), together, atol=1e-6)
     monkeypatch.setattr(of_learner, "JOINT", 10)
-    with pytest.raises(ValueError, match="10 at most"):
+    with pytest.raises(ValueError, match="at most 10 of them"):
         ours.predict(QUERIES[0])
 
 

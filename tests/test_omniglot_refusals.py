@@ -12,7 +12,7 @@ from metalearn.data.omniglot import Omniglot
 
 def test_settings_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="^omniglot: unknown split 'ravi'; there are lake, lake_small1, lake_small2, vinyals$"
+        ValueError, match="^omniglot: unknown split 'ravi'; choose from lake, lake_small1, lake_small2, vinyals$"
     ):
         load(tmp_path, tmp_path, split="ravi")
     for shape, rotations, message in (([3, 28, 28], False, "1 channel"), ([1, 28, 20], True, "square")):

@@ -23,7 +23,7 @@ def finished(metalearn: Command) -> Finished:
         (["resume={}", "episode.test.way=500"], "way 500 exceeds"),
         (["resume={}", "algorithm=maml"], "they differ in"),
         (["resume={}", "num_base_classes=5"], "num_base_classes=5"),
-        (["resume={}", "trainer.max_steps=5"], "has done 10 steps already"),
+        (["resume={}", "trainer.max_steps=5"], "has already trained 10 steps"),
         (["hydra.run.dir={}", "seed=5"], "already holds a run"),
     ],
 )

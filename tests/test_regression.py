@@ -162,7 +162,7 @@ def test_the_best_step_is_that_of_the_least_error(metalearn) -> None:
     ("overrides", "message"),
     [
         (("algorithm=prototypical",), "prototypical classifies, but sinusoid is a regression: use algorithm=maml"),
-        (("algorithm=protomaml",), "protomaml classifies, and sinusoid is a regression"),
+        (("algorithm=protomaml",), "protomaml classifies, but sinusoid is a regression"),
         (("augmentation=characters",), "augmentation is for images, but sinusoid has none"),
         (("episode.test.way=5",), "episode.test.way is 5; a function has one output, so way=1"),
     ],

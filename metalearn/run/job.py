@@ -32,7 +32,11 @@ from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, named_setting
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
+from metalearn.training.replay import why_not
 from metalearn.types import SPLITS, Split
+
+OF_MODULE = ("skip_nonfinite", "cuda_graph")
+"""Keys of the trainer that are arguments of the LightningModule."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         keeper,
     ]
     trainer = _trainer(plan, callbacks)
+    if plan.config["trainer"]["cuda_graph"] and (reason := why_not(algorithm, trainer, data)):
+        raise ValueError(f"trainer.cuda_graph=true: {reason}")
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need at least as many meta-val and meta-test episodes")
     return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
@@ -132,7 +138,7 @@ def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
         instantiate(optimizer),
         instantiate(config["scheduler"]),
         backbone_lr=config["optimizer"]["backbone_lr"],
-        skip_nonfinite=config["trainer"]["skip_nonfinite"],
+        **{name: config["trainer"][name] for name in OF_MODULE},
     )
 
 
@@ -233,7 +239,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
 
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
-    arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
+    arguments = {name: value for name, value in config["trainer"].items() if name not in OF_MODULE}
     trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],

@@ -23,10 +23,11 @@ from metalearn.training import measures
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
+from metalearn.training.replay import ReplayedLoss, why_not
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature
-from metalearn.types import Episode, IndexedBatch, Split
+from metalearn.types import Episode, IndexedBatch, Split, TaskOutput
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,9 @@ class FewShotModule(pl.LightningModule):
         algorithm: algorithm to train.
         optimizer: function of the trained parameters that builds the optimizer.
         scheduler: factor of the learning rate; None: constant.
+        backbone_lr: learning rate of the backbone; None: that of the other weights.
         skip_nonfinite: number of batches with a non-finite loss to skip before failing.
+        cuda_graph: whether to replay training steps as CUDA graphs; None: where it is possible.
     """
 
     def __init__(
@@ -57,14 +60,16 @@ class FewShotModule(pl.LightningModule):
         *,
         backbone_lr: float | None = None,
         skip_nonfinite: int = 0,
+        cuda_graph: bool | None = None,
     ) -> None:
         super().__init__()
-        self.backbone_lr = backbone_lr  # None: rate of the other weights
+        self.backbone_lr, self.cuda_graph = backbone_lr, cuda_graph
+        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
-        self._evaluates_embeddings = False
+        self._evaluates_embeddings = self._adapts_together = False
         self._time_done = 0.0  # fraction of the time limit
         # Temperature of the logits, the best of the last validation, for classification.
         self.temperature: float | None = None
@@ -81,6 +86,8 @@ class FewShotModule(pl.LightningModule):
             self._evaluates_embeddings = self.algorithm.embeds_each_alone
             weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
             data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None, weights)
+            self._adapts_together = self.algorithm.adapts_together(self.trainer.strategy.root_device)
+            data.adapts_together = self._adapts_together
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers()]
@@ -105,6 +112,18 @@ class FewShotModule(pl.LightningModule):
         """
         return min(max(steps_done(self.trainer), self._time_done), 1.0)
 
+    def on_fit_start(self) -> None:
+        if self.cuda_graph is False:
+            return
+        reason = why_not(self.algorithm, self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
+        if reason is None:
+            self.loss = ReplayedLoss(self.algorithm)
+        else:
+            log.info("training steps do not use CUDA graphs: %s", reason)
+
+    def on_fit_end(self) -> None:
+        self.loss = self.algorithm.loss  # frees the memory of the graphs
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._time_done = time_done(self.trainer)
 
@@ -112,7 +131,7 @@ class FewShotModule(pl.LightningModule):
         self.algorithm.done = self.done()
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
-        output = self.algorithm.loss(batch)
+        output = self.loss(batch)
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1
             for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):
@@ -207,6 +226,12 @@ class FewShotModule(pl.LightningModule):
         if self._evaluates_embeddings:
             with self.cost.of("predict", device, times=batch.num_tasks):
                 return [algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)]  # type: ignore[operator]
+        if self._adapts_together:
+            with self.cost.of("adapt", device, times=batch.num_tasks):
+                predictors = algorithm.stages_of_all(batch.support_x, batch.support_y)
+            predictors = predictors if self.trainer.testing else predictors[-1:]
+            with self.cost.of("predict", device, times=batch.num_tasks * len(predictors)):
+                return [predict(batch.query_x) for predict in predictors]
         predictors_of = algorithm.stages if self.trainer.testing else algorithm.candidates
         predictions = []  # (T, K)
         for task in batch.tasks():
