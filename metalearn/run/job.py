@@ -90,9 +90,8 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     banks = loaded.banks
     augmentation = instantiate(plan.config["augmentation"])
     images = isinstance(banks["test"], ClassBank)
-    rules.check_problem(
-        plan.config["problem"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"]
-    )
+    augmented = not isinstance(augmentation, Unchanged)
+    rules.check_problem(plan.config["problem"], images, augmented, plan.choices["dataset"])
     if images:
         plan = with_base_classes(plan, config, num_base_classes(plan, banks))
 
