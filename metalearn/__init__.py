@@ -1,4 +1,4 @@
-"""metalearn: few-shot meta-learning experiments, composed from YAML and measured so that they can be believed."""
+"""metalearn: few-shot meta-learning experiments, composed from YAML, with comparable results."""
 
 from importlib import import_module
 from typing import Any
@@ -7,6 +7,6 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Learner":  # imported late, since torch takes seconds and the command line does not wait
+    if name == "Learner":  # imported late: torch takes seconds, and the command line must not wait
         return import_module("metalearn.learner").Learner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

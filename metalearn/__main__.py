@@ -1,4 +1,4 @@
-"""The entry point: `python -m metalearn [overrides]`, the same as the console script `metalearn`."""
+"""The entry point `python -m metalearn [overrides]`, also the console script `metalearn`."""
 
 import os
 import sys
@@ -28,7 +28,10 @@ OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path
 
 
 def unlimited_if(*limits_and_steps: Any) -> Any:
-    """The steps of a training that nothing else limits, neither a time nor a number of epochs; else -1."""
+    """Returns the last argument if all limits before it are None or -1, else -1.
+
+    The limits are of time and epochs; the last argument is the number of steps without them.
+    """
     *limits, steps = limits_and_steps
     return steps if all(limit in (None, -1) for limit in limits) else -1
 
@@ -38,7 +41,7 @@ OmegaConf.register_new_resolver("unlimited_if", unlimited_if)
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def compose_and_run(config: DictConfig) -> float | None:
-    from metalearn.run.run import run  # late, because torch takes seconds and --help needs none of it
+    from metalearn.run.run import run  # late: torch takes seconds, and --help does without it
 
     at_home(config)
     return run(config)
@@ -46,10 +49,10 @@ def compose_and_run(config: DictConfig) -> float | None:
 
 def main() -> None:
     streams.make_unbreakable()
-    # Threads that wait for long by spinning take the core from whoever has work, those that sleep at once wake up late:
-    # this is as fast as either at its best (GNU OpenMP reads it when torch is imported).
+    # Threads that spin for long take cores from others; threads that sleep at once wake up late.
+    # This value is as fast as the better of both. GNU OpenMP reads it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us whole, and we say them in one line
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets exceptions reach the lines below
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
         secrets.refuse_typed(sys.argv[1:])
@@ -68,7 +71,7 @@ def main() -> None:
         if (line := hydra_plugins.explained(error)) is None:
             raise
         refuse(line)
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # of composing, or of a sweep
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         refuse(explain(error, sys.argv[1:], conf_dir()))
 
 

@@ -96,6 +96,6 @@ def test_what_is_no_image_is_refused() -> None:
 def test_no_program_is_run_for_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     content = file_of(Image.fromarray(COLOURS), "EPS")
     monkeypatch.setattr("subprocess.check_call", None)  # would run Ghostscript
-    with pytest.raises(ValueError, match="^no image of a known format$"):
+    with pytest.raises(ValueError, match="^not an image of a known format$"):
         decode(content, 3)
     assert "EPS" not in formats() and {"PNG", "JPEG", "GIF", "TIFF", "WEBP"} <= set(formats())

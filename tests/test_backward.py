@@ -158,5 +158,5 @@ def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(enviro
 
 def test_what_does_not_go_together() -> None:
     for other in ({"compile": True}, {"vmap": True}):
-        with pytest.raises(ValueError, match="^execution.checkpoint=true goes with neither"):
+        with pytest.raises(ValueError, match="^execution.checkpoint=true excludes compile"):
             Execution(checkpoint=True, **other)

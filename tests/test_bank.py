@@ -25,14 +25,14 @@ RULE = (
         ({"images": IMAGES[:, 0]}, "images are torch.uint8 (6, 4, 4)"),
         ({"images": IMAGES.numpy()}, "images are uint8 (6, 1, 4, 4)"),
         ({"images": [1]}, "images are list ()"),
-        ({"names": ("a",)}, "there are 1 names and the rows of 2 classes"),
-        ({"names": (), "rows": ()}, "there are 0 names and the rows of 0 classes"),
+        ({"names": ("a",)}, "1 names do not match the rows of 2 classes"),
+        ({"names": (), "rows": ()}, "0 names do not match the rows of 0 classes"),
         ({"names": ("a", "a")}, "1 names are of two classes, such as 'a'"),
         ({"rows": (ROWS[0], ROWS[1][:0])}, "the class 'b' has the rows array([], dtype=int64), not integers (n,)"),
         ({"rows": (ROWS[0], [3, 4])}, "the class 'b' has the rows [3, 4], not integers (n,)"),
         ({"rows": (ROWS[0], ROWS[1] + 1)}, "rows reach from 0 to 6, but there are 6 images"),
         ({"rows": (ROWS[0] - 1, ROWS[1])}, "rows reach from -1 to 5, but there are 6 images"),
-        ({"rows": (ROWS[0], ROWS[0])}, "row 0 is there 2 times"),
+        ({"rows": (ROWS[0], ROWS[0])}, "row 0 is listed 2 times"),
     ],
 )
 def test_what_is_no_bank_is_refused(change: dict[str, Any], fault: str) -> None:
@@ -56,7 +56,5 @@ def test_classes_that_were_trained_on_are_told(caplog: pytest.LogCaptureFixture)
         assert not caplog.records
         tell_shared_classes(["a", "b", "c", "d", "e"], ["e", "d", "x", "c", "b"])
     (record,) = caplog.records
-    assert record.getMessage() == (
-        "4 of the 5 classes of meta-test have names of classes that were trained on: b, c, d ..."
-    )
+    assert record.getMessage() == ("4 of the 5 meta-test classes have names of training classes: b, c, d ...")
     assert class_names(ClassBank(IMAGES, ROWS, ("a", "b"))) == ["a", "b"] and class_names(None) == []

@@ -72,7 +72,7 @@ def test_a_run_trains_on_all_base_classes_and_says_so(metalearn, name: str) -> N
     run = metalearn(f"algorithm={name}", "batch_size=16", "episode.train.way=500")
     assert run.code == 0, run.text
     assert run.result["batch_size"] == 16
-    assert "16 images of all base classes a batch" in run.text
+    assert "16 images of all base classes per batch" in run.text
     head = "head.weight" if name == "baseline" else "directions"
     # Alphabets x characters.
     assert run.checkpoint()["state_dict"][f"algorithm.{head}"].shape[0] == 3 * 8
@@ -89,13 +89,13 @@ def test_a_batch_larger_than_the_data_is_refused(metalearn) -> None:
 def test_a_number_of_base_classes_that_is_not_that_of_the_data_is_refused(metalearn) -> None:
     run = metalearn("algorithm=baseline", "num_base_classes=23")
     assert run.code == 2
-    assert "metalearn: num_base_classes=23, but the training has 24 classes; it need not be given\n" in run.text
+    assert "metalearn: num_base_classes=23, but training has 24 classes; leave it out\n" in run.text
     exact = metalearn("algorithm=baseline", "num_base_classes=24", "trainer.max_steps=2")
     assert exact.code == 0, exact.text
     checkpoint = f"checkpoint={exact.folder}/checkpoints/last.ckpt"
     other = metalearn("mode=test", checkpoint, "num_base_classes=7", small=False)
     assert other.code == 2
-    assert "num_base_classes=7, but the training has 24 classes" in other.text
+    assert "num_base_classes=7, but training has 24 classes" in other.text
 
 
 @pytest.mark.parametrize("make", [baseline, plus_plus])

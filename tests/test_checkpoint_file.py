@@ -81,7 +81,7 @@ def test_a_flipped_bit_in_each_record_is_refused(checkpoint: bytes, path: Path) 
         lengths = (content[header + 26 : header + 28], content[header + 28 : header + 30])
         content[header + 30 + sum(int.from_bytes(length, "little") for length in lengths)] ^= 1
         path.write_bytes(bytes(content))
-        message = f"^{path} is damaged \\(record '{record.filename}': Bad CRC-32 .*: copy it again, or take another"
+        message = f"^{path} is damaged \\(record '{record.filename}': Bad CRC-32 .*: copy it again, or use another"
         with pytest.raises(ValueError, match=message):
             read_checkpoint(path)
 
@@ -127,21 +127,21 @@ def test_a_whole_checkpoint_is_read(path: Path, val: Any) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"metalearn": {"overrides": Evil()}}, "it holds print, which is not loaded since it could run code"),
-        ({"a": Path("x")}, "it holds pathlib.* which is not loaded since it could run code"),
-        ({"state_dict": {}, "pytorch-lightning_version": "2"}, "it is a checkpoint of another project of PyTorch L"),
+        ({"metalearn": {"overrides": Evil()}}, "it holds print, which is not loaded because it could run code"),
+        ({"a": Path("x")}, "it holds pathlib.* which is not loaded because it could run code"),
+        ({"state_dict": {}, "pytorch-lightning_version": "2"}, "it is a checkpoint of another project with PyTorch L"),
         ({"state_dict": {}}, "it is other data"),
         ([1], "it is other data"),
-        (WHOLE | {"metalearn": 3}, "it does not say by which overrides"),
-        (WHOLE | {"metalearn": ORIGIN | {"overrides": [1]}}, "it does not say by which overrides"),
-        (WHOLE | {"metalearn": ORIGIN | {"overrides": "seed=1"}}, "it does not say by which overrides"),
+        (WHOLE | {"metalearn": 3}, "it does not record its overrides"),
+        (WHOLE | {"metalearn": ORIGIN | {"overrides": [1]}}, "it does not record its overrides"),
+        (WHOLE | {"metalearn": ORIGIN | {"overrides": "seed=1"}}, "it does not record its overrides"),
         (WHOLE | {"metalearn": ORIGIN | {"num_base_classes": "x"}}, "its num_base_classes is not a number"),
         (WHOLE | {"metalearn": {"overrides": []}}, "it does not name its data set, algorithm and backbone"),
         (WHOLE | {"state_dict": [1]}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"state_dict": {"w": 1}}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"global_step": None}, "its global_step is None, not a number of steps"),
-        (WHOLE | {"val": "x"}, "its val is not made of means with their intervals"),
-        (WHOLE | {"val": {"accuracy": SCORE | {"mean": "x"}}}, "its val is not made of means with their intervals"),
+        (WHOLE | {"val": "x"}, "its val does not hold means with intervals"),
+        (WHOLE | {"val": {"accuracy": SCORE | {"mean": "x"}}}, "its val does not hold means with intervals"),
     ],
 )
 def test_what_is_made_by_hand_is_refused_in_one_line(path: Path, content: Any, message: str, capsys) -> None:
@@ -155,9 +155,9 @@ def test_what_is_made_by_hand_is_refused_in_one_line(path: Path, content: Any, m
     ("content", "message"),
     [
         (b"", "is not a checkpoint of metalearn: it is empty"),
-        (b"no checkpoint\nat all", "is not a checkpoint of metalearn: it is a text, which begins with 'no checkpoint'"),
-        (b"\x80\x02}q.", "is not a checkpoint of metalearn: it begins with b'.*', and not as a file of PyTorch 1.6"),
-        (b"PK\x03\x04", r"is damaged \(its list of records, as when it is cut short: "),
+        (b"no checkpoint\nat all", "is not a checkpoint of metalearn: it is a text that begins with 'no checkpoint'"),
+        (b"\x80\x02}q.", "is not a checkpoint of metalearn: it begins with b'.*', unlike a file of PyTorch 1.6"),
+        (b"PK\x03\x04", r"is damaged \(its list of records; it may be cut short: "),
     ],
 )
 def test_what_is_no_zip_file_is_refused_in_one_line(path: Path, content: bytes, message: str) -> None:

@@ -165,9 +165,9 @@ def test_other_content_is_refused(tmp_path: Path) -> None:
     cases: list[tuple[str, object, str]] = [
         ("meta", {"fine_label_names": Code(evil)}, "it asks for posix.mkdir"),
         ("test", Code(evil), "it asks for posix.mkdir"),
-        ("meta", {"label_names": NAMES}, "meta has not the key fine_label_names"),
+        ("meta", {"label_names": NAMES}, "meta lacks the key fine_label_names"),
         ("meta", {"fine_label_names": [n.replace("4", "x") for n in NAMES]}, "lacks 1 of 7 classes: n00000004"),
-        ("train", {"data": images}, "train has not the keys data and fine_labels"),
+        ("train", {"data": images}, "train lacks the keys data and fine_labels"),
         ("train", {"data": images[:-1], "fine_labels": labels}, "21 labels, but the images are uint8 (20, 3072)"),
         ("train", {"data": images / 255, "fine_labels": labels}, "the images are float64 (21, 3072)"),
         ("train", {"data": images, "fine_labels": other}, "the class n00000004 has 1 of 4 images"),

@@ -78,8 +78,8 @@ def test_brown_is_read_without_its_tags(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "has no word in 3 sentences"),
-        (b"caf\xe9", "is no plain text in UTF-8: line 1 has other letters"),
-        (b"a\0b", "is no plain text: it holds the character NUL"),
+        (b"caf\xe9", "is not plain text in UTF-8: line 1 has other letters"),
+        (b"a\0b", "is not plain text: it holds the character NUL"),
         (b"x " * 500_000, "has a sentence of 1,000,000 characters"),
     ],
 )

@@ -143,10 +143,10 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
             "there is no key 'trainer.gradient_clip_algorithm' yet; a plus adds it: "
             "'+trainer.gradient_clip_algorithm=norm'",
         ),
-        ("ckpt_path=x", "there is no key 'ckpt_path'; it is checkpoint=PATH with mode=test, or resume=DIR here"),
-        ("model=maml", "there is no key 'model'; it is backbone=NAME, or algorithm=NAME here"),
-        ("data=x", "there is no key 'data'; it is dataset=NAME, or paths.data=DIR here"),
-        ("optimizer=true", "optimizer=true is no option of optimizer: an option is a name"),
+        ("ckpt_path=x", "there is no key 'ckpt_path'; use checkpoint=PATH with mode=test, or resume=DIR"),
+        ("model=maml", "there is no key 'model'; use backbone=NAME, or algorithm=NAME"),
+        ("data=x", "there is no key 'data'; use dataset=NAME, or paths.data=DIR"),
+        ("optimizer=true", "optimizer=true is not an option of optimizer: an option is a name"),
         ("quite_another=x", "there is no key 'quite_another'"),
         (
             "backbone=conv5",
@@ -178,7 +178,7 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(yaml.YAMLError) as raised:
         composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=bad")
     assert explain_yaml(raised.value) == (
-        f"{tmp_path}/experiment/bad.yaml, line 3: this is no YAML: expected ',' or ']', but got ':'"
+        f"{tmp_path}/experiment/bad.yaml, line 3: this is not YAML: expected ',' or ']', but got ':'"
     )
 
 

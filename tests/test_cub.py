@@ -103,9 +103,9 @@ def test_an_incomplete_copy_is_told(root: Path, cache: Path) -> None:
     text = listing.read_text()
     for bad in ("1 a b\n", "1\n", "\n"):
         listing.write_text(text + bad)
-        assert f"{listing} is no list of a number and a file name in each line (" in refusal(source(root, cache))
+        assert f"{listing} is not a list with a number and a file name in each line (" in refusal(source(root, cache))
     listing.write_bytes(b"\xff\xfe\x00")
-    assert f"{listing} is no list" in refusal(source(root, cache))
+    assert f"{listing} is not a list" in refusal(source(root, cache))
     listing.write_text("".join(line for line in text.splitlines(True) if "006.Crow" not in line))
     for image in (images / "006.Crow").iterdir():
         image.rename(root / image.name)

@@ -30,7 +30,7 @@ def test_a_torn_end_of_a_study_is_left_out(tmp_path: Path, torn: bytes, caplog: 
     again = Controller(tmp_path, n_trials=3)
     again.run()
     assert again.states() == ["COMPLETE"] * 3
-    assert f"{path}: its last line was torn and is left out ({len(torn)} bytes)" in caplog.text
+    assert f"{path}: removed its incomplete last line ({len(torn)} bytes)" in caplog.text
     assert path.read_bytes().startswith(whole)
     assert all(json.loads(line) for line in path.read_bytes().splitlines())
 
@@ -54,7 +54,7 @@ def test_a_damaged_line_of_a_study_is_named(tmp_path: Path, line: str) -> None:
 )
 def test_a_damaged_record_of_a_study_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "search.json").write_text(content)
-    with pytest.raises(ValueError, match=f"{tmp_path}/search.json does not say where a study is: ") as raised:
+    with pytest.raises(ValueError, match=f"{tmp_path}/search.json does not name a study: ") as raised:
         study_record.read(tmp_path)
     assert "\n" not in str(raised.value)
 

@@ -129,7 +129,7 @@ def test_every_algorithm_refuses_what_is_no_backbone(name: str, monkeypatch: pyt
     monkeypatch.setattr(
         "metalearn.backbones.conv4.Conv4.__init__", lambda self, *args, **more: nn.Module.__init__(self)
     )
-    with pytest.raises(Exception, match="Conv4 is no backbone, because its num_features is None: a backbone has"):
+    with pytest.raises(Exception, match="Conv4 is not a backbone, because its num_features is None: a backbone has"):
         build(name)
 
 
@@ -145,7 +145,7 @@ def test_every_algorithm_refuses_what_is_no_backbone(name: str, monkeypatch: pyt
 )
 def test_a_backbone_keeps_its_contract(backbone: nn.Module, why: str) -> None:
     contract = r"a backbone has num_features D, map_shape \(C, h, w\) with C h w = D, and forward\(x, rows\)"
-    with pytest.raises(ValueError, match=f"is no backbone, because {why}: {contract}"):
+    with pytest.raises(ValueError, match=f"is not a backbone, because {why}: {contract}"):
         Prototypical(backbone, batch_norm="running")
 
 
@@ -162,5 +162,5 @@ def test_a_run_refuses_it_before_training(metalearn) -> None:
     done = metalearn("++algorithm.backbone={_target_:torch.nn.Flatten}")
     assert done.code == 2
     assert done.text.strip().endswith("-> (B, D) (docs/extending.md)")
-    assert "metalearn: Flatten is no backbone, because its num_features is None: a backbone has" in done.text
+    assert "metalearn: Flatten is not a backbone, because its num_features is None: a backbone has" in done.text
     assert done.result["steps"] is None

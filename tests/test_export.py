@@ -83,11 +83,11 @@ def test_a_program_of_torch_needs_no_onnx(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "message"),
     [
-        ("maml", "m.onnx", "MAML adapts by gradients, which are no part of a graph: add --adapted SUPPORT"),
+        ("maml", "m.onnx", "MAML adapts by gradients, which a graph cannot hold: add --adapted SUPPORT"),
         ("baseline", "m.pt2", "Baseline adapts by gradients"),
         ("prototypical", "m.tflite", "must end in .onnx or .pt2"),
         ("prototypical", "there.onnx", "exists already"),
-        ("prototypical", "absent/m.onnx", "is no folder"),
+        ("prototypical", "absent/m.onnx", "is not a folder"),
     ],
 )
 def test_what_cannot_be_exported_says_why(tmp_path: Path, capsys, name: str, file: str, message: str) -> None:

@@ -25,7 +25,7 @@ def test_a_training_ends_at_the_first_loss_that_is_no_number(metalearn: Command)
     assert run.result["status"] == "failed"
     error = run.result["error"]
     assert re.search(r"the training loss is nan at step 2, in batch 1 \(training episodes 1 to 1\)", error)
-    replay = re.search(r"see where: python -m metalearn (.*?);", error)
+    replay = re.search(r"locate the fault: python -m metalearn (.*?);", error)
     assert replay
     again = metalearn(*shlex.split(replay[1]), folder=run.folder, small=False)
     assert again.code == 1

@@ -51,7 +51,9 @@ def test_bad_folders(root: Path, tmp_path: Path) -> None:
     assert refusal(root).endswith(f"{root} has classes without images: class z")
     (root / "class z").rmdir()
     assert "the folder of the manifest" in refusal(root, manifest=str(tmp_path / "nowhere/classes.csv"))
-    assert "10 classes are too few: 0.01 of them for val are none" in refusal(root, split=[0.9, 0.01, 0.09])
+    assert "10 classes are too few: val gets none by the fraction 0.01; raise it" in refusal(
+        root, split=[0.9, 0.01, 0.09]
+    )
     assert f"{root} has no classes for val: all three splits are needed" in refusal(root, split=[0.8, 0, 0.2])
     missing = tmp_path / "given.csv"
     missing.write_text("split,class\ntrain,class a\nval,class x\ntest,class y\n")
@@ -74,27 +76,27 @@ def test_bad_lists(root: Path, tmp_path: Path) -> None:
     good = path.read_text()
     for bad in ("", "no list", good.replace("label", "class", 1), good + "one\n", good + "a,b,c\n"):
         path.write_text(bad)
-        assert f"{path} is no CSV file of path,label (" in refusal(path)
+        assert f"{path} is not a CSV file of path,label (" in refusal(path)
     last = good.count("\n") + 1
     for line, what in (
         (b"one", "it has 1 fields, not 2"),
         (b"a,b, c", 'it has 3 fields, not 2; a name that holds a comma stands in quotes: "..."'),
-        (b"a,\xe9", "its letters are no UTF-8"),
+        (b"a,\xe9", "its text is not UTF-8"),
         (b'a,"b', "unexpected end of data"),
         (b"a\0,b", "embedded null byte"),
-        (b"images/class a,b", f"{root}/class a is no regular file"),
+        (b"images/class a,b", f"{root}/class a is not a regular file"),
         (b"x" * 300 + b",b", f"[Errno 36] File name too long: '{tmp_path}/{'x' * 300}'"),
     ):
         path.write_bytes(good.encode() + line)
-        assert refusal(path) == f"folder: {path} is no CSV file of path,label (line {last}: {what})"
+        assert refusal(path) == f"folder: {path} is not a CSV file of path,label (line {last}: {what})"
     path.write_text("path,label\n")
     assert f"{path} names no files" in refusal(path)
     path.write_text(good + "images/class a/9.png,class a\nimages/9.png,new\n")
     assert refusal(path).endswith(
-        f"2 of {sum(SIZES.values()) + 2} files that {path} names are absent: images/class a/9.png, images/9.png"
+        f"2 of {sum(SIZES.values()) + 2} files listed in {path} are missing: images/class a/9.png, images/9.png"
     )
     path.write_text(good + "images/class b/../class a/0.png,class b\n")
-    assert "images/class b/../class a/0.png is there twice" in refusal(path)
+    assert "images/class b/../class a/0.png is listed twice" in refusal(path)
     path.write_text(good + "images/notes.txt,\n")
     assert "images/notes.txt has no label" in refusal(path)
     path.write_text(good)
@@ -117,7 +119,7 @@ def test_one_class_by_two_names(root: Path, tmp_path: Path, first: str, second: 
     (root / "class b").rename(root / second)
     assert refusal(root) == f"folder: {SAME}{shown}"
     path = write_list(tmp_path / "images.csv", root)
-    assert refusal(path) == f"folder: {path} is no CSV file of path,label ({SAME}{shown})"
+    assert refusal(path) == f"folder: {path} is not a CSV file of path,label ({SAME}{shown})"
     for split, name in (("train", first), ("test", second)):
         (root / split).mkdir()
         (root / name).rename(root / split / name)
@@ -135,9 +137,9 @@ def test_names_are_the_same_on_every_machine(root: Path, tmp_path: Path) -> None
 def test_names_that_are_no_text(root: Path) -> None:
     bad = os.fsencode(root / "class d") + b"/\xe9.png"
     os.rename(next((root / "class d").iterdir()), bad)
-    assert refusal(root) == f"folder: 1 names are no UTF-8, rename them: {root}/class d/\\xe9.png"
+    assert refusal(root) == f"folder: 1 names are not UTF-8, rename them: {root}/class d/\\xe9.png"
     os.rename(root / "class a", os.fsencode(root) + b"/\xff")
-    assert refusal(root) == f"folder: 1 names are no UTF-8, rename them: {root}/\\xff"
+    assert refusal(root) == f"folder: 1 names are not UTF-8, rename them: {root}/\\xff"
 
 
 def test_equal_images_in_two_splits_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -171,13 +173,13 @@ def test_unreadable_files_are_listed_and_left_out(root: Path, caplog: pytest.Log
     (root.parent / "classes.csv").unlink()
     shutil.rmtree(root.parent / "cache")
     message = refusal(root)
-    assert f"{len(BAD)} of {total} files are no images, more than the fraction max_unreadable=0.01: " in message
+    assert f"{len(BAD)} of {total} files are not images, more than the fraction max_unreadable=0.01: " in message
     assert "class a/empty.png (" in message and message.endswith(" ...")
     for _ in range(2):  # the second time reads the cache
         caplog.clear()
         assert hashes(source(root, max_unreadable=0.2).load()) == hashes(expected)
         (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
-        assert f"{len(BAD)} of {total} files are no images: " in warning.getMessage()
+        assert f"{len(BAD)} of {total} files are not images: " in warning.getMessage()
         for kind, name in zip(BAD, SIZES, strict=False):
             assert f"{root}/{name}/{kind}.png (" in warning.getMessage()
 
@@ -204,4 +206,4 @@ def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.Mo
     everything.digests[f"{root}/class e/9.jpg"] = b""
     monkeypatch.setattr(folder, "look_through", lambda paths, cache: everything)
     (one := root / "class e/9.jpg").write_bytes(b"this is text")
-    assert f"{one} has changed, and is no image any more (" in refusal(root)
+    assert f"{one} has changed and is no longer an image (" in refusal(root)

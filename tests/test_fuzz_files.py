@@ -109,7 +109,7 @@ def test_any_bytes_are_a_manifest_or_one_line(folder: Path, content: bytes) -> N
     (path := folder / "manifest.csv").write_bytes(content)
     classes = outcome(read_manifest, path)
     if isinstance(classes, str):
-        assert classes.startswith(f"{path} is no CSV file of split,class (")
+        assert classes.startswith(f"{path} is not a CSV file of split,class (")
         return
     names = sum(classes.values(), ())
     assert list(classes) == ["train", "val", "test"] and len(names) == len({class_name(name) for name in names})

@@ -40,7 +40,7 @@ def zeros(size: int, head: bytes = b"") -> bytes:
     ("shape", "message"),
     [
         ((10_000, 28, 28), "it has more than 7,840,000 bytes"),
-        ((10_000, 280, 1000), "it says that it holds 2,800,000,000 bytes; MNIST has 54,880,000 at most"),
+        ((10_000, 280, 1000), "its header declares 2,800,000,000 bytes; MNIST has 54,880,000 at most"),
     ],
 )
 def test_a_gzip_of_more_than_its_format_holds(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
@@ -118,16 +118,16 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("make", SPECIAL.values(), ids=[*SPECIAL])
 def test_what_is_no_regular_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(path := write(tmp_path / "images") / "class d/9.png")
-    with pytest.raises(ValueError, match=f"^{path} is no regular file$"):
+    with pytest.raises(ValueError, match=f"^{path} is not a regular file$"):
         open_regular(path)
-    with pytest.raises(ValueError, match=f"^{path} is no regular file$"):
+    with pytest.raises(ValueError, match=f"^{path} is not a regular file$"):
         load_plain(path)
-    assert refusal_of_folder(tmp_path / "images") == f"folder: {path} is no regular file"
+    assert refusal_of_folder(tmp_path / "images") == f"folder: {path} is not a regular file"
     (listed := tmp_path / "list.csv").write_text("path,label\nimages/class d/0.png,d\nimages/class d/9.png,d\n")
-    assert refusal_of_folder(listed).endswith(f"path,label (line 3: {path} is no regular file)")
+    assert refusal_of_folder(listed).endswith(f"path,label (line 3: {path} is not a regular file)")
     make(manifest := tmp_path / "split.csv")
     path.unlink()
-    assert f"{manifest} is no regular file" in refusal_of_folder(tmp_path / "images", manifest=str(manifest))
+    assert f"{manifest} is not a regular file" in refusal_of_folder(tmp_path / "images", manifest=str(manifest))
 
 
 def test_a_file_larger_than_any_image(tmp_path: Path) -> None:

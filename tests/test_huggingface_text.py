@@ -58,5 +58,5 @@ def test_what_cannot_be_is_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^backbone.name={tmp_path}/none: ") as caught:
         HuggingFaceText([9], num_tokens=60, name=f"{tmp_path}/none")
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match=r"has 10 tokens: dataset.encoding.num_tokens=11 is needed$"):
+    with pytest.raises(ValueError, match=r"has 10 tokens: set dataset.encoding.num_tokens=11$"):
         encoding(tokenizer=str(folder), num_tokens=10).tokeniser([])

@@ -182,7 +182,9 @@ def with_little_space(cache: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     # 128 bytes of header, 7 images and a part of the 8th.
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-    with pytest.raises(OSError, match=rf"File too large; the next run goes on from the 7 images in {cache}/.*\.part$"):
+    with pytest.raises(
+        OSError, match=rf"File too large; the next run continues from the 7 images in {cache}/.*\.part$"
+    ):
         build(cache)
 
 
@@ -213,7 +215,7 @@ def test_a_source_that_is_damaged_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^image 9 is damaged$"):
         build(tmp_path, damaged)
     assert files(tmp_path) == []
-    for count, message in ((19, "gave fewer: 19 instead of 20"), (21, "gave more, .*: 21 instead of 20")):
+    for count, message in ((19, "gave fewer images: 19 instead of 20"), (21, "gave more images, .*: 21 instead of 20")):
         images = np.resize(IMAGES, (count, *IMAGES.shape[1:]))
         with pytest.raises(ValueError, match=message):
             build(tmp_path, lambda start, images=images: iter(images[start:]))
@@ -226,7 +228,7 @@ def test_a_source_that_cannot_be_read_keeps_what_was_built(tmp_path: Path) -> No
         yield from IMAGES[start:9]
         raise OSError("the network is down")
 
-    with pytest.raises(OSError, match=r"^the network is down; the next run goes on from the 9 images in "):
+    with pytest.raises(OSError, match=r"^the network is down; the next run continues from the 9 images in "):
         build(tmp_path, unplugged)
     assert files(tmp_path) == [".crc", ".part"]
     build(tmp_path)

@@ -53,9 +53,9 @@ def test_all_that_is_impossible_is_said_at_once_with_what_to_type(bank: ClassBan
 def test_an_episode_of_one_class_is_refused(bank: ClassBank) -> None:
     settings = {"train": Setting(1, 1, 5), "val": Setting([1, 4], 1, 5), "test": Setting(1, 1, 5)}
     assert refused(bank, settings) == (
-        "episode.train.way is 1; there is nothing to tell apart in fewer than 2 classes; "
-        "episode.val.way is [1, 4]; there is nothing to tell apart in fewer than 2 classes; "
-        "episode.test.way is 1; there is nothing to tell apart in fewer than 2 classes: "
+        "episode.train.way is 1; a task needs at least 2 classes; "
+        "episode.val.way is [1, 4]; a task needs at least 2 classes; "
+        "episode.test.way is 1; a task needs at least 2 classes: "
         "type episode.train.way=2 episode.val.way=[2,4] episode.test.way=2"
     )
 

@@ -34,9 +34,9 @@ def test_it_can_be_saved(ours: Learner, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("backbone", "head", "message"),
     [
-        ("efficientnet", "simple_shot", "no backbone 'efficientnet'; there are .*efficientnet_lite0"),
+        ("efficientnet", "simple_shot", "no backbone 'efficientnet'; choose from .*efficientnet_lite0"),
         ("efficientnet_lite0", "../backbone/conv4", "no algorithm"),
-        ("conv4", "simple_shot", "random before a training"),
+        ("conv4", "simple_shot", "random before training"),
         ("efficientnet_lite0", "r2d2", "weights that a training must find"),
         ("efficientnet_lite0", "distribution_calibration", "needs to know base classes"),
         ("efficientnet_lite0", "maml", "cannot be built without a run"),

@@ -133,7 +133,7 @@ def test_adapt_moves_the_named_weights_only() -> None:
     path = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
     moved = {name for name in path[0][0] if not torch.equal(path[0][0][name], path[-1][0][name])}
     assert moved == {"head.weight", "head.bias"}
-    with pytest.raises(ValueError, match="no weight is named like 'haed'"):
+    with pytest.raises(ValueError, match="no weight matches 'haed'"):
         build(adapt="haed")
 
 

@@ -19,7 +19,7 @@ def test_the_parts_have_their_sizes_and_share_nothing() -> None:
         assert sorted(sum(parts, ())) == sorted(NAMES[:count])
         assert all(list(part) == sorted(part) for part in parts)
     assert draw_split(NAMES, [0, 0, 1], 0) == {"train": (), "val": (), "test": tuple(sorted(NAMES))}
-    with pytest.raises(ValueError, match=r"^3 classes are too few: 0.16 of them for val are none$"):
+    with pytest.raises(ValueError, match=r"^3 classes are too few: val gets none by the fraction 0.16; raise it$"):
         draw_split(NAMES[:3], FRACTIONS, 0)
 
 
@@ -46,19 +46,19 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
     [
         (b"", "its first line is ''"),
         (b"class,split\na,train\n", "its first line is 'class,split'"),
-        (b"split,class\ntrain,a\ntraining,b\n", "line 3: 'training' is none of train, val, test"),
-        (b"split,class\ntrain,a\ntest,a\n", "line 3: the class a is there twice"),
+        (b"split,class\ntrain,a\ntraining,b\n", "line 3: 'training' is not one of train, val, test"),
+        (b"split,class\ntrain,a\ntest,a\n", "line 3: the class a is listed twice"),
         (b"split,class\ntrain\n", "line 2: it has 1 fields, not 2"),
         (
             b"split,class\ntrain,a,b\n",
             'line 2: it has 3 fields, not 2; a name that holds a comma stands in quotes: "',
         ),
-        (b"\xff\xfe\x00", "line 1: its letters are no UTF-8"),
+        (b"\xff\xfe\x00", "line 1: its text is not UTF-8"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: bytes, message: str) -> None:
     (path := tmp_path / "classes.csv").write_bytes(text)
-    with pytest.raises(ValueError, match=rf"^{path} is no CSV file of split,class \(") as caught:
+    with pytest.raises(ValueError, match=rf"^{path} is not a CSV file of split,class \(") as caught:
         read_manifest(path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 

@@ -35,9 +35,9 @@ def test_bad_csv_layouts(root: Path, cache: Path) -> None:
     assert f"{csv} is missing beside images/; put there" in refusal(source(root, cache))
     for text in ("", "no csv", whole.replace("filename", "file"), whole + "one,two,three\n", whole + "one\n"):
         csv.write_text(text)
-        assert f"{csv} is no CSV file of filename,label (" in refusal(source(root, cache))
+        assert f"{csv} is not a CSV file of filename,label (" in refusal(source(root, cache))
     csv.write_bytes(b"\xff\xfe\x00")
-    assert f"{csv} is no CSV file" in refusal(source(root, cache))
+    assert f"{csv} is not a CSV file" in refusal(source(root, cache))
     csv.write_text(whole + "n0000000400000001.jpg,n00000005\n")
     assert "n0000000400000001.jpg has two labels" in refusal(source(root, cache))
     csv.write_text(whole + "n0000000600000001.jpg,n00000004\n")  # in meta-test
@@ -118,16 +118,28 @@ def test_bad_pickles(tmp_path: Path, cache: Path) -> None:
     evil = tmp_path / "evil"
     for content, message in {
         "code": ({"image_data": images, "class_dict": Code(evil)}, "it asks for posix.mkdir"),
-        "keys": ({"images": images}, "has not the keys image_data and class_dict"),
-        "list": ([1, 2], "has not the keys"),
-        "val": (good("val"), "lacks the class n00000006: it has not the 2 classes of test"),
-        "more": ({"image_data": images, "class_dict": {**rows, "n1": [0]}}, "has the class n1: it has not the 2"),
+        "keys": ({"images": images}, "lacks the keys image_data and class_dict"),
+        "list": ([1, 2], "lacks the keys"),
+        "val": (good("val"), "lacks the class n00000006: it must hold the 2 classes of test"),
+        "more": ({"image_data": images, "class_dict": {**rows, "n1": [0]}}, "has the class n1: it must hold the 2"),
         "float": ({"image_data": images / 255, "class_dict": rows}, "the images are float64"),
         "flat": ({"image_data": images[0], "class_dict": rows}, "not uint8 (M, H, W, 3)"),
-        "few": ({"image_data": images, "class_dict": {**rows, "n00000007": [0, 1, 2]}}, "n00000007 has not 4 images"),
-        "twice": ({"image_data": images, "class_dict": {**rows, "n00000007": [1, 1, 2, 3]}}, "has not 4 images"),
-        "far": ({"image_data": images, "class_dict": {**rows, "n00000007": [1, 2, 3, 99]}}, "each a row of the array"),
-        "text": ({"image_data": images, "class_dict": {**rows, "n00000007": ["a", "b", "c", "d"]}}, "has not 4 images"),
+        "few": (
+            {"image_data": images, "class_dict": {**rows, "n00000007": [0, 1, 2]}},
+            "n00000007 does not hold 4 distinct",
+        ),
+        "twice": (
+            {"image_data": images, "class_dict": {**rows, "n00000007": [1, 1, 2, 3]}},
+            "does not hold 4 distinct rows",
+        ),
+        "far": (
+            {"image_data": images, "class_dict": {**rows, "n00000007": [1, 2, 3, 99]}},
+            "does not hold 4 distinct rows",
+        ),
+        "text": (
+            {"image_data": images, "class_dict": {**rows, "n00000007": ["a", "b", "c", "d"]}},
+            "does not hold 4 distinct rows",
+        ),
     }.values():
         write("test", content)
         assert message in refusal(source(folder, cache))

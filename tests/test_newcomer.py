@@ -42,7 +42,7 @@ def trained(metalearn, place: Path) -> Finished:
 def test_the_first_lines_say_what_was_found_skipped_and_divided(trained: Finished, place: Path) -> None:
     assert trained.code == 0, trained.text
     said = " ".join(trained.text.split())
-    assert "24 classes, 120 images; 1 file left out, no image" in said
+    assert "24 classes, 120 images; 1 file left out as unreadable" in said
     assert "Shape 00 (red)/broken.png" in said
     assert (
         "meta-train 15 classes, 75 images; meta-val 4 classes, 20 images; meta-test 5 classes, 25 images: drawn" in said

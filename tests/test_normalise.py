@@ -105,7 +105,7 @@ def test_a_weight_may_have_any_stride() -> None:
 
 
 def test_weights_for_other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match="^8 channels do not go with 4 weights and 4 biases"):
+    with pytest.raises(ValueError, match="^8 channels do not match 4 weights and 4 biases"):
         normalise(torch.ones(6, 8, 2, 2), torch.ones(4), torch.zeros(4), EPS)
 
 

@@ -55,10 +55,13 @@ def test_a_training_begins_with_the_backbone_of_a_run_directory(metalearn, train
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["mode=test"], "the weights of prototypical on conv4 are random (blocks.0.conv.weight, say): checkpoint=PATH"),
+        (
+            ["mode=test"],
+            "weights of prototypical on conv4 are random, such as blocks.0.conv.weight: give checkpoint=PATH",
+        ),
         (
             ["mode=test", "algorithm=maml"],
-            "maml predicts by weights of its own beside those of conv4, and network.head",
+            "mode=test: weights of maml besides conv4 are random, such as network.head",
         ),
     ],
 )
@@ -72,7 +75,7 @@ def test_a_random_network_is_not_tested(metalearn, overrides: list[str], message
 def test_an_algorithm_without_weights_of_its_own_needs_a_trained_backbone_alone(name: str) -> None:
     algorithm = built(name)
     assert algorithm.own_weights() == []
-    with pytest.raises(ValueError, match=r"the weights of ALGORITHM on BACKBONE are random \(blocks.0.conv.weight"):
+    with pytest.raises(ValueError, match=r"weights of ALGORITHM on BACKBONE are random, such as blocks.0.conv.weight"):
         check_trained(algorithm, NAMES, None)
     check_trained(algorithm, NAMES, "some.ckpt")
 
@@ -80,14 +83,14 @@ def test_an_algorithm_without_weights_of_its_own_needs_a_trained_backbone_alone(
 @pytest.mark.parametrize("name", WITH_OWN)
 def test_weights_beside_those_of_the_backbone_must_have_been_trained(name: str) -> None:
     algorithm = built(name)
-    with pytest.raises(ValueError, match=f"{algorithm.own_weights()[0]}, say, is random: .* by checkpoint=PATH$"):
+    with pytest.raises(ValueError, match=f"are random, such as {algorithm.own_weights()[0]}: .* by checkpoint=PATH$"):
         check_trained(algorithm, NAMES, "some.ckpt")
 
 
 def test_running_averages_that_no_training_moved_are_not_relied_on() -> None:
     algorithm = built("prototypical")
     algorithm.batch_norm = "running"
-    with pytest.raises(ValueError, match="some.ckpt was trained without .*: type batch_norm=support$"):
+    with pytest.raises(ValueError, match="some.ckpt has no running averages .*: use batch_norm=support$"):
         check_trained(algorithm, NAMES, "some.ckpt")
     algorithm.backbone.blocks[0].norm.running_mean += 0.1
     check_trained(algorithm, NAMES, "some.ckpt")
@@ -96,7 +99,9 @@ def test_running_averages_that_no_training_moved_are_not_relied_on() -> None:
 def test_a_training_of_frozen_weights_is_refused() -> None:
     algorithm = built("prototypical")
     check_trainable(algorithm, NAMES)
-    with pytest.raises(ValueError, match="nothing to train, since ALGORITHM on BACKBONE .*: mode=test tests it as it"):
+    with pytest.raises(
+        ValueError, match="nothing to train: all weights of ALGORITHM on BACKBONE are frozen; use mode=test"
+    ):
         check_trainable(algorithm.requires_grad_(False), NAMES)
 
 

@@ -12,7 +12,7 @@ from metalearn.data.omniglot import Omniglot
 
 def test_settings_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="^omniglot: unknown split 'ravi'; there are lake, lake_small1, lake_small2, vinyals$"
+        ValueError, match="^omniglot: unknown split 'ravi'; choose from lake, lake_small1, lake_small2, vinyals$"
     ):
         load(tmp_path, tmp_path, split="ravi")
     for shape, rotations, message in (([3, 28, 28], False, "1 channel"), ([1, 28, 20], True, "square")):
@@ -42,7 +42,7 @@ def test_missing_characters_and_drawings_are_named(tmp_path: Path) -> None:
     assert without("drawing", first).endswith("Greek/character05 has 19 of 20 drawings")
     extra = drawings() | {"images_background/Klingon/character01/0001_01.png": PATTERNS[0]}
     message = refusal(write_zips(tmp_path / "extra", extra), tmp_path)
-    assert "has Klingon/character01, which is no character" in message
+    assert "has Klingon/character01, which is not a character" in message
 
 
 def test_damaged_zips_are_named(tmp_path: Path) -> None:

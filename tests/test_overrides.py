@@ -74,9 +74,9 @@ def test_flags_come_first_in_whatever_order_they_are_typed(run: Path, typed: str
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("report outputs", "'report' is no override: type python -m metalearn.report DIR..."),
-        ("predict x --help", "'predict' is no override: type python -m metalearn.predict RUN --support"),
-        ("seed", "'seed' is no override: an override is KEY=VALUE"),
+        ("report outputs", "'report' is not an override: type python -m metalearn.report DIR..."),
+        ("predict x --help", "'predict' is not an override: type python -m metalearn.predict RUN --support"),
+        ("seed", "'seed' is not an override: an override is KEY=VALUE"),
         ("--nowhere seed=1", "unrecognized arguments: --nowhere"),
         ("--cfg nothing", "invalid choice: 'nothing'"),
     ],
@@ -200,7 +200,7 @@ def test_damaged_neighbours_of_an_unfinished_run_are_passed_over(
     found = newest_unfinished(tmp_path, ["seed=3"])
     assert found == tmp_path / "glyphs/good"
     said = capsys.readouterr().err.splitlines()
-    assert len(said) <= 4 and all("is passed over, since its records are damaged" in line for line in said)
+    assert len(said) <= 4 and all(", since its records are damaged: " in line for line in said)
 
 
 def test_paths_are_stored_so_that_they_hold_anywhere() -> None:

@@ -67,7 +67,7 @@ def test_code_is_not_run(tmp_path: Path, protocol: int) -> None:
     ):
         file = tmp_path / f"file{number}"
         file.write_bytes(pickle.dumps(code, protocol))
-        with pytest.raises(ValueError, match=rf"^{file} is no pickle of arrays, .*it asks for ") as caught:
+        with pytest.raises(ValueError, match=rf"^{file} is not a pickle of arrays, .*it asks for ") as caught:
             load_plain(file)
         assert "\n" not in str(caught.value)
         assert list(pngs_in(file)) == []
@@ -91,7 +91,7 @@ def test_code_is_not_run(tmp_path: Path, protocol: int) -> None:
 )
 def test_other_content_is_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "file").write_bytes(pickle.dumps(content))
-    with pytest.raises(ValueError, match=r"is no pickle of arrays, dicts, lists, strings and numbers \(.+\)$"):
+    with pytest.raises(ValueError, match=r"is not a pickle of arrays, dicts, lists, strings and numbers \(.+\)$"):
         load_plain(tmp_path / "file")
 
 
@@ -105,7 +105,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     damaged += [b"P1\n.", b"\x80\x02]q\x00h\x00a."]
     for content in damaged:
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="is no pickle") as caught:
+        with pytest.raises(ValueError, match="is not a pickle") as caught:
             load_plain(file)
         assert "\n" not in str(caught.value)
 

@@ -41,7 +41,9 @@ def call(place: Path, capsys, *words: str, run: str = "prototypical.ckpt") -> tu
 def test_every_image_gets_its_class_and_the_broken_file_is_named(place: Path, capsys) -> None:
     code, said = call(place, capsys, "--csv", str(place / "out.csv"), "--sort-into", str(place / "sorted"))
     assert code == 0
-    assert "broken.PNG: no image of a known format" in said and "8 images" in said and "1 unreadable left out" in said
+    assert (
+        "broken.PNG: not an image of a known format" in said and "8 images" in said and "1 unreadable left out" in said
+    )
     rows = list(csv.DictReader((place / "out.csv").open()))
     assert len(rows) == 8 and all(row["label"] in Path(row["path"]).name for row in rows)
     assert all(0 < float(row["probability"]) <= 1 for row in rows)
@@ -90,7 +92,7 @@ def test_what_is_unlikely_belongs_to_none(place: Path, capsys) -> None:
         (["--csv", "{}/out.csv"], "out.csv", "out.csv exists already"),
         (["--html", "{}/out.html"], "out.html", "out.html exists already"),
         (["--sort-into", "{}/sorted"], "sorted/a.png", "is not empty"),
-        (["--csv", "{}/absent/out.csv"], None, "is no folder"),
+        (["--csv", "{}/absent/out.csv"], None, "is not a folder"),
         (["--query", "{}/query/broken.PNG"], None, "none of the files to be sorted is an image"),
         (["--query", "{}/nowhere"], None, "is absent"),
         (["--support", "{}/nowhere"], None, "is absent"),

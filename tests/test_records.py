@@ -65,7 +65,7 @@ def test_a_record_of_a_run_gives_a_row(metalearn, tmp_path: Path, monkeypatch: p
     rows = write_tables.written(page, write_tables.read()).splitlines()[3:-1]
     assert [re.findall(r"\d-way \d-shot", row)[0] for row in rows] == ["5-way 1-shot", "2-way 1-shot"]
     assert f"**{100 * mean:.2f} ±" in rows[0]
-    with pytest.raises(ValueError, match="no record is of other"):
+    with pytest.raises(ValueError, match="has no record of other"):
         write_tables.written(page.replace("glyphs-*", "other"), write_tables.read())
 
 
@@ -73,7 +73,7 @@ def test_only_completed_runs_have_records(metalearn, tmp_path: Path) -> None:
     run = metalearn("trainer.max_steps=1")
     result = json.loads((run.folder / "result.json").read_text())
     (tmp_path / "result.json").write_text(json.dumps(result | {"status": "failed"}))
-    with pytest.raises(ValueError, match="a record is kept of completed runs only"):
+    with pytest.raises(ValueError, match="only completed runs have a record"):
         keep_record.record(tmp_path)
 
 

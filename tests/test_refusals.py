@@ -23,8 +23,8 @@ def finished(metalearn: Command) -> Finished:
         (["resume={}", "episode.test.way=500"], "way 500 exceeds"),
         (["resume={}", "algorithm=maml"], "they differ in"),
         (["resume={}", "num_base_classes=5"], "num_base_classes=5"),
-        (["resume={}", "trainer.max_steps=5"], "has done 10 steps already"),
-        (["hydra.run.dir={}", "seed=5"], "has a run already"),
+        (["resume={}", "trainer.max_steps=5"], "has already trained 10 steps"),
+        (["hydra.run.dir={}", "seed=5"], "already holds a run"),
     ],
 )
 def test_a_finished_run_keeps_all_its_files(
@@ -42,7 +42,7 @@ def test_a_run_that_was_killed_is_not_written_over(metalearn: Command) -> None:
     killed = metalearn()
     (killed.folder / "result.json").unlink()
     refused = metalearn("seed=7", folder=killed.folder)
-    assert refused.code == 2 and "has a run already" in refused.text
+    assert refused.code == 2 and "already holds a run" in refused.text
 
 
 def test_a_refused_command_leaves_no_directory(metalearn: Command, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_resumed_run_needs_its_best_weights(metalearn: Command) -> None:
     (run.folder / "checkpoints/best.ckpt").unlink()
     refused = metalearn(f"resume={run.folder}", "trainer.max_steps=12", folder=run.folder, small=False)
     assert refused.code == 2
-    assert "cannot be resumed without the best weights" in refused.text
+    assert "cannot be resumed, because its best weights are lost" in refused.text
 
 
 @pytest.mark.parametrize(

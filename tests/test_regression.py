@@ -161,9 +161,9 @@ def test_the_best_step_is_that_of_the_least_error(metalearn) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("algorithm=prototypical",), "prototypical classifies, and sinusoid is a regression: algorithm=maml"),
-        (("algorithm=protomaml",), "protomaml classifies, and sinusoid is a regression"),
-        (("augmentation=characters",), "augmentation is for images, and sinusoid has none"),
+        (("algorithm=prototypical",), "prototypical classifies, but sinusoid is a regression: use algorithm=maml"),
+        (("algorithm=protomaml",), "protomaml classifies, but sinusoid is a regression"),
+        (("augmentation=characters",), "augmentation is for images, but sinusoid has none"),
         (("episode.test.way=5",), "episode.test.way is 5; a function has one output, so way=1"),
     ],
 )

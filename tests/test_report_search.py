@@ -201,7 +201,7 @@ def test_the_password_of_a_database_is_written_nowhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "does not say where a study is"),
+        ("{}", "does not name a study"),
         ('{"storage": "study.log", "study": "another", "score": "accuracy"}', "has no study another"),
     ],
 )

@@ -77,7 +77,7 @@ def test_the_best_checkpoint_is_chosen_on_meta_val(finished: Finished) -> None:
 
 
 def test_the_person_sees_config_plan_and_result(finished: Finished) -> None:
-    for text in ("max_steps: 10", "parameters", "tasks of a step", "episodes to be seen", "meta-test accuracy"):
+    for text in ("max_steps: 10", "parameters", "tasks per step", "training episodes", "meta-test accuracy"):
         assert text in finished.text
     assert "running (inductive)" in finished.text
     assert "Traceback" not in finished.text
@@ -225,13 +225,13 @@ def test_a_run_directory_belongs_to_one_run(metalearn, finished: Finished) -> No
     before = finished.result
     occupied = metalearn(folder=finished.folder)
     assert occupied.code == 2
-    assert "has a run already" in occupied.text
+    assert "already holds a run" in occupied.text
     assert finished.result == before
     with (finished.folder / ".lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         busy = metalearn(f"resume={finished.folder}", folder=finished.folder, small=False)
     assert busy.code == 2
-    assert "another run is at work" in busy.text
+    assert "another run uses" in busy.text
 
 
 def test_the_hash_is_of_the_episodes_that_were_scored(metalearn) -> None:

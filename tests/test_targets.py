@@ -15,17 +15,17 @@ from metalearn.run.checks.targets import check_targets
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("os.system", "is refused: it is in none of metalearn.algorithms., "),
-        ("lightning.pytorch.cli.instantiate_class", "is refused: it is in none of"),
-        ("metalearn.sweep.jobs.FreshProcess", "is refused: it is in none of"),
-        ("metalearn.run.job.instantiate", "is refused: it is no class of metalearn$"),
-        ("metalearn.run.job.Path", "is refused: it is no class of metalearn$"),
-        ("metalearn.data.files.download.download", "is refused: it is no class of metalearn$"),
-        ("torch.nn.modules.module.torch", "is refused: it is no class of torch$"),
+        ("os.system", "is refused: it is not in metalearn.algorithms., "),
+        ("lightning.pytorch.cli.instantiate_class", "is refused: it is not in"),
+        ("metalearn.sweep.jobs.FreshProcess", "is refused: it is not in"),
+        ("metalearn.run.job.instantiate", "is refused: it is not a class of metalearn$"),
+        ("metalearn.run.job.Path", "is refused: it is not a class of metalearn$"),
+        ("metalearn.data.files.download.download", "is refused: it is not a class of metalearn$"),
+        ("torch.nn.modules.module.torch", "is refused: it is not a class of torch$"),
         ("metalearn.run.result.subprocess.run", "cannot be imported: No module named"),
         ("metalearn.data.nowhere.Thing", "cannot be imported: No module named"),
         ("metalearn.data.glyphs.", "cannot be imported: "),
-        ("${evil}", "is refused: the name of a class must stand there itself$"),
+        ("${evil}", "is refused: the name of a class must be written out$"),
         (1, "is not the name of a class$"),
         (None, "is not the name of a class$"),
         ({"a": "b"}, "is not the name of a class$"),
@@ -58,15 +58,15 @@ def test_the_default_config_is_allowed() -> None:
 
 def test_a_foreign_package_is_allowed_by_the_environment_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed.cache_clear()
-    with pytest.raises(ValueError, match="is refused: it is in none of"):
+    with pytest.raises(ValueError, match="is refused: it is not in"):
         check_name("own.Optimizer", "optimizer")
     monkeypatch.setenv("METALEARN_TARGETS", "own.,")
     # The variable is read only at the start.
-    with pytest.raises(ValueError, match="is refused: it is in none of"):
+    with pytest.raises(ValueError, match="is refused: it is not in"):
         check_name("own.Optimizer", "optimizer")
     allowed.cache_clear()
     assert check_name("own.Optimizer", "optimizer") == "own.Optimizer"
-    with pytest.raises(ValueError, match="is refused: it is in none of"):
+    with pytest.raises(ValueError, match="is refused: it is not in"):
         check_name("os.system", "optimizer")
     allowed.cache_clear()
     monkeypatch.undo()

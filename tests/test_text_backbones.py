@@ -84,7 +84,7 @@ def test_id_i_has_the_vector_of_line_i(tmp_path: Path, make: type[TextCNN] | typ
     vectors = torch.from_numpy(write_vectors(path))
     weight = make(30, width=4, vectors=str(path)).embedding.weight
     assert torch.equal(weight[1 : 1 + len(vectors)], vectors)
-    with pytest.raises(ValueError, match=r"has 4 numbers a word: backbone.width=4 is needed$"):
+    with pytest.raises(ValueError, match=r"has 4 numbers per word: set backbone.width=4$"):
         make(30, width=5, vectors=str(path))
     with pytest.raises(ValueError, match=r"has 11 words, more than the 11 ids of tokens$"):
         make(11, width=4, vectors=str(path))
@@ -125,9 +125,9 @@ def test_an_algorithm_trains_on_texts(algorithm: str, backbone: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["dataset=text", "backbone=conv4"], "the backbone Conv4 takes no texts, and LabelledTexts has nothing else"),
-        (["backbone=text_cnn"], "the backbone TextCNN takes texts alone, and Glyphs has none: backbone=conv4"),
-        (["dataset=liu", "augmentation=natural"], "augmentation is for images, and Intents has texts"),
+        (["dataset=text", "backbone=conv4"], "the backbone Conv4 takes no texts, but LabelledTexts has only texts"),
+        (["backbone=text_cnn"], "the backbone TextCNN takes only texts, but Glyphs has none: use backbone=conv4"),
+        (["dataset=liu", "augmentation=natural"], "augmentation is for images, but Intents has texts"),
     ],
 )
 def test_texts_and_images_do_not_mix(overrides: list[str], message: str) -> None:
@@ -145,5 +145,5 @@ def test_a_data_set_of_texts_chooses_its_backbone_and_its_words() -> None:
 def test_the_words_of_a_test_must_be_those_of_the_training() -> None:
     check_vocabulary("same", "same")
     check_vocabulary(None, None)
-    with pytest.raises(ValueError, match="the texts of the test have another vocabulary"):
+    with pytest.raises(ValueError, match="the test texts have another vocabulary"):
         check_vocabulary("one", "other")

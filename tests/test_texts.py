@@ -54,8 +54,8 @@ BAD_CSV = [
     (b"one,a\ntwo,a\n", "(its first line is 'one,a')"),
     (CSV + b"  ,a\n", "(line 4: its text is empty)"),
     (CSV + b"three,\n", "(line 4: its label is empty)"),
-    (CSV + b"caf\xe9,a\n", "(line 4: its letters are no UTF-8)"),
-    (CSV.decode().encode("utf-16"), "(line 1: its letters are no UTF-8)"),
+    (CSV + b"caf\xe9,a\n", "(line 4: its text is not UTF-8)"),
+    (CSV.decode().encode("utf-16"), "(line 1: its text is not UTF-8)"),
     (CSV + b"th\0ree,a\n", "(line 4: it holds the character NUL)"),
     (CSV + b"x" * 1_000_000 + b",a\n", "(line 4: field larger than field limit (131072))"),
     (CSV + b"x" * 100_001 + b",a\n", "(line 4: its text has 100,001 characters, more than 100,000)"),
@@ -63,11 +63,11 @@ BAD_CSV = [
 ]
 LINE = b'{"text": "one", "label": "a"}\n'
 BAD_JSON = [
-    (LINE + b"text,label\n", "(line 2: it is no JSON)"),
+    (LINE + b"text,label\n", "(line 2: it is not JSON)"),
     (LINE + b'{"text": "one"}\n', "(line 2: it has no texts at text and label)"),
     (LINE + b'{"text": 3, "label": "a"}\n', "(line 2: it has no texts at text and label)"),
-    (LINE + b"[" * 100_000 + b"\n", "(line 2: it is no JSON)"),
-    (LINE + b'{"text": "caf\xe9", "label": "a"}\n', "(line 2: its letters are no UTF-8)"),
+    (LINE + b"[" * 100_000 + b"\n", "(line 2: it is not JSON)"),
+    (LINE + b'{"text": "caf\xe9", "label": "a"}\n', "(line 2: its text is not UTF-8)"),
     (LINE + b'{"text": "' + b"x" * 1_000_000, "(line 2: it is longer than 800,000 bytes)"),
     (LINE + b'{"text": "a\\u0000", "label": "a"}\n', "(line 2: it holds the character NUL)"),
 ]
@@ -92,8 +92,8 @@ def test_a_bad_line_is_named(tmp_path: Path, suffix: str, content: bytes, messag
     ("content", "message"),
     [
         (b"text,label\n", "has no texts"),
-        (b"", "is no CSV with the header text,label"),
-        (CSV + b"three,b\n", "has 1 classes of one text, to learn it from or to ask for: b"),
+        (b"", "is not CSV with the header text,label"),
+        (CSV + b"three,b\n", "has 1 classes with a single text, but needs two of each: b"),
         (CSV + b"one,a \ntwo,a \n", "differ only in blanks"),
         (CSV + b"three,b\nfour,b\n", "classes are too few"),
     ],

@@ -133,7 +133,7 @@ def test_bad_pickles(tmp_path: Path, cache: Path) -> None:
         ({"label_specific": content["label_specific"] + 1}, "the labels are not the numbers 0 to 1"),
         ({"label_specific": np.zeros(5)}, "labels float64 (5,), not 2"),
         ({"label_specific_str": ["a"]}, "has 1 classes"),
-        ({"label_specific": 3}, "has not the keys label_specific"),
+        ({"label_specific": 3}, "lacks the keys label_specific"),
     ):
         labels.write_bytes(pickle.dumps({**content, **change}))
         assert message in refusal(source(root, cache))

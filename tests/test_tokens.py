@@ -73,7 +73,7 @@ def test_the_words_of_a_file_of_vectors_are_the_vocabulary(tmp_path: Path, name:
     assert (read_vectors(tmp_path / name) == expected).all()
     tokeniser = encoding(words=str(tmp_path / name)).tokeniser(["never seen"])
     assert tokeniser.encode("please book play", 9) == [11, 3, 1]
-    with pytest.raises(ValueError, match=r"has 11 words: dataset.encoding.num_tokens=18 is needed$"):
+    with pytest.raises(ValueError, match=r"has 11 words: set dataset.encoding.num_tokens=18$"):
         encoding(words=str(tmp_path / name), num_tokens=17).tokeniser([])
 
 
@@ -86,21 +86,21 @@ def test_the_words_of_a_file_of_vectors_are_the_vocabulary(tmp_path: Path, name:
         (b"2 50\na 1 2\n", "line 1: a word and its numbers are needed; delete the header that word2vec writes"),
         (b"a 1 2\nb 1 x\n", "line 2: not all of its 2 numbers are numbers"),
         (b"a 1 nan\n", "line 1: not all of its numbers are finite"),
-        (b"a 1 2\n\xe9 1 2\n", "line 2: its letters are no UTF-8"),
+        (b"a 1 2\n\xe9 1 2\n", "line 2: its text is not UTF-8"),
         (b"a " + b"1 " * (1 << 16), "line 1: it is longer than 65,536 bytes"),
     ],
 )
 def test_a_bad_file_of_vectors_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "vectors.txt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is no file of word vectors, as GloVe has them") as caught:
+    with pytest.raises(ValueError, match="is not a file of word vectors in GloVe's format") as caught:
         read_vectors(path)
-    assert str(caught.value) == f"{path} is no file of word vectors, as GloVe has them ({message})"
+    assert str(caught.value) == f"{path} is not a file of word vectors in GloVe's format ({message})"
 
 
 def test_a_file_that_is_no_gzip_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "vectors.gz").write_bytes(b"a 1 2\n")
-    with pytest.raises(ValueError, match="is no file of word vectors") as caught:
+    with pytest.raises(ValueError, match="is not a file of word vectors") as caught:
         read_words(tmp_path / "vectors.gz")
     assert "\n" not in str(caught.value)
 

@@ -103,7 +103,7 @@ def test_the_stem_alone_is_the_published_network_without_its_head() -> None:
         (lambda of: {**of, "layer5.0.conv1.weight": torch.zeros(1)}, "differ in layer5.0.conv1.weight"),
         (lambda of: {k: v for k, v in of.items() if k != "bn1.bias"}, "differ in stem_norm.bias"),
         (lambda of: of | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "differ in stem.weight"),
-        (lambda of: {"model": of}, "is no dictionary of weights"),
+        (lambda of: {"model": of}, "is not a dictionary of weights"),
     ],
 )
 def test_other_weights_are_refused(change, message: str, tmp_path: Path) -> None:

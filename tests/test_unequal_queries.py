@@ -83,7 +83,7 @@ def test_both_are_columns_of_the_report(metalearn: Command) -> None:
     [
         (("episode.test.queries=other",), "episode.test.queries"),
         (("dataset=sinusoid", "algorithm=maml", "episode.test.queries=unequal"), "queries=unequal is for classes"),
-        (("evaluation.settings=[5w1s-odd]",), "5w1s-unequal with unequal queries"),
+        (("evaluation.settings=[5w1s-odd]",), "5w1s-unequal for unequal queries"),
     ],
 )
 def test_what_cannot_be_is_refused(metalearn: Command, overrides: tuple[str, ...], why: str) -> None:

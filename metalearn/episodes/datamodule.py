@@ -118,8 +118,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         if self._embed:
             return EMBEDDED_TASKS
         if self.adapts_together:
-            one = self.draw(split, 0)
-            values = (len(one.support_rows) + len(one.query_rows)) * self.banks[split].images[0].numel()
+            episode = self.draw(split, 0)
+            values = (len(episode.support_rows) + len(episode.query_rows)) * self.banks[split].images[0].numel()
             return max(1, min(EMBEDDED_TASKS, ADAPTED_VALUES // values))
         return 1
 
@@ -131,15 +131,15 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             return self.test_draws[index]
         bank, seed = self.banks[split], self.seed_of(split)
         if split == "train" and self.batch_size is not None:
-            one = draw_images(bank.rows, self.batch_size, seed=seed, split=split, index=index)
+            episode = draw_images(bank.rows, self.batch_size, seed=seed, split=split, index=index)
         else:
             shape = self.shape(split, index, bank.smallest_class)
-            one = draw(bank.rows, shape, seed=seed, split=split, index=index)
+            episode = draw(bank.rows, shape, seed=seed, split=split, index=index)
         if split != "train":
-            return one
-        num_rows = len(one.support_rows) + len(one.query_rows)
+            return episode
+        num_rows = len(episode.support_rows) + len(episode.query_rows)
         random = draw_random(self.augmentation.num_random, num_rows, seed=seed, split=split, index=index)
-        return one._replace(random=random)
+        return episode._replace(random=random)
 
     def collate(self, drawn: list[Draw]) -> Draw:
         return collate(drawn)
@@ -168,7 +168,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         batches = self.trainer.num_test_batches if split == "test" else self.trainer.num_val_batches
         num_episodes = int(batches[0]) * self.tasks_of_evaluation(split)
         draws = [self.draw(split, index) for index in self.evaluation_indices(split)[:num_episodes]]
-        return torch.cat([rows for one in draws for rows in (one.support_rows, one.query_rows)])
+        return torch.cat([rows for episode in draws for rows in (episode.support_rows, episode.query_rows)])
 
     def test_episodes_sha256(self, count: int) -> str:
         return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))

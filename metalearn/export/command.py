@@ -130,7 +130,7 @@ def _check(content: bytes, traced: Traced) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    fixed = any(isinstance(size, int) for one in session.get_inputs() for size in one.shape[:1])
+    fixed = any(isinstance(size, int) for value in session.get_inputs() for size in value.shape[:1])
     inputs = traced.inputs if fixed else traced.others
     (theirs,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     difference = float((torch.from_numpy(theirs) - traced.module(**inputs)).abs().max())

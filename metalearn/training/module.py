@@ -238,10 +238,10 @@ class FewShotModule(pl.LightningModule):
             self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
         self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
         for name, means in curves(scores).items():
-            of, _, along = name.partition("_by_")
+            base, _, along = name.partition("_by_")
             points = self._points.get(name, range(len(means)))
             for point, mean in zip(points, means, strict=True):
-                self.log(f"{name_of_split}/{of}_{along}_{point}", mean, rank_zero_only=True)
+                self.log(f"{name_of_split}/{base}_{along}_{point}", mean, rank_zero_only=True)
         if split == "test" and self.algorithm.problem == "classification":
             self.calibration_error = float(self._calibration.compute())
             self.log(f"{name_of_split}/calibration_error", self.calibration_error, rank_zero_only=True)

@@ -73,7 +73,7 @@ class ReplayedSteps(pl.Callback):
         if reason is None:
             module.loss = ReplayedLoss(algorithm)  # type: ignore[assignment]
         else:
-            log.info("training steps are no CUDA graphs: %s", reason)
+            log.info("training steps do not use CUDA graphs: %s", reason)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         module.loss = module.algorithm.loss  # type: ignore[union-attr]  # frees the memory of the graphs

@@ -1,7 +1,7 @@
-"""Time metalearn against plain PyTorch and against other libraries, in turns on this machine, and write the table.
+"""Times metalearn against plain PyTorch and other libraries, in turns, and writes the table.
 
-Each side runs in a process of its own, `--rounds` times, after it has shown that it does the same work. A ratio is that
-of the medians within one run of this command.
+Each side runs in a separate process, `--rounds` times, after a check that it does equal work.
+Ratios are of medians within one run of this command.
 """
 
 import argparse
@@ -24,7 +24,7 @@ OUT = {"cpu": DOCS / "benchmarks.md", "cuda": DOCS / "benchmarks_gpu.md"}
 
 
 def in_a_process(*arguments: str) -> dict[str, float]:
-    """Raises RuntimeError, whose text is the last line that a process which fails leaves."""
+    """Runs this file in a process. Raises RuntimeError with the last line of a failed process."""
     done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
@@ -32,9 +32,9 @@ def in_a_process(*arguments: str) -> dict[str, float]:
 
 
 def measured(given: argparse.Namespace, side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
-    """What `measure.one` finds: in a process of its own on a CPU, whose allocator the side before would warm up.
+    """Returns the numbers of `measure.one`. Raises RuntimeError if a side fails.
 
-    Raises RuntimeError where it fails.
+    On a CPU it runs in a separate process, since an earlier side would warm up the allocator.
     """
     if given.device == "cpu":
         return in_a_process("--steps", str(steps), "--episodes", str(episodes), "--one", side, work)
@@ -47,7 +47,7 @@ def measured(given: argparse.Namespace, side: str, work: str, *, steps: int, epi
 
 
 def why_missing(given: argparse.Namespace, side: str, work: str) -> str | None:
-    """None where the side can be run; only a library may be missing."""
+    """Returns why a library cannot run, or None if the side can."""
     if side not in LIBRARIES:
         return None
     if importlib.util.find_spec(side) is None:
@@ -60,7 +60,7 @@ def why_missing(given: argparse.Namespace, side: str, work: str) -> str | None:
 
 
 def timings(work: str, given: argparse.Namespace) -> list[Timing]:
-    """Of all sides of a work, those that are missing among them, metalearn first."""
+    """Times all sides of a work; metalearn is first, and missing sides are included."""
     sides = SIDES[given.device][work]
     missing = {side: why_missing(given, side, work) for side in sides}
     found: dict[str, list[dict[str, float]]] = {side: [] for side, why in missing.items() if why is None}
@@ -86,7 +86,7 @@ def timings(work: str, given: argparse.Namespace) -> list[Timing]:
 
 
 def agree(accuracies: dict[str, float], episodes: int) -> None:
-    """Raises AssertionError when a side scores otherwise than metalearn."""
+    """Raises AssertionError if the accuracy of a side differs from metalearn's."""
     for side, accuracy in accuracies.items():
         apart = abs(accuracy - accuracies[OURS])
         assert apart <= episodes**-0.5, f"{side} has an accuracy of {accuracy:.4f}, metalearn {accuracies[OURS]:.4f}"
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help="steps of a round, the first third unused (%(default)s)")
     parser.add_argument("--episodes", type=int, default=600, help="test episodes of an evaluation (%(default)s)")
     parser.add_argument("--out", type=Path, help="the file to write (docs/benchmarks.md, docs/benchmarks_gpu.md)")
-    parser.add_argument("--one", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)  # what a process does
+    parser.add_argument("--one", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)  # task of a process
     given = parser.parse_args()
     numbers = {"steps": given.steps, "episodes": given.episodes}
     if given.one:
@@ -109,7 +109,7 @@ def main() -> None:
         return
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device=cuda: torch finds no CUDA device here")
-    measure.seconds_to_first_step()  # what is drawn at the first run of all is left out
+    measure.seconds_to_first_step()  # the first run also draws glyphs, so it is not counted
     facts = [measure.machine(given.device) for _ in range(given.rounds)]
     machine = {name: statistics.median(fact[name] for fact in facts) for name in facts[0]}
     machine["help"] = statistics.median(measure.seconds_of_help() for _ in range(given.rounds))

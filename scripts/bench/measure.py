@@ -1,4 +1,4 @@
-"""What one process measures; the table asks for it in processes of their own, so that no side warms up another."""
+"""Measurements of one process; each side has separate processes, so that none warms up another."""
 
 import os
 import statistics
@@ -20,7 +20,7 @@ from works import EVALUATION, STEPS, Step, bank, batch_of
 
 from metalearn.run.machine import keep_freed_memory
 
-# Ends the run at its first step: nothing of the program that comes before is left out.
+# Ends the whole program at its first step.
 TO_FIRST_STEP = """
 import os, sys
 from metalearn import __main__ as program
@@ -32,7 +32,7 @@ AT_FIRST_STEP = 77
 
 
 def one(side: str, work: str, *, steps: int, episodes: int, device: str) -> dict[str, float]:
-    """Seconds of a step, or of the evaluation and its accuracy; and the largest memory of the process, in MB."""
+    """Measures the seconds of a step or an evaluation, its accuracy, and peak memory in MB."""
     if side in (OURS, BF16, COMPILED, VMAP):
         keep_freed_memory()
     if device == "cuda":
@@ -43,16 +43,16 @@ def one(side: str, work: str, *, steps: int, episodes: int, device: str) -> dict
 
 
 def finish(device: str) -> None:
-    """Wait until the device has done what was asked of it."""
+    """Waits until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def peak_memory(device: str) -> float:
-    """MB of a GPU, or of the process; 0 where the system is not Linux."""
+    """Returns the peak memory of a GPU or the process in MB; 0 on a system other than Linux."""
     if device == "cuda":
         return torch.cuda.max_memory_reserved() / 2**20
-    # Not getrusage: what it gives is no smaller than the memory of the process that started this one.
+    # getrusage would return at least the memory of the parent process.
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
@@ -81,7 +81,7 @@ def evaluation(side: str, episodes: int, device: str) -> dict[str, float]:
 
 
 def machine(device: str) -> dict[str, float]:
-    """The operations a second of large matrix products, those of steps, and what parts of steps take."""
+    """Measures the operations per second of large matrix products, and parts of steps."""
     keep_freed_memory()
     size = 2048 if device == "cpu" else 8192
     return {
@@ -98,7 +98,10 @@ def machine(device: str) -> dict[str, float]:
 
 
 def product(size: int, dtype: torch.dtype, device: str) -> float:
-    """Operations a second of a matrix product, the best of 12; on a GPU in TF32, as its convolutions in float32."""
+    """Measures the operations per second of a matrix product, the best of 12.
+
+    On a GPU, float32 products are in TF32, as its convolutions are.
+    """
     a, b = torch.rand(2, size, size, device=device).to(dtype)
     times, before = [], torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if device == "cuda" else before)
@@ -113,7 +116,7 @@ def product(size: int, dtype: torch.dtype, device: str) -> float:
 
 
 def operations(work: Step, device: str) -> float:
-    """Of the convolutions and matrix products of a step, in all its derivatives."""
+    """Counts the operations of a step's convolutions and matrix products, with derivatives."""
     module, loss_of = ours.step(work)
     module.to(device)
     with FlopCounterMode(display=False) as counter:
@@ -122,7 +125,7 @@ def operations(work: Step, device: str) -> float:
 
 
 class Convolutions(TorchDispatchMode):
-    """Notes each call of a convolution, and of its derivatives."""
+    """Records each call of a convolution, and of its derivatives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +140,7 @@ class Convolutions(TorchDispatchMode):
 
 @torch.no_grad()
 def seconds_of_convolutions(work: Step, device: str, times: int = 5) -> float:
-    """Of the convolutions of a step alone, in all its derivatives, done again one after the other."""
+    """Measures the convolutions of a step alone, with derivatives, repeated one by one."""
     module, loss_of = ours.step(work)
     module.to(device)
     with torch.enable_grad(), Convolutions() as noted:
@@ -154,7 +157,7 @@ def seconds_of_convolutions(work: Step, device: str, times: int = 5) -> float:
 
 
 def seconds_to_draw(count: int = 50) -> float:
-    """To draw the batch of a ProtoNet step and to gather its images."""
+    """Measures the drawing of a ProtoNet batch and the gathering of its images."""
     data = ours.data_of(STEPS["prototypical"], bank())
     began = time.perf_counter()
     for index in range(count):
@@ -169,7 +172,7 @@ def seconds_of_help() -> float:
 
 
 def seconds_to_first_step() -> float:
-    """On glyphs, which are drawn before the clock starts where the cache does not hold them."""
+    """Measures the time to the first step on glyphs, which the cache must hold already."""
     with tempfile.TemporaryDirectory() as outputs:
         command = [sys.executable, "-c", TO_FIRST_STEP, f"paths.outputs={outputs}"]
         began = time.perf_counter()

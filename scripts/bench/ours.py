@@ -1,4 +1,4 @@
-"""The side of metalearn."""
+"""The sides of metalearn."""
 
 import dataclasses
 import logging
@@ -28,7 +28,7 @@ from metalearn.types import Episode
 def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     torch.manual_seed(0)
     shape = work.input_shape
-    backbone = Conv4(shape) if work.backbone == "conv4" else ResNet12(shape, drop_rate=0.0)  # what is dropped is drawn
+    backbone = Conv4(shape) if work.backbone == "conv4" else ResNet12(shape, drop_rate=0.0)  # no random drops
     algorithm: AbstractAlgorithm
     if work.inner_steps == 0:
         algorithm = Prototypical(backbone, batch_norm="running")
@@ -39,12 +39,12 @@ def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
 
 
 def step_compiled(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `algorithm.execution.compile=true`."""
+    """Builds a step as by `algorithm.execution.compile=true`."""
     return _step_by(work, compile=True)
 
 
 def step_by_vmap(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `algorithm.execution.vmap=true`."""
+    """Builds a step as by `algorithm.execution.vmap=true`."""
     return _step_by(work, vmap=True)
 
 
@@ -56,19 +56,19 @@ def _step_by(work: Step, **execution: bool) -> tuple[AbstractAlgorithm, Callable
 
 
 def step_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `trainer.precision=bf16-mixed`."""
+    """Builds a step as by `trainer.precision=bf16-mixed`."""
     return _in_bf16(*step(work))
 
 
 def step_replayed(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `trainer.cuda_graph=true`, which is the default on a GPU."""
+    """Builds a step as by `trainer.cuda_graph=true`, the default on a GPU."""
     algorithm, _ = step(work)
     replayed = ReplayedLoss(algorithm)
     return algorithm, lambda batch: replayed(batch).loss
 
 
 def step_replayed_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `trainer.precision=bf16-mixed` on a GPU."""
+    """Builds a step as by `trainer.precision=bf16-mixed` on a GPU."""
     return _in_bf16(*step_replayed(work))
 
 
@@ -88,7 +88,7 @@ def data(images: ClassBank, episodes: int) -> EpisodicDataModule:
 
 
 def data_of(work: Step, images: ClassBank) -> EpisodicDataModule:
-    """Where the batches of a step come from in training."""
+    """Builds the data module that draws the batches of a step in training."""
     setting = {"train": Setting(work.way, work.shot, work.query)}
     return EpisodicDataModule({"train": images}, setting, seed=0, tasks_per_batch=work.tasks, num_episodes={"train": 1})
 

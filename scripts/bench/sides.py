@@ -1,4 +1,4 @@
-"""Who does which work, and the proof that all of them do the same."""
+"""The sides of each work, and the check that all of them do equal work."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from metalearn.types import Episode
 OURS, BF16, COMPILED, VMAP = "metalearn", "metalearn, bf16", "metalearn, compiled", "metalearn, vmap"
 LAUNCHED = "metalearn, no CUDA graph"
 PLAIN, EASYFSL, HIGHER, TORCHOPT = "plain PyTorch", "easyfsl", "higher", "torchopt"
-LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # any of which may be missing, or not work with the torch that is here
+LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # each may be missing, or not work with the installed torch
 
 MAML = {
     OURS: ours.step,
@@ -72,9 +72,9 @@ E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2
 
 
 def check(work: str, side: str, device: str) -> None:
-    """Raises AssertionError when the side disagrees with metalearn on the loss or on a gradient.
+    """Raises AssertionError if loss or gradients of the side differ from metalearn's.
 
-    metalearn is here the algorithm that launches each kernel by itself.
+    metalearn launches each kernel singly here, without a CUDA graph.
     """
     if side == EASYFSL:
         check_easyfsl(work, device)
@@ -94,9 +94,9 @@ def check(work: str, side: str, device: str) -> None:
 
 def check_bf16(work: str, device: str) -> None:
     step, batch = STEPS[work], batch_of(STEPS[work], device)
-    (loss, *grads), (exact, *exact_grads) = (_backward(SIDES[device][work][of](step), batch) for of in (BF16, OURS))
+    (loss, *grads), (exact, *exact_grads) = (_backward(SIDES[device][work][name](step), batch) for name in (BF16, OURS))
     torch.testing.assert_close(loss, exact, rtol=2e-2, atol=0, check_dtype=False)
-    flat, exact_flat = (torch.cat([grad.flatten() for grad in of]) for of in (grads, exact_grads))
+    flat, exact_flat = (torch.cat([grad.flatten() for grad in side]) for side in (grads, exact_grads))
     cosine = float(F.cosine_similarity(flat, exact_flat, dim=0))
     assert cosine > 0.97, f"the gradient in bf16 has a cosine of {cosine:.4f} with that in float32"
 
@@ -115,7 +115,7 @@ def _double(batch: Episode) -> Episode:
 
 
 def _backward(side: peers.Side, batch: Episode) -> list[Tensor]:
-    """The loss and then its gradients, in the precision of the batch."""
+    """Returns the loss and its gradients, in the precision of the batch."""
     module, loss_of = side
     module.to(batch.query_x.device, batch.query_x.dtype)
     loss = loss_of(batch)

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from what was measured."""
+"""The page docs/benchmarks.md, from the measured times."""
 
 import datetime
 import importlib.metadata
@@ -76,7 +76,7 @@ PRODUCT = {"cpu": "float32 matrix product, 2048 x 2048", "cuda": "TF32 matrix pr
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each process of a side at a work; none where it is missing, for a reason."""
+    """Seconds of each process of a side at a work; empty with a reason if it is missing."""
 
     work: str
     side: str
@@ -88,7 +88,16 @@ class Timing:
 def document(
     timings: list[Timing], machine: dict[str, float], *, device: str, rounds: int, steps: int, episodes: int
 ) -> str:
-    """`machine` is what `measure.machine` finds, and the seconds of `help` and to the `first_step`."""
+    """Writes the page.
+
+    Args:
+        timings: times of all sides and works.
+        machine: numbers of `measure.machine`, and seconds of `help`, `first_step` and `many`.
+        device: "cpu" or "cuda".
+        rounds: number of rounds of each side.
+        steps: number of steps of a round.
+        episodes: number of test episodes of an evaluation.
+    """
     conditions = f"Rounds of each side: {rounds}. Steps of each: {steps}, the first third of which is not counted."
     return "\n".join([
         HEAD[device],
@@ -180,7 +189,7 @@ def machine_rows(timings: list[Timing], machine: dict[str, float], episodes: int
 
 
 def reached(work: str, side: str, seconds: float, machine: dict[str, float]) -> str:
-    """A row with the part of the machine's speed that a step runs at."""
+    """Writes a row with the fraction of the machine's speed that a step reaches."""
     operations = machine[f"operations of {work}"]
     peak = machine["peak in bf16" if side == BF16 else "peak"]
     title = f"{STEPS[work].title}, {side}: {operations / 1e9:,.1f} GFLOP of convolutions and products"

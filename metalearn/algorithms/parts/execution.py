@@ -37,9 +37,9 @@ class Execution:
 
     def __post_init__(self) -> None:
         if self.checkpoint and (self.compile or self.vmap):
-            raise ValueError("execution.checkpoint=true goes with neither compile=true nor vmap=true")
+            raise ValueError("execution.checkpoint=true excludes compile=true and vmap=true")
         if self.compile and not (shutil.which("g++") or shutil.which("clang++")):
-            raise ValueError("execution.compile=true needs a C++ compiler: neither g++ nor clang++ is there")
+            raise ValueError("execution.compile=true needs a C++ compiler: install g++ or clang++")
 
     def mean_loss(self, function: OfTask, batch: Episode, weights: Sequence[Tensor]) -> TaskOutput:
         """Averages over the tasks a function that returns a task's loss, (), and query logits.
