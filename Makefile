@@ -18,11 +18,12 @@ train: $(READY) ## train and test; ARGS="dataset=omniglot algorithm=maml" says w
 test: $(READY) ## run the tests; ARGS="-k norm" says which
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY) ## look for style, type and layering errors
+check: $(READY) ## look for style, type, layering and spelling errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
 
 docs: $(DOCS) ## build the site of the pages in build/docs; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
