@@ -22,7 +22,7 @@ BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 def test_the_quotations_are_the_code() -> None:
     assert len(STOPS) == 6
     sources = {file: (REPOSITORY / "metalearn" / file).read_text() for file, _ in STOPS}
-    assert sum(len(source.splitlines()) for source in sources.values()) < 1000
+    assert sum(len(source.splitlines()) for source in sources.values()) < 1100
     sources["algorithms/gradient.py"] += (REPOSITORY / "metalearn/algorithms/maml.py").read_text()
     blocks = [(file, block) for file, text in STOPS for block in BLOCK.findall(text) if block != NAIVE]
     quoted = [(file, line) for file, block in blocks for line in block.splitlines()]
