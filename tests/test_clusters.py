@@ -16,6 +16,8 @@ from conftest import REPOSITORY, SMALL, Finished, composed
 from hydra.core.hydra_config import HydraConfig
 from sweeping import wait_for
 
+pytestmark = pytest.mark.slow
+
 Sweep = Callable[..., Finished]
 LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.cpus_per_task=1"]
 

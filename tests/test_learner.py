@@ -1,8 +1,6 @@
 """Learner: its answers are those of the algorithm, for any labels and any chunks."""
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +21,6 @@ from metalearn.learner import learner as of_learner
 from metalearn.learner.images import prepared
 
 SUPPORT, QUERIES = pictures(3), pictures(5, seed=1)
-
-
-def test_to_import_the_package_imports_no_torch() -> None:
-    code = "import sys, metalearn; assert 'torch' not in sys.modules; metalearn.Learner; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -17,6 +17,8 @@ from conftest import SMALL, Command, Finished
 
 from metalearn.stats import estimate
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {
     "status", "error", "dataset", "algorithm", "backbone", "seed", "batch_norm", "transductive", "pretrained",
     "episode", "tasks_per_batch", "batch_size", "devices", "test", "val", "best_step", "steps", "num_parameters",

@@ -13,6 +13,8 @@ import torch
 from conftest import SMALL, Finished
 from sweeping import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sweep(fresh_metalearn, tmp_path: Path) -> Callable[..., Finished]:

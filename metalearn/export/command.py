@@ -107,7 +107,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
         import onnxruntime  # noqa: F401  # checks the file
         import onnxscript  # noqa: F401  # torch translates with it
     except ImportError as error:
-        raise ImportError(f"{error.name} is missing: pip install 'metalearn[export]'") from error
+        raise ImportError(f"{error.name} is missing: pip install -e '.[export]' in the checkout") from error
     try:
         model = torch.onnx.export(program.run_decompositions(SOLVERS), dynamo=True, verbose=False)
     except Exception as error:  # torch wraps any error of its translation

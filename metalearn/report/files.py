@@ -71,7 +71,7 @@ def episode_scores(path: Path, score: str) -> EpisodeScores:
     if not path.is_file():
         return EpisodeScores(None, "")
     try:
-        with np.load(path) as scores:
+        with path.open("rb") as file, np.load(file) as scores:
             values = np.asarray(scores[score], dtype=np.float64)
     except Exception as error:  # a damaged zip raises nearly anything
         return EpisodeScores(None, f"{path} cannot be read: {_one_line(error)}")

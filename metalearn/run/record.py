@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 import torch
 
+from metalearn import __version__
 from metalearn.files import write_atomically
 from metalearn.run.as_json import decode
 from metalearn.run.folder import RunFolder
@@ -19,7 +20,7 @@ from metalearn.run.machine import is_rank_zero
 from metalearn.run.plan import Plan
 from metalearn.run.result import Episodes, Outcome, Published, Result, Seconds
 
-PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
 
 class Record:
@@ -111,7 +112,8 @@ def peak_memory_bytes() -> int:
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "metalearn": __version__, **packages}
 
 
 def git_revision() -> str | None:
