@@ -17,6 +17,7 @@ from metalearn.run.conf import conf_dir
 from metalearn.run.explain import explain, explain_yaml
 from metalearn.run.grammar import at_home
 from metalearn.run.names import shortened
+from metalearn.run.run_name import run_name
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
@@ -24,6 +25,7 @@ OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True
 OmegaConf.register_new_resolver("classes_file", lambda _parent_: overrides.classes_file(_parent_._key()))
 OmegaConf.register_new_resolver("product", lambda a, b: a * b)
 OmegaConf.register_new_resolver("choices", groups.choices)
+OmegaConf.register_new_resolver("run_name", run_name)
 OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path)))
 
 

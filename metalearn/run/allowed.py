@@ -64,9 +64,8 @@ def locate(target: Any, path: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{path}._target_={target} cannot be imported: {error}") from error
     # A module of an allowed package gives access to what it imports, and a function can do anything: only classes that
-    # are defined in the package count, and the functions that make our loggers.
+    # are defined in the package count.
     home = getattr(found, "__module__", "") or ""
-    is_logger = inspect.isfunction(found) and home == "metalearn.run.loggers"
-    if not (inspect.isclass(found) or is_logger) or home.partition(".")[0] != target.partition(".")[0]:
+    if not inspect.isclass(found) or home.partition(".")[0] != target.partition(".")[0]:
         raise ValueError(f"{path}._target_={target} is refused: it is no class of {target.partition('.')[0]}")
     return found

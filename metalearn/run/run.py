@@ -81,7 +81,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
         else:
             code = _leave(record, folder, code, begun=begun)
         if job is not None:
-            loggers.finish(job.trainer.loggers, code)
+            loggers.end(job.trainer.loggers, record.result, folder, code)
     if code:
         # Lightning kills rank 0 when another ends otherwise than with 0, but a signal stops all of them in order.
         in_order = not is_rank_zero() and record.outcome.status == "interrupted"
@@ -215,8 +215,7 @@ def _announce(job: Job, record: Record) -> None:
         shared_classes=job.shared_classes,
     )
     safe = struck_out(job.plan.config)
-    for logger in job.trainer.loggers:
-        logger.log_hyperparams(safe)
+    loggers.begin(job.trainer.loggers, safe, record.result, job.score_name)
     if is_rank_zero():
         console.show_config(safe)
         world, folder = job.trainer.world_size, job.plan.folder.path
