@@ -9,6 +9,7 @@ from rich.console import Console
 from metalearn.report import contents, tables
 from metalearn.report.export import write
 from metalearn.report.sheet import terminal
+from metalearn.report.to_wandb import log
 
 
 def main() -> None:
@@ -24,11 +25,20 @@ def main() -> None:
         metavar="FOLDER",
         help="also write report.html, report.md, report.tex and tables as .csv into this folder",
     )
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="",
+        metavar="PROJECT",
+        help="also log a table of all jobs, the table of methods and the page as one W&B run; offline into the first "
+        "DIR without an API key",
+    )
     arguments = parser.parse_args()
     try:
         told = contents.read(arguments.folders)
         written = write(arguments.write, told) if arguments.write else []
-    except OSError as error:
+        logged = log(told, arguments.folders[0], arguments.wandb) if arguments.wandb is not None else ""
+    except (ValueError, OSError) as error:
         sys.exit(f"metalearn.report: {error}")
     for line in told.damaged:
         print(f"metalearn.report: {line}", file=sys.stderr)
@@ -37,6 +47,8 @@ def main() -> None:
         console.print(terminal(sheet), highlight=False)
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if logged:
+        console.print(logged, highlight=False, soft_wrap=True)
     if told.is_empty:
         sys.exit(1)
 

@@ -18,6 +18,7 @@ class Contents:
     Else the best of many trials at meta-test would stand first, which is chosen by what it is to be judged by.
     """
 
+    runs: list[Run]  # all that started, trials included, each once
     comparison: Comparison
     groups: list[Pairs]
     searches: list[Search]
@@ -45,6 +46,7 @@ def read(folders: Iterable[Path]) -> Contents:
     trials = {trial.folder.resolve(): trial for search in known for trial in search.trials}
     best = {search.best.folder.resolve() for search in known if search.best}
     compared, failed, refused = list[Run](), list[Run](), list[Run]()
+    started = [run for run in found.runs if not run.never_started and not run.setting]
     for run in found.runs:
         folder = run.folder.resolve()
         if run.never_started:
@@ -56,4 +58,4 @@ def read(folders: Iterable[Path]) -> Contents:
     left = [path for path in found.unfinished if (of := trials.get(path.resolve())) is None or of.state == "failed"]
     comparison = compare(compared)
     damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
-    return Contents(comparison, pairs(comparison), known, unread, failed, left, refused, damaged)
+    return Contents(started, comparison, pairs(comparison), known, unread, failed, left, refused, damaged)

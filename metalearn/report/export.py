@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ from metalearn.report.cells import mean
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
 from metalearn.report.page import page
+from metalearn.report.run_fields import Field, fields
 from metalearn.report.searches import Search
 from metalearn.report.sheet import latex, markdown
-
-Field = tuple[str, Callable[[Any], Any]]
 
 
 def write(folder: Path, contents: Contents) -> list[Path]:
@@ -30,6 +29,7 @@ def write(folder: Path, contents: Contents) -> list[Path]:
         "differences.csv": _csv(
             _difference_fields(comparison), (one for group in contents.groups for one in group.all())
         ),
+        "runs.csv": _csv(fields(), contents.runs),
         "report.html": page(contents),
     }
     if searches:

@@ -64,7 +64,7 @@ class WandbRun(WandbLogger):
             tags=[*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
             notes=notes,
             resume="allow",
-            settings=_settings(offline),
+            settings=settings_of(offline),
             **init,
         )
         self._keeps_checkpoint = log_model
@@ -139,7 +139,11 @@ def _run_id(folder: Path) -> str:
     return id_file.read_text()
 
 
-def _settings(offline: bool) -> Any:
+def settings_of(offline: bool) -> Any:
+    """Returns the settings of a W&B run, which is offline where there is no API key.
+
+    Raises ValueError where WANDB_MODE=online lacks a key.
+    """
     import wandb
 
     settings = wandb.Settings(silent=True, console="off")
