@@ -1,7 +1,9 @@
-"""The entry point: `python -m metalearn [overrides]`, the same as the console script `metalearn`."""
+"""The entry point: `metalearn [overrides]` and its subcommands, the same as `python -m metalearn`."""
 
 import os
+import runpy
 import sys
+from importlib.util import find_spec
 from secrets import token_hex
 from typing import Any, NoReturn
 
@@ -46,8 +48,29 @@ def compose_and_run(config: DictConfig) -> float | None:
     return run(config)
 
 
+PROGRAMS = ("sweep", "predict", "export", "report")
+"""Subcommands that are programs of their own: `metalearn report` is `python -m metalearn.report`."""
+
+SHORT = {"train": [], "test": ["mode=test"], "help": ["--help"], "version": ["--version"]}
+"""Subcommands that stand for options of a run."""
+
+
 def main() -> None:
     streams.make_unbreakable()
+    word, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if word == "sweep" and any("=" in argument for argument in rest[:1]):
+        sys.argv[1:] = ["-m", *rest]
+    elif word in SHORT:
+        sys.argv[1:] = [*SHORT[word], *rest]
+    elif word in PROGRAMS and find_spec(f"metalearn.{word}.__main__"):
+        sys.argv[1:] = rest
+        runpy.run_module(f"metalearn.{word}", run_name="__main__", alter_sys=True)
+        return
+    compose_or_refuse()
+
+
+def compose_or_refuse() -> None:
+    """Run what the command line says; a wrong one ends with one line and the exit code 2."""
     # Threads that wait for long by spinning take the core from whoever has work, those that sleep at once wake up late:
     # this is as fast as either at its best (GNU OpenMP reads it when torch is imported).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
