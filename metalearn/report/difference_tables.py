@@ -40,9 +40,10 @@ def _place(group: Pairs, i: int, j: int) -> Text:
     if i == j:
         return Text("·", tone="faint")
     one = group.between(i, j)
+    shown = one.first.score.signed(one.mean, digits=max(one.first.score.digits - 1, 0))
     if not one.real:
-        return Text(_told(one), tone="faint")
-    return Text(_told(one), tone="better" if one.better else "worse")
+        return Text(shown, tone="faint")
+    return Text(shown, tone="better" if one.better else "worse")
 
 
 def _told(one: Difference) -> str:

@@ -6,10 +6,19 @@ from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metalearn.report import difference_tables, further, further_plots, plots, search_plots, search_tables, tables
+from metalearn.report import (
+    curves,
+    difference_tables,
+    further,
+    further_plots,
+    plots,
+    search_plots,
+    search_tables,
+    tables,
+)
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
-from metalearn.report.paired import MOST_IN_FULL
+from metalearn.report.paired import MOST_IN_FULL, leaders
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Text
 
@@ -32,19 +41,19 @@ def page(contents: Contents) -> str:
         "of_search": search_tables,
         "plot_of_search": search_plots,
     }
-    by_steps, by_seconds = plots.validation_curves(comparison)
+    by_steps, by_seconds = curves.validation_curves(comparison)
     return environment.get_template("page.html").render(
         comparison=comparison,
         statuses=Counter(run.status for run in _runs(comparison)),
         made_with=_made_with(comparison),
-        settings=tables.settings(comparison),
+        settings=tables.settings(comparison, leaders(contents.groups)),
         dot_plots=_known(plots.results(column, comparison) for column in comparison.columns),
         groups=contents.groups,
         most_in_full=MOST_IN_FULL,
         difference_notes=difference_tables.NOTES,
         by_steps=by_steps,
         by_seconds=by_seconds,
-        inner_steps=_known(plots.inner_steps(column, comparison) for column in comparison.columns),
+        inner_steps=_known(curves.inner_steps(column, comparison) for column in comparison.columns),
         details=tables.details(comparison),
         further=further.sheets(comparison),
         further_curves=further_plots.curves(comparison),

@@ -1,6 +1,6 @@
 """Paired differences: two methods on the same test episodes, episode by episode."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,6 +59,20 @@ class Pairs:
         if len(self.cells) > MOST_IN_FULL:
             return self.with_best()
         return (self.between(j, i) for i in range(len(self.cells)) for j in range(i + 1, len(self.cells)))
+
+
+def leaders(groups: Iterable[Pairs]) -> list[Cell]:
+    """Returns the best cell of each column, and those whose difference from it is not shown.
+
+    Where a column has several groups of test episodes, the group with most cells counts.
+    """
+    largest: dict[Column, Pairs] = {}
+    for group in groups:
+        known = largest.get(group.column)
+        if known is None or len(group.cells) > len(known.cells):
+            largest[group.column] = group
+    equal = [one.first for group in largest.values() for one in group.with_best() if not one.real]
+    return [*(group.cells[0] for group in largest.values()), *equal]
 
 
 def pairs(comparison: Comparison) -> list[Pairs]:

@@ -23,8 +23,9 @@ class Score(NamedTuple):
     def text(self, value: float) -> str:
         return "-" if math.isnan(value) else f"{self.factor * value:.{self.digits}f}"
 
-    def signed(self, value: float) -> str:
-        return f"{self.factor * value:+.{self.digits}f}".replace("-", "−")
+    def signed(self, value: float, *, digits: int | None = None) -> str:
+        places = self.digits if digits is None else digits
+        return f"{self.factor * value:+.{places}f}".replace("-", "−")
 
 
 ACCURACY = Score("accuracy", "accuracy %", 100, 2, 1, 1.0)

@@ -1,11 +1,13 @@
 """The tables of a report: algorithms by settings, every method in detail, what did not complete; and their order."""
 
 import math
+from collections.abc import Sequence
 
 from metalearn.report import difference_tables, further, search_tables
 from metalearn.report.cells import Cell, mean
 from metalearn.report.comparison import SEEN, Comparison
 from metalearn.report.contents import Contents
+from metalearn.report.paired import leaders
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Sheet, Text, Tone
 
@@ -17,11 +19,14 @@ INTERVALS = Text(
 )
 
 
+LEADERS = Text("bold: the best of its column, and those whose paired difference from it is not shown")
+
+
 def all_sheets(contents: Contents) -> list[Sheet]:
     """In the order of a report; without those that have nothing to say."""
     comparison = contents.comparison
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
-    sheets = [settings(comparison)] if more_than_details else []
+    sheets = [settings(comparison, leaders(contents.groups))] if more_than_details else []
     sheets += [difference_tables.against_best(contents.groups, comparison), details(comparison)]
     sheets += further.sheets(comparison)
     sheets += map(search_tables.trials, contents.searches)
@@ -36,8 +41,8 @@ def left_out(contents: Contents) -> list[Sheet]:
     return [*sheets, damaged(contents.damaged)] if contents.damaged else sheets
 
 
-def settings(comparison: Comparison) -> Sheet:
-    """Algorithms by data sets and test settings, the published number beside where one is known."""
+def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
+    """Returns algorithms by data sets and test settings, with published numbers; `best` is bold."""
     sources = _sources(comparison)
     known = {cell.column for cell in comparison.cells if cell.published}
     head = ["algorithm"]
@@ -48,11 +53,13 @@ def settings(comparison: Comparison) -> Sheet:
         row = [Text(comparison.name(line.method))]
         for column in comparison.columns:
             cell = line.cells.get(column)
-            row.append(result(cell, comparison) if cell else MISSING)
+            leads = any(cell is one for one in best)
+            row.append(result(cell, comparison, leads=leads) if cell else MISSING)
             if column in known:
                 row.append(_published(cell, sources))
         rows.append(row)
-    notes = [*protocols(comparison), INTERVALS, *(Text(source, str(i)) for source, i in sources.items())]
+    bold = [LEADERS] if best else []
+    notes = [*protocols(comparison), INTERVALS, *bold, *(Text(source, str(i)) for source, i in sources.items())]
     return Sheet(f"Meta-test {measures(comparison)}", head, 1, rows, notes)
 
 
@@ -63,15 +70,18 @@ def _published(cell: Cell | None, sources: dict[str, int]) -> Text:
     return Text(cell.score.text(number.value), str(sources[number.source]))
 
 
-def result(cell: Cell, comparison: Comparison) -> Text:
-    """Mean ± interval with the number of seeds, and how the runs ended that did not complete."""
+def result(cell: Cell, comparison: Comparison, *, leads: bool) -> Text:
+    """Returns mean ± interval, the number of seeds, and the ends of incomplete runs.
+
+    `leads`: whether no other cell of the column is shown to be better.
+    """
     done, mark = len(cell.completed), comparison.marks[cell.protocol]
     others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
     if not done:
         return Text(", ".join(others), mark, _tone(*cell.others))
     seeds = [seeds_of(done, comparison.repeats)] if comparison.common_seeds is None or others else []
     said = f" ({', '.join([*seeds, *others])})" if seeds else ""
-    return Text(interval(cell) + said, mark, _tone(*cell.others))
+    return Text(interval(cell) + said, mark, "good" if leads and not others else _tone(*cell.others))
 
 
 def seeds_of(count: int, repeats: str) -> str:

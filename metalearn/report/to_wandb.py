@@ -6,6 +6,7 @@ from typing import Any
 from metalearn.report import tables
 from metalearn.report.contents import Contents
 from metalearn.report.page import page
+from metalearn.report.paired import leaders
 from metalearn.report.run_fields import fields
 from metalearn.report.sheet import Sheet
 from metalearn.run.wandb_run import settings_of
@@ -33,7 +34,7 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
     columns = fields()
     rows = [[value(one) for _, value in columns] for one in contents.runs]
     jobs = wandb.Table(columns=[column for column, _ in columns], data=rows, allow_mixed_types=True)
-    methods = _table(wandb, tables.settings(contents.comparison))
+    methods = _table(wandb, tables.settings(contents.comparison, leaders(contents.groups)))
     run.log({"comparison": jobs, "methods": methods, "report": wandb.Html(page(contents), inject=False)})
     run.summary["num_jobs"] = len(rows)
     place = run.url if not run.offline else f"offline; to upload: wandb sync {Path(run.dir).parent}"
