@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metalearn.report import searches
 from metalearn.report.comparison import Comparison, compare
+from metalearn.report.heading import Heading, heading
 from metalearn.report.paired import Pairs, pairs
 from metalearn.report.runs import Run, find
 from metalearn.report.searches import Search
@@ -18,6 +19,7 @@ class Contents:
     Else the best of many trials at meta-test would stand first, which is chosen by what it is to be judged by.
     """
 
+    heading: Heading
     runs: list[Run]  # all that started, trials included, each once
     comparison: Comparison
     groups: list[Pairs]
@@ -36,6 +38,7 @@ class Contents:
 
 def read(folders: Iterable[Path]) -> Contents:
     """Raises FileNotFoundError when a folder holds no result."""
+    folders = list(folders)
     found = find(folders)
     known, unread = list[Search](), list[str]()
     for folder in found.searches:
@@ -58,4 +61,6 @@ def read(folders: Iterable[Path]) -> Contents:
     left = [path for path in found.unfinished if (of := trials.get(path.resolve())) is None or of.state == "failed"]
     comparison = compare(compared)
     damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
-    return Contents(started, comparison, pairs(comparison), known, unread, failed, left, refused, damaged)
+    return Contents(
+        heading(folders, started), started, comparison, pairs(comparison), known, unread, failed, left, refused, damaged
+    )

@@ -23,7 +23,7 @@ def write(folder: Path, contents: Contents) -> list[Path]:
     comparison, searches = contents.comparison, contents.searches
     sheets = tables.all_sheets(contents)
     texts = {
-        "report.md": "# A comparison of runs\n\n" + "\n".join(map(markdown, sheets)),
+        "report.md": _head(contents) + "\n".join(map(markdown, sheets)),
         "report.tex": "\n".join(map(latex, sheets)),
         "report.csv": _csv(_cell_fields(comparison), comparison.cells),
         "differences.csv": _csv(
@@ -39,6 +39,11 @@ def write(folder: Path, contents: Contents) -> list[Path]:
     for name, text in texts.items():
         write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
     return [folder / name for name in texts]
+
+
+def _head(contents: Contents) -> str:
+    title, date, commands = contents.heading
+    return "\n".join([f"# {title}", "", *filter(None, [date]), *(f"\n    {one}" for one in commands), "", ""])
 
 
 def _cell_fields(comparison: Comparison) -> list[Field]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metalearn.report import (
+    costs,
     curves,
     difference_tables,
     further,
@@ -15,10 +16,12 @@ from metalearn.report import (
     search_plots,
     search_tables,
     tables,
+    trade_offs,
 )
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
 from metalearn.report.paired import MOST_IN_FULL, leaders
+from metalearn.report.pictures import pictures
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Text
 
@@ -44,6 +47,12 @@ def page(contents: Contents) -> str:
     by_steps, by_seconds = curves.validation_curves(comparison)
     return environment.get_template("page.html").render(
         comparison=comparison,
+        heading=contents.heading,
+        costs=costs.sheet(comparison),
+        scatters=[one for column in comparison.columns for one in trade_offs.scatters(column, comparison)],
+        histograms=_known(trade_offs.histograms(column, comparison) for column in comparison.columns),
+        pictures=pictures(comparison),
+        runs=contents.runs,
         statuses=Counter(run.status for run in _runs(comparison)),
         made_with=_made_with(comparison),
         settings=tables.settings(comparison, leaders(contents.groups)),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from metalearn.report import difference_tables, further, search_tables
+from metalearn.report import costs, difference_tables, further, search_tables
 from metalearn.report.cells import Cell, mean
 from metalearn.report.comparison import SEEN, Comparison
 from metalearn.report.contents import Contents
@@ -28,7 +28,7 @@ def all_sheets(contents: Contents) -> list[Sheet]:
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
     sheets = [settings(comparison, leaders(contents.groups))] if more_than_details else []
     sheets += [difference_tables.against_best(contents.groups, comparison), details(comparison)]
-    sheets += further.sheets(comparison)
+    sheets += [costs.sheet(comparison), *further.sheets(comparison)]
     sheets += map(search_tables.trials, contents.searches)
     return [*(sheet for sheet in sheets if sheet.rows), *left_out(contents)]
 
