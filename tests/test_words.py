@@ -20,6 +20,7 @@ CHECKED = (
     "metalearn/learner/**/*.py",
     "metalearn/predict/**/*.py",
     "metalearn/export/**/*.py",
+    "metalearn/report/**/*.py",
     "metalearn/losses.py",
     "metalearn/stats.py",
     "metalearn/files.py",

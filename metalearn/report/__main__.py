@@ -1,4 +1,4 @@
-"""`python -m metalearn.report DIR...`: the runs below some folders compared, on the terminal and in files."""
+"""`python -m metalearn.report DIR...` compares runs, on the terminal, in files and in W&B."""
 
 import argparse
 import sys
@@ -35,21 +35,21 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        told = contents.read(arguments.folders)
-        written = write(arguments.write, told) if arguments.write else []
-        logged = log(told, arguments.folders[0], arguments.wandb) if arguments.wandb is not None else ""
+        found = contents.read(arguments.folders)
+        written = write(arguments.write, found) if arguments.write else []
+        logged = log(found, arguments.folders[0], arguments.wandb) if arguments.wandb is not None else ""
     except (ValueError, OSError) as error:
         sys.exit(f"metalearn.report: {error}")
-    for line in told.damaged:
+    for line in found.damaged:
         print(f"metalearn.report: {line}", file=sys.stderr)
     console = Console() if sys.stdout.isatty() else Console(width=180)
-    for sheet in tables.all_sheets(told):
+    for sheet in tables.all_sheets(found):
         console.print(terminal(sheet), highlight=False)
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if logged:
         console.print(logged, highlight=False, soft_wrap=True)
-    if told.is_empty:
+    if found.is_empty:
         sys.exit(1)
 
 

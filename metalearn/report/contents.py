@@ -1,4 +1,4 @@
-"""All that a report says, read from some folders."""
+"""The contents of a report, read from some folders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,20 +14,21 @@ from metalearn.report.searches import Search
 
 @dataclass(frozen=True)
 class Contents:
-    """Runs compared, and searches. A search is in the comparison with its best trial at meta-val alone.
+    """Compared runs and searches.
 
-    Else the best of many trials at meta-test would stand first, which is chosen by what it is to be judged by.
+    The comparison has only one trial of a search: the best at meta-val. Otherwise the best of many
+    trials at meta-test would be first, partly by luck.
     """
 
     heading: Heading
-    runs: list[Run]  # all that started, trials included, each once
+    runs: list[Run]  # all runs that started, with trials, each once
     comparison: Comparison
     groups: list[Pairs]
     searches: list[Search]
-    unread: list[str]  # why the studies of other searches could not be read; their trials are compared like other runs
-    failed: list[Run]  # trials
+    unread: list[str]  # a line for each unreadable study; its trials are compared like other runs
+    failed: list[Run]  # failed trials
     unfinished: list[Path]  # run directories without a result
-    refused: list[Run]  # that never started
+    refused: list[Run]  # runs that never started
     damaged: list[str]  # a line for each file that cannot be read
 
     @property
@@ -37,7 +38,7 @@ class Contents:
 
 
 def read(folders: Iterable[Path]) -> Contents:
-    """Raises FileNotFoundError when a folder holds no result."""
+    """Reads all runs below some folders. Raises FileNotFoundError for one without a result."""
     folders = list(folders)
     found = find(folders)
     known, unread = list[Search](), list[str]()

@@ -1,4 +1,4 @@
-"""The report as files: report.md, report.tex, report.csv, differences.csv, trials.csv and report.html."""
+"""Writes a report as files: Markdown, LaTeX, HTML, and tables as CSV."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from metalearn.report.sheet import latex, markdown
 
 
 def write(folder: Path, contents: Contents) -> list[Path]:
-    """Write all of them into `folder`, which is made where it does not exist; returns their paths."""
+    """Writes all files into `folder`, creating it where needed; returns their paths."""
     comparison, searches = contents.comparison, contents.searches
     sheets = tables.all_sheets(contents)
     texts = {
@@ -47,7 +47,7 @@ def _head(contents: Contents) -> str:
 
 
 def _cell_fields(comparison: Comparison) -> list[Field]:
-    """Numbers as they are: accuracies are fractions, times seconds."""
+    """Returns the columns of report.csv; accuracies are fractions, times seconds."""
     return [
         ("dataset", lambda cell: cell.column.dataset),
         ("test", lambda cell: cell.column.setting),
@@ -81,7 +81,7 @@ def _difference_fields(comparison: Comparison) -> list[Field]:
 
 
 def _trial_fields(searches: list[Search]) -> list[Field]:
-    """A column for each parameter of any search."""
+    """Returns the columns of trials.csv, with one for each parameter of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
     return [
         ("search", lambda of: of[0].name),

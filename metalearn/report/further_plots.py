@@ -1,4 +1,4 @@
-"""Plots of the evaluations beside the accuracy, such as the ROC curve of open_set."""
+"""Plots of evaluations beside the accuracy, such as the ROC curve of open_set."""
 
 from metalearn.report.comparison import Comparison
 from metalearn.report.curves import LinePlot, Series, lines
@@ -7,7 +7,7 @@ from metalearn.report.protocol import Column, Score
 
 
 def curves(comparison: Comparison) -> list[LinePlot]:
-    """The curve of each evaluation on each data set and test setting, one for each run."""
+    """Returns the plot of each evaluation, data set and test setting."""
     found: dict[tuple[str, Column, str, str], Series] = {}
     for cell in comparison.cells:
         for further in scored(cell):

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no network, light and dark, phone and desktop."""
+"""Renders a report as one HTML page without scripts and network, for desktop, phone and print."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def page(contents: Contents) -> str:
-    """The whole text of the page."""
+    """Returns the text of the page."""
     comparison = contents.comparison
     environment = Environment(
         loader=PackageLoader("metalearn.report", ""),
@@ -80,7 +80,7 @@ def _runs(comparison: Comparison) -> list[Run]:
 
 
 def _made_with(comparison: Comparison) -> list[str]:
-    """The versions of metalearn and torch, and the revisions, that the runs were made with."""
+    """Returns the versions of metalearn and torch and the revisions of the runs."""
     made = []
     for name in ("metalearn", "torch"):
         found = {(run.result.versions or {}).get(name) for run in _runs(comparison)}

@@ -21,7 +21,7 @@ class Tick(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """From values to percent of the plot."""
+    """Maps values to percent of the plot."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class Scale(NamedTuple):
 
 
 class Dot(NamedTuple):
-    """A score with its interval, in percent of the plot."""
+    """Score with its interval, in percent of the plot."""
 
     name: Text
     value: str
@@ -58,7 +58,10 @@ class DotPlot:
 
 
 def scale(values: Iterable[float], *, num_ticks: int = 5, factor: int = 1) -> Scale:
-    """A scale around the values, with ticks at 1, 2 or 5 times a power of ten of `factor` times them."""
+    """Returns a scale around values.
+
+    Its ticks are at 1, 2 or 5 times a power of ten, in units of `factor` times the values.
+    """
     known = [value * factor for value in values]
     low, high = min(known), max(known)
     if high - low < 1e-9:
@@ -75,7 +78,7 @@ def scale(values: Iterable[float], *, num_ticks: int = 5, factor: int = 1) -> Sc
 
 
 def results(of: Column, comparison: Comparison) -> DotPlot | None:
-    """The cells of a column, the best first; None when none completed."""
+    """Returns the cells of a column, the best first; None where no run completed."""
     cells = [cell for cell in comparison.in_column(of) if cell.completed]
     if not cells:
         return None

@@ -1,4 +1,4 @@
-"""The tables of a report: algorithms by settings, every method in detail, what did not complete; and their order."""
+"""Tables of a report in their order: algorithms by settings, details, incomplete runs."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ LEADERS = Text("bold: the best of its column, and those whose paired difference 
 
 
 def all_sheets(contents: Contents) -> list[Sheet]:
-    """In the order of a report; without those that have nothing to say."""
+    """Returns the tables in the order of a report, without empty ones."""
     comparison = contents.comparison
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
     sheets = [settings(comparison, leaders(contents.groups))] if more_than_details else []
@@ -34,7 +34,7 @@ def all_sheets(contents: Contents) -> list[Sheet]:
 
 
 def left_out(contents: Contents) -> list[Sheet]:
-    """The end of a report: what is in no average, and what could not be read."""
+    """Returns the end of a report: runs in no average, and unreadable files."""
     ends = not_completed(contents)
     sheets = [ends] if ends.rows or ends.notes else []
     sheets += [search_tables.unread(contents.unread)] if contents.unread else []
@@ -89,7 +89,7 @@ def seeds_of(count: int, repeats: str) -> str:
 
 
 def protocols(comparison: Comparison) -> list[Text]:
-    """What all runs have in common, and what each mark stands for beside that."""
+    """Returns the settings that all runs share, then the meaning of each mark."""
     marks = comparison.marks
     first = next((of.parts for of in marks), [])
     common = [part for part in first if all(part in of.parts for of in marks)]
@@ -106,7 +106,7 @@ def protocols(comparison: Comparison) -> list[Text]:
 
 
 def details(comparison: Comparison) -> Sheet:
-    """One row for each cell, with all that it depends on and what it cost."""
+    """Returns one row for each cell, with its settings and its cost."""
     head = ["algorithm", "backbone", "dataset", "test", "batch norm", "pretrained on", "trained on", "with"]
     head += ["seeds", measures(comparison), "steps/s", "parameters", "peak MB"]
     rows = []
@@ -127,28 +127,28 @@ def details(comparison: Comparison) -> Sheet:
         ]
         seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
-    return _told_once(Sheet("All methods in detail", head, 8, rows, [INTERVALS]), keep="algorithm")
+    return _shared_in_note(Sheet("All methods in detail", head, 8, rows, [INTERVALS]), keep="algorithm")
 
 
-def _told_once(sheet: Sheet, keep: str) -> Sheet:
-    """The same with the words that all rows share in a note and not in a column, but for the column to `keep`."""
+def _shared_in_note(sheet: Sheet, keep: str) -> Sheet:
+    """Moves columns whose rows are all equal into a note, except the column `keep`."""
     words = range(sheet.num_words)
     shared = [
         i for i in words if sheet.head[i] != keep and len(sheet.rows) > 1 and len({row[i] for row in sheet.rows}) == 1
     ]
-    told = [f"{sheet.head[i]} {text}" for i in shared if (text := sheet.rows[0][i].text) not in ("", "-")]
+    shared_words = [f"{sheet.head[i]} {text}" for i in shared if (text := sheet.rows[0][i].text) not in ("", "-")]
     left = [i for i in range(len(sheet.head)) if i not in shared]
     return Sheet(
         sheet.title,
         [sheet.head[i] for i in left],
         sheet.num_words - len(shared),
         [[row[i] for i in left] for row in sheet.rows],
-        [*([Text(f"all: {'; '.join(told)}")] if told else []), *sheet.notes],
+        [*([Text(f"all: {'; '.join(shared_words)}")] if shared_words else []), *sheet.notes],
     )
 
 
 def not_completed(contents: Contents) -> Sheet:
-    """Where to look for what went wrong, which run directories have no result, and how many runs never started."""
+    """Returns failed runs, run directories without a result, and the number of refused runs."""
     rows = [_end(run) for cell in contents.comparison.cells for run in cell.runs if not run.completed]
     rows += [_end(run) for run in [*contents.comparison.apart, *contents.failed]]
     rows += [[Text("no result"), Text(str(folder)), Text("")] for folder in contents.unfinished]
@@ -157,14 +157,14 @@ def not_completed(contents: Contents) -> Sheet:
 
 
 def refused(runs: list[Run]) -> str:
-    """How many runs never started, with one of them for an example."""
+    """Returns the number of runs that never started, with the last as an example."""
     folder, error = runs[-1].folder, _first_line(runs[-1].result.error)
     counted = f"{len(runs)} runs were" if len(runs) > 1 else "1 run was"
     return f"{counted} refused before training; the last: {folder}: {error}"
 
 
 def damaged(lines: list[str]) -> Sheet:
-    """Files that count for nothing, or in part."""
+    """Returns the lines about damaged files."""
     return Sheet("Files that could not be read", [], 0, [], [*map(Text, lines)])
 
 
@@ -179,18 +179,18 @@ def _first_line(text: str | None) -> str:
 
 
 def _tone(*statuses: str) -> Tone:
-    """A run that was pruned is as it should be."""
+    """Returns "bad" for any status beside completed and pruned."""
     return "bad" if set(statuses) - {"completed", "pruned"} else "plain"
 
 
 def _sources(comparison: Comparison) -> dict[str, int]:
-    """Published sources, numbered in the order of the table."""
+    """Numbers the published sources in the order of the table."""
     sources = (number.source for cell in comparison.cells if (number := cell.published))
     return {source: i for i, source in enumerate(dict.fromkeys(sources), 1)}
 
 
 def measures(comparison: Comparison) -> str:
-    """What the numbers of a table are."""
+    """Returns the names of the measures of a table."""
     return " or ".join(sorted({column.score.title for column in comparison.columns}))
 
 
