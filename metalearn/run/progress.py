@@ -7,7 +7,9 @@ from typing import Any
 import lightning.pytorch as pl
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from metalearn.run.console import console, score
+from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.run.console import console, score, span
+from metalearn.types import Split
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,9 @@ class ProgressBar(pl.Callback):
         words = [f"step {trainer.global_step}", f"loss {self._numbers.get('loss', float('nan')):.3f}"]
         for of in SCORES:
             if of in self._numbers:
-                words += [f"{n} {score(of, self._numbers[n])}" for n in (of, "val") if n in self._numbers]
+                splits: dict[Split, str] = {"train": of, "val": "val"}
+                known = {split: self._numbers[n] for split, n in splits.items() if n in self._numbers}
+                words += [f"{episodes(trainer, split)} {score(of, number)}" for split, number in known.items()]
         words += [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers="  ".join(words))
@@ -114,3 +118,12 @@ class ProgressBar(pl.Callback):
             return None, None
         left, done = min(limits)
         return done, max(left, 0.0)
+
+
+def episodes(trainer: pl.Trainer, split: Split) -> str:
+    """Names the episodes of a score, such as "train (20-way)": ways differ, and so do scores."""
+    data: AbstractEpisodes[Any] = trainer.datamodule  # type: ignore[attr-defined]
+    way = data.settings[split].way
+    if data.batch_size is not None and split == "train":
+        return f"{split} (all classes)"
+    return split if way == 1 else f"{split} ({span(way if isinstance(way, int) else list(way))}-way)"

@@ -217,6 +217,5 @@ def _announce(job: Job, record: Record) -> None:
     safe = struck_out(job.plan.config)
     loggers.begin(job.trainer.loggers, safe, record.result, job.score_name)
     if is_rank_zero():
-        console.show_config(safe)
         world, folder = job.trainer.world_size, job.plan.folder.path
         console.show_plan(safe, record.result.episode, job.batch_size, job.num_parameters, world, folder)
