@@ -40,6 +40,8 @@ class MAMLPlusPlus(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = False  # `done` weights the inner steps
+
     def __init__(
         self,
         backbone: AbstractBackbone,

@@ -28,6 +28,9 @@ from metalearn.types import Episode, Split
 EMBEDDED_TASKS = 50
 """Episodes in an evaluation batch of embeddings, which are small."""
 
+ADAPTED_VALUES = 2**25
+"""Limit on the values of an evaluation batch whose tasks adapt together: 128 MiB in float32."""
+
 
 class EpisodicDataModule(AbstractEpisodes[Draw]):
     """Data module of episodes from one bank of images for each split.
@@ -72,6 +75,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.embeddings = embeddings
         self.augmentation = augmentation or Unchanged()
+        self.adapts_together = False  # whether an evaluation batch of images has several tasks
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
         self._weights = ""
@@ -109,8 +113,15 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
     def tasks_of_evaluation(self, split: Split) -> int:
         listed = split == "test" and self.test_draws is not None
-        one_shape = listed or self.settings[split].has_one_shape
-        return EMBEDDED_TASKS if self._embed and one_shape else 1
+        if not (listed or self.settings[split].has_one_shape):
+            return 1
+        if self._embed:
+            return EMBEDDED_TASKS
+        if self.adapts_together:
+            one = self.draw(split, 0)
+            values = (len(one.support_rows) + len(one.query_rows)) * self.banks[split].images[0].numel()
+            return max(1, min(EMBEDDED_TASKS, ADAPTED_VALUES // values))
+        return 1
 
     def check(self, setting: Setting, split: Split) -> None:
         refuse(fault._replace(remedy="") for fault in setting.faults(self.banks[split], split))

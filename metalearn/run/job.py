@@ -20,6 +20,7 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import Provenance, load, load_backbone
 from metalearn.run.checks import rules
+from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
@@ -33,6 +34,7 @@ from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, named_setting
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
+from metalearn.training.replay import ReplayedSteps, why_not
 from metalearn.types import SPLITS, Split
 
 
@@ -110,11 +112,14 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
         Provenance(_provenance(plan, loaded)),
+        *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
         keeper,
     ]
     trainer = _trainer(plan, callbacks)
+    if plan.config["trainer"]["cuda_graph"] and (reason := why_not(algorithm, trainer, data)):
+        raise ValueError(f"trainer.cuda_graph=true: {reason}")
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
     return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
@@ -230,7 +235,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
 
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
-    arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
+    arguments = {name: value for name, value in config["trainer"].items() if name not in OURS["trainer"]}
     trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],

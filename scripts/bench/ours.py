@@ -21,6 +21,7 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
 from metalearn.run.machine import quieten_lightning
 from metalearn.training.module import FewShotModule
+from metalearn.training.replay import ReplayedLoss
 from metalearn.types import Episode
 
 
@@ -56,10 +57,26 @@ def _step_by(work: Step, **execution: bool) -> tuple[AbstractAlgorithm, Callable
 
 def step_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     """As `trainer.precision=bf16-mixed`."""
-    algorithm, loss_of = step(work)
+    return _in_bf16(*step(work))
 
+
+def step_replayed(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    """As `trainer.cuda_graph=true`, which is the default on a GPU."""
+    algorithm, _ = step(work)
+    replayed = ReplayedLoss(algorithm)
+    return algorithm, lambda batch: replayed(batch).loss
+
+
+def step_replayed_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    """As `trainer.precision=bf16-mixed` on a GPU."""
+    return _in_bf16(*step_replayed(work))
+
+
+def _in_bf16(
+    algorithm: AbstractAlgorithm, loss_of: Callable[[Episode], Tensor]
+) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     def loss_in_bf16(batch: Episode) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(batch.query_x.device.type, torch.bfloat16):
             return loss_of(batch)
 
     return algorithm, loss_in_bf16
@@ -76,14 +93,14 @@ def data_of(work: Step, images: ClassBank) -> EpisodicDataModule:
     return EpisodicDataModule({"train": images}, setting, seed=0, tasks_per_batch=work.tasks, num_episodes={"train": 1})
 
 
-def evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+def evaluation(images: ClassBank, episodes: int, device: str) -> Callable[[], float]:
     quieten_lightning()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     module = FewShotModule(Prototypical(Conv4([1, 28, 28]), batch_norm="running"), torch.optim.Adam)
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator=device,
         inference_mode=False,
         logger=False,
         enable_progress_bar=False,

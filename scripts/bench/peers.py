@@ -157,9 +157,9 @@ def easyfsl_scores() -> Side:
     return model, scores_of
 
 
-def plain_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
-    backbone = network().eval()
-    pixels = images.images.float() / 255
+def plain_evaluation(images: ClassBank, episodes: int, device: str) -> Callable[[], float]:
+    backbone = network().eval().to(device)
+    pixels = images.images.to(device).float() / 255
 
     @torch.no_grad()
     def accuracy() -> float:
@@ -167,16 +167,16 @@ def plain_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
         for _ in range(episodes):
             classes = random.sample(images.rows, WAY)
             rows = torch.tensor([random.sample(of.tolist(), SHOT + QUERY) for of in classes])  # (N, SHOT + QUERY)
-            z = backbone(pixels[rows.flatten()]).unflatten(0, rows.shape)
+            z = backbone(pixels[rows.flatten().to(device)]).unflatten(0, rows.shape)
             prototypes = z[:, :SHOT].mean(1)  # (N, D)
             nearest = torch.cdist(z[:, SHOT:].flatten(0, 1), prototypes).argmin(1)
-            right += int((nearest == torch.arange(WAY).repeat_interleave(QUERY)).sum())
+            right += int((nearest == torch.arange(WAY, device=device).repeat_interleave(QUERY)).sum())
         return right / (episodes * WAY * QUERY)
 
     return accuracy
 
 
-def easyfsl_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+def easyfsl_evaluation(images: ClassBank, episodes: int, device: str) -> Callable[[], float]:
     let_easyfsl_run()
     from easyfsl.datasets import FewShotDataset
     from easyfsl.methods import PrototypicalNetworks
@@ -197,7 +197,7 @@ def easyfsl_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
         def get_labels(self) -> list[int]:
             return self.labels
 
-    dataset, model = InMemory(), PrototypicalNetworks(network())
+    dataset, model = InMemory(), PrototypicalNetworks(network()).to(device)
     sampler = TaskSampler(dataset, n_way=WAY, n_shot=SHOT, n_query=QUERY, n_tasks=episodes)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=sampler.episodic_collate_fn)
-    return lambda: evaluate(model, loader, device="cpu", use_tqdm=False)
+    return lambda: evaluate(model, loader, device=device, use_tqdm=False)

@@ -51,7 +51,7 @@ EVALUATION = "evaluation"
 MANY = 10_000  # episodes, which metalearn alone is timed with
 
 
-def batch_of(step: Step) -> Episode:
+def batch_of(step: Step, device: str = "cpu") -> Episode:
     """The same batch for every side, float32."""
     generator = torch.Generator().manual_seed(0)
 
@@ -59,7 +59,7 @@ def batch_of(step: Step) -> Episode:
         y = F.one_hot(torch.arange(step.way).repeat(per_class), step.way).float().expand(step.tasks, -1, -1)
         return torch.rand(step.tasks, step.way * per_class, *step.input_shape, generator=generator), y
 
-    return Episode(*rows(step.shot), *rows(step.query))
+    return Episode(*(part.to(device) for part in (*rows(step.shot), *rows(step.query))))
 
 
 def bank() -> ClassBank:

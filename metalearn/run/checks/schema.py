@@ -38,6 +38,7 @@ class Trainer(Part):
     val_check_interval: Any
     accumulate_grad_batches: int
     skip_nonfinite: int
+    cuda_graph: bool | None
 
 
 class Paths(TypedDict):

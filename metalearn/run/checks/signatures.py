@@ -10,7 +10,7 @@ from typeguard import TypeCheckError, check_type
 from metalearn.run.allowed import locate
 from metalearn.run.names import nearest, shortened
 
-OURS = {"trainer": {"skip_nonfinite"}, "optimizer": {"backbone_lr"}}
+OURS = {"trainer": {"skip_nonfinite", "cuda_graph"}, "optimizer": {"backbone_lr"}}
 """Keys of a part that are no arguments of its class, since a run uses them itself."""
 
 
