@@ -23,6 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
         said = log(read_runs([folder]), folder, "few-shot")
+        wandb.teardown()  # waits for W&B's process, which writes the file
     (place,) = (folder / "wandb").glob("offline-run-*")
     assert said == f"W&B: offline; to upload: wandb sync {place}"
     return folder
