@@ -1,7 +1,9 @@
-"""The entry point `python -m metalearn [overrides]`, also the console script `metalearn`."""
+"""The entry point `metalearn [overrides]` and its subcommands, also `python -m metalearn`."""
 
 import os
+import runpy
 import sys
+from importlib.util import find_spec
 from secrets import token_hex
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ from metalearn.run.conf import conf_dir
 from metalearn.run.explain import explain, explain_yaml
 from metalearn.run.grammar import at_home
 from metalearn.run.names import shortened
+from metalearn.run.run_name import run_name
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
@@ -24,6 +27,7 @@ OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True
 OmegaConf.register_new_resolver("classes_file", lambda _parent_: overrides.classes_file(_parent_._key()))
 OmegaConf.register_new_resolver("product", lambda a, b: a * b)
 OmegaConf.register_new_resolver("choices", groups.choices)
+OmegaConf.register_new_resolver("run_name", run_name)
 OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path)))
 
 
@@ -47,8 +51,29 @@ def compose_and_run(config: DictConfig) -> float | None:
     return run(config)
 
 
+PROGRAMS = ("sweep", "predict", "export", "report")
+"""Subcommands that are programs: `metalearn report` is `python -m metalearn.report`."""
+
+SHORT = {"train": [], "test": ["mode=test"], "help": ["--help"], "version": ["--version"]}
+"""Subcommands that stand for options of a run."""
+
+
 def main() -> None:
     streams.make_unbreakable()
+    word, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if word == "sweep" and any("=" in argument for argument in rest[:1]):
+        sys.argv[1:] = ["-m", *rest]
+    elif word in SHORT:
+        sys.argv[1:] = [*SHORT[word], *rest]
+    elif word in PROGRAMS and find_spec(f"metalearn.{word}.__main__"):
+        sys.argv[1:] = rest
+        runpy.run_module(f"metalearn.{word}", run_name="__main__", alter_sys=True)
+        return
+    compose_or_refuse()
+
+
+def compose_or_refuse() -> None:
+    """Run what the command line says; a wrong one ends with one line and the exit code 2."""
     # Threads that spin for long take cores from others; threads that sleep at once wake up late.
     # This value is as fast as the better of both. GNU OpenMP reads it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
+from metalearn.report.heading import Heading
 from metalearn.report.runs import Run
 from metalearn.run import study_record
 from metalearn.run.result import Result
@@ -65,8 +66,8 @@ def runs(*results: dict[str, Any]) -> list[Run]:
 
 def contents(comparison: Comparison, **others: Any) -> Contents:
     """Returns a report of compared runs, without searches."""
-    empty = {key: [] for key in ("groups", "searches", "unread", "failed", "unfinished", "refused", "damaged")}
-    return Contents(comparison, **{**empty, **others})
+    empty = {key: [] for key in ("runs", "groups", "searches", "unread", "failed", "unfinished", "refused", "damaged")}
+    return Contents(heading=Heading("runs", "", []), comparison=comparison, **{**empty, **others})
 
 
 def episode(*, way: int = 5, shot: int = 1, query: int = 15, train: dict[str, int] = TRAIN) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def test_flags_come_first_in_whatever_order_they_are_typed(run: Path, typed: str
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("report outputs", "'report' is not an override: type python -m metalearn.report DIR..."),
-        ("predict x --help", "'predict' is not an override: type python -m metalearn.predict RUN --support"),
+        ("report outputs", "'report' is not an override: type metalearn report DIR..."),
+        ("predict x --help", "'predict' is not an override: type metalearn predict RUN --support"),
         ("seed", "'seed' is not an override: an override is KEY=VALUE"),
         ("--nowhere seed=1", "unrecognized arguments: --nowhere"),
         ("--cfg nothing", "invalid choice: 'nothing'"),

@@ -81,8 +81,8 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_shows(reported) -> None
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
     assert "loss is nan &lt;&amp;&gt; 50 %" in page
     assert (
-        page.count("<figure>") == 2 + 2 + 2
-    )  # accuracy and inner steps of two settings, validation by steps and seconds
+        page.count("<figure>") == 2 + 2 + 2 + 2
+    )  # accuracy, inner steps and episodes of two settings, validation by steps and seconds
 
 
 def test_reporting_twice_gives_the_same_files(reported, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_latex() -> None:
 def test_latex_has_the_columns_that_it_announces_and_balanced_braces(reported) -> None:
     text = (reported[1] / "report.tex").read_text()
     tables = re.findall(r"\\begin\{tabular\}\{(l+r*)\}\n\\toprule\n(.*?)\\bottomrule", text, re.DOTALL)
-    assert len(tables) == text.count(r"\begin{table}") == 4
+    assert len(tables) == text.count(r"\begin{table}") == 5
     for columns, body in tables:
         lines = [line for line in body.splitlines() if line != r"\midrule"]
         assert len(lines) >= 2

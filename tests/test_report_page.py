@@ -122,9 +122,9 @@ def test_nothing_scrolls_sideways_but_tables_in_their_boxes(measured, device: st
 @pytest.mark.parametrize("device", WIDTHS)
 def test_every_plot_is_drawn(measured, device: str) -> None:
     plots = measured[device]["plots"]
-    # The plots are accuracy and inner steps of two settings, validation against steps and seconds,
-    # history and importance.
-    assert len(plots) == 8
+    # The plots are accuracy, inner steps and test episodes of two settings, validation against
+    # steps and seconds, history and importance.
+    assert len(plots) == 10
     for plot in plots:
         assert plot["smallest"] >= 15, plot
         assert plot["lengths"] > 0, plot

@@ -75,7 +75,7 @@ def test_the_agents_command_is_accepted_as_it_stands(tmp_path: Path, monkeypatch
 
 def test_the_metric_is_what_the_best_checkpoint_is_chosen_by() -> None:
     score = OBJECTIVES[resolved("algorithm=maml")["problem"]].score_name
-    assert SWEEP["metric"] == {"name": f"val/{score}", "goal": "maximize"}
+    assert SWEEP["metric"] == {"name": f"selected/val_{score}", "goal": "maximize"}
 
 
 def test_every_parameter_is_a_number_of_the_config_within_its_bounds() -> None:

@@ -25,6 +25,7 @@ CHECKED = (
     "metalearn/*.py",
     "scripts/**/*.py",
     "scripts/*.yaml",
+    "metalearn/report/**/*.py",
     "conf/**/*.yaml",
     "README.md",
     "CONTRIBUTING.md",

@@ -1,4 +1,4 @@
-"""All that a report says, read from some folders."""
+"""The contents of a report, read from some folders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metalearn.report import searches
 from metalearn.report.comparison import Comparison, compare
+from metalearn.report.heading import Heading, heading
 from metalearn.report.paired import Pairs, pairs
 from metalearn.report.runs import Run, find
 from metalearn.report.searches import Search
@@ -13,18 +14,21 @@ from metalearn.report.searches import Search
 
 @dataclass(frozen=True)
 class Contents:
-    """Runs compared, and searches. A search is in the comparison with its best trial at meta-val alone.
+    """Compared runs and searches.
 
-    Else the best of many trials at meta-test would stand first, which is chosen by what it is to be judged by.
+    The comparison has only one trial of a search: the best at meta-val. Otherwise the best of many
+    trials at meta-test would be first, partly by luck.
     """
 
+    heading: Heading
+    runs: list[Run]  # all runs that started, with trials, each once
     comparison: Comparison
     groups: list[Pairs]
     searches: list[Search]
-    unread: list[str]  # why the studies of other searches could not be read; their trials are compared like other runs
-    failed: list[Run]  # trials
+    unread: list[str]  # a line for each unreadable study; its trials are compared like other runs
+    failed: list[Run]  # failed trials
     unfinished: list[Path]  # run directories without a result
-    refused: list[Run]  # that never started
+    refused: list[Run]  # runs that never started
     damaged: list[str]  # a line for each file that cannot be read
 
     @property
@@ -34,7 +38,8 @@ class Contents:
 
 
 def read(folders: Iterable[Path]) -> Contents:
-    """Raises FileNotFoundError when a folder holds no result."""
+    """Reads all runs below some folders. Raises FileNotFoundError for one without a result."""
+    folders = list(folders)
     found = find(folders)
     known, unread = list[Search](), list[str]()
     for folder in found.searches:
@@ -45,6 +50,7 @@ def read(folders: Iterable[Path]) -> Contents:
     trials = {trial.folder.resolve(): trial for search in known for trial in search.trials}
     best = {search.best.folder.resolve() for search in known if search.best}
     compared, failed, refused = list[Run](), list[Run](), list[Run]()
+    started = [run for run in found.runs if not run.never_started and not run.setting]
     for run in found.runs:
         folder = run.folder.resolve()
         if run.never_started:
@@ -56,4 +62,6 @@ def read(folders: Iterable[Path]) -> Contents:
     left = [path for path in found.unfinished if (of := trials.get(path.resolve())) is None or of.state == "failed"]
     comparison = compare(compared)
     damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
-    return Contents(comparison, pairs(comparison), known, unread, failed, left, refused, damaged)
+    return Contents(
+        heading(folders, started), started, comparison, pairs(comparison), known, unread, failed, left, refused, damaged
+    )

@@ -1,9 +1,9 @@
-"""The report as files: report.md, report.tex, report.csv, differences.csv, trials.csv and report.html."""
+"""Writes a report as files: Markdown, LaTeX, HTML, and tables as CSV."""
 
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,23 @@ from metalearn.report.cells import mean
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
 from metalearn.report.page import page
+from metalearn.report.run_fields import Field, fields
 from metalearn.report.searches import Search
 from metalearn.report.sheet import latex, markdown
 
-Field = tuple[str, Callable[[Any], Any]]
-
 
 def write(folder: Path, contents: Contents) -> list[Path]:
-    """Write all of them into `folder`, which is made where it does not exist; returns their paths."""
+    """Writes all files into `folder`, creating it where needed; returns their paths."""
     comparison, searches = contents.comparison, contents.searches
     sheets = tables.all_sheets(contents)
     texts = {
-        "report.md": "# A comparison of runs\n\n" + "\n".join(map(markdown, sheets)),
+        "report.md": _head(contents) + "\n".join(map(markdown, sheets)),
         "report.tex": "\n".join(map(latex, sheets)),
         "report.csv": _csv(_cell_fields(comparison), comparison.cells),
         "differences.csv": _csv(
             _difference_fields(comparison), (one for group in contents.groups for one in group.all())
         ),
+        "runs.csv": _csv(fields(), contents.runs),
         "report.html": page(contents),
     }
     if searches:
@@ -41,8 +41,13 @@ def write(folder: Path, contents: Contents) -> list[Path]:
     return [folder / name for name in texts]
 
 
+def _head(contents: Contents) -> str:
+    title, date, commands = contents.heading
+    return "\n".join([f"# {title}", "", *filter(None, [date]), *(f"\n    {one}" for one in commands), "", ""])
+
+
 def _cell_fields(comparison: Comparison) -> list[Field]:
-    """Numbers as they are: accuracies are fractions, times seconds."""
+    """Returns the columns of report.csv; accuracies are fractions, times seconds."""
     return [
         ("dataset", lambda cell: cell.column.dataset),
         ("test", lambda cell: cell.column.setting),
@@ -76,7 +81,7 @@ def _difference_fields(comparison: Comparison) -> list[Field]:
 
 
 def _trial_fields(searches: list[Search]) -> list[Field]:
-    """A column for each parameter of any search."""
+    """Returns the columns of trials.csv, with one for each parameter of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
     return [
         ("search", lambda of: of[0].name),

@@ -10,7 +10,7 @@ from metalearn.stats import estimate
 
 
 def sheets(comparison: Comparison) -> list[Sheet]:
-    """One for each evaluation: its scores, in percent, beside the accuracy."""
+    """Returns a table for each evaluation: its scores in percent, beside the accuracy."""
     return [_sheet(name, comparison) for name in _names(comparison)]
 
 
@@ -19,7 +19,7 @@ def _names(comparison: Comparison) -> list[str]:
 
 
 def scored(cell: Cell) -> list[Further]:
-    """What the completed runs of a cell were evaluated by."""
+    """Returns the further evaluations of the completed runs of a cell."""
     return [run.result.further for run in cell.completed if run.result.further is not None]
 
 
@@ -41,7 +41,7 @@ def _sheet(name: str, comparison: Comparison) -> Sheet:
 
 
 def _interval(of: list[Further], score: str) -> str:
-    """Mean over the runs that have the score, with its interval."""
+    """Returns the mean over the runs that have the score, with its interval."""
     known = [one.scores[score] for one in of if score in one.scores]
     middle = mean(one.mean for one in known)
     half = estimate([one.mean for one in known]).ci95 if len(known) > 1 else known[0].ci95 if known else math.nan

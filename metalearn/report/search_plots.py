@@ -1,4 +1,4 @@
-"""The geometry of the plots of a search: its history, and the importance of its parameters."""
+"""The geometry of the plots of a search: history and importance of parameters."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,10 @@ from metalearn.report.searches import Search, Trial
 
 @dataclass(frozen=True)
 class History:
-    """The score of each trial against its number; each path is the d of an SVG path, empty without such trials."""
+    """Score of each trial against its number.
+
+    Each path is the d of an SVG path; empty without such trials.
+    """
 
     title: str
     score: Score

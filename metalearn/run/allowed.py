@@ -69,9 +69,8 @@ def locate(target: Any, path: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{path}._target_={target} cannot be imported: {error}") from error
     # An allowed module also exposes its imports, and a function can do anything. So only classes
-    # defined in the package are allowed, and the functions that make our loggers.
+    # defined in the package are allowed.
     home = getattr(found, "__module__", "") or ""
-    is_logger = inspect.isfunction(found) and home == "metalearn.run.loggers"
-    if not (inspect.isclass(found) or is_logger) or home.partition(".")[0] != target.partition(".")[0]:
+    if not inspect.isclass(found) or home.partition(".")[0] != target.partition(".")[0]:
         raise ValueError(f"{path}._target_={target} is refused: it is not a class of {target.partition('.')[0]}")
     return found

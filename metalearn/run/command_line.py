@@ -7,17 +7,17 @@ from hydra._internal.utils import get_args_parser
 
 from metalearn import __version__
 from metalearn.run.grammar import is_path, key, readable, value
-from metalearn.run.names import shortened
+from metalearn.run.names import nearest, shortened
 
 OTHER_WORDS = {
-    "export": "python -m metalearn.export RUN FILE.onnx",
+    "export": "metalearn export RUN FILE.onnx",
     "help": "metalearn --help",
-    "predict": "python -m metalearn.predict RUN --support DIR --query DIR",
-    "report": "python -m metalearn.report DIR...",
+    "predict": "metalearn predict RUN --support DIR --query DIR",
+    "report": "metalearn report DIR...",
     "resume": "metalearn resume=DIR",
-    "sweep": "metalearn -m seed=0,1",
-    "test": "metalearn mode=test checkpoint=PATH",
-    "train": "metalearn, which trains by default",
+    "sweep": "metalearn sweep seed=0,1",
+    "test": "metalearn test checkpoint=PATH",
+    "train": "metalearn train KEY=VALUE",
     "version": "metalearn --version",
 }
 """Words that other programs take as commands, and the commands of this one."""
@@ -57,7 +57,7 @@ def _refuse_words(overrides: list[str]) -> None:
     for word in overrides:
         if "=" not in word and not word.startswith("~"):
             meant = OTHER_WORDS.get(word)
-            line = f"type {meant}" if meant else "an override is KEY=VALUE"
+            line = f"type {meant}" if meant else f"an override is KEY=VALUE{nearest(word, OTHER_WORDS)}"
             raise ValueError(f"'{shortened(word)}' is not an override: {line}")
 
 

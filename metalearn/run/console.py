@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.tree import Tree
 
 from metalearn.run.result import Episodes, EpisodeSetting, Evaluation, Measured, Result
 
@@ -22,16 +21,6 @@ def say(line: str) -> None:
     """Prints a line, and writes it to the log of the run."""
     console.print(line, highlight=False)
     log.info(line)
-
-
-def show_config(config: dict[str, Any]) -> None:
-    # The backbone is also an argument of the algorithm; it is printed once.
-    algorithm = (
-        {**config["algorithm"], "backbone": "${backbone}"} if "backbone" in config["algorithm"] else config["algorithm"]
-    )
-    tree = Tree("config")
-    _grow(tree, {**config, "algorithm": algorithm})
-    console.print(tree, highlight=True)
 
 
 def show_plan(
@@ -55,8 +44,13 @@ def show_plan(
         table.add_row("training episodes" if batch_size is None else "training batches", seen)
         table.add_row("trained on", trained_on(episode.train, batch_size))
     table.add_row("tested on", shape(episode.test))
-    table.add_row("run directory", str(folder))
     console.print(table)
+    show_folder(folder)
+
+
+def show_folder(folder: Path) -> None:
+    """Print a run directory in a line of its own, so that it can be copied at any width."""
+    console.print(f"run directory {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def show_result(result: Result, folder: str) -> None:
@@ -90,8 +84,8 @@ def show_result(result: Result, folder: str) -> None:
         table.add_row(f"meta-val {words}", f"{interval(result.val.measured)}, step {result.best_step}")
     if result.published and (published := result.published.number(name)) is not None:
         table.add_row("published", f"{score(name, published)}  {result.published.source or 'no source'}")
-    table.add_row("run directory", folder)
     console.print(table)
+    show_folder(Path(folder))
 
 
 def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
@@ -168,11 +162,3 @@ def span(value: int | list[int]) -> str:
 
 def percent(fraction: float | None) -> str:
     return "?" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
-
-
-def _grow(tree: Tree, node: dict[str, Any]) -> None:
-    for name, child in node.items():
-        if isinstance(child, dict) and child:
-            _grow(tree.add(f"[bold]{name}[/bold]"), child)
-        else:
-            tree.add(f"{name}: {child}".replace("[", r"\["))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -95,6 +96,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = _algorithm(plan)
+    rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = _data(plan, banks, algorithm, augmentation)
     others = {name: named_setting(name, data.settings["test"]) for name in plan.config["evaluation"]["settings"]}
     for setting in others.values():

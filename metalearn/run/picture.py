@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -62,17 +63,15 @@ class TestEpisode(pl.Callback):
         else:
             image = picture(task, answers, names)
             write_atomically(self.folder / "test_episode.png", lambda file: image.save(file, "PNG"))
-        for logger in trainer.loggers:
-            if type(logger).__name__ != "WandbLogger":
-                continue
-            wandb: Any = logger
+        for wandb in (logger for logger in trainer.loggers if isinstance(logger, WandbLogger)):
             if bank.is_text:
                 wandb.log_table("test/episode", columns=["text", "class", "answered"], data=[list(row) for row in rows])
             else:
                 wandb.log_image("test/episode", [image], caption=[head])
             counts = confusion(task.query_y.argmax(-1), answers, task.query_y.shape[1]).tolist()
-            columns = ["class", *(f"answered {way}" for way in range(len(counts)))]
-            wandb.log_table("test/confusion", columns=columns, data=[[way, *row] for way, row in enumerate(counts)])
+            columns = ["class", *(f"answered {way} {name}" for way, name in enumerate(names))]
+            table = [[f"{way} {name}", *row] for (way, name), row in zip(enumerate(names), counts, strict=True)]
+            wandb.log_table("test/confusion", columns=columns, data=table)
 
 
 def confusion(ways: Tensor, answers: Tensor, way: int) -> Tensor:

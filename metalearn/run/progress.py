@@ -7,7 +7,9 @@ from typing import Any
 import lightning.pytorch as pl
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from metalearn.run.console import console, score
+from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.run.console import console, score, span
+from metalearn.types import Split
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +97,9 @@ class ProgressBar(pl.Callback):
         words = [f"step {trainer.global_step}", f"loss {self._numbers.get('loss', float('nan')):.3f}"]
         for measure in SCORES:
             if measure in self._numbers:
-                shown = (name for name in (measure, "val") if name in self._numbers)
-                words += [f"{name} {score(measure, self._numbers[name])}" for name in shown]
+                names: dict[Split, str] = {"train": measure, "val": "val"}
+                shown = {split: self._numbers[name] for split, name in names.items() if name in self._numbers}
+                words += [f"{episodes(trainer, split)} {score(measure, number)}" for split, number in shown.items()]
         words += [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers="  ".join(words))
@@ -116,3 +119,12 @@ class ProgressBar(pl.Callback):
             return None, None
         left, done = min(limits)
         return done, max(left, 0.0)
+
+
+def episodes(trainer: pl.Trainer, split: Split) -> str:
+    """Names the episodes of a score, such as "train (20-way)": ways differ, and so do scores."""
+    data: AbstractEpisodes[Any] = trainer.datamodule  # type: ignore[attr-defined]
+    way = data.settings[split].way
+    if data.batch_size is not None and split == "train":
+        return f"{split} (all classes)"
+    return split if way == 1 else f"{split} ({span(way if isinstance(way, int) else list(way))}-way)"

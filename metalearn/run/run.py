@@ -81,7 +81,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
         else:
             code = _leave(record, folder, code, begun=begun)
         if job is not None:
-            loggers.finish(job.trainer.loggers, code)
+            loggers.end(job.trainer.loggers, record.result, folder, code)
     if code:
         # Lightning kills rank 0 if another rank exits with a code other than 0. A signal stops all
         # ranks in order, so the others exit with 0.
@@ -219,9 +219,7 @@ def _announce(job: Job, record: Record) -> None:
         shared_classes=job.shared_classes,
     )
     safe = struck_out(job.plan.config)
-    for logger in job.trainer.loggers:
-        logger.log_hyperparams(safe)
+    loggers.begin(job.trainer.loggers, safe, record.result, job.score_name)
     if is_rank_zero():
-        console.show_config(safe)
         world, folder = job.trainer.world_size, job.plan.folder.path
         console.show_plan(safe, record.result.episode, job.batch_size, job.num_parameters, world, folder)

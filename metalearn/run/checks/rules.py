@@ -38,6 +38,13 @@ def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
         raise ValueError(f"trainer.devices={wanted} names a GPU, but this machine has none")
 
 
+def check_half_precision(trainer: dict[str, Any], accelerators: int) -> None:
+    """Raises ValueError for float16 on a CPU, where Lightning would use bfloat16 instead."""
+    on_cpu, precision = trainer["accelerator"] == "cpu" or not accelerators, trainer["precision"]
+    if on_cpu and str(precision) in ("16", "16-mixed"):
+        raise ValueError(f"trainer.precision={precision} needs a GPU: type trainer.precision=bf16-mixed")
+
+
 def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
     """Raises ValueError for a callback that needs epochs in a training without epochs."""
     for name, callback in callbacks.items():
