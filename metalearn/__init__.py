@@ -7,7 +7,7 @@ does not wait for it.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the same names for type checkers and editors
+if TYPE_CHECKING:  # gives type checkers and editors these names
     from metalearn.algorithms.base import AbstractAlgorithm as AbstractAlgorithm
     from metalearn.algorithms.baseline import Baseline as Baseline
     from metalearn.algorithms.gradient import AbstractGradient as AbstractGradient
