@@ -38,7 +38,7 @@ def varied(folder: Path, overrides: list[str]) -> list[str]:
     if sweep_of(folder) is None:
         return []
     typed = json.loads((folder.parent / "sweep.json").read_text())["command"]
-    return [one for one in overrides if one not in typed and node(one) not in IN_NAME]
+    return [override for override in overrides if override not in typed and node(override) not in IN_NAME]
 
 
 def _span(value: int | ListConfig) -> str:

@@ -91,10 +91,10 @@ class WandbRun(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics at a number of steps done, with the number of episodes seen by then."""
-        known = {name: value for name, value in metrics.items() if name != "epoch"}
+        logged = {name: value for name, value in metrics.items() if name != "epoch"}
         if step is not None:
-            known["episodes"] = step * self._episodes_per_step
-        super().log_metrics(known, step)
+            logged["episodes"] = step * self._episodes_per_step
+        super().log_metrics(logged, step)
 
     def end(self, facts: Mapping[str, Any], best: Path, exit_code: int) -> str:
         """Log the result as summary and close the run; returns a line that says where it is.
@@ -121,12 +121,12 @@ class WandbRun(WandbLogger):
 
 
 def _check(init: Mapping[str, Any], target: Any) -> None:
-    known = set(inspect.signature(target).parameters)
+    arguments = set(inspect.signature(target).parameters)
     for name in init:
         if name in OF_THE_RUN:
             raise ValueError(f"logger.wandb.{name} is given by the run itself: remove it")
-        if name not in known:
-            raise ValueError(f"logger.wandb.{name}: wandb.init has no such argument{nearest(name, known)}")
+        if name not in arguments:
+            raise ValueError(f"logger.wandb.{name}: wandb.init has no such argument{nearest(name, arguments)}")
 
 
 def _run_id(folder: Path) -> str:
