@@ -3,8 +3,8 @@
     python scripts/keep_record.py RUN...
 
 A record is one JSON file for a run, named after its experiment and seed. scripts/write_tables.py
-makes the tables of the pages from the records. tests/test_records.py composes each record's command
-again.
+makes the tables of the pages from the records. tests/project/test_records.py composes each
+record's command again.
 """
 
 import argparse

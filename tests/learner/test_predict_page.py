@@ -7,9 +7,9 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, WIDTHS, browse
 from learners import checkpoint, pictures
 from PIL import Image
-from test_report_page import CHROMIUM, WIDTHS, browse
 
 from metalearn.predict.__main__ import main
 

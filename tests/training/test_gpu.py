@@ -12,7 +12,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.training.replay import ReplayedLoss
 from metalearn.types import Episode
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 RANDOM = {"feat", "hallucination"}
 """Algorithms whose loss draws random numbers, which a GPU draws otherwise."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 from metalearn.data.manifest import draw_split, read_manifest, write_manifest
 from metalearn.data.splits import read_split
@@ -37,7 +38,7 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "classes.csv") == classes
     assert [path.name for path in tmp_path.iterdir()] == ["classes.csv"]
     write_manifest(tmp_path / "classes.csv", read_split("mini_imagenet", "ravi"))
-    package = Path(__file__).parents[1] / "metalearn/data/splits/mini_imagenet_ravi.csv"
+    package = REPOSITORY / "metalearn/data/splits/mini_imagenet_ravi.csv"
     assert (tmp_path / "classes.csv").read_text().split() == package.read_text().split()
 
 

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 from sweeping import DONE, Sweep, wait_for
 
 from metalearn.sweep.screen import Screen
@@ -108,7 +109,7 @@ def test_a_second_signal_kills(tmp_path: Path) -> None:
 def test_a_job_whose_controller_was_killed_is_waited_for(tmp_path: Path) -> None:
     goes_on = f"echo x >> starts; while [ ! -e ../go ]; do sleep 0.05; done; {DONE}"
     code = f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import sys; sys.path.insert(0, {str(REPOSITORY / "tests/helpers")!r})
         from pathlib import Path; from sweeping import Sweep
         Sweep(Path({str(tmp_path)!r}), [{goes_on!r}]).run()
     """

@@ -1,6 +1,6 @@
 """Messy folder of images: 30 classes, whose files are of different kinds.
 
-`python tests/messy_folder.py FOLDER` writes known/, examples/ and new/ for docs/sorting.md.
+`python tests/helpers/messy_folder.py FOLDER` writes known/, examples/ and new/ for docs/sorting.md.
 """
 
 import sys

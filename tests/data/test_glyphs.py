@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from PIL import Image
 
 from metalearn.data import glyphs
@@ -154,7 +155,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path, change: dict[str, object], 
 
 
 def test_the_sheet_of_the_readme_is_there() -> None:
-    path = Path(__file__).parents[1] / "docs" / "glyphs.png"
+    path = REPOSITORY / "docs" / "glyphs.png"
     with Image.open(path) as sheet:
         assert sheet.width > 600
     assert path.stat().st_size < 150_000

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from conftest import REPOSITORY
 
 CHECKED = (
     "metalearn/algorithms/**/*.py",
@@ -30,7 +29,7 @@ CHECKED = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/**/*.md",
-    "tests/*.py",
+    "tests/**/*.py",
 )
 """Globs of the files whose words are plain; new folders join this list."""
 

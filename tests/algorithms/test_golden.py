@@ -1,7 +1,7 @@
 """Twenty training steps in float64 reproduce the recorded losses.
 
-After an intended change, `python tests/test_golden.py` records new ones; the commit states the
-reason.
+After an intended change, `PYTHONPATH=tests python tests/algorithms/test_golden.py` records new
+ones; the commit states the reason.
 """
 
 import json

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, Command, Finished
+from conftest import REPOSITORY, SMALL, Command, Finished
 from stopping import CALLBACK, VARIABLE
 
 BASE = [
@@ -54,7 +54,7 @@ def covering() -> list[tuple[str, str, str]]:
 @pytest.fixture(scope="module")
 def allowed(environment: dict[str, str]) -> dict[str, str]:
     """Environment that allows the callback of these tests."""
-    return {**environment, "METALEARN_TARGETS": "stopping.", "PYTHONPATH": str(Path(__file__).parent)}
+    return {**environment, "METALEARN_TARGETS": "stopping.", "PYTHONPATH": str(REPOSITORY / "tests/helpers")}
 
 
 @pytest.fixture(scope="module")

@@ -184,7 +184,7 @@ def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overr
 def test_a_run_that_was_stopped_and_moved_resumes_exactly(
     metalearn: Command, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Stops by a signal at any moment; tests/test_resumption.py stops at chosen ones."""
+    """Stops by a signal at any moment; tests/run/test_resumption.py stops at chosen ones."""
     overrides = ["augmentation=characters", "trainer.accumulate_grad_batches=2", "logger=tensorboard"]
     first, folder = tmp_path / "before", tmp_path / "run"
     assert stop(environment, first, signal.SIGINT, *overrides, "trainer.max_steps=100000") == 130
