@@ -65,8 +65,8 @@ class Cell:
 
     @property
     def published(self) -> Published | None:
-        known = [one for run in self.runs if (one := published(run.result))]
-        numbers = ((one.number(self.score.name), one.source or "no source") for one in known)
+        records = [record for run in self.runs if (record := published(run.result))]
+        numbers = ((record.number(self.score.name), record.source or "no source") for record in records)
         return next((Published(value, source) for value, source in numbers if value is not None), None)
 
     @property
@@ -78,10 +78,10 @@ class Cell:
 
         None where a run left no such file.
         """
-        scores = [run.episode_scores() for run in self.completed]
-        known = [one for one in scores if one is not None]
-        same = len(known) == len(scores) > 0 and len({one.shape for one in known}) == 1
-        return np.mean(known, axis=0) if same else None
+        arrays = [run.episode_scores() for run in self.completed]
+        readable = [array for array in arrays if array is not None]
+        same = len(readable) == len(arrays) > 0 and len({array.shape for array in readable}) == 1
+        return np.mean(readable, axis=0) if same else None
 
     def score_by_step(self) -> list[float] | None:
         """Returns the score after 0, 1, ... inner steps, mean over the seeds.
@@ -90,13 +90,13 @@ class Cell:
         """
         curves = [(run.result.test and run.result.test.by_step) or [] for run in self.completed]
         same = all(curves) and len({len(curve) for curve in curves}) == 1
-        return [float(one) for one in np.mean(curves, axis=0)] if same else None
+        return [float(value) for value in np.mean(curves, axis=0)] if same else None
 
 
 def mean(values: Iterable[float | None]) -> float:
     """Returns the mean of the values that are not None; NaN without any."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else math.nan
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def best_first(cell: Cell | None) -> tuple[bool, float]:

@@ -53,9 +53,11 @@ class Comparison:
 
         A † follows where the pretraining has seen test classes.
         """
-        protocols = [of for of, _ in Counter(cell.protocol for cell in self.cells).most_common()]
+        protocols = [protocol for protocol, _ in Counter(cell.protocol for cell in self.cells).most_common()]
         letters = [_letters(i) if len(protocols) > 1 else "" for i in range(len(protocols))]
-        return {of: mark + SEEN * of.saw_test_classes for of, mark in zip(protocols, letters, strict=True)}
+        return {
+            protocol: mark + SEEN * protocol.saw_test_classes for protocol, mark in zip(protocols, letters, strict=True)
+        }
 
     @cached_property
     def common_seeds(self) -> int | None:
@@ -99,18 +101,19 @@ class Comparison:
 
         Protocols of a method share a line if they have no column in common.
         """
-        of_one: dict[tuple[Method, Protocol], dict[Column, Cell]] = {}
+        grouped: dict[tuple[Method, Protocol], dict[Column, Cell]] = {}
         for cell in self.cells:
-            of_one.setdefault((cell.method, cell.protocol), {})[cell.column] = cell
+            grouped.setdefault((cell.method, cell.protocol), {})[cell.column] = cell
         lines: dict[Method, list[Line]] = {}
-        for (of, _), cells in of_one.items():
-            known = lines.setdefault(of, [])
-            free = next((line for line in known if line.cells.keys().isdisjoint(cells)), None)
+        for group, cells in grouped.items():
+            method, _ = group
+            lines_of_method = lines.setdefault(method, [])
+            free = next((line for line in lines_of_method if line.cells.keys().isdisjoint(cells)), None)
             if free is None:
-                known.append(Line(of, dict(cells)))
+                lines_of_method.append(Line(method, dict(cells)))
             else:
                 free.cells.update(cells)
-        return sorted((line for known in lines.values() for line in known), key=self._rank)
+        return sorted((line for lines_of_method in lines.values() for line in lines_of_method), key=self._rank)
 
     def _rank(self, line: Line) -> list[tuple[bool, float]]:
         return [best_first(line.cells.get(column)) for column in self.columns]
@@ -127,13 +130,13 @@ def compare(runs: Iterable[Run]) -> Comparison:
     for run in within:
         result = run.result
         where = column(result, measured.get(result.dataset, ACCURACY))
-        of = where, method(result), protocol(result, usual.get(test_key(result)))
-        seeds = groups.setdefault(of, {})
+        group = where, method(result), protocol(result, usual.get(test_key(result)))
+        seeds = groups.setdefault(group, {})
         repeat = result.seed, result.fold or 0
         earlier = seeds.get(repeat)
         if earlier is None or run.completed or not earlier.completed:
             seeds[repeat] = run
-    cells = [Cell(*of, [seeds[seed] for seed in sorted(seeds)]) for of, seeds in groups.items()]
+    cells = [Cell(*group, [seeds[seed] for seed in sorted(seeds)]) for group, seeds in groups.items()]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
     return Comparison(cells, apart, len(within) - sum(len(cell.runs) for cell in cells))
 

@@ -41,14 +41,14 @@ def read(folders: Iterable[Path]) -> Contents:
     """Reads all runs below some folders. Raises FileNotFoundError for one without a result."""
     folders = list(folders)
     found = find(folders)
-    known, unread = list[Search](), list[str]()
+    readable, unread = list[Search](), list[str]()
     for folder in found.searches:
         try:
-            known.append(searches.read(folder))
+            readable.append(searches.read(folder))
         except (OSError, ValueError) as error:
             unread.append(str(error))
-    trials = {trial.folder.resolve(): trial for search in known for trial in search.trials}
-    best = {search.best.folder.resolve() for search in known if search.best}
+    trials = {trial.folder.resolve(): trial for search in readable for trial in search.trials}
+    best = {search.best.folder.resolve() for search in readable if search.best}
     compared, failed, refused = list[Run](), list[Run](), list[Run]()
     started = [run for run in found.runs if not run.never_started and not run.setting]
     for run in found.runs:
@@ -59,9 +59,19 @@ def read(folders: Iterable[Path]) -> Contents:
             compared.append(run)
         elif trials[folder].state == "failed" and not run.setting:
             failed.append(run)
-    left = [path for path in found.unfinished if (of := trials.get(path.resolve())) is None or of.state == "failed"]
+    not_failed = {folder for folder, trial in trials.items() if trial.state != "failed"}
+    left = [path for path in found.unfinished if path.resolve() not in not_failed]
     comparison = compare(compared)
     damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
     return Contents(
-        heading(folders, started), started, comparison, pairs(comparison), known, unread, failed, left, refused, damaged
+        heading(folders, started),
+        started,
+        comparison,
+        pairs(comparison),
+        readable,
+        unread,
+        failed,
+        left,
+        refused,
+        damaged,
     )

@@ -26,12 +26,12 @@ def sheet(comparison: Comparison) -> Sheet:
     }
     cells = [cell for cell in comparison.cells if cell.completed]
     texts = {name: [text(cell) for cell in cells] for name, text in columns.items()}
-    known = [name for name, column in texts.items() if set(column) - {"-"}]
+    filled = [name for name, column in texts.items() if set(column) - {"-"}]
     rows = [
-        [comparison.label(cell), Text(str(cell.column)), *(Text(texts[name][i]) for name in known)]
+        [comparison.label(cell), Text(str(cell.column)), *(Text(texts[name][i]) for name in filled)]
         for i, cell in enumerate(cells)
     ]
-    return Sheet("Selection and cost", ["algorithm", "on", *known], 2, rows if known else [], [NOTE])
+    return Sheet("Selection and cost", ["algorithm", "on", *filled], 2, rows if filled else [], [NOTE])
 
 
 def _mean(cell: Cell, name: str) -> float:

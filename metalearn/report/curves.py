@@ -66,26 +66,27 @@ def validation_curves(comparison: Comparison) -> tuple[list[LinePlot], list[Line
     by_seconds: dict[Column, Series] = {}
     for cell in comparison.cells:
         for run in cell.completed or cell.runs:
-            on = column(run.result, cell.score, "val")
+            place = column(run.result, cell.score, "val")
             curve = run.validations(cell.score.name)
-            timed = [(one.seconds, one.score) for one in curve if one.seconds is not None]
-            for of, points in ((by_steps, [(float(one.step), one.score) for one in curve]), (by_seconds, timed)):
+            stepped = [(float(step), score) for step, _, score in curve]
+            timed = [(seconds, score) for _, seconds, score in curve if seconds is not None]
+            for found, points in ((by_steps, stepped), (by_seconds, timed)):
                 if points:
-                    of.setdefault(on, {}).setdefault(comparison.label(cell), []).append(points)
+                    found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
     return (
-        [lines(str(on), on.score, "training steps", series) for on, series in by_steps.items()],
-        [lines(str(on), on.score, "seconds of training", series) for on, series in by_seconds.items()],
+        [lines(str(place), place.score, "training steps", series) for place, series in by_steps.items()],
+        [lines(str(place), place.score, "seconds of training", series) for place, series in by_seconds.items()],
     )
 
 
-def inner_steps(of: Column, comparison: Comparison) -> LinePlot | None:
+def inner_steps(column: Column, comparison: Comparison) -> LinePlot | None:
     """Returns the score after 0, 1, ... inner steps; None without such an algorithm."""
     series = {
         comparison.label(cell): [[(float(i), y) for i, y in enumerate(curve) if math.isfinite(y)]]
-        for cell in comparison.in_column(of)
+        for cell in comparison.in_column(column)
         if (curve := cell.score_by_step())
     }
-    return lines(str(of), of.score, "inner steps", series) if series else None
+    return lines(str(column), column.score, "inner steps", series) if series else None
 
 
 def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot:

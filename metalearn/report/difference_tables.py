@@ -17,7 +17,7 @@ NOTES = [CORRECTED, ONLY_EPISODES]
 
 def against_best(groups: list[Pairs], comparison: Comparison) -> Sheet:
     """Returns each method minus the best of its column, on the same test episodes."""
-    rows = [_difference(one, group, comparison) for group in groups for one in group.with_best()]
+    rows = [_difference(difference, group, comparison) for group in groups for difference in group.with_best()]
     head = ["test", "algorithm", "minus the best", "difference", "p", "is it real?"]
     return Sheet("Paired differences from the best on the same test episodes", head, 3, rows, NOTES)
 
@@ -29,22 +29,22 @@ def matrix(group: Pairs, comparison: Comparison) -> tuple[list[Text], list[list[
     return [Text("row − column"), *labels], rows
 
 
-def _difference(one: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
-    pair = comparison.label(one.first), comparison.label(one.second)
-    p = "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
-    verdict = Text("yes", tone="good") if one.real else Text("not shown", tone="faint")
-    return [Text(str(group.column)), *pair, Text(_with_interval(one)), Text(p), verdict]
+def _difference(difference: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
+    pair = comparison.label(difference.first), comparison.label(difference.second)
+    p = "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
+    verdict = Text("yes", tone="good") if difference.real else Text("not shown", tone="faint")
+    return [Text(str(group.column)), *pair, Text(_with_interval(difference)), Text(p), verdict]
 
 
 def _place(group: Pairs, i: int, j: int) -> Text:
     if i == j:
         return Text("·", tone="faint")
-    one = group.between(i, j)
-    shown = one.first.score.signed(one.mean, digits=max(one.first.score.digits - 1, 0))
-    if not one.real:
+    difference = group.between(i, j)
+    shown = difference.first.score.signed(difference.mean, digits=max(difference.first.score.digits - 1, 0))
+    if not difference.real:
         return Text(shown, tone="faint")
-    return Text(shown, tone="better" if one.better else "worse")
+    return Text(shown, tone="better" if difference.better else "worse")
 
 
-def _with_interval(one: Difference) -> str:
-    return f"{one.first.score.signed(one.mean)} ± {one.first.score.text(one.ci95)}"
+def _with_interval(difference: Difference) -> str:
+    return f"{difference.first.score.signed(difference.mean)} ± {difference.first.score.text(difference.ci95)}"

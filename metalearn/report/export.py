@@ -27,7 +27,7 @@ def write(folder: Path, contents: Contents) -> list[Path]:
         "report.tex": "\n".join(map(latex, sheets)),
         "report.csv": _csv(_cell_fields(comparison), comparison.cells),
         "differences.csv": _csv(
-            _difference_fields(comparison), (one for group in contents.groups for one in group.all())
+            _difference_fields(comparison), (pair for group in contents.groups for pair in group.all())
         ),
         "runs.csv": _csv(fields(), contents.runs),
         "report.html": page(contents),
@@ -43,7 +43,7 @@ def write(folder: Path, contents: Contents) -> list[Path]:
 
 def _head(contents: Contents) -> str:
     title, date, commands = contents.heading
-    return "\n".join([f"# {title}", "", *filter(None, [date]), *(f"\n    {one}" for one in commands), "", ""])
+    return "\n".join([f"# {title}", "", *filter(None, [date]), *(f"\n    {command}" for command in commands), "", ""])
 
 
 def _cell_fields(comparison: Comparison) -> list[Field]:
@@ -68,15 +68,18 @@ def _cell_fields(comparison: Comparison) -> list[Field]:
 
 def _difference_fields(comparison: Comparison) -> list[Field]:
     return [
-        ("dataset", lambda one: one.first.column.dataset),
-        ("test", lambda one: one.first.column.setting),
-        *((name, lambda one, of=of: of(one.first)) for name, of in _method_fields(comparison, "first_")),
-        *((name, lambda one, of=of: of(one.second)) for name, of in _method_fields(comparison, "second_")),
-        ("measure", lambda one: one.first.score.name),
-        ("difference", lambda one: one.mean),
-        ("ci95", lambda one: one.ci95),
-        ("p_holm", lambda one: one.p),
-        ("real", lambda one: "yes" if one.real else "no"),
+        ("dataset", lambda pair: pair.first.column.dataset),
+        ("test", lambda pair: pair.first.column.setting),
+        *((name, lambda pair, value=value: value(pair.first)) for name, value in _method_fields(comparison, "first_")),
+        *(
+            (name, lambda pair, value=value: value(pair.second))
+            for name, value in _method_fields(comparison, "second_")
+        ),
+        ("measure", lambda pair: pair.first.score.name),
+        ("difference", lambda pair: pair.mean),
+        ("ci95", lambda pair: pair.ci95),
+        ("p_holm", lambda pair: pair.p),
+        ("real", lambda pair: "yes" if pair.real else "no"),
     ]
 
 
@@ -84,13 +87,13 @@ def _trial_fields(searches: list[Search]) -> list[Field]:
     """Returns the columns of trials.csv, with one for each parameter of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
     return [
-        ("search", lambda of: of[0].name),
-        ("trial", lambda of: of[1].folder.name),
-        ("state", lambda of: of[1].state),
-        ("measure", lambda of: of[0].score.name),
-        ("meta_val", lambda of: of[1].value),
-        ("steps", lambda of: of[1].steps),
-        *((name, lambda of, name=name: of[1].params.get(name)) for name in params),
+        ("search", lambda row: row[0].name),
+        ("trial", lambda row: row[1].folder.name),
+        ("state", lambda row: row[1].state),
+        ("measure", lambda row: row[0].score.name),
+        ("meta_val", lambda row: row[1].value),
+        ("steps", lambda row: row[1].steps),
+        *((name, lambda row, name=name: row[1].params.get(name)) for name in params),
     ]
 
 
@@ -107,7 +110,7 @@ def _csv(fields: list[Field], things: Iterable[Any]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([name for name, _ in fields])
-    rows.writerows([of(thing) for _, of in fields] for thing in things)
+    rows.writerows([value(thing) for _, value in fields] for thing in things)
     return text.getvalue()
 
 

@@ -41,7 +41,7 @@ def curve(path: Path, scores: Iterable[str]) -> Curve:
         head, *rows = list(csv.reader(text.splitlines())) or [[]]
     except (OSError, csv.Error) as error:
         return Curve(damage=f"{path} cannot be read: {error}")
-    score = next((one for one in scores if f"val/{one}" in head), None)
+    score = next((name for name in scores if f"val/{name}" in head), None)
     if score is None:
         return Curve()
     if "step" not in head:
@@ -58,8 +58,8 @@ def curve(path: Path, scores: Iterable[str]) -> Curve:
                 found.append(_validation(named, score))
         except ValueError:
             torn.append(line)
-    known = [one for one in found if math.isfinite(one.score)]
-    return Curve(score, known, _torn(path, torn) if torn else "")
+    finite = [validation for validation in found if math.isfinite(validation.score)]
+    return Curve(score, finite, _torn(path, torn) if torn else "")
 
 
 def _validation(row: dict[str, str], score: str) -> Validation:

@@ -49,7 +49,7 @@ def page(contents: Contents) -> str:
         comparison=comparison,
         heading=contents.heading,
         costs=costs.sheet(comparison),
-        scatters=[one for column in comparison.columns for one in trade_offs.scatters(column, comparison)],
+        scatters=[scatter for column in comparison.columns for scatter in trade_offs.scatters(column, comparison)],
         histograms=_known(trade_offs.histograms(column, comparison) for column in comparison.columns),
         pictures=pictures(comparison),
         runs=contents.runs,
@@ -87,4 +87,4 @@ def _made_with(comparison: Comparison) -> list[str]:
         made.append(f"{name} {', '.join(sorted(filter(None, found)))}" if any(found) else "")
     revisions = {run.result.git for run in _runs(comparison)}
     made.append(f"revision {', '.join(sorted(filter(None, revisions)))}" if any(revisions) else "")
-    return [one for one in made if one]
+    return [text for text in made if text]

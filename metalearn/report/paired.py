@@ -48,7 +48,9 @@ class Pairs:
         return len(self.cells) * (len(self.cells) - 1) // 2
 
     def between(self, i: int, j: int) -> Difference:
-        return Difference(self.cells[i], self.cells[j], *(float(of[i, j]) for of in (self.mean, self.ci95, self.p)))
+        return Difference(
+            self.cells[i], self.cells[j], *(float(matrix[i, j]) for matrix in (self.mean, self.ci95, self.p))
+        )
 
     def with_best(self) -> Iterator[Difference]:
         """Yields each other cell minus the best."""
@@ -68,10 +70,10 @@ def leaders(groups: Iterable[Pairs]) -> list[Cell]:
     """
     largest: dict[Column, Pairs] = {}
     for group in groups:
-        known = largest.get(group.column)
-        if known is None or len(group.cells) > len(known.cells):
+        earlier = largest.get(group.column)
+        if earlier is None or len(group.cells) > len(earlier.cells):
             largest[group.column] = group
-    equal = [one.first for group in largest.values() for one in group.with_best() if not one.real]
+    equal = [difference.first for group in largest.values() for difference in group.with_best() if not difference.real]
     return [*(group.cells[0] for group in largest.values()), *equal]
 
 

@@ -17,7 +17,7 @@ class Picture(NamedTuple):
     """The first test episode of a run."""
 
     name: Text
-    on: str
+    column: str
     address: str
 
 
@@ -27,7 +27,7 @@ def pictures(comparison: Comparison) -> list[Picture]:
     for column in comparison.columns:
         for cell in comparison.in_column(column):
             files = (run.folder / "test_episode.png" for run in cell.completed if not run.setting)
-            file = next((one for one in files if one.is_file() and one.stat().st_size <= LARGEST), None)
+            file = next((path for path in files if path.is_file() and path.stat().st_size <= LARGEST), None)
             if file is not None:
                 address = f"data:image/png;base64,{b64encode(file.read_bytes()).decode()}"
                 found.append(Picture(comparison.label(cell), str(column), address))

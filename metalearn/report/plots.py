@@ -62,8 +62,8 @@ def scale(values: Iterable[float], *, num_ticks: int = 5, factor: int = 1) -> Sc
 
     Its ticks are at 1, 2 or 5 times a power of ten, in units of `factor` times the values.
     """
-    known = [value * factor for value in values]
-    low, high = min(known), max(known)
+    scaled = [value * factor for value in values]
+    low, high = min(scaled), max(scaled)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     rough = (high - low) / num_ticks
@@ -77,15 +77,15 @@ def scale(values: Iterable[float], *, num_ticks: int = 5, factor: int = 1) -> Sc
     return Scale(low / factor, high / factor, ticks)
 
 
-def results(of: Column, comparison: Comparison) -> DotPlot | None:
+def results(column: Column, comparison: Comparison) -> DotPlot | None:
     """Returns the cells of a column, the best first; None where no run completed."""
-    cells = [cell for cell in comparison.in_column(of) if cell.completed]
+    cells = [cell for cell in comparison.in_column(column) if cell.completed]
     if not cells:
         return None
     shown = cells[:MOST_DOTS]
     numbers = [cell.published.value if cell.published else None for cell in shown]
     ends = [end for cell in shown for end in (*_ends(cell), *cell.means)]
-    on = scale([*ends, *(number for number in numbers if number is not None)], factor=of.score.factor)
+    axis = scale([*ends, *(number for number in numbers if number is not None)], factor=column.score.factor)
     dots = []
     for cell, number in zip(shown, numbers, strict=True):
         low, high = _ends(cell)
@@ -93,15 +93,15 @@ def results(of: Column, comparison: Comparison) -> DotPlot | None:
             Dot(
                 comparison.label(cell),
                 interval(cell),
-                on.at(cell.mean),
-                on.at(low),
-                on.at(high),
-                None if number is None else on.at(number),
+                axis.at(cell.mean),
+                axis.at(low),
+                axis.at(high),
+                None if number is None else axis.at(number),
                 cell.protocol.transductive,
-                [on.at(one) for one in cell.means] if len(cell.means) > 1 else [],
+                [axis.at(mean) for mean in cell.means] if len(cell.means) > 1 else [],
             )
         )
-    return DotPlot(str(of), of.score, on, dots, len(cells) - len(shown))
+    return DotPlot(str(column), column.score, axis, dots, len(cells) - len(shown))
 
 
 def _ends(cell: Cell) -> tuple[float, float]:

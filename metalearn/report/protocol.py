@@ -133,7 +133,7 @@ OF_THE_PUBLISHED = {
 def score(result: Result) -> Score | None:
     """Returns the measure of a test; None for a run that was not tested."""
     measured = result.test.measured if result.test else None
-    return next(one for one in SCORES if one.name == measured.name) if measured else None
+    return next(measure for measure in SCORES if measure.name == measured.name) if measured else None
 
 
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:

@@ -49,5 +49,5 @@ def _measured(scores: Evaluation | None) -> Any:
 
 def _published(run: Run) -> float | None:
     result: Result = run.result
-    known, measured = published(result), _measured(result.test)
-    return known.number(measured.name) if known and measured else None
+    record, measured = published(result), _measured(result.test)
+    return record.number(measured.name) if record and measured else None

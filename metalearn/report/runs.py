@@ -72,7 +72,7 @@ class Run:
     def _curve(self) -> Curve:
         if self.setting:  # the curve of the training belongs to the main test
             return Curve()
-        return curve(self.folder / "metrics.csv", [one.name for one in SCORES])
+        return curve(self.folder / "metrics.csv", [measure.name for measure in SCORES])
 
 
 class Found(NamedTuple):
@@ -105,7 +105,7 @@ def find(folders: Iterable[Path]) -> Found:
                 unfinished[path.resolve()] = path
         if not found:
             raise FileNotFoundError(f"there is no result.json below {folder}")
-    tests = [one for tests in runs.values() for one in tests]
+    tests = [test for runs_of_folder in runs.values() for test in runs_of_folder]
     return Found(tests, list(damaged.values()), list(unfinished.values()), list(searches.values()))
 
 
@@ -129,7 +129,7 @@ def _read(folder: Path) -> list[Run]:
 def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
     match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
-        raise ValueError(f"evaluations has {name!r}; 5w1s, say, is 5-way 1-shot")
+        raise ValueError(f"evaluations has the key {name!r}; write 5-way 1-shot as 5w1s")
     queries = "unequal" if match[3] else "equal"
     return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)
 

@@ -45,8 +45,8 @@ def history(search: Search) -> History | None:
         return "".join(f"M{a} {b}h0" for a, b in places)
 
     completed, pruned, failed = (search.of(state) for state in ("completed", "pruned", "failed"))
-    known = [trial for trial in pruned if trial.value is not None]
-    return History(search.name, search.score, x, y, _best(search, x, y), dots(completed), dots(known), dots(failed))
+    scored = [trial for trial in pruned if trial.value is not None]
+    return History(search.name, search.score, x, y, _best(search, x, y), dots(completed), dots(scored), dots(failed))
 
 
 def importance(search: Search) -> list[Bar]:

@@ -25,7 +25,7 @@ def trials(search: Search) -> Sheet:
         f"Search {search.name}: trials by {search.score.name} at meta-val",
         head,
         2,
-        [_row(one, search) for one in shown],
+        [_row(trial, search) for trial in shown],
         notes,
     )
 
@@ -57,14 +57,14 @@ def importance(search: Search) -> str:
 
 def basis(search: Search) -> str:
     """Returns the basis of the importance of the parameters."""
-    of = search.importance
-    assert of is not None
-    return f"PED-ANOVA over {of.num_trials} completed trials: what tells the best {of.num_best} from all"
+    assert search.importance is not None
+    num_best, num_trials = search.importance.num_best, search.importance.num_trials
+    return f"PED-ANOVA over {num_trials} completed trials: how the best {num_best} differ from all"
 
 
-def value(of: Any) -> str:
+def value(param: Any) -> str:
     """Returns the value of a parameter as text."""
-    return f"{of:.4g}" if isinstance(of, float) else str(of)
+    return f"{param:.4g}" if isinstance(param, float) else str(param)
 
 
 def percent(share: float) -> str:

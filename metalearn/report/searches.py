@@ -115,7 +115,7 @@ def _read(folder: Path) -> Search:
         raise ValueError(f"{folder}: {error}{hint}") from error
     trials = [_trial(trial, folder) for trial in study.get_trials(deepcopy=False) if not is_given_up(trial)]
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-    score = next((one for one in SCORES if one.name == record.score), None)
+    score = next((measure for measure in SCORES if measure.name == record.score), None)
     return Search(
         folder,
         score or Score(record.score, record.score, factor=1, digits=4, sign=sign, ceiling=math.inf),

@@ -44,18 +44,18 @@ def left_out(contents: Contents) -> list[Sheet]:
 def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
     """Returns algorithms by data sets and test settings, with published numbers; `best` is bold."""
     sources = _sources(comparison)
-    known = {cell.column for cell in comparison.cells if cell.published}
+    with_published = {cell.column for cell in comparison.cells if cell.published}
     head = ["algorithm"]
     for column in comparison.columns:
-        head += [str(column), "published"] if column in known else [str(column)]
+        head += [str(column), "published"] if column in with_published else [str(column)]
     rows = []
     for line in comparison.lines:
         row = [Text(comparison.name(line.method))]
         for column in comparison.columns:
             cell = line.cells.get(column)
-            leads = any(cell is one for one in best)
+            leads = any(cell is leader for leader in best)
             row.append(result(cell, comparison, leads=leads) if cell else MISSING)
-            if column in known:
+            if column in with_published:
                 row.append(_published(cell, sources))
         rows.append(row)
     bold = [LEADERS] if best else []
@@ -91,14 +91,14 @@ def seeds_of(count: int, repeats: str) -> str:
 def protocols(comparison: Comparison) -> list[Text]:
     """Returns the settings that all runs share, then the meaning of each mark."""
     marks = comparison.marks
-    first = next((of.parts for of in marks), [])
-    common = [part for part in first if all(part in of.parts for of in marks)]
+    first = next((protocol.parts for protocol in marks), [])
+    common = [part for part in first if all(part in protocol.parts for protocol in marks)]
     common += comparison.common_overrides
     common += [f"{seeds_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
     notes = [Text(f"all: {'; '.join(common)}")] if common else []
-    own = {mark: "; ".join(part for part in of.parts if part not in common) for of, mark in marks.items()}
+    own = {mark: "; ".join(part for part in protocol.parts if part not in common) for protocol, mark in marks.items()}
     notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(SEEN)]
-    if any(of.saw_test_classes for of in marks):
+    if any(protocol.saw_test_classes for protocol in marks):
         notes.append(Text("the pretraining has seen test classes, or may have", SEEN))
     if comparison.num_repeated:
         notes.append(Text(f"{comparison.num_repeated} runs repeat the seed of another and are left out"))
@@ -111,14 +111,19 @@ def details(comparison: Comparison) -> Sheet:
     head += ["seeds", measures(comparison), "steps/s", "parameters", "peak MB"]
     rows = []
     for cell in comparison.cells:
-        of, by = cell.protocol, cell.method
+        protocol, method = cell.protocol, cell.method
         done = [run.result for run in cell.completed]
-        steps, seconds = mean(one.steps for one in done), mean(one.seconds.fit for one in done)
+        steps, seconds = mean(result.steps for result in done), mean(result.seconds.fit for result in done)
         parameters = next((run.result.num_parameters for run in cell.runs), None)
-        memory = [one.peak_memory_bytes for one in done if one.peak_memory_bytes]
+        memory = [result.peak_memory_bytes for result in done if result.peak_memory_bytes]
         others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
-        words = [by.algorithm, by.backbone, cell.column.dataset, f"{cell.column.setting}, {of.test}"]
-        words += [of.batch_norm_kind, of.pretraining or "-", of.training, " ".join([*by.overrides, *of.overrides])]
+        words = [method.algorithm, method.backbone, cell.column.dataset, f"{cell.column.setting}, {protocol.test}"]
+        words += [
+            protocol.batch_norm_kind,
+            protocol.pretraining or "-",
+            protocol.training,
+            " ".join([*method.overrides, *protocol.overrides]),
+        ]
         numbers = [
             interval(cell),
             number(steps / seconds if seconds else math.nan, ".1f"),
@@ -169,8 +174,8 @@ def damaged(lines: list[str]) -> Sheet:
 
 
 def _end(run: Run) -> list[Text]:
-    known = {"completed": "its test has no score", "diverged": "its loss or score on meta-test is no finite number"}
-    why = known.get(run.status, _first_line(run.result.error))
+    reasons = {"completed": "its test has no score", "diverged": "its loss or score on meta-test is not finite"}
+    why = reasons.get(run.status, _first_line(run.result.error))
     return [Text(run.status, tone=_tone(run.status)), Text(str(run.folder)), Text(why)]
 
 

@@ -32,7 +32,7 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
     about: dict[str, Any] = {"name": f"report {name}", "group": name, "job_type": "report"}
     run = wandb.init(project=project, dir=folder, settings=settings, **about)
     columns = fields()
-    rows = [[value(one) for _, value in columns] for one in contents.runs]
+    rows = [[value(job) for _, value in columns] for job in contents.runs]
     jobs = wandb.Table(columns=[column for column, _ in columns], data=rows, allow_mixed_types=True)
     methods = _table(wandb, tables.settings(contents.comparison, leaders(contents.groups)))
     run.log({"comparison": jobs, "methods": methods, "report": wandb.Html(page(contents), inject=False)})

@@ -55,33 +55,33 @@ class Histograms:
     rows: list[Histogram]
 
 
-def scatters(of: Column, comparison: Comparison) -> list[Scatter]:
+def scatters(column: Column, comparison: Comparison) -> list[Scatter]:
     """Returns the score against seconds of training and against parameters, where they differ."""
     found = []
     for x_name, cost in (("seconds of training", _seconds), ("parameters", _parameters)):
-        known = [(cell, cost(cell)) for cell in comparison.in_column(of) if cell.completed]
-        known = [(cell, x) for cell, x in known if math.isfinite(x)]
-        if len({x for _, x in known}) < 2:
+        costs = [(cell, cost(cell)) for cell in comparison.in_column(column) if cell.completed]
+        costs = [(cell, x) for cell, x in costs if math.isfinite(x)]
+        if len({x for _, x in costs}) < 2:
             continue
-        x, y = scale([0.0, *(x for _, x in known)]), scale([c.mean for c, _ in known], factor=of.score.factor)
+        x, y = scale([0.0, *(x for _, x in costs)]), scale([c.mean for c, _ in costs], factor=column.score.factor)
         marks = [
             Mark(i, comparison.label(cell), x.at(at), round(100 - y.at(cell.mean), 2))
-            for i, (cell, at) in enumerate(known, 1)
+            for i, (cell, at) in enumerate(costs, 1)
         ]
-        found.append(Scatter(str(of), of.score, x_name, x, y, marks))
+        found.append(Scatter(str(column), column.score, x_name, x, y, marks))
     return found
 
 
-def histograms(of: Column, comparison: Comparison) -> Histograms | None:
+def histograms(column: Column, comparison: Comparison) -> Histograms | None:
     """Returns the distribution over the test episodes; None where no run left its episodes."""
-    cells = comparison.in_column(of)[:MOST_DOTS]
+    cells = comparison.in_column(column)[:MOST_DOTS]
     scores = [(cell, found) for cell in cells if (found := cell.episode_scores()) is not None and len(found) > 1]
     scores = [(cell, found) for cell, found in scores if np.isfinite(found).all()]
     if not scores:
         return None
-    on = scale([float(end) for _, found in scores for end in (found.min(), found.max())], factor=of.score.factor)
-    rows = [Histogram(comparison.label(cell), _span(found, of.score), _path(found, on)) for cell, found in scores]
-    return Histograms(str(of), of.score, on, rows)
+    axis = scale([float(end) for _, found in scores for end in (found.min(), found.max())], factor=column.score.factor)
+    rows = [Histogram(comparison.label(cell), _span(found, column.score), _path(found, axis)) for cell, found in scores]
+    return Histograms(str(column), column.score, axis, rows)
 
 
 def _seconds(cell: Cell) -> float:
@@ -98,8 +98,8 @@ def _span(scores: np.ndarray, score: Score) -> str:
     return f"{score.text(float(low))} to {score.text(float(high))}"
 
 
-def _path(scores: np.ndarray, on: Scale) -> str:
-    counts, _ = np.histogram(scores, bins=BINS, range=(on.low, on.high))
+def _path(scores: np.ndarray, axis: Scale) -> str:
+    counts, _ = np.histogram(scores, bins=BINS, range=(axis.low, axis.high))
     width, highest = 100 / BINS, counts.max()
     steps = [f"V{round(20 - 19 * count / highest, 2)}H{round(width * (i + 1), 2)}" for i, count in enumerate(counts)]
     return f"M0 20{''.join(steps)}V20Z"

@@ -142,7 +142,7 @@ def test_a_run_that_diverged_is_in_no_average() -> None:
     assert comparison.cells[0].score_by_step() == pytest.approx([3.0, 0.5])
     rows = tables.not_completed(contents(comparison)).rows
     assert [[cell.text for cell in row] for row in rows] == [
-        ["diverged", f"run{i}", "its loss or score on meta-test is no finite number"] for i in (2, 3)
+        ["diverged", f"run{i}", "its loss or score on meta-test is not finite"] for i in (2, 3)
     ]
 
 

@@ -130,7 +130,7 @@ def test_what_made_the_scores_is_what_is_important(tmp_path: Path) -> None:
     assert one.importance.shares["optimizer.lr"] > 0.8
     assert sum(one.importance.shares.values()) == pytest.approx(1)
     assert search_tables.importance(one).endswith(
-        "(PED-ANOVA over 30 completed trials: what tells the best 5 from all)"
+        "(PED-ANOVA over 30 completed trials: how the best 5 differ from all)"
     )
     assert [bar.width for bar in search_plots.importance(one)] == [
         pytest.approx(100 * share, abs=0.01) for share in one.importance.shares.values()
