@@ -20,6 +20,7 @@ from metalearn.search.source import TrialSource
 from metalearn.search.study import open_study
 from metalearn.search.trials import Trials
 from metalearn.sweep import loop
+from metalearn.sweep.control import CancelRequest
 from metalearn.sweep.jobs import FreshProcess, Job
 from metalearn.sweep.loop import Loop
 from metalearn.sweep.screen import Screen
@@ -73,6 +74,7 @@ class Controller:
             screen=screen,
             timeout=None,
             retries=self.retries,
+            is_cancelled=CancelRequest(self.folder).is_there,
         ).run()
         self.trials.leave()
         findings.table()

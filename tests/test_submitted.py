@@ -7,6 +7,7 @@ import pytest
 
 from metalearn.sweep.jobs import Job
 from metalearn.sweep.slurm import submitted
+from metalearn.sweep.slurm.submitted import Submitted
 
 
 def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
@@ -25,7 +26,7 @@ def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
     for one, job_id in ((waits, "12_3"), (ended, "12_4"), (never, None)):
         one.folder.mkdir()
         if job_id:
-            submitted.note(one.folder, "slurm", job_id)
+            submitted.note(one.folder, Submitted("slurm", job_id))
     assert [one.is_at_work_elsewhere() for one in (waits, ended, never)] == [True, False, False]
     squeue.write_text("#!/bin/sh\nexit 1\n")  # SLURM's controller restarts: the queue is unknown
     assert waits.is_at_work_elsewhere()

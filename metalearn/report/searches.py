@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metalearn.report.protocol import SCORES, Score
 from metalearn.run import study_record
-from metalearn.run.trial import directory, is_given_up, open_storage
+from metalearn.run.trial import counted, directory, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import
     import optuna
@@ -107,7 +107,7 @@ def _read(folder: Path) -> Search:
     except ValueError as error:
         hint = "; a password is looked for in PGPASSWORD and ~/.pgpass" if record.storage.startswith("postgres") else ""
         raise ValueError(f"{folder}: {error}{hint}") from error
-    trials = [_trial(trial, folder) for trial in study.get_trials(deepcopy=False) if not is_given_up(trial)]
+    trials = [_trial(trial, folder) for trial in counted(study.get_trials(deepcopy=False))]
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
     score = next((one for one in SCORES if one.name == record.score), None)
     return Search(

@@ -1,37 +1,76 @@
 """Locks of directories: one process at a time is at work in each.
 
-A job inherits the open file from its controller and keeps the directory when that dies. filelock unlocks the file when
-its object goes, which would take the lock from the job as well.
+A job inherits the open file from its controller and keeps the directory when that dies. filelock
+unlocks the file when its object is deleted, which would take the lock from the job as well.
 """
 
 import fcntl
+import os
+import socket
+import time
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 LOCK = ".lock"
 
+PROBES = 3
+PROBE = 0.05
+"""Seconds between tries for a lock: who asks whether it is held holds it for an instant."""
+
+
+class Owner(NamedTuple):
+    """The process that wrote its name into its lock."""
+
+    host: str
+    pid: int
+
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
+
 
 def is_claimed(folder: Path) -> bool:
-    """Whether a run is at work in the directory."""
+    """Returns whether a run is at work in the directory."""
     return is_locked(folder / LOCK)
 
 
 def lock(path: Path) -> IO[str] | None:
-    """A file that no other process can lock until it is closed or this one ends; None when another one has it."""
+    """Returns a file that no other process can lock until it is closed or this process ends.
+
+    Returns None when another process has the lock.
+    """
     file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    for probe in range(PROBES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if probe < PROBES - 1:
+                time.sleep(PROBE)
+    file.close()
+    return None
 
 
 def is_locked(path: Path) -> bool:
-    if not path.exists():
+    """Returns whether a process holds the lock of `lock`. Changes nothing, so a reader may ask."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
         return False
-    file = lock(path)
-    if file is None:
+    except BlockingIOError:
         return True
-    file.close()
     return False
+
+
+def sign(file: IO[str]) -> None:
+    """Writes the name of this process into the lock that it holds."""
+    file.truncate(0)
+    file.write(f"{socket.gethostname()} {os.getpid()}\n")
+    file.flush()
+
+
+def owner(path: Path) -> Owner | None:
+    """Returns the process that holds a lock; None when nobody does, or has signed it yet."""
+    host, _, pid = (path.read_text() if is_locked(path) else "").strip().rpartition(" ")
+    return Owner(host, int(pid)) if pid.isdigit() else None

@@ -17,7 +17,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.run.trial import TrialAddress, directory, is_given_up
+from metalearn.run.trial import TrialAddress, counted, directory
 from metalearn.search import space as search_space
 from metalearn.search.samplers import Grid
 from metalearn.search.space import Space
@@ -75,7 +75,7 @@ class Trials:
 
     def failed(self) -> list[FrozenTrial]:
         """Those whose run has failed: not those that were given up or gone on with."""
-        return [trial for trial in self.all(TrialState.FAIL) if not is_given_up(trial)]
+        return [trial for trial in counted(self.all()) if trial.state == TrialState.FAIL]
 
     @property
     def is_over(self) -> bool:

@@ -18,6 +18,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn.run.overrides import key
+from metalearn.sweep.control import CancelRequest, attend
 from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
@@ -95,6 +96,7 @@ class AbstractLauncher(Launcher, ABC):
             screen=screen,
             timeout=self.timeout,
             retries=self.retries,
+            is_cancelled=self._cancel.is_there,
         ).run()
 
     def prepare(self) -> tuple[Path, "Slots"]:
@@ -109,6 +111,7 @@ class AbstractLauncher(Launcher, ABC):
         sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
         slots = self.make_slots(sweep)
         sweep.mkdir(parents=True, exist_ok=True)
+        self._presence, self._cancel = attend(sweep), CancelRequest(sweep)
         return sweep, slots
 
     def _job(

@@ -17,7 +17,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from metalearn.sweep.jobs import AbstractProcess
 from metalearn.sweep.slurm import submitted
 from metalearn.sweep.slurm.node_task import NodeTask
-from metalearn.sweep.slurm.submitted import Cluster
+from metalearn.sweep.slurm.submitted import Cluster, Submitted
 
 LOOK = 1.0
 """Seconds between two looks for the end of a job."""
@@ -72,7 +72,7 @@ class Submitter:
                 raise ValueError(f"the jobs were not submitted: {' '.join(str(error).split())}") from error
             for process, job in zip(processes, jobs, strict=True):
                 process.job = job
-                submitted.note(process.folder, self.cluster, job.job_id)
+                submitted.note(process.folder, Submitted(self.cluster, job.job_id))
 
 
 @final
@@ -102,16 +102,14 @@ class BatchProcess(AbstractProcess):
         if self.job is None:
             self._submitter.drop(self)
             self._code = "not submitted"
+        elif sent != signal.SIGKILL:
+            Submitted(self._submitter.cluster, self.job.job_id).stop()
         elif self._submitter.cluster == "local":
-            # Its controller passes SIGTERM on to the task; on SIGINT it leaves no time to save.
+            # submitit's controller of the task kills it at once on SIGINT.
             with suppress(ProcessLookupError):
-                os.kill(int(self.job.job_id), signal.SIGINT if sent == signal.SIGKILL else signal.SIGTERM)
-        elif sent == signal.SIGKILL:
-            subprocess.run(["scancel", self.job.job_id], check=False)
+                os.kill(int(self.job.job_id), signal.SIGINT)
         else:
-            # By SIGTERM a task knows that SLURM will end it; this one is to end itself.
-            subprocess.run(["scancel", "--quiet", "--state=PENDING", self.job.job_id], check=False)
-            subprocess.run(["scancel", "--quiet", "--state=RUNNING", "--signal=INT", self.job.job_id], check=False)
+            subprocess.run(["scancel", self.job.job_id], check=False)
 
     def _look(self) -> int | str | None:
         assert self.job is not None
