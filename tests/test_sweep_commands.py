@@ -17,14 +17,13 @@ from sweeping import wait_for
 
 from metalearn.run import claim, study_record
 from metalearn.run.study_record import StudyRecord
-from metalearn.sweep import board, definition, logs, standing
+from metalearn.sweep import board, definition, logs, standing, submitted
 from metalearn.sweep.__main__ import main
 from metalearn.sweep.cancel import cancel
 from metalearn.sweep.control import attend, is_attended
 from metalearn.sweep.jobs import JOB_LOCK, Job
 from metalearn.sweep.retry import clear_failed
-from metalearn.sweep.slurm import submitted
-from metalearn.sweep.slurm.submitted import Submitted
+from metalearn.sweep.submitted import Submitted
 
 SCORE = {"accuracy": {"mean": 0.5, "std": 0.1, "ci95": 0.1, "num_episodes": 9}}
 ENDINGS: dict[str, tuple[dict | None, str | None, tuple[str, int | None, str]]] = {

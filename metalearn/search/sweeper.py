@@ -44,6 +44,8 @@ class OptunaSweeper(Sweeper):
         check_settings(self, self.launcher.config, "hydra.sweeper")
         if isinstance(self.n_trials, bool) or self.n_trials < 1:
             raise ValueError(f"hydra.sweeper.n_trials={self.n_trials} must be a positive number")
+        if self.launcher.leave is not None:
+            raise ValueError("a search waits for its trials, to choose the next: leave out hydra.launcher.wait=false")
         try:
             import optuna  # noqa: F401
         except ImportError as error:

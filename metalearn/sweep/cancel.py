@@ -8,10 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from metalearn.run.claim import LOCK, owner
-from metalearn.sweep import standing
+from metalearn.sweep import standing, submitted
 from metalearn.sweep.control import is_attended, request_cancel
 from metalearn.sweep.jobs import Job
-from metalearn.sweep.slurm import submitted
 
 POLL = 0.3  # seconds
 
@@ -27,7 +26,7 @@ def cancel(sweep: Path) -> list[str]:
     asked = set[Path]()
     while at_work := [job for job in standing.jobs(sweep) if job.is_at_work_elsewhere()]:
         # A run takes a second signal as a reason not to save.
-        asked |= {job.folder for job in at_work if job.folder not in asked and _stop(job)}
+        asked |= _stop([job for job in at_work if job.folder not in asked])
         away = _elsewhere(at_work)
         if len(away) == len(at_work):
             return away
@@ -35,18 +34,18 @@ def cancel(sweep: Path) -> list[str]:
     return []
 
 
-def _stop(job: Job) -> bool:
-    """Asks a job without a controller to stop; False while nobody knows its process."""
-    known, run = submitted.read(job.folder), owner(job.folder / LOCK)
-    if known is not None and submitted.is_submitted(job.folder):
-        known.stop()
-    elif run is not None and run.is_here:
+def _stop(jobs: Sequence[Job]) -> set[Path]:
+    """Asks jobs without a controller to stop; returns those whose process is known."""
+    records = {job.folder: submitted.read(job.folder) for job in jobs}
+    queued = {folder: one for folder, one in records.items() if one is not None and submitted.is_submitted(folder)}
+    submitted.stop(queued.values())
+    runs = {job.folder: owner(job.folder / LOCK) for job in jobs if job.folder not in queued}
+    here = {folder: run.pid for folder, run in runs.items() if run is not None and run.is_here}
+    for pid in here.values():
         with suppress(ProcessLookupError):
-            leads_group = os.getpgid(run.pid) == run.pid
-            (os.killpg if leads_group else os.kill)(run.pid, signal.SIGTERM)
-    else:
-        return False
-    return True
+            leads_group = os.getpgid(pid) == pid
+            (os.killpg if leads_group else os.kill)(pid, signal.SIGTERM)
+    return {*queued, *here}
 
 
 def _elsewhere(jobs: Sequence[Job]) -> list[str]:

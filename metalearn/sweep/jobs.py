@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from metalearn.run.claim import LOCK, is_locked, lock
 from metalearn.run.result import Measured, Outcome
 from metalearn.sweep import logs
-from metalearn.sweep.slurm.submitted import is_submitted
+from metalearn.sweep.submitted import is_submitted
 
 JOB_LOCK = ".job.lock"
 """Held by a controller from before a job starts, and by the job: also when the controller is killed."""

@@ -4,10 +4,11 @@ So DDP is right (in one process its ranks would run the whole sweep), a job that
 memory, random state or environment of a job is left to the next.
 """
 
+import shlex
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -32,6 +33,9 @@ OF_THE_SWEEPER = ("hydra.sweeper", "hydra/sweeper")
 NUMBERED = ("${hydra.job.num}", "${hydra:job.num}")
 
 
+Leave = Callable[["Slots", Sequence["Job"]], None]
+
+
 class JobFailed(Exception):
     """A job of a sweep has no result; the message says why, in one line."""
 
@@ -42,10 +46,11 @@ class AbstractLauncher(Launcher, ABC):
     Args:
         timeout: seconds after which a job is stopped, which is a failure; None for no limit of ours.
         retries: how often a failed job is started again, from its last checkpoint.
+        leave: starts jobs that outlive this process, which then ends; None: it waits for its jobs.
     """
 
-    def __init__(self, *, timeout: float | None, retries: int) -> None:
-        self.timeout, self.retries = timeout, retries
+    def __init__(self, *, timeout: float | None, retries: int, leave: Leave | None = None) -> None:
+        self.timeout, self.retries, self.leave = timeout, retries, leave
 
     @abstractmethod
     def make_slots(self, sweep: Path) -> "Slots":
@@ -79,6 +84,10 @@ class AbstractLauncher(Launcher, ABC):
         before = sum(job.finished for job in jobs)
         done = f", {before} finished before" if before else ""
         screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
+        if self.leave is not None:
+            screen.say(submit(jobs, partial(self.leave, slots)))
+            screen.say(f"to watch them: python -m metalearn.sweep watch {shlex.quote(str(sweep))}")
+            return [_returned(job) for job in jobs]
         received = self.run(JobList(jobs, screen), slots, screen)
         screen.table()
         exit_if_stopped(received, screen)
@@ -108,6 +117,10 @@ class AbstractLauncher(Launcher, ABC):
             raise ValueError(f"hydra.launcher.timeout={self.timeout} must be a positive number of seconds, or null")
         if self.retries < 0:
             raise ValueError(f"hydra.launcher.retries={self.retries} must be 0 or a positive number")
+        if self.leave is not None:
+            for name, value in (("retries", self.retries or None), ("timeout", self.timeout)):
+                if value is not None:
+                    raise ValueError(f"hydra.launcher.{name}={value} needs a command that waits: leave out wait=false")
         sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
         slots = self.make_slots(sweep)
         sweep.mkdir(parents=True, exist_ok=True)
@@ -193,6 +206,20 @@ class AbstractLauncher(Launcher, ABC):
         return [part for source in sources if source.provider == provider for part in (flag, source.path)]
 
 
+def submit(jobs: Sequence["Job"], leave: Callable[[Sequence["Job"]], None]) -> str:
+    """Leaves the unfinished jobs to the cluster; returns a line that counts them."""
+    free = [job for job in jobs if not job.finished and not job.is_at_work_elsewhere()]
+    begun = [(job, held) for job in free if (held := job.begin()) is not None]
+    try:
+        leave([job for job, _ in begun])
+    finally:
+        for job, held in begun:
+            job.status = "pending"
+            held.close()
+    at_work = sum(not job.finished for job in jobs) - len(begun)
+    return f"{len(begun)} jobs submitted" + (f", {at_work} at work before" if at_work else "")
+
+
 def exit_if_stopped(received: signal.Signals | None, screen: "Screen") -> None:
     """Raises SystemExit after a signal."""
     if received is not None:
@@ -207,6 +234,8 @@ def _returned(job: "Job") -> JobReturn:
         returned.status = JobStatus.COMPLETED
         val = job.score("val")
         returned.return_value = val.estimate.mean if val else None
+    elif job.status == "pending":  # it is left to a cluster
+        returned.status, returned.return_value = JobStatus.COMPLETED, None
     else:
         returned.status = JobStatus.FAILED
         returned.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from metalearn.run import study_record
 from metalearn.run.trial import counted, directory, open_storage
-from metalearn.sweep import standing
-from metalearn.sweep.slurm import submitted
+from metalearn.sweep import standing, submitted
 from metalearn.sweep.standing import Standing
 
 ASIDE = "stdout.failed.log"

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import signal
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from metalearn.run.claim import LOCK, is_locked
 from metalearn.run.console import interval, score
 from metalearn.sweep import definition, logs
 from metalearn.sweep.jobs import JOB_LOCK, Job
-from metalearn.sweep.slurm.submitted import is_submitted
+from metalearn.sweep.submitted import is_submitted
 
 State = Literal["waiting", "queued", "starting", "running", "completed", "pruned", "failed", "interrupted"]
 AT_WORK: tuple[State, ...] = ("queued", "starting", "running")
@@ -107,19 +108,21 @@ def best_so_far(metrics: Path) -> Best | None:
 def _state(job: Job) -> tuple[State, str]:
     if is_locked(job.folder / LOCK):
         return "running", ""
-    if is_submitted(job.folder):
-        return "queued", ""
-    if is_locked(job.folder / JOB_LOCK):
-        return "starting", ""
     try:
         result = job.result()
     except ValueError as error:
         return "failed", str(error)
+    if result is None or result.status == "interrupted":  # else a queue may still list it
+        if is_submitted(job.folder):
+            return "queued", ""
+        if is_locked(job.folder / JOB_LOCK):
+            return "starting", ""
     if result is None and not job.log.is_file():
         return "waiting", ""
     code = logs.exit_code(job.log)
     ended = Job(job.number, job.overrides, job.folder)
-    stopped = result is not None and result.status == "interrupted"
+    asked_early = result is None and code in (-signal.SIGINT, -signal.SIGTERM)
+    stopped = asked_early or (result is not None and result.status == "interrupted")
     ended.conclude("killed" if code is None else code, stopped=stopped, timed_out=None)
     return ended.status, ended.reason  # type: ignore[return-value]  # concluded, so not pending
 
