@@ -19,6 +19,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn.run.overrides import key
+from metalearn.sweep import dropped
 from metalearn.sweep.control import CancelRequest, attend
 from metalearn.sweep.settings import check_settings
 
@@ -167,7 +168,10 @@ class AbstractLauncher(Launcher, ABC):
         for known in (exact, alike):
             if known in self._trainers:
                 return self._trainers[known]
-        trainer: DictConfig = self.compose(job.number, job.overrides).trainer
+        config = self.compose(job.number, job.overrides)
+        typed = {key(one) for one in self._typed_for_hydra()}
+        dropped.check(config, self.config, partial(self.compose, 0, []), typed=typed)
+        trainer: DictConfig = config.trainer
         by_value = any(OmegaConf.is_interpolation(trainer, name) for name in ("devices", "num_nodes", "accelerator"))
         self._trainers[exact if by_value else alike] = trainer
         return trainer
