@@ -1,6 +1,6 @@
 """All that a report says, read from some folders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from metalearn.report import searches
 from metalearn.report.comparison import Comparison, compare
 from metalearn.report.paired import Pairs, pairs
 from metalearn.report.runs import Run, find
-from metalearn.report.searches import Search
+from metalearn.report.searches import Search, Trial
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,21 @@ def read(folders: Iterable[Path]) -> Contents:
     compared, failed, refused = list[Run](), list[Run](), list[Run]()
     for run in found.runs:
         folder = run.folder.resolve()
+        if folder.parent in trials:  # one of the seeds of a trial
+            folder = folder.parent
         if run.never_started:
             refused.append(run)
         elif folder not in trials or folder in best:
             compared.append(run)
         elif trials[folder].state == "failed" and not run.setting:
             failed.append(run)
-    left = [path for path in found.unfinished if (of := trials.get(path.resolve())) is None or of.state == "failed"]
+    left = [path for path in found.unfinished if (of := _trial(path, trials)) is None or of.state == "failed"]
     comparison = compare(compared)
     damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
     return Contents(comparison, pairs(comparison), known, unread, failed, left, refused, damaged)
+
+
+def _trial(run: Path, trials: Mapping[Path, Trial]) -> Trial | None:
+    """Returns the trial of a run, which may be one of its seeds."""
+    folder = run.resolve()
+    return trials.get(folder) or trials.get(folder.parent)

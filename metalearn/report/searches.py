@@ -108,7 +108,8 @@ def _read(folder: Path) -> Search:
         hint = "; a password is looked for in PGPASSWORD and ~/.pgpass" if record.storage.startswith("postgres") else ""
         raise ValueError(f"{folder}: {error}{hint}") from error
     trials = [_trial(trial, folder) for trial in counted(study.get_trials(deepcopy=False))]
-    sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+    # Of several objectives, the first.
+    sign = 1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else -1
     score = next((one for one in SCORES if one.name == record.score), None)
     return Search(
         folder,
@@ -120,7 +121,8 @@ def _read(folder: Path) -> Search:
 
 def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:
     state = STATES.get(trial.state.name, "unfinished")
-    value = trial.value if state in ("completed", "pruned") and math.isfinite(trial.value or 0.0) else None
+    first = trial.values[0] if trial.values else None
+    value = first if state in ("completed", "pruned") and math.isfinite(first or 0.0) else None
     # Those that wait to be gone on with have theirs already.
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return Trial(folder / directory(trial), state, value, trial.last_step, params)
@@ -131,6 +133,8 @@ def _importance(study: "optuna.Study") -> Importance | None:
     from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
+    if len(study.directions) > 1:
+        return None
     sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     losses = sorted(sign * (trial.value or 0.0) for trial in completed)

@@ -43,7 +43,8 @@ def wandb_logger(folder: str, project: str, group: str | None, job_type: str, ta
 
 def sweep_of(folder: Path) -> str | None:
     """The name of the sweep that a run directory is a job of; None of a run alone."""
-    return folder.parent.name if (folder.parent / "sweep.json").is_file() else None
+    above = (folder.parent, folder.parent.parent)  # a trial of several seeds has a folder for each
+    return next((one.name for one in above if (one / "sweep.json").is_file()), None)
 
 
 def finish(loggers: list[Logger], exit_code: int) -> None:

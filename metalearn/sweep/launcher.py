@@ -179,9 +179,12 @@ class AbstractLauncher(Launcher, ABC):
     def _chooses(self, name: str) -> bool:
         """Whether a key may decide what there is in a config: a group does, and all of the trainer is taken for it."""
         if name not in self._groups:
-            is_group = "@" in name or bool(self.context.config_loader.get_group_options(name))
-            self._groups[name] = is_group or name.startswith(("trainer", "hydra"))
+            self._groups[name] = self.is_group(name) or name.startswith(("trainer", "hydra"))
         return self._groups[name]
+
+    def is_group(self, name: str) -> bool:
+        """Returns whether a key names a group of the config, with or without a package."""
+        return "@" in name or bool(self.context.config_loader.get_group_options(name))
 
     def processes(self, job: "Job") -> int | None:
         """Of a job, on each node; more than one under DDP. None when it wants as many as there are."""

@@ -23,6 +23,10 @@ SIGNS = {"accuracy": 1, "mse": -1}
 """Scores at meta-val, and whether more is better."""
 
 
+TRIALS = ("[0-9]*/stdout.log", "[0-9]*/seed*/stdout.log")
+"""Outputs of the trials of a search, of one seed or several."""
+
+
 class Best(NamedTuple):
     """The best validation of a run so far."""
 
@@ -72,7 +76,7 @@ def jobs(sweep: Path) -> list[Job]:
     if known := definition.read(sweep)["jobs"]:
         pairs = [(sweep / name, overrides) for name, overrides in known.items()]
     else:
-        folders = sorted({log.parent for log in sweep.glob("[0-9]*/stdout.log")})
+        folders = sorted(log.parent for place in TRIALS for log in sweep.glob(place))
         pairs = [(folder, _overrides(folder)) for folder in folders]
     return [Job(number, overrides, folder) for number, (folder, overrides) in enumerate(pairs)]
 
