@@ -1,6 +1,6 @@
 """The contents of a report, read from some folders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from metalearn.report.comparison import Comparison, compare
 from metalearn.report.heading import Heading, heading
 from metalearn.report.paired import Pairs, pairs
 from metalearn.report.runs import Run, find
-from metalearn.report.searches import Search
+from metalearn.report.searches import Search, Trial
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ def read(folders: Iterable[Path]) -> Contents:
     started = [run for run in found.runs if not run.never_started and not run.setting]
     for run in found.runs:
         folder = run.folder.resolve()
+        if folder.parent in trials:  # one of the seeds of a trial
+            folder = folder.parent
         if run.never_started:
             refused.append(run)
         elif folder not in trials or folder in best:
             compared.append(run)
         elif trials[folder].state == "failed" and not run.setting:
             failed.append(run)
-    not_failed = {folder for folder, trial in trials.items() if trial.state != "failed"}
-    left = [path for path in found.unfinished if path.resolve() not in not_failed]
+    left = [path for path in found.unfinished if (trial := _trial(path, trials)) is None or trial.state == "failed"]
     comparison = compare(compared)
     damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
     return Contents(
@@ -75,3 +76,9 @@ def read(folders: Iterable[Path]) -> Contents:
         refused,
         damaged,
     )
+
+
+def _trial(run: Path, trials: Mapping[Path, Trial]) -> Trial | None:
+    """Returns the trial of a run, which may be one of its seeds."""
+    folder = run.resolve()
+    return trials.get(folder) or trials.get(folder.parent)

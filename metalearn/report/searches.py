@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metalearn.report.protocol import SCORES, Score
 from metalearn.run import study_record
-from metalearn.run.trial import directory, is_given_up, open_storage
+from metalearn.run.trial import counted, directory, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import
     import optuna
@@ -113,8 +113,9 @@ def _read(folder: Path) -> Search:
     except ValueError as error:
         hint = "; a password is looked for in PGPASSWORD and ~/.pgpass" if record.storage.startswith("postgres") else ""
         raise ValueError(f"{folder}: {error}{hint}") from error
-    trials = [_trial(trial, folder) for trial in study.get_trials(deepcopy=False) if not is_given_up(trial)]
-    sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+    trials = [_trial(trial, folder) for trial in counted(study.get_trials(deepcopy=False))]
+    # The first objective, if there are several.
+    sign = 1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else -1
     score = next((measure for measure in SCORES if measure.name == record.score), None)
     return Search(
         folder,
@@ -126,7 +127,8 @@ def _read(folder: Path) -> Search:
 
 def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:
     state = STATES.get(trial.state.name, "unfinished")
-    value = trial.value if state in ("completed", "pruned") and math.isfinite(trial.value or 0.0) else None
+    first = trial.values[0] if trial.values else None
+    value = first if state in ("completed", "pruned") and math.isfinite(first or 0.0) else None
     # Trials that wait to be continued have their parameters already.
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return Trial(folder / directory(trial), state, value, trial.last_step, params)
@@ -137,6 +139,8 @@ def _importance(study: "optuna.Study") -> Importance | None:
     from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
+    if len(study.directions) > 1:
+        return None
     sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     losses = sorted(sign * (trial.value or 0.0) for trial in completed)

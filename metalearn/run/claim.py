@@ -5,10 +5,28 @@ package filelock does not fit: it unlocks the file with its object, and the job 
 """
 
 import fcntl
+import os
+import socket
+import time
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 LOCK = ".lock"
+
+PROBES = 3
+PROBE = 0.05
+"""Seconds between tries for a lock: who asks whether it is held holds it for an instant."""
+
+
+class Owner(NamedTuple):
+    """The process that wrote its name into its lock."""
+
+    host: str
+    pid: int
+
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
 
 
 def is_claimed(folder: Path) -> bool:
@@ -22,19 +40,37 @@ def lock(path: Path) -> IO[str] | None:
     The lock lasts until the file is closed or the process ends.
     """
     file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    for probe in range(PROBES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if probe < PROBES - 1:
+                time.sleep(PROBE)
+    file.close()
+    return None
 
 
 def is_locked(path: Path) -> bool:
-    if not path.exists():
+    """Returns whether a process holds the lock of `lock`. Changes nothing, so a reader may ask."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
         return False
-    file = lock(path)
-    if file is None:
+    except BlockingIOError:
         return True
-    file.close()
     return False
+
+
+def sign(file: IO[str]) -> None:
+    """Writes the name of this process into the lock that it holds."""
+    file.truncate(0)
+    file.write(f"{socket.gethostname()} {os.getpid()}\n")
+    file.flush()
+
+
+def owner(path: Path) -> Owner | None:
+    """Returns the process that holds a lock; None when nobody does, or has signed it yet."""
+    host, _, pid = (path.read_text() if is_locked(path) else "").strip().rpartition(" ")
+    return Owner(host, int(pid)) if pid.isdigit() else None

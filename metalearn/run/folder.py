@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.claim import LOCK, lock
+from metalearn.run.claim import LOCK, lock, sign
 from metalearn.run.result import Outcome
 
 
@@ -77,6 +77,7 @@ class RunFolder:
         if file is None:
             raise ValueError(f"another run uses {self.path}: wait for it, or name another directory")
         with file:
+            sign(file)
             if not resume and self.holds_run:
                 remedy = f"resume it with {quote(f'resume={self.path}')}, or name another directory"
                 raise ValueError(f"{self.path} already holds a run: {remedy}")

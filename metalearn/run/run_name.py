@@ -30,14 +30,24 @@ def setting(config: DictConfig) -> str:
 
 def sweep_of(folder: Path) -> str | None:
     """Returns the name of the sweep whose job runs in `folder`; None for a single run."""
-    return folder.parent.name if (folder.parent / "sweep.json").is_file() else None
+    home = sweep_folder(folder)
+    return home.name if home else None
+
+
+def sweep_folder(folder: Path) -> Path | None:
+    """Returns the directory of the sweep whose job runs in `folder`.
+
+    A trial of several seeds has a folder for each, one level further down.
+    """
+    above = (folder.parent, folder.parent.parent)
+    return next((home for home in above if (home / "sweep.json").is_file()), None)
 
 
 def varied(folder: Path, overrides: list[str]) -> list[str]:
     """Lists overrides that other jobs of a sweep lack and that are not in the name."""
-    if sweep_of(folder) is None:
+    if (home := sweep_folder(folder)) is None:
         return []
-    typed = json.loads((folder.parent / "sweep.json").read_text())["command"]
+    typed = json.loads((home / "sweep.json").read_text())["command"]
     return [override for override in overrides if override not in typed and node(override) not in IN_NAME]
 
 

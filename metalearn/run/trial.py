@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -39,6 +40,12 @@ def directory(trial: "optuna.trial.FrozenTrial") -> str:
 def is_given_up(trial: "optuna.trial.FrozenTrial") -> bool:
     """Whether a failed trial was replaced by another with its parameters."""
     return bool(trial.user_attrs.get("given_up"))
+
+
+def counted(trials: "Iterable[optuna.trial.FrozenTrial]") -> "list[optuna.trial.FrozenTrial]":
+    """Returns the trials that were not given up, the last one of each directory."""
+    last = {directory(trial): trial for trial in sorted(trials, key=lambda trial: trial.number)}
+    return [trial for trial in last.values() if not is_given_up(trial)]
 
 
 def open_storage(storage: str) -> "optuna.storages.BaseStorage":

@@ -1,94 +1,150 @@
-"""What a search has found: a table of the best trials, and best.yaml."""
+"""Findings of a search: a table of the best trials, and files for the next run and the report."""
 
+import csv
+import io
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import yaml
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
 from rich.table import Table
 
 from metalearn.files import write_atomically
-from metalearn.run.console import score
+from metalearn.search.experiment import as_experiment
 from metalearn.search.trials import Trials
 from metalearn.sweep.jobs import Job
 from metalearn.sweep.screen import COLOURS, Screen
 
 NAME = "best.yaml"
+EXPERIMENT = "experiment/best.yaml"
+PARETO = "pareto.csv"
 SHOWN = 10
 
 
 @final
 class Findings:
-    """What is said of the trials, and left in the folder of the search.
+    """The report of a search on its screen, and in its folder.
 
     Args:
         trials: of the study.
-        score: name of what the study is to make good at meta-val, such as "accuracy".
-        needed: what a run needs beside its overrides, such as --config-dir.
+        needed: arguments that a run needs beside its overrides, such as --config-dir.
+        is_group: whether a key names a group of the config.
     """
 
-    def __init__(self, trials: Trials, *, score: str, screen: Screen, folder: Path, needed: Sequence[str] = ()) -> None:
-        self._needed = needed
-        self._trials, self._score, self._screen, self._folder = trials, score, screen, folder
+    def __init__(
+        self,
+        trials: Trials,
+        *,
+        screen: Screen,
+        folder: Path,
+        needed: Sequence[str] = (),
+        is_group: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self._trials, self._screen, self._folder = trials, screen, folder
+        self._needed, self._is_group = needed, is_group
+        self._objectives = trials.objectives
 
     def say_end(self, job: Job, *, again: bool) -> None:
-        """One line for an attempt at a trial that has ended."""
-        words = (
-            f"trial {job.folder.name} [{COLOURS.get(job.status, 'default')}]{job.status}[/] in {job.seconds or 0:.0f} s"
-        )
+        """Prints a line for an attempt that has ended."""
+        name = job.folder.relative_to(self._folder)
+        words = f"trial {name} [{COLOURS.get(job.status, 'default')}]{job.status}[/] in {job.seconds or 0:.0f} s"
         if job.status == "failed":
-            words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}" + (
-                ", once again" if again else ""
-            )
-        elif job.finished and (val := job.score("val")):
-            words += f"  {score(self._score, val.estimate.mean)}"
+            words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}"
+            words += ", once again" if again else ""
+        elif job.finished:
+            known = ((one, one.value(job)) for one in self._objectives)
+            words += "".join(f"  {one.text(value)}" for one, value in known if value is not None)
         self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]")
 
     def table(self) -> None:
-        """The best trials with their parameters, and how the others have ended."""
-        completed = self._sorted()
+        """Prints the best trials with their parameters, and how the others have ended."""
+        completed = self._best_first()
         pruned, failed = self._trials.all(TrialState.PRUNED), self._trials.failed()
-        table = Table(title=f"the best trials by {self._score} at meta-val", title_justify="left")
-        for name in ("trial", self._score, *(completed[0].params if completed else ())):
-            table.add_column(name, justify="right", overflow="fold")
-        for trial in completed[:SHOWN]:
-            assert trial.value is not None
-            values = [
-                f"{value:.4g}" if isinstance(value, float) else escape(str(value)) for value in trial.params.values()
-            ]
-            table.add_row(self._trials.folder(trial).name, score(self._score, trial.value), *values)
         if completed:
-            self._screen.draw(table)
+            self._screen.draw(self._table(self._front() if len(self._objectives) > 1 else completed[:SHOWN]))
         counts = f"{len(completed)} completed, {len(pruned)} pruned, {len(failed)} failed"
         self._screen.say(f"{len(completed) + len(pruned)} of {self._trials.n_trials} trials: {counts}")
         for trial in failed[-SHOWN:]:
-            folder = self._trials.folder(trial)
-            self._screen.say(f"trial {folder.name} failed: {escape(str(folder / 'stdout.log'))}")
+            log = self._trials.runs(trial).looked().failed.log
+            self._screen.say(f"trial {self._trials.folder(trial).name} failed: {escape(str(log))}")
 
     def write(self) -> None:
-        """best.yaml: the best trial, with the command that repeats it."""
-        completed = self._sorted()
+        """Writes the best trial, or all trials with their place on the Pareto front."""
+        completed = self._best_first()
         if not completed:
             return
-        best = completed[0]
-        overrides = self._trials.overrides(best)
-        command = shlex.join(["python", "-m", "metalearn", *self._needed, *overrides])
+        if len(self._objectives) > 1:
+            self._write_pareto(completed)
+        else:
+            self._write_best(completed[0])
+
+    def _table(self, trials: Sequence[FrozenTrial]) -> Table:
+        if len(self._objectives) > 1:
+            title = "the Pareto front: no other trial is as good in all objectives and better in one"
+        else:
+            title = f"the best trials by {self._objectives[0].name} at meta-val"
+        if self._trials.seeds:
+            title += f", means over {len(self._trials.seeds)} seeds"
+        table = Table(title=title, title_justify="left")
+        for name in ("trial", *(one.name for one in self._objectives), *trials[0].params):
+            table.add_column(name, justify="right", overflow="fold")
+        for trial in trials:
+            numbers = [one.text(value) for one, value in zip(self._objectives, trial.values, strict=True)]
+            values = [f"{one:.4g}" if isinstance(one, float) else escape(str(one)) for one in trial.params.values()]
+            table.add_row(self._trials.folder(trial).name, *numbers, *values)
+        return table
+
+    def _write_best(self, best: FrozenTrial) -> None:
+        """Writes the facts of the best trial, and the experiment that repeats it."""
+        overrides, seeds = self._trials.overrides(best), self._trials.seeds
+        seeded = [*overrides, f"seed={seeds[0]}"] if seeds else overrides
+        command = shlex.join(["python", "-m", "metalearn", *self._needed, *seeded])
         content = {
             "trial": best.number,
             "directory": self._trials.folder(best).name,
-            f"val_{self._score}": best.value,
+            f"val_{self._objectives[0].name}": best.value,
+            **({"seeds": seeds} if seeds else {}),
             "parameters": dict(best.params),
             "overrides": overrides,
             "command": command,
         }
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
-        write_atomically(self._folder / NAME, lambda file: file.write(text.encode()))
+        self._write(NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000))
         self._screen.say(f"the best: {escape(command)}")
+        try:
+            body = as_experiment(overrides, self._is_group)
+        except ValueError as error:
+            self._screen.say(escape(str(error)))
+            return
+        call = ["python", "-m", "metalearn", "--config-dir", str(self._folder), "experiment=best"]
+        head = f"# @package _global_\n# Best trial of a search. To run it: {shlex.join(call)}\n"
+        (self._folder / EXPERIMENT).parent.mkdir(exist_ok=True)
+        self._write(EXPERIMENT, head + body)
+        self._screen.say(f"as an experiment: {escape(shlex.join(call))}")
 
-    def _sorted(self) -> list[FrozenTrial]:
-        sign = -1 if self._trials.study.direction == StudyDirection.MAXIMIZE else 1
-        return sorted(self._trials.all(TrialState.COMPLETE), key=lambda trial: sign * (trial.value or 0.0))
+    def _write_pareto(self, completed: Sequence[FrozenTrial]) -> None:
+        front = {trial.number for trial in self._front()}
+        names = list(dict.fromkeys(name for trial in completed for name in trial.params))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["trial", "on_front", *(one.name for one in self._objectives), *names])
+        for trial in completed:
+            params: list[Any] = [trial.params.get(name, "") for name in names]
+            on_front = int(trial.number in front)
+            writer.writerow([self._trials.folder(trial).name, on_front, *trial.values, *params])
+        self._write(PARETO, text.getvalue())
+        self._screen.say(f"all completed trials: {escape(str(self._folder / PARETO))}")
+
+    def _write(self, name: str, text: str) -> None:
+        write_atomically(self._folder / name, lambda file: file.write(text.encode()))
+
+    def _best_first(self) -> list[FrozenTrial]:
+        """Returns the completed trials by their first objective."""
+        sign = self._objectives[0].sign
+        return sorted(self._trials.all(TrialState.COMPLETE), key=lambda trial: sign * trial.values[0])
+
+    def _front(self) -> list[FrozenTrial]:
+        best = {trial.number for trial in self._trials.study.best_trials}
+        return [trial for trial in self._best_first() if trial.number in best]

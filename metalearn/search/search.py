@@ -1,5 +1,6 @@
 """A search from its settings to its findings."""
 
+import fcntl
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,14 @@ from optuna.trial import TrialState
 
 from metalearn.losses import OBJECTIVES
 from metalearn.run import study_record
+from metalearn.run.overrides import key
 from metalearn.run.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
+from metalearn.search.objectives import objectives
 from metalearn.search.preset import spelled_out
 from metalearn.search.source import FAILURES_IN_A_ROW, TrialSource
-from metalearn.search.study import open_study
+from metalearn.search.study import enqueue_start, open_study
 from metalearn.search.trials import Trials
 from metalearn.sweep import definition
 from metalearn.sweep.jobs import Job
@@ -26,28 +29,15 @@ if TYPE_CHECKING:  # it imports this late
 
 
 def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: list[str]) -> None:
-    """Search to the end. Raises ValueError for bad input, SystemExit after a signal, JobFailed when it gives up."""
+    """Searches to the end.
+
+    Raises ValueError for bad input, SystemExit after a signal, JobFailed when it gives up.
+    """
     folder, slots = launcher.prepare()
-    space, typed = search_space.read(settings.params, arguments)
-    fixed = spelled_out(typed, partial(launcher.compose, 0))
-    score = OBJECTIVES[launcher.compose(0, fixed).problem].score_name
-    definition.record(folder, [], sys.argv[1:])
-    storage = settings.storage if "://" in settings.storage else str(Path(settings.storage).absolute())
-    study = open_study(
-        storage,
-        name=settings.study_name or folder.name,
-        direction="minimize" if score == "mse" else "maximize",
-        space=space,
-        fixed=typed,
-        sampler=settings.sampler,
-        seed=settings.seed,
-    )
-    study_record.write(study_record.StudyRecord(storage, study.study_name, score), folder)
-    address = partial(TrialAddress, storage, study.study_name, pruner=settings.pruner)
-    trials = Trials(study, space=space, fixed=fixed, n_trials=settings.n_trials, folder=folder, address=address)
+    trials = _trials(settings, launcher, arguments, folder)
     jobs: list[Job] = []
-    screen = Screen(jobs, common=fixed)
-    findings = Findings(trials, score=score, screen=screen, folder=folder, needed=launcher.needed())
+    screen = Screen(jobs, common=trials.overrides_of_all)
+    findings = Findings(trials, screen=screen, folder=folder, needed=launcher.needed(), is_group=launcher.is_group)
     done = f", {trials.num_finished} finished before" if trials.num_finished else ""
     screen.say(f"{trials.n_trials} trials{done}, {slots.capacity} at a time: {folder}")
     received = launcher.run(TrialSource(trials, jobs, findings), slots, screen)
@@ -58,11 +48,49 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
     _check_success(trials, jobs)
 
 
+def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: list[str], folder: Path) -> Trials:
+    """Opens the study of a search. Raises ValueError for settings that do not fit together."""
+    space, typed = search_space.read(settings.params, arguments)
+    if settings.seeds and "seed" in (*space, *map(key, typed)):
+        raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
+    fixed = spelled_out(typed, partial(launcher.compose, 0))
+    score = OBJECTIVES[launcher.compose(0, fixed).problem].score_name
+    aims = objectives(settings.objectives, score)
+    definition.record(folder, [], sys.argv[1:])
+    storage = settings.storage
+    storage = storage if "://" in storage else str(Path(storage).absolute())
+    with (folder / ".lock").open("a") as file:  # controllers that begin together queue one start
+        fcntl.flock(file, fcntl.LOCK_EX)
+        study = open_study(
+            storage,
+            name=settings.study_name or folder.name,
+            objectives=aims,
+            space=space,
+            fixed=typed,
+            seeds=settings.seeds,
+            sampler=settings.sampler,
+            seed=settings.seed,
+        )
+        enqueue_start(study, settings.start, space)
+    study_record.write(study_record.StudyRecord(storage, study.study_name, aims[0].name), folder)
+    address = partial(TrialAddress, storage, study.study_name, pruner=settings.pruner)
+    return Trials(
+        study,
+        space=space,
+        fixed=fixed,
+        n_trials=settings.n_trials,
+        objectives=aims,
+        folder=folder,
+        seeds=settings.seeds,
+        address=address if len(aims) == 1 else None,  # Optuna compares one number of a validation
+    )
+
+
 def _check_success(trials: Trials, jobs: list[Job]) -> None:
-    """Raises JobFailed where the search gave up, or has nothing but failures."""
+    """Raises JobFailed where the search gave up, or where all trials failed."""
     if not trials.is_over:
         last = next(job for job in reversed(jobs) if job.status == "failed")
         raise JobFailed(f"{FAILURES_IN_A_ROW} trials in a row have failed: see {last.log}")
     if (failed := trials.failed()) and not trials.all(TrialState.COMPLETE):
-        log = trials.folder(failed[-1]) / "stdout.log"
+        log = trials.runs(failed[-1]).looked().failed.log
         raise JobFailed(f"no trial has completed, and {len(failed)} have failed: see {log}")

@@ -1,4 +1,4 @@
-"""The trials of a search as a source of jobs: asked of the study one by one, since each follows from those before."""
+"""The trials of a search as a source of jobs, one by one: each follows from those before."""
 
 import time
 from typing import final
@@ -9,18 +9,18 @@ from metalearn.sweep.jobs import Job
 from metalearn.sweep.loop import AbstractSource
 
 FAILURES_IN_A_ROW = 5
-"""After as many the search itself is taken to be wrong."""
+"""Number of failures after which the search itself counts as wrong."""
 
 PATIENCE = 1.0
-"""Seconds until a study that had no trial for us is asked again."""
+"""Seconds until a study that had no trial is asked again."""
 
 
 @final
 class TrialSource(AbstractSource):
-    """A trial whenever there is room for one, without waiting for the others, until enough have finished.
+    """A trial whenever there is room for one, until enough have finished.
 
     Args:
-        jobs: empty; gets those of this controller.
+        jobs: empty; gets the jobs of this controller.
     """
 
     def __init__(self, trials: Trials, jobs: list[Job], findings: Findings) -> None:

@@ -1,10 +1,12 @@
 """The study behind a search, in a journal file or a database."""
 
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 
 from metalearn.run.trial import open_storage
+from metalearn.search.objectives import Objective
 from metalearn.search.samplers import make_sampler
 from metalearn.search.space import Space
 
@@ -13,31 +15,71 @@ def open_study(
     storage: str,
     *,
     name: str,
-    direction: Literal["maximize", "minimize"],
+    objectives: Sequence[Objective],
     space: Space,
     fixed: list[str],
+    seeds: Sequence[int] = (),
     sampler: str,
     seed: int | None,
 ) -> optuna.Study:
-    """The study, new or known. Raises ValueError when it is known with another definition."""
+    """Returns the study, new or known. Raises ValueError when it is known with another definition."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    directions = [objective.direction for objective in objectives]
     study = optuna.create_study(
         study_name=name,
         storage=open_storage(storage),
-        direction=direction,
+        directions=directions,
         sampler=make_sampler(sampler, space=space, seed=seed),
         pruner=optuna.pruners.NopPruner(),  # the pruning is in the runs
         load_if_exists=True,
     )
     new: dict[str, Any] = {key: str(distribution) for key, distribution in space.items()}
-    new |= {"overrides": sorted(fixed), "direction": direction, "grid": sampler == "grid"}
+    new |= {"overrides": sorted(fixed), "direction": directions[0], "grid": sampler == "grid"}
+    if len(objectives) > 1:
+        new["objectives"] = [objective.name for objective in objectives]
+    if seeds:
+        new["seeds"] = list(seeds)
+    _check_definition(study, new)
+    return study
+
+
+def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space: Space) -> None:
+    """Queues the start points of a new search as its first trials; those of a known one are in it.
+
+    Raises ValueError for a point outside of the space.
+    """
+    for point in start:
+        for key, value in point.items():
+            if key not in space:
+                raise ValueError(f"hydra.sweeper.start has {key}, which the search does not vary")
+            if not _contains(space[key], value):
+                raise ValueError(f"hydra.sweeper.start has {key}={value}, outside of {space[key]}")
+    if start and "start" not in study.user_attrs and not study.get_trials(deepcopy=False):
+        study.set_user_attr("start", [dict(point) for point in start])
+        for point in start:
+            study.enqueue_trial({key: _as_choice(space[key], value) for key, value in point.items()})
+
+
+def _check_definition(study: optuna.Study, new: Mapping[str, Any]) -> None:
     known = study.user_attrs.get("definition")
     if known is None:
         study.set_user_attr("definition", new)
     elif known != new:
         key = next(key for key in (*new, *known) if new.get(key) != known.get(key))
         raise ValueError(
-            f"the study {name} is of another search: for {key} it has {known.get(key)}, this command {new.get(key)}; "
-            "give this one a name of its own with hydra.sweep.dir=DIR"
+            f"the study {study.study_name} is of another search: for {key} it has {known.get(key)}, "
+            f"this command {new.get(key)}; name this one with hydra.sweep.dir=DIR"
         )
-    return study
+
+
+def _contains(distribution: optuna.distributions.BaseDistribution, value: Any) -> bool:
+    try:
+        internal = distribution.to_internal_repr(_as_choice(distribution, value))
+        return distribution._contains(internal)
+    except (ValueError, TypeError):
+        return False
+
+
+def _as_choice(distribution: optuna.distributions.BaseDistribution, value: Any) -> Any:
+    """Returns a value as the space has it: choices are texts."""
+    return str(value) if isinstance(distribution, optuna.distributions.CategoricalDistribution) else value

@@ -22,12 +22,17 @@ class OptunaSweeper(Sweeper):
         *,
         sampler: str,
         pruner: Pruner,
+        seeds: list[int],
+        objectives: list[str],
+        start: list[dict[str, Any]],
         seed: int | None,
         storage: str,
         study_name: str | None,
         params: dict[str, Any],
     ) -> None:
         self.n_trials, self.sampler, self.pruner, self.seed = n_trials, sampler, pruner, seed
+        self.seeds, self.objectives = list(seeds), list(objectives)
+        self.start: list[dict[str, Any]] = [dict(point) for point in start]
         self.storage, self.study_name = storage, study_name
         self.params = params
 
@@ -44,6 +49,9 @@ class OptunaSweeper(Sweeper):
         check_settings(self, self.launcher.config, "hydra.sweeper")
         if isinstance(self.n_trials, bool) or self.n_trials < 1:
             raise ValueError(f"hydra.sweeper.n_trials={self.n_trials} must be a positive number")
+        if self.launcher.leave is not None:
+            raise ValueError("a search waits for its trials, to choose the next: leave out hydra.launcher.wait=false")
+        self._check_combinations()
         try:
             import optuna  # noqa: F401
         except ImportError as error:
@@ -51,3 +59,18 @@ class OptunaSweeper(Sweeper):
         from metalearn.search.search import search
 
         search(self, self.launcher, arguments)
+
+    def _check_combinations(self) -> None:
+        """Raises ValueError for settings that exclude each other."""
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"hydra.sweeper.seeds={self.seeds} has a seed twice")
+        if self.start and self.sampler == "grid":
+            raise ValueError("hydra.sweeper.sampler=grid runs all points: leave out hydra.sweeper.start")
+        if len(self.objectives) > 1:
+            if self.pruner != "none":
+                raise ValueError(
+                    f"hydra.sweeper.pruner={self.pruner} compares one objective, and there are "
+                    f"{len(self.objectives)}: hydra.sweeper.pruner=none"
+                )
+            if self.sampler == "cmaes":
+                raise ValueError("hydra.sweeper.sampler=cmaes has one objective: take tpe, random or grid")

@@ -1,12 +1,10 @@
-"""The trials of a search: which is next, and what becomes of those whose controller is gone.
+"""The trials of a search: which is next, and the fate of those whose controller is gone.
 
-A controller is a process that asks for trials and runs them. A study may have several, on several machines: what they
-agree on is in the storage alone.
+A controller is a process that asks for trials and runs them. A study may have several, on several
+machines: they agree by the storage alone.
 """
 
 import math
-import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,30 +15,31 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.run.trial import TrialAddress, directory, is_given_up
+from metalearn.run.trial import TrialAddress, counted, directory
 from metalearn.search import space as search_space
+from metalearn.search.heartbeat import HEARTBEAT, is_alive, this_process
+from metalearn.search.objectives import Objective
+from metalearn.search.runs import TrialRuns
 from metalearn.search.samplers import Grid
 from metalearn.search.space import Space
 from metalearn.sweep.jobs import Job
-
-HEARTBEAT = 30.0  # seconds; Optuna's own beats within study.optimize alone, and has no place in a journal
-DEAD = 300.0
-"""Seconds without a heartbeat after which a controller is taken for dead. One of this machine is known at once."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @final
 class Trials:
-    """What one controller does with a study.
+    """The part that one controller has in a study.
 
     Args:
         study: of study.open_study.
         space: of its parameters.
-        fixed: the overrides of every trial.
-        n_trials: how many are to be finished, completed or pruned, by all controllers together.
+        fixed: overrides of every trial.
+        seeds: of the runs of each trial; none for one run with the seed of the config.
+        n_trials: number to finish, completed or pruned, by all controllers together.
+        objectives: numbers of a run, in the order of the study.
         folder: of the search.
-        address: of the trial with an id, for its run.
+        address: of the trial with an id, for its run; None where runs report no validations.
     """
 
     def __init__(
@@ -50,15 +49,17 @@ class Trials:
         space: Space,
         fixed: list[str],
         n_trials: int,
+        objectives: Sequence[Objective],
         folder: Path,
-        address: Callable[[int], TrialAddress],
+        seeds: Sequence[int] = (),
+        address: Callable[[int], TrialAddress] | None,
     ) -> None:
         self.study, self._space, self._fixed, self._folder = study, space, fixed, folder
-        self._address = address
+        self.objectives, self.seeds, self._address = list(objectives), list(seeds), address
         grid = study.sampler if isinstance(study.sampler, Grid) else None
         self._grid, self.n_trials = grid, min(n_trials, grid.size) if grid else n_trials
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._ours: dict[int, Job] = {}  # by the number of the trial
+        self._owner = this_process()
+        self._ours: dict[int, TrialRuns] = {}  # by the number of the trial
         self._beaten = self._looked = -HEARTBEAT
 
     def all(self, *states: TrialState) -> list[FrozenTrial]:
@@ -70,12 +71,12 @@ class Trials:
 
     @property
     def num_known(self) -> int:
-        """Finished or running, here or elsewhere."""
+        """Number of trials that are finished, or run here or elsewhere."""
         return len(self.all(*FINISHED, TrialState.RUNNING))
 
     def failed(self) -> list[FrozenTrial]:
-        """Those whose run has failed: not those that were given up or gone on with."""
-        return [trial for trial in self.all(TrialState.FAIL) if not is_given_up(trial)]
+        """Returns the trials whose run has failed, without those that were given up or continued."""
+        return [trial for trial in counted(self.all()) if trial.state == TrialState.FAIL]
 
     @property
     def is_over(self) -> bool:
@@ -87,7 +88,13 @@ class Trials:
         return self._grid_is_drawn() and not self.all(TrialState.RUNNING, TrialState.WAITING)
 
     def ask(self) -> Job | None:
-        """A trial to run, if there is one now. Raises ValueError when its directory holds something else."""
+        """Returns a job to run, if there is one now: of a trial that has begun, or of a new one.
+
+        Raises ValueError when the directory of a new trial holds something else.
+        """
+        for runs in self._ours.values():
+            if (job := runs.next()) is not None:
+                return job
         if self.num_known >= self.n_trials:
             return None
         if self._grid_is_drawn() and not self.all(TrialState.WAITING):
@@ -101,106 +108,136 @@ class Trials:
         if self._is_surplus(trial):
             self._give_back(trial)
             return None
-        self._note(trial, "owner", self._owner)
-        self._note(trial, "heartbeat", time.time())
-        job = self._job(trial)
-        if "goes_on" not in trial.user_attrs and job.folder.exists() and any(job.folder.iterdir()):
-            self._give_back(trial)
-            raise ValueError(f"{job.folder} holds a run of another search: name another directory, hydra.sweep.dir=DIR")
-        job.environment = self._address(trial._trial_id).environment()
-        self._ours[number] = job
-        return job
+        return self._begin(trial)
 
     def tell(self, job: Job) -> None:
-        """What has become of the job of a trial; one that was interrupted is to be gone on with.
+        """Takes up the end of a job; the last one of its trial ends that.
 
-        A job that is completed with a score that is not finite is failed from then on.
+        A trial that was interrupted is continued by any controller. A job that completed its trial
+        with a value that is not finite has the status failed from then on.
         """
-        self._ours.pop(job.number, None)
-        val = job.score("val") if job.finished else None
-        if job.status == "completed" and val is not None and math.isfinite(val.estimate.mean):
-            self._close(job.number, TrialState.COMPLETE, [val.estimate.mean])
-        elif job.status == "completed":
-            job.status, job.reason = "failed", "its score at meta-val is not finite"
-            self._close(job.number, TrialState.FAIL)
-        elif job.status == "pruned":
-            self._close(job.number, TrialState.PRUNED)
-        elif job.status == "failed" or ((result := job.result()) is not None and result.status == "failed"):
-            self._close(job.number, TrialState.FAIL)
-        else:
-            self._hand_over(job)
+        runs = self._ours.get(job.number) or TrialRuns([job])
+        runs.end(job)
+        if runs.is_over:
+            self._conclude(job.number, runs)
 
     def leave(self) -> None:
-        """Let any controller continue what this one was told nothing of."""
-        for job in list(self._ours.values()):
-            self.tell(job)
+        """Lets any controller continue the trials that have not ended."""
+        for number, runs in list(self._ours.items()):
+            self._conclude(number, runs)
 
     def look_after(self) -> None:
-        """Say that we are alive, and take over what controllers have left that are not."""
+        """Reports that this controller is alive, and takes over the trials of dead ones."""
         now = time.monotonic()
         if now - self._beaten >= HEARTBEAT:
             self._beaten = now
             for trial in self.all(TrialState.RUNNING):
                 if trial.number in self._ours:
                     self._note(trial, "heartbeat", time.time())
-        # Sooner when there is nothing to do but to wait for others.
+        # Sooner when this controller only waits for others.
         if now - self._looked >= (HEARTBEAT if self._ours else 1.0):
             self._looked = now
             for trial in self.all(TrialState.RUNNING):
-                if trial.number not in self._ours and not _is_alive(trial):
+                if trial.number not in self._ours and not is_alive(trial):
                     self._reclaim(trial)
 
     def folder(self, trial: FrozenTrial) -> Path:
-        """Of its run, which goes on from its last checkpoint."""
+        """Returns the directory of its runs, which continue from their last checkpoints."""
         return self._folder / directory(trial)
+
+    @property
+    def overrides_of_all(self) -> list[str]:
+        """Overrides of all trials."""
+        return self._fixed
 
     def overrides(self, trial: FrozenTrial) -> list[str]:
         return [*self._fixed, *search_space.overrides(trial.params)]
 
-    def _job(self, trial: FrozenTrial) -> Job:
-        return Job(trial.number, self.overrides(trial), self.folder(trial))
+    def runs(self, trial: FrozenTrial) -> TrialRuns:
+        """Returns the runs of a trial, as its directory shows them."""
+        folder, overrides = self.folder(trial), self.overrides(trial)
+        if not self.seeds:
+            return TrialRuns([Job(trial.number, overrides, folder)])
+        jobs = [Job(trial.number, [*overrides, f"seed={seed}"], folder / f"seed{seed}") for seed in self.seeds]
+        return TrialRuns(jobs)
+
+    def _begin(self, trial: FrozenTrial) -> Job | None:
+        """Takes a trial, and returns its first job."""
+        self._note(trial, "owner", self._owner)
+        self._note(trial, "heartbeat", time.time())
+        folder = self.folder(trial)
+        if "goes_on" not in trial.user_attrs and folder.exists() and any(folder.iterdir()):
+            self._give_back(trial)
+            raise ValueError(f"{folder} holds a run of another search: name another directory, hydra.sweep.dir=DIR")
+        runs = self._ours[trial.number] = self.runs(trial)
+        if self._address is not None:
+            runs.jobs[0].environment = self._address(trial._trial_id).environment()
+        job = runs.next()
+        if job is None:  # all of its runs finished before
+            self._conclude(trial.number, runs)
+        return job
+
+    def _conclude(self, number: int, runs: TrialRuns) -> None:
+        """Closes a trial as its runs have ended."""
+        self._ours.pop(number, None)
+        verdict = runs.verdict
+        if verdict == "completed":
+            values = [runs.mean(objective.value) for objective in self.objectives]
+            finite = [value for value in values if value is not None and math.isfinite(value)]
+            if len(finite) == len(values):
+                self._close(number, TrialState.COMPLETE, finite)
+                return
+            fault = next(one.name for one, value in zip(self.objectives, values, strict=True) if value not in finite)
+            words = "score at meta-val" if fault in ("accuracy", "mse") else fault
+            for job in runs.jobs:
+                job.status, job.reason = "failed", f"its {words} is not finite"
+        if verdict == "pruned":
+            self._close(number, TrialState.PRUNED)
+        elif verdict == "interrupted":
+            self._hand_over(number)
+        else:
+            self._close(number, TrialState.FAIL)
 
     def _grid_is_drawn(self) -> bool:
         trials = self.all()
         return self._grid is not None and self._grid.num_drawn(trials, before=len(trials)) >= self._grid.size
 
     def _is_overdrawn(self, trial: FrozenTrial) -> bool:
-        """Whether another controller has the last point of the grid."""
+        """Returns whether another controller has the last point of the grid."""
         if self._grid is None or "fixed_params" in trial.system_attrs:
             return False
         return self._grid.num_drawn(self.all(), before=trial.number) >= self._grid.size
 
     def _is_surplus(self, trial: FrozenTrial) -> bool:
-        """Whether other controllers were quicker to ask for the last ones."""
+        """Returns whether other controllers were quicker to ask for the last trials."""
         others = [other for other in self.all(*FINISHED, TrialState.RUNNING) if other.number != trial.number]
         if "fixed_params" not in trial.system_attrs:
-            # Of those that were drawn at a time the later goes; an enqueued one has its number from before.
+            # The later of two that were drawn goes; an enqueued one has its number from before.
             others = [other for other in others if other.number < trial.number]
         return len(others) >= self.n_trials
 
     def _reclaim(self, trial: FrozenTrial) -> None:
-        job = self._job(trial)
-        if job.is_at_work_elsewhere():
+        runs = self.runs(trial)
+        if any(job.is_at_work_elsewhere() for job in runs.jobs):
             return  # it has outlived its controller, and may yet finish
-        job.look()
-        self.tell(job)
+        self._conclude(trial.number, runs.looked())
 
     def _give_back(self, trial: FrozenTrial) -> None:
-        """Let any controller run a trial that has not begun, later."""
+        """Lets any controller run a trial that has not begun, later."""
         self._note(trial, "given_up", True)
         if self._close(trial.number, TrialState.FAIL):
             goes_on = {name: trial.user_attrs[name] for name in ("goes_on",) if name in trial.user_attrs}
             self.study.enqueue_trial(trial.params, user_attrs=goes_on)
 
-    def _hand_over(self, job: Job) -> None:
-        """Let any controller go on with the parameters and the directory of a trial that was interrupted."""
-        trial = self.all()[job.number]
+    def _hand_over(self, number: int) -> None:
+        """Lets any controller continue an interrupted trial, in its directory."""
+        trial = self.all()[number]
         self._note(trial, "given_up", True)
-        if self._close(job.number, TrialState.FAIL):
-            self.study.enqueue_trial(trial.params, user_attrs={"goes_on": int(job.folder.name)})
+        if self._close(number, TrialState.FAIL):
+            self.study.enqueue_trial(trial.params, user_attrs={"goes_on": int(directory(trial))})
 
     def _close(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Whether it was us who did; another controller may have taken this one for dead."""
+        """Returns False where another controller has taken this one for dead and closed it."""
         try:
             self.study.tell(number, values, state=state)
         except (ValueError, UpdateFinishedTrialError):
@@ -210,20 +247,5 @@ class Trials:
         return True
 
     def _note(self, trial: FrozenTrial, name: str, value: Any) -> None:
-        with suppress(UpdateFinishedTrialError):  # taken over, when this process could not say that it is alive
+        with suppress(UpdateFinishedTrialError):  # another controller has taken it over
             self.study._storage.set_trial_user_attr(trial._trial_id, name, value)
-
-
-def _is_alive(trial: FrozenTrial) -> bool:
-    """Whether the controller of a running trial is."""
-    host, _, pid = trial.user_attrs.get("owner", ":").rpartition(":")
-    if host == socket.gethostname():
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-    assert trial.datetime_start is not None
-    last: float = trial.user_attrs.get("heartbeat", trial.datetime_start.timestamp())
-    return time.time() - last < DEAD

@@ -6,7 +6,6 @@ command line.
 
 import gc
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from multiprocessing import get_context, reduction
 from pathlib import Path
 from typing import IO, Any, final
 
+from metalearn.sweep import logs
 from metalearn.sweep.jobs import AbstractProcess
 
 PRELOADED = ["metalearn.__main__", "metalearn.run.run", "metalearn.algorithms.prototypical", "metalearn.data.glyphs"]
@@ -33,8 +33,9 @@ class ForkedProcess(AbstractProcess):
         context.set_forkserver_preload(PRELOADED)
         # OpenMP reads it once, in the server.
         os.environ["OMP_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
-        with log.open("a") as file:
-            file.write(f"$ {shlex.join(('metalearn', *arguments))}\n")
+        logs.note_begin(log, ("metalearn", *arguments))
+        self._log = log
+        self._code: int | str | None = None
         given = (list(arguments), log, environment, _Handed(held.fileno()))
         self._process = context.Process(target=_work, args=given)
         try:
@@ -44,6 +45,8 @@ class ForkedProcess(AbstractProcess):
             self._process.start()
 
     def exit_code(self) -> int | str | None:
+        if self._code is not None:
+            return self._code
         code: int | str | None = self._process.exitcode
         if code == OF_A_DEAD_SERVER:
             if self._is_at_work():
@@ -51,6 +54,8 @@ class ForkedProcess(AbstractProcess):
             code = "its exit code is not known: the server that forks jobs has died"
         if code is not None:
             self.send(signal.SIGKILL)
+            logs.note_end(self._log, code)
+            self._code = code
         return code
 
     def _is_at_work(self) -> bool:

@@ -1,4 +1,4 @@
-"""What signals do to a loop of jobs: each is passed on to what runs."""
+"""Signals to a loop of jobs: each is passed on to the processes that run."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ from metalearn.sweep.jobs import Attempt
 
 @contextmanager
 def no_job_left_behind(running: Sequence[Attempt]) -> Iterator[None]:
-    """When the loop itself fails, its jobs are told to stop."""
+    """Stops the jobs when the loop itself fails."""
     try:
         yield
     finally:
@@ -22,7 +22,7 @@ def no_job_left_behind(running: Sequence[Attempt]) -> Iterator[None]:
 
 @final
 class Interrupts:
-    """Context in which the first signal asks all jobs to stop, as it asked us, and a second one kills them."""
+    """Context in which the first signal asks all jobs to stop, and a second one kills them."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -33,7 +33,8 @@ class Interrupts:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(one) is not signal.SIG_IGN:  # under nohup a closed terminal ends nothing
+                # Under nohup a closed terminal ends nothing.
+                if signal.getsignal(one) is not signal.SIG_IGN:
                     self._before[one] = signal.signal(one, self._handle)
         return self
 
@@ -45,12 +46,17 @@ class Interrupts:
         self._second = self.received is not None
         self.received = self.received or signal.Signals(number)
 
+    def cancel(self) -> None:
+        """Acts as on a first SIGTERM, once."""
+        self.received = self.received or signal.SIGTERM
+
     def forward(self, running: Sequence[Attempt]) -> None:
-        """Pass on what has come since the last call."""
+        """Passes on the signals that have arrived since the last call."""
         if self.received is None:
             return
-        # A run watches for SIGTERM and SIGINT; a closed terminal is told it as SIGTERM.
-        sent = signal.SIGKILL if self._second else signal.SIGINT if self.received == signal.SIGINT else signal.SIGTERM
+        # A run watches for SIGTERM and SIGINT, so a closed terminal becomes SIGTERM.
+        gentle = signal.SIGINT if self.received == signal.SIGINT else signal.SIGTERM
+        sent = signal.SIGKILL if self._second else gentle
         for attempt in running:
             if (attempt, self._second) not in self._forwarded:
                 self._forwarded.append((attempt, self._second))

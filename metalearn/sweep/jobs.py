@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import time
@@ -17,14 +16,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from metalearn.run.claim import LOCK, is_locked, lock
 from metalearn.run.result import Measured, Outcome
-from metalearn.sweep.slurm.submitted import is_submitted
+from metalearn.sweep import logs
+from metalearn.sweep.submitted import is_submitted
 
 JOB_LOCK = ".job.lock"
 """Held by a controller from before a job starts, and by the job: also when the controller is killed."""
 
 BAD_INPUT = 2
-REFUSED = "metalearn: "
-"""Begins the line that says why a command is refused."""
 GRACE = 60.0
 """Seconds that a job has for its last checkpoint after it was told that its time is over."""
 
@@ -112,7 +110,7 @@ class Job:
             elif code < 0:
                 self.reason = f"killed by {_signal_name(-code)}"
             elif code == BAD_INPUT:
-                self.reason = f"refused: {_refusal(self.log) or (result and result.error) or 'exit code 2'}"
+                self.reason = f"refused: {logs.refusal(self.log) or (result and result.error) or 'exit code 2'}"
             else:
                 why = damage or (result and result.error) or ("no result.json" if code == 0 else None)
                 self.reason = f"exit code {code}" + (f", {why}" if why else "")
@@ -141,9 +139,9 @@ class FreshProcess(AbstractProcess):
     """
 
     def __init__(self, command: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str] | None) -> None:
+        logs.note_begin(log, command)
+        self._log = log
         with log.open("ab") as file:
-            file.write(f"$ {shlex.join(command)}\n".encode())
-            file.flush()
             self._popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -159,6 +157,7 @@ class FreshProcess(AbstractProcess):
         code = self._popen.poll()
         if running and code is not None:
             self.send(signal.SIGKILL)  # a rank that is left behind would wait for the others for ever
+            logs.note_end(self._log, code)
         return code
 
     def send(self, sent: signal.Signals) -> None:
@@ -216,9 +215,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # real-time signals have none
         return f"signal {number}"
-
-
-def _refusal(log: Path) -> str:
-    """The line by which the last attempt was refused, if it was."""
-    said = log.read_text(errors="replace").rpartition("\n$ ")[2].splitlines()
-    return next((line.removeprefix(REFUSED) for line in reversed(said) if line.startswith(REFUSED)), "")

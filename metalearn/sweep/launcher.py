@@ -4,10 +4,11 @@ So DDP is right (in one process its ranks would run the whole sweep), a job that
 memory, random state or environment of a job is left to the next.
 """
 
+import shlex
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,6 +19,8 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn.run.overrides import key
+from metalearn.sweep import dropped
+from metalearn.sweep.control import CancelRequest, attend
 from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
@@ -31,6 +34,9 @@ OF_THE_SWEEPER = ("hydra.sweeper", "hydra/sweeper")
 NUMBERED = ("${hydra.job.num}", "${hydra:job.num}")
 
 
+Leave = Callable[["Slots", Sequence["Job"]], None]
+
+
 class JobFailed(Exception):
     """A job of a sweep has no result; the message says why, in one line."""
 
@@ -41,10 +47,11 @@ class AbstractLauncher(Launcher, ABC):
     Args:
         timeout: seconds after which a job is stopped, which is a failure; None for no limit of ours.
         retries: how often a failed job is started again, from its last checkpoint.
+        leave: starts jobs that outlive this process, which then ends; None: it waits for its jobs.
     """
 
-    def __init__(self, *, timeout: float | None, retries: int) -> None:
-        self.timeout, self.retries = timeout, retries
+    def __init__(self, *, timeout: float | None, retries: int, leave: Leave | None = None) -> None:
+        self.timeout, self.retries, self.leave = timeout, retries, leave
 
     @abstractmethod
     def make_slots(self, sweep: Path) -> "Slots":
@@ -78,6 +85,10 @@ class AbstractLauncher(Launcher, ABC):
         before = sum(job.finished for job in jobs)
         done = f", {before} finished before" if before else ""
         screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
+        if self.leave is not None:
+            screen.say(submit(jobs, partial(self.leave, slots)))
+            screen.say(f"to watch them: python -m metalearn.sweep watch {shlex.quote(str(sweep))}")
+            return [_returned(job) for job in jobs]
         received = self.run(JobList(jobs, screen), slots, screen)
         screen.table()
         exit_if_stopped(received, screen)
@@ -95,6 +106,7 @@ class AbstractLauncher(Launcher, ABC):
             screen=screen,
             timeout=self.timeout,
             retries=self.retries,
+            is_cancelled=self._cancel.is_there,
         ).run()
 
     def prepare(self) -> tuple[Path, "Slots"]:
@@ -106,9 +118,14 @@ class AbstractLauncher(Launcher, ABC):
             raise ValueError(f"hydra.launcher.timeout={self.timeout} must be a positive number of seconds, or null")
         if self.retries < 0:
             raise ValueError(f"hydra.launcher.retries={self.retries} must be 0 or a positive number")
+        if self.leave is not None:
+            for name, value in (("retries", self.retries or None), ("timeout", self.timeout)):
+                if value is not None:
+                    raise ValueError(f"hydra.launcher.{name}={value} needs a command that waits: leave out wait=false")
         sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
         slots = self.make_slots(sweep)
         sweep.mkdir(parents=True, exist_ok=True)
+        self._presence, self._cancel = attend(sweep), CancelRequest(sweep)
         return sweep, slots
 
     def _job(
@@ -151,7 +168,10 @@ class AbstractLauncher(Launcher, ABC):
         for known in (exact, alike):
             if known in self._trainers:
                 return self._trainers[known]
-        trainer: DictConfig = self.compose(job.number, job.overrides).trainer
+        config = self.compose(job.number, job.overrides)
+        typed = {key(one) for one in self._typed_for_hydra()}
+        dropped.check(config, self.config, partial(self.compose, 0, []), typed=typed)
+        trainer: DictConfig = config.trainer
         by_value = any(OmegaConf.is_interpolation(trainer, name) for name in ("devices", "num_nodes", "accelerator"))
         self._trainers[exact if by_value else alike] = trainer
         return trainer
@@ -159,9 +179,12 @@ class AbstractLauncher(Launcher, ABC):
     def _chooses(self, name: str) -> bool:
         """Whether a key may decide what there is in a config: a group does, and all of the trainer is taken for it."""
         if name not in self._groups:
-            is_group = "@" in name or bool(self.context.config_loader.get_group_options(name))
-            self._groups[name] = is_group or name.startswith(("trainer", "hydra"))
+            self._groups[name] = self.is_group(name) or name.startswith(("trainer", "hydra"))
         return self._groups[name]
+
+    def is_group(self, name: str) -> bool:
+        """Returns whether a key names a group of the config, with or without a package."""
+        return "@" in name or bool(self.context.config_loader.get_group_options(name))
 
     def processes(self, job: "Job") -> int | None:
         """Of a job, on each node; more than one under DDP. None when it wants as many as there are."""
@@ -190,6 +213,20 @@ class AbstractLauncher(Launcher, ABC):
         return [part for source in sources if source.provider == provider for part in (flag, source.path)]
 
 
+def submit(jobs: Sequence["Job"], leave: Callable[[Sequence["Job"]], None]) -> str:
+    """Leaves the unfinished jobs to the cluster; returns a line that counts them."""
+    free = [job for job in jobs if not job.finished and not job.is_at_work_elsewhere()]
+    begun = [(job, held) for job in free if (held := job.begin()) is not None]
+    try:
+        leave([job for job, _ in begun])
+    finally:
+        for job, held in begun:
+            job.status = "pending"
+            held.close()
+    at_work = sum(not job.finished for job in jobs) - len(begun)
+    return f"{len(begun)} jobs submitted" + (f", {at_work} at work before" if at_work else "")
+
+
 def exit_if_stopped(received: signal.Signals | None, screen: "Screen") -> None:
     """Raises SystemExit after a signal."""
     if received is not None:
@@ -204,6 +241,8 @@ def _returned(job: "Job") -> JobReturn:
         returned.status = JobStatus.COMPLETED
         val = job.score("val")
         returned.return_value = val.estimate.mean if val else None
+    elif job.status == "pending":  # it is left to a cluster
+        returned.status, returned.return_value = JobStatus.COMPLETED, None
     else:
         returned.status = JobStatus.FAILED
         returned.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")

@@ -78,6 +78,7 @@ class Loop:
         processes: how many a job has; None for as many as there are places.
         timeout: seconds of an attempt; None for no limit.
         retries: how often a failed job is begun again.
+        is_cancelled: whether another process has asked to stop the sweep.
     """
 
     def __init__(
@@ -90,10 +91,11 @@ class Loop:
         screen: Screen,
         timeout: float | None,
         retries: int,
+        is_cancelled: Callable[[], bool],
     ) -> None:
         self._source, self._slots, self._screen = source, slots, screen
         self._start, self._processes = start, processes
-        self._timeout, self._retries = timeout, retries
+        self._timeout, self._retries, self._is_cancelled = timeout, retries, is_cancelled
         self._running: list[Attempt] = []
         self._waiting: deque[Job] = deque()  # for another attempt, or for more places than are free
         self._elsewhere: list[Job] = []  # at work in another process
@@ -102,6 +104,8 @@ class Loop:
         """Run to the end. Returns the signal that ended it early."""
         with Interrupts() as interrupts, self._screen, no_job_left_behind(self._running):
             while self._running or not (interrupts.received or self._is_over):
+                if self._is_cancelled():
+                    interrupts.cancel()
                 interrupts.forward(self._running)
                 self._collect(stopped=interrupts.received is not None)
                 self._source.look_after()

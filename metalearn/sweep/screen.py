@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Self, final
 
 from rich.console import Console, Group
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from metalearn.run.console import interval
 from metalearn.sweep.jobs import Attempt, Job
+from metalearn.sweep.logs import last_line
 
 COLOURS = {"completed": "green", "pruned": "cyan", "failed": "red", "interrupted": "yellow"}
 REFRESH = 0.5  # seconds
@@ -153,12 +153,3 @@ def score(job: Job) -> str:
 def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def last_line(log: Path) -> str:
-    """What a job has said last; nothing before it has said anything."""
-    with log.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
-        lines = file.read().decode(errors="replace").split("\n")
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return "" if said.startswith("$ ") else said

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -16,10 +17,12 @@ from metalearn.run.trial import TrialAddress
 from metalearn.search import source
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
+from metalearn.search.objectives import objectives
 from metalearn.search.source import TrialSource
-from metalearn.search.study import open_study
+from metalearn.search.study import enqueue_start, open_study
 from metalearn.search.trials import Trials
 from metalearn.sweep import loop
+from metalearn.sweep.control import CancelRequest
 from metalearn.sweep.jobs import FreshProcess, Job
 from metalearn.sweep.loop import Loop
 from metalearn.sweep.screen import Screen
@@ -49,22 +52,26 @@ class Controller:
         slots: int = 2,
         retries: int = 0,
         storage: str | None = None,
+        seeds: Sequence[int] = (),
+        aims: Sequence[str] = ("score",),
+        start: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.retries = retries
         self.folder, self.script, self.slots = folder, script, Slots(["a"] * slots, gpu=False, threads=1)
         folder.mkdir(parents=True, exist_ok=True)
         space, fixed = search_space.read({"x": params}, ["y=1"])
         storage = storage or str(folder / "study.log")
-        self.study = open_study(
-            storage, name=folder.name, direction="maximize", space=space, fixed=fixed, sampler=sampler, seed=seed
-        )
-        address = partial(TrialAddress, storage, folder.name, pruner="none")
-        self.trials = Trials(self.study, space=space, fixed=fixed, n_trials=n_trials, folder=folder, address=address)
+        chosen = objectives(aims, "accuracy")
+        common: dict[str, Any] = {"objectives": chosen, "space": space, "fixed": fixed, "seeds": seeds}
+        self.study = open_study(storage, name=folder.name, sampler=sampler, seed=seed, **common)
+        enqueue_start(self.study, start, space)
+        address = partial(TrialAddress, storage, folder.name, pruner="none") if len(aims) == 1 else None
+        self.trials = Trials(self.study, n_trials=n_trials, folder=folder, address=address, **common)
         self.jobs: list[Job] = []
 
     def run(self) -> signal.Signals | None:
         screen = Screen(self.jobs, common=["y=1"])
-        findings = Findings(self.trials, score="accuracy", screen=screen, folder=self.folder)
+        findings = Findings(self.trials, screen=screen, folder=self.folder)
         received = Loop(
             TrialSource(self.trials, self.jobs, findings),
             slots=self.slots,
@@ -73,6 +80,7 @@ class Controller:
             screen=screen,
             timeout=None,
             retries=self.retries,
+            is_cancelled=CancelRequest(self.folder).is_there,
         ).run()
         self.trials.leave()
         findings.table()
@@ -81,8 +89,8 @@ class Controller:
         return received
 
     def _start(self, job: Job, places: list[str], held: IO[str]) -> FreshProcess:
-        value = next(override for override in job.overrides if override.startswith("x=")).removeprefix("x=")
-        environment = {**os.environ, **job.environment, "x": value}
+        given = dict(override.partition("=")[::2] for override in job.overrides)
+        environment = {**os.environ, **job.environment, "x": given["x"], "seed": given.get("seed", "")}
         command = ["sh", "-c", f"cd {job.folder}; {self.script}"]
         return FreshProcess(command, log=job.log, environment=environment, held=held)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from metalearn.sweep.control import CancelRequest
 from metalearn.sweep.jobs import FreshProcess, Job
 from metalearn.sweep.loop import JobList, Loop
 from metalearn.sweep.screen import Screen
@@ -21,7 +22,7 @@ class Sweep:
 
     def __init__(self, folder: Path, scripts: list[str]) -> None:
         self.jobs = [Job(i, [f"script={i}"], folder / str(i)) for i in range(len(scripts))]
-        self.scripts = scripts
+        self.folder, self.scripts = folder, scripts
         self.started: list[tuple[int, tuple[str, ...]]] = []
 
     def run(
@@ -49,6 +50,7 @@ class Sweep:
             screen=screen,
             timeout=timeout,
             retries=retries,
+            is_cancelled=CancelRequest(self.folder).is_there,
         ).run()
 
     @property

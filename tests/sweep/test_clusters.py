@@ -205,8 +205,8 @@ def test_ranks_that_slurm_starts_are_one_run(
     exact = ["trainer.precision=64-true", "optimizer=sgd", "seed=0"]
     arguments = [*SMALL, *exact, "trainer=ddp_cpu", f"hydra.run.dir={folder}"]
     code = f"""
-import sys; from pathlib import Path; from metalearn.sweep.slurm.node_task import NodeTask
-sys.exit(NodeTask({arguments!r}, folder=Path({str(folder)!r}), environment={{}})())
+import sys; from pathlib import Path; from metalearn.sweep.slurm.node_task import JobCommand, NodeTask
+sys.exit(NodeTask([JobCommand({arguments!r}, Path({str(folder)!r}), {{}})])()[0])
 """
     port = str(20000 + os.getpid() % 10000)
     slurm = {

@@ -72,7 +72,7 @@ def test_a_damaged_neighbour_refuses_no_other_sweep(
         folder.mkdir(parents=True)
     definition.record(ours, jobs(ours, "seed=0", "seed=1"), argv)
     (damaged / "sweep.json").write_text(content)
-    assert definition.going_on(argv)[-1] == "hydra.sweep.dir='outputs/sweeps/ours'"
+    assert definition.continued(argv)[-1] == "hydra.sweep.dir='outputs/sweeps/ours'"
     assert "outputs/sweeps/damaged/sweep.json is not the list of jobs of a sweep: " in caplog.text
     assert "it is passed over" in caplog.text
     with pytest.raises(ValueError, match="damaged/sweep.json is not the list"):

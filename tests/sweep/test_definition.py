@@ -33,10 +33,10 @@ def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkey
     sweep.mkdir(parents=True)
     definition.record(sweep, jobs(sweep, "seed=0", "seed=1"), argv)
     found = "hydra.sweep.dir='outputs/sweeps/first'"
-    assert definition.going_on(argv) == [*argv, found]
-    assert definition.going_on([*argv, "hydra.launcher.slots=1"])[-1] == found
+    assert definition.continued(argv) == [*argv, found]
+    assert definition.continued([*argv, "hydra.launcher.slots=1"])[-1] == found
     for same in (["--multirun", *argv[1:]], ["trainer=cpu", "seed=0,1", "-m"]):
-        assert definition.going_on(same) == [*same, found]
+        assert definition.continued(same) == [*same, found]
     for other in (
         ["-m", "seed=0,1,2", "trainer=cpu"],
         ["-m", "--config-dir", "c", *argv[1:]],
@@ -44,8 +44,8 @@ def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkey
         [*argv, "hydra.sweep.dir=x"],
         [*argv, "hydra.searchpath=[file://c]"],
     ):
-        assert definition.going_on(other) == other
+        assert definition.continued(other) == other
     for i in range(2):
         (sweep / f"{i}").mkdir()
         (sweep / f"{i}/result.json").write_text('{"status": "completed"}')
-    assert definition.going_on(argv) == argv  # all jobs are finished, so the next sweep is new
+    assert definition.continued(argv) == argv  # all jobs are finished, so the next sweep is new

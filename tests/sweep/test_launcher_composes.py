@@ -1,6 +1,7 @@
 """The jobs of a sweep that are composed before one starts, and the overrides of each."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,3 +109,39 @@ def test_a_job_keeps_where_configs_lie_and_quotes_its_folder(launcher, tmp_path:
     assert "hydra.verbose=false" in arguments
     assert f"hydra.run.dir='{tmp_path}/it\\'s/3'" in arguments
     assert not any(argument.startswith(("hydra.sweep", "hydra.launcher")) for argument in arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (
+            "defaults: [{override /hydra/launcher: slurm}]",
+            "experiment=own chooses hydra/launcher=slurm, which conf/config.yaml overrides: type it",
+        ),
+        (
+            "hydra: {launcher: {retries: 3}}",
+            "experiment=own sets hydra.launcher.retries=3, which cannot change a sweep",
+        ),
+        ("hydra: {sweep: {subdir: elsewhere}}", "sets hydra.sweep.subdir=elsewhere"),
+        ("hydra: {sweeper: {params: {seed: '1,2'}}}", "sets hydra.sweeper.params.seed=1,2"),
+        ("hydra: {launcher: {slots: 2}}", None),  # as the whole sweep has it
+        ("seed: 3", None),
+    ],
+)
+@pytest.mark.parametrize("launcher", ["hydra.sweeper.max_batch_size=7"], indirect=True)
+def test_a_choice_that_hydra_would_drop_is_refused(launcher, tmp_path: Path, content: str, line: str | None) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/own.yaml").write_text(f"# @package _global_\n{content}\n")
+    experiments = [["experiment=prototypical_omniglot"], ["experiment=own"]]
+    if line is None:
+        launcher.launch(experiments, 0)
+    else:
+        with pytest.raises(ValueError, match=re.escape(line)):
+            launcher.launch(experiments, 0)
+
+
+def test_each_experiment_of_a_list_keeps_its_settings(launcher) -> None:
+    names = ("snell2017_omniglot_5w1s", "snell2017_omniglot_5w5s", "finn2017_omniglot_5w1s")
+    configs = [launcher.compose(i, [f"experiment={name}"]) for i, name in enumerate(names)]
+    assert [config.episode.test.shot for config in configs] == [1, 5, 1]
+    assert [config.hydra.runtime.choices.algorithm for config in configs] == ["prototypical", "prototypical", "maml"]

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from metalearn.sweep import submitted
 from metalearn.sweep.jobs import Job
-from metalearn.sweep.slurm import submitted
+from metalearn.sweep.slurm import queue
+from metalearn.sweep.submitted import Submitted
 
 
 def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
@@ -18,14 +20,14 @@ def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
     squeue.chmod(0o755)
     (tmp_path / "queue").write_text("12_3\n13\n")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(submitted, "queue", submitted.Queue())
-    monkeypatch.setattr(submitted.Queue, "SOON", 0.0)
-    monkeypatch.setattr(submitted.Queue, "INTERVAL", 0.0)
+    monkeypatch.setattr(queue, "slurm", queue.SlurmQueue())
+    monkeypatch.setattr(queue.SlurmQueue, "SOON", 0.0)
+    monkeypatch.setattr(queue.SlurmQueue, "INTERVAL", 0.0)
     waits, ended, never = (Job(i, [], tmp_path / str(i)) for i in range(3))
     for one, job_id in ((waits, "12_3"), (ended, "12_4"), (never, None)):
         one.folder.mkdir()
         if job_id:
-            submitted.note(one.folder, "slurm", job_id)
+            submitted.note(one.folder, Submitted("slurm", job_id))
     assert [one.is_at_work_elsewhere() for one in (waits, ended, never)] == [True, False, False]
     squeue.write_text("#!/bin/sh\nexit 1\n")  # SLURM's controller restarts: the queue is unknown
     assert waits.is_at_work_elsewhere()

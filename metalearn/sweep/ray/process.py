@@ -2,29 +2,50 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
+from uuid import uuid4
 
 import ray
 from ray.exceptions import RayError
 
+from metalearn.sweep import submitted
 from metalearn.sweep.jobs import AbstractProcess, FreshProcess
+from metalearn.sweep.ray.queue import NAMESPACE
+from metalearn.sweep.submitted import Submitted
 
 POLL = 0.1  # seconds
 
 
+class Request(NamedTuple):
+    """A command, where it runs, and the share of a node that it has."""
+
+    command: list[str]
+    log: Path
+    environment: dict[str, str]
+    folder: Path
+    num_cpus: float
+    num_gpus: float
+
+    def begin(self) -> FreshProcess:
+        """Starts the command here."""
+        os.chdir(self.folder)
+        environment = {**os.environ, **self.environment}
+        return FreshProcess(self.command, log=self.log, environment=environment, held=None)
+
+
 @final
 class Worker:
-    """What runs on the node; made to an actor with a thread for each of its methods."""
+    """Process of a node that runs a command; an actor with a thread for each of its methods."""
 
     def __init__(self) -> None:
         self._process: FreshProcess | None = None
 
-    def run(self, command: list[str], *, log: Path, environment: dict[str, str], folder: Path) -> int:
-        """Run a command in a folder to its end; returns the exit code."""
-        os.chdir(folder)
-        self._process = FreshProcess(command, log=log, environment={**os.environ, **environment}, held=None)
+    def run(self, request: Request) -> int:
+        """Runs a command to its end; returns the exit code."""
+        self._process = request.begin()
         while (code := self._process.exit_code()) is None:
             time.sleep(POLL)
         return code
@@ -35,23 +56,35 @@ class Worker:
 
 
 @final
-class RayProcess(AbstractProcess):
-    """A command with its output in a file, where Ray has `num_cpus` and `num_gpus` for it."""
+class DetachedWorker:
+    """Process of a node that runs a command from its creation on, and ends with it.
 
-    def __init__(
-        self,
-        command: list[str],
-        *,
-        log: Path,
-        environment: dict[str, str],
-        folder: Path,
-        num_cpus: float,
-        num_gpus: float,
-    ) -> None:
+    A method call would be lost with the process that made it, before the actor has room.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._process = request.begin()
+        threading.Thread(target=self._end_with_command, daemon=True).start()
+
+    def send(self, sent: signal.Signals) -> None:
+        self._process.send(sent)
+
+    def _end_with_command(self) -> None:
+        while self._process.exit_code() is None:
+            time.sleep(POLL)
+        os._exit(0)
+
+
+@final
+class RayProcess(AbstractProcess):
+    """A command with its output in a file, where Ray has room for it."""
+
+    def __init__(self, request: Request) -> None:
         worker: Any = ray.remote(Worker)
-        self._actor = worker.options(num_cpus=num_cpus, num_gpus=num_gpus, max_concurrency=2).remote()
+        share = {"num_cpus": request.num_cpus, "num_gpus": request.num_gpus}
+        self._actor = worker.options(**share, max_concurrency=2).remote()
         self._placed = self._actor.__ray_ready__.remote()
-        self._ended = self._actor.run.remote(command, log=log, environment=environment, folder=folder)
+        self._ended = self._actor.run.remote(request)
         self._code: int | str | None = None
 
     def exit_code(self) -> int | str | None:
@@ -69,6 +102,15 @@ class RayProcess(AbstractProcess):
                 self._actor.send.remote(sent)
             else:
                 ray.kill(self._actor)
+
+
+def detach(request: Request, folder: Path) -> None:
+    """Leaves a command to the cluster, and a record of it in the folder of its job."""
+    worker: Any = ray.remote(DetachedWorker)
+    name = f"{folder.parent.name}/{folder.name}-{uuid4().hex[:8]}"
+    share = {"num_cpus": request.num_cpus, "num_gpus": request.num_gpus}
+    worker.options(**share, name=name, namespace=NAMESPACE, lifetime="detached").remote(request)
+    submitted.note(folder, Submitted("ray", name, ray.get_runtime_context().gcs_address))
 
 
 def _is_there(result: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs as jobs of a batch system, through submitit: those that are started together are submitted as one array."""
+"""Jobs of a sweep as jobs of a batch system, by submitit: those started together are one array."""
 
 import os
 import pickle
@@ -6,18 +6,20 @@ import signal
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from metalearn.sweep import submitted
 from metalearn.sweep.jobs import AbstractProcess
-from metalearn.sweep.slurm import submitted
-from metalearn.sweep.slurm.node_task import NodeTask
-from metalearn.sweep.slurm.submitted import Cluster
+from metalearn.sweep.slurm.node_task import JobCommand, NodeTask
+from metalearn.sweep.submitted import Submitted
+
+Executor = Literal["slurm", "local"]
 
 LOOK = 1.0
 """Seconds between two looks for the end of a job."""
@@ -25,66 +27,118 @@ LOOK = 1.0
 LATE = 20.0
 """Seconds that the file with its exit code may take from node to node."""
 
+MOST = 1000
+"""Elements of an array: SLURM's default MaxArraySize allows as many."""
+
 
 class Shape(NamedTuple):
-    """What a job asks for; one array has one."""
+    """Request of an allocation; all elements of an array have the same."""
 
     nodes: int
     tasks: int  # on each node
     gpus: int  # on each node
+    jobs: int = 1  # that share it, each of one process
+
+
+@final
+class Allocation:
+    """A job of the batch system, which one job of the sweep has, or several."""
+
+    def __init__(self, job: "submitit.Job[list[int]]", cluster: Executor) -> None:
+        self.job, self.cluster = job, cluster
+        self._sent = set[signal.Signals]()
+
+    def send(self, sent: signal.Signals) -> None:
+        """Passes a signal on, once for all its jobs."""
+        if sent in self._sent:
+            return
+        self._sent.add(sent)
+        if sent != signal.SIGKILL:
+            submitted.stop([Submitted(self.cluster, self.job.job_id)])
+        elif self.cluster == "local":
+            # submitit's controller of the task kills it at once on SIGINT.
+            with suppress(ProcessLookupError):
+                os.kill(int(self.job.job_id), signal.SIGINT)
+        else:
+            subprocess.run(["scancel", self.job.job_id], check=False)
 
 
 @final
 class Submitter:
-    """What stands between single jobs and arrays of them.
+    """Collects single jobs into allocations and arrays.
 
     Args:
-        cluster: of the executors.
-        executor: for jobs of a shape.
+        cluster: kind of the executors.
+        executor: returns one for allocations of a shape.
+        jobs_per_task: most jobs of one process that share an allocation.
     """
 
-    def __init__(self, cluster: Cluster, executor: Callable[[Shape], submitit.Executor]) -> None:
-        self.cluster, self._executor = cluster, executor
+    def __init__(
+        self, cluster: Executor, executor: Callable[[Shape], submitit.Executor], *, jobs_per_task: int = 1
+    ) -> None:
+        self.cluster, self._executor, self._jobs_per_task = cluster, executor, jobs_per_task
         self._waiting: list[BatchProcess] = []
 
-    def add(self, task: NodeTask, folder: Path, shape: Shape) -> "BatchProcess":
-        """A job that is submitted with the others that come before somebody looks."""
-        process = BatchProcess(task, folder, shape, submitter=self)
+    def add(self, command: JobCommand, shape: Shape) -> "BatchProcess":
+        """Returns a job that is submitted with those that are added before the next look."""
+        process = BatchProcess(command, shape, submitter=self)
         self._waiting.append(process)
         return process
 
     def drop(self, process: "BatchProcess") -> None:
-        """Do not submit one that waits."""
+        """Keeps a job that waits from being submitted."""
         self._waiting.remove(process)
 
     def submit(self) -> None:
-        """Submit what waits. Raises ValueError when the batch system refuses it."""
+        """Submits the waiting jobs. Raises ValueError when the batch system refuses them."""
         waiting, self._waiting = self._waiting, []
-        groups = defaultdict[Shape, list[BatchProcess]](list)
+        arrays = defaultdict[Shape, list[list[BatchProcess]]](list)
+        for pack in self._packs(waiting):
+            arrays[pack[0].shape._replace(jobs=len(pack))].append(pack)
+        for shape, packs in arrays.items():
+            for start in range(0, len(packs), MOST):
+                self._submit(shape, packs[start : start + MOST])
+
+    def _packs(self, waiting: Sequence["BatchProcess"]) -> list[list["BatchProcess"]]:
+        """Returns the jobs that share each allocation: alike, and of one process."""
+        alike = defaultdict[Shape, list[BatchProcess]](list)
         for process in waiting:
-            groups[process.shape].append(process)
-        for shape, processes in groups.items():
-            executor = self._executor(shape)
-            try:
-                with executor.batch():
-                    jobs = [executor.submit(process.task) for process in processes]
-            except (FailedJobError, FailedSubmissionError) as error:
-                raise ValueError(f"the jobs were not submitted: {' '.join(str(error).split())}") from error
-            for process, job in zip(processes, jobs, strict=True):
-                process.job = job
-                submitted.note(process.folder, self.cluster, job.job_id)
+            alike[process.shape].append(process)
+        packs = []
+        for shape, processes in alike.items():
+            size = self._jobs_per_task if shape.nodes == shape.tasks == 1 else 1
+            packs += [processes[start : start + size] for start in range(0, len(processes), size)]
+        return packs
+
+    def _submit(self, shape: Shape, packs: Sequence[Sequence["BatchProcess"]]) -> None:
+        executor = self._executor(shape)
+        try:
+            with executor.batch():
+                jobs = [executor.submit(NodeTask([one.command for one in pack])) for pack in packs]
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise ValueError(f"the jobs were not submitted: {' '.join(str(error).split())}") from error
+        for pack, job in zip(packs, jobs, strict=True):
+            allocation = Allocation(job, self.cluster)
+            for index, process in enumerate(pack):
+                process.allocation, process.index = allocation, index
+                submitted.note(process.folder, Submitted(self.cluster, job.job_id))
 
 
 @final
 class BatchProcess(AbstractProcess):
-    """One job in the queue, or at work."""
+    """A job of the sweep in the queue, or at work."""
 
-    def __init__(self, task: NodeTask, folder: Path, shape: Shape, *, submitter: Submitter) -> None:
-        self.task, self.folder, self.shape = task, folder, shape
-        self.job: submitit.Job[int] | None = None
+    def __init__(self, command: JobCommand, shape: Shape, *, submitter: Submitter) -> None:
+        self.command, self.shape = command, shape
+        self.allocation: Allocation | None = None
+        self.index = 0  # in its allocation
         self._submitter = submitter
         self._code: int | str | None = None
         self._looked = self._gone_at = 0.0
+
+    @property
+    def folder(self) -> Path:
+        return self.command.folder
 
     def exit_code(self) -> int | str | None:
         self._submitter.submit()
@@ -99,41 +153,36 @@ class BatchProcess(AbstractProcess):
     def send(self, sent: signal.Signals) -> None:
         if self._code is not None:
             return
-        if self.job is None:
+        if self.allocation is None:
             self._submitter.drop(self)
             self._code = "not submitted"
-        elif self._submitter.cluster == "local":
-            # Its controller passes SIGTERM on to the task; on SIGINT it leaves no time to save.
-            with suppress(ProcessLookupError):
-                os.kill(int(self.job.job_id), signal.SIGINT if sent == signal.SIGKILL else signal.SIGTERM)
-        elif sent == signal.SIGKILL:
-            subprocess.run(["scancel", self.job.job_id], check=False)
         else:
-            # By SIGTERM a task knows that SLURM will end it; this one is to end itself.
-            subprocess.run(["scancel", "--quiet", "--state=PENDING", self.job.job_id], check=False)
-            subprocess.run(["scancel", "--quiet", "--state=RUNNING", "--signal=INT", self.job.job_id], check=False)
+            self.allocation.send(sent)
 
     def _look(self) -> int | str | None:
-        assert self.job is not None
-        paths = [self.job.task(rank).paths.result_pickle for rank in range(self.job.num_tasks)]
+        assert self.allocation is not None
+        job = self.allocation.job
+        paths = [job.task(rank).paths.result_pickle for rank in range(job.num_tasks)]
         known = [pickle.loads(path.read_bytes()) for path in paths if path.exists()]
-        local = self._submitter.cluster == "local"
-        there = self.job.state == "RUNNING" if local else submitted.queue.has(self.job.job_id)
         # Rank 0 leaves nothing when it is requeued; the others may.
-        if paths[0].exists() and (len(known) == len(paths) or known[0] != ("success", 0)):
-            return self._told(*known[0])
-        if there:
+        if paths[0].exists() and (len(known) == len(paths) or known[0] != ("success", [0])):
+            return self._ending(*known[0])
+        local = self.allocation.cluster == "local"
+        if job.state == "RUNNING" if local else submitted.is_submitted(self.folder):
             self._gone_at = 0.0
             return None
         self._gone_at = self._gone_at or time.monotonic()
         if time.monotonic() - self._gone_at < LATE:
             return None
-        return self._told(*known[0]) if known else self._words(self.job.get_info().get("State") or "ended early")
+        return self._ending(*known[0]) if known else self._words(job.get_info().get("State") or "ended early")
 
-    def _told(self, outcome: str, what: int | str) -> int | str:
-        """A result of submitit: an exit code, or a traceback."""
-        return what if outcome == "success" else self._words(str(what).strip().rpartition("\n")[2])
+    def _ending(self, outcome: str, result: list[int] | str) -> int | str:
+        """Returns the exit code, or the last line of a traceback, of a result of submitit."""
+        if outcome == "success":
+            return int(result[self.index])
+        return self._words(str(result).strip().rpartition("\n")[2])
 
     def _words(self, why: str) -> str:
-        assert self.job is not None
-        return f"{self._submitter.cluster} job {self.job.job_id}: {why}, {self.job.task(0).paths.stderr}"
+        assert self.allocation is not None
+        job = self.allocation.job
+        return f"{self.allocation.cluster} job {job.job_id}: {why}, {job.task(0).paths.stderr}"

@@ -1,18 +1,18 @@
 """hydra/launcher=slurm: each job of a sweep is one of SLURM, and goes on after preemption and time limits."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, final
 
 from metalearn.sweep.launcher import AbstractLauncher
-from metalearn.sweep.slurm.submitted import Cluster
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
     import submitit
 
     from metalearn.sweep.jobs import AbstractProcess, Job
     from metalearn.sweep.slots import Slots
-    from metalearn.sweep.slurm.batch import Shape
+    from metalearn.sweep.slurm.batch import BatchProcess, Shape
 
 ON_GPUS = ("gpu", "cuda")
 
@@ -23,9 +23,11 @@ class SlurmLauncher(AbstractLauncher):
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: Literal["slurm", "local"],
         *,
         slots: int,
+        wait: bool,
+        jobs_per_task: int,
         partition: str | int | None,
         account: str | int | None,
         qos: str | int | None,
@@ -39,7 +41,8 @@ class SlurmLauncher(AbstractLauncher):
         additional_parameters: dict[str, Any],
         retries: int,
     ) -> None:
-        super().__init__(timeout=None, retries=retries)
+        super().__init__(timeout=None, retries=retries, leave=None if wait else self._leave)
+        self.jobs_per_task = jobs_per_task
         self.cluster, self.slots, self.max_requeues = cluster, slots, max_requeues
         self.timeout_min, self.signal_delay_s = timeout_min, signal_delay_s
         self.gpus_per_node, self.cpus_per_task, self.mem_gb = gpus_per_node, cpus_per_task, mem_gb
@@ -54,19 +57,25 @@ class SlurmLauncher(AbstractLauncher):
         except ImportError as error:
             needed = "submitit: pip install -e '.[slurm]' in the checkout"
             raise ValueError(f"hydra/launcher=slurm needs {needed}") from error
-        if self.cluster not in get_args(Cluster):
-            raise ValueError(f"hydra.launcher.cluster={self.cluster} must be one of {', '.join(get_args(Cluster))}")
-        for name in ("slots", "timeout_min", "signal_delay_s", "cpus_per_task"):
+        for name in ("slots", "timeout_min", "signal_delay_s", "cpus_per_task", "jobs_per_task"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"hydra.launcher.{name}={value} must be a positive whole number")
         self._folder = sweep / ".submitit"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._submitter = Submitter(self.cluster, self._executor)
+        self._submitter = Submitter(self.cluster, self._executor, jobs_per_task=self.jobs_per_task)
         return Slots([str(i) for i in range(self.slots)], gpu=False, threads=self.cpus_per_task)
 
     def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
-        from metalearn.sweep.slurm.node_task import NodeTask
+        return self._add(slots, job, places)
+
+    def _leave(self, slots: "Slots", jobs: Sequence["Job"]) -> None:
+        for job in jobs:
+            self._add(slots, job, ["0"])
+        self._submitter.submit()
+
+    def _add(self, slots: "Slots", job: "Job", places: list[str]) -> "BatchProcess":
+        from metalearn.sweep.slurm.node_task import JobCommand
 
         environment = {**slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
         if any(re.search(r"://[^/@:]*:[^/@]+@", value) for value in environment.values()):
@@ -74,8 +83,7 @@ class SlurmLauncher(AbstractLauncher):
                 "the password in hydra.sweeper.storage would be written into a file for each job: leave it out of the "
                 "URL, and put it into ~/.pgpass"
             )
-        task = NodeTask(self.arguments(job), folder=job.folder, environment=environment)
-        return self._submitter.add(task, job.folder, self._shape(job))
+        return self._submitter.add(JobCommand(self.arguments(job), job.folder, environment), self._shape(job))
 
     def _shape(self, job: "Job") -> "Shape":
         """One task for each process of the job."""
@@ -116,13 +124,13 @@ class SlurmLauncher(AbstractLauncher):
             "nodes": shape.nodes,
             "ntasks_per_node": shape.tasks,
             "gpus_per_node": shape.gpus or None,
-            "cpus_per_task": self.cpus_per_task,
+            "cpus_per_task": self.cpus_per_task * shape.jobs,
             "mem": f"{round(self.mem_gb * 1024)}M" if self.mem_gb else None,
             "setup": list(self.setup_commands),
             "additional_parameters": {"requeue": True, **self.additional_parameters},
-            "array_parallelism": self.slots,
+            "array_parallelism": max(1, self.slots // shape.jobs),
             # srun does not take it from sbatch; and a rank that is left alone would wait for ever.
-            "srun_args": [f"--cpus-per-task={self.cpus_per_task}", "--kill-on-bad-exit=1"],
+            "srun_args": [f"--cpus-per-task={self.cpus_per_task * shape.jobs}", "--kill-on-bad-exit=1"],
         }
         slurm.update_parameters(**{name: value for name, value in given.items() if value is not None})
         return slurm

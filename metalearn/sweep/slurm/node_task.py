@@ -1,7 +1,7 @@
-"""What a node of a cluster does for a job: it runs the job's command, and again in the same directory when requeued.
+"""Work of a node of a cluster: the commands of its jobs, again in their directories when requeued.
 
-submitit alone decides on a requeue. Its handlers are in this process, which only waits; the run is another process,
-which knows of SIGTERM and SIGINT and nothing of queues.
+submitit alone decides on a requeue. Its handlers are in this process, which only waits. Each run is
+another process, which knows SIGTERM and SIGINT and nothing of queues.
 """
 
 import atexit
@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 from metalearn.sweep.jobs import FreshProcess, Job, resuming
 
@@ -20,85 +21,115 @@ if TYPE_CHECKING:  # late: an extra
 
 POLL = 0.1  # seconds
 END = 600.0
-"""Seconds in which SLURM kills, or requeues, what it has sent SIGTERM."""
+"""Seconds in which SLURM kills, or requeues, a job that it has sent SIGTERM."""
+
+STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
+"""Exit codes of a run that has saved on SIGTERM."""
 
 
 class _EndedBefore(Exception):
-    """The run had ended when it was to be preempted."""
+    """All runs had ended when they were to be preempted."""
+
+
+class JobCommand(NamedTuple):
+    """The command of a job, for any node."""
+
+    arguments: list[str]  # of metalearn, without those that resume
+    folder: Path  # of the job
+    environment: dict[str, str]  # additions to that of the node
 
 
 @final
 class NodeTask:
-    """A job's command, for submitit to call.
+    """The jobs of one allocation, at the same time, for submitit to call.
 
     Args:
-        arguments: of metalearn, without those that resume.
-        folder: of the job.
-        environment: what is to be added to that of the node.
+        commands: one, which may have several ranks, or several of one process each.
+        codes: exit codes of those that have ended before a requeue.
     """
 
-    def __init__(self, arguments: list[str], *, folder: Path, environment: dict[str, str]) -> None:
-        self._arguments, self._folder, self._environment = arguments, folder, environment
-        self._process: FreshProcess | None = None
-        self._told: signal.Signals | None = None
+    def __init__(self, commands: Sequence[JobCommand], codes: Sequence[int | None] | None = None) -> None:
+        self._commands = list(commands)
+        self._codes = list(codes or [None] * len(self._commands))
+        self._processes: dict[int, FreshProcess] = {}
+        self._received: signal.Signals | None = None
 
-    def __call__(self) -> int:
-        """Run to the end; returns the exit code."""
+    def __call__(self) -> list[int]:
+        """Runs all to their ends; returns the exit codes."""
         try:
-            code = self._run()
+            codes = self._run()
         except _EndedBefore:
-            assert self._process is not None
-            code = self._wait(self._process)
-        if self._told == signal.SIGTERM and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
-            time.sleep(END)  # a task that ends by itself is not requeued, when that is what the signal is for
-        if code:
+            codes = self._wait()
+        if self._received == signal.SIGTERM and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+            time.sleep(END)  # a task that ends by itself is not requeued after a preemption
+        if failed := [code for code in codes if code]:
             # With that code the batch system shows the job as failed, and ends its other ranks.
-            atexit.register(os._exit, code if code > 0 else 128 - code)
-        return code
+            atexit.register(os._exit, failed[0] if failed[0] > 0 else 128 - failed[0])
+        return codes
 
     def checkpoint(self) -> "DelayedSubmission":
-        """Stop the run after its last checkpoint; returns what is to be called after the requeue.
+        """Stops the runs after their last checkpoints; returns the call after the requeue.
 
-        submitit calls it in its signal handler, on rank 0: when the job is preempted or its time ends.
+        submitit calls it in its signal handler, on rank 0: when the job is preempted or its time
+        ends.
         """
         from submitit.core.utils import DelayedSubmission
 
-        if self._process is not None:
-            self._process.send(signal.SIGTERM)
-            if self._wait(self._process) not in (128 + signal.SIGTERM, -signal.SIGTERM):
-                raise _EndedBefore
-        return DelayedSubmission(NodeTask(self._arguments, folder=self._folder, environment=self._environment))
+        self._send(signal.SIGTERM)
+        if self._processes and not any(code in STOPPED for code in self._wait()):
+            raise _EndedBefore
+        ended = [None if code in STOPPED else code for code in self._codes]
+        return DelayedSubmission(NodeTask(self._commands, ended))
 
-    def _run(self) -> int:
+    def _run(self) -> list[int]:
         from submitit import JobEnvironment
 
-        rank, job = JobEnvironment().global_rank, Job(0, [], self._folder)
-        job.look()
-        if job.finished:
-            return 0
-        # What is for submitit may reach all processes of a job, and would kill the run.
-        deaf = ["sh", "-c", f"trap '' {JobEnvironment.USR_SIG}; exec \"$@\"", "sh"]
-        command = [*deaf, sys.executable, "-m", "metalearn", *self._arguments, *resuming(self._folder)]
-        log = job.log
-        if rank == 0:
-            (self._folder / "result.json").unlink(missing_ok=True)  # of the part before
-        else:
-            command += ["hydra.output_subdir=null", f"hydra.job.name=rank{rank}"]
-            log = self._folder / f"stdout_rank{rank}.log"
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, self._forward)
-        self._process = FreshProcess(command, log=log, environment={**os.environ, **self._environment}, held=None)
-        if self._told is not None:
-            self._process.send(self._told)
-        return self._wait(self._process)
+        for index, command in enumerate(self._commands):
+            if self._codes[index] is None and _is_finished(command.folder):
+                self._codes[index] = 0
+            elif self._codes[index] is None and self._received is None:
+                self._processes[index] = _start(command, JobEnvironment().global_rank, JobEnvironment.USR_SIG)
+        if self._received is not None:
+            self._send(self._received)
+        return self._wait()
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
-        self._told = signal.Signals(number)
-        if self._process is not None:
-            self._process.send(self._told)
+        self._received = signal.Signals(number)
+        self._send(self._received)
 
-    @staticmethod
-    def _wait(process: FreshProcess) -> int:
-        while (code := process.exit_code()) is None:
+    def _send(self, sent: signal.Signals) -> None:
+        for process in self._processes.values():
+            if process.exit_code() is None:
+                process.send(sent)
+
+    def _wait(self) -> list[int]:
+        """Returns the exit codes; 128 + signal for a job that a signal kept from starting."""
+        while any(process.exit_code() is None for process in self._processes.values()):
             time.sleep(POLL)
-        return code
+        self._codes = [
+            process.exit_code() if (process := self._processes.get(index)) else code
+            for index, code in enumerate(self._codes)
+        ]
+        unstarted = 128 + (self._received or signal.SIGTERM)
+        return [unstarted if code is None else code for code in self._codes]
+
+
+def _is_finished(folder: Path) -> bool:
+    job = Job(0, [], folder)
+    job.look()
+    return job.finished
+
+
+def _start(command: JobCommand, rank: int, ignored: str) -> FreshProcess:
+    """Starts the run of a rank, which ignores the signal that is for submitit and reaches all."""
+    deaf = ["sh", "-c", f"trap '' {ignored}; exec \"$@\"", "sh"]
+    words = [*deaf, sys.executable, "-m", "metalearn", *command.arguments, *resuming(command.folder)]
+    log = command.folder / "stdout.log"
+    if rank == 0:
+        (command.folder / "result.json").unlink(missing_ok=True)  # of the part before
+    else:
+        words += ["hydra.output_subdir=null", f"hydra.job.name=rank{rank}"]
+        log = command.folder / f"stdout_rank{rank}.log"
+    return FreshProcess(words, log=log, environment={**os.environ, **command.environment}, held=None)

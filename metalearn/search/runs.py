@@ -1,0 +1,78 @@
+"""The runs of a trial, one for each seed. The value of the trial is their mean.
+
+The first run starts alone, and it alone may be pruned: its validations are compared with those of
+the first seed in other trials, so all see the same episodes. A bad trial thus costs a part of one
+run instead of a part of each.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal, Self, final
+
+from metalearn.sweep.jobs import Job
+
+Verdict = Literal["completed", "pruned", "failed", "interrupted"]
+
+
+@final
+class TrialRuns:
+    """The jobs of a trial, which start in their order."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = list(jobs)
+        self._rest = deque(jobs)
+        self._started = list[Job]()
+
+    def next(self) -> Job | None:
+        """Returns a job to start; None when there is none, now or ever. Skips finished ones."""
+        while self._rest and self._may_go_on:
+            job = self._rest.popleft()
+            job.look()
+            if not job.finished:
+                self._started.append(job)
+                return job
+        return None
+
+    def end(self, job: Job) -> None:
+        """Notes that a job has ended, as its status says."""
+        if job in self._started:
+            self._started.remove(job)
+
+    def looked(self) -> Self:
+        """Returns the runs with their statuses read from their directories."""
+        for job in self.jobs:
+            job.look()
+        return self
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no job runs and none is to come."""
+        return not self._started and not (self._rest and self._may_go_on)
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the trial has ended."""
+        for job in self.jobs:
+            if job.status == "failed" or ((result := job.result()) and result.status == "failed"):
+                return "failed"
+        if self.jobs[0].status == "pruned":
+            return "pruned"
+        return "completed" if all(job.status == "completed" for job in self.jobs) else "interrupted"
+
+    def mean(self, value: Callable[[Job], float | None]) -> float | None:
+        """Returns the mean over the runs; None where a run has no value."""
+        values = [number for job in self.jobs if (number := value(job)) is not None]
+        return sum(values) / len(values) if len(values) == len(self.jobs) else None
+
+    @property
+    def failed(self) -> Job:
+        """The first run that did not complete."""
+        return next((job for job in self.jobs if job.status != "completed"), self.jobs[0])
+
+    @property
+    def _may_go_on(self) -> bool:
+        first, *_ = self.jobs
+        if first is self._rest[0]:
+            return True
+        ended = [job for job in self.jobs if job not in self._rest and job not in self._started]
+        return first.status == "completed" and all(job.status == "completed" for job in ended)

@@ -1,0 +1,104 @@
+"""`python -m metalearn.sweep COMMAND DIR`: looks at a sweep, and stops it, from any terminal."""
+
+import argparse
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from metalearn.run import streams
+from metalearn.sweep import board, definition
+from metalearn.sweep.cancel import cancel
+from metalearn.sweep.retry import clear_failed
+from metalearn.sweep.standing import Standing
+
+
+def main() -> None:
+    """Runs a command; the exit code is 1 when a job has failed, 2 for bad input."""
+    streams.make_unbreakable()
+    given = _parser().parse_args()
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "status": lambda given: _exit_code(board.status(given.sweep, _console())),
+        "watch": lambda given: _exit_code(board.watch(given.sweep, _console())),
+        "cancel": _cancel,
+        "logs": _logs,
+        "retry": _retry,
+    }
+    try:
+        if not (given.sweep / definition.NAME).is_file():
+            raise ValueError(f"{given.sweep} holds no sweep: it has no {definition.NAME}")
+        code = commands[given.command](given)
+    except (ValueError, OSError) as error:
+        print(f"metalearn.sweep: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m metalearn.sweep", description="Look at a sweep, and stop it.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("status", "print the state of every job"),
+        ("watch", "show the state of the jobs until all have ended"),
+        ("cancel", "end the running jobs, which save, and start no other"),
+        ("logs", "print the output of a job"),
+        ("retry", "set failed jobs back, for the command of the sweep to start them again"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("sweep", type=Path, metavar="DIR", help="directory of the sweep")
+        if name == "logs":
+            command.add_argument("job", metavar="JOB", help="name of the job's directory, such as 3")
+    return parser
+
+
+def _cancel(given: argparse.Namespace) -> int:
+    away = cancel(given.sweep)
+    for line in away:
+        print(line)
+    board.status(given.sweep, _console())
+    return 1 if away else 0
+
+
+def _logs(given: argparse.Namespace) -> int:
+    log = given.sweep / given.job / "stdout.log"
+    if not log.is_file():
+        raise ValueError(f"job {given.job} has no output: there is no {log}")
+    with log.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _retry(given: argparse.Namespace) -> int:
+    cleared = clear_failed(given.sweep)
+    names = " ".join(one.name for one in cleared)
+    print(f"{len(cleared)} failed jobs are set back{f': {names}' if names else ''}")
+    if cleared:
+        print(f"to start them: {command(given.sweep)}")
+    return 0
+
+
+def command(sweep: Path) -> str:
+    """Returns the command line of a sweep with its name, as it was typed last."""
+    known = definition.read(sweep)
+    typed = known.get("typed") or ["-m", *known["command"]]
+    named = any(arg.startswith("hydra.sweep.dir=") for arg in typed)
+    place = [] if named else [f"hydra.sweep.dir={sweep}"]
+    return shlex.join(["python", "-m", "metalearn", *typed, *place])
+
+
+def _exit_code(standings: Sequence[Standing]) -> int:
+    return 1 if any(one.state == "failed" for one in standings) else 0
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+if __name__ == "__main__":
+    main()

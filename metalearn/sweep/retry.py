@@ -1,0 +1,36 @@
+"""Failed jobs set back to the state before their last attempt, with their checkpoints."""
+
+from pathlib import Path
+
+from metalearn.run import study_record
+from metalearn.run.trial import counted, directory, open_storage
+from metalearn.sweep import standing, submitted
+from metalearn.sweep.standing import Standing
+
+ASIDE = "stdout.failed.log"
+"""Name under which the output of a failed attempt is kept."""
+
+
+def clear_failed(sweep: Path) -> list[Standing]:
+    """Sets back each failed job of a sweep; the failed trials of a search are queued again."""
+    failed = [one for one in standing.read(sweep) if one.state == "failed"]
+    for one in failed:
+        (one.job.folder / "result.json").unlink(missing_ok=True)
+        submitted.forget(one.job.folder)
+        if one.job.log.is_file():
+            one.job.log.replace(one.job.folder / ASIDE)
+    if (sweep / study_record.NAME).is_file():
+        _queue_trials(sweep)
+    return failed
+
+
+def _queue_trials(sweep: Path) -> None:
+    """Queues the failed trials of the study, in their directories."""
+    import optuna
+    from optuna.trial import TrialState
+
+    record = study_record.read(sweep)
+    study = optuna.load_study(study_name=record.study, storage=open_storage(record.storage))
+    for trial in counted(study.get_trials(deepcopy=False)):
+        if trial.state == TrialState.FAIL:
+            study.enqueue_trial(trial.params, user_attrs={"goes_on": int(directory(trial))})

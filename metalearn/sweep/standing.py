@@ -1,0 +1,142 @@
+"""The state of each job of a sweep as its directory shows it, whoever runs the jobs and where."""
+
+import csv
+import math
+import signal
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, final
+
+import yaml
+
+from metalearn.run.claim import LOCK, is_locked
+from metalearn.run.console import interval, score
+from metalearn.sweep import definition, logs
+from metalearn.sweep.jobs import JOB_LOCK, Job
+from metalearn.sweep.submitted import is_submitted
+
+State = Literal["waiting", "queued", "starting", "running", "completed", "pruned", "failed", "interrupted"]
+AT_WORK: tuple[State, ...] = ("queued", "starting", "running")
+
+SIGNS = {"accuracy": 1, "mse": -1}
+"""Scores at meta-val, and whether more is better."""
+
+
+TRIALS = ("[0-9]*/stdout.log", "[0-9]*/seed*/stdout.log")
+"""Outputs of the trials of a search, of one seed or several."""
+
+
+class Best(NamedTuple):
+    """The best validation of a run so far."""
+
+    score: str  # "accuracy" or "mse"
+    value: float
+
+    @property
+    def rank(self) -> float:
+        """Sort key: more is better."""
+        return SIGNS[self.score] * self.value
+
+    def __str__(self) -> str:
+        return score(self.score, self.value)
+
+
+@final
+@dataclass(frozen=True)
+class Standing:
+    """A job at an instant."""
+
+    job: Job
+    name: str  # of its directory
+    label: str  # overrides by which it differs from the other jobs
+    state: State
+    reason: str  # of a failure
+    exit_code: int | None
+    seconds_left: float | None  # of its training
+    best: Best | None  # at meta-val
+    test: str  # score at meta-test, with its interval
+
+    @property
+    def is_at_work(self) -> bool:
+        return self.state in AT_WORK
+
+
+def read(sweep: Path) -> list[Standing]:
+    """Returns the state of each job. Raises ValueError where the directory holds no sweep."""
+    found = jobs(sweep)
+    shared = set[str]()
+    if len(found) > 1:
+        shared = set(found[0].overrides).intersection(*(job.overrides for job in found))
+    return [look(job, sweep, shared) for job in found]
+
+
+def jobs(sweep: Path) -> list[Job]:
+    """Returns the jobs of a sweep, or the trials of a search that have begun."""
+    if known := definition.read(sweep)["jobs"]:
+        pairs = [(sweep / name, overrides) for name, overrides in known.items()]
+    else:
+        folders = sorted(log.parent for place in TRIALS for log in sweep.glob(place))
+        pairs = [(folder, _overrides(folder)) for folder in folders]
+    return [Job(number, overrides, folder) for number, (folder, overrides) in enumerate(pairs)]
+
+
+def look(job: Job, sweep: Path, shared: Set[str]) -> Standing:
+    """Returns the state of one job; its label leaves out the shared overrides."""
+    state, reason = _state(job)
+    ended = state in ("completed", "pruned", "failed", "interrupted")
+    test = job.score("test") if state == "completed" else None
+    return Standing(
+        job=job,
+        name=str(job.folder.relative_to(sweep)),
+        label=" ".join(one for one in job.overrides if one not in shared),
+        state=state,
+        reason=reason,
+        exit_code=logs.exit_code(job.log) if ended else None,
+        seconds_left=logs.seconds_left(job.log) if state == "running" else None,
+        best=best_so_far(job.folder / "metrics.csv"),
+        test=interval(test) if test is not None else "",
+    )
+
+
+def best_so_far(metrics: Path) -> Best | None:
+    """Returns the best row of metrics.csv at meta-val, whose last row may be half written."""
+    if not metrics.is_file():
+        return None
+    with metrics.open(newline="", errors="replace") as file:
+        rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
+    found = [Best(name, value) for name in SIGNS for value in _finite(rows, f"val/{name}")]
+    return max(found, key=lambda best: best.rank, default=None)
+
+
+def _state(job: Job) -> tuple[State, str]:
+    if is_locked(job.folder / LOCK):
+        return "running", ""
+    try:
+        result = job.result()
+    except ValueError as error:
+        return "failed", str(error)
+    if result is None or result.status == "interrupted":  # else a queue may still list it
+        if is_submitted(job.folder):
+            return "queued", ""
+        if is_locked(job.folder / JOB_LOCK):
+            return "starting", ""
+    if result is None and not job.log.is_file():
+        return "waiting", ""
+    code = logs.exit_code(job.log)
+    ended = Job(job.number, job.overrides, job.folder)
+    asked_early = result is None and code in (-signal.SIGINT, -signal.SIGTERM)
+    stopped = asked_early or (result is not None and result.status == "interrupted")
+    ended.conclude("killed" if code is None else code, stopped=stopped, timed_out=None)
+    return ended.status, ended.reason  # type: ignore[return-value]  # concluded, so not pending
+
+
+def _overrides(folder: Path) -> list[str]:
+    """Returns the overrides of a run, which it records when it has composed its config."""
+    path = folder / ".hydra/overrides.yaml"
+    return yaml.safe_load(path.read_text()) or [] if path.is_file() else []
+
+
+def _finite(rows: Iterable[dict[str, str]], column: str) -> list[float]:
+    texts = [text for row in rows if isinstance(text := row.get(column), str) and text]
+    return [value for value in map(float, texts) if math.isfinite(value)]

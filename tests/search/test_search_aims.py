@@ -1,0 +1,159 @@
+"""Searches over several seeds, with several objectives, from start points; the best as a file."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from optuna.trial import TrialState
+from searching import Controller, impatient  # noqa: F401
+
+from metalearn.run.trial import VARIABLE
+from metalearn.search.experiment import as_experiment
+from metalearn.search.sweeper import OptunaSweeper
+from metalearn.sweep import definition, standing
+
+RESULT = """printf '{"status": "completed", "seconds": {"adapt": 1, "predict": %s},
+    "val": {"accuracy": {"mean": %s, "std": 0, "ci95": 0, "num_episodes": 1}}}' """
+BY_SEED = f"""{RESULT} 1 $(awk "BEGIN {{ print ($x + $seed) / 10 }}") > result.json"""
+TRADE = f"""{RESULT} $(awk "BEGIN {{ print ($x - 2) ^ 2 }}") $(awk "BEGIN {{ print $x / 10 }}") > result.json"""
+
+
+def test_the_value_of_a_trial_is_its_mean_over_seeds(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    search = Controller(tmp_path, script=BY_SEED, seeds=[0, 1, 5], n_trials=2, params="interval(0, 1)")
+    search.run()
+    for trial in search.trials.all(TrialState.COMPLETE):
+        assert trial.value == pytest.approx((trial.params["x"] + 2) / 10, abs=1e-6)
+    folders = {f"000{i}/seed{seed}" for i in range(2) for seed in (0, 1, 5)}
+    assert {str(job.folder.relative_to(tmp_path)) for job in search.jobs} == folders
+    assert all(f"seed={job.folder.name.removeprefix('seed')}" in job.overrides for job in search.jobs)
+    assert "means over 3 seeds" in " ".join(capfd.readouterr().out.split())
+    best = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert best["seeds"] == [0, 1, 5]
+    assert best["command"].endswith(" seed=0")
+    definition.record(tmp_path, [], ["-m"])
+    assert {one.name for one in standing.read(tmp_path)} == folders
+
+
+def test_other_seeds_begin_when_the_first_has_completed(tmp_path: Path) -> None:
+    """Only the first seed knows its trial, so that it alone reports validations and is pruned."""
+    script = f'[ $seed = 0 ] || [ -e ../seed0/result.json ] || exit 1; echo "${VARIABLE}" > known; {BY_SEED}'
+    search = Controller(tmp_path, script=script, seeds=[0, 1, 2], n_trials=1, slots=3)
+    search.run()
+    assert search.states() == ["COMPLETE"]
+    assert [bool((tmp_path / f"0000/seed{i}/known").read_text().strip()) for i in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("first", "state"),
+    [("""echo '{"status": "pruned", "seconds": {}}' > result.json""", "PRUNED"), ("exit 1", "FAIL")],
+)
+def test_a_trial_ends_with_a_bad_first_seed(tmp_path: Path, first: str, state: str) -> None:
+    script = f"if [ $seed = 0 ] && [ $PWD != {tmp_path}/0001/seed0 ]; then {first}; else {BY_SEED}; fi"
+    search = Controller(tmp_path, script=script, seeds=[0, 1], n_trials=2, slots=1)
+    search.run()
+    assert search.states()[:2] == [state, "COMPLETE"]
+    assert not (tmp_path / "0000/seed1").exists()
+
+
+def test_a_trial_continues_with_the_seeds_that_are_missing(tmp_path: Path) -> None:
+    search = Controller(tmp_path, seeds=[0, 1], n_trials=1)
+    first = search.trials.ask()
+    first.folder.mkdir(parents=True)
+    (first.folder / "result.json").write_text(
+        '{"status": "completed", "val": {"accuracy": {"mean": 0.5, "std": 0, "ci95": 0, "num_episodes": 1}}}'
+    )
+    first.status = "completed"
+    search.trials.tell(first)
+    search.trials.leave()
+    assert search.states() == ["FAIL", "WAITING"]
+    again = Controller(tmp_path, script=BY_SEED, seeds=[0, 1], n_trials=1)
+    again.run()
+    assert [job.folder.name for job in again.jobs] == ["seed1"]
+    assert again.states() == ["FAIL", "COMPLETE"]
+    with pytest.raises(ValueError, match="for seeds it has .* this command None"):
+        Controller(tmp_path, n_trials=1)
+
+
+def test_the_pareto_front_of_two_objectives(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Compares the front with all pairs: accuracy is x / 10, and seconds are 1 + (x - 2)²."""
+    aims = ("score", "seconds_per_task")
+    search = Controller(tmp_path, script=TRADE, aims=aims, params="range(0, 6)", sampler="grid", n_trials=9)
+    search.run()
+    rows = list(csv.DictReader((tmp_path / "pareto.csv").open()))
+    points = {int(row["x"]): (float(row["accuracy"]), float(row["seconds_per_task"])) for row in rows}
+    assert points == {x: (x / 10, 1 + (x - 2) ** 2) for x in range(6)}
+
+    def is_beaten(x: int) -> bool:
+        (score, seconds), others = points[x], (point for y, point in points.items() if y != x)
+        return any(a >= score and b <= seconds and (a, b) != (score, seconds) for a, b in others)
+
+    assert {int(row["x"]) for row in rows if row["on_front"] == "1"} == {x for x in points if not is_beaten(x)}
+    assert "the Pareto front" in capfd.readouterr().out
+    assert not (tmp_path / "best.yaml").exists()
+
+
+def test_a_search_begins_at_its_start_points(tmp_path: Path) -> None:
+    start = [{"x": 0.25}, {"x": 0.75}]
+    for n_trials in (1, 3):
+        search = Controller(tmp_path, start=start, n_trials=n_trials, slots=1)
+        search.run()
+    assert search.values()[:2] == [0.25, 0.75]
+    assert len(search.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("point", "line"),
+    [({"x": 2.0}, "hydra.sweeper.start has x=2.0, outside of"), ({"z": 1}, "has z, which the search does not vary")],
+)
+def test_a_start_point_outside_of_the_space_is_refused(tmp_path: Path, point: dict, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        Controller(tmp_path, start=[point])
+
+
+def test_a_choice_may_be_a_start_point(tmp_path: Path) -> None:
+    search = Controller(tmp_path, params="choice(1, true, big)", start=[{"x": True}, {"x": 1}], script="exit 1")
+    assert [search.trials.ask().overrides[-1] for _ in range(2)] == ["x=True", "x=1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"seeds": [1, 1]}, r"seeds=\[1, 1\] has a seed twice"),
+        ({"start": [{"x": 1}], "sampler": "grid"}, "grid runs all points"),
+        ({"objectives": ["score", "seconds_per_task"]}, "pruner=median compares one objective, and there are 2"),
+        ({"objectives": ["score", "seconds_per_task"], "pruner": "none", "sampler": "cmaes"}, "cmaes has one"),
+    ],
+)
+def test_settings_that_exclude_each_other(settings: dict, line: str) -> None:
+    usual = {"sampler": "tpe", "pruner": "median", "seeds": [], "objectives": ["score"], "start": [], "seed": 0}
+    sweeper = OptunaSweeper(1, **{**usual, **settings}, storage="study.log", study_name=None, params={})
+    with pytest.raises(ValueError, match=line):
+        sweeper._check_combinations()
+
+
+@pytest.mark.parametrize("aims", [["accuracy"], [], ["score", "score"]])
+def test_an_unknown_objective_is_refused(tmp_path: Path, aims: list[str]) -> None:
+    with pytest.raises(ValueError, match="must list some of score, seconds_per_task, each once"):
+        Controller(tmp_path, aims=aims)
+
+
+def test_the_best_trial_is_an_experiment(tmp_path: Path) -> None:
+    """Composes the same run as its overrides do, from the file of the search."""
+    overrides = ["algorithm=maml", "dataset@test_dataset=glyphs", "algorithm.inner_lr=0.25", "optimizer.lr=1e-3"]
+    overrides += ["trainer.max_steps=7", "+trainer.detect_anomaly=true", "episode.train.shot=[1,3]"]
+    groups = {"algorithm", "trainer", "optimizer", "dataset"}
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\n" + as_experiment(overrides, groups.__contains__)
+    (tmp_path / "experiment/best.yaml").write_text(text)
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        typed, read = (
+            compose("config", [f"hydra.searchpath=['file://{tmp_path}']", *given])
+            for given in (overrides, ["experiment=best"])
+        )
+    assert OmegaConf.to_container(typed) == OmegaConf.to_container(read)
+    with pytest.raises(ValueError, match="~optimizer.lr deletes a setting"):
+        as_experiment(["~optimizer.lr"], groups.__contains__)

@@ -1,0 +1,196 @@
+"""Jobs that are left to a cluster, and several jobs in one allocation."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL
+from sweeping import wait_for
+
+from metalearn.sweep import submitted
+from metalearn.sweep.jobs import FreshProcess, Job
+from metalearn.sweep.launcher import submit
+from metalearn.sweep.submitted import Submitted
+
+batch = pytest.importorskip("metalearn.sweep.slurm.batch")
+from metalearn.sweep.slurm import node_task  # noqa: E402
+from metalearn.sweep.slurm.batch import Shape, Submitter  # noqa: E402
+from metalearn.sweep.slurm.node_task import JobCommand, NodeTask  # noqa: E402
+
+STOPS = "trap 'exit 143' TERM; touch ready; while true; do sleep 0.02; done"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes the arguments of a command a shell script, and restores the handlers of signals."""
+
+    def start(command: JobCommand, rank: int, ignored: str) -> FreshProcess:
+        line = ["sh", "-c", f"cd {command.folder}; {command.arguments[0]}"]
+        return FreshProcess(line, log=command.folder / "stdout.log", environment=dict(os.environ), held=None)
+
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.setattr(node_task, "_start", start)
+    monkeypatch.setattr(node_task, "POLL", 0.01)
+    monkeypatch.setattr(node_task.atexit, "register", lambda *_: None)
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
+def commands(folder: Path, *scripts: str) -> list[JobCommand]:
+    for i in range(len(scripts)):
+        (folder / str(i)).mkdir()
+    return [JobCommand([script], folder / str(i), {}) for i, script in enumerate(scripts)]
+
+
+@pytest.mark.usefixtures("scripts")
+def test_jobs_of_an_allocation_run_at_the_same_time(tmp_path: Path) -> None:
+    meets = "touch here; while [ ! -e ../{}/here ]; do sleep 0.02; done; exit {}"
+    task = NodeTask(commands(tmp_path, meets.format(1, 0), meets.format(0, 3), "exit 0"))
+    assert task() == [0, 3, 0]
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_requeue_continues_the_jobs_that_were_stopped(tmp_path: Path) -> None:
+    """Preempts three jobs: one has failed, one is finished, one runs."""
+    task = NodeTask(commands(tmp_path, "exit 3", "exit 0", STOPS))
+    (tmp_path / "1/result.json").write_text('{"status": "completed", "seconds": {}}')
+    delayed: list[Any] = []
+
+    def preempt() -> None:
+        wait_for(lambda: (tmp_path / "2/ready").exists() and task._processes[0].exit_code() is not None)
+        delayed.append(task.checkpoint())
+
+    thread = threading.Thread(target=preempt)
+    thread.start()
+    assert task() == [3, 0, 143]
+    thread.join()
+    again = delayed[0].function
+    assert again._codes == [3, 0, None]
+    again._commands[2] = again._commands[2]._replace(arguments=["exit 0"])
+    assert again() == [3, 0, 0]
+
+
+class Job1:
+    """Job of a batch system with a number."""
+
+    def __init__(self, number: int) -> None:
+        self.job_id = f"7_{number}"
+
+
+class Executor:
+    """Executor that remembers its arrays."""
+
+    def __init__(self, shape: Shape, arrays: list) -> None:
+        self.shape, self.tasks = shape, []
+        arrays.append(self)
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        yield
+
+    def submit(self, task: NodeTask) -> Job1:
+        self.tasks.append(task)
+        return Job1(len(self.tasks))
+
+
+def test_packs_and_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs jobs of one process by three; wide jobs stay alone, and arrays have a limit."""
+    monkeypatch.setattr(batch, "MOST", 2)
+    arrays: list[Executor] = []
+    submitter = Submitter("slurm", lambda shape: Executor(shape, arrays), jobs_per_task=3)
+    narrow, wide = Shape(1, 1, 1), Shape(2, 4, 4)
+    processes = [
+        submitter.add(one, wide if i == 4 else narrow) for i, one in enumerate(commands(tmp_path, *["exit 0"] * 12))
+    ]
+    submitter.submit()
+    sizes = {(one.shape, tuple(len(task._commands) for task in one.tasks)) for one in arrays}
+    assert sizes == {
+        (narrow._replace(jobs=3), (3, 3)),
+        (narrow._replace(jobs=3), (3,)),
+        (narrow._replace(jobs=2), (2,)),
+        (wide._replace(jobs=1), (1,)),
+    }
+    first = processes[:3]
+    assert [one.index for one in first] == [0, 1, 2]
+    assert len({one.allocation for one in first}) == 1
+    assert submitted.read(processes[0].folder) == Submitted("slurm", "7_1")
+
+
+def test_a_signal_reaches_an_allocation_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the waiting elements before the running ones, lest one takes the place of another."""
+    log = tmp_path / "calls"
+    (tmp_path / "scancel").write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    (tmp_path / "scancel").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    allocation = batch.Allocation(Job1(1), "slurm")
+    for _ in range(3):
+        allocation.send(signal.SIGTERM)
+    assert log.read_text().splitlines() == [
+        "--quiet --state=PENDING 7_1",
+        "--quiet --state=RUNNING --signal=INT 7_1",
+    ]
+    submitted.stop([Submitted("slurm", "7_1"), Submitted("slurm", "7_2"), Submitted("slurm", "7_1")])
+    assert log.read_text().splitlines()[2:] == [
+        "--quiet --state=PENDING 7_1 7_2",
+        "--quiet --state=RUNNING --signal=INT 7_1 7_2",
+    ]
+
+
+def test_finished_and_running_jobs_are_not_submitted(tmp_path: Path) -> None:
+    done, running, left, failed = (Job(i, [], tmp_path / str(i)) for i in range(4))
+    done.status = "completed"
+    held = (running.folder.mkdir(), running.begin())[1]
+    failed.folder.mkdir()
+    (failed.folder / "result.json").write_text("{}")
+    given: list[Job] = []
+    assert submit([done, running, left, failed], given.extend) == "2 jobs submitted, 1 at work before"
+    assert given == [left, failed]
+    assert not (failed.folder / "result.json").exists()
+    assert not left.is_at_work_elsewhere()
+    held.close()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["hydra/launcher=slurm", "hydra.launcher.retries=1"], "hydra.launcher.retries=1 needs a command that waits"),
+        (["hydra/launcher=ray"], "hydra.launcher.wait=false needs a cluster that outlives the command"),
+        (["hydra/launcher=slurm", "hydra/sweeper=optuna"], "a search waits for its trials, to choose the next"),
+    ],
+)
+def test_waiting_that_is_needed(fresh_metalearn, tmp_path: Path, overrides: list[str], line: str) -> None:
+    local = ["hydra.launcher.cluster=local"] if "hydra/launcher=slurm" in overrides else []
+    done = fresh_metalearn(
+        "-m", "seed=0,1", *overrides, *local, "hydra.launcher.wait=false", f"hydra.sweep.dir={tmp_path}"
+    )
+    assert done.code == 2
+    assert line in done.text.splitlines()[-1]
+
+
+def test_a_sweep_that_is_left_finishes_without_its_command(environment: dict[str, str], tmp_path: Path) -> None:
+    overrides = [*SMALL, "trainer=cpu", "trainer.max_steps=2", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
+    overrides += ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.wait=false"]
+    command = [sys.executable, "-m", "metalearn", "-m", *overrides, "hydra.launcher.jobs_per_task=2"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "2 jobs submitted" in done.stdout
+    assert f"python -m metalearn.sweep watch {tmp_path}" in done.stdout
+    watched = subprocess.run(
+        [sys.executable, "-m", "metalearn.sweep", "watch", str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert watched.returncode == 0, watched.stdout
+    assert "2 jobs, 2 completed" in watched.stdout
+    assert len([*(tmp_path / ".submitit").glob("*_result.pkl")]) == 1
