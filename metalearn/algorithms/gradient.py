@@ -160,21 +160,15 @@ class AbstractGradient(AbstractAlgorithm):
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
-
-        def predictor(params: Parameters) -> Predictor:
-            return lambda query_x: self.predict(params, support_x, query_x)
-
-        return [predictor(params) for params in self.adapted_weights(support_x, support_y)]
+        return [partial(self.predict, params, support_x) for params in self.adapted_weights(support_x, support_y)]
 
     def adapts_together(self, device: torch.device) -> bool:
         return self.execution.goes_together(device)
 
     def stages_of_all(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
-        def predictor(params: Parameters) -> Predictor:
-            return lambda query_x: torch.vmap(self.predict)(params, support_x, query_x)
-
-        # All results carry the axis of the tasks, also the weights that no step moves.
-        return [predictor(params) for params in torch.vmap(self.adapted_weights)(support_x, support_y)]
+        # All weights carry the axis of the tasks, also those that no step moves.
+        weights = torch.vmap(self.adapted_weights)(support_x, support_y)
+        return [partial(torch.vmap(self.predict), params, support_x) for params in weights]
 
     def adapted_weights(self, support_x: Tensor, support_y: Tensor) -> list[Parameters]:
         """Returns the weights after 0, 1, ..., `inner_loop.test_steps` inner steps."""
