@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/.bench
+DOCS := .venv/.docs
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check smoke reproduce tables bench report clean
+.PHONY: help train test check docs wheel smoke reproduce tables bench report clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,11 +18,24 @@ train: $(READY) ## train and test; ARGS="dataset=omniglot algorithm=maml" says w
 test: $(READY) ## run the tests; ARGS="-k norm" says which
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY) ## look for style, type and layering errors
+check: $(READY) ## look for style, type, layering and spelling errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+docs: $(DOCS) ## build the site of the pages in build/docs; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+wheel: $(READY) ## build the wheel, and use it in an environment that has its dependencies alone
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .
+	$(PYTHON) -m venv build/wheel/env
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(build/wheel/env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
+	build/wheel/env/bin/python -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
+	scripts/wheel/try.sh build/wheel/env/bin/python
 
 smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare them
 	$(BIN)/python -m metalearn -m 'algorithm=glob(*)' trainer.max_time=00:00:00:45 \
@@ -47,8 +61,12 @@ clean: ## remove what make and python made; outputs/ and data/ stay
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("metalearn needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,wandb,tensorboard,postgresql,slurm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,wandb_report,tensorboard,mlflow,postgresql,slurm]'
 	@touch $(READY)
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $(DOCS)
 
 $(BENCH): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]' \

@@ -1,7 +1,9 @@
-"""The entry point: `python -m metalearn [overrides]`, the same as the console script `metalearn`."""
+"""The entry point `metalearn [overrides]` and its subcommands, also `python -m metalearn`."""
 
 import os
+import runpy
 import sys
+from importlib.util import find_spec
 from secrets import token_hex
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ from metalearn.run.conf import conf_dir
 from metalearn.run.explain import explain, explain_yaml
 from metalearn.run.grammar import at_home
 from metalearn.run.names import shortened
+from metalearn.run.run_name import run_name
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
@@ -24,11 +27,15 @@ OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True
 OmegaConf.register_new_resolver("classes_file", lambda _parent_: overrides.classes_file(_parent_._key()))
 OmegaConf.register_new_resolver("product", lambda a, b: a * b)
 OmegaConf.register_new_resolver("choices", groups.choices)
+OmegaConf.register_new_resolver("run_name", run_name)
 OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path)))
 
 
 def unlimited_if(*limits_and_steps: Any) -> Any:
-    """The steps of a training that nothing else limits, neither a time nor a number of epochs; else -1."""
+    """Returns the last argument if all limits before it are None or -1, else -1.
+
+    The limits are of time and epochs; the last argument is the number of steps without them.
+    """
     *limits, steps = limits_and_steps
     return steps if all(limit in (None, -1) for limit in limits) else -1
 
@@ -38,18 +45,39 @@ OmegaConf.register_new_resolver("unlimited_if", unlimited_if)
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def compose_and_run(config: DictConfig) -> float | None:
-    from metalearn.run.run import run  # late, because torch takes seconds and --help needs none of it
+    from metalearn.run.run import run  # late: torch takes seconds, and --help does without it
 
     at_home(config)
     return run(config)
 
 
+PROGRAMS = ("sweep", "predict", "export", "report")
+"""Subcommands that are programs: `metalearn report` is `python -m metalearn.report`."""
+
+SHORT = {"train": [], "test": ["mode=test"], "help": ["--help"], "version": ["--version"]}
+"""Subcommands that stand for options of a run."""
+
+
 def main() -> None:
     streams.make_unbreakable()
-    # Threads that wait for long by spinning take the core from whoever has work, those that sleep at once wake up late:
-    # this is as fast as either at its best (GNU OpenMP reads it when torch is imported).
+    word, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if word == "sweep" and any("=" in argument for argument in rest[:1]):
+        sys.argv[1:] = ["-m", *rest]
+    elif word in SHORT:
+        sys.argv[1:] = [*SHORT[word], *rest]
+    elif word in PROGRAMS and find_spec(f"metalearn.{word}.__main__"):
+        sys.argv[1:] = rest
+        runpy.run_module(f"metalearn.{word}", run_name="__main__", alter_sys=True)
+        return
+    compose_or_refuse()
+
+
+def compose_or_refuse() -> None:
+    """Run what the command line says; a wrong one ends with one line and the exit code 2."""
+    # Threads that spin for long take cores from others; threads that sleep at once wake up late.
+    # This value is as fast as the better of both. GNU OpenMP reads it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us whole, and we say them in one line
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets exceptions reach the lines below
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
         secrets.refuse_typed(sys.argv[1:])
@@ -68,7 +96,7 @@ def main() -> None:
         if (line := hydra_plugins.explained(error)) is None:
             raise
         refuse(line)
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # of composing, or of a sweep
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         refuse(explain(error, sys.argv[1:], conf_dir()))
 
 

@@ -1,10 +1,10 @@
-"""Heads of this package and of easyfsl on the same embeddings, query by query.
+"""Compares heads of metalearn and easyfsl on equal embeddings, query by query.
 
     python scripts/agreement.py                      # random embeddings
-    python scripts/agreement.py outputs/DIR          # those of meta-test by the backbone of a run
+    python scripts/agreement.py outputs/DIR          # meta-test embeddings by the backbone of a run
 
-Prints, for each head, how many queries both give the same class, and the accuracy of each. easyfsl has
-to be installed beside metalearn; what it wants of torchvision is not used here.
+Prints, for each head, the fraction of queries with equal answers, and both accuracies. easyfsl must
+be installed; its imports from torchvision are not used here, so mocks replace them.
 """
 
 import argparse
@@ -39,7 +39,11 @@ Task = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Embedded(AbstractBackbone):
-    """Inputs that are embeddings already."""
+    """A backbone whose inputs are embeddings: (B, D) -> (B, D).
+
+    Args:
+        num_features: D.
+    """
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -50,7 +54,10 @@ class Embedded(AbstractBackbone):
 
 
 def random_tasks(shot: int, width: int = 64) -> tuple[list[Task], Tensor]:
-    """Classes around centres of their own, without negative numbers, and the mean of all centres there could be."""
+    """Draws tasks with a random centre for each class, and the mean of all queries, (D,).
+
+    No embedding has negative numbers.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def rows(centres: Tensor, per_class: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +73,10 @@ def random_tasks(shot: int, width: int = 64) -> tuple[list[Task], Tensor]:
 
 
 def tasks_of(run: Path, shot: int) -> tuple[list[Task], Tensor]:
-    """Episodes of meta-test by the backbone of a run, and the mean of its embeddings of 6,400 base images."""
+    """Embeds meta-test episodes by the backbone of a run.
+
+    Returns also the mean embedding of 6,400 base images, (D,).
+    """
     config = OmegaConf.load(run / "hparams.yaml")
     backbone = instantiate(config.backbone).eval()
     state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
@@ -81,15 +91,15 @@ def tasks_of(run: Path, shot: int) -> tuple[list[Task], Tensor]:
     setting, tasks = Setting(WAY, shot, QUERY), []
     for index in range(EPISODES):
         shape = setting.shape(banks["test"].smallest_class, seed=0, split="test", batch=index)
-        one = draw(banks["test"].rows, shape, seed=0, split="test", index=index)
-        z = embed("test", torch.cat([one.support_rows, one.query_rows]))
-        tasks.append((z[: WAY * shot], one.support_ways, z[WAY * shot :], one.query_ways))
+        episode = draw(banks["test"].rows, shape, seed=0, split="test", index=index)
+        z = embed("test", torch.cat([episode.support_rows, episode.query_rows]))
+        tasks.append((z[: WAY * shot], episode.support_ways, z[WAY * shot :], episode.query_ways))
     base = torch.randperm(len(banks["train"].images), generator=torch.Generator().manual_seed(0))[:6400]
     return tasks, embed("train", base).mean(0)
 
 
 def heads(width: int, mean: Tensor) -> dict[str, tuple[AbstractEmbedding, Callable[[], torch.nn.Module]]]:
-    """Ours and easyfsl's, with the same settings as far as both have them."""
+    """Builds our heads and those of easyfsl, with equal settings where both have them."""
     common = {"num_base_classes": 1, "batch_norm": "running"}
     backbone, unit = Embedded(width), {"feature_normalization": 2.0}
     centred = unit | {"feature_centering": mean}

@@ -1,4 +1,4 @@
-"""Draw a sheet of the glyphs data set, dark ink on white: a few characters, each in several hands."""
+"""Draws a sheet of the glyphs data set, dark ink on white: a few characters in several hands."""
 
 import argparse
 from pathlib import Path
@@ -8,13 +8,13 @@ from PIL import Image
 
 from metalearn.data.glyphs import draw
 
-INK = np.array([27, 38, 59])  # a blue black
-CHOSEN = [39, 21, 30, 12, 51, 0]  # alphabets of meta-train that differ much
-FRAME = 40  # pixels of one drawing, finer than in the data set, so that they are clear in print
+INK = np.array([27, 38, 59])  # blue black
+CHOSEN = [39, 21, 30, 12, 51, 0]  # meta-train alphabets that differ much
+FRAME = 40  # side of a drawing in pixels, more than in the data set, for clear print
 
 
 def sheet(seed: int, alphabets: list[int], characters: int, drawings: int) -> Image.Image:
-    """Two rows for each alphabet, which show half of the characters each."""
+    """Draws two rows for each alphabet, with half of its characters each."""
     gap = np.zeros((FRAME, FRAME // 4), np.uint8)
     blocks = []
     for alphabet in alphabets:
@@ -32,10 +32,10 @@ def sheet(seed: int, alphabets: list[int], characters: int, drawings: int) -> Im
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("docs/glyphs.png"), help="file to write (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the data set (%(default)s)")
-    parser.add_argument("--alphabets", type=int, nargs="+", default=CHOSEN, help="numbers (%(default)s)")
-    parser.add_argument("--characters", type=int, default=8, help="even number of each alphabet (%(default)s)")
-    parser.add_argument("--drawings", type=int, default=5, help="of each character (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data set (%(default)s)")
+    parser.add_argument("--alphabets", type=int, nargs="+", default=CHOSEN, help="numbers of alphabets (%(default)s)")
+    parser.add_argument("--characters", type=int, default=8, help="even number per alphabet (%(default)s)")
+    parser.add_argument("--drawings", type=int, default=5, help="drawings per character (%(default)s)")
     given = parser.parse_args()
     given.output.parent.mkdir(parents=True, exist_ok=True)
     image = sheet(given.seed, given.alphabets, given.characters, given.drawings)

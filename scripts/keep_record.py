@@ -1,9 +1,10 @@
-"""Keep the record of finished runs in docs/records/: what was run, by which versions, and what came out; no weights.
+"""Writes records of finished runs to docs/records/: command, versions and result, no weights.
 
     python scripts/keep_record.py RUN...
 
-A record is one JSON file for a run, named after its experiment and seed. scripts/write_tables.py makes the
-tables of the pages from the records, and tests/test_records.py composes each record's command again.
+A record is one JSON file for a run, named after its experiment and seed. scripts/write_tables.py
+makes the tables of the pages from the records. tests/project/test_records.py composes each
+record's command again.
 """
 
 import argparse
@@ -20,25 +21,25 @@ import yaml
 from metalearn.run.result import Result
 
 RECORDS = Path(__file__).resolve().parent.parent / "docs/records"
-OF_THE_MACHINE = ("paths", "callbacks", "logger", "resume")
-"""Keys of the config that say where a run's files lie and what it shows, not what it computes."""
+MACHINE_KEYS = ("paths", "callbacks", "logger", "resume")
+"""Keys of the config that set a run's files and output, and do not change its result."""
 
 
 def record(run: Path) -> dict[str, Any]:
-    """The record of a run directory. Raises ValueError for a run that did not complete."""
+    """Returns the record of a run directory. Raises ValueError for an incomplete run."""
     result = Result.from_json(run / "result.json")
     if result.status != "completed" or not result.test or not result.test.measured:
-        raise ValueError(f"{run} is {result.status}; a record is kept of completed runs only")
+        raise ValueError(f"{run} is {result.status}; only completed runs have a record")
     config = yaml.safe_load((run / "hparams.yaml").read_text())
     places = {str(Path(path).absolute()): f"${{paths.{name}}}" for name, path in config["paths"].items()}
-    kept = {name: value for name, value in config.items() if name not in OF_THE_MACHINE}
+    kept = {name: value for name, value in config.items() if name not in MACHINE_KEYS}
     with (run / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
     score = result.test.measured.name
-    what_was_run = [o for o in result.overrides if not o.startswith(("paths.", "resume="))]
+    overrides = [override for override in result.overrides if not override.startswith(("paths.", "resume="))]
     return {
-        "command": " ".join(["python -m metalearn", *what_was_run]),
-        "result": json.loads(replace(result, overrides=what_was_run).to_json()),
+        "command": " ".join(["python -m metalearn", *overrides]),
+        "result": json.loads(replace(result, overrides=overrides).to_json()),
         "config": _without(kept, places),
         "validation": {int(row["step"]): round(float(row[f"val/{score}"]), 5) for row in rows},
     }
@@ -53,7 +54,7 @@ def name(kept: dict[str, Any]) -> str:
 
 
 def _without(value: Any, places: dict[str, str]) -> Any:
-    """The value, in which the folders of a machine are the names of their keys."""
+    """Returns a value with keys such as ${paths.data} for the folders of this machine."""
     if isinstance(value, dict):
         return {key: _without(child, places) for key, child in value.items()}
     if isinstance(value, list):
@@ -62,7 +63,7 @@ def _without(value: Any, places: dict[str, str]) -> Any:
         for path, key in places.items():
             value = value.replace(path, key)
         if value.startswith("/"):
-            raise ValueError(f"the config holds the path {value}, which is of this machine: give it as a key of paths")
+            raise ValueError(f"the config holds the path {value} of this machine: give it as a key of paths")
     return value
 
 

@@ -1,11 +1,11 @@
-"""Make miniImageNet from ILSVRC2012: pick its 60,000 images, resize them, and put them into a folder for each class.
+"""Makes miniImageNet from ILSVRC2012: its 60,000 images, resized, in a folder for each class.
 
     python scripts/prepare_mini_imagenet.py ILSVRC2012/train CSV_FOLDER data/mini_imagenet
 
-ILSVRC2012/train has a folder for each class (n01532829/n01532829_12.JPEG), CSV_FOLDER has the train.csv, val.csv and
-test.csv of Ravi and Larochelle. A name there such as n0153282900000005.jpg is the class and the place of the image,
-from 1, in the class's list sorted by number. Images are written as PNG, which loses nothing; those that exist are left
-out, so that a run which was stopped can be run again.
+ILSVRC2012/train has a folder for each class (n01532829/n01532829_12.JPEG). CSV_FOLDER has the
+train.csv, val.csv and test.csv of Ravi and Larochelle. A name there such as n0153282900000005.jpg
+is the class and the place of the image, from 1, in the class's list sorted by number. Images are
+written as lossless PNG. Existing files are kept, so that a stopped run can be repeated.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from metalearn.data.files.image_files import decode
 from metalearn.files import write_atomically
 from metalearn.types import SPLITS
 
-SIZE = 84  # pixels
+SIZE = 84  # side of an image in pixels
 NAME = re.compile(r"(n\d{8})(\d{8})\.jpg")
 
 
 def originals(folder: Path) -> list[Path]:
-    """The images of a class by their numbers; ValueError when there are none."""
+    """Returns the images of a class, sorted by number. Raises ValueError if there are none."""
     numbered = {int(path.stem.rpartition("_")[2]): path for path in folder.glob("*_*.JPEG")}
     if not numbered:
         raise ValueError(f"{folder} has no images such as {folder.name}_12.JPEG")
@@ -35,7 +35,7 @@ def originals(folder: Path) -> list[Path]:
 
 
 def prepare(ilsvrc: Path, lists: Path, output: Path) -> int:
-    """Write the images that the lists name; returns how many were not there yet."""
+    """Writes the listed images, and returns the number of new files."""
     written = 0
     for split in SPLITS:
         with (lists / f"{split}.csv").open(encoding="utf-8", newline="") as file:
@@ -51,7 +51,7 @@ def prepare(ilsvrc: Path, lists: Path, output: Path) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             for name, place in chosen:
                 if not 1 <= place <= len(images):
-                    raise ValueError(f"{ilsvrc / label} has {len(images)} images, and no number {place} of them")
+                    raise ValueError(f"{ilsvrc / label} has {len(images)} images, so it has no number {place}")
                 path = folder / Path(name).with_suffix(".png")
                 if not path.exists():
                     original = images[place - 1]

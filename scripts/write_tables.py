@@ -1,15 +1,15 @@
-"""Write the tables of README.md and docs/ anew from the records in docs/records/.
+"""Writes the tables of README.md and docs/ from the records in docs/records/.
 
     python scripts/write_tables.py          write
-    python scripts/write_tables.py --check  exit 1 where a page would change
+    python scripts/write_tables.py --check  exit with 1 if a page would change
 
-A table stands between two comments of a page; the first names the records by their experiment, with * for any letters:
+A table is between two comments of a page. The first names the experiments, with * for any letters:
 
     <!-- table of snell2017_omniglot_* -->
     <!-- end of table -->
 
-A row is an experiment in one test setting: the mean over its seeds, with Student's 95 % interval over them,
-or with one seed the interval over its episodes.
+A row is an experiment in one test setting: the mean over its seeds with Student's 95 % interval.
+With one seed, the interval is over its episodes.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     evaluations: list[Evaluation]
 
     def cells(self) -> list[str]:
-        first, scores = self.results[0], [one.accuracy for one in self.evaluations]
+        first, scores = self.results[0], [evaluation.accuracy for evaluation in self.evaluations]
         assert all(scores), "a table of accuracies"
         means = [score.mean for score in scores if score]
         over = estimate(means) if len(means) > 1 else scores[0]
@@ -61,7 +61,7 @@ class Row(NamedTuple):
 
 
 def read() -> dict[str, list[Result]]:
-    """The results of each experiment, in the order of their seeds."""
+    """Reads the results of each experiment, in the order of their seeds."""
     results = defaultdict(list)
     for path in sorted((ROOT / "docs/records").glob("*.json")):
         kept: dict[str, Any] = json.loads(path.read_text())
@@ -72,18 +72,18 @@ def read() -> dict[str, list[Result]]:
 def rows(names: str, records: dict[str, list[Result]]) -> Iterator[Row]:
     for experiment in sorted(fnmatch.filter(records, names)):
         results = records[experiment]
-        yield Row(experiment, _main_setting(results[0]), results, [one.test for one in results if one.test])
+        yield Row(experiment, _main_setting(results[0]), results, [result.test for result in results if result.test])
         for other in results[0].evaluations or {}:
-            yield Row(experiment, _words(other), results, [(one.evaluations or {})[other] for one in results])
+            yield Row(experiment, _words(other), results, [(result.evaluations or {})[other] for result in results])
 
 
 def written(page: str, records: dict[str, list[Result]]) -> str:
-    """The page with its tables made from the records. Raises ValueError for a table of nothing."""
+    """Returns the page with new tables. Raises ValueError if a table has no records."""
 
     def table(match: re.Match[str]) -> str:
         lines = [row.cells() for row in rows(match["names"], records)]
         if not lines:
-            raise ValueError(f"no record is of {match['names']}")
+            raise ValueError(f"docs/records/ has no record of {match['names']}")
         body = "".join(f"| {' | '.join(cells)} |\n" for cells in (HEADS, ["---"] * len(HEADS), *lines))
         return f"{match[1]}{body}{match[4]}"
 
@@ -102,7 +102,7 @@ def _words(setting: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page would change")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page would change")
     check = parser.parse_args().check
     records, changed = read(), []
     for path in PAGES:
@@ -111,7 +111,7 @@ def main() -> None:
             changed.append(str(path.relative_to(ROOT)))
             if not check:
                 path.write_text(new)
-    print("\n".join(changed) or "every table is as its records are")
+    print("\n".join(changed) or "all tables agree with their records")
     sys.exit(bool(check and changed))
 
 

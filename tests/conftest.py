@@ -44,9 +44,6 @@ SMALL = [
 """Overrides of a run of a second or two, on the smallest glyphs."""
 
 
-LONG = ("test_clusters", "test_run", "test_sweeps")
-
-
 def pytest_xdist_auto_num_workers() -> int:
     """Returns one process more than cores, since many tests wait for other processes."""
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
@@ -54,7 +51,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sorts long tests first, so that the test processes end at about the same time."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
@@ -32,6 +33,10 @@ class AbstractAlgorithm(nn.Module, ABC):
     stage: str | None = None  # name of what separates two `stages`, such as "step"
     # Weights that no prediction needs, such as a head of base classes.
     of_training_alone: tuple[str, ...] = ()
+    # Whether all training steps of one shape launch the same kernels, so that a GPU can replay
+    # them: no step waits for a value from the device, and nothing that Python holds, such as
+    # `done`, changes it.
+    replayable = False
     # Whether the prediction for one query depends on the other queries, whatever the normalisation.
     predicts_jointly = False
 
@@ -95,6 +100,17 @@ class AbstractAlgorithm(nn.Module, ABC):
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors that a test scores in turn; the last one is that of `adapt`."""
         return [self.adapt(support_x, support_y)]
+
+    def adapts_together(self, device: torch.device) -> bool:
+        """Whether evaluation adapts to several tasks at once on a device, by `stages_of_all`."""
+        return False
+
+    def stages_of_all(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        """Applies `stages` to T tasks, (T, S, *X) and (T, S, N).
+
+        Each predictor maps (T, Q, *X) to (T, Q, N).
+        """
+        raise NotImplementedError(f"{type(self).__name__} adapts to one task at a time")
 
     def candidates(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors from which a validation chooses.

@@ -40,9 +40,9 @@ class Conditioned(AbstractNetwork):
         if context < 1:
             raise ValueError(f"context={context} must be at least 1")
         self.backbone, self.way = checked(backbone), way
-        channels = {name: len(one.weight) for name, one in backbone.named_modules() if hasattr(one, "weight")}
+        channels = {name: len(module.weight) for name, module in backbone.named_modules() if hasattr(module, "weight")}
         if layer not in channels:
-            raise ValueError(f"algorithm.layer: no layer is called {layer!r}; there are {', '.join(channels)}")
+            raise ValueError(f"algorithm.layer: no layer is called {layer!r}; choose from {', '.join(channels)}")
         self.layer = layer
         self.context = nn.Parameter(torch.zeros(context), requires_grad=False)  # φ, (K,), zero before each task
         films = modulation == "film"

@@ -56,6 +56,7 @@ class FineTune(AbstractAlgorithm):
     """
 
     takes_gradients = True
+    replayable = True
     rate: Tensor  # (), the chosen one of several; NaN before the choice
 
     def __init__(

@@ -104,6 +104,7 @@ class AbstractGradient(AbstractAlgorithm):
     """
 
     takes_gradients = True
+    replayable = True
     stage = "step"
 
     def __init__(
@@ -159,14 +160,28 @@ class AbstractGradient(AbstractAlgorithm):
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
-        if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
-            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
 
         def predictor(params: Parameters) -> Predictor:
             return lambda query_x: self.predict(params, support_x, query_x)
 
+        return [predictor(params) for params in self.adapted_weights(support_x, support_y)]
+
+    def adapts_together(self, device: torch.device) -> bool:
+        return self.execution.goes_together(device)
+
+    def stages_of_all(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        def predictor(params: Parameters) -> Predictor:
+            return lambda query_x: torch.vmap(self.predict)(params, support_x, query_x)
+
+        # All results carry the axis of the tasks, also the weights that no step moves.
+        return [predictor(params) for params in torch.vmap(self.adapted_weights)(support_x, support_y)]
+
+    def adapted_weights(self, support_x: Tensor, support_y: Tensor) -> list[Parameters]:
+        """Returns the weights after 0, 1, ..., `inner_loop.test_steps` inner steps."""
+        if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
+            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
         steps = self.steps(self.weights(), support_x, support_y, self.inner_loop.test_steps)
-        return [predictor(params) for params, _ in steps]
+        return [params for params, _ in steps]
 
     def weights(self) -> Parameters:
         """Returns the initialisation θ."""

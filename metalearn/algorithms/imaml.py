@@ -116,8 +116,8 @@ class IMAML(AbstractGradient):
         hessian = torch.func.vjp(support_gradient, phi)[1]
         weight = self.proximity + self.cg_damping
 
-        def product(one: Parameters) -> Parameters:
-            (image,) = hessian(one)  # H p, since H is symmetric
-            return {name: vector + image[name] / weight for name, vector in one.items()}
+        def product(vectors: Parameters) -> Parameters:
+            (image,) = hessian(vectors)  # H p, since H is symmetric
+            return {name: vector + image[name] / weight for name, vector in vectors.items()}
 
         return solve(product, gradient, self.cg_steps)

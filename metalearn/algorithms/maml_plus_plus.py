@@ -40,6 +40,8 @@ class MAMLPlusPlus(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = False  # `done` weights the inner steps
+
     def __init__(
         self,
         backbone: AbstractBackbone,
@@ -161,7 +163,7 @@ class NormOfStep(nn.Module):
         """
         tensors = [*self.weights, *(self.get_buffer(f"moment_{i}") for i in range(len(self.moment_names)))]
         step = min(step, self.num_steps)
-        return {name: of[step] for name, of in zip(self.weight_names + self.moment_names, tensors, strict=True)}
+        return {name: values[step] for name, values in zip(self.weight_names + self.moment_names, tensors, strict=True)}
 
 
 def step_importance(num_steps: int, annealed: float) -> list[float]:

@@ -31,6 +31,8 @@ class MetaOptNet(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = False  # the values decide when the solver stops
+
     def __init__(
         self,
         backbone: AbstractBackbone,

@@ -46,7 +46,7 @@ class SNAIL(AbstractMetric):
         super().__init__(backbone, batch_norm=batch_norm, fixed_way=way)
         if support < 1:
             raise ValueError(f"support={support} must be at least 1 row")
-        if len(attention) != 3 or any(len(one) != 2 or min(one) < 1 for one in attention):
+        if len(attention) != 3 or any(len(widths) != 2 or min(widths) < 1 for widths in attention):
             raise ValueError(f"attention={attention} must be three pairs of the widths of keys and values")
         self.embedding = nn.Linear(backbone.num_features, width)
         span = support + 1

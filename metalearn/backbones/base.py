@@ -50,7 +50,7 @@ def checked(backbone: AbstractBackbone) -> AbstractBackbone:
         wrong = f"its forward is forward{inspect.signature(backbone.forward)}"
     else:
         return backbone
-    raise ValueError(f"{type(backbone).__name__} is no backbone, because {wrong}: {CONTRACT} (docs/extending.md)")
+    raise ValueError(f"{type(backbone).__name__} is not a backbone, because {wrong}: {CONTRACT} (docs/extending.md)")
 
 
 def _takes_rows(backbone: nn.Module) -> bool:

@@ -32,9 +32,9 @@ def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -
             raise ValueError(f"{kind} keeps no running averages, so a prediction depends on other rows: use {OURS}")
         if mode != "running":
             also = "" if takes_gradients else ", or batch_norm=running"
-            raise ValueError(f"batch_norm={mode} does not reach {kind}: use {OURS} in its place{also}")
+            raise ValueError(f"batch_norm={mode} does not reach {kind}: use {OURS} instead{also}")
         if takes_gradients:
-            raise ValueError(f"each inner step would move the running averages of {kind}: use {OURS} in its place")
+            raise ValueError(f"each inner step would move the running averages of {kind}: use {OURS} instead")
     if theirs or not all(norm.fixed for norm in ours):
         return mode
     return "running" if ours else "none"

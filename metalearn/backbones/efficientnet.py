@@ -47,7 +47,7 @@ def _network() -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         needed = "pip install -e '.[pretrained]' in the checkout"
-        raise ValueError(f"backbone=efficientnet_lite0 needs two packages more: {needed} ({error})") from error
+        raise ValueError(f"backbone=efficientnet_lite0 needs two more packages: {needed} ({error})") from error
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

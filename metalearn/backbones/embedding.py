@@ -44,20 +44,20 @@ class TokenEmbedding(nn.Module):
 
     @torch.no_grad()
     def _load(self, path: Path) -> None:
-        known = torch.from_numpy(read_vectors(path))  # (words, E)
-        (words, width), (num_tokens, expected) = known.shape, self.weight.shape
+        vectors = torch.from_numpy(read_vectors(path))  # (words, E)
+        (words, width), (num_tokens, expected) = vectors.shape, self.weight.shape
         if width != expected:
-            raise ValueError(f"backbone.vectors={path} has {width} numbers a word: backbone.width={width} is needed")
+            raise ValueError(f"backbone.vectors={path} has {width} numbers per word: set backbone.width={width}")
         if words >= num_tokens:
             raise ValueError(f"backbone.vectors={path} has {words:,} words, more than the {num_tokens:,} ids of tokens")
-        self.weight.normal_(std=float(known.std()))
-        self.weight[1 : 1 + words] = known
+        self.weight.normal_(std=float(vectors.std()))
+        self.weight[1 : 1 + words] = vectors
 
 
 def needed(num_tokens: int | None) -> int:
     """Returns the number of ids, from a data set of texts. Raises ValueError if there is none."""
     if num_tokens is None:
         raise ValueError(
-            "the backbone takes texts alone, and the data set has none: dataset=clinc150, or backbone=conv4"
+            "the backbone takes only texts, but the data set has none: use dataset=clinc150 or backbone=conv4"
         )
     return num_tokens

@@ -80,5 +80,5 @@ def _loaded(name: str) -> nn.Module:
     if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
         raise ValueError(f"backbone.name={name} has no weights for {min(missing)}, which would be random")
     if network.main_input_name != "input_ids" or network.config.is_encoder_decoder:
-        raise ValueError(f"backbone.name={name} is {type(network).__name__}, which is no encoder of texts")
+        raise ValueError(f"backbone.name={name} is {type(network).__name__}, which is not a text encoder")
     return network

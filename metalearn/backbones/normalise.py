@@ -33,7 +33,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     notice.
     """
     if not weight.shape == bias.shape == x.shape[1:2]:
-        raise ValueError(f"{x.shape[1]} channels do not go with {len(weight)} weights and {len(bias)} biases")
+        raise ValueError(f"{x.shape[1]} channels do not match {len(weight)} weights and {len(bias)} biases")
     if x.numel() == x.shape[1]:
         raise ValueError(f"batch normalisation needs more than one value of each channel, not {tuple(x.shape)}")
     if torch.compiler.is_compiling():
@@ -124,24 +124,24 @@ def _as_channels(
 ) -> tuple[Tensors, tuple[int, ...]]:
     """Applies a function to a batch, (T, B, C, ...) or (T, C), as one input with T * C channels."""
 
-    def merged(one: Tensor, batch: int | None) -> Tensor:
-        one = one.expand(batch_size, *one.shape) if batch is None else one.movedim(batch, 0)
-        channels = 0 if one.ndim == 2 else 1
-        return one.movedim(0, channels).flatten(channels, channels + 1)
+    def merged(x: Tensor, batch: int | None) -> Tensor:
+        x = x.expand(batch_size, *x.shape) if batch is None else x.movedim(batch, 0)
+        channels = 0 if x.ndim == 2 else 1
+        return x.movedim(0, channels).flatten(channels, channels + 1)
 
     *tensors, eps = inputs
     # in_dims also has an entry for eps.
     of_map, *of_channels = function.apply(*map(merged, tensors, in_dims), eps)
     return (
         of_map.unflatten(1, (batch_size, -1)),
-        *(one.unflatten(0, (batch_size, -1)) for one in of_channels),
+        *(value.unflatten(0, (batch_size, -1)) for value in of_channels),
     ), (1, 0, 0)
 
 
-def _spread(one: Tensor, x: Tensor) -> Tensor:
+def _spread(value: Tensor, x: Tensor) -> Tensor:
     """Reshapes one number per channel, (C,), to broadcast with the map x, (B, C, ...)."""
-    return one.view(-1, *(1 for _ in x.shape[2:]))
+    return value.view(-1, *(1 for _ in x.shape[2:]))
 
 
-def _or_zeros(gradient: Tensor | None, of: Tensor) -> Tensor:
-    return torch.zeros_like(of) if gradient is None else gradient
+def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if gradient is None else gradient

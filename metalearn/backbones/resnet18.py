@@ -76,7 +76,7 @@ class ResNet18(AbstractBackbone):
         if len(widths) != 4:
             raise ValueError(f"resnet18 has four stages: widths={list(widths)} must be four numbers")
         if weights and (stem != "7x7" or list(widths) != [64, 128, 256, 512]):
-            raise ValueError("backbone.weights is of the network of He et al.: backbone.stem=7x7 and the first widths")
+            raise ValueError("backbone.weights fits the network of He et al.: type backbone.stem=7x7 with its widths")
         self.preparation = Preparation(input_shape, INPUT) if weights else nn.Identity()
         size, stride = (3, 1) if stem == "3x3" else (7, 2)
         self.stem = convolution(3 if weights else input_shape[0], widths[0], size, stride=stride)

@@ -32,13 +32,13 @@ def load_resnet18(network: nn.Module, path: Path) -> None:
         line = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise ValueError(f"backbone.weights={path} holds no weights of PyTorch: {line}") from error
     if not isinstance(theirs, dict) or not all(isinstance(value, Tensor) for value in theirs.values()):
-        raise ValueError(f"backbone.weights={path} is no dictionary of weights, as torchvision's files are")
+        raise ValueError(f"backbone.weights={path} is not a dictionary of weights such as torchvision saves")
     kept = (key for key in theirs if key not in LEFT_OUT and not key.endswith(".num_batches_tracked"))
     renamed = {_ours(key): theirs[key] for key in kept}
     own = network.state_dict()
     wrong = [name for name, value in renamed.items() if name in own and own[name].shape != value.shape]
     if different := sorted(own.keys() ^ renamed.keys()) + wrong:
-        raise ValueError(f"backbone.weights={path} is not of torchvision's resnet18: they differ in {different[0]}")
+        raise ValueError(f"backbone.weights={path} does not fit torchvision's resnet18: they differ in {different[0]}")
     network.load_state_dict(renamed)
 
 

@@ -62,7 +62,7 @@ class ClassBank:
 
     def _fault_of_names(self) -> str | None:
         if not self.names or len(self.rows) != len(self.names):
-            return f"there are {len(self.names)} names and the rows of {len(self.rows)} classes"
+            return f"{len(self.names)} names do not match the rows of {len(self.rows)} classes"
         if twice := [name for name, count in Counter(self.names).items() if count > 1]:
             return f"{len(twice)} names are of two classes, such as {twice[0]!r}"
         return None
@@ -75,7 +75,7 @@ class ClassBank:
         if all_rows.min() < 0 or all_rows.max() >= len(self.images):
             return f"rows reach from {all_rows.min()} to {all_rows.max()}, but there are {len(self.images)} images"
         if (uses := np.bincount(all_rows)).max() > 1:
-            return f"row {uses.argmax()} is there {uses.max()} times"
+            return f"row {uses.argmax()} is listed {uses.max()} times"
         return None
 
     @property
@@ -151,7 +151,7 @@ def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
     Names count across data sets.
     """
     if shared := sorted(set(trained) & set(tested)):
-        message = "%d of the %d classes of meta-test have names of classes that were trained on: %s"
+        message = "%d of the %d meta-test classes have names of training classes: %s"
         log.warning(message, len(shared), len(tested), ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
     return len(shared)
 

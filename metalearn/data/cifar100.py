@@ -93,7 +93,7 @@ def _images(path: Path, classes: list[str], num_images: int) -> tuple[list[np.nd
         case {"fine_label_names": [*names]}:
             pass
         case _:
-            raise ValueError(f"{path / META} has not the key fine_label_names")
+            raise ValueError(f"{path / META} lacks the key fine_label_names")
     if missing := [name for name in classes if name not in names]:
         raise ValueError(f"{path / META} lacks {len(missing)} of {len(classes)} classes: {some(missing)}")
     images: list[np.ndarray] = []
@@ -103,7 +103,7 @@ def _images(path: Path, classes: list[str], num_images: int) -> tuple[list[np.nd
             case {"data": np.ndarray() as data, "fine_labels": [*of_half]}:
                 pass
             case _:
-                raise ValueError(f"{path / half} has not the keys data and fine_labels")
+                raise ValueError(f"{path / half} lacks the keys data and fine_labels")
         if data.dtype != np.uint8 or data.shape != (len(of_half), 3 * SIZE**2):
             raise ValueError(f"{path / half}: {len(of_half)} labels, but the images are {data.dtype} {data.shape}")
         images += [*data]

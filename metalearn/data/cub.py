@@ -43,7 +43,7 @@ class CUB(AbstractPhotographs):
     def plan(self) -> Plan:
         plan = make_plan(self.root, self.classes)
         if (count := sum(map(plan.num_images, SPLITS))) != NUM_IMAGES:
-            log.warning("cub: there are %d images; published are %d", count, NUM_IMAGES)
+            log.warning("cub: found %d images; the published data set has %d", count, NUM_IMAGES)
         return plan
 
 
@@ -86,5 +86,5 @@ def _listed(path: Path) -> dict[str, set[str]]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.absolute()} is missing beside images/; {ADVICE}") from None
     except ValueError as error:
-        raise ValueError(f"{path} is no list of a number and a file name in each line ({error})") from error
+        raise ValueError(f"{path} is not a list with a number and a file name in each line ({error})") from error
     return listed

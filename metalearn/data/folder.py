@@ -124,9 +124,9 @@ class Folder:
         count, bad = len(_paths(files)), [f"{path} ({why})" for path, why in seen.reasons.items()]
         if len(bad) > self.max_unreadable * count:
             limit = f"more than the fraction max_unreadable={self.max_unreadable:g}"
-            raise ValueError(f"{len(bad)} of {count} files are no images, {limit}: {some(bad)}")
+            raise ValueError(f"{len(bad)} of {count} files are not images, {limit}: {some(bad)}")
         if bad:
-            log.warning("folder: %d of %d files are no images: %s", len(bad), count, ", ".join(bad))
+            log.warning("folder: %d of %d files are not images: %s", len(bad), count, ", ".join(bad))
         rest: SplitFiles = {}
         for split, classes in files.items():
             rest[split] = {
@@ -145,7 +145,7 @@ class Folder:
                 try:
                     yield self.preparation.of_file(read_regular(path, LARGEST))
                 except ValueError as error:
-                    raise ValueError(f"{path} has changed, and is no image any more ({error})") from error
+                    raise ValueError(f"{path} has changed and is no longer an image ({error})") from error
 
         plan = plan_of_files(files)
         invert, bits = self.preparation.invert, self.preparation.bits
@@ -163,7 +163,7 @@ def _show(root: Path, banks: dict[Split, ClassBank], num_files: int, origin: str
     classes = sum(bank.num_classes for bank in banks.values())
     images = sum(len(bank.images) for bank in banks.values())
     left_out = num_files - images
-    skipped = f"; {left_out:,} file{'s' * (left_out > 1)} left out, no image" if left_out else ""
+    skipped = f"; {left_out:,} file{'s' * (left_out > 1)} left out as unreadable" if left_out else ""
     sizes = (f"meta-{split} {bank.num_classes} classes, {len(bank.images):,} images" for split, bank in banks.items())
     lines = (f"{root}: {classes:,} classes, {images:,} images{skipped}", f"{'; '.join(sizes)}: {origin}")
     for line in lines:
@@ -180,6 +180,10 @@ def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
     for split, classes in files.items():
         for path in (path for of_class in classes.values() for path in of_class):
             places.setdefault(digests[path], {}).setdefault(split, path)
-    pairs = [" and ".join(f"{path} ({split})" for split, path in of.items()) for of in places.values() if len(of) > 1]
+    pairs = [
+        " and ".join(f"{path} ({split})" for split, path in paths.items())
+        for paths in places.values()
+        if len(paths) > 1
+    ]
     if pairs:
         log.warning("folder: %d images are in two splits, leave each in one: %s", len(pairs), "; ".join(pairs[:10]))

@@ -60,7 +60,7 @@ class GaussianProcess:
     def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws `count` points of a random function: x (count, 1) and y (count, 1), float32."""
         kernel = rng.choice(self.kernels)
-        length, scale, period = (rng.uniform(one[0], one[1]) for one in (self.length, self.scale, self.period))
+        length, scale, period = (rng.uniform(bounds[0], bounds[1]) for bounds in (self.length, self.scale, self.period))
         x = rng.uniform(self.x[0], self.x[1], size=(count, 1))
         correlation = covariance(kernel, np.abs(x - x.T), length=length, period=period)
         # The added diagonal exceeds the rounding errors.

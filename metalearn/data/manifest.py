@@ -83,7 +83,9 @@ def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> C
     classes: ClassLists = {split: tuple(sorted(part)) for split, part in zip(SPLITS, parts, strict=True)}
     for split, fraction in zip(SPLITS, fractions, strict=True):
         if fraction and not classes[split]:
-            raise ValueError(f"{len(order)} classes are too few: {fraction:g} of them for {split} are none")
+            raise ValueError(
+                f"{len(order)} classes are too few: {split} gets none by the fraction {fraction:g}; raise it"
+            )
     return classes
 
 
@@ -94,12 +96,12 @@ def read_manifest(path: Path) -> ClassLists:
         for line, (split, spelling) in read_lines(path, HEADER):
             name = class_name(spelling)
             if split not in SPLITS:
-                raise BadLine(line, f"'{split}' is none of {', '.join(SPLITS)}")
+                raise BadLine(line, f"'{split}' is not one of {', '.join(SPLITS)}")
             if not name or name in split_of:
-                raise BadLine(line, f"the class {name} is there twice" if name else "the class has no name")
+                raise BadLine(line, f"the class {name} is listed twice" if name else "the class has no name")
             split_of[name] = split
     except ValueError as error:
-        raise ValueError(f"{path} is no CSV file of split,class ({error})") from error
+        raise ValueError(f"{path} is not a CSV file of split,class ({error})") from error
     return {split: tuple(sorted(name for name in split_of if split_of[name] == split)) for split in SPLITS}
 
 

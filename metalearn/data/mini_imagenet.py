@@ -63,11 +63,11 @@ def make_plan(root: Path, classes: ClassLists, num_images: int) -> Plan:
     for names in PICKLES:
         if any((root / name).is_file() for name in names.values()):
             return _plan_of_pickles({split: root / name for split, name in names.items()}, classes, num_images)
-    known = {name for of_split in classes.values() for name in of_split}.union(SPLITS)
-    if not any((root / name).is_dir() for name in known):
+    expected = {name for of_split in classes.values() for name in of_split}.union(SPLITS)
+    if not any((root / name).is_dir() for name in expected):
         raise FileNotFoundError(f"{root.absolute()} has no images; {ADVICE}")
     folders = class_folders(root, classes)
-    files = {split: {name: images_in(path) for name, path in of.items()} for split, of in folders.items()}
+    files = {split: {name: images_in(path) for name, path in paths.items()} for split, paths in folders.items()}
     return plan_of_files(_check(root, files, num_images))
 
 
@@ -100,7 +100,7 @@ def _read_csv(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.absolute()} is missing beside images/; {ADVICE}") from None
     except ValueError as error:
-        raise ValueError(f"{path} is no CSV file of filename,label ({error})") from error
+        raise ValueError(f"{path} is not a CSV file of filename,label ({error})") from error
 
 
 def _check(root: Path, files: dict[Split, dict[str, Files]], num_images: int) -> dict[Split, dict[str, Files]]:
@@ -145,13 +145,13 @@ def _images_of_pickle(path: Path, split: Split, names: tuple[str, ...], num_imag
         case {"data": np.ndarray() as images, "labels": labels, "catname2label": dict() as numbers}:
             rows = {name: np.flatnonzero(np.asarray(labels) == number) for name, number in numbers.items()}
         case _:
-            raise ValueError(f"{path} has not the keys image_data and class_dict, or data, labels and catname2label")
+            raise ValueError(f"{path} lacks the keys image_data and class_dict, or data, labels and catname2label")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ValueError(f"{path}: the images are {images.dtype} {images.shape}, not uint8 (M, H, W, 3)")
     missing, strange = sorted(set(names) - rows.keys()), sorted(map(str, rows.keys() - set(names)))
     if missing or strange:
         what = f"lacks the class {missing[0]}" if missing else f"has the class {strange[0]}"
-        raise ValueError(f"{path} {what}: it has not the {len(names)} classes of {split}")
+        raise ValueError(f"{path} {what}: it must hold the {len(names)} classes of {split}")
     for name in names:
         yield from _rows_of_class(images, rows[name], path, name, num_images)
 
@@ -159,6 +159,6 @@ def _images_of_pickle(path: Path, split: Split, names: tuple[str, ...], num_imag
 def _rows_of_class(images: np.ndarray, rows: Any, path: Path, name: str, num_images: int) -> Iterator[np.ndarray]:
     unique = np.unique(np.asarray(rows))
     if unique.shape != (num_images,) or unique.dtype.kind not in "iu" or unique[0] < 0 or unique[-1] >= len(images):
-        raise ValueError(f"{path}: the class {name} has not {num_images} images, each a row of the array")
+        raise ValueError(f"{path}: the class {name} does not hold {num_images} distinct rows of the array")
     # Each row is a copy: a view would keep this pickle in memory while the next one is read.
     return (images[row].copy() for row in unique)

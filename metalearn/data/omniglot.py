@@ -193,7 +193,7 @@ def _verify(path: Path, names: Iterable[str], characters: tuple[str, ...]) -> No
         present = f"{path} has {len(characters) - len(missing)} of {len(characters)} characters"
         raise ValueError(f"{present} as {path.stem}/<Alphabet>/characterNN/*.png; missing {some}")
     if surplus := sorted(counts.keys() - set(characters)):
-        raise ValueError(f"{path} has {surplus[0]}, which is no character of Omniglot's {path.stem}")
+        raise ValueError(f"{path} has {surplus[0]}, which is not a character of Omniglot's {path.stem}")
     for character in characters:
         if counts[character] != NUM_DRAWINGS:
             raise ValueError(f"{path}: {character} has {counts[character]} of {NUM_DRAWINGS} drawings")

@@ -102,7 +102,7 @@ class AbstractTenClasses:
         if len(images) != len(labels):
             raise ValueError(f"{images_path} has {len(images):,} images, but {labels_path.name} {len(labels):,} labels")
         if strange := sorted(set(labels.tolist()) - set(range(10))):
-            raise ValueError(f"{labels_path} has the label {strange[0]}; there are 0 to 9")
+            raise ValueError(f"{labels_path} has the label {strange[0]}; labels are 0 to 9")
         if missing := sorted(set(range(10)) - set(labels.tolist())):
             raise ValueError(f"{labels_path} has no {missing[0]}; all ten labels are needed")
         return images, labels
@@ -114,7 +114,7 @@ class AbstractTenClasses:
             return images
         # The filter is the one that resizes Omniglot's drawings.
         size, lanczos = (width, height), Image.Resampling.LANCZOS
-        return np.stack([np.asarray(Image.fromarray(one).resize(size, lanczos)) for one in images])
+        return np.stack([np.asarray(Image.fromarray(image).resize(size, lanczos)) for image in images])
 
     def _find(self, name: str) -> Path:
         packed = f"{name}.gz"

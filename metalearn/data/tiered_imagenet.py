@@ -48,7 +48,9 @@ class TieredImageNet(AbstractPhotographs):
         plan = make_plan(self.root, self.classes)
         for split in SPLITS:
             if (count := plan.num_images(split)) != NUM_IMAGES[split]:
-                log.warning("tiered_imagenet: %s has %d images; published are %d", split, count, NUM_IMAGES[split])
+                log.warning(
+                    "tiered_imagenet: %s has %d images; the published data set has %d", split, count, NUM_IMAGES[split]
+                )
         return plan
 
 
@@ -59,8 +61,8 @@ def make_plan(root: Path, classes: ClassLists) -> Plan:
     if not any((root / split).is_dir() for split in SPLITS):
         raise FileNotFoundError(f"{root.absolute()} has no images; {ADVICE}")
     folders = class_folders(root, _named_as_the_folders(root, classes))
-    files = {split: {name: images_in(path) for name, path in of.items()} for split, of in folders.items()}
-    if empty := [f"{split}/{name}" for split, of in files.items() for name, images in of.items() if not images]:
+    files = {split: {name: images_in(path) for name, path in paths.items()} for split, paths in folders.items()}
+    if empty := [f"{split}/{name}" for split, paths in files.items() for name, images in paths.items() if not images]:
         raise ValueError(f"{root} has classes without images: {some(empty)}")
     return plan_of_files(files)
 
@@ -121,11 +123,11 @@ def _rows_of_classes(path: Path, split: Split, num_classes: int) -> dict[str, np
         case {"label_specific": np.ndarray() as labels, "label_specific_str": list() as names}:
             pass
         case _:
-            raise ValueError(f"{path} has not the keys label_specific and label_specific_str")
+            raise ValueError(f"{path} lacks the keys label_specific and label_specific_str")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(names) != num_classes:
         raise ValueError(f"{path} has {len(names)} classes and labels {labels.dtype} {labels.shape}, not {num_classes}")
     if not np.array_equal(np.unique(labels), np.arange(num_classes)):
         raise ValueError(f"{path}: the labels are not the numbers 0 to {num_classes - 1}")
     ends = np.cumsum(np.bincount(labels))
     rows = np.split(np.argsort(labels, kind="stable"), ends[:-1])
-    return {f"{split}/{number:03d} {name}": of for number, (name, of) in enumerate(zip(names, rows, strict=True))}
+    return {f"{split}/{number:03d} {name}": part for number, (name, part) in enumerate(zip(names, rows, strict=True))}

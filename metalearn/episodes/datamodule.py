@@ -28,6 +28,9 @@ from metalearn.types import Episode, Split
 EMBEDDED_TASKS = 50
 """Episodes in an evaluation batch of embeddings, which are small."""
 
+ADAPTED_VALUES = 2**25
+"""Limit on the values of an evaluation batch whose tasks adapt together: 128 MiB in float32."""
+
 
 class EpisodicDataModule(AbstractEpisodes[Draw]):
     """Data module of episodes from one bank of images for each split.
@@ -72,6 +75,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.embeddings = embeddings
         self.augmentation = augmentation or Unchanged()
+        self.adapts_together = False  # whether an evaluation batch of images has several tasks
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
         self._weights = ""
@@ -109,8 +113,15 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
     def tasks_of_evaluation(self, split: Split) -> int:
         listed = split == "test" and self.test_draws is not None
-        one_shape = listed or self.settings[split].has_one_shape
-        return EMBEDDED_TASKS if self._embed and one_shape else 1
+        if not (listed or self.settings[split].has_one_shape):
+            return 1
+        if self._embed:
+            return EMBEDDED_TASKS
+        if self.adapts_together:
+            episode = self.draw(split, 0)
+            values = (len(episode.support_rows) + len(episode.query_rows)) * self.banks[split].images[0].numel()
+            return max(1, min(EMBEDDED_TASKS, ADAPTED_VALUES // values))
+        return 1
 
     def check(self, setting: Setting, split: Split) -> None:
         refuse(fault._replace(remedy="") for fault in setting.faults(self.banks[split], split))
@@ -120,15 +131,15 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             return self.test_draws[index]
         bank, seed = self.banks[split], self.seed_of(split)
         if split == "train" and self.batch_size is not None:
-            one = draw_images(bank.rows, self.batch_size, seed=seed, split=split, index=index)
+            episode = draw_images(bank.rows, self.batch_size, seed=seed, split=split, index=index)
         else:
             shape = self.shape(split, index, bank.smallest_class)
-            one = draw(bank.rows, shape, seed=seed, split=split, index=index)
+            episode = draw(bank.rows, shape, seed=seed, split=split, index=index)
         if split != "train":
-            return one
-        num_rows = len(one.support_rows) + len(one.query_rows)
+            return episode
+        num_rows = len(episode.support_rows) + len(episode.query_rows)
         random = draw_random(self.augmentation.num_random, num_rows, seed=seed, split=split, index=index)
-        return one._replace(random=random)
+        return episode._replace(random=random)
 
     def collate(self, drawn: list[Draw]) -> Draw:
         return collate(drawn)
@@ -157,7 +168,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         batches = self.trainer.num_test_batches if split == "test" else self.trainer.num_val_batches
         num_episodes = int(batches[0]) * self.tasks_of_evaluation(split)
         draws = [self.draw(split, index) for index in self.evaluation_indices(split)[:num_episodes]]
-        return torch.cat([rows for one in draws for rows in (one.support_rows, one.query_rows)])
+        return torch.cat([rows for episode in draws for rows in (episode.support_rows, episode.query_rows)])
 
     def test_episodes_sha256(self, count: int) -> str:
         return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))

@@ -91,7 +91,7 @@ class Setting:
             return faults
         (fewest, way), shot, key = _range(self.way), _range(self.shot)[1], f"episode.{split}"
         if fewest < 2:
-            what = f"{key}.way is {self.way}; there is nothing to tell apart in fewer than 2 classes"
+            what = f"{key}.way is {self.way}; a task needs at least 2 classes"
             faults.append(Fault(what, f"{key}.way=2" if way < 2 else f"{key}.way=[2,{way}]"))
         if way > bank.num_classes:
             most = bank.num_classes if fewest >= min(way, bank.num_classes) else f"[{fewest},{bank.num_classes}]"
@@ -155,9 +155,9 @@ def draw(rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, i
     picked = [rng.choice(rows[c], count, replace=False) for c, count in zip(classes, counts, strict=True)]
     order = rng.permutation(sum(queries))
     return Draw(
-        torch.from_numpy(np.concatenate([of[:shot] for of, shot in zip(picked, shots, strict=True)])),
+        torch.from_numpy(np.concatenate([chosen[:shot] for chosen, shot in zip(picked, shots, strict=True)])),
         torch.from_numpy(np.repeat(np.arange(way), shots)),
-        torch.from_numpy(np.concatenate([of[shot:] for of, shot in zip(picked, shots, strict=True)])[order]),
+        torch.from_numpy(np.concatenate([chosen[shot:] for chosen, shot in zip(picked, shots, strict=True)])[order]),
         torch.from_numpy(np.repeat(np.arange(way), queries)[order]),
         way,
     )
@@ -169,7 +169,7 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
     Ordinary classification trains on them; the ways are the classes of the split.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    ends = np.cumsum([len(one) for one in rows])  # end of each class in the concatenated rows
+    ends = np.cumsum([len(own) for own in rows])  # end of each class in the concatenated rows
     picked = rng.choice(ends[-1], size, replace=False, shuffle=False)
     classes = np.searchsorted(ends, picked, side="right")
     query_rows = np.array([rows[c][i - ends[c]] for c, i in zip(classes, picked, strict=True)])
@@ -188,12 +188,12 @@ def collate(draws: Iterable[Draw]) -> Draw:
     """Stacks single episodes of one way and shot into a batch."""
     draws = list(draws)
     return Draw(
-        torch.stack([one.support_rows for one in draws]),
-        torch.stack([one.support_ways for one in draws]),
-        torch.stack([one.query_rows for one in draws]),
-        torch.stack([one.query_ways for one in draws]),
+        torch.stack([each.support_rows for each in draws]),
+        torch.stack([each.support_ways for each in draws]),
+        torch.stack([each.query_rows for each in draws]),
+        torch.stack([each.query_ways for each in draws]),
         draws[0].way,
-        torch.stack([one.random for one in draws]),
+        torch.stack([each.random for each in draws]),
     )
 
 
@@ -227,7 +227,7 @@ def gather(inputs: Callable[[Tensor], Tensor], draws: Draw) -> Episode:
 def episodes_sha256(bank: ClassBank, draws: Iterable[Draw]) -> str:
     """Hashes a list of episodes and their data: equal hashes mean equal episodes."""
     digest = hashlib.sha256(bank.sha256().encode())
-    for one in draws:
-        for part in (one.support_rows, one.support_ways, one.query_rows, one.query_ways):
+    for episode in draws:
+        for part in (episode.support_rows, episode.support_ways, episode.query_rows, episode.query_ways):
             digest.update(part.numpy().data)
     return digest.hexdigest()

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.file.exists():
             raise ValueError(f"{given.file} exists already: name another file, or remove it")
         if not given.file.parent.is_dir():
-            raise ValueError(f"{given.file.parent} is no folder, so {given.file.name} cannot be written there")
+            raise ValueError(f"{given.file.parent} is not a folder, so {given.file.name} cannot be written there")
         from metalearn.export import command  # late, because torch takes seconds and --help needs none of it
 
         command.export(given.run, given.file, given.adapted)

@@ -107,7 +107,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
         import onnxruntime  # noqa: F401  # checks the file
         import onnxscript  # noqa: F401  # torch translates with it
     except ImportError as error:
-        raise ImportError(f"{error.name} is missing: pip install 'metalearn[export]'") from error
+        raise ImportError(f"{error.name} is missing: pip install -e '.[export]' in the checkout") from error
     try:
         model = torch.onnx.export(program.run_decompositions(SOLVERS), dynamo=True, verbose=False)
     except Exception as error:  # torch wraps any error of its translation
@@ -130,7 +130,7 @@ def _check(content: bytes, traced: Traced) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    fixed = any(isinstance(size, int) for one in session.get_inputs() for size in one.shape[:1])
+    fixed = any(isinstance(size, int) for value in session.get_inputs() for size in value.shape[:1])
     inputs = traced.inputs if fixed else traced.others
     (theirs,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     difference = float((torch.from_numpy(theirs) - traced.module(**inputs)).abs().max())

@@ -55,7 +55,7 @@ def check_traceable(algorithm: AbstractAlgorithm, x: Tensor, y: Tensor) -> None:
         takes_gradients = True
     if takes_gradients:
         name = type(algorithm).__name__
-        raise ValueError(f"{name} adapts by gradients, which are no part of a graph: add --adapted SUPPORT")
+        raise ValueError(f"{name} adapts by gradients, which a graph cannot hold: add --adapted SUPPORT")
 
 
 def _predictor(adapted: AbstractAdapted) -> Callable[[Tensor], Tensor]:
@@ -119,9 +119,9 @@ def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
     z = adapted.support  # (S, D)
     bias = relative(z.new_zeros(1, z.shape[1]))[0]  # (N,)
     weight = relative(torch.eye(z.shape[1], device=z.device)) - bias  # (D, N)
-    known = relative(z)
+    expected = relative(z)
     for of_direction in (False, True):
         head = LinearHead(weight, bias, of_direction=of_direction)
-        if torch.allclose(head(z), known, rtol=1e-4, atol=1e-5 * float(known.abs().max())):
+        if torch.allclose(head(z), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())):
             return head
     return None

@@ -1,4 +1,4 @@
-"""Plugins of Hydra: how the jobs of a sweep are run, and how a search chooses them."""
+"""Plugins of Hydra: launchers for the jobs of a sweep, and the sweeper of a search."""
 
 import sys
 from importlib import import_module
@@ -15,9 +15,10 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def register() -> None:
-    """Make the plugins known to Hydra, which takes them from `hydra_plugins.*` only.
+    """Registers the plugins with Hydra.
 
-    So this package has that as a second name. A real one would be found in a wheel and not in an editable install.
+    Hydra accepts plugins from `hydra_plugins.*` only, so this package gets that second name. A
+    real package `hydra_plugins` would be missing from an editable install.
     """
     try:
         parent = import_module("hydra_plugins")
@@ -32,14 +33,15 @@ def register() -> None:
     for plugin in (SubprocessLauncher, SlurmLauncher, RayLauncher, OptunaSweeper):
         plugin.__module__ = "hydra_plugins.metalearn"
         plugins.register(plugin)
-    # In the place of Hydra's own: if our config chose another by name, hparams_search could not choose its sweeper.
+    # Replaces Hydra's sweeper under its own name. A config that named another sweeper would keep
+    # hparams_search from choosing one.
     plugins.class_name_to_class[BASIC_SWEEPER] = ProductSweeper
 
 
 def explained(error: RuntimeError) -> str | None:
-    """Hydra's message about a launcher or sweeper that it does not know, as one line; None for any other error."""
+    """Returns Hydra's message about an unknown launcher or sweeper in one line; else None."""
     text = str(error)
     if "plugin" not in text.lower() or "'" not in text:
         return None
-    ours = "hydra/launcher=subprocess, slurm or ray, and hydra/sweeper=optuna"
-    return f"there is no plugin {text.split(chr(39))[1]}: metalearn has {ours} of its own, which need no _target_"
+    ours = "hydra/launcher=subprocess, slurm or ray, or hydra/sweeper=optuna, without _target_"
+    return f"there is no plugin {text.split(chr(39))[1]}: use {ours}"

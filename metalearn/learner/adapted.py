@@ -104,7 +104,7 @@ def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_cla
     """
     if algorithm.fixed_way is not None and num_classes > algorithm.fixed_way:
         raise ValueError(
-            f"this {type(algorithm).__name__} tells {algorithm.fixed_way} classes apart, not {num_classes}: "
+            f"this {type(algorithm).__name__} classifies {algorithm.fixed_way} ways, not {num_classes}: "
             f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
         )
     if algorithm.embeds_each_alone:

@@ -56,7 +56,7 @@ def picture(pixels: np.ndarray | Tensor) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in COLOURS)):
-        raise ValueError(f"pixels of the shape {shape} are no image: (H, W), (H, W, C) or (C, H, W)")
+        raise ValueError(f"pixels of the shape {shape} are not an image: (H, W), (H, W, C) or (C, H, W)")
     return Image.fromarray(np.ascontiguousarray(_integers(array)))
 
 

@@ -90,7 +90,7 @@ class Learner:
         """Learns one more class, the last of `classes_`."""
         kept = self._fitted()
         if name in kept.classes:
-            raise ValueError(f"the class {name!r:.60} is there already")
+            raise ValueError(f"the class {name!r:.60} already exists")
         images = list(images)
         more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
         both = None
@@ -124,11 +124,13 @@ class Learner:
         Rows add up to 1. A transductive method predicts all images of one call together, so each
         depends on the others; more than `JOINT` images raise ValueError.
         """
-        return np.concatenate([self._probabilities(one) for one in self._batches(images)] or [self._none()])
+        return np.concatenate([self._probabilities(batch) for batch in self._batches(images)] or [self._none()])
 
     def score(self, images: Iterable[Picture], labels: Sequence[Hashable]) -> float:
         """Computes the fraction of the images whose label is predicted."""
-        return float(np.mean([one == other for one, other in zip(self.predict(images), labels, strict=True)]))
+        return float(
+            np.mean([predicted == other for predicted, other in zip(self.predict(images), labels, strict=True)])
+        )
 
     def explain(self, image: Picture, count: int = 5) -> list[Evidence]:
         """Returns the support images with the largest weights for an image (docs/learner.md)."""
@@ -180,8 +182,8 @@ class Learner:
             together.append(some)
             if sum(map(len, together)) > JOINT:
                 raise ValueError(
-                    f"{type(self.trained.algorithm).__name__} predicts the images of a call together, each with a view "
-                    f"to the others, and {JOINT} at most: divide them into calls as you choose"
+                    f"{type(self.trained.algorithm).__name__} predicts all images of a call jointly, "
+                    f"and at most {JOINT} of them: split them into several calls"
                 )
         if together:
             yield torch.cat(together)

@@ -50,7 +50,7 @@ def checkpoint_of(path: Path) -> dict[str, Any]:
     """
     best = RunFolder(path).best
     if path.is_dir() and not best.is_file():
-        raise FileNotFoundError(f"{path} is no run directory with checkpoints/best.ckpt")
+        raise FileNotFoundError(f"{path} is not a run directory with checkpoints/best.ckpt")
     return read_checkpoint(best if path.is_dir() else path)
 
 
@@ -82,7 +82,7 @@ def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
     except (HydraException, ValueError, TypeError) as error:
         raise ValueError(f"{path} describes a network that cannot be built: {one_line(error)}") from error
     if not isinstance(algorithm, AbstractAlgorithm) or algorithm.objective.score_name != "accuracy":
-        raise ValueError(f"{path} holds a {type(algorithm).__name__}, which tells no classes apart")
+        raise ValueError(f"{path} holds a {type(algorithm).__name__}, which does not classify")
     return algorithm
 
 

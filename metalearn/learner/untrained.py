@@ -36,11 +36,13 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
         raise ValueError(f"{head} on {backbone} cannot be built without a run: {one_line(cause)}") from error
     if algorithm.pretrained_on is None:
-        raise ValueError(f"the weights of {backbone} are random before a training: train it, or take a pretrained one")
+        raise ValueError(
+            f"the weights of {backbone} are random before training: train it, or choose a pretrained backbone"
+        )
     if own := algorithm.own_weights():
-        raise ValueError(f"{head} has weights that a training must find, such as {own[0]}: train it, or take another")
+        raise ValueError(f"{head} has weights that a training must find, such as {own[0]}: train it, or choose another")
     if not isinstance(algorithm.base, BaseMean | None):
-        raise ValueError(f"{head} needs to know base classes, which only a run has: train it, or take another")
+        raise ValueError(f"{head} needs to know base classes, which only a run has: train it, or choose another")
     origin = {
         **{"dataset": "no data of yours", "backbone": backbone, "algorithm": head},
         **{"overrides": [], "built": config["algorithm"], "preparation": asdict(Preparation(INPUT_SHAPE))},
@@ -53,5 +55,5 @@ def _part(group: str, name: str) -> Any:
     """Reads a config of the package. Raises ValueError, with all names, for an unknown one."""
     files = {path.stem: path for path in Path(conf_dir(), group).glob("*.yaml")}
     if name not in files:
-        raise ValueError(f"there is no {group} {name!r}; there are {', '.join(sorted(files))}")
+        raise ValueError(f"there is no {group} {name!r}; choose from {', '.join(sorted(files))}")
     return OmegaConf.load(files[name])

@@ -28,7 +28,7 @@ def check_free(csv_file: Path | None, page: Path | None, folder: Path | None) ->
         if path.exists():
             raise ValueError(f"{path} exists already: name another file, or remove it")
         if not path.parent.is_dir():
-            raise ValueError(f"{path.parent} is no folder, so {path.name} cannot be written there")
+            raise ValueError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already and is not empty: name another folder")
 

@@ -58,25 +58,25 @@ class Sorted:
     def groups(self) -> Iterator[Group]:
         """Yields the classes by name, the rejected images last."""
         paths: list[Path] = []
-        images = list(self.reader.opened((one.path for one in self.shown), "drawing the page", paths))
+        images = list(self.reader.opened((answer.path for answer in self.shown), "drawing the page", paths))
         evidence = dict(zip(paths, self.learner.explain_all(images, count=3), strict=True))
         thumbnails = {path: address(image, SIDE) for path, image in zip(paths, images, strict=True)}
-        names = sorted({one.label for one in self.answers}, key=lambda name: (name is None, name))
+        names = sorted({answer.label for answer in self.answers}, key=lambda name: (name is None, name))
         for name in names:
             cards = [
-                Card(one.path.name, thumbnails[one.path], one.probability, evidence[one.path])
-                for one in self.shown
-                if one.label == name and one.path in thumbnails
+                Card(answer.path.name, thumbnails[answer.path], answer.probability, evidence[answer.path])
+                for answer in self.shown
+                if answer.label == name and answer.path in thumbnails
             ]
-            yield Group(NONE if name is None else name, sum(one.label == name for one in self.answers), cards)
+            yield Group(NONE if name is None else name, sum(answer.label == name for answer in self.answers), cards)
 
-    def example(self, one: Evidence) -> str | None:
+    def example(self, evidence: Evidence) -> str | None:
         """Returns the data: address of an example; None if its image is no longer known."""
         if self.support:
-            return address(self.reader.open(self.support[one.row]), SMALL)
-        if one.image is None:
+            return address(self.reader.open(self.support[evidence.row]), SMALL)
+        if evidence.image is None:
             return None
-        image = Image.fromarray(one.image.squeeze(-1) if one.image.shape[-1] == 1 else one.image)
+        image = Image.fromarray(evidence.image.squeeze(-1) if evidence.image.shape[-1] == 1 else evidence.image)
         return address(ImageOps.invert(image) if self.reader.preparation.invert else image, SMALL)
 
 
@@ -95,8 +95,8 @@ def render(results: Sorted) -> str:
         lstrip_blocks=True,
     )
     groups = list(results.groups())
-    used = {one.row: one for group in groups for card in group.cards for one in card.evidence}
-    drawn = {row: results.example(one) for row, one in used.items()}  # each once, even if it is shown often
+    used = {evidence.row: evidence for group in groups for card in group.cards for evidence in card.evidence}
+    drawn = {row: results.example(evidence) for row, evidence in used.items()}  # each once, even if it is shown often
     origin = results.learner.trained.checkpoint["metalearn"]
     return environment.get_template("page.html").render(
         groups=groups,

@@ -1,1 +1,1 @@
-"""Finished runs compared: reads what runs leave in their directories and nothing else."""
+"""Compares finished runs; reads only the files in their directories."""

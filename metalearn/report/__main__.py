@@ -1,4 +1,4 @@
-"""`python -m metalearn.report DIR...`: the runs below some folders compared, on the terminal and in files."""
+"""`python -m metalearn.report DIR...` compares runs, on the terminal, in files and in W&B."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from rich.console import Console
 from metalearn.report import contents, tables
 from metalearn.report.export import write
 from metalearn.report.sheet import terminal
+from metalearn.report.to_wandb import log
 
 
 def main() -> None:
@@ -24,20 +25,31 @@ def main() -> None:
         metavar="FOLDER",
         help="also write report.html, report.md, report.tex and tables as .csv into this folder",
     )
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="",
+        metavar="PROJECT",
+        help="also log a table of all jobs, the table of methods and the page as one W&B run; offline into the first "
+        "DIR without an API key",
+    )
     arguments = parser.parse_args()
     try:
-        told = contents.read(arguments.folders)
-        written = write(arguments.write, told) if arguments.write else []
-    except OSError as error:
+        found = contents.read(arguments.folders)
+        written = write(arguments.write, found) if arguments.write else []
+        logged = log(found, arguments.folders[0], arguments.wandb) if arguments.wandb is not None else ""
+    except (ValueError, OSError) as error:
         sys.exit(f"metalearn.report: {error}")
-    for line in told.damaged:
+    for line in found.damaged:
         print(f"metalearn.report: {line}", file=sys.stderr)
     console = Console() if sys.stdout.isatty() else Console(width=180)
-    for sheet in tables.all_sheets(told):
+    for sheet in tables.all_sheets(found):
         console.print(terminal(sheet), highlight=False)
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    if told.is_empty:
+    if logged:
+        console.print(logged, highlight=False, soft_wrap=True)
+    if found.is_empty:
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The cells of a table: runs that differ in their seed alone, averaged."""
+"""Cells of a table: averages of runs that differ only in their seed."""
 
 import math
 from collections import Counter
@@ -15,7 +15,7 @@ from metalearn.stats import estimate
 
 
 class Published(NamedTuple):
-    """A number of the literature."""
+    """Published number with its source."""
 
     value: float
     source: str
@@ -23,7 +23,7 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one method in one column under one protocol, one for each seed."""
+    """Runs of one method in one column under one protocol, one for each seed."""
 
     column: Column
     method: Method
@@ -40,30 +40,33 @@ class Cell:
 
     @property
     def means(self) -> list[float]:
-        """Of the completed runs."""
+        """Score of each completed run."""
         return [run.estimate(self.score.name).mean for run in self.completed]
 
     @property
     def mean(self) -> float:
-        """NaN when no run completed."""
+        """Mean over the completed runs; NaN without one."""
         return mean(self.means)
 
     @property
     def ci95(self) -> float:
-        """Over the seeds when there are several, else over the test episodes of the one; NaN where there is none."""
+        """Half of the 95 % interval: over the seeds, or over the test episodes of a single run.
+
+        NaN without a completed run.
+        """
         if len(self.completed) > 1:
             return estimate(self.means).ci95
         return self.completed[0].estimate(self.score.name).ci95 if self.completed else math.nan
 
     @property
     def others(self) -> dict[str, int]:
-        """How many runs ended otherwise than completed, by their status."""
+        """Number of incomplete runs, by their status."""
         return Counter(run.status for run in self.runs if not run.completed)
 
     @property
     def published(self) -> Published | None:
-        known = [one for run in self.runs if (one := published(run.result))]
-        numbers = ((one.number(self.score.name), one.source or "no source") for one in known)
+        records = [record for run in self.runs if (record := published(run.result))]
+        numbers = ((record.number(self.score.name), record.source or "no source") for record in records)
         return next((Published(value, source) for value, source in numbers if value is not None), None)
 
     @property
@@ -71,26 +74,32 @@ class Cell:
         return next((episodes_hash(run.result) for run in self.completed), None)
 
     def episode_scores(self) -> np.ndarray | None:
-        """Mean over the seeds of the score in each test episode, (E,); None when a run left no such file."""
-        scores = [run.episode_scores() for run in self.completed]
-        known = [one for one in scores if one is not None]
-        same = len(known) == len(scores) > 0 and len({one.shape for one in known}) == 1
-        return np.mean(known, axis=0) if same else None
+        """Returns the score of each test episode, mean over the seeds: (E,).
+
+        None where a run left no such file.
+        """
+        arrays = [run.episode_scores() for run in self.completed]
+        readable = [array for array in arrays if array is not None]
+        same = len(readable) == len(arrays) > 0 and len({array.shape for array in readable}) == 1
+        return np.mean(readable, axis=0) if same else None
 
     def score_by_step(self) -> list[float] | None:
-        """Mean over the seeds after 0, 1, ... inner steps, NaN where one has none; None for an algorithm without."""
+        """Returns the score after 0, 1, ... inner steps, mean over the seeds.
+
+        NaN where a run has none; None for an algorithm without inner steps.
+        """
         curves = [(run.result.test and run.result.test.by_step) or [] for run in self.completed]
         same = all(curves) and len({len(curve) for curve in curves}) == 1
-        return [float(one) for one in np.mean(curves, axis=0)] if same else None
+        return [float(value) for value in np.mean(curves, axis=0)] if same else None
 
 
 def mean(values: Iterable[float | None]) -> float:
-    """Of those that are known; NaN where none is."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else math.nan
+    """Returns the mean of the values that are not None; NaN without any."""
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def best_first(cell: Cell | None) -> tuple[bool, float]:
-    """A key to sort cells by, with those that have no result last."""
+    """Returns a key to sort cells: the best first, cells without a result last."""
     value = math.nan if cell is None else cell.mean
     return math.isnan(value), 0.0 if cell is None or math.isnan(value) else -value * cell.score.sign

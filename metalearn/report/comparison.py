@@ -1,4 +1,4 @@
-"""Runs grouped into the cells of a table: kept apart where their protocols differ, and marked."""
+"""Groups runs into the cells of a table; cells of different protocols get different marks."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ SEEN = "†"
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of a method that share a line of the table: at most one for each column."""
+    """Cells of a method that share a line of the table: at most one for each column."""
 
     method: Method
     cells: dict[Column, Cell]
@@ -37,11 +37,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs in their cells, and what the cells have in common."""
+    """Runs in their cells, with the settings that all cells share."""
 
-    cells: list[Cell]  # by column, the best first
-    apart: list[Run]  # that are in no cell: refused before they had a protocol, or without a score
-    num_repeated: int  # runs that repeat the seed of another
+    cells: list[Cell]  # sorted by column, then the best first
+    apart: list[Run]  # runs in no cell, because their test has no score
+    num_repeated: int  # number of runs that repeat the seed of another
 
     @cached_property
     def columns(self) -> list[Column]:
@@ -49,40 +49,42 @@ class Comparison:
 
     @cached_property
     def marks(self) -> dict[Protocol, str]:
-        """a, b, ... for each protocol, the most frequent first; nothing when there is only one.
+        """Mark of each protocol: a, b, ..., the most frequent first; empty for a single protocol.
 
-        With a † where the pretraining has seen test classes.
+        A † follows where the pretraining has seen test classes.
         """
-        protocols = [of for of, _ in Counter(cell.protocol for cell in self.cells).most_common()]
+        protocols = [protocol for protocol, _ in Counter(cell.protocol for cell in self.cells).most_common()]
         letters = [_letters(i) if len(protocols) > 1 else "" for i in range(len(protocols))]
-        return {of: mark + SEEN * of.saw_test_classes for of, mark in zip(protocols, letters, strict=True)}
+        return {
+            protocol: mark + SEEN * protocol.saw_test_classes for protocol, mark in zip(protocols, letters, strict=True)
+        }
 
     @cached_property
     def common_seeds(self) -> int | None:
-        """How many seeds every cell completed, where it is the same for all."""
+        """Number of seeds that every cell completed; None where cells differ."""
         counts = {len(cell.completed) for cell in self.cells}
         return counts.pop() if len(counts) == 1 else None
 
     @property
     def repeats(self) -> str:
-        """By what the runs of a cell differ: the fold where all are cross-validated, else the seed."""
+        """Difference between the runs of a cell: "fold" if all are cross-validated, else "seed"."""
         runs = [run for cell in self.cells for run in cell.runs]
         return "fold" if runs and all(run.result.fold is not None for run in runs) else "seed"
 
     @cached_property
     def common_overrides(self) -> list[str]:
-        """What was overridden in every run alike."""
+        """Overrides that all runs share."""
         everywhere = set.intersection(*(set(cell.method.overrides) for cell in self.cells)) if self.cells else set()
         return sorted(everywhere)
 
     def name(self, method: Method) -> str:
-        """The algorithm, and what else sets it apart in this report."""
+        """Returns the algorithm, with the backbone and overrides that set it apart."""
         own = [o for o in method.overrides if o not in self.common_overrides]
         backbone = [method.backbone] if len(self.backbones) > 1 else []
         return " ".join([method.algorithm, *backbone, *own])
 
     def label(self, cell: Cell) -> Text:
-        """The name of its method with the mark of its protocol."""
+        """Returns the name of the method with the mark of the protocol."""
         return Text(self.name(cell.method), self.marks[cell.protocol])
 
     @cached_property
@@ -90,31 +92,35 @@ class Comparison:
         return {cell.method.backbone for cell in self.cells}
 
     def in_column(self, column: Column) -> list[Cell]:
-        """The best first, those without a result last."""
+        """Returns the cells of a column: the best first, cells without a result last."""
         return [cell for cell in self.cells if cell.column == column]
 
     @cached_property
     def lines(self) -> list[Line]:
-        """One for each method; its protocols share a line when they have no column in common."""
-        of_one: dict[tuple[Method, Protocol], dict[Column, Cell]] = {}
+        """Lines of the table, one for each method.
+
+        Protocols of a method share a line if they have no column in common.
+        """
+        grouped: dict[tuple[Method, Protocol], dict[Column, Cell]] = {}
         for cell in self.cells:
-            of_one.setdefault((cell.method, cell.protocol), {})[cell.column] = cell
+            grouped.setdefault((cell.method, cell.protocol), {})[cell.column] = cell
         lines: dict[Method, list[Line]] = {}
-        for (of, _), cells in of_one.items():
-            known = lines.setdefault(of, [])
-            free = next((line for line in known if line.cells.keys().isdisjoint(cells)), None)
+        for group, cells in grouped.items():
+            method, _ = group
+            lines_of_method = lines.setdefault(method, [])
+            free = next((line for line in lines_of_method if line.cells.keys().isdisjoint(cells)), None)
             if free is None:
-                known.append(Line(of, dict(cells)))
+                lines_of_method.append(Line(method, dict(cells)))
             else:
                 free.cells.update(cells)
-        return sorted((line for known in lines.values() for line in known), key=self._rank)
+        return sorted((line for lines_of_method in lines.values() for line in lines_of_method), key=self._rank)
 
     def _rank(self, line: Line) -> list[tuple[bool, float]]:
         return [best_first(line.cells.get(column)) for column in self.columns]
 
 
 def compare(runs: Iterable[Run]) -> Comparison:
-    """Group runs; of several runs of one seed the last counts, and a completed one before others."""
+    """Groups runs; among runs of one seed, completed ones count first, then the last one."""
     runs = list(runs)
     measured = _scores(runs)
     within = [run for run in runs if _has_place(run)]
@@ -124,13 +130,13 @@ def compare(runs: Iterable[Run]) -> Comparison:
     for run in within:
         result = run.result
         where = column(result, measured.get(result.dataset, ACCURACY))
-        of = where, method(result), protocol(result, usual.get(test_key(result)))
-        seeds = groups.setdefault(of, {})
+        group = where, method(result), protocol(result, usual.get(test_key(result)))
+        seeds = groups.setdefault(group, {})
         repeat = result.seed, result.fold or 0
         earlier = seeds.get(repeat)
         if earlier is None or run.completed or not earlier.completed:
             seeds[repeat] = run
-    cells = [Cell(*of, [seeds[seed] for seed in sorted(seeds)]) for of, seeds in groups.items()]
+    cells = [Cell(*group, [seeds[seed] for seed in sorted(seeds)]) for group, seeds in groups.items()]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
     return Comparison(cells, apart, len(within) - sum(len(cell.runs) for cell in cells))
 
@@ -140,12 +146,12 @@ def _has_place(run: Run) -> bool:
 
 
 def _scores(runs: list[Run]) -> dict[str, Score]:
-    """What is measured on each data set, which a run that was not tested does not tell."""
+    """Returns the measure of each data set, for runs that were not tested."""
     return {run.result.dataset: measured for run in runs if (measured := score(run.result))}
 
 
 def _usual_episodes(runs: list[Run]) -> dict[str, str]:
-    """The hash of the test episodes that most runs of a test had."""
+    """Returns the hash of the test episodes of most runs, for each test."""
     seen: dict[str, Counter[str]] = {}
     for run in runs:
         if (episodes := episodes_hash(run.result)) is not None:
@@ -154,5 +160,5 @@ def _usual_episodes(runs: list[Run]) -> dict[str, str]:
 
 
 def _letters(index: int) -> str:
-    """a ... z, aa, ab, ..."""
+    """Returns a, ..., z, aa, ab, ... for 0, 1, ..."""
     return (_letters(index // 26 - 1) if index >= 26 else "") + ascii_lowercase[index % 26]

@@ -1,4 +1,4 @@
-"""All that a report says, read from some folders."""
+"""The contents of a report, read from some folders."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metalearn.report import searches
 from metalearn.report.comparison import Comparison, compare
+from metalearn.report.heading import Heading, heading
 from metalearn.report.paired import Pairs, pairs
 from metalearn.report.runs import Run, find
 from metalearn.report.searches import Search, Trial
@@ -13,18 +14,21 @@ from metalearn.report.searches import Search, Trial
 
 @dataclass(frozen=True)
 class Contents:
-    """Runs compared, and searches. A search is in the comparison with its best trial at meta-val alone.
+    """Compared runs and searches.
 
-    Else the best of many trials at meta-test would stand first, which is chosen by what it is to be judged by.
+    The comparison has only one trial of a search: the best at meta-val. Otherwise the best of many
+    trials at meta-test would be first, partly by luck.
     """
 
+    heading: Heading
+    runs: list[Run]  # all runs that started, with trials, each once
     comparison: Comparison
     groups: list[Pairs]
     searches: list[Search]
-    unread: list[str]  # why the studies of other searches could not be read; their trials are compared like other runs
-    failed: list[Run]  # trials
+    unread: list[str]  # a line for each unreadable study; its trials are compared like other runs
+    failed: list[Run]  # failed trials
     unfinished: list[Path]  # run directories without a result
-    refused: list[Run]  # that never started
+    refused: list[Run]  # runs that never started
     damaged: list[str]  # a line for each file that cannot be read
 
     @property
@@ -34,17 +38,19 @@ class Contents:
 
 
 def read(folders: Iterable[Path]) -> Contents:
-    """Raises FileNotFoundError when a folder holds no result."""
+    """Reads all runs below some folders. Raises FileNotFoundError for one without a result."""
+    folders = list(folders)
     found = find(folders)
-    known, unread = list[Search](), list[str]()
+    readable, unread = list[Search](), list[str]()
     for folder in found.searches:
         try:
-            known.append(searches.read(folder))
+            readable.append(searches.read(folder))
         except (OSError, ValueError) as error:
             unread.append(str(error))
-    trials = {trial.folder.resolve(): trial for search in known for trial in search.trials}
-    best = {search.best.folder.resolve() for search in known if search.best}
+    trials = {trial.folder.resolve(): trial for search in readable for trial in search.trials}
+    best = {search.best.folder.resolve() for search in readable if search.best}
     compared, failed, refused = list[Run](), list[Run](), list[Run]()
+    started = [run for run in found.runs if not run.never_started and not run.setting]
     for run in found.runs:
         folder = run.folder.resolve()
         if folder.parent in trials:  # one of the seeds of a trial
@@ -55,10 +61,21 @@ def read(folders: Iterable[Path]) -> Contents:
             compared.append(run)
         elif trials[folder].state == "failed" and not run.setting:
             failed.append(run)
-    left = [path for path in found.unfinished if (of := _trial(path, trials)) is None or of.state == "failed"]
+    left = [path for path in found.unfinished if (trial := _trial(path, trials)) is None or trial.state == "failed"]
     comparison = compare(compared)
     damaged = [*found.damaged, *(line for run in compared for line in run.damage)]
-    return Contents(comparison, pairs(comparison), known, unread, failed, left, refused, damaged)
+    return Contents(
+        heading(folders, started),
+        started,
+        comparison,
+        pairs(comparison),
+        readable,
+        unread,
+        failed,
+        left,
+        refused,
+        damaged,
+    )
 
 
 def _trial(run: Path, trials: Mapping[Path, Trial]) -> Trial | None:

@@ -1,4 +1,4 @@
-"""The tables of differences: each method against the best, and each against each."""
+"""Tables of differences: each method against the best, and each pair."""
 
 from metalearn.report.comparison import Comparison
 from metalearn.report.paired import Difference, Pairs
@@ -9,41 +9,42 @@ CORRECTED = Text(
     "difference is called real where p < 0.05"
 )
 ONLY_EPISODES = Text(
-    "these intervals are over test episodes: they say what these trained weights do on others, not what other seeds "
-    "would train"
+    "these intervals are over test episodes: they hold for these trained weights on other episodes, not for "
+    "weights of other seeds"
 )
 NOTES = [CORRECTED, ONLY_EPISODES]
 
 
 def against_best(groups: list[Pairs], comparison: Comparison) -> Sheet:
-    """Each method against the best of its column, on the same test episodes."""
-    rows = [_difference(one, group, comparison) for group in groups for one in group.with_best()]
+    """Returns each method minus the best of its column, on the same test episodes."""
+    rows = [_difference(difference, group, comparison) for group in groups for difference in group.with_best()]
     head = ["test", "algorithm", "minus the best", "difference", "p", "is it real?"]
     return Sheet("Paired differences from the best on the same test episodes", head, 3, rows, NOTES)
 
 
 def matrix(group: Pairs, comparison: Comparison) -> tuple[list[Text], list[list[Text]]]:
-    """Each method minus each other: the head, and the rows."""
+    """Returns the head and the rows of all pairs: row minus column."""
     labels = [comparison.label(cell) for cell in group.cells]
     rows = [[label, *(_place(group, i, j) for j in range(len(labels)))] for i, label in enumerate(labels)]
     return [Text("row − column"), *labels], rows
 
 
-def _difference(one: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
-    pair = comparison.label(one.first), comparison.label(one.second)
-    p = "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
-    verdict = Text("yes", tone="good") if one.real else Text("not shown", tone="faint")
-    return [Text(str(group.column)), *pair, Text(_told(one)), Text(p), verdict]
+def _difference(difference: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
+    pair = comparison.label(difference.first), comparison.label(difference.second)
+    p = "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
+    verdict = Text("yes", tone="good") if difference.real else Text("not shown", tone="faint")
+    return [Text(str(group.column)), *pair, Text(_with_interval(difference)), Text(p), verdict]
 
 
 def _place(group: Pairs, i: int, j: int) -> Text:
     if i == j:
         return Text("·", tone="faint")
-    one = group.between(i, j)
-    if not one.real:
-        return Text(_told(one), tone="faint")
-    return Text(_told(one), tone="better" if one.better else "worse")
+    difference = group.between(i, j)
+    shown = difference.first.score.signed(difference.mean, digits=max(difference.first.score.digits - 1, 0))
+    if not difference.real:
+        return Text(shown, tone="faint")
+    return Text(shown, tone="better" if difference.better else "worse")
 
 
-def _told(one: Difference) -> str:
-    return f"{one.first.score.signed(one.mean)} ± {one.first.score.text(one.ci95)}"
+def _with_interval(difference: Difference) -> str:
+    return f"{difference.first.score.signed(difference.mean)} ± {difference.first.score.text(difference.ci95)}"

@@ -1,9 +1,9 @@
-"""The report as files: report.md, report.tex, report.csv, differences.csv, trials.csv and report.html."""
+"""Writes a report as files: Markdown, LaTeX, HTML, and tables as CSV."""
 
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,23 @@ from metalearn.report.cells import mean
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
 from metalearn.report.page import page
+from metalearn.report.run_fields import Field, fields
 from metalearn.report.searches import Search
 from metalearn.report.sheet import latex, markdown
 
-Field = tuple[str, Callable[[Any], Any]]
-
 
 def write(folder: Path, contents: Contents) -> list[Path]:
-    """Write all of them into `folder`, which is made where it does not exist; returns their paths."""
+    """Writes all files into `folder`, creating it where needed; returns their paths."""
     comparison, searches = contents.comparison, contents.searches
     sheets = tables.all_sheets(contents)
     texts = {
-        "report.md": "# A comparison of runs\n\n" + "\n".join(map(markdown, sheets)),
+        "report.md": _head(contents) + "\n".join(map(markdown, sheets)),
         "report.tex": "\n".join(map(latex, sheets)),
         "report.csv": _csv(_cell_fields(comparison), comparison.cells),
         "differences.csv": _csv(
-            _difference_fields(comparison), (one for group in contents.groups for one in group.all())
+            _difference_fields(comparison), (pair for group in contents.groups for pair in group.all())
         ),
+        "runs.csv": _csv(fields(), contents.runs),
         "report.html": page(contents),
     }
     if searches:
@@ -41,8 +41,13 @@ def write(folder: Path, contents: Contents) -> list[Path]:
     return [folder / name for name in texts]
 
 
+def _head(contents: Contents) -> str:
+    title, date, commands = contents.heading
+    return "\n".join([f"# {title}", "", *filter(None, [date]), *(f"\n    {command}" for command in commands), "", ""])
+
+
 def _cell_fields(comparison: Comparison) -> list[Field]:
-    """Numbers as they are: accuracies are fractions, times seconds."""
+    """Returns the columns of report.csv; accuracies are fractions, times seconds."""
     return [
         ("dataset", lambda cell: cell.column.dataset),
         ("test", lambda cell: cell.column.setting),
@@ -63,29 +68,32 @@ def _cell_fields(comparison: Comparison) -> list[Field]:
 
 def _difference_fields(comparison: Comparison) -> list[Field]:
     return [
-        ("dataset", lambda one: one.first.column.dataset),
-        ("test", lambda one: one.first.column.setting),
-        *((name, lambda one, of=of: of(one.first)) for name, of in _method_fields(comparison, "first_")),
-        *((name, lambda one, of=of: of(one.second)) for name, of in _method_fields(comparison, "second_")),
-        ("measure", lambda one: one.first.score.name),
-        ("difference", lambda one: one.mean),
-        ("ci95", lambda one: one.ci95),
-        ("p_holm", lambda one: one.p),
-        ("real", lambda one: "yes" if one.real else "no"),
+        ("dataset", lambda pair: pair.first.column.dataset),
+        ("test", lambda pair: pair.first.column.setting),
+        *((name, lambda pair, value=value: value(pair.first)) for name, value in _method_fields(comparison, "first_")),
+        *(
+            (name, lambda pair, value=value: value(pair.second))
+            for name, value in _method_fields(comparison, "second_")
+        ),
+        ("measure", lambda pair: pair.first.score.name),
+        ("difference", lambda pair: pair.mean),
+        ("ci95", lambda pair: pair.ci95),
+        ("p_holm", lambda pair: pair.p),
+        ("real", lambda pair: "yes" if pair.real else "no"),
     ]
 
 
 def _trial_fields(searches: list[Search]) -> list[Field]:
-    """A column for each parameter of any search."""
+    """Returns the columns of trials.csv, with one for each parameter of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
     return [
-        ("search", lambda of: of[0].name),
-        ("trial", lambda of: of[1].folder.name),
-        ("state", lambda of: of[1].state),
-        ("measure", lambda of: of[0].score.name),
-        ("meta_val", lambda of: of[1].value),
-        ("steps", lambda of: of[1].steps),
-        *((name, lambda of, name=name: of[1].params.get(name)) for name in params),
+        ("search", lambda row: row[0].name),
+        ("trial", lambda row: row[1].folder.name),
+        ("state", lambda row: row[1].state),
+        ("measure", lambda row: row[0].score.name),
+        ("meta_val", lambda row: row[1].value),
+        ("steps", lambda row: row[1].steps),
+        *((name, lambda row, name=name: row[1].params.get(name)) for name in params),
     ]
 
 
@@ -102,7 +110,7 @@ def _csv(fields: list[Field], things: Iterable[Any]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([name for name, _ in fields])
-    rows.writerows([of(thing) for _, of in fields] for thing in things)
+    rows.writerows([value(thing) for _, value in fields] for thing in things)
     return text.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The files beside a result, read as far as they are whole; each reader says in a line what is damaged."""
+"""Reads the files beside a result as far as they are intact, and reports damage in one line."""
 
 import csv
 import math
@@ -10,30 +10,30 @@ import numpy as np
 
 
 class Validation(NamedTuple):
-    """One validation of a training."""
+    """One validation during a training."""
 
     step: int
-    seconds: float | None  # of training up to it, where the run logged them
+    seconds: float | None  # seconds of training so far, where the run logged them
     score: float
 
 
 class Curve(NamedTuple):
-    """The finite values of the score that metrics.csv holds."""
+    """Finite scores at meta-val in metrics.csv."""
 
     score: str = ""
     validations: Sequence[Validation] = ()
-    damage: str = ""  # empty where the file is whole
+    damage: str = ""  # empty for an intact file
 
 
 class EpisodeScores(NamedTuple):
-    """A score of each test episode, (E,), from test_episodes.npz; None where there is none to be had."""
+    """Score of each test episode in test_episodes.npz: (E,); None where it cannot be read."""
 
     values: np.ndarray | None
-    damage: str  # empty where the file is whole
+    damage: str  # empty for an intact file
 
 
 def curve(path: Path, scores: Iterable[str]) -> Curve:
-    """The validation curve of the one of these scores that there is, without the rows that are torn."""
+    """Returns the validation curve of the first of these scores that exists, without torn rows."""
     if not path.is_file():
         return Curve()
     try:
@@ -41,7 +41,7 @@ def curve(path: Path, scores: Iterable[str]) -> Curve:
         head, *rows = list(csv.reader(text.splitlines())) or [[]]
     except (OSError, csv.Error) as error:
         return Curve(damage=f"{path} cannot be read: {error}")
-    score = next((one for one in scores if f"val/{one}" in head), None)
+    score = next((name for name in scores if f"val/{name}" in head), None)
     if score is None:
         return Curve()
     if "step" not in head:
@@ -58,8 +58,8 @@ def curve(path: Path, scores: Iterable[str]) -> Curve:
                 found.append(_validation(named, score))
         except ValueError:
             torn.append(line)
-    known = [one for one in found if math.isfinite(one.score)]
-    return Curve(score, known, _torn(path, torn) if torn else "")
+    finite = [validation for validation in found if math.isfinite(validation.score)]
+    return Curve(score, finite, _torn(path, torn) if torn else "")
 
 
 def _validation(row: dict[str, str], score: str) -> Validation:
@@ -71,7 +71,7 @@ def episode_scores(path: Path, score: str) -> EpisodeScores:
     if not path.is_file():
         return EpisodeScores(None, "")
     try:
-        with np.load(path) as scores:
+        with path.open("rb") as file, np.load(file) as scores:
             values = np.asarray(scores[score], dtype=np.float64)
     except Exception as error:  # a damaged zip raises nearly anything
         return EpisodeScores(None, f"{path} cannot be read: {_one_line(error)}")

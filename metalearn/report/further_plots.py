@@ -1,14 +1,14 @@
-"""Plots of the evaluations beside the accuracy, such as the ROC curve of open_set."""
+"""Plots of evaluations beside the accuracy, such as the ROC curve of open_set."""
 
-from metalearn.report import plots
 from metalearn.report.comparison import Comparison
+from metalearn.report.curves import LinePlot, Series, lines
 from metalearn.report.further import scored
 from metalearn.report.protocol import Column, Score
 
 
-def curves(comparison: Comparison) -> list[plots.LinePlot]:
-    """The curve of each evaluation on each data set and test setting, one for each run."""
-    found: dict[tuple[str, Column, str, str], plots.Series] = {}
+def curves(comparison: Comparison) -> list[LinePlot]:
+    """Returns the plot of each evaluation, data set and test setting."""
+    found: dict[tuple[str, Column, str, str], Series] = {}
     for cell in comparison.cells:
         for further in scored(cell):
             curve = further.curve
@@ -16,6 +16,6 @@ def curves(comparison: Comparison) -> list[plots.LinePlot]:
             points = list(zip(curve.x, curve.y, strict=True))
             found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
     return [
-        plots.lines(f"{name} on {column}", Score(y_name, f"{y_name} %", 100, 2, 1, 1.0), x_name, series)
+        lines(f"{name} on {column}", Score(y_name, f"{y_name} %", 100, 2, 1, 1.0), x_name, series)
         for (name, column, x_name, y_name), series in found.items()
     ]

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no network, light and dark, phone and desktop."""
+"""Renders a report as one HTML page without scripts and network, for desktop, phone and print."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,10 +6,22 @@ from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metalearn.report import difference_tables, further, further_plots, plots, search_plots, search_tables, tables
+from metalearn.report import (
+    costs,
+    curves,
+    difference_tables,
+    further,
+    further_plots,
+    plots,
+    search_plots,
+    search_tables,
+    tables,
+    trade_offs,
+)
 from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
-from metalearn.report.paired import MOST_IN_FULL
+from metalearn.report.paired import MOST_IN_FULL, leaders
+from metalearn.report.pictures import pictures
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Text
 
@@ -17,7 +29,7 @@ T = TypeVar("T")
 
 
 def page(contents: Contents) -> str:
-    """The whole text of the page."""
+    """Returns the text of the page."""
     comparison = contents.comparison
     environment = Environment(
         loader=PackageLoader("metalearn.report", ""),
@@ -32,19 +44,25 @@ def page(contents: Contents) -> str:
         "of_search": search_tables,
         "plot_of_search": search_plots,
     }
-    by_steps, by_seconds = plots.validation_curves(comparison)
+    by_steps, by_seconds = curves.validation_curves(comparison)
     return environment.get_template("page.html").render(
         comparison=comparison,
+        heading=contents.heading,
+        costs=costs.sheet(comparison),
+        scatters=[scatter for column in comparison.columns for scatter in trade_offs.scatters(column, comparison)],
+        histograms=_known(trade_offs.histograms(column, comparison) for column in comparison.columns),
+        pictures=pictures(comparison),
+        runs=contents.runs,
         statuses=Counter(run.status for run in _runs(comparison)),
         made_with=_made_with(comparison),
-        settings=tables.settings(comparison),
+        settings=tables.settings(comparison, leaders(contents.groups)),
         dot_plots=_known(plots.results(column, comparison) for column in comparison.columns),
         groups=contents.groups,
         most_in_full=MOST_IN_FULL,
         difference_notes=difference_tables.NOTES,
         by_steps=by_steps,
         by_seconds=by_seconds,
-        inner_steps=_known(plots.inner_steps(column, comparison) for column in comparison.columns),
+        inner_steps=_known(curves.inner_steps(column, comparison) for column in comparison.columns),
         details=tables.details(comparison),
         further=further.sheets(comparison),
         further_curves=further_plots.curves(comparison),
@@ -62,11 +80,11 @@ def _runs(comparison: Comparison) -> list[Run]:
 
 
 def _made_with(comparison: Comparison) -> list[str]:
-    """The versions of metalearn and torch, and the revisions, that the runs were made with."""
+    """Returns the versions of metalearn and torch and the revisions of the runs."""
     made = []
     for name in ("metalearn", "torch"):
         found = {(run.result.versions or {}).get(name) for run in _runs(comparison)}
         made.append(f"{name} {', '.join(sorted(filter(None, found)))}" if any(found) else "")
     revisions = {run.result.git for run in _runs(comparison)}
     made.append(f"revision {', '.join(sorted(filter(None, revisions)))}" if any(revisions) else "")
-    return [one for one in made if one]
+    return [text for text in made if text]

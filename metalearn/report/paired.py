@@ -1,6 +1,6 @@
-"""Paired differences: two methods on the same test episodes, episode by episode."""
+"""Paired differences of two methods on the same test episodes, episode by episode."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,16 +12,16 @@ from metalearn.report.protocol import Column
 from metalearn.stats import student_t, two_sided_p
 
 MOST_IN_FULL = 40
-"""Up to so many methods of a group all pairs are told, else those with the best."""
+"""Largest group of methods with all pairs; larger ones have only the pairs with the best."""
 
 
 class Difference(NamedTuple):
-    """The score of `first` minus that of `second`."""
+    """Score of `first` minus score of `second`."""
 
     first: Cell
     second: Cell
-    mean: float  # over the episodes, of the differences of the seeds' means
-    ci95: float  # of this pair alone, over the episodes
+    mean: float  # mean over the episodes of the difference between the means over the seeds
+    ci95: float  # half of the 95 % interval over the episodes, for this pair alone
     p: float  # two-sided, after Holm's correction for all pairs of the group
 
     @property
@@ -39,7 +39,7 @@ class Pairs:
 
     column: Column
     cells: list[Cell]  # the best first
-    mean: np.ndarray  # (k, k): that of the row minus that of the column
+    mean: np.ndarray  # (k, k): row minus column
     ci95: np.ndarray  # (k, k)
     p: np.ndarray  # (k, k), after Holm's correction
 
@@ -48,21 +48,37 @@ class Pairs:
         return len(self.cells) * (len(self.cells) - 1) // 2
 
     def between(self, i: int, j: int) -> Difference:
-        return Difference(self.cells[i], self.cells[j], *(float(of[i, j]) for of in (self.mean, self.ci95, self.p)))
+        return Difference(
+            self.cells[i], self.cells[j], *(float(matrix[i, j]) for matrix in (self.mean, self.ci95, self.p))
+        )
 
     def with_best(self) -> Iterator[Difference]:
-        """Each of the others minus the best."""
+        """Yields each other cell minus the best."""
         return (self.between(i, 0) for i in range(1, len(self.cells)))
 
     def all(self) -> Iterator[Difference]:
-        """Every pair once where there are few enough, else those with the best."""
+        """Yields every pair once; in a group above MOST_IN_FULL, the pairs with the best."""
         if len(self.cells) > MOST_IN_FULL:
             return self.with_best()
         return (self.between(j, i) for i in range(len(self.cells)) for j in range(i + 1, len(self.cells)))
 
 
+def leaders(groups: Iterable[Pairs]) -> list[Cell]:
+    """Returns the best cell of each column, and those whose difference from it is not shown.
+
+    Where a column has several groups of test episodes, the group with most cells counts.
+    """
+    largest: dict[Column, Pairs] = {}
+    for group in groups:
+        earlier = largest.get(group.column)
+        if earlier is None or len(group.cells) > len(earlier.cells):
+            largest[group.column] = group
+    equal = [difference.first for group in largest.values() for difference in group.with_best() if not difference.real]
+    return [*(group.cells[0] for group in largest.values()), *equal]
+
+
 def pairs(comparison: Comparison) -> list[Pairs]:
-    """For each group of two or more cells of a column that share their test episodes."""
+    """Returns the pairs of each group of cells of a column that share their test episodes."""
     groups: dict[tuple[Column, str, int], list[tuple[Cell, np.ndarray]]] = {}
     for cell in comparison.cells:
         episodes, scores = cell.episodes_sha256, cell.episode_scores()
@@ -76,11 +92,11 @@ def pairs(comparison: Comparison) -> list[Pairs]:
 
 
 def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
-    """`scores` is (k, E); the variance of a difference comes from the covariances of all."""
+    """Compares scores (k, E); the variance of a difference follows from their covariances."""
     means, covariance = scores.mean(1), np.cov(scores)
     mean = means[:, None] - means[None, :]
     variance = np.diag(covariance)[:, None] + np.diag(covariance)[None, :] - 2 * covariance
-    variance[variance < 1e-12] = 0.0  # rounding; a single query answered otherwise gives far more
+    variance[variance < 1e-12] = 0.0  # rounding error; one query with another answer gives far more
     error = np.sqrt(variance / scores.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(np.abs(mean) < 1e-12, 0.0, np.abs(mean) / error)
@@ -92,7 +108,10 @@ def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values corrected for their number: below 5 % only where the chance of any false one is (Holm 1979)."""
+    """Corrects p-values for their number, (P,) -> (P,), by Holm 1979.
+
+    At a threshold of 5 %, the chance of any false difference is at most 5 %.
+    """
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty_like(p)

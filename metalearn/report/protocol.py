@@ -1,4 +1,4 @@
-"""What a result is of: where it was tested, what was run, and under which protocol."""
+"""Column, method and protocol of a result."""
 
 import math
 from typing import Literal, NamedTuple
@@ -7,24 +7,25 @@ from metalearn.run.console import pretraining, span
 from metalearn.run.result import Published, Result
 
 Range = tuple[int, int]
-"""Smallest and largest."""
+"""Smallest and largest value."""
 
 
 class Score(NamedTuple):
-    """What a test measures, and how it is told."""
+    """Measure of a test, and its form in a report."""
 
     name: str
     title: str
-    factor: int  # from what is in the files to what is told
+    factor: int  # from the number in a file to the number in a report
     digits: int
-    sign: int  # +1 where more is better, -1 where less is
+    sign: int  # +1 where more is better, -1 where less is better
     ceiling: float
 
     def text(self, value: float) -> str:
         return "-" if math.isnan(value) else f"{self.factor * value:.{self.digits}f}"
 
-    def signed(self, value: float) -> str:
-        return f"{self.factor * value:+.{self.digits}f}".replace("-", "−")
+    def signed(self, value: float, *, digits: int | None = None) -> str:
+        places = self.digits if digits is None else digits
+        return f"{self.factor * value:+.{places}f}".replace("-", "−")
 
 
 ACCURACY = Score("accuracy", "accuracy %", 100, 2, 1, 1.0)
@@ -33,13 +34,13 @@ SCORES = (ACCURACY, MSE)
 
 
 class Column(NamedTuple):
-    """A data set, a test setting, and what is measured there."""
+    """Data set, test setting and measure."""
 
     dataset: str
-    way: Range  # of a regression: its outputs
+    way: Range  # number of outputs of a regression
     shot: Range
     score: Score
-    queries: str = "equal"  # of each class, or unequal
+    queries: str = "equal"  # queries per class: equal or unequal
 
     @property
     def setting(self) -> str:
@@ -53,26 +54,26 @@ class Column(NamedTuple):
 
 
 class Method(NamedTuple):
-    """What was run."""
+    """Algorithm, backbone and own overrides."""
 
     algorithm: str
     backbone: str
-    overrides: tuple[str, ...]  # those that are told in no other field, nor in the protocol
+    overrides: tuple[str, ...]  # overrides that no other field and no protocol has
 
 
 class Protocol(NamedTuple):
-    """What must be equal, beside the column, for two results to be comparable without a word."""
+    """Settings that must be equal, beside the column, for a fair comparison of two results."""
 
     batch_norm: str
     transductive: bool
     trained: str
     tasks_per_step: int
-    overrides: tuple[str, ...]  # of the trainer and of the data set
+    overrides: tuple[str, ...]  # overrides of the trainer and the data set
     queries: int
     episodes: int
-    other_episodes: str  # hash of the test episodes where it is not that of most runs, else empty
-    pretraining: str = ""  # the data of the weights that the backbone came with
-    saw_test_classes: bool = False  # that pretraining, or nobody knows
+    other_episodes: str  # hash of the test episodes, if most runs have another
+    pretraining: str = ""  # data of the pretrained weights
+    saw_test_classes: bool = False  # whether the pretraining saw test classes, or may have
 
     @property
     def batch_norm_kind(self) -> str:
@@ -91,7 +92,7 @@ class Protocol(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
-        """All of it, in words."""
+        """The protocol in words."""
         return [
             f"batch norm {self.batch_norm_kind}",
             f"trained on {self.training}",
@@ -104,7 +105,7 @@ class Protocol(NamedTuple):
         return "; ".join(self.parts)
 
 
-TOLD_ELSEWHERE = {
+IN_OTHER_FIELDS = {
     "dataset",
     "dataset@test_dataset",
     "algorithm",
@@ -130,24 +131,24 @@ OF_THE_PUBLISHED = {
 
 
 def score(result: Result) -> Score | None:
-    """None of a run that was not tested."""
+    """Returns the measure of a test; None for a run that was not tested."""
     measured = result.test.measured if result.test else None
-    return next(one for one in SCORES if one.name == measured.name) if measured else None
+    return next(measure for measure in SCORES if measure.name == measured.name) if measured else None
 
 
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
-    """Where a result was tested, or validated."""
+    """Returns the data set and setting of a test or a validation."""
     setting = result.episode.test if split == "test" else result.episode.val
     return Column(result.dataset, _range(setting.way), _range(setting.shot), measured, setting.queries)
 
 
 def method(result: Result) -> Method:
-    overrides = (o for o in _untold(result) if _group(o) not in OF_THE_PROTOCOL)
+    overrides = (o for o in _own_overrides(result) if _group(o) not in OF_THE_PROTOCOL)
     return Method(result.algorithm, result.backbone, tuple(overrides))
 
 
 def protocol(result: Result, usual_episodes: str | None) -> Protocol:
-    """The protocol of a result; `usual_episodes` is the hash of the test episodes of most runs."""
+    """Returns the protocol; `usual_episodes` is the hash of the test episodes of most runs."""
     test = result.episode.test
     episodes, seen = episodes_hash(result), result.seen_in_pretraining
     return Protocol(
@@ -155,7 +156,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
         trained=_trained(result),
         tasks_per_step=0 if trained_nothing(result) else result.tasks_per_batch * (result.devices or 1),
-        overrides=tuple(o for o in _untold(result) if _group(o) in OF_THE_PROTOCOL) + _folds(result),
+        overrides=tuple(o for o in _own_overrides(result) if _group(o) in OF_THE_PROTOCOL) + _folds(result),
         queries=test.query,
         episodes=test.num_episodes or 0,
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
@@ -169,12 +170,15 @@ def episodes_hash(result: Result) -> str | None:
 
 
 def test_key(result: Result) -> str:
-    """Equal where the test episodes should be."""
+    """Returns a key that is equal for runs whose test episodes should be equal."""
     return f"{result.dataset} {result.episode.test} {result.fold}"
 
 
 def published(result: Result) -> Published | None:
-    """The published number that the run names; none where what an experiment is of was changed on the command line."""
+    """Returns the published number of an experiment.
+
+    None where an override changed what the experiment measures.
+    """
     keys = {_key(o) for o in result.overrides}
     named_by_hand = any(key.partition(".")[0] == "published" for key in keys)
     changed = keys & OF_THE_PUBLISHED and not named_by_hand
@@ -182,7 +186,7 @@ def published(result: Result) -> Published | None:
 
 
 def trained_nothing(result: Result) -> bool:
-    """Whether it is of an algorithm on a pretrained backbone, as it is."""
+    """Whether the result is that of an algorithm on a pretrained backbone without training."""
     return result.steps == 0 and result.status == "completed"
 
 
@@ -202,16 +206,16 @@ def _trained(result: Result) -> str:
     )
 
 
-def _untold(result: Result) -> list[str]:
-    """The overrides that are in no other field of the result and that it depends on."""
-    return sorted(o for o in result.overrides if not _is_told_elsewhere(_key(o)))
+def _own_overrides(result: Result) -> list[str]:
+    """Returns overrides that change the result and are in none of its other fields."""
+    return sorted(o for o in result.overrides if not _is_in_other_field(_key(o)))
 
 
-def _is_told_elsewhere(key: str) -> bool:
+def _is_in_other_field(key: str) -> bool:
     group, _, argument = key.partition(".")
     if group in ("dataset", "algorithm", "backbone") and argument:
-        return False  # an argument of a part, not its name
-    return group in TOLD_ELSEWHERE or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
+        return False  # argument of a part, not its name
+    return group in IN_OTHER_FIELDS or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
 
 
 def _key(override: str) -> str:

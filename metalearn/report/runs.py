@@ -1,4 +1,4 @@
-"""Finished runs, read from their directories."""
+"""Reads finished runs from their directories."""
 
 import os
 import re
@@ -21,15 +21,15 @@ NOT_ENTERED = {".hydra", "checkpoints", "wandb"}
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory with its result."""
+    """Run directory with its result."""
 
     folder: Path
     result: Result
-    setting: str = ""  # such as 20w1s, where this is of a test beside the main one
+    setting: str = ""  # such as 20w1s, for a test beside the main one
 
     @property
     def status(self) -> str:
-        """As the result has it, but "diverged" where a loss or a score of its test is no finite number."""
+        """Status of the result; "diverged" where a loss or score of its test is not finite."""
         return "diverged" if self.result.test and self.result.test.diverged else self.result.status
 
     @property
@@ -38,28 +38,28 @@ class Run:
 
     @property
     def never_started(self) -> bool:
-        """Whether it was refused: it failed before it had a model, and has left no checkpoint."""
+        """Whether the run was refused: it failed before it had a model, without a checkpoint."""
         begun = self.result.steps is not None or self.result.num_parameters is not None
         return self.result.status == "failed" and not begun and not any(self.folder.glob("checkpoints/*.ckpt"))
 
     def estimate(self, name: str) -> Estimate:
-        """Of a score of its test, which must have been measured."""
+        """Returns a score of the test, which must have been measured."""
         measured = self.result.test.measured if self.result.test else None
         assert measured is not None
         assert measured.name == name
         return measured.estimate
 
     def episode_scores(self) -> np.ndarray | None:
-        """One for each test episode, (E,); None when the run left none that can be read."""
+        """Returns the score of each test episode: (E,); None where they cannot be read."""
         return self._episode_scores.values
 
     def validations(self, name: str) -> Sequence[Validation]:
-        """The validation curve of a score; empty when nothing was validated."""
+        """Returns the validation curve of a score; empty without a validation."""
         return self._curve.validations if self._curve.score == name else ()
 
     @property
     def damage(self) -> list[str]:
-        """A line for each file beside the result that cannot be read whole."""
+        """A line for each damaged file beside the result."""
         return [line for line in (self._episode_scores.damage, self._curve.damage) if line]
 
     @cached_property
@@ -70,23 +70,23 @@ class Run:
 
     @cached_property
     def _curve(self) -> Curve:
-        if self.setting:  # the training has one curve, which is the main test's
+        if self.setting:  # the curve of the training belongs to the main test
             return Curve()
-        return curve(self.folder / "metrics.csv", [one.name for one in SCORES])
+        return curve(self.folder / "metrics.csv", [measure.name for measure in SCORES])
 
 
 class Found(NamedTuple):
-    """What lies below some folders."""
+    """Runs, searches and damaged files below some folders."""
 
     runs: list[Run]
     damaged: list[str]  # a line for each result that cannot be read
-    unfinished: list[Path]  # run directories that hold no result yet
-    searches: list[Path]  # the folders of searches, whose trials are among the runs
+    unfinished: list[Path]  # run directories without a result
+    searches: list[Path]  # folders of searches; their trials are among the runs
 
 
 def find(folders: Iterable[Path]) -> Found:
-    """All that lies below some folders. Raises FileNotFoundError when a folder has no result."""
-    runs: dict[Path, list[Run]] = {}  # by resolved path: a folder inside another counts once
+    """Finds runs and searches. Raises FileNotFoundError for a folder without a result."""
+    runs: dict[Path, list[Run]] = {}  # by resolved path, so that a folder inside another counts once
     damaged: dict[Path, str] = {}
     unfinished: dict[Path, Path] = {}
     searches: dict[Path, Path] = {}
@@ -105,12 +105,12 @@ def find(folders: Iterable[Path]) -> Found:
                 unfinished[path.resolve()] = path
         if not found:
             raise FileNotFoundError(f"there is no result.json below {folder}")
-    tests = [one for tests in runs.values() for one in tests]
+    tests = [test for runs_of_folder in runs.values() for test in runs_of_folder]
     return Found(tests, list(damaged.values()), list(unfinished.values()), list(searches.values()))
 
 
 def _read(folder: Path) -> list[Run]:
-    """The run of a folder, and for each other setting that it was tested by the same with that test for its own."""
+    """Reads the run of a folder; each further test setting gives one more run."""
     result = Result.from_json(folder / "result.json")
     result = replace(result, dataset=result.test_dataset or result.dataset)
     tests = [Run(folder, result)]
@@ -129,13 +129,13 @@ def _read(folder: Path) -> list[Run]:
 def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
     match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
-        raise ValueError(f"evaluations has {name!r}; 5w1s, say, is 5-way 1-shot")
+        raise ValueError(f"evaluations has the key {name!r}; write 5-way 1-shot as 5w1s")
     queries = "unequal" if match[3] else "equal"
     return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Each folder with the names of what is in it: folders, then files. In the order of their names."""
+    """Yields each folder, its folders and its files, in the order of their names."""
     for place, inner, files in os.walk(folder):
         yield Path(place), inner, files
         inner[:] = sorted(set(inner) - NOT_ENTERED)

@@ -1,4 +1,4 @@
-"""The geometry of the plots of a search: its history, and the importance of its parameters."""
+"""The geometry of the plots of a search: history and importance of parameters."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,10 @@ from metalearn.report.searches import Search, Trial
 
 @dataclass(frozen=True)
 class History:
-    """The score of each trial against its number; each path is the d of an SVG path, empty without such trials."""
+    """Score of each trial against its number.
+
+    Each path is the d of an SVG path; empty without such trials.
+    """
 
     title: str
     score: Score
@@ -42,8 +45,8 @@ def history(search: Search) -> History | None:
         return "".join(f"M{a} {b}h0" for a, b in places)
 
     completed, pruned, failed = (search.of(state) for state in ("completed", "pruned", "failed"))
-    known = [trial for trial in pruned if trial.value is not None]
-    return History(search.name, search.score, x, y, _best(search, x, y), dots(completed), dots(known), dots(failed))
+    scored = [trial for trial in pruned if trial.value is not None]
+    return History(search.name, search.score, x, y, _best(search, x, y), dots(completed), dots(scored), dots(failed))
 
 
 def importance(search: Search) -> list[Bar]:

@@ -1,4 +1,4 @@
-"""The table of the trials of a search, and what is said of it."""
+"""The table of the trials of a search, and its notes."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from metalearn.report.searches import FEWEST, Search, Trial
 from metalearn.report.sheet import Sheet, Text, Tone
 
 MOST_TRIALS = 20
-"""Of a table."""
+"""Most trials of a table."""
 
 TONES: dict[str, Tone] = {"pruned": "faint", "unfinished": "faint", "failed": "bad"}
 
 
 def trials(search: Search) -> Sheet:
-    """The best trials with their parameters."""
+    """Returns the best trials with their parameters."""
     shown = search.best_first[:MOST_TRIALS]
     left_out = f"; the best {MOST_TRIALS} are here, all in trials.csv" if len(search.trials) > MOST_TRIALS else ""
     notes = [Text(counts(search) + left_out), Text(importance(search))]
@@ -25,25 +25,25 @@ def trials(search: Search) -> Sheet:
         f"Search {search.name}: trials by {search.score.name} at meta-val",
         head,
         2,
-        [_row(one, search) for one in shown],
+        [_row(trial, search) for trial in shown],
         notes,
     )
 
 
 def unread(why: list[str]) -> Sheet:
-    """Searches whose trials could not be told."""
+    """Returns the reasons why searches could not be read."""
     notes = [*map(Text, why), Text("so their trials stand among the other runs")]
     return Sheet("Searches whose study could not be read", [], 0, [], notes)
 
 
 def counts(search: Search) -> str:
-    """How the trials have ended."""
+    """Returns the number of trials by their end."""
     ended = [(len(search.of(state)), state) for state in ("completed", "pruned", "unfinished", "failed")]
     return f"{len(search.trials)} trials: {', '.join(f'{count} {state}' for count, state in ended if count)}"
 
 
 def importance(search: Search) -> str:
-    """The importance of the parameters, or why there is none to tell."""
+    """Returns the importance of the parameters, or why it is unknown."""
     if len(search.params) == 1:
         return f"parameter importance: {search.params[0]} alone varies"
     if search.importance is None:
@@ -56,15 +56,15 @@ def importance(search: Search) -> str:
 
 
 def basis(search: Search) -> str:
-    """What the importance of the parameters was computed from."""
-    of = search.importance
-    assert of is not None
-    return f"PED-ANOVA over {of.num_trials} completed trials: what tells the best {of.num_best} from all"
+    """Returns the basis of the importance of the parameters."""
+    assert search.importance is not None
+    num_best, num_trials = search.importance.num_best, search.importance.num_trials
+    return f"PED-ANOVA over {num_trials} completed trials: how the best {num_best} differ from all"
 
 
-def value(of: Any) -> str:
-    """Of a parameter."""
-    return f"{of:.4g}" if isinstance(of, float) else str(of)
+def value(param: Any) -> str:
+    """Returns the value of a parameter as text."""
+    return f"{param:.4g}" if isinstance(param, float) else str(param)
 
 
 def percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""Searches read for a report: the trials of their studies, and which parameters mattered."""
+"""Reads searches: the trials of their studies and the importance of their parameters."""
 
 import math
 import warnings
@@ -18,19 +18,19 @@ State = Literal["completed", "pruned", "unfinished", "failed"]
 STATES: dict[str, State] = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed"}
 
 FEWEST = 10
-"""Of so many completed trials the importance of parameters can be told."""
+"""Fewest completed trials that give an importance of parameters."""
 
 BEST = 5
-"""So many trials at least are the best, as Optuna advises for PED-ANOVA."""
+"""Fewest trials that count as the best, as Optuna advises for PED-ANOVA."""
 
 
 class Trial(NamedTuple):
-    """One choice of parameters, and what became of it."""
+    """One choice of parameters with its result."""
 
-    folder: Path  # of its run
+    folder: Path  # run directory
     state: State
-    value: float | None  # of the score at meta-val; of a pruned trial at its last validation, if finite
-    steps: int | None  # of training up to the last validation
+    value: float | None  # finite score at meta-val; for a pruned trial at its last validation
+    steps: int | None  # training steps up to the last validation
     params: dict[str, Any]
 
     @property
@@ -39,21 +39,24 @@ class Trial(NamedTuple):
 
 
 class Importance(NamedTuple):
-    """How much each parameter tells the best trials from all, by PED-ANOVA (Watanabe et al. 2023)."""
+    """Importance of parameters: how the best trials differ from all.
 
-    shares: dict[str, float]  # of one, the largest first
+    By PED-ANOVA of Watanabe et al. 2023.
+    """
+
+    shares: dict[str, float]  # sum to one; the largest first
     num_best: int
-    num_trials: int  # completed
+    num_trials: int  # completed trials
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search with its trials, in the order in which they began."""
+    """Search with its trials, in the order in which they began."""
 
     folder: Path
     score: Score
     trials: list[Trial]
-    importance: Importance | None  # None where the trials are too few or all alike, or one parameter is all there is
+    importance: Importance | None  # None with few or equal trials, or one parameter
 
     @property
     def name(self) -> str:
@@ -61,12 +64,12 @@ class Search:
 
     @cached_property
     def params(self) -> list[str]:
-        """The names of all that varies."""
+        """Names of the parameters."""
         return list(dict.fromkeys(name for trial in self.trials for name in trial.params))
 
     @cached_property
     def best_first(self) -> list[Trial]:
-        """Completed trials, then pruned ones, then the others."""
+        """Trials sorted: completed, pruned, then others; the best first."""
         states: tuple[State, ...] = ("completed", "pruned", "unfinished", "failed")
         return sorted(self.trials, key=lambda trial: (states.index(trial.state), self._loss(trial)))
 
@@ -83,13 +86,16 @@ class Search:
 
 
 def read(folder: Path) -> Search:
-    """The search of a folder. Raises ValueError or FileNotFoundError, in one line, when its study cannot be read."""
+    """Reads the search of a folder.
+
+    Raises ValueError or FileNotFoundError, in one line, for an unreadable study.
+    """
     try:
         return _read(folder)
     except (ValueError, OSError):
         raise
-    except Exception as error:  # a damaged journal or database raises nearly anything
-        # Without the message, which may hold the URL of a database.
+    except Exception as error:  # a damaged journal or database raises almost any error
+        # The message may hold the URL of a database.
         raise ValueError(f"{folder}: its study cannot be read ({type(error).__name__})") from error
 
 
@@ -108,9 +114,9 @@ def _read(folder: Path) -> Search:
         hint = "; a password is looked for in PGPASSWORD and ~/.pgpass" if record.storage.startswith("postgres") else ""
         raise ValueError(f"{folder}: {error}{hint}") from error
     trials = [_trial(trial, folder) for trial in counted(study.get_trials(deepcopy=False))]
-    # Of several objectives, the first.
+    # The first objective, if there are several.
     sign = 1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else -1
-    score = next((one for one in SCORES if one.name == record.score), None)
+    score = next((measure for measure in SCORES if measure.name == record.score), None)
     return Search(
         folder,
         score or Score(record.score, record.score, factor=1, digits=4, sign=sign, ceiling=math.inf),
@@ -123,7 +129,7 @@ def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:
     state = STATES.get(trial.state.name, "unfinished")
     first = trial.values[0] if trial.values else None
     value = first if state in ("completed", "pruned") and math.isfinite(first or 0.0) else None
-    # Those that wait to be gone on with have theirs already.
+    # Trials that wait to be continued have their parameters already.
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return Trial(folder / directory(trial), state, value, trial.last_step, params)
 
@@ -141,11 +147,11 @@ def _importance(study: "optuna.Study") -> Importance | None:
     wanted = max(BEST, math.ceil(len(losses) / 10))
     if len(losses) < FEWEST:
         return None
-    num_best = sum(loss <= losses[wanted - 1] for loss in losses)  # more than wanted where some are equal
+    num_best = sum(loss <= losses[wanted - 1] for loss in losses)  # more than wanted where losses are equal
     if num_best == len(losses) or len(completed[0].params) == 1:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of how many trials there are, which is told
+        warnings.simplefilter("ignore")  # the report states the number of trials itself
         evaluator = PedAnovaImportanceEvaluator(target_quantile=wanted / len(losses))
         shares = get_param_importances(study, evaluator=evaluator)
     return Importance(shares, num_best, len(losses))

@@ -1,6 +1,6 @@
-"""A table of text, and what it looks like on a terminal, in Markdown and in LaTeX.
+"""A table of text, for a terminal, Markdown and LaTeX.
 
-tabulate would join the cells alone: it leaves Markdown's signs as they are, and bold cells of LaTeX turn its own off.
+tabulate only joins cells: it escapes no signs of Markdown, and none of LaTeX beside bold cells.
 """
 
 import re
@@ -17,22 +17,22 @@ STYLES = {"faint": "dim", "good": "bold", "bad": "red"}
 
 
 class Text(NamedTuple):
-    """What stands in a place of a table."""
+    """Content of one place of a table."""
 
     text: str
-    mark: str = ""  # of a footnote
+    mark: str = ""  # mark of a footnote
     tone: Tone = "plain"
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: its first columns are words, the others numbers."""
+    """Table whose first columns are words and whose others are numbers."""
 
     title: str
     head: list[str]
     num_words: int
     rows: list[list[Text]]
-    notes: list[Text] = field(default_factory=list)  # below it; the mark comes first
+    notes: list[Text] = field(default_factory=list)  # lines below the table, each after its mark
 
 
 def terminal(sheet: Sheet) -> Group:
@@ -56,7 +56,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    r"""A table for \usepackage{booktabs,graphicx}, no wider than the lines of the text."""
+    r"""Returns a table for \usepackage{booktabs,graphicx}, at most as wide as the text."""
     columns = "l" * sheet.num_words + "r" * (len(sheet.head) - sheet.num_words)
     rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in sheet.rows]
     head = " & ".join(_tex(name) for name in sheet.head) + r" \\"
@@ -83,7 +83,7 @@ def _markdown_cell(cell: Text) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown finds nothing of its own."""
+    """Escapes the signs of Markdown."""
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
 

@@ -1,11 +1,13 @@
-"""The tables of a report: algorithms by settings, every method in detail, what did not complete; and their order."""
+"""Tables of a report in their order: algorithms by settings, details, incomplete runs."""
 
 import math
+from collections.abc import Sequence
 
-from metalearn.report import difference_tables, further, search_tables
+from metalearn.report import costs, difference_tables, further, search_tables
 from metalearn.report.cells import Cell, mean
 from metalearn.report.comparison import SEEN, Comparison
 from metalearn.report.contents import Contents
+from metalearn.report.paired import leaders
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Sheet, Text, Tone
 
@@ -17,42 +19,47 @@ INTERVALS = Text(
 )
 
 
+LEADERS = Text("bold: the best of its column, and those whose paired difference from it is not shown")
+
+
 def all_sheets(contents: Contents) -> list[Sheet]:
-    """In the order of a report; without those that have nothing to say."""
+    """Returns the tables in the order of a report, without empty ones."""
     comparison = contents.comparison
     more_than_details = len(comparison.cells) > 1 or any(cell.published for cell in comparison.cells)
-    sheets = [settings(comparison)] if more_than_details else []
+    sheets = [settings(comparison, leaders(contents.groups))] if more_than_details else []
     sheets += [difference_tables.against_best(contents.groups, comparison), details(comparison)]
-    sheets += further.sheets(comparison)
+    sheets += [costs.sheet(comparison), *further.sheets(comparison)]
     sheets += map(search_tables.trials, contents.searches)
     return [*(sheet for sheet in sheets if sheet.rows), *left_out(contents)]
 
 
 def left_out(contents: Contents) -> list[Sheet]:
-    """The end of a report: what is in no average, and what could not be read."""
+    """Returns the end of a report: runs in no average, and unreadable files."""
     ends = not_completed(contents)
     sheets = [ends] if ends.rows or ends.notes else []
     sheets += [search_tables.unread(contents.unread)] if contents.unread else []
     return [*sheets, damaged(contents.damaged)] if contents.damaged else sheets
 
 
-def settings(comparison: Comparison) -> Sheet:
-    """Algorithms by data sets and test settings, the published number beside where one is known."""
+def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
+    """Returns algorithms by data sets and test settings, with published numbers; `best` is bold."""
     sources = _sources(comparison)
-    known = {cell.column for cell in comparison.cells if cell.published}
+    with_published = {cell.column for cell in comparison.cells if cell.published}
     head = ["algorithm"]
     for column in comparison.columns:
-        head += [str(column), "published"] if column in known else [str(column)]
+        head += [str(column), "published"] if column in with_published else [str(column)]
     rows = []
     for line in comparison.lines:
         row = [Text(comparison.name(line.method))]
         for column in comparison.columns:
             cell = line.cells.get(column)
-            row.append(result(cell, comparison) if cell else MISSING)
-            if column in known:
+            leads = any(cell is leader for leader in best)
+            row.append(result(cell, comparison, leads=leads) if cell else MISSING)
+            if column in with_published:
                 row.append(_published(cell, sources))
         rows.append(row)
-    notes = [*protocols(comparison), INTERVALS, *(Text(source, str(i)) for source, i in sources.items())]
+    bold = [LEADERS] if best else []
+    notes = [*protocols(comparison), INTERVALS, *bold, *(Text(source, str(i)) for source, i in sources.items())]
     return Sheet(f"Meta-test {measures(comparison)}", head, 1, rows, notes)
 
 
@@ -63,15 +70,18 @@ def _published(cell: Cell | None, sources: dict[str, int]) -> Text:
     return Text(cell.score.text(number.value), str(sources[number.source]))
 
 
-def result(cell: Cell, comparison: Comparison) -> Text:
-    """Mean ± interval with the number of seeds, and how the runs ended that did not complete."""
+def result(cell: Cell, comparison: Comparison, *, leads: bool) -> Text:
+    """Returns mean ± interval, the number of seeds, and the ends of incomplete runs.
+
+    `leads`: whether no other cell of the column is shown to be better.
+    """
     done, mark = len(cell.completed), comparison.marks[cell.protocol]
     others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
     if not done:
         return Text(", ".join(others), mark, _tone(*cell.others))
     seeds = [seeds_of(done, comparison.repeats)] if comparison.common_seeds is None or others else []
     said = f" ({', '.join([*seeds, *others])})" if seeds else ""
-    return Text(interval(cell) + said, mark, _tone(*cell.others))
+    return Text(interval(cell) + said, mark, "good" if leads and not others else _tone(*cell.others))
 
 
 def seeds_of(count: int, repeats: str) -> str:
@@ -79,16 +89,16 @@ def seeds_of(count: int, repeats: str) -> str:
 
 
 def protocols(comparison: Comparison) -> list[Text]:
-    """What all runs have in common, and what each mark stands for beside that."""
+    """Returns the settings that all runs share, then the meaning of each mark."""
     marks = comparison.marks
-    first = next((of.parts for of in marks), [])
-    common = [part for part in first if all(part in of.parts for of in marks)]
+    first = next((protocol.parts for protocol in marks), [])
+    common = [part for part in first if all(part in protocol.parts for protocol in marks)]
     common += comparison.common_overrides
     common += [f"{seeds_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
     notes = [Text(f"all: {'; '.join(common)}")] if common else []
-    own = {mark: "; ".join(part for part in of.parts if part not in common) for of, mark in marks.items()}
+    own = {mark: "; ".join(part for part in protocol.parts if part not in common) for protocol, mark in marks.items()}
     notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(SEEN)]
-    if any(of.saw_test_classes for of in marks):
+    if any(protocol.saw_test_classes for protocol in marks):
         notes.append(Text("the pretraining has seen test classes, or may have", SEEN))
     if comparison.num_repeated:
         notes.append(Text(f"{comparison.num_repeated} runs repeat the seed of another and are left out"))
@@ -96,19 +106,24 @@ def protocols(comparison: Comparison) -> list[Text]:
 
 
 def details(comparison: Comparison) -> Sheet:
-    """One row for each cell, with all that it depends on and what it cost."""
+    """Returns one row for each cell, with its settings and its cost."""
     head = ["algorithm", "backbone", "dataset", "test", "batch norm", "pretrained on", "trained on", "with"]
     head += ["seeds", measures(comparison), "steps/s", "parameters", "peak MB"]
     rows = []
     for cell in comparison.cells:
-        of, by = cell.protocol, cell.method
+        protocol, method = cell.protocol, cell.method
         done = [run.result for run in cell.completed]
-        steps, seconds = mean(one.steps for one in done), mean(one.seconds.fit for one in done)
+        steps, seconds = mean(result.steps for result in done), mean(result.seconds.fit for result in done)
         parameters = next((run.result.num_parameters for run in cell.runs), None)
-        memory = [one.peak_memory_bytes for one in done if one.peak_memory_bytes]
+        memory = [result.peak_memory_bytes for result in done if result.peak_memory_bytes]
         others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
-        words = [by.algorithm, by.backbone, cell.column.dataset, f"{cell.column.setting}, {of.test}"]
-        words += [of.batch_norm_kind, of.pretraining or "-", of.training, " ".join([*by.overrides, *of.overrides])]
+        words = [method.algorithm, method.backbone, cell.column.dataset, f"{cell.column.setting}, {protocol.test}"]
+        words += [
+            protocol.batch_norm_kind,
+            protocol.pretraining or "-",
+            protocol.training,
+            " ".join([*method.overrides, *protocol.overrides]),
+        ]
         numbers = [
             interval(cell),
             number(steps / seconds if seconds else math.nan, ".1f"),
@@ -117,28 +132,28 @@ def details(comparison: Comparison) -> Sheet:
         ]
         seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
-    return _told_once(Sheet("All methods in detail", head, 8, rows, [INTERVALS]), keep="algorithm")
+    return _shared_in_note(Sheet("All methods in detail", head, 8, rows, [INTERVALS]), keep="algorithm")
 
 
-def _told_once(sheet: Sheet, keep: str) -> Sheet:
-    """The same with the words that all rows share in a note and not in a column, but for the column to `keep`."""
+def _shared_in_note(sheet: Sheet, keep: str) -> Sheet:
+    """Moves columns whose rows are all equal into a note, except the column `keep`."""
     words = range(sheet.num_words)
     shared = [
         i for i in words if sheet.head[i] != keep and len(sheet.rows) > 1 and len({row[i] for row in sheet.rows}) == 1
     ]
-    told = [f"{sheet.head[i]} {text}" for i in shared if (text := sheet.rows[0][i].text) not in ("", "-")]
+    shared_words = [f"{sheet.head[i]} {text}" for i in shared if (text := sheet.rows[0][i].text) not in ("", "-")]
     left = [i for i in range(len(sheet.head)) if i not in shared]
     return Sheet(
         sheet.title,
         [sheet.head[i] for i in left],
         sheet.num_words - len(shared),
         [[row[i] for i in left] for row in sheet.rows],
-        [*([Text(f"all: {'; '.join(told)}")] if told else []), *sheet.notes],
+        [*([Text(f"all: {'; '.join(shared_words)}")] if shared_words else []), *sheet.notes],
     )
 
 
 def not_completed(contents: Contents) -> Sheet:
-    """Where to look for what went wrong, which run directories have no result, and how many runs never started."""
+    """Returns failed runs, run directories without a result, and the number of refused runs."""
     rows = [_end(run) for cell in contents.comparison.cells for run in cell.runs if not run.completed]
     rows += [_end(run) for run in [*contents.comparison.apart, *contents.failed]]
     rows += [[Text("no result"), Text(str(folder)), Text("")] for folder in contents.unfinished]
@@ -147,20 +162,20 @@ def not_completed(contents: Contents) -> Sheet:
 
 
 def refused(runs: list[Run]) -> str:
-    """How many runs never started, with one of them for an example."""
+    """Returns the number of runs that never started, with the last as an example."""
     folder, error = runs[-1].folder, _first_line(runs[-1].result.error)
     counted = f"{len(runs)} runs were" if len(runs) > 1 else "1 run was"
     return f"{counted} refused before training; the last: {folder}: {error}"
 
 
 def damaged(lines: list[str]) -> Sheet:
-    """Files that count for nothing, or in part."""
+    """Returns the lines about damaged files."""
     return Sheet("Files that could not be read", [], 0, [], [*map(Text, lines)])
 
 
 def _end(run: Run) -> list[Text]:
-    known = {"completed": "its test has no score", "diverged": "its loss or score on meta-test is no finite number"}
-    why = known.get(run.status, _first_line(run.result.error))
+    reasons = {"completed": "its test has no score", "diverged": "its loss or score on meta-test is not finite"}
+    why = reasons.get(run.status, _first_line(run.result.error))
     return [Text(run.status, tone=_tone(run.status)), Text(str(run.folder)), Text(why)]
 
 
@@ -169,18 +184,18 @@ def _first_line(text: str | None) -> str:
 
 
 def _tone(*statuses: str) -> Tone:
-    """A run that was pruned is as it should be."""
+    """Returns "bad" for any status beside completed and pruned."""
     return "bad" if set(statuses) - {"completed", "pruned"} else "plain"
 
 
 def _sources(comparison: Comparison) -> dict[str, int]:
-    """Published sources, numbered in the order of the table."""
+    """Numbers the published sources in the order of the table."""
     sources = (number.source for cell in comparison.cells if (number := cell.published))
     return {source: i for i, source in enumerate(dict.fromkeys(sources), 1)}
 
 
 def measures(comparison: Comparison) -> str:
-    """What the numbers of a table are."""
+    """Returns the names of the measures of a table."""
     return " or ".join(sorted({column.score.title for column in comparison.columns}))
 
 

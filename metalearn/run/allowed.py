@@ -1,4 +1,7 @@
-"""Classes that a config may name. Without heavy imports, since every command line needs it."""
+"""Classes that a config may name.
+
+Every command line imports this file, so it has no heavy imports.
+"""
 
 import inspect
 import os
@@ -16,9 +19,10 @@ ALLOWED_TARGETS = (
         for part in ("Trainer", "callbacks.", "loggers.", "plugins.", "profilers.", "strategies.")
     ),
 )
-"""A config may name classes of these packages; METALEARN_TARGETS=mypackage. in the environment allows more.
+"""Packages whose classes a config may name.
 
-The environment, not the config: otherwise a config file from elsewhere could allow itself anything.
+METALEARN_TARGETS=mypackage. in the environment allows more. A config cannot, since a foreign config
+file would then allow itself any class.
 """
 
 LOGGING = {
@@ -30,43 +34,43 @@ LOGGING = {
     "logging.handlers.RotatingFileHandler",
     "logging.handlers.TimedRotatingFileHandler",
     "logging.handlers.WatchedFileHandler",
-    "colorlog.ColoredFormatter",  # of hydra/job_logging=colorlog
+    "colorlog.ColoredFormatter",  # for hydra/job_logging=colorlog
 }
 """Classes that hydra.job_logging and hydra.hydra_logging may name."""
 
 
 @cache
 def allowed() -> tuple[str, ...]:
-    """Beginnings of names that are allowed.
+    """Returns the prefixes of allowed names.
 
-    The environment is read once, when the process starts: Hydra changes it by what a config says.
+    The environment is read once, at the start of the process, because a config can later change it
+    through Hydra.
     """
     return ALLOWED_TARGETS + tuple(filter(None, os.environ.get("METALEARN_TARGETS", "").split(",")))
 
 
 def check_name(target: Any, path: str) -> str:
-    """The name of a class, as a config has it at `path`. Raises ValueError for one that is not allowed."""
+    """Returns the class name at `path` of a config. Raises ValueError if it is not allowed."""
     if not isinstance(target, str):
         raise ValueError(f"{path}._target_={target!r:.80} is not the name of a class")
     shown = " ".join(target.split())[:80]
     if "${" in target:
-        raise ValueError(f"{path}._target_={shown} is refused: the name of a class must stand there itself")
+        raise ValueError(f"{path}._target_={shown} is refused: the name of a class must be written out")
     if not target.startswith(allowed()):
-        raise ValueError(f"{path}._target_={shown} is refused: it is in none of {', '.join(allowed())}")
+        raise ValueError(f"{path}._target_={shown} is refused: it is not in {', '.join(allowed())}")
     return target
 
 
 def locate(target: Any, path: str) -> Any:
-    """The class of a `_target_`. Raises ValueError when it is foreign, or cannot be imported."""
+    """Returns the class of a `_target_`. Raises ValueError if it is foreign or not importable."""
     module, _, name = check_name(target, path).rpartition(".")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{path}._target_={target} cannot be imported: {error}") from error
-    # A module of an allowed package gives access to what it imports, and a function can do anything: only classes that
-    # are defined in the package count, and the functions that make our loggers.
+    # An allowed module also exposes its imports, and a function can do anything. So only classes
+    # defined in the package are allowed.
     home = getattr(found, "__module__", "") or ""
-    is_logger = inspect.isfunction(found) and home == "metalearn.run.loggers"
-    if not (inspect.isclass(found) or is_logger) or home.partition(".")[0] != target.partition(".")[0]:
-        raise ValueError(f"{path}._target_={target} is refused: it is no class of {target.partition('.')[0]}")
+    if not inspect.isclass(found) or home.partition(".")[0] != target.partition(".")[0]:
+        raise ValueError(f"{path}._target_={target} is refused: it is not a class of {target.partition('.')[0]}")
     return found

@@ -1,4 +1,4 @@
-"""Typed objects as JSON and back: dataclasses and named tuples, whose annotations say what the JSON must hold."""
+"""Typed objects as JSON and back: dataclasses and named tuples, checked against annotations."""
 
 import functools
 import inspect
@@ -7,14 +7,20 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 MORE = "more"
-"""The field of a class for the keys that it does not know, which stay what they are."""
+"""Name of the field that keeps unknown keys unchanged."""
 
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-MOST_LETTERS = 60  # of a value in an error
+MOST_LETTERS = 60  # characters of a value in an error
 
 
 def encode(node: Any) -> Any:
-    """What json.dumps takes: null for nan and infinity, and nothing for an optional field that is None."""
+    """Converts an object for json.dumps.
+
+    NaN and infinity become null. A None in a field whose default is None is left out.
+
+    >>> encode({"accuracy": [0.5, math.nan]})
+    {'accuracy': [0.5, None]}
+    """
     if isinstance(node, dict):
         return {name: encode(child) for name, child in node.items()}
     if hasattr(node, "__annotations__"):
@@ -22,17 +28,20 @@ def encode(node: Any) -> Any:
         left_out = {name for name, default in _defaults(cls).items() if default is None}
         fields = {name: getattr(node, name) for name in _hints(cls)}
         more = fields.pop(MORE, {})
-        known = {name: of for name, of in fields.items() if of is not None or name not in left_out}
-        return encode({**known, **more})
+        kept = {name: value for name, value in fields.items() if value is not None or name not in left_out}
+        return encode({**kept, **more})
     if isinstance(node, list | tuple):
         return [encode(child) for child in node]
     return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def decode(hint: Any, value: Any, name: str) -> Any:
-    """`value` of JSON as `hint` has it; null is nan where a number must be.
+    """Converts a `value` of JSON to the type `hint`; null becomes NaN for a float.
 
-    Raises ValueError, which names the key, the value and what it should be.
+    Raises ValueError with the key, the value and the expected type.
+
+    >>> decode(list[float], [1, None], "losses")
+    [1.0, nan]
     """
     if hint is Any:
         return value
@@ -46,13 +55,13 @@ def _object(hint: Any, value: Any, name: str) -> Any:
         _refuse(name, value, "a group of keys")
     fields: dict[str, Any] = {}
     defaults, within = _defaults(hint), f"{name}." if name else ""
-    for field, of in _hints(hint).items():
+    for field, field_hint in _hints(hint).items():
         if field == MORE:
             fields[MORE] = {key: child for key, child in value.items() if key not in _hints(hint)}
         elif field in value:
-            fields[field] = decode(of, value[field], f"{within}{field}")
+            fields[field] = decode(field_hint, value[field], f"{within}{field}")
         elif field not in defaults:
-            if NoneType not in get_args(of):
+            if NoneType not in get_args(field_hint):
                 raise ValueError(f"{within}{field} is missing")
             fields[field] = None
     return hint(**fields)
@@ -81,10 +90,10 @@ def _one_of(hint: Any, value: Any, name: str) -> Any:
     if value is None and NoneType in hints:
         return None
     errors = []
-    for one in hints:
-        if one is not NoneType:
+    for choice in hints:
+        if choice is not NoneType:
             try:
-                return decode(one, value, name)
+                return decode(choice, value, name)
             except ValueError as error:
                 errors.append(error)
     raise errors[0]
@@ -101,7 +110,7 @@ def _number_or_text(hint: Any, value: Any, name: str) -> Any:
 
 
 READERS = {Union: _one_of, UnionType: _one_of, Literal: _literal, list: _list, dict: _dict}
-"""By the origin of a hint; other hints are classes."""
+"""Readers by the origin of a hint; other hints are classes."""
 
 
 def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
@@ -111,12 +120,12 @@ def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
 
 
 @functools.cache
-def _hints(of: type) -> dict[str, Any]:
-    return get_type_hints(of)
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 @functools.cache
-def _defaults(of: type) -> dict[str, Any]:
-    """The fields that may be left out, with what they are then."""
-    parameters = inspect.signature(of).parameters.values()
-    return {one.name: one.default for one in parameters if one.default is not one.empty}
+def _defaults(cls: type) -> dict[str, Any]:
+    """Returns the default of each field that may be left out."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {field.name: field.default for field in parameters if field.default is not field.empty}

@@ -1,4 +1,4 @@
-"""Checkpoints: which run wrote them, and whether their weights fit."""
+"""Checkpoints: the run that wrote them, and loading of their weights."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,11 @@ from metalearn.run.checkpoint_file import best_of, read_checkpoint, read_origin
 
 
 class Provenance(pl.Callback):
-    """Write into every checkpoint which run it is of; plain containers only, so that it loads with weights_only."""
+    """Writes the facts of a run into each of its checkpoints.
+
+    Args:
+        run: facts in plain containers, so that the checkpoint loads with weights_only.
+    """
 
     def __init__(self, run: dict[str, Any]) -> None:
         self.run = run
@@ -20,22 +24,26 @@ class Provenance(pl.Callback):
 
 
 def base_classes(path: Path) -> int:
-    """Number of classes of the meta-train set of the run that wrote a checkpoint; 0 when it does not say."""
+    """Returns the number of meta-train classes of the run that wrote a checkpoint, else 0."""
     number: int = read_origin(path).get("num_base_classes", 0)
     return number
 
 
 def trained_classes(path: Path) -> list[str]:
-    """Names of the classes of that meta-train set; none when the checkpoint does not say."""
+    """Returns the meta-train class names of the run that wrote a checkpoint, if recorded."""
     names: list[str] = read_origin(path).get("classes", [])
     return names
 
 
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
-    """Put the weights of a checkpoint's backbone, whatever its algorithm, into the backbone of this `name`.
+    """Loads the backbone weights of a checkpoint of any algorithm.
 
-    `path` is of the checkpoint, or of a run directory, whose best one it then is. Raises OSError when there is no such
-    file, and ValueError when it holds no such backbone.
+    Raises OSError if the file is missing, and ValueError if its backbone differs.
+
+    Args:
+        path: checkpoint, or run directory with a best checkpoint.
+        backbone: module that receives the weights.
+        name: backbone option of the config, for the error.
     """
     try:
         checkpoint = read_checkpoint(best_of(path))
@@ -43,7 +51,8 @@ def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
         raise type(error)(f"pretrained: {error}") from error
     held, state = checkpoint["metalearn"], checkpoint["state_dict"]
     if any(key.startswith("algorithm.norms.") for key in state):
-        raise ValueError(f"pretrained={path} is of {held['algorithm']} with a batch normalisation for each inner step")
+        norms = "a batch normalisation for each inner step: choose another"
+        raise ValueError(f"pretrained={path} comes from {held['algorithm']} and has {norms}")
     theirs = {key.partition(".backbone.")[2]: value for key, value in state.items() if ".backbone." in key}
     if different := _difference(theirs, backbone.state_dict()):
         both = f"holds the backbone {held['backbone']}, the config builds {name}"
@@ -52,9 +61,14 @@ def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
 
 
 def load(path: Path, module: nn.Module, choices: dict[str, str]) -> dict[str, Any]:
-    """Put the weights of a checkpoint into the module that `choices` describe, and return all that it holds.
+    """Loads the weights of a checkpoint into the module, and returns the checkpoint.
 
-    Raises ValueError when it is damaged, or of another architecture: by the names of weights, then by their shapes.
+    Raises ValueError if the checkpoint is damaged, or if names or shapes of its weights differ.
+
+    Args:
+        path: checkpoint.
+        module: module that receives the weights.
+        choices: algorithm and backbone of the config, for the error.
     """
     checkpoint = read_checkpoint(path)
     fill(module, checkpoint, path, choices)
@@ -62,15 +76,15 @@ def load(path: Path, module: nn.Module, choices: dict[str, str]) -> dict[str, An
 
 
 def fill(module: nn.Module, checkpoint: dict[str, Any], path: Path, choices: dict[str, str]) -> None:
-    """The same of a checkpoint that was read from `path`."""
+    """Loads the weights of a checkpoint that was read from `path`. Raises as `load` does."""
     theirs, own = checkpoint["state_dict"], module.state_dict()
     if different := _difference(theirs, own):
-        held, built = ("{algorithm} on {backbone}".format(**one) for one in (checkpoint["metalearn"], choices))
+        held, built = ("{algorithm} on {backbone}".format(**parts) for parts in (checkpoint["metalearn"], choices))
         raise ValueError(f"{path} holds {held}, the config builds {built}: they differ in {different}")
     module.load_state_dict(theirs)
 
 
 def _difference(theirs: dict[str, Tensor], own: dict[str, Tensor]) -> str | None:
-    """The first name that only one of two states has, or else the first tensor of another shape."""
+    """Returns the first name in only one of the states, else the first of another shape."""
     reshaped = {name for name in own.keys() & theirs.keys() if own[name].shape != theirs[name].shape}
     return next(iter(sorted(own.keys() ^ theirs.keys()) + sorted(reshaped)), None)

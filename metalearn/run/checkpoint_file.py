@@ -1,6 +1,6 @@
-"""The file of a checkpoint: verified before anything in it is believed.
+"""The file of a checkpoint: verified before its content is used.
 
-PyTorch writes a CRC-32 for each record of its zip format, and does not look at it when it reads.
+PyTorch writes a CRC-32 for each record of its zip format, but does not compare it when it reads.
 """
 
 import pickle
@@ -9,24 +9,24 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-REMEDY = "copy it again, or take another checkpoint of its run"
+REMEDY = "copy it again, or use another checkpoint of its run"
 STATISTICS = {"mean", "std", "ci95", "num_episodes"}
 ZIP = b"PK\x03\x04"
 ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, OverflowError, UnicodeDecodeError)
 
 
 def best_of(path: Path) -> Path:
-    """The checkpoint that a path names: of a run directory, or of its folder of checkpoints, the best one."""
+    """Returns a checkpoint's path: the best one of a run directory or of its checkpoints/."""
     if not path.is_dir():
         return path
     return path / ("best.ckpt" if path.resolve().name == "checkpoints" else "checkpoints/best.ckpt")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """All that a checkpoint of metalearn holds; each record agrees with its checksum.
+    """Returns the content of a checkpoint of metalearn, after a check of all checksums.
 
-    Raises FileNotFoundError when there is no such file, and ValueError in one line when it is
-    damaged, is of another format, or would need code to be loaded.
+    Raises FileNotFoundError if the file is missing, and ValueError in one line if it is damaged,
+    has another format, or would run code when it is loaded.
     """
     verify(path)
     checkpoint: dict[str, Any] = _loaded(path, mmap=False)
@@ -40,15 +40,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(step, int) or isinstance(step, bool):
         raise _no_checkpoint(path, f"its global_step is {step!r:.40}, not a number of steps")
     if not _is_validation(checkpoint.get("val")):
-        raise _no_checkpoint(path, "its val is not made of means with their intervals")
+        raise _no_checkpoint(path, "its val does not hold means with intervals")
     return checkpoint
 
 
 def read_origin(path: Path) -> dict[str, Any]:
-    """Which run wrote a checkpoint: its choices and overrides. Raises as `read_checkpoint` does.
+    """Returns the choices and overrides of the run that wrote a checkpoint.
 
-    The weights are mapped and not read, since the command line needs this before anything else;
-    whatever uses the weights afterwards reads the whole file.
+    The weights are mapped, not read, so that the command line starts quickly; code that uses them
+    later reads the whole file. Raises as `read_checkpoint` does.
     """
     verify(path, only="data.pkl")
     checkpoint = _loaded(path, mmap=True)
@@ -58,7 +58,10 @@ def read_origin(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path, only: str = "") -> None:
-    """Compare the records whose names end so with their checksums. Raises as `read_checkpoint` does."""
+    """Verifies the checksums of the records whose names end in `only`.
+
+    Raises as `read_checkpoint` does.
+    """
     if not path.is_file():
         is_folder = path.is_dir()
         raise FileNotFoundError(
@@ -80,18 +83,18 @@ def verify(path: Path, only: str = "") -> None:
                 if record.endswith(only):
                     _read_through(archive, info)
     except ZIP_ERRORS as error:
-        where = f"record {record!a:.60}: " if record else "its list of records, as when it is cut short: "
+        where = f"record {record!a:.60}: " if record else "its list of records; it may be cut short: "
         raise ValueError(f"{path} is damaged ({where}{_line(error)}): {REMEDY}") from error
 
 
 def _check_plain(records: list[zipfile.ZipInfo], size: int) -> None:
-    """Raises BadZipFile for what PyTorch never writes, and reads in another way than Python does."""
+    """Raises BadZipFile for records that PyTorch never writes and Python reads differently."""
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise zipfile.BadZipFile("a record is compressed")  # it could grow without limit
     if sum(record.file_size for record in records) > size:
         raise zipfile.BadZipFile("the records are larger than the file")
     if any(record.external_attr for record in records):
-        raise zipfile.BadZipFile("a record is a folder")  # which PyTorch takes as read, and empty
+        raise zipfile.BadZipFile("a record is a folder")  # PyTorch would read it as empty
 
 
 def _read_through(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
@@ -101,27 +104,27 @@ def _read_through(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
 
 
 def _loaded(path: Path, *, mmap: bool) -> Any:
-    import torch  # late, because --help must not wait for it
+    import torch  # late: --help must not wait for it
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
+    except Exception as error:  # torch raises any kind for a file that is not a checkpoint
         foreign = re.search(r"\bGLOBAL (\S+)", str(error))
         name = foreign[1] if foreign else "Python objects"
-        objects = f"it holds {name}, which is not loaded since it could run code"
+        objects = f"it holds {name}, which is not loaded because it could run code"
         is_pickle = isinstance(error, pickle.UnpicklingError)
         raise _no_checkpoint(path, objects if is_pickle else _line(error)) from error
 
 
 def _check_origin(path: Path, checkpoint: Any) -> None:
     if not isinstance(checkpoint, dict) or "metalearn" not in checkpoint:
-        of_lightning = isinstance(checkpoint, dict) and "pytorch-lightning_version" in checkpoint
-        kind = "a checkpoint of another project of PyTorch Lightning" if of_lightning else "other data"
+        is_lightning = isinstance(checkpoint, dict) and "pytorch-lightning_version" in checkpoint
+        kind = "a checkpoint of another project with PyTorch Lightning" if is_lightning else "other data"
         raise _no_checkpoint(path, f"it is {kind}")
     origin = checkpoint["metalearn"]
     overrides = origin.get("overrides") if isinstance(origin, dict) else None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise _no_checkpoint(path, "it does not say by which overrides it was made")
+        raise _no_checkpoint(path, "it does not record its overrides")
     if not isinstance(origin.get("num_base_classes", 0), int):
         raise _no_checkpoint(path, "its num_base_classes is not a number")
 
@@ -133,7 +136,7 @@ def _is_weight(item: tuple[Any, Any]) -> bool:
 
 
 def _is_validation(val: Any) -> bool:
-    """Whether these are scores by name, or None of a run before its first validation."""
+    """Whether `val` holds scores by name; None is that of a run before its first validation."""
     if val is None:
         return True
     return isinstance(val, dict) and all(
@@ -149,8 +152,8 @@ def _description(start: bytes) -> str:
         return "it is empty"
     text = start.split(b"\n")[0].decode("ascii", errors="replace")
     if text.isprintable() and text.isascii():
-        return f"it is a text, which begins with {text[:30]!r}"
-    return f"it begins with {start[:8]!r}, and not as a file of PyTorch 1.6 or later"
+        return f"it is a text that begins with {text[:30]!r}"
+    return f"it begins with {start[:8]!r}, unlike a file of PyTorch 1.6 or later"
 
 
 def _no_checkpoint(path: Path, why: str) -> ValueError:
@@ -158,5 +161,5 @@ def _no_checkpoint(path: Path, why: str) -> ValueError:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of a message of a library."""
+    """Returns the first line of a library's error message."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__

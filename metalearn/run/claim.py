@@ -1,7 +1,7 @@
-"""Locks of directories: one process at a time is at work in each.
+"""Locks of directories: one process at a time works in each.
 
-A job inherits the open file from its controller and keeps the directory when that dies. filelock
-unlocks the file when its object is deleted, which would take the lock from the job as well.
+A job inherits the open file from its controller, and keeps the lock if the controller dies. The
+package filelock does not fit: it unlocks the file with its object, and the job would lose the lock.
 """
 
 import fcntl
@@ -30,14 +30,14 @@ class Owner(NamedTuple):
 
 
 def is_claimed(folder: Path) -> bool:
-    """Returns whether a run is at work in the directory."""
+    """Whether a run works in the directory."""
     return is_locked(folder / LOCK)
 
 
 def lock(path: Path) -> IO[str] | None:
-    """Returns a file that no other process can lock until it is closed or this process ends.
+    """Returns the locked file, or None if another process has locked it.
 
-    Returns None when another process has the lock.
+    The lock lasts until the file is closed or the process ends.
     """
     file = path.open("a")
     for probe in range(PROBES):

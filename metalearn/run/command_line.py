@@ -1,4 +1,4 @@
-"""The words of a command line: flags first, since Hydra reads a flag between two overrides as the end of both."""
+"""Words of a command line, flags first: Hydra stops reading overrides at a flag."""
 
 import re
 from typing import NoReturn
@@ -7,26 +7,27 @@ from hydra._internal.utils import get_args_parser
 
 from metalearn import __version__
 from metalearn.run.grammar import is_path, key, readable, value
-from metalearn.run.names import shortened
+from metalearn.run.names import nearest, shortened
 
 OTHER_WORDS = {
-    "export": "python -m metalearn.export RUN FILE.onnx",
+    "export": "metalearn export RUN FILE.onnx",
     "help": "metalearn --help",
-    "predict": "python -m metalearn.predict RUN --support DIR --query DIR",
-    "report": "python -m metalearn.report DIR...",
+    "predict": "metalearn predict RUN --support DIR --query DIR",
+    "report": "metalearn report DIR...",
     "resume": "metalearn resume=DIR",
-    "sweep": "metalearn -m seed=0,1",
-    "test": "metalearn mode=test checkpoint=PATH",
-    "train": "metalearn, which trains when nothing else is said",
+    "sweep": "metalearn sweep seed=0,1",
+    "test": "metalearn test checkpoint=PATH",
+    "train": "metalearn train KEY=VALUE",
     "version": "metalearn --version",
 }
-"""Commands that are typed as a word, and how they are typed here."""
+"""Words that other programs take as commands, and the commands of this one."""
 
 
 def parse(argv: list[str]) -> tuple[list[str], list[str]]:
-    """The flags of a command line, and its overrides as Hydra can read them; in whatever order they were typed.
+    """Returns the flags and the overrides of a command line, as Hydra can read them.
 
-    Raises ValueError for a flag that Hydra does not know and for a word that is no override.
+    Flags and overrides may be typed in any order. Raises ValueError for an unknown flag, and for a
+    word that is not an override.
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
@@ -38,7 +39,7 @@ def parse(argv: list[str]) -> tuple[list[str], list[str]]:
     for action in parser._actions:
         if action.option_strings and (chosen := given.get(action.dest)):
             flags += [action.option_strings[0], *([chosen] if isinstance(chosen, str) else [])]
-    # Hydra's way of saying: an option of the group dataset, as the part test_dataset.
+    # Hydra's syntax for an option of the group dataset under the key test_dataset.
     typed = [f"dataset@{word}" if word.startswith("test_dataset=") else word for word in given["overrides"]]
     if not given["shell_completion"]:
         _refuse_words(typed)
@@ -48,7 +49,7 @@ def parse(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def is_multirun(flags: list[str], overrides: list[str]) -> bool:
-    """Whether a value may be several: by the flag, or by what may choose the mode in the place of it."""
+    """Whether a value may be a sweep: by the flag, or by an override that sets the mode."""
     return "--multirun" in flags or bool({"hydra.mode", "hparams_search"} & set(map(key, overrides)))
 
 
@@ -56,12 +57,12 @@ def _refuse_words(overrides: list[str]) -> None:
     for word in overrides:
         if "=" not in word and not word.startswith("~"):
             meant = OTHER_WORDS.get(word)
-            line = f"type {meant}" if meant else "an override is KEY=VALUE"
-            raise ValueError(f"'{shortened(word)}' is no override: {line}")
+            line = f"type {meant}" if meant else f"an override is KEY=VALUE{nearest(word, OTHER_WORDS)}"
+            raise ValueError(f"'{shortened(word)}' is not an override: {line}")
 
 
 def _refuse_odd_options(overrides: list[str]) -> None:
-    """Refuse for a group what can be no name of an option, since Hydra stops at it without a word."""
+    """Refuses values of a group that cannot name an option, for which Hydra has no message."""
     for override in overrides:
         if "." in key(override) or "=" not in override or is_path(key(override)):
             continue

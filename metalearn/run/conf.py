@@ -1,10 +1,10 @@
-"""Where the configs lie."""
+"""Location of the config files."""
 
 from pathlib import Path
 
 
 def conf_dir() -> str:
-    """The folder of the configs: inside the installed package, or beside it in a checkout."""
+    """Returns the folder conf/: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "config.yaml").is_file():

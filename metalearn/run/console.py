@@ -1,4 +1,4 @@
-"""What the person sees before and after the training."""
+"""Console output before and after the training."""
 
 import logging
 import math
@@ -8,30 +8,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.tree import Tree
 
 from metalearn.run.result import Episodes, EpisodeSetting, Evaluation, Measured, Result
 
 log = logging.getLogger(__name__)
 
-# Where nobody looks at the width, in a log or a pipe, lines may be long.
+# Lines may be long where no terminal limits them, in a log or a pipe.
 console = Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def say(line: str) -> None:
-    """Print a line that is true of the run, and keep it in its log."""
+    """Prints a line, and writes it to the log of the run."""
     console.print(line, highlight=False)
     log.info(line)
-
-
-def show_config(config: dict[str, Any]) -> None:
-    # The algorithm holds the backbone as an argument; once is enough to read it.
-    algorithm = (
-        {**config["algorithm"], "backbone": "${backbone}"} if "backbone" in config["algorithm"] else config["algorithm"]
-    )
-    tree = Tree("config")
-    _grow(tree, {**config, "algorithm": algorithm})
-    console.print(tree, highlight=True)
 
 
 def show_plan(
@@ -42,7 +31,7 @@ def show_plan(
     num_devices: int,
     folder: Path,
 ) -> None:
-    """What the run is about to do."""
+    """Prints the planned amount of training, and the shapes of the episodes."""
     trainer, tasks = config["trainer"], config["tasks_per_batch"]
     steps, batches = trainer["max_steps"], trainer["accumulate_grad_batches"]
     seen = f"{steps * batches * tasks * num_devices:,}" if steps > 0 else f"as many as {trainer['max_time']} allows"
@@ -51,16 +40,21 @@ def show_plan(
     table.add_column(overflow="fold")
     table.add_row("parameters", f"{num_parameters:,}")
     if config["mode"] == "train":
-        table.add_row("tasks of a step", f"{tasks} x {num_devices} devices x {batches} batches")
-        table.add_row("episodes to be seen" if batch_size is None else "batches to be seen", seen)
+        table.add_row("tasks per step", f"{tasks} x {num_devices} devices x {batches} batches")
+        table.add_row("training episodes" if batch_size is None else "training batches", seen)
         table.add_row("trained on", trained_on(episode.train, batch_size))
     table.add_row("tested on", shape(episode.test))
-    table.add_row("run directory", str(folder))
     console.print(table)
+    show_folder(folder)
+
+
+def show_folder(folder: Path) -> None:
+    """Print a run directory in a line of its own, so that it can be copied at any width."""
+    console.print(f"run directory {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def show_result(result: Result, folder: str) -> None:
-    """The one table at the end: the score with its interval, how it was measured, and where everything lies."""
+    """Prints the score with its interval, how it was measured, and the run directory."""
     assert result.test is not None
     assert result.test.measured is not None
     name = result.test.measured.name
@@ -74,9 +68,9 @@ def show_result(result: Result, folder: str) -> None:
         if other.measured is not None:
             table.add_row(f"tested on {setting}", interval(other.measured))
     if result.further is not None:
-        for name_of, measured in result.further.scores.items():
-            words_of = f"{result.further.name}: {name_of.replace('_', ' ')}"
-            table.add_row(words_of, f"{percent(measured.mean)} ± {percent(measured.ci95)} %")
+        for score_name, measured in result.further.scores.items():
+            title = f"{result.further.name}: {score_name.replace('_', ' ')}"
+            table.add_row(title, f"{percent(measured.mean)} ± {percent(measured.ci95)} %")
     if result.test_dataset != result.dataset:
         table.add_row("tested on", result.test_dataset)
     trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"
@@ -90,12 +84,12 @@ def show_result(result: Result, folder: str) -> None:
         table.add_row(f"meta-val {words}", f"{interval(result.val.measured)}, step {result.best_step}")
     if result.published and (published := result.published.number(name)) is not None:
         table.add_row("published", f"{score(name, published)}  {result.published.source or 'no source'}")
-    table.add_row("run directory", folder)
     console.print(table)
+    show_folder(Path(folder))
 
 
 def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
-    """Rows on how the score came about."""
+    """Adds rows on details of the score."""
     assert test.measured is not None
     name, estimate = test.measured
     if test.by_step:
@@ -116,7 +110,7 @@ def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
 
 
 def interval(measured: Measured) -> str:
-    """Mean ± 95 % interval of a score: accuracy in percent, anything else as it is; NaN as a question mark."""
+    """Formats mean ± 95 % interval, an accuracy in percent; NaN is a question mark."""
     name, estimate = measured
     if name == "accuracy":
         return f"{percent(estimate.mean)} ± {percent(estimate.ci95)} %"
@@ -137,13 +131,13 @@ SEEN = {
 }
 
 
-def pretraining(on: str, seen: str | None) -> str:
-    """The data of a pretraining, and how many of the test classes it has seen."""
-    return f"{on}, {SEEN[seen or 'unknown']}"
+def pretraining(data: str, seen: str | None) -> str:
+    """Describes the data of a pretraining, and how many test classes they hold."""
+    return f"{data}, {SEEN[seen or 'unknown']}"
 
 
 def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
-    return shape(episode) if batch_size is None else f"{batch_size} images of all base classes a batch"
+    return shape(episode) if batch_size is None else f"{batch_size} images of all base classes per batch"
 
 
 def shape(episode: EpisodeSetting) -> str:
@@ -151,24 +145,20 @@ def shape(episode: EpisodeSetting) -> str:
     queries = f"{episode.query} queries per class{mean}"
     if episode.shots == "meta_dataset":
         return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {queries}"
-    if episode.way == 1:  # a regression, of one output
+    if episode.way == 1:  # a regression with one output
         return f"{span(episode.shot)} support points, {episode.query} query points"
     own = " of each class" if episode.shots == "unequal" else ""
     return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}"
 
 
 def span(value: int | list[int]) -> str:
-    """A number, or a range [smallest, largest]."""
+    """Formats a number, or a range [smallest, largest].
+
+    >>> span([5, 20])
+    '5 to 20'
+    """
     return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
 
 
 def percent(fraction: float | None) -> str:
     return "?" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
-
-
-def _grow(tree: Tree, node: dict[str, Any]) -> None:
-    for name, child in node.items():
-        if isinstance(child, dict) and child:
-            _grow(tree.add(f"[bold]{name}[/bold]"), child)
-        else:
-            tree.add(f"{name}: {child}".replace("[", r"\["))

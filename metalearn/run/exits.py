@@ -1,4 +1,4 @@
-"""How a run can end otherwise than well, and what the shell is told."""
+"""Endings of a run with an error: status, error line, and exit code."""
 
 import signal
 from collections.abc import Iterator
@@ -17,12 +17,15 @@ OF_THE_USER = (ValueError, OSError, ImportError, MisconfigurationException, Omeg
 
 
 class BadInput(Exception):
-    """What the user asked for cannot be done; the message says why, in one line."""
+    """Raised for a request that cannot be done; the message gives the reason in one line."""
 
 
 @contextmanager
 def refusing_bad_input() -> Iterator[None]:
-    """Before training, an error of value, file or missing package is the user's to mend: said without a traceback."""
+    """Turns errors of values, files and missing packages into BadInput.
+
+    Before training, these are the user's to fix, so they are shown without a traceback.
+    """
     try:
         yield
     except HydraException as error:  # wraps what a constructor raised
@@ -41,9 +44,14 @@ class Ending(NamedTuple):
 
 
 def ending(error: BaseException, received: signal.Signals | None) -> Ending:
-    """What the result and the shell are told of a run that an exception ended, after a signal or none."""
+    """Returns the ending of a run by an exception.
+
+    Args:
+        error: exception that ended the run.
+        received: signal that this process received, if any.
+    """
     if isinstance(error, SIGTERMException):
-        received = received or signal.SIGTERM  # another process may have had it
+        received = received or signal.SIGTERM  # another process may have received it
         return Ending("interrupted", received.name, 128 + received)
     if isinstance(error, BadInput):
         return Ending("failed", str(error), BAD_INPUT)

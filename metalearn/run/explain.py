@@ -1,4 +1,4 @@
-"""Messages of Hydra and of YAML about a wrong key, option or file, each as one line that says what to type instead."""
+"""Messages of Hydra and YAML about wrong keys, options or files, as one line with the remedy."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,13 @@ WRONG_KEY = re.compile(r"Could not override '(\S+?)'")
 
 
 def explain(error: Exception, argv: list[str], conf: str) -> str:
-    """Hydra's message as one line that names the nearest right key or option, given what else was typed."""
+    """Returns Hydra's message as one line with the nearest valid key or option.
+
+    Args:
+        error: error of Hydra or OmegaConf.
+        argv: words of the command line.
+        conf: folder of the configs.
+    """
     text = str(error)
     if match := re.search(r"Could not find '(.+)/(.+)'", text):
         group, option = match.groups()
@@ -32,20 +38,20 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
     if "Config group override must be" in text:
         groups = {group.name for group in Path(conf).iterdir()}
         odd = next((word for word in argv if key(word) in groups and not isinstance(value(word), str | list)), text)
-        return f"{shortened(odd)} is no option of {key(odd)}: an option is a name"
+        return f"{shortened(odd)} is not an option of {key(odd)}: an option is a name"
     cause = f": {error.__cause__}" if isinstance(error, ConfigCompositionException) and error.__cause__ else ""
     return f"{text}{cause}"
 
 
 def explain_yaml(error: yaml.YAMLError) -> str:
-    """Where a file cannot be read as YAML, and why."""
+    """Returns the place and the reason why a file is not YAML."""
     mark = getattr(error, "problem_mark", None)
     where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-    return f"{where}this is no YAML: {getattr(error, 'problem', None) or error}"
+    return f"{where}this is not YAML: {getattr(error, 'problem', None) or error}"
 
 
 def known_keys(config: DictConfig, conf: str) -> list[str]:
-    """All keys and groups of a config."""
+    """Returns all keys and groups of a config."""
     groups = [entry.name for entry in Path(conf).iterdir() if entry.is_dir()]
     return [*groups, *_keys(OmegaConf.to_container(config))]
 
@@ -62,7 +68,7 @@ def _explain_key(wrong: str, argv: list[str], conf: str) -> str:
 
 
 def _composed(argv: list[str], conf: str) -> DictConfig:
-    """The config of what was typed, without the keys that are wrong; each sweep at the first of its values."""
+    """Composes the typed overrides without the wrong keys; a sweep counts as its first value."""
     typed = [word for word in (_first(word) for word in argv) if not word.startswith(("-", "hydra"))]
     if "--config-dir" in argv:
         folder = Path(argv[argv.index("--config-dir") + 1]).resolve()
@@ -86,12 +92,12 @@ def _first(word: str) -> str:
 
 
 def _takes(config: DictConfig, wrong: str) -> bool:
-    """Whether the class of the part takes such an argument, although its config does not have it."""
+    """Whether the class of the part has such an argument that its config leaves out."""
     part, _, argument = wrong.rpartition(".")
     node = OmegaConf.select(config, part) if part else None
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return False
-    from metalearn.run.allowed import locate  # late, because it imports the class, and so torch
+    from metalearn.run.allowed import locate  # late: it imports the class, and with it torch
     from metalearn.run.checks.signatures import arguments
 
     try:

@@ -1,4 +1,4 @@
-"""The run directory: where everything in it lies, and to whom it belongs."""
+"""The run directory: the paths of its files, and its lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,14 +14,22 @@ from metalearn.run.result import Outcome
 
 
 class RunFolder:
-    """A run directory; `named` says whether the command named it, rather than the time of day."""
+    """A run directory.
+
+    Args:
+        path: its path.
+        named: whether the command named it; otherwise its name is the time.
+
+    >>> str(RunFolder(Path("outputs/run")).best)
+    'outputs/run/checkpoints/best.ckpt'
+    """
 
     def __init__(self, path: Path, *, named: bool = True) -> None:
         self.path, self.named = path, named
 
     @classmethod
     def of_hydra(cls) -> "RunFolder":
-        """The run directory of the command that Hydra has composed."""
+        """Returns the run directory of the command that Hydra has composed."""
         config = HydraConfig.get()
         named = any(override.startswith("hydra.run.dir=") for override in config.overrides.hydra)
         return cls(Path(config.runtime.output_dir), named=named)
@@ -39,12 +47,16 @@ class RunFolder:
         return self.path / "checkpoints/last.ckpt"
 
     def episodes(self, setting: str = "") -> Path:
-        """One score for each test episode, of the test itself or of another setting such as 20w1s."""
+        """Returns the path of the scores of all test episodes.
+
+        Args:
+            setting: further setting such as 20w1s; empty for the test itself.
+        """
         return self.path / (f"test_episodes_{setting}.npz" if setting else "test_episodes.npz")
 
     @property
     def holds_run(self) -> bool:
-        """Whether something was run here that another run must not overwrite: it has a checkpoint, or has finished."""
+        """Whether a checkpoint or a finished result is here that another run must keep."""
         if self.best.exists() or self.last.exists():
             return True
         try:
@@ -52,27 +64,31 @@ class RunFolder:
         except FileNotFoundError:
             return False
         except ValueError:
-            return True  # a damaged result is still somebody's
+            return True  # a damaged result is kept as well
 
     @contextmanager
     def claimed(self, *, resume: bool) -> Iterator[None]:
-        """Hold the directory. Raises ValueError when another process does, or when its run is not to be resumed."""
+        """Locks the directory.
+
+        Raises ValueError if another process has locked it, or if it holds a run and `resume` is
+        false.
+        """
         file = lock(self.path / LOCK)
         if file is None:
-            raise ValueError(f"another run is at work in {self.path}")
+            raise ValueError(f"another run uses {self.path}: wait for it, or name another directory")
         with file:
             sign(file)
             if not resume and self.holds_run:
                 remedy = f"resume it with {quote(f'resume={self.path}')}, or name another directory"
-                raise ValueError(f"{self.path} has a run already: {remedy}")
+                raise ValueError(f"{self.path} already holds a run: {remedy}")
             yield
 
     def begin(self, config: DictConfig, safe: dict[str, Any]) -> None:
-        """Record the config of the run that begins, and remove the results of the one before.
+        """Writes the config of the run that begins, and removes the results of an earlier run.
 
         Args:
-            config: as composed.
-            safe: the same resolved, without secrets.
+            config: config as composed.
+            safe: config as resolved, without secrets.
         """
         for path in (self.result, self.path / "test_episode.png", *self.path.glob("test_episodes*.npz")):
             path.unlink(missing_ok=True)
@@ -85,7 +101,7 @@ class RunFolder:
         OmegaConf.save(safe, self.path / "hparams.yaml")
 
     def discard(self) -> None:
-        """Remove a directory in which nothing was begun, and those above it that are empty then."""
+        """Removes the directory if no run began in it, and its parent if it is then empty."""
         (self.path / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty
             self.path.rmdir()

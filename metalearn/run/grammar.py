@@ -1,4 +1,4 @@
-"""One override as Hydra reads it: its key, its value, and paths, in which no sign means anything."""
+"""One override as Hydra reads it: its key, its value, and paths, which have no special signs."""
 
 import os
 import re
@@ -12,13 +12,13 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-OF_RUNS = {"checkpoint", "pretrained", "resume"}
-OF_PARTS = {"cache", "dir", "dirpath", "file", "folder", "manifest", "path", "root", "save_dir", "weights"}
+RUN_PATHS = {"checkpoint", "pretrained", "resume"}
+PART_PATHS = {"cache", "dir", "dirpath", "file", "folder", "manifest", "path", "root", "save_dir", "weights"}
 
 
 def is_path(key: str) -> bool:
-    """Whether a key holds a path, by its name: of a run, of the group paths, or of a part."""
-    return key in OF_RUNS or key.startswith("paths.") or key.rpartition(".")[2] in OF_PARTS
+    """Whether a key holds a path, by its name."""
+    return key in RUN_PATHS or key.startswith("paths.") or key.rpartition(".")[2] in PART_PATHS
 
 
 def key(override: str) -> str:
@@ -26,25 +26,29 @@ def key(override: str) -> str:
 
 
 def node(override: str) -> str:
-    """The key of the config that an override sets: test_dataset for dataset@test_dataset."""
+    """Returns the config key of an override.
+
+    >>> node("dataset@test_dataset=omniglot")
+    'test_dataset'
+    """
     group, _, package = key(override).partition("@")
     return package or group.replace("/", ".")
 
 
 def value(override: str) -> Any:
-    """The value as Hydra reads it: a Sweep where there are several."""
+    """Returns the value as Hydra reads it; several values are a Sweep."""
     return _parser().parse_override(override).value()
 
 
 def quoted(text: str | Path) -> str:
-    """A text, such as a path, as a value that Hydra's grammar and OmegaConf read as exactly this text."""
+    """Quotes a text so that Hydra and OmegaConf read exactly this text."""
     return _in_quotes(re.sub(r"(\\*)\$\{", r"\1\1\\${", str(text)))
 
 
 def readable(override: str, *, multirun: bool) -> str:
-    """The same override as Hydra can read it: a path in quotes, its ~ written out.
+    """Returns an override in Hydra's grammar: a path is quoted and its ~ expanded.
 
-    Raises ValueError, with the remedy, for another value that has no meaning to Hydra.
+    Raises ValueError with the remedy for any other value that Hydra cannot read.
     """
     name, _, text = override.partition("=")
     may_be_text = is_path(node(override)) and not override.startswith("~")
@@ -61,7 +65,7 @@ def readable(override: str, *, multirun: bool) -> str:
 
 
 def at_home(config: DictConfig) -> None:
-    """Write out the ~ in every path of a config."""
+    """Expands the ~ in every path of a config."""
     _expand_user(config, OmegaConf.to_container(config, resolve=False), "")
 
 

@@ -1,4 +1,4 @@
-"""The groups of the config: which of them are chosen by name, and which come along with another."""
+"""The groups of the config: those that are chosen by name, and those that come with others."""
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
@@ -9,11 +9,14 @@ COME_ALONG = {
     "problem": "it comes with the data set: dataset=sinusoid is a regression",
     "recipe": "it comes with the algorithm: algorithm=NAME",
 }
-"""Groups that no one chooses, and where each comes from."""
+"""Groups that are not chosen by name, and the origin of each."""
 
 
 def choices() -> str:
-    """A line for each group that leaves a choice, such as "backbone: conv4, mlp"; a search path may add to them."""
+    """Returns a line for each group with several options, such as "backbone: conv4, mlp".
+
+    Groups of a search path are included.
+    """
     loader = GlobalHydra.instance().config_loader()
     groups = [name for name in loader.get_group_options("", ObjectType.GROUP) if name not in COME_ALONG]
     options = {name: loader.get_group_options(name, ObjectType.CONFIG) for name in groups}

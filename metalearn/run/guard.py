@@ -1,7 +1,7 @@
-"""Watches over Hydra: it builds no class that is not allowed, and writes no secret down.
+"""Guards Hydra: it builds allowed classes only, and writes no secrets.
 
-Hydra builds its own callbacks, launchers and logging before a run can look at its config. Neither
-has a hook there, so two functions and a class of Hydra 1.3 are wrapped; tests say when they move.
+Hydra builds its own callbacks, launchers and logging before a run can check its config. It has no
+hook there, so two functions and a class of Hydra 1.3 are wrapped; tests fail if they move.
 """
 
 import logging
@@ -20,17 +20,17 @@ from metalearn.run.secret_names import is_secret
 from metalearn.run.secrets import refuse_written, struck_out
 
 CHOOSES_CODE = re.compile(r"(METALEARN_TARGETS|PATH|(HYDRA|PYTHON|LD|DYLD|GIT)_?\w*)$")
-"""Variables that choose which code a process runs, which no config is to set."""
+"""Variables that choose the code of a process; a config must not set them."""
 
 SHIPPED = {f"hydra.experimental.callbacks.{name}" for name in ("LogJobReturnCallback", "PickleJobInfoCallback")}
-OF_LOGGING = "hydra.job_logging or hydra.hydra_logging:"
+LOGGING_KEYS = "hydra.job_logging or hydra.hydra_logging:"
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 _resolve_target, _configure_logging = _instantiate2._resolve_target, logging_config.configure_logging
 
 
 def install() -> None:
-    """Watch over Hydra from now on, with the classes that the environment allows now."""
+    """Installs the guards, with the classes that the environment allows now."""
     allowed.cache_clear()
     allowed()
     vars(hydra_application)["ConfigLoaderImpl"] = WatchedLoader
@@ -39,7 +39,7 @@ def install() -> None:
 
 
 class WatchedLoader(ConfigLoaderImpl):
-    """The loader of configs of the command line and of each job of a sweep."""
+    """Loader of configs, for the command line and for each job of a sweep."""
 
     def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
         try:
@@ -52,33 +52,39 @@ class WatchedLoader(ConfigLoaderImpl):
 
 
 def check_environment(env_set: DictConfig, env_copy: list[str]) -> None:
-    """Raises ValueError for variables that would be written down, or that choose the code of a process."""
+    """Raises ValueError for variables that hold secrets or choose the code of a process."""
     for name in env_copy:
         if is_secret(name, "x"):
-            raise ValueError(f"hydra.job.env_copy={name} would be written down; a run has it without that")
+            raise ValueError(
+                f"hydra.job.env_copy={name} would be written down: leave it out, since a run inherits the environment"
+            )
     for variable in map(str, env_set):
         if CHOOSES_CODE.match(variable):
             raise ValueError(f"hydra.job.env_set.{variable} is refused: set it before the command, in the environment")
 
 
 def check_logging(config: Any, path: str) -> None:
-    """Raises ValueError for a class or an object that a config of logging may not name."""
+    """Raises ValueError for a class or an object that a logging config may not name."""
     if isinstance(config, dict):
         for name, child in config.items():
             is_class = name in ("class", "()", "listener", "queue")
             if is_class and not (isinstance(child, str) and child in LOGGING):
-                known = ", ".join(sorted(LOGGING))
-                raise ValueError(f"{OF_LOGGING} {path}.{name}={child!r:.80} is refused: it is none of {known}")
+                classes = ", ".join(sorted(LOGGING))
+                raise ValueError(f"{LOGGING_KEYS} {path}.{name}={child!r:.80} is refused: choose from {classes}")
             check_logging(child, f"{path}.{name}" if path else str(name))
     elif isinstance(config, list):
         for child in config:
             check_logging(child, path)
     elif isinstance(config, str) and "ext://" in config and config not in STREAMS:
-        raise ValueError(f"{OF_LOGGING} {path}={config!r:.80} is refused: it is none of {', '.join(STREAMS)}")
+        raise ValueError(f"{LOGGING_KEYS} {path}={config!r:.80} is refused: choose from {', '.join(STREAMS)}")
 
 
 class StruckOut(logging.Formatter):
-    """Writes messages and tracebacks as another formatter does, without secrets."""
+    """Formatter that removes secrets from messages and tracebacks.
+
+    Args:
+        inner: formatter that makes the text.
+    """
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -99,7 +105,7 @@ def _configure_watched(config: dict[str, Any]) -> None:
 
 def _resolve_watched(target: Any, full_key: str) -> Any:
     plugins = Plugins.instance().class_name_to_class
-    known = SHIPPED | set(plugins) | {f"{plugin.__module__}.{plugin.__qualname__}" for plugin in plugins.values()}
-    if not (isinstance(target, str) and target in known):
+    names = SHIPPED | set(plugins) | {f"{plugin.__module__}.{plugin.__qualname__}" for plugin in plugins.values()}
+    if not (isinstance(target, str) and target in names):
         locate(target, full_key)
     return _resolve_target(target, full_key)

@@ -1,4 +1,4 @@
-"""Overrides that a checkpoint holds: whoever made it, they choose settings and nothing else."""
+"""Overrides from a checkpoint: they choose settings and nothing else, whoever made it."""
 
 import re
 from collections.abc import Container, Iterable, Iterator
@@ -10,14 +10,21 @@ from metalearn.run.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
 RESOLVERS = ("hydra", "now", "short_id", *NESTING)
-"""Resolvers that a kept override may use, beside oc.env. None makes text into a config, as oc.decode does."""
+"""Resolvers that a kept override may use besides oc.env.
+
+None of them turns text into a config, as oc.decode does.
+"""
 
 
 def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
-    """The overrides of the run that wrote a checkpoint; those of keys that are `typed` anew are not checked.
+    """Returns the overrides of the run that wrote a checkpoint.
 
-    Raises FileNotFoundError or ValueError, in one line, for what is no checkpoint, and ValueError
-    for an override that a run would not have kept, or that could do more than choose a setting.
+    Raises FileNotFoundError or ValueError in one line if the file is not a checkpoint, and
+    ValueError for an override that could do more than choose a setting.
+
+    Args:
+        path: checkpoint.
+        typed: keys that the command sets anew; their overrides are not checked.
     """
     from metalearn.run.checkpoint_file import read_origin
 
@@ -25,7 +32,7 @@ def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
 
 
 def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> list[str]:
-    """The overrides that a file holds. Raises as `checkpoint_overrides` does."""
+    """Returns the overrides of a file. Raises as `checkpoint_overrides` does."""
     kept = []
     for override in overrides:
         try:
@@ -39,12 +46,12 @@ def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> li
 
 
 def check_kept(override: str) -> None:
-    """Raises ValueError, which says why, for an override that is not taken from a checkpoint."""
+    """Raises ValueError with the reason if an override must not come from a checkpoint."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     if override.startswith("-") or ("=" not in override and not override.startswith("~")):
-        raise ValueError("which is no setting")
+        raise ValueError("which is not a setting")
     try:
         (parsed,) = OverridesParser.create().parse_overrides([override])
     except (HydraException, ValueError, RecursionError) as error:
@@ -71,24 +78,27 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _check_interpolation(inside: str, *, nested: bool, secret: bool) -> None:
-    """Refuse all but a key, a harmless resolver and a variable, which is a secret only where one is expected."""
+    """Raises ValueError for interpolations other than keys, harmless resolvers and variables.
+
+    A variable may be a secret only where one is expected.
+    """
     resolver, colon, names = (part.strip() for part in inside.partition(":"))
     if colon and resolver == "oc.env":
         names, comma, _ = names.partition(",")
-        known = bool(re.fullmatch(r"\w+", names)) and (bool(comma) or not nested)
+        is_harmless = bool(re.fullmatch(r"\w+", names)) and (bool(comma) or not nested)
     elif colon:
-        known = resolver in RESOLVERS and (not nested or resolver in NESTING)
+        is_harmless = resolver in RESOLVERS and (not nested or resolver in NESTING)
     else:
         names = inside
-        known = bool(re.fullmatch(r"[\w.\[\]/-]+", names)) and not nested
-    if not known:
+        is_harmless = bool(re.fullmatch(r"[\w.\[\]/-]+", names)) and not nested
+    if not is_harmless:
         raise ValueError(f"whose interpolation {inside!a:.80} is not taken from a checkpoint")
     if not secret and any(is_secret(name, "x") for name in re.split(r"[^\w-]+", names)):
         raise ValueError("which would put a secret where it could be read: type it again")
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """All values in a value, each with the last name of its key; the value of a `_target_` as a whole."""
+    """Yields all values in a value with the last name of their key; a `_target_` stays whole."""
     if key == "_target_" or not isinstance(value, dict | list):
         yield key, value
     elif isinstance(value, dict):

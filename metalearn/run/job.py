@@ -1,4 +1,4 @@
-"""What a run is made of, built from its plan."""
+"""The objects of a run, built from its plan."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -19,6 +20,7 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import Provenance, load, load_backbone
 from metalearn.run.checks import rules
+from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
@@ -32,33 +34,34 @@ from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, named_setting
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
+from metalearn.training.replay import ReplayedSteps, why_not
 from metalearn.types import SPLITS, Split
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is made of."""
+    """The objects of a run."""
 
     plan: Plan
     module: FewShotModule
     data: AbstractEpisodes[Any]
     trainer: pl.Trainer
-    checkpoint: dict[str, Any] | None  # to be resumed or tested
-    others: dict[str, Setting]  # by which it is tested too, such as 20w1s
-    further: AbstractEvaluation | None  # beside the accuracy
+    checkpoint: dict[str, Any] | None  # checkpoint that is resumed or tested
+    others: dict[str, Setting]  # further settings of the test, such as 20w1s
+    further: AbstractEvaluation | None  # evaluation besides the accuracy
     keeper: Keeper
     clock: Clock
-    pruning: Pruning | None  # of a trial of a search
-    shared_classes: int  # of meta-test, that were trained on
+    pruning: Pruning | None  # only in a trial of a search
+    shared_classes: int  # number of meta-test classes that training has seen
 
     @property
     def batch_size(self) -> int | None:
-        """Images of a training batch of all base classes; None where training takes episodes."""
+        """Number of images in a batch of all base classes; None for episodic training."""
         return self.data.batch_size
 
     @property
     def first_step(self) -> int:
-        """Steps that were done before: those of the checkpoint that a training resumes."""
+        """Number of steps in the checkpoint that a training resumes, else 0."""
         return self.checkpoint["global_step"] if self.checkpoint and not self.plan.tests_only else 0
 
     @property
@@ -71,9 +74,14 @@ class Job:
 
 
 def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
-    """Build everything that a plan names, the data included; ValueError and OSError are the user's.
+    """Builds all objects of a plan, the data included.
 
-    `config` is the plan's, unresolved: once the data are there, it is resolved with the number of their classes.
+    Raises ValueError or OSError in one line for mistakes of the user.
+
+    Args:
+        plan: resolved and checked config.
+        config: unresolved config, which is resolved again with the number of base classes.
+        signals: signals that stop the training.
     """
     keep_freed_memory()
     quieten_lightning()
@@ -81,14 +89,14 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     banks = loaded.banks
     augmentation = instantiate(plan.config["augmentation"])
     images = isinstance(banks["test"], ClassBank)
-    rules.check_problem(
-        plan.config["problem"], images, not isinstance(augmentation, Unchanged), plan.choices["dataset"]
-    )
+    augmented = not isinstance(augmentation, Unchanged)
+    rules.check_problem(plan.config["problem"], images, augmented, plan.choices["dataset"])
     if images:
         plan = with_base_classes(plan, config, num_base_classes(plan, banks))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = _algorithm(plan)
+    rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = _data(plan, banks, algorithm, augmentation)
     others = {name: named_setting(name, data.settings["test"]) for name in plan.config["evaluation"]["settings"]}
     for setting in others.values():
@@ -108,18 +116,21 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
         Provenance(_provenance(plan, loaded)),
+        *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
         keeper,
     ]
     trainer = _trainer(plan, callbacks)
+    if plan.config["trainer"]["cuda_graph"] and (reason := why_not(algorithm, trainer, data)):
+        raise ValueError(f"trainer.cuda_graph=true: {reason}")
     if min(data.num_episodes.values()) < trainer.world_size:
-        raise ValueError(f"{trainer.world_size} processes need as many meta-val and meta-test episodes at least")
+        raise ValueError(f"{trainer.world_size} processes need at least as many meta-val and meta-test episodes")
     return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
 
 
 def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
-    """The algorithm with what trains it."""
+    """Builds the module: the algorithm with its optimizer and schedule."""
     config = plan.config
     optimizer = {name: value for name, value in config["optimizer"].items() if name != "backbone_lr"}
     return FewShotModule(
@@ -134,7 +145,7 @@ def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
 def _check_weights(
     plan: Plan, module: FewShotModule, checkpoint: dict[str, Any] | None, banks: Mapping[Split, Any]
 ) -> None:
-    """Raises ValueError for weights that cannot be trained, or not be tested, on these data."""
+    """Raises ValueError if the weights cannot be trained or tested on these data."""
     algorithm = module.algorithm
     if checkpoint is not None:
         rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
@@ -148,17 +159,17 @@ def _check_weights(
 
 
 def _algorithm(plan: Plan) -> AbstractAlgorithm:
-    """The algorithm that the config names, on the backbone of another run where a run is to begin with one."""
+    """Builds the algorithm, on the pretrained backbone of another run if the config names one."""
     config, names = plan.config, plan.choices
     if not config["pretrained"] or config["checkpoint"] or plan.resumes:
         algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
     else:
         backbone = instantiate(config["backbone"])
         load_backbone(Path(config["pretrained"]), backbone, names["backbone"])
-        # Not loaded into the algorithm, which may keep copies of what its backbone has at first.
+        # The backbone is loaded before the algorithm, which may copy its initial weights.
         algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
     if algorithm.problem != config["problem"]:
-        raise ValueError(f"{names['algorithm']} classifies, and {names['dataset']} is a regression: algorithm=maml")
+        raise ValueError(f"{names['algorithm']} classifies, but {names['dataset']} is a regression: use algorithm=maml")
     if algorithm.takes_gradients:
         rules.check_precision(config["trainer"]["precision"], names["algorithm"])
     return algorithm
@@ -167,7 +178,7 @@ def _algorithm(plan: Plan) -> AbstractAlgorithm:
 def _data(
     plan: Plan, banks: Mapping[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
 ) -> AbstractEpisodes[Any]:
-    """The episodes of the data set, by the protocol of the config."""
+    """Builds the episodes of the data set by the protocol of the config."""
     config = plan.config
     splits: tuple[Split, ...] = ("test",) if plan.tests_only else SPLITS
     settings = {
@@ -195,7 +206,7 @@ def _data(
 
 
 def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
-    """The checkpoint to be tested or resumed, its weights in the module. Raises ValueError where it does not fit."""
+    """Loads the tested or resumed checkpoint, if any. Raises ValueError if it does not fit."""
     if plan.config["checkpoint"]:
         return load(Path(plan.config["checkpoint"]), module, plan.choices)
     if not plan.resumes:
@@ -203,18 +214,18 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     checkpoint, folder = load(plan.folder.last, module, plan.choices), plan.folder
     done, limit = checkpoint["global_step"], plan.config["trainer"]["max_steps"]
     if 0 < limit < done:
-        raise ValueError(f"{folder.path} has done {done} steps already, more than trainer.max_steps={limit}")
+        raise ValueError(f"{folder.path} has already trained {done} steps: raise trainer.max_steps={limit}")
     best_step = checkpoint["callbacks"].get(Keeper.__qualname__, {}).get("best_step")
     if best_step is not None:
         try:
             load(folder.best, module, plan.choices)
         except (ValueError, OSError) as error:
-            raise ValueError(f"{folder.path} cannot be resumed without the best weights: {error}") from error
+            raise ValueError(f"{folder.path} cannot be resumed, because its best weights are lost: {error}") from error
     return checkpoint
 
 
 def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
-    """The facts about a run that its checkpoints keep; of them and the weights, a Learner is built."""
+    """Returns the facts of a run for its checkpoints; with the weights they make a Learner."""
     return {
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
@@ -228,7 +239,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
 
 def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     config = plan.config
-    arguments = {name: value for name, value in config["trainer"].items() if name != "skip_nonfinite"}
+    arguments = {name: value for name, value in config["trainer"].items() if name not in OURS["trainer"]}
     trainer: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],

@@ -1,4 +1,4 @@
-"""The journal file of a study: what a crash or a full disk has torn off at its end is left out."""
+"""The journal file of a study; a last line that a crash or a full disk has cut is removed."""
 
 import logging
 import os
@@ -13,23 +13,27 @@ log = logging.getLogger(__name__)
 
 
 class DamagedStudy(ValueError):
-    """A line of a journal is no operation on a study; the message says which."""
+    """Raised for a journal line that is not an operation on a study; the message names it."""
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The study of a journal file, new or known. Raises DamagedStudy for a line that Optuna cannot replay."""
+    """Opens or creates a journal file. Raises DamagedStudy for a line that Optuna cannot replay."""
     journal = Journal(path)
     try:
         return JournalStorage(journal)
     except (DamagedStudy, OSError):
         raise
-    except Exception as error:  # whatever a line of something else makes Optuna raise
+    except Exception as error:  # Optuna raises any kind for a foreign line
         raise journal.damaged(error) from error
 
 
 @final
 class Journal(BaseJournalBackend):
-    """Optuna's journal file that knows the line it is at, and appends nothing to a line that has no end."""
+    """Optuna's journal file with line numbers; it removes an incomplete last line before appending.
+
+    Args:
+        path: journal file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, JournalFileBackend(str(path))
@@ -41,7 +45,7 @@ class Journal(BaseJournalBackend):
             for entry in self._file.read_logs(log_number_from):
                 yield entry
                 self._line += 1
-        except ValueError as error:  # of JSON, or of its encoding
+        except ValueError as error:  # invalid JSON or encoding
             raise self.damaged(error) from error
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
@@ -58,7 +62,7 @@ class Journal(BaseJournalBackend):
         lock.acquire()
         try:
             if _ends_with_a_line(self._path):
-                return  # another process was in the middle of it
+                return  # another process has completed it
             with self._path.open("r+b") as file:
                 content = file.read()
                 whole = content.rfind(b"\n") + 1
@@ -66,7 +70,7 @@ class Journal(BaseJournalBackend):
                 os.fsync(file.fileno())
         finally:
             lock.release()
-        log.warning("%s: its last line was torn and is left out (%d bytes)", self._path, len(content) - whole)
+        log.warning("%s: removed its incomplete last line (%d bytes)", self._path, len(content) - whole)
 
 
 def _ends_with_a_line(path: Path) -> bool:

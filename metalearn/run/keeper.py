@@ -1,4 +1,4 @@
-"""The checkpoints of a run: best.ckpt, which is tested, and last.ckpt, from which it resumes."""
+"""The checkpoints of a run: best.ckpt for the test, and last.ckpt for resumption."""
 
 import logging
 import math
@@ -18,21 +18,21 @@ log = logging.getLogger(__name__)
 
 @final
 class Keeper(Checkpoint):
-    """Saves last.ckpt at every validation, and best.ckpt where the score on meta-val is the best so far.
+    """Saves last.ckpt at every validation, and best.ckpt at the best meta-val score so far.
 
-    Saves between two steps only, so that a resumed run is the run that was never stopped. Which weights are tested is
-    no option: those with the best logged score.
+    It saves between two steps only, so that a resumed run equals one that was never stopped. The
+    best logged score always chooses the tested weights.
 
     Args:
         folder: run directory.
-        score: its name, "accuracy" (the largest is best) or "mse" (the smallest).
+        score: name of the score, "accuracy" (largest is best) or "mse" (smallest is best).
     """
 
     def __init__(self, folder: RunFolder, score: str) -> None:
         self.folder, self.score = folder, score
         self.best_score: float | None = None
         self.best_step: int | None = None
-        self._is_due = False  # whether last.ckpt is to be saved when the epoch has ended
+        self._is_due = False  # whether last.ckpt is saved at the end of the epoch
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -43,7 +43,8 @@ class Keeper(Checkpoint):
         elif self._is_better(score):
             self.best_score, self.best_step = score, trainer.global_step
             trainer.save_checkpoint(self.folder.best)
-        if trainer.is_last_batch:  # of an epoch, which Lightning would train on from here by one batch too many
+        if trainer.is_last_batch:
+            # From a checkpoint inside the epoch, Lightning would train one batch too many.
             self._is_due = True
         else:
             self.save_last(trainer)
@@ -54,7 +55,7 @@ class Keeper(Checkpoint):
             self.save_last(trainer)
 
     def save_last(self, trainer: pl.Trainer) -> None:
-        """Save what a resumed run needs; all processes must call it, between two steps."""
+        """Saves last.ckpt; all processes must call it, between two steps."""
         trainer.save_checkpoint(self.folder.last)
 
     def _is_better(self, score: float) -> bool:
@@ -71,10 +72,10 @@ class Keeper(Checkpoint):
 
 @final
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target and moves it there, so that the one before stays until then.
+    """Writes a checkpoint next to its target and then renames it, so that the old one stays intact.
 
-    Lightning's own goes through the directory of temporary files, which on a cluster is another file system: there, a
-    process that is killed leaves half a file.
+    Lightning writes through the directory of temporary files. On a cluster that is another file
+    system, and a killed process leaves half a file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:

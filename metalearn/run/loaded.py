@@ -1,4 +1,4 @@
-"""The data of a run, loaded as its config names them."""
+"""The data of a run, loaded by its config."""
 
 from collections import ChainMap
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from metalearn.types import Split
 
 @dataclass(frozen=True)
 class LoadedData:
-    """The splits of a data set, and what is known of them."""
+    """The splits of a data set, and facts about them."""
 
-    banks: Mapping[Split, Any]  # some data sets read a split when it is asked for
-    preparation: Preparation | None  # what the data set does to an image file, where it says so
-    shared_classes: int  # of meta-test, that were trained on
+    banks: Mapping[Split, Any]  # some data sets read a split at its first use
+    preparation: Preparation | None  # processing of an image file, if the data set states it
+    shared_classes: int  # number of meta-test classes that training has seen
 
 
 def load_data(plan: Plan) -> LoadedData:
-    """Load the data set; meta-test is that of another one where the config names one for it."""
+    """Loads the data set; meta-test comes from `test_dataset` if the config names one."""
     config = plan.config
     source = instantiate(config["dataset"])
     banks: Mapping[Split, Any] = source.load()
@@ -45,14 +45,17 @@ def load_data(plan: Plan) -> LoadedData:
 
 
 def _trained_classes(plan: Plan, banks: Mapping[Split, Any]) -> list[str]:
-    """The names of the classes that the weights are, or were, trained on."""
+    """Returns the names of the training classes of the weights, of this or an earlier run."""
     if not plan.tests_only:
         return class_names(banks["train"])
     return trained_classes(plan.trained_before) if plan.trained_before else []
 
 
 def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
-    """The classes that it is, or was, trained on, whatever it is tested on."""
+    """Returns the number of training classes, of this or an earlier run.
+
+    Raises ValueError if the config states another number.
+    """
     given = plan.config["num_base_classes"]
     if plan.trained_before:
         counted = base_classes(plan.trained_before)

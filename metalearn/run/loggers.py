@@ -1,56 +1,95 @@
-"""Loggers that need more than their class: W&B."""
+"""The facts of a run that every logger receives: its config at the start, its result at the end."""
 
-import os
-import secrets
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
-from metalearn.files import write_atomically
+from metalearn.run import console
+from metalearn.run.folder import RunFolder
+from metalearn.run.metrics import MetricsFile
+from metalearn.run.result import Result
+from metalearn.run.wandb_run import WandbRun
+
+GROUPS = ("algorithm", "dataset", "backbone", "optimizer", "scheduler", "experiment")
+"""Groups whose chosen options are logged."""
+
+OF_THE_MACHINE = {"callbacks", "hydra", "logger", "paths"}
+"""Parts of the config without meaning for a result; their folders would make all runs differ."""
 
 
-def wandb_logger(folder: str, project: str, group: str | None, job_type: str, tags: list[str]) -> Logger:
-    """A W&B run of its own for this run, with the same id when the run is resumed; offline when there is no API key.
+def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, score: str) -> None:
+    """Log the config of a run.
 
-    `group` is the name of the sweep for a job of one, when nothing else is said.
+    Args:
+        config: resolved config without secrets.
+        result: result of the run that begins.
+        score: name of the measure, "accuracy" or "mse".
     """
-    import wandb
-    from lightning.pytorch.loggers import WandbLogger
-
-    settings = wandb.Settings(silent=True, console="off")
-    mode = os.environ.get("WANDB_MODE")
-    if mode in (None, "online") and not wandb.login(prompt=False):
-        if mode == "online":
-            raise ValueError("WANDB_MODE=online needs an API key: set WANDB_API_KEY, or WANDB_MODE=offline")
-        settings.mode = "offline"
-    id_file = Path(folder) / "wandb_id"
-    if not id_file.is_file() or not id_file.read_text():
-        of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-        run_id = of_agent or secrets.token_hex(4)
-        write_atomically(id_file, lambda file: file.write(run_id.encode()))
-    return WandbLogger(
-        save_dir=folder,
-        project=project,
-        id=id_file.read_text(),
-        name=Path(folder).name,
-        group=group or sweep_of(Path(folder)),
-        job_type=job_type,
-        tags=tags,
-        resume="allow",
-        settings=settings,
-    )
-
-
-def sweep_of(folder: Path) -> str | None:
-    """The name of the sweep that a run directory is a job of; None of a run alone."""
-    above = (folder.parent, folder.parent.parent)  # a trial of several seeds has a folder for each
-    return next((one.name for one in above if (one / "sweep.json").is_file()), None)
-
-
-def finish(loggers: list[Logger], exit_code: int) -> None:
-    """Close the W&B run with the exit code of this one, so that a failed run is not shown as finished."""
+    facts = begun(config, result)
+    batches = config["trainer"]["accumulate_grad_batches"]
+    per_step = batches * config["tasks_per_batch"] * (result.devices or 1)
     for logger in loggers:
-        if type(logger).__name__ == "WandbLogger":
-            import wandb
+        if isinstance(logger, WandbRun):
+            logger.begin(facts, per_step, score)
+        elif not isinstance(logger, MetricsFile):
+            logger.log_hyperparams(facts)
 
-            wandb.finish(exit_code=exit_code)
+
+def begun(config: Mapping[str, Any], result: Result) -> dict[str, Any]:
+    """Returns what is known of a run before it trains, as one nested dictionary."""
+    chosen = HydraConfig.get().runtime.choices
+    algorithm = {name: value for name, value in config["algorithm"].items() if name != "backbone"}
+    return {
+        **{name: value for name, value in config.items() if name not in OF_THE_MACHINE},
+        "algorithm": algorithm,
+        "choice": {group: chosen.get(group) for group in GROUPS},
+        "num_parameters": result.num_parameters,
+        "transductive": result.transductive,
+        "devices": result.devices,
+        "git": result.git,
+        "versions": result.versions,
+    }
+
+
+def ended(result: Result) -> dict[str, Any]:
+    """Returns the fields of a result that describe a run, flat; without those that are unknown."""
+    fields: dict[str, Any] = {
+        "status": result.status,
+        "best_step": result.best_step,
+        "steps": result.steps,
+        "skipped_batches": result.skipped_batches,
+        "num_parameters": result.num_parameters,
+        "peak_memory_bytes": result.peak_memory_bytes,
+        **{f"seconds_{name}": getattr(result.seconds, name) for name in ("fit", "test", "adapt", "predict")},
+    }
+    for split, scores in (("val", result.val), ("test", result.test)):
+        if scores is not None and scores.measured is not None:
+            fields[f"selected/{split}_{scores.measured.name}"] = scores.measured.estimate.mean
+            fields[f"selected/{split}_ci95"] = scores.measured.estimate.ci95
+        if scores is not None:
+            fields[f"selected/{split}_episodes_sha256"] = scores.episodes_sha256
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code: int) -> None:
+    """Log the result of a run, close its loggers and print where the logs are."""
+    facts = ended(result)
+    numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
+    finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    for logger in loggers:
+        if isinstance(logger, WandbRun):
+            console.say(logger.end(facts, folder.best, exit_code))
+        elif isinstance(logger, MLFlowLogger):
+            logger.log_metrics(finite)
+            for name in facts.keys() - numbers.keys():
+                logger.experiment.set_tag(logger.run_id, name, facts[name])
+            logger.finalize("success" if exit_code == 0 else "failed")
+            console.say(f"MLflow: run {logger.run_id}")
+        elif isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(logger.hparams, finite)
+            for name in facts.keys() - numbers.keys():
+                logger.experiment.add_text(name, str(facts[name]))
+            logger.finalize("success")

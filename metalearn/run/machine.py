@@ -1,4 +1,4 @@
-"""How the process uses the machine, and what the libraries say on it."""
+"""Settings of the process for the machine, and for messages of the libraries."""
 
 import ctypes
 import logging
@@ -16,10 +16,10 @@ BYTES = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Let the allocator keep what a step frees for the next one, instead of handing it back to the kernel.
+    """Makes the allocator keep freed memory for the next step.
 
-    A training step frees and takes the same large blocks again; zeroing their fresh pages costs a CPU more than half
-    of the step. Does nothing where the C library is another one.
+    A training step frees and allocates the same large blocks again. Fresh pages must be zeroed,
+    which costs a CPU more than half of the step. With another C library this does nothing.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -29,38 +29,38 @@ def keep_freed_memory() -> None:
 
 
 def accelerator(wanted: str) -> str:
-    """That of the Trainer: "auto" is the processor where it would be Apple's GPU, which knows no float64."""
+    """Returns the accelerator of the Trainer: "cpu" where "auto" would be Apple's GPU."""
     if wanted == "auto" and torch.backends.mps.is_available():
-        console.say("on the processor: Apple's GPU has no float64, which scores are kept in")
+        console.say("using the CPU: Apple's GPU has no float64, which scores need")
         return "cpu"
     return wanted
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the process that writes and prints for all."""
+    """Whether this process writes and prints for all."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def environments() -> list[SLURMEnvironment]:
-    """How Lightning finds the other processes of the run, where we must say more than it sees by itself.
+    """Returns the environment of Lightning under SLURM, without automatic requeueing.
 
-    Under SLURM it would requeue the job by itself, beside who has submitted it.
+    Lightning would requeue the job although its controller resubmits it.
     """
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def quieten_lightning() -> None:
-    """Leave out what Lightning says about settings that are meant as they are."""
+    """Hides messages of Lightning about intended settings."""
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).handlers.clear()  # they would say everything twice
+        logging.getLogger(name).handlers.clear()  # they would print each message twice
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "does not have many workers",  # episodes are drawn, not loaded
-        "logs directory .* exists and is not empty",  # .hydra is in it
+        "logs directory .* exists and is not empty",  # it holds .hydra
         "Checkpoint directory .* exists and is not empty",  # the run is resumed
-        "It is recommended to use `self.log",  # all processes log the same number
-        "`broadcast_buffers` is deprecated",  # its successor is not in older torch
+        "It is recommended to use `self.log",  # all processes log equal numbers
+        "`broadcast_buffers` is deprecated",  # older torch lacks its successor
         "isinstance\\(treespec, LeafSpec\\)",
-        "The `srun` command is available",  # who types a command on such a machine means it
+        "The `srun` command is available",  # a run without srun is intended
     ):
         warnings.filterwarnings("ignore", f".*{message}")

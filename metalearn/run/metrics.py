@@ -1,4 +1,4 @@
-"""metrics.csv: a row for each time that something was logged."""
+"""metrics.csv: a row for each call of the logger."""
 
 import csv
 import io
@@ -17,16 +17,19 @@ Row = dict[str, Any]
 
 @final
 class MetricsFile(Logger):
-    """Logs to `folder`/metrics.csv, whose every row is in the file before the next is made.
+    """Logs to `folder`/metrics.csv; each row is written before the next is made.
 
-    Columns are "step", the steps of training that were done, then the metrics in the order of their first appearance.
-    A row is added at the end; only one with a new column makes the file anew, atomically.
+    The columns are "step", the number of finished training steps, then the metrics in order of
+    first appearance. Rows are appended; a new column rewrites the file atomically.
+
+    Args:
+        folder: run directory.
     """
 
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
-        self._columns: list[str] | None = None  # of the file; None while it is not known
+        self._columns: list[str] | None = None  # columns of the file, None before it is read
 
     @property
     def name(self) -> str:
@@ -41,7 +44,7 @@ class MetricsFile(Logger):
         return str(self.path.parent)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        """Write nothing: they are in hparams.yaml."""
+        """Writes nothing, since hparams.yaml holds them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -54,7 +57,7 @@ class MetricsFile(Logger):
                 csv.DictWriter(file, columns, lineterminator="\n").writerow(row)
 
     def rows(self) -> list[Row]:
-        """What the file holds; a last row that was cut off is left out."""
+        """Returns the rows of the file without an incomplete last row."""
         if not self.path.is_file():
             return []
         with self.path.open(newline="") as file:
@@ -62,7 +65,7 @@ class MetricsFile(Logger):
         return [row for row in csv.DictReader(whole) if None not in row.values() and None not in row]
 
     def resume(self, step: int) -> None:
-        """Keep the rows of the training until a step, and drop those after it and those of a test."""
+        """Keeps the training rows until a step; drops later rows and rows of a test."""
         kept = [
             row
             for row in self.rows()

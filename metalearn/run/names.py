@@ -1,10 +1,10 @@
-"""The nearest right name for a wrong one."""
+"""The nearest valid name for a wrong one."""
 
 import difflib
 from collections.abc import Iterable
 
 NEAR = 0.6
-"""Likeness from which on one name may be meant by another."""
+"""Smallest likeness of a wrong name to a suggested one."""
 
 ELSEWHERE = {
     "ckpt": "checkpoint=PATH",
@@ -22,25 +22,35 @@ ELSEWHERE = {
     "resume_from_checkpoint": "resume=DIR",
     "task": "dataset=NAME, which sets the problem: classification or regression",
 }
-"""Names that other programs have for keys of this one."""
+"""Names of other programs, and the keys of this one for them."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A question that names the nearest of the known names, or nothing."""
+    """Returns a question with the nearest name, or an empty text.
+
+    >>> nearest("conv5", ["conv4", "mlp"])
+    "; did you mean 'conv4'?"
+    """
     close = difflib.get_close_matches(name, [other for other in names if other != name], n=1, cutoff=NEAR)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def nearest_key(wrong: str, keys: Iterable[str]) -> str:
-    """A question that names the key whose parts are all near those of the wrong one, or else one with its last part."""
-    known = [key for key in keys if key != wrong]
+    """Returns a question with the nearest key, or an empty text.
+
+    All parts of the key are near those of the wrong one; otherwise its last part is equal.
+
+    >>> nearest_key("algorithm.lr", ["optimizer.lr", "algorithm.inner_loop.steps"])
+    "; did you mean 'optimizer.lr'?"
+    """
+    others = [key for key in keys if key != wrong]
     parts = wrong.split(".")
-    if parts[0] in ELSEWHERE and not any(key.split(".")[0] == parts[0] for key in known):
-        return f"; it is {ELSEWHERE[parts[0]]} here"
-    near = {key: likeness for key in known if (likeness := _likeness(parts, key.split("."))) >= NEAR}
+    if parts[0] in ELSEWHERE and not any(key.split(".")[0] == parts[0] for key in others):
+        return f"; use {ELSEWHERE[parts[0]]}"
+    near = {key: likeness for key in others if (likeness := _likeness(parts, key.split("."))) >= NEAR}
     if near:
         return f"; did you mean '{max(near, key=lambda key: near[key])}'?"
-    same_end = [key for key in known if key.rpartition(".")[2] == parts[-1]]
+    same_end = [key for key in others if key.rpartition(".")[2] == parts[-1]]
     close = difflib.get_close_matches(wrong, same_end, n=1, cutoff=0.0)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -49,8 +59,8 @@ def shortened(text: str, length: int = 100) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def _likeness(one: list[str], other: list[str]) -> float:
-    """The likeness of the two parts that are least alike; 0 for keys of different depth."""
-    if len(one) != len(other):
+def _likeness(first: list[str], second: list[str]) -> float:
+    """Returns the smallest likeness of two parts, in 0..1; 0 for keys of different depth."""
+    if len(first) != len(second):
         return 0.0
-    return min(difflib.SequenceMatcher(None, a, b).ratio() for a, b in zip(one, other, strict=True))
+    return min(difflib.SequenceMatcher(None, a, b).ratio() for a, b in zip(first, second, strict=True))

@@ -1,6 +1,6 @@
-"""Command lines that go on from an earlier run: its own overrides come first, what is typed now wins.
+"""Command lines that continue an earlier run: its overrides come first, and typed ones win.
 
-So `resume=DIR`, `mode=test checkpoint=PATH` and `mode=test pretrained=PATH` need nothing repeated.
+So `resume=DIR`, `mode=test checkpoint=PATH` and `mode=test pretrained=PATH` repeat no override.
 """
 
 import sys
@@ -22,21 +22,21 @@ from metalearn.run.result import Outcome
 __all__ = ["anywhere", "expand", "key", "node", "quoted", "value"]
 
 NOW = {"mode", "checkpoint", "resume"}
-"""Keys that say what to do now, not what the run is."""
+"""Keys that choose the action of this command, and do not define the run."""
 
 SPLIT = "classes.csv"
-"""In a run directory: the split that was drawn for it (conf/dataset/folder.yaml). A test must not draw another one."""
+"""File in a run directory with the drawn split (conf/dataset/folder.yaml); a test must reuse it."""
 
 
 def classes_file(part: str) -> str:
-    """The name of that file: test_classes.csv for the part test_dataset, so that two folders keep two splits."""
+    """Returns the name of the split's file, such as test_classes.csv for the part test_dataset."""
     return part.removesuffix("dataset") + SPLIT
 
 
 def expand(argv: list[str]) -> list[str]:
-    """The command line, flags first, with the overrides of the run that it resumes or tests, if it does.
+    """Returns the command line, flags first, with the overrides of a run that it resumes or tests.
 
-    Raises ValueError or OSError, in one line, when there is no such run.
+    Raises ValueError or OSError in one line if the run is missing.
     """
     flags, typed = parse(argv)
     given = {key(override): value(override) for override in typed if "=" in override}
@@ -56,7 +56,7 @@ def expand(argv: list[str]) -> list[str]:
 
 
 def anywhere(overrides: list[str], cwd: Path) -> list[str]:
-    """The same overrides with paths that hold wherever they are used again."""
+    """Returns the overrides with absolute paths, so that they hold in any folder."""
     return [_anchored(override, cwd) for override in overrides]
 
 
@@ -70,7 +70,7 @@ def _anchored(override: str, cwd: Path) -> str:
 
 
 def newest_unfinished(outputs: Path, typed: list[str]) -> Path | None:
-    """The latest run under `outputs` of the same overrides that left a checkpoint and did not complete."""
+    """Returns the latest incomplete run of equal overrides that has a checkpoint."""
     wanted = _definition(typed)
     for path in sorted(outputs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent.parent
@@ -79,7 +79,7 @@ def newest_unfinished(outputs: Path, typed: list[str]) -> Path | None:
                 return folder
         except (ValueError, OSError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             why = str(error).partition("\n")[0]
-            print(f"metalearn: {folder} is passed over, since its records are damaged: {why}", file=sys.stderr)
+            print(f"metalearn: skipping {folder}, since its records are damaged: {why}", file=sys.stderr)
     return None
 
 
@@ -96,7 +96,7 @@ def _resumed(folder: Path, typed: list[str]) -> list[str]:
     run, last, begun = Run(folder), folder / "checkpoints/last.ckpt", folder / ".hydra/overrides.yaml"
     if last.is_file():
         kept = checkpoint_overrides(last, set(map(key, typed)))
-    elif begun.is_file():  # stopped before its first checkpoint, so that it begins anew
+    elif begun.is_file():  # a run that stopped before its first checkpoint begins anew
         kept = checked(anywhere(yaml.safe_load(begun.read_text()) or [], run.cwd), begun, set(map(key, typed)))
     else:
         raise FileNotFoundError(f"cannot resume {folder}: no run has begun there")
@@ -107,7 +107,13 @@ def _resumed(folder: Path, typed: list[str]) -> list[str]:
 
 
 def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
-    """What is typed after what the run at `path` had: all of it is tested, or its backbone under another head."""
+    """Returns the overrides of the run at `path`, then the typed ones.
+
+    Args:
+        name: "checkpoint" to test the whole run, "pretrained" for its backbone with another head.
+        path: checkpoint or run directory.
+        typed: overrides of the command.
+    """
     path = best_of(path)
     run = Run(path.resolve().parents[1])
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
@@ -120,7 +126,11 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
 
 
 class Run:
-    """An earlier run, as Hydra's records in its directory describe it; without records nothing is known."""
+    """An earlier run, as Hydra's records in its directory describe it, if they exist.
+
+    Args:
+        folder: run directory.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -132,16 +142,16 @@ class Run:
 
     @property
     def cwd(self) -> Path:
-        """The folder in which its command was typed."""
+        """Working directory of its command."""
         return Path(OmegaConf.select(self._hydra, "hydra.runtime.cwd") or ".")
 
     @property
     def choices(self) -> Mapping[str, Any]:
-        """The option of each group."""
+        """Option of each group."""
         return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
 
     def has_other_images_than(self, root: Any) -> bool:
-        """Whether it is known to have taken its classes from another folder than `root`."""
+        """Whether its records name another folder of images than `root`."""
         if not isinstance(root, str) or "${" in root:
             return False
         try:
@@ -155,9 +165,9 @@ class Run:
 
 
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:
-    """Earlier overrides before those that are typed now, but for what these replace."""
+    """Returns earlier overrides that stay, then the typed ones."""
     again = set(map(node, typed))
-    # Arguments of a part go with it: those of maml mean nothing to another algorithm.
+    # A replaced part drops its arguments: those of maml have no meaning for another algorithm.
     replaced = {node(o) for o in typed if o not in kept and choices.get(key(o), object()) != _option(o)}
 
     def stays(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""A test episode to look at: what was shown, what was asked, and what was answered."""
+"""A picture of a test episode: its support images, queries, and answers."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -18,27 +19,28 @@ from metalearn.files import write_atomically
 from metalearn.run.transcript import answered, transcript
 from metalearn.types import Episode
 
-RIGHT, WRONG, PAPER = (0, 114, 178), (213, 94, 0), (255, 255, 255)  # blue and vermilion, which all people tell apart
+RIGHT, WRONG, PAPER = (0, 114, 178), (213, 94, 0), (255, 255, 255)  # blue and vermilion are safe for colour-blind eyes
 INK = (0, 0, 0)
-SIZE, FRAME, GAP = 56, 3, 12  # pixels of an image, of its frame, and between support and queries
+SIZE, FRAME, GAP = 56, 3, 12  # image, its frame, and space between support and queries, in pixels
 CELL = SIZE + 2 * FRAME
-MARGIN, LINE = 10, 26  # pixels around everything, and of a line of text
+MARGIN, LINE = 10, 26  # outer margin and line of text, in pixels
 LONGEST_NAME = 180  # pixels
-MOST = 10  # queries of a class
+MOST = 10  # shown queries of a class
 FONT, DIGITS = ImageFont.load_default(15), ImageFont.load_default(24)
-LEGEND = "blue frame: right; orange frame: wrong, with the number of the class that was answered"
+LEGEND = "blue frame: right; orange frame: wrong, with the number of the predicted class"
 
 
 class TestEpisode(pl.Callback):
-    """Draw the first meta-test episode into test_episode.png, and log it with the confusion of its classes to W&B.
+    """Draws the first meta-test episode into test_episode.png.
 
-    Texts are written to test_episode.txt, and are a table in W&B.
+    It also logs the picture and the confusion matrix to W&B. Texts go to test_episode.txt, and to a
+    table in W&B.
 
     Args:
-        folder: where the picture goes, the run directory.
+        folder: run directory.
     """
 
-    __test__ = False  # of pytest
+    __test__ = False  # pytest must not collect this class
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -61,38 +63,48 @@ class TestEpisode(pl.Callback):
         else:
             image = picture(task, answers, names)
             write_atomically(self.folder / "test_episode.png", lambda file: image.save(file, "PNG"))
-        for logger in (one for one in trainer.loggers if type(one).__name__ == "WandbLogger"):
-            wandb: Any = logger
+        for wandb in (logger for logger in trainer.loggers if isinstance(logger, WandbLogger)):
             if bank.is_text:
                 wandb.log_table("test/episode", columns=["text", "class", "answered"], data=[list(row) for row in rows])
             else:
                 wandb.log_image("test/episode", [image], caption=[head])
             counts = confusion(task.query_y.argmax(-1), answers, task.query_y.shape[1]).tolist()
-            columns = ["class", *(f"answered {way}" for way in range(len(counts)))]
-            wandb.log_table("test/confusion", columns=columns, data=[[way, *row] for way, row in enumerate(counts)])
+            columns = ["class", *(f"answered {way} {name}" for way, name in enumerate(names))]
+            table = [[f"{way} {name}", *row] for (way, name), row in zip(enumerate(names), counts, strict=True)]
+            wandb.log_table("test/confusion", columns=columns, data=table)
 
 
 def confusion(ways: Tensor, answers: Tensor, way: int) -> Tensor:
-    """How often a query of a class was answered by each class: (Q,), (Q,) -> (N, N), a row for each true class."""
+    """Counts the answers for queries of each class: (Q,), (Q,) -> (N, N), a row per true class.
+
+    >>> confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), way=2).tolist()
+    [[1, 1], [0, 1]]
+    """
     return torch.bincount(ways * way + answers, minlength=way * way).view(way, way)
 
 
 def class_names(bank: ClassBank, draw: Draw) -> list[str]:
-    """The names of the classes of an episode, in the order of its ways."""
+    """Returns the class names of an episode, in the order of its ways."""
     firsts = [int(draw.query_rows[draw.query_ways == way][0]) for way in range(draw.way)]
-    return [next(name for name, rows in zip(bank.names, bank.rows, strict=True) if one in rows) for one in firsts]
+    return [next(name for name, rows in zip(bank.names, bank.rows, strict=True) if row in rows) for row in firsts]
 
 
 def title(task: Episode, answers: Tensor) -> str:
-    """The score of the episode in words."""
+    """Returns the score of the episode in words."""
     right, asked = int((answers == task.query_y.argmax(-1)).sum()), len(answers)
     return f"The first test episode: {right} of {asked} queries right ({100 * right / asked:.2f} %)"
 
 
 def picture(task: Episode, answers: Tensor, names: Sequence[str]) -> Image.Image:
-    """A row for each class: its support images, then its queries, framed by whether `answers` (Q,) has them right.
+    """Draws a row for each class: its support images, then its queries.
 
-    A wrong answer stands in the corner as the number of the class that was answered, counted from 0 at the top.
+    A frame shows whether the answer is right. The corner of a wrong query shows the number of the
+    predicted class, from 0 at the top.
+
+    Args:
+        task: episode of one task.
+        answers: predicted ways (Q,).
+        names: class names in the order of the ways.
     """
     ways, way = task.query_y.argmax(-1), task.query_y.shape[1]
     supports = [task.support_x[task.support_y.argmax(-1) == c] for c in range(way)]
@@ -123,7 +135,7 @@ def picture(task: Episode, answers: Tensor, names: Sequence[str]) -> Image.Image
 
 
 def label(name: str) -> str:
-    """A name that fits beside a row: in ASCII, which is all that the font has, a long one without its middle."""
+    """Shortens a name to fit beside a row; the font has ASCII letters only."""
     letters = (letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
     name = text = "".join(letter if letter.isascii() else "?" for letter in letters)
     kept = len(name)

@@ -1,4 +1,4 @@
-"""What a run is to do: its config, resolved and checked, before anything is built."""
+"""The plan of a run: its config, resolved and checked, before anything is built."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +19,14 @@ from metalearn.run.machine import accelerator
 
 @dataclass(frozen=True)
 class Plan:
-    """A config as it is built, and what Hydra knows beside it."""
+    """A resolved config, and facts from Hydra."""
 
-    config: dict[str, Any]  # resolved, plain and checked: exactly this is instantiated
+    config: dict[str, Any]  # resolved, plain and checked config; exactly this is instantiated
     folder: RunFolder
     choices: dict[str, str]  # names of the dataset, the algorithm and the backbone
-    test_dataset: str  # the one whose meta-test is used
+    test_dataset: str  # name of the data set of meta-test
     experiment: str | None
-    overrides: list[str]  # as typed; an interpolation stays one, since it may stand for a secret
+    overrides: list[str]  # typed overrides; interpolations stay, since they may stand for a secret
     cwd: Path
 
     @property
@@ -35,42 +35,42 @@ class Plan:
 
     @property
     def trained_before(self) -> Path | None:
-        """The checkpoint with the weights that mode=test tests: of a whole algorithm, or else of a backbone alone."""
+        """Checkpoint that mode=test tests, with a whole algorithm or only a backbone."""
         path = (self.config["checkpoint"] or self.config["pretrained"]) if self.tests_only else None
         return best_of(Path(path)) if path else None
 
     @property
     def tested_dataset(self) -> type:
-        """The class of the data set whose meta-test is used."""
+        """Class of the data set of meta-test."""
         part = self.config.get("test_dataset") or self.config["dataset"]
         found: type = locate(part["_target_"], "dataset")
         return found
 
     @property
     def trains_nothing(self) -> bool:
-        """Whether an algorithm is tested that no run has trained."""
+        """Whether the run tests an algorithm that no run has trained."""
         return self.tests_only and not self.config["checkpoint"]
 
     @property
     def resumes(self) -> bool:
-        """Whether a training continues from its last checkpoint; without one it begins anew."""
+        """Whether a training resumes from its last checkpoint; without one it begins anew."""
         return bool(self.config["resume"]) and self.folder.last.is_file()
 
     @property
     def command(self) -> list[str]:
-        """What is typed to repeat it."""
+        """Words of the command that repeats the run."""
         return ["python", "-m", "metalearn", *self.overrides]
 
 
 def resolve(config: DictConfig, folder: RunFolder) -> Plan:
-    """Check a composed config. Raises ValueError, in one line, for what cannot be run."""
+    """Checks and resolves a composed config. Raises ValueError in one line if it cannot run."""
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
     plain = _checked(config)
     plain["trainer"]["accelerator"] = accelerator(plain["trainer"]["accelerator"])
     rules.check_devices(plain["trainer"], torch.cuda.device_count())
     if hydra.mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
-        raise ValueError("several devices in a sweep need a process for each job: hydra/launcher=subprocess")
+        raise ValueError("several devices in a sweep need a process for each job: use hydra/launcher=subprocess")
     return Plan(
         plain,
         folder,
@@ -83,7 +83,7 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
 
 
 def with_base_classes(plan: Plan, config: DictConfig, num_base_classes: int) -> Plan:
-    """The plan with the number of meta-train classes, which the data tell, wherever the config refers to it."""
+    """Returns the plan with the number of meta-train classes wherever the config refers to it."""
     counted = OmegaConf.merge(config, {"num_base_classes": num_base_classes})
     assert isinstance(counted, DictConfig)
     plain = _checked(counted)

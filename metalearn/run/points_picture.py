@@ -1,4 +1,4 @@
-"""Test episodes of a regression to look at: functions of one number as curves, images as what was completed."""
+"""Pictures of test episodes of a regression: functions as curves, completed images as images."""
 
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,24 @@ from metalearn.files import write_atomically
 from metalearn.losses import DENSITY
 from metalearn.types import Episode
 
-COUNT = 6  # episodes that are drawn
+COUNT = 6  # drawn episodes
 PAPER, INK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
-BAND, CURVE = (204, 224, 236), (0, 114, 178)  # blue, light and full
-HIDDEN = (213, 194, 170)  # pixels that were not shown
-WIDTH, HEIGHT, GAP, CELL = 260, 180, 10, 84  # pixels of a plot, between plots, and of a completed image
-DOT = 3  # radius of a support point
+BAND, CURVE = (204, 224, 236), (0, 114, 178)  # light and full blue
+HIDDEN = (213, 194, 170)  # colour of pixels outside the support set
+WIDTH, HEIGHT, GAP, CELL = 260, 180, 10, 84  # plot, space, and completed image, in pixels
+DOT = 3  # radius of a support point, in pixels
 
 
 class TestFunctions(pl.Callback):
-    """Draw the first meta-test episodes of a regression into test_episode.png, where there is a way to draw them.
+    """Draws the first meta-test episodes of a regression into test_episode.png.
+
+    Functions of several numbers that are not pixels are not drawn.
 
     Args:
-        folder: where the picture goes, the run directory.
+        folder: run directory.
     """
 
-    __test__ = False  # of pytest
+    __test__ = False  # pytest must not collect this class
 
     def __init__(self, folder: str) -> None:
         self.path = Path(folder) / "test_episode.png"
@@ -53,7 +55,7 @@ class TestFunctions(pl.Callback):
 
 
 def answer(module: pl.LightningModule, task: Episode) -> tuple[Tensor, Tensor]:
-    """The predicted means (Q,) and deviations (Q,), which are 0 where an algorithm predicts none."""
+    """Returns the predicted means (Q,) and deviations (Q,); without deviations these are 0."""
     algorithm: Any = module.algorithm
     task = Episode(*(part.to(module.device) for part in task))
     with torch.no_grad():
@@ -65,16 +67,16 @@ def answer(module: pl.LightningModule, task: Episode) -> tuple[Tensor, Tensor]:
 
 
 Answered = list[tuple[Episode, Tensor, Tensor]]
-"""Tasks with the means and deviations of their queries."""
+"""Tasks, each with the means (Q,) and deviations (Q,) of its queries."""
 
 
 def functions(answered: Answered) -> Image.Image:
-    """Plots in rows of three: the predicted curve with its 95 % band, the true points, and the support points."""
+    """Draws plots in rows of three: predicted curve with 95 % band, true and support points."""
     rows = -(-len(answered) // 3)
     sheet = Image.new("RGB", (3 * (WIDTH + GAP) + GAP, rows * (HEIGHT + GAP) + GAP), PAPER)
-    for index, one in enumerate(answered):
+    for index, (task, means, deviations) in enumerate(answered):
         row, column = divmod(index, 3)
-        sheet.paste(function(*one), (GAP + column * (WIDTH + GAP), GAP + row * (HEIGHT + GAP)))
+        sheet.paste(function(task, means, deviations), (GAP + column * (WIDTH + GAP), GAP + row * (HEIGHT + GAP)))
     return sheet
 
 
@@ -104,14 +106,14 @@ def function(task: Episode, means: Tensor, deviations: Tensor) -> Image.Image:
 
 
 def completed_images(family: Pixels, answered: Answered) -> Image.Image:
-    """A column for each image; from above: the pixels that were shown, the means, the deviations, and the truth."""
+    """Draws a column per image: shown pixels, means, deviations and truth, from top to bottom."""
     sheet = Image.new("RGB", (len(answered) * (CELL + GAP) + GAP, 4 * (CELL + GAP) + GAP), PAPER)
     for column, (task, means, deviations) in enumerate(answered):
         shown, asked = (family.indices(part) for part in (task.support_x, task.query_x))
         support = task.support_y.expand(-1, 3)
         canvases = [torch.tensor(HIDDEN).div(255).repeat(family.most_points, 1) for _ in range(4)]  # (H W, 3)
-        of_queries = (None, means, deviations / deviations.max().clamp_min(1e-6), task.query_y[:, 0])
-        for row, (canvas, values) in enumerate(zip(canvases, of_queries, strict=True)):
+        queries = (None, means, deviations / deviations.max().clamp_min(1e-6), task.query_y[:, 0])
+        for row, (canvas, values) in enumerate(zip(canvases, queries, strict=True)):
             canvas[shown] = torch.zeros_like(support) if row == 2 else support
             if values is not None:
                 canvas[asked] = values[:, None].expand(-1, 3)

@@ -1,4 +1,4 @@
-"""The progress of a training or a test: a bar on a terminal, else a line now and then."""
+"""The progress of a training or a test: a bar on a terminal, else lines at intervals."""
 
 import logging
 import time
@@ -7,7 +7,9 @@ from typing import Any
 import lightning.pytorch as pl
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from metalearn.run.console import console, score
+from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.run.console import console, score, span
+from metalearn.types import Split
 
 log = logging.getLogger(__name__)
 
@@ -15,12 +17,13 @@ SCORES = ("accuracy", "mse")
 
 
 class ProgressBar(pl.Callback):
-    """Loss, accuracy, episodes per second and time left: a bar on a terminal, else a line now and then.
+    """Shows loss, accuracy, episodes per second and remaining time, as a bar or as lines.
 
-    Lightning's RichProgressBar counts batches of an epoch: neither steps, nor a time limit, nor lines in a log.
+    Lightning's RichProgressBar counts batches of an epoch. It knows neither steps nor a time limit,
+    and writes no lines to a log.
 
     Args:
-        seconds_between_lines: where the output is not a terminal.
+        seconds_between_lines: interval in seconds, if the output is not a terminal.
     """
 
     def __init__(self, seconds_between_lines: float = 15.0) -> None:
@@ -92,9 +95,11 @@ class ProgressBar(pl.Callback):
         tasks *= trainer.world_size * trainer.accumulate_grad_batches
         done, left = self._fraction_done(trainer, elapsed, steps)
         words = [f"step {trainer.global_step}", f"loss {self._numbers.get('loss', float('nan')):.3f}"]
-        for of in SCORES:
-            if of in self._numbers:
-                words += [f"{n} {score(of, self._numbers[n])}" for n in (of, "val") if n in self._numbers]
+        for measure in SCORES:
+            if measure in self._numbers:
+                names: dict[Split, str] = {"train": measure, "val": "val"}
+                shown = {split: self._numbers[name] for split, name in names.items() if name in self._numbers}
+                words += [f"{episodes(trainer, split)} {score(measure, number)}" for split, number in shown.items()]
         words += [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers="  ".join(words))
@@ -102,7 +107,7 @@ class ProgressBar(pl.Callback):
             self.console.print("  ".join(words))
 
     def _fraction_done(self, trainer: pl.Trainer, elapsed: float, steps: int) -> tuple[float | None, float | None]:
-        """The part of the work that is done, and the seconds that the rest takes: whichever limit comes first."""
+        """Returns the finished fraction and the remaining seconds, for the first limit to come."""
         limits: list[tuple[float, float]] = []
         if trainer.max_steps > 0 and steps > 0:
             rest = trainer.max_steps - trainer.global_step
@@ -114,3 +119,12 @@ class ProgressBar(pl.Callback):
             return None, None
         left, done = min(limits)
         return done, max(left, 0.0)
+
+
+def episodes(trainer: pl.Trainer, split: Split) -> str:
+    """Names the episodes of a score, such as "train (20-way)": ways differ, and so do scores."""
+    data: AbstractEpisodes[Any] = trainer.datamodule  # type: ignore[attr-defined]
+    way = data.settings[split].way
+    if data.batch_size is not None and split == "train":
+        return f"{split} (all classes)"
+    return split if way == 1 else f"{split} ({span(way if isinstance(way, int) else list(way))}-way)"

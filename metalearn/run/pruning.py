@@ -1,4 +1,4 @@
-"""A trial of a search reports each validation to its study, and stops when the others are better at that step."""
+"""Pruning of a trial: it reports each validation, and stops if other trials are better."""
 
 from typing import TYPE_CHECKING, final
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:  # late: an extra, and slow to import
 
 @final
 class Pruning(pl.Callback):
-    """Reports the score of each validation, and stops the training when the pruner says so.
+    """Reports the score of each validation, and stops the training if the pruner decides so.
 
     Args:
-        address: of the trial.
-        score: its name, such as "accuracy".
+        address: address of the trial.
+        score: name of the score, such as "accuracy".
     """
 
     def __init__(self, address: TrialAddress, *, score: str) -> None:
@@ -32,7 +32,7 @@ class Pruning(pl.Callback):
             trainer.should_stop = self.pruned = True
 
     def _report(self, trainer: pl.Trainer) -> bool:
-        """Whether to stop, which is not asked after the last step."""
+        """Reports the score, and returns whether to stop; after the last step it never stops."""
         trial = self._trial = self._trial or self._open(trainer)
         trial.report(float(trainer.callback_metrics[f"val/{self._score}"]), trainer.global_step)
         return trainer.global_step != trainer.max_steps and trial.should_prune()
@@ -49,7 +49,8 @@ class Pruning(pl.Callback):
         from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 
         if self._address.pruner == "hyperband":
-            # In steps, from the first validation to the end; without a limit in steps, the longest trial so far is it.
+            # Resources are steps, from the first validation to the last step. Without a limit of
+            # steps, the longest trial so far counts.
             least = int(max(1, trainer.val_check_batch // trainer.accumulate_grad_batches))  # type: ignore[operator]
             if trainer.max_steps < 0:
                 return HyperbandPruner(min_resource=least, max_resource="auto")
@@ -58,6 +59,6 @@ class Pruning(pl.Callback):
 
 
 def pruning_of_environment(score: str) -> Pruning | None:
-    """For a run that a search has started, else None."""
+    """Returns the pruning of a run that a search has started, else None."""
     address = TrialAddress.from_environment()
     return Pruning(address, score=score) if address else None

@@ -1,4 +1,4 @@
-"""The result of a run while it runs, and what it writes: result.json and test_episodes.npz, each atomically."""
+"""The result of a run in progress, written atomically to result.json and test_episodes.npz."""
 
 import importlib.metadata
 import platform
@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 import torch
 
+from metalearn import __version__
 from metalearn.files import write_atomically
 from metalearn.run.as_json import decode
 from metalearn.run.folder import RunFolder
@@ -19,11 +20,15 @@ from metalearn.run.machine import is_rank_zero
 from metalearn.run.plan import Plan
 from metalearn.run.result import Episodes, Outcome, Published, Result, Seconds
 
-PACKAGES = ("metalearn", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
 
 class Record:
-    """What is known of a run so far, written at its end, whatever that end is."""
+    """The result of a run so far, written at any end of the run.
+
+    Args:
+        folder: run directory.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -31,7 +36,7 @@ class Record:
 
     @property
     def result(self) -> Result:
-        """The outcome, since the run has a plan."""
+        """Outcome of a run that has a plan."""
         assert isinstance(self.outcome, Result)
         return self.outcome
 
@@ -54,7 +59,7 @@ class Record:
 
 
 def planned(plan: Plan) -> Result:
-    """The result of a run that has not begun. Raises ValueError for a config that cannot stand in it."""
+    """Returns the result before the run begins. Raises ValueError for values of the wrong type."""
     config = plan.config
     episode: Episodes = decode(Episodes, config["episode"], "episode")
     published: Published | None = decode(Published | None, config["published"], "published")
@@ -99,7 +104,7 @@ def planned(plan: Plan) -> Result:
 
 
 def peak_memory_bytes() -> int:
-    """Of the accelerator when there is one, else of the process."""
+    """Returns the peak memory of the accelerator in bytes, or else of the process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
         return torch.cuda.max_memory_allocated()
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -107,11 +112,12 @@ def peak_memory_bytes() -> int:
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "metalearn": __version__, **packages}
 
 
 def git_revision() -> str | None:
-    """Commit of the checkout that metalearn runs from, with -dirty when files differ; None outside a checkout."""
+    """Returns the commit of the checkout, with -dirty if files differ; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""The content of result.json: these classes alone know the names of its fields."""
+"""The content of result.json: only these classes know the names of its fields."""
 
 import json
 import math
@@ -12,21 +12,21 @@ from metalearn.run.secrets import struck_out
 from metalearn.stats import ErrorRate, Estimate
 
 SCHEMA = 3
-"""The number of the form of result.json; files without one are older and read as well."""
+"""Version of the format of result.json; older files without a version are read, too."""
 
 Status = Literal["completed", "failed", "interrupted", "pruned"]
 
 
 @dataclass(frozen=True)
 class EpisodeSetting:
-    """The shape of the episodes of a split, as the config has it; way and shot may be ranges."""
+    """The shape of the episodes of a split, as in the config; way and shot may be ranges."""
 
     way: int | list[int]
     shot: int | list[int]
     query: int
     shots: str = "equal"
     queries: str = "equal"
-    num_episodes: int | None = None  # of meta-val and meta-test
+    num_episodes: int | None = None  # only in meta-val and meta-test
     more: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Episodes:
 
 
 class Measured(NamedTuple):
-    """The score by which a run is judged."""
+    """The score that ranks a run."""
 
     name: Literal["accuracy", "mse"]
     estimate: Estimate
@@ -53,12 +53,12 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of the episodes of meta-val or meta-test; what was not measured is None."""
+    """The scores of the episodes of meta-val or meta-test; None is not measured."""
 
     accuracy: Estimate | None = None
     mse: Estimate | None = None
-    nll: Estimate | None = None  # of a regression with deviations
-    coverage: Estimate | None = None  # of the 95 % intervals of the same
+    nll: Estimate | None = None  # negative log-likelihood of a regression with deviations
+    coverage: Estimate | None = None  # fraction of its targets in their 95 % intervals
     loss: Estimate | None = None
     episodes_sha256: str | None = None
     accuracy_by_step: list[float] | None = None
@@ -70,7 +70,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, fields: Any, name: str) -> Self:
-        """The scores in a dictionary, such as a checkpoint has. Raises ValueError where they are something else."""
+        """Reads the scores in a dictionary of a checkpoint. Raises ValueError for other values."""
         evaluation: Self = decode(cls, fields, name)
         return evaluation
 
@@ -82,19 +82,19 @@ class Evaluation:
 
     @property
     def by_step(self) -> list[float] | None:
-        """The score that is measured after each inner step, from 0."""
+        """Score after each inner step, from 0."""
         return self.accuracy_by_step if self.accuracy is not None else self.mse_by_step
 
     @property
     def diverged(self) -> bool:
-        """Whether a score or the loss is no finite number: of such answers an accuracy is that of class 0."""
-        known = (one for one in (self.accuracy, self.mse, self.loss) if one is not None)
-        return any(not math.isfinite(one.mean) for one in known)
+        """Whether a score or the loss is not finite; NaN logits would count as class 0."""
+        measured = (score for score in (self.accuracy, self.mse, self.loss) if score is not None)
+        return any(not math.isfinite(score.mean) for score in measured)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points that a report plots."""
+    """Points of a plot in a report."""
 
     x_name: str
     y_name: str
@@ -104,7 +104,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Further:
-    """What an evaluation beside the accuracy gave, such as open_set: scores, all fractions, and a curve."""
+    """The result of a further evaluation such as open_set: scores, as fractions, and a curve."""
 
     name: str
     scores: dict[str, Estimate]
@@ -114,7 +114,7 @@ class Further:
 
 @dataclass(frozen=True)
 class Published:
-    """The number that an experiment is compared with."""
+    """The published number of an experiment."""
 
     accuracy: float | None = None
     mse: float | None = None
@@ -127,7 +127,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds of the parts of a run; of adapting and predicting, the medians over the test episodes."""
+    """Seconds of the parts of a run; adapt and predict are medians over the test episodes.
+
+    >>> Seconds(fit=10.0, test=2.5).total
+    12.5
+    """
 
     fit: float | None
     test: float | None
@@ -142,7 +146,7 @@ class Seconds:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: all that is known of one that ended before its config was resolved."""
+    """The end of a run, also of a run that ended before its config was resolved."""
 
     status: Status
     error: str | None
@@ -153,18 +157,19 @@ class Outcome:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether nothing is left to do."""
         return self.status in ("completed", "pruned")
 
     def to_json(self) -> str:
-        """The text of the file, without secrets."""
+        """Returns the text of the file, without secrets."""
         return json.dumps({"schema": SCHEMA, **struck_out(encode(self))}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, source: str | Path) -> Self:
-        """The result in a text, or in the file at a path.
+        """Reads a result from a text, or from the file at a path.
 
-        Raises ValueError, in one line that names the file, for what is no result; OSError where there is no file.
+        Raises ValueError in one line with the file's name if the content is not a result, and
+        OSError if the file is missing.
         """
         name = str(source) if isinstance(source, Path) else "the result"
         try:
@@ -174,7 +179,7 @@ class Outcome:
             if decode(int, schema, "schema") > SCHEMA:
                 raise ValueError(f"its schema is {schema}, and this version of metalearn reads up to {SCHEMA}")
             if schema < 2 and "task" in fields:
-                fields["problem"] = fields.pop("task")  # its name before
+                fields["problem"] = fields.pop("task")  # earlier name of the field
             result: Self = decode(cls, fields, "")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{name} cannot be read: {error}") from error
@@ -183,7 +188,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Outcome):
-    """The whole of result.json. A run that did not come so far, or was older, has None."""
+    """All fields of result.json; None in an older file, or if the run ended before that value."""
 
     seconds: Seconds
     dataset: str
@@ -195,23 +200,23 @@ class Result(Outcome):
     batch_norm: str
     transductive: bool | None  # None until the network is built
     pretrained: str | None
-    pretrained_on: str | None  # the data of the weights that the backbone came with
+    pretrained_on: str | None  # data of the weights that come with the backbone
     seen_in_pretraining: Seen | None  # how many of the test classes those data hold
     episode: Episodes
     tasks_per_batch: int
-    batch_size: int | None  # where training takes images of all base classes, not episodes
-    shared_classes: int | None  # of meta-test, that were trained on
-    trained_dataset: str | None  # another one where a checkpoint is tested on other data
+    batch_size: int | None  # number of images, in training on batches of all base classes
+    shared_classes: int | None  # number of meta-test classes that training has seen
+    trained_dataset: str | None  # data set of the training, which may differ from the test's
     test_dataset: str | None
     published: Published | None
     overrides: list[str]
-    evaluations: dict[str, Evaluation] | None  # the same of other settings, by names such as 20w1s
-    further: Further | None  # an evaluation beside the accuracy
-    fold: int | None  # of cross-validation, which meta-test is
+    evaluations: dict[str, Evaluation] | None  # scores of further settings, by names such as 20w1s
+    further: Further | None  # evaluation besides the accuracy
+    fold: int | None  # cross-validation fold that is meta-test
     best_step: int | None
-    temperature: float | None  # of the logits, by which probabilities are calibrated on meta-val
+    temperature: float | None  # divisor of the logits that calibrates probabilities on meta-val
     steps: int | None
-    skipped_batches: int | None  # because their loss was not finite
+    skipped_batches: int | None  # number of batches without a finite loss
     num_parameters: int | None
     devices: int | None
     peak_memory_bytes: int | None

@@ -1,4 +1,4 @@
-"""One run: build what the config names, fit, test the best checkpoint, and write what came out."""
+"""One run: build the objects of the config, fit, test the best checkpoint, write the result."""
 
 import logging
 import shlex
@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig) -> float | None:
-    """Run what a composed config describes; returns the score at meta-val, for a search: accuracy, or squared error.
+    """Runs a composed config, and returns the meta-val score: accuracy or mean squared error.
 
-    Raises SystemExit: 2 for bad input, before any training; 128 + the number of a signal that stopped it (143 after
-    SIGTERM, 130 after Ctrl-C); 1 for other failures.
+    Raises SystemExit with 2 for bad input before any training, with 128 + the number of a signal
+    that stopped it (143 after SIGTERM, 130 after Ctrl-C), and with 1 for other failures.
     """
     folder = RunFolder.of_hydra()
     if not is_rank_zero():
@@ -70,10 +70,10 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
                 test(job, record)
             record.result = replace(record.result, status="pruned" if pruned else "completed")
         except BaseException as error:
-            signals.close()  # from here on nothing may keep the result from being written
-            status, said, code = ending(error, signals.received)
-            record.outcome = replace(record.outcome, status=status, error=said)
-            _say(error, code, folder)
+            signals.close()  # no signal may prevent the result from being written
+            status, line, code = ending(error, signals.received)
+            record.outcome = replace(record.outcome, status=status, error=line)
+            _report(error, code, folder)
         signals.close()
         if plan is None and code == BAD_INPUT:
             if is_rank_zero():
@@ -81,9 +81,10 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
         else:
             code = _leave(record, folder, code, begun=begun)
         if job is not None:
-            loggers.finish(job.trainer.loggers, code)
+            loggers.end(job.trainer.loggers, record.result, folder, code)
     if code:
-        # Lightning kills rank 0 when another ends otherwise than with 0, but a signal stops all of them in order.
+        # Lightning kills rank 0 if another rank exits with a code other than 0. A signal stops all
+        # ranks in order, so the others exit with 0.
         in_order = not is_rank_zero() and record.outcome.status == "interrupted"
         raise SystemExit(0 if in_order else code)
     assert plan is not None and job is not None
@@ -97,7 +98,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
 
 
 def _begin(job: Job, config: DictConfig) -> None:
-    """Leave of what was run here before only what the run continues."""
+    """Removes the files of an earlier run, except those that this run resumes."""
     job.plan.folder.begin(config, struck_out(job.plan.config))
     for logger in job.trainer.loggers:
         if isinstance(logger, MetricsFile):
@@ -106,7 +107,7 @@ def _begin(job: Job, config: DictConfig) -> None:
 
 
 def fit(job: Job, record: Record) -> None:
-    """Train, from the resumed checkpoint if there is one, and leave the weights best on meta-val in the module."""
+    """Trains, from the resumed checkpoint if any, and loads the best weights into the module."""
     resumed = job.plan.folder.last if job.checkpoint is not None else None
     try:
         job.trainer.fit(job.module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
@@ -125,7 +126,7 @@ def fit(job: Job, record: Record) -> None:
 
 
 def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The fields of the result that were chosen, or measured, on meta-val."""
+    """Returns the fields of the result that come from meta-val."""
     val = checkpoint.get("val")
     return {
         "val": None if val is None else Evaluation.of(val, "val"),
@@ -135,7 +136,7 @@ def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def test(job: Job, record: Record) -> None:
-    """Score the meta-test episodes, and with the same weights those of other settings."""
+    """Scores the meta-test episodes, then those of further settings with equal weights."""
     if job.plan.trains_nothing:
         origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
         record.result = replace(record.result, steps=0, trained_dataset=origin)
@@ -163,16 +164,19 @@ def test(job: Job, record: Record) -> None:
     if job.further is not None:
         scored = evaluate_further(job.trainer, job.module, job.data, job.further)
         record.result = replace(record.result, further=decode(Further, scored.as_fields(), "further"))
-    for name, one in {"meta-test": test, **others}.items():
-        if one.loss is None or not one.loss.mean < float("inf"):
-            mean = one.loss and one.loss.mean
+    for name, evaluation in {"meta-test": test, **others}.items():
+        if evaluation.loss is None or not evaluation.loss.mean < float("inf"):
+            mean = evaluation.loss and evaluation.loss.mean
             raise NonFiniteLoss(f"the loss on {name} is {mean}, so its score means nothing")
 
 
 def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
-    """Write the result, but over none of another run where this one was not begun; returns the exit code."""
-    # A process that fails alone must say so itself, since Lightning kills the others at once; one that fails because
-    # rank 0 has ended must not.
+    """Writes the result, and returns the exit code.
+
+    A run that has not begun overwrites no other run's result.
+    """
+    # A process that fails alone writes its result, since Lightning kills the others at once. A
+    # process that fails because rank 0 has ended writes nothing.
     alone = record.outcome.status == "failed" and not folder.result.exists()
     if not (is_rank_zero() or alone):
         return code
@@ -189,7 +193,7 @@ def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
     return code
 
 
-def _say(error: BaseException, code: int, folder: RunFolder) -> None:
+def _report(error: BaseException, code: int, folder: RunFolder) -> None:
     if code == BAD_INPUT:
         print(f"metalearn: {struck_out(str(error))}", file=sys.stderr)
     elif isinstance(error, NonFiniteLoss):
@@ -198,7 +202,7 @@ def _say(error: BaseException, code: int, folder: RunFolder) -> None:
         log.error("the run failed", exc_info=error)
     elif is_rank_zero() and folder.last.is_file():
         resume = shlex.quote(f"resume={folder.path}")
-        log.warning("stopped by a signal; to continue: python -m metalearn %s", resume)
+        log.warning("stopped by a signal; to resume: python -m metalearn %s", resume)
 
 
 def _announce(job: Job, record: Record) -> None:
@@ -215,9 +219,7 @@ def _announce(job: Job, record: Record) -> None:
         shared_classes=job.shared_classes,
     )
     safe = struck_out(job.plan.config)
-    for logger in job.trainer.loggers:
-        logger.log_hyperparams(safe)
+    loggers.begin(job.trainer.loggers, safe, record.result, job.score_name)
     if is_rank_zero():
-        console.show_config(safe)
         world, folder = job.trainer.world_size, job.plan.folder.path
         console.show_plan(safe, record.result.episode, job.batch_size, job.num_parameters, world, folder)

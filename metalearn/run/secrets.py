@@ -1,4 +1,4 @@
-"""Secrets are written nowhere: not by the name of their key, not by a value that the environment holds as a secret."""
+"""Secrets are never written: neither values of secret keys, nor secrets of the environment."""
 
 import os
 import re
@@ -12,11 +12,11 @@ URL = re.compile(r"(?<=://)([^/?#@\s:]*):([^/?#@\s]+)@")
 QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s]+)")
 DIRECTORIES = {"PWD", "OLDPWD"}
 SHORTEST = 6
-"""Letters of a secret that is looked for inside of other texts; a shorter one is found there by chance."""
+"""Length from which a secret is sought inside other texts; shorter ones occur by chance."""
 
 
 def refuse_typed(overrides: Iterable[str]) -> None:
-    """Raises ValueError for a secret on the command line, which Hydra would write into the run directory."""
+    """Raises ValueError for a typed secret, which Hydra would write into the run directory."""
     for override in overrides:
         if "=" in override and not override.startswith("-"):
             key, value = _parsed(override)
@@ -24,8 +24,8 @@ def refuse_typed(overrides: Iterable[str]) -> None:
 
 
 def refuse_written(config: Any, path: str = "") -> None:
-    """Raises ValueError for a secret that stands in a config as it is, and would be written down."""
-    of_environment = [(name, secret) for name, secret in _of_environment() if _is_telling(secret)]
+    """Raises ValueError for a secret that a config holds in plain text."""
+    secrets = [(name, secret) for name, secret in _of_environment() if _is_telling(secret)]
     for key, value in _values(config, path):
         why = None
         text = value if isinstance(value, str) else ""
@@ -33,14 +33,18 @@ def refuse_written(config: Any, path: str = "") -> None:
             why = "looks like a secret"
         elif text != _without_passwords(text):
             why = "holds a password"
-        elif held := [name for name, secret in of_environment if secret in text]:
+        elif held := [name for name, secret in secrets if secret in text]:
             why = f"holds the value of {held[0]}"
         if why:
             raise ValueError(f"{key} {why}, which would be written down: use ${{oc.env:NAME}}")
 
 
 def struck_out(node: Any) -> Any:
-    """The same config, or text, without secrets."""
+    """Returns a config or text with *** for its secrets.
+
+    >>> struck_out({"api_key": "x1y2", "storage": "postgresql://me:x1y2@host/db"})
+    {'api_key': '***', 'storage': 'postgresql://me:***@host/db'}
+    """
     hidden = sorted({secret for _, secret in _of_environment()}, key=len, reverse=True)
 
     def walk(child: Any) -> Any:
@@ -60,7 +64,7 @@ def struck_out(node: Any) -> Any:
 
 
 def _parsed(override: str) -> tuple[str, Any]:
-    """The key and the value of an override; the value as typed where Hydra does not understand it."""
+    """Returns key and value of an override; the value stays as typed if Hydra cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ChoiceSweep, QuotedString
     from hydra.errors import HydraException
@@ -78,7 +82,7 @@ def _parsed(override: str) -> tuple[str, Any]:
 
 
 def _values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """All values in a config, each with its key; those of a list have the list's."""
+    """Yields all values of a config, each with its key; values in a list have the list's key."""
     if isinstance(node, dict):
         for name, child in node.items():
             yield from _values(child, f"{path}.{name}" if path else str(name))
@@ -90,7 +94,7 @@ def _values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _without_passwords(text: str) -> str:
-    """A text without the passwords of URLs that stand there themselves."""
+    """Returns a text with *** for the plain passwords in its URLs."""
 
     def strike(found: re.Match[str]) -> str:
         return found[0] if "${" in found[2] else f"{found[1]}:***@"
@@ -103,7 +107,7 @@ def _without_passwords(text: str) -> str:
 
 
 def _of_environment() -> Iterator[tuple[str, str]]:
-    """Secrets that variables of the environment hold, each with the name of its variable."""
+    """Yields the secrets of the environment, each with the name of its variable."""
     for name, value in os.environ.items():
         passwords = [found[2] for found in URL.finditer(value)]
         if passwords or (value and name not in DIRECTORIES and is_secret(name, value)):
@@ -114,5 +118,5 @@ def _of_environment() -> Iterator[tuple[str, str]]:
 
 
 def _is_telling(secret: str) -> bool:
-    """Whether a text that holds it holds the secret: not one that is a path, or too short."""
+    """Whether its text identifies a secret: it is neither a path nor too short."""
     return len(secret) >= SHORTEST and not secret.startswith(("/", "~", "."))

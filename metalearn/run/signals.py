@@ -1,4 +1,4 @@
-"""Signals: a training stops between two steps, all processes at the same one; anything else at once."""
+"""Signals: a training stops between two steps, at one step in all processes; all else at once."""
 
 import signal
 import threading
@@ -13,24 +13,30 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 WATCHED = (
     signal.SIGTERM,
     signal.SIGINT,
-    signal.SIGHUP,  # a terminal that is closed
-    signal.SIGUSR1,  # warnings of batch systems, as the three below
+    signal.SIGHUP,  # the terminal is closed
+    signal.SIGUSR1,  # warning of a batch system, as are the three below
     signal.SIGUSR2,
     signal.SIGALRM,
     signal.SIGXCPU,
 )
-"""Signals that end a run in order; one that is ignored, as SIGHUP under nohup, stays ignored."""
+"""Signals that end a run in order; an ignored signal, such as SIGHUP under nohup, stays ignored."""
 
 ECHO = 1.0
-"""Seconds in which a signal that comes again is the same one: SLURM sends it to all processes of a job, and a process
-that has others passes it on to them."""
+"""Seconds in which a repeated signal counts once.
+
+SLURM sends a signal to all processes of a job, and a parent process forwards it again.
+"""
 
 
 class Signals:
-    """Context in which a signal ends the run by SIGTERMException, which Lightning passes on as it is.
+    """Context in which a signal ends the run by SIGTERMException, which Lightning does not change.
 
-    `received` is the signal. While `training`, the first one is only noted, for StopBetweenSteps; a second one does not
-    wait. After `close()` none ends the run, which is writing its result.
+    While `training`, the first signal is only recorded, for StopBetweenSteps; a second one ends the
+    run at once. After `close()` no signal ends the run, so that it can write its result.
+
+    Attributes:
+        received: signal that ends the run, or None.
+        training: whether the run is in its training.
     """
 
     def __init__(self) -> None:
@@ -57,7 +63,7 @@ class Signals:
                 signal.signal(watched, self._handle)
 
     def close(self) -> None:
-        """Note signals from now on without acting on them."""
+        """Ignores signals from now on."""
         self._closed = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -70,10 +76,15 @@ class Signals:
 
 
 class StopBetweenSteps(pl.Callback):
-    """Stops the training before the next step when any process has received a signal.
+    """Stops the training before the next step if any process has received a signal.
 
-    Lightning's own handling would stop anywhere on Ctrl-C, between two weights of an update even, and on SIGTERM could
-    stop one process in a validation whose others wait for it. So ours replace its handlers when a loop starts.
+    Lightning would stop anywhere on Ctrl-C, even between two weights of an update. On SIGTERM it
+    could stop one process in a validation while the others wait for it. So these handlers replace
+    Lightning's at the start of a loop.
+
+    Args:
+        signals: received signals.
+        save: saves the last checkpoint.
     """
 
     def __init__(self, signals: Signals, *, save: Callable[[pl.Trainer], None]) -> None:
@@ -84,14 +95,14 @@ class StopBetweenSteps(pl.Callback):
         self.signals.training = True
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        # Gradients that are still being accumulated are in no checkpoint.
+        # A checkpoint holds no gradients that are still being accumulated.
         between_steps = batch_idx % trainer.accumulate_grad_batches == 0
         if between_steps and trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False):
-            # The batch has been fetched and will not be trained on: the loop must not count it when it goes on.
+            # The batch has been fetched but is not trained on, so a resumed loop must not count it.
             progress = trainer.fit_loop.epoch_loop.batch_progress
             progress.total.ready -= 1
             progress.current.ready -= 1
-            progress.is_last_batch = False  # of its epoch, which has one more now
+            progress.is_last_batch = False  # the epoch still has this batch
             self._save(trainer)
             raise SIGTERMException
 

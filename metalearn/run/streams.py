@@ -1,4 +1,4 @@
-"""The output of a run, which must not end it: whoever reads it may be gone, or know fewer characters."""
+"""The output of a run, which must not end the run if a reader leaves or lacks characters."""
 
 import io
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _Unbroken(io.FileIO):
-    """A file descriptor whose reader may leave: from then on what is written is dropped."""
+    """A file descriptor that drops output after its reader has left."""
 
     def write(self, data: Any) -> int:
         try:
@@ -17,21 +17,21 @@ class _Unbroken(io.FileIO):
 
 
 def make_unbreakable() -> None:
-    """Replace stdout and stderr by streams that drop what nobody reads, and spell what they cannot encode."""
+    """Replaces stdout and stderr by streams that drop unread output and escape characters."""
     _open_closed()
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper) or isinstance(stream.buffer, io.BytesIO):
-            continue  # a test reads it
+            continue  # a test captures the stream
         stream.flush()
         binary = io.BufferedWriter(_Unbroken(number, "w", closefd=False))
         setattr(sys, name, io.TextIOWrapper(binary, stream.encoding, "backslashreplace", line_buffering=True))
 
 
 def _open_closed() -> None:
-    """Let a stream that the shell has closed (`>&-`) lead nowhere, before a file of ours takes its number."""
+    """Opens /dev/null for a stream that the shell has closed (`>&-`), which keeps its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
-            os.set_inheritable(number, True)  # for the server that forks jobs, too
+            os.set_inheritable(number, True)  # also for the server that forks jobs
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))

@@ -1,4 +1,4 @@
-"""search.json: where a search has its study, so that a report finds it; never the password of its database."""
+"""search.json: the place of a search's study, for a report; without passwords of databases."""
 
 import json
 import re
@@ -13,24 +13,28 @@ SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 
 
 class StudyRecord(NamedTuple):
-    """A study, and what it makes good."""
+    """A study, and the score that it optimises."""
 
-    storage: str  # a journal file, or a URL
+    storage: str  # journal file, or URL
     study: str
-    score: str  # at meta-val, such as "accuracy"
+    score: str  # name of the meta-val score, such as "accuracy"
 
 
 def write(record: StudyRecord, folder: Path) -> None:
-    """Into the folder of the search. Files below it are named from there, so that it can be moved."""
+    """Writes the record into the folder of the search.
+
+    A file below the folder gets a relative path, so that the folder can be moved.
+    """
     storage = _with_file(_without_secrets(record.storage), lambda path: _from(folder.absolute(), path.absolute()))
     text = json.dumps(record._replace(storage=storage)._asdict(), indent=1) + "\n"
     write_atomically(folder / NAME, lambda file: file.write(text.encode()))
 
 
 def read(folder: Path) -> StudyRecord:
-    """What a search has written into its folder.
+    """Reads the record of a search from its folder.
 
-    Raises ValueError when the file is of something else, FileNotFoundError when the file of the study is gone.
+    Raises ValueError if the file is not a record, and FileNotFoundError if the study's file is
+    missing.
     """
     from sqlalchemy.exc import ArgumentError
 
@@ -41,11 +45,11 @@ def read(folder: Path) -> StudyRecord:
             raise TypeError("storage, study and score are text")
         return record._replace(storage=_with_file(record.storage, lambda path: _existing(folder / path)))
     except (ValueError, TypeError, ArgumentError) as error:
-        raise ValueError(f"{path} does not say where a study is: {error}") from error
+        raise ValueError(f"{path} does not name a study: {error}") from error
 
 
 def _with_file(storage: str, change: Callable[[Path], Path]) -> str:
-    """The storage with its file changed, where it is in one."""
+    """Returns the storage with its path changed, if it is a file."""
     from sqlalchemy import make_url
 
     if "://" not in storage:

@@ -1,15 +1,15 @@
-"""A test episode of texts to read: what was shown, what was asked, and what was answered."""
+"""A transcript of a test episode of texts: its support texts, queries, and answers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from metalearn.episodes.sampling import Draw
 
-LONGEST = 200  # characters of a text that are shown
+LONGEST = 200  # shown characters of a text
 
 
 class Answer(NamedTuple):
-    """A query, its class, and the class that was answered."""
+    """A query, its class, and the predicted class."""
 
     text: str
     name: str
@@ -17,19 +17,24 @@ class Answer(NamedTuple):
 
 
 def answered(texts: Sequence[str], draw: Draw, answers: Sequence[int], names: Sequence[str]) -> list[Answer]:
-    """The queries of an episode in the order of their classes; `answers` are the ways of its Q queries."""
+    """Returns the queries of an episode in the order of their classes.
+
+    Args:
+        texts: all texts of the split.
+        draw: rows and ways of the episode.
+        answers: predicted ways, (Q,).
+        names: class names in the order of the ways.
+    """
     rows, ways = draw.query_rows.tolist(), draw.query_ways.tolist()
     order = sorted(range(len(rows)), key=lambda query: ways[query])
     return [Answer(_shown(texts[rows[q]]), names[ways[q]], names[answers[q]]) for q in order]
 
 
 def transcript(title: str, texts: Sequence[str], draw: Draw, rows: Sequence[Answer], names: Sequence[str]) -> str:
-    """The episode as lines: of each class its name, its support texts, and its queries with what was answered."""
+    """Writes an episode as lines: each class with its support texts, queries and answers."""
     lines = [title]
     for way, name in enumerate(names):
-        shown = [
-            row for row, of in zip(draw.support_rows.tolist(), draw.support_ways.tolist(), strict=True) if of == way
-        ]
+        shown = draw.support_rows[draw.support_ways == way].tolist()
         lines += ["", name, *(f"  support  {_shown(texts[row])}" for row in shown)]
         for row in (row for row in rows if row.name == name):
             lines.append(f"  {'right  ' if row.answer == name else 'WRONG  '}  {row.text}" + _instead(row))

@@ -1,4 +1,4 @@
-"""A run that is a trial of a search: where it finds its study."""
+"""The trial of a search that a run belongs to, and the storage of its study."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-if TYPE_CHECKING:  # late: an extra, and slow to import
+if TYPE_CHECKING:  # an extra that is slow to import
     import optuna
 
 VARIABLE = "METALEARN_TRIAL"
@@ -16,7 +16,7 @@ Pruner = Literal["none", "median", "hyperband"]
 
 @dataclass(frozen=True)
 class TrialAddress:
-    """Where a run finds its trial; it travels in the environment."""
+    """The address of a run's trial; the environment carries it."""
 
     storage: str
     study: str
@@ -33,12 +33,12 @@ class TrialAddress:
 
 
 def directory(trial: "optuna.trial.FrozenTrial") -> str:
-    """The name of its run directory: one that goes on with another's parameters does so where that one began."""
+    """Returns the name of its run directory; a continued trial keeps the first one's directory."""
     return f"{trial.user_attrs.get('goes_on', trial.number):04d}"
 
 
 def is_given_up(trial: "optuna.trial.FrozenTrial") -> bool:
-    """Whether a trial that counts as failed has only made room for another with its parameters."""
+    """Whether a failed trial was replaced by another with its parameters."""
     return bool(trial.user_attrs.get("given_up"))
 
 
@@ -49,7 +49,7 @@ def counted(trials: "Iterable[optuna.trial.FrozenTrial]") -> "list[optuna.trial.
 
 
 def open_storage(storage: str) -> "optuna.storages.BaseStorage":
-    """A journal file, or the database of a URL. Raises ValueError when it cannot be opened."""
+    """Opens a journal file, or the database of a URL. Raises ValueError if that fails."""
     from optuna.storages import RDBStorage, get_storage
     from sqlalchemy import event
     from sqlalchemy.exc import SQLAlchemyError
@@ -64,9 +64,9 @@ def open_storage(storage: str) -> "optuna.storages.BaseStorage":
             return get_storage(storage)
         database = RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
     except (SQLAlchemyError, ImportError) as error:
-        # Not the URL, which may hold a password.
+        # The message leaves out the URL, which may hold a password.
         why = str(error).partition("\n")[0]
         raise ValueError(f"the study's {storage.partition(':')[0]} storage cannot be opened: {why}") from error
-    # It has no SELECT FOR UPDATE: without a lock from the beginning two controllers would take the same trial.
+    # SQLite lacks SELECT FOR UPDATE. Without a lock two controllers would take one trial.
     event.listen(database.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return get_storage(database)

@@ -89,12 +89,12 @@ class FiniteLoss(pl.Callback):
         pending, self._pending = self._pending, []
         if not pending or bool(torch.stack([loss for *_, loss in pending]).isfinite().all()):
             return
-        number, step, loss = next(one for one in pending if not one[2].isfinite())
+        number, step, loss = next(batch for batch in pending if not batch[2].isfinite())
         tasks = trainer.datamodule.tasks_per_batch  # type: ignore[attr-defined]
         first = (number * trainer.world_size + trainer.global_rank) * tasks
         command = shlex.join([*self._resume, "+trainer.detect_anomaly=true"])
         raise NonFiniteLoss(
             f"the training loss is {float(loss)} at step {step}, in batch {number} (training episodes {first} to "
-            f"{first + tasks - 1}); to train on it again and see where: {command}; "
+            f"{first + tasks - 1}); to repeat the batch and locate the fault: {command}; "
             "to skip such batches: trainer.skip_nonfinite=N"
         )

@@ -26,7 +26,7 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name
     fields: dict[str, Any] = {
-        **{of: estimate(scores[of])._asdict() for of in (score_name, "loss", *module.algorithm.objective.others)},
+        **{name: estimate(scores[name])._asdict() for name in (score_name, "loss", *module.algorithm.objective.others)},
         "episodes_sha256": data.test_episodes_sha256(len(scores["loss"])),
         **curves(scores),
     }
@@ -41,7 +41,7 @@ def meta_test(module: FewShotModule, data: AbstractEpisodes[Any], device: torch.
     Raises ValueError for a data set without classes.
     """
     if not isinstance(data, EpisodicDataModule):
-        raise ValueError("an evaluation beside the accuracy is for data sets of classes: evaluation=episodes")
+        raise ValueError("evaluation.further is for data sets of classes: use evaluation=episodes")
     return MetaTest(module.algorithm, data.banks["test"], data.settings["test"], device)
 
 
@@ -70,7 +70,7 @@ def named_setting(name: str, like: Setting) -> Setting:
     match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
         raise ValueError(
-            f"evaluation.settings holds {name!r}; 5w1s, say, is 5-way 1-shot, and 5w1s-unequal with unequal queries"
+            f"evaluation.settings holds {name!r}; write 5w1s for 5-way 1-shot, 5w1s-unequal for unequal queries"
         )
     queries: Queries = "unequal" if match[3] else "equal"
     return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)

@@ -19,14 +19,14 @@ from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
-from metalearn.training import measures
+from metalearn.training import measures, predictions
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature
-from metalearn.types import Episode, IndexedBatch, Split
+from metalearn.types import Episode, IndexedBatch, Split, TaskOutput
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class FewShotModule(pl.LightningModule):
         algorithm: algorithm to train.
         optimizer: function of the trained parameters that builds the optimizer.
         scheduler: factor of the learning rate; None: constant.
+        backbone_lr: learning rate of the backbone; None: that of the other weights.
         skip_nonfinite: number of batches with a non-finite loss to skip before failing.
     """
 
@@ -59,12 +60,13 @@ class FewShotModule(pl.LightningModule):
         skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
-        self.backbone_lr = backbone_lr  # None: rate of the other weights
+        self.backbone_lr = backbone_lr
+        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss  # ReplayedSteps replaces it
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
-        self._evaluates_embeddings = False
+        self._evaluates_embeddings = self._adapts_together = False
         self._time_done = 0.0  # fraction of the time limit
         # Temperature of the logits, the best of the last validation, for classification.
         self.temperature: float | None = None
@@ -81,6 +83,8 @@ class FewShotModule(pl.LightningModule):
             self._evaluates_embeddings = self.algorithm.embeds_each_alone
             weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
             data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None, weights)
+            self._adapts_together = self.algorithm.adapts_together(self.trainer.strategy.root_device)
+            data.adapts_together = self._adapts_together
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers()]
@@ -112,7 +116,7 @@ class FewShotModule(pl.LightningModule):
         self.algorithm.done = self.done()
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
-        output = self.algorithm.loss(batch)
+        output = self.loss(batch)
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1
             for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):
@@ -190,31 +194,25 @@ class FewShotModule(pl.LightningModule):
 
         The curves of a validation go by candidate.
         """
-        predictions = self._predict(batch)  # each (T, Q, N)
+        predicted = self._predict(batch)  # each (T, Q, N)
         if not self.trainer.testing:
-            return measures.of_validation(self.algorithm, predictions, batch.query_y)
+            return measures.of_validation(self.algorithm, predicted, batch.query_y)
         if self.algorithm.problem == "classification":
-            confidence = predictions[-1].float().softmax(-1).amax(-1)  # (T, Q)
-            right = predictions[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
+            confidence = predicted[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            right = predicted[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             # NaN counts as no confidence.
             self._calibration.update(confidence.nan_to_num(0.0), right)
-        return measures.of_test(self.algorithm, predictions, batch.query_y) | self._curves(batch)
+        return measures.of_test(self.algorithm, predicted, batch.query_y) | self._curves(batch)
 
     def _predict(self, batch: Episode) -> list[Tensor]:
         """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
-        algorithm = self.algorithm
-        device = self.device if self.trainer.testing else torch.device("cpu")  # a validation waits for none
+        testing = self.trainer.testing
+        how = (self.algorithm, batch, self.cost, self.device if testing else torch.device("cpu"))  # no wait in fit
         if self._evaluates_embeddings:
-            with self.cost.of("predict", device, times=batch.num_tasks):
-                return [algorithm.compare_all(batch.support_x, batch.support_y, batch.query_x)]  # type: ignore[operator]
-        predictors_of = algorithm.stages if self.trainer.testing else algorithm.candidates
-        predictions = []  # (T, K)
-        for task in batch.tasks():
-            with self.cost.of("adapt", device):
-                predictors = predictors_of(task.support_x, task.support_y)
-            with self.cost.of("predict", device, times=len(predictors)):
-                predictions.append([predict(task.query_x) for predict in predictors])
-        return [torch.stack(of_stage) for of_stage in zip(*predictions, strict=True)]
+            return predictions.of_embeddings(*how)
+        if self._adapts_together:
+            return predictions.of_tasks_together(*how, stages=testing)
+        return predictions.of_tasks_in_turn(*how, stages=testing)
 
     def _curves(self, batch: Episode) -> dict[str, Tensor]:
         """Computes the algorithm's own curves, (T, K) each."""
@@ -240,10 +238,10 @@ class FewShotModule(pl.LightningModule):
             self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
         self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
         for name, means in curves(scores).items():
-            of, _, along = name.partition("_by_")
+            base, _, along = name.partition("_by_")
             points = self._points.get(name, range(len(means)))
             for point, mean in zip(points, means, strict=True):
-                self.log(f"{name_of_split}/{of}_{along}_{point}", mean, rank_zero_only=True)
+                self.log(f"{name_of_split}/{base}_{along}_{point}", mean, rank_zero_only=True)
         if split == "test" and self.algorithm.problem == "classification":
             self.calibration_error = float(self._calibration.compute())
             self.log(f"{name_of_split}/calibration_error", self.calibration_error, rank_zero_only=True)

@@ -46,18 +46,23 @@ CURVES = ("_by_step", "_by_instance", CANDIDATES)
 
 def curves(scores: dict[str, np.ndarray]) -> dict[str, list[float]]:
     """Averages over the episodes the scores that are curves."""
-    return {name: [mean_of_known(c) for c in of.T] for name, of in scores.items() if name.endswith(CURVES)}
+    return {name: [mean_of_known(c) for c in values.T] for name, values in scores.items() if name.endswith(CURVES)}
 
 
 def mean_of_known(values: np.ndarray) -> float:
     """Averages the values that are not NaN; NaN if there are none."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if len(numbers) else math.nan
 
 
 def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
     """Returns the best candidate by mean score, and its scores: (E,), or (E, K) for curves."""
     means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
     best = int(means.argmin() if score_name == "mse" else means.argmax())
-    of_best = {name: of.reshape(len(of), len(means), -1)[:, best] for name, of in scores.items()}  # (E, K) each
-    return best, {name.removesuffix(CANDIDATES): of[:, 0] if of.shape[1] == 1 else of for name, of in of_best.items()}
+    of_best = {
+        name: values.reshape(len(values), len(means), -1)[:, best] for name, values in scores.items()
+    }  # (E, K) each
+    return best, {
+        name.removesuffix(CANDIDATES): values[:, 0] if values.shape[1] == 1 else values
+        for name, values in of_best.items()
+    }

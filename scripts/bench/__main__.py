@@ -1,7 +1,7 @@
-"""Time metalearn against plain PyTorch and against other libraries, in turns on this machine, and write the table.
+"""Times metalearn against plain PyTorch and other libraries, in turns, and writes the table.
 
-Each side runs in a process of its own, `--rounds` times, after it has shown that it does the same work. A ratio is that
-of the medians within one run of this command.
+Each side runs in a separate process, `--rounds` times, after a check that it does equal work.
+Ratios are of medians within one run of this command.
 """
 
 import argparse
@@ -13,55 +13,72 @@ import sys
 from pathlib import Path
 
 import measure
+import torch
 from rich.console import Console
 from sides import LIBRARIES, OURS, SIDES, check
 from table import Timing, document
 from works import EVALUATION, MANY
 
-OUT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+OUT = {"cpu": DOCS / "benchmarks.md", "cuda": DOCS / "benchmarks_gpu.md"}
 
 
 def in_a_process(*arguments: str) -> dict[str, float]:
-    """Raises RuntimeError, whose text is the last line that a process which fails leaves."""
+    """Runs this file in a process. Raises RuntimeError with the last line of a failed process."""
     done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def why_missing(side: str, work: str) -> str | None:
-    """None where the side can be run; only a library may be missing."""
+def measured(given: argparse.Namespace, side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
+    """Returns the numbers of `measure.one`. Raises RuntimeError if a side fails.
+
+    On a CPU it runs in a separate process, since an earlier side would warm up the allocator.
+    """
+    if given.device == "cpu":
+        return in_a_process("--steps", str(steps), "--episodes", str(episodes), "--one", side, work)
+    try:
+        return measure.one(side, work, steps=steps, episodes=episodes, device=given.device)
+    except Exception as error:  # a library may fail in any way
+        raise RuntimeError(
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from error
+
+
+def why_missing(given: argparse.Namespace, side: str, work: str) -> str | None:
+    """Returns why a library cannot run, or None if the side can."""
     if side not in LIBRARIES:
         return None
     if importlib.util.find_spec(side) is None:
         return "not installed"
     try:
-        in_a_process("--steps", "1", "--episodes", "1", "--one", side, work)
+        measured(given, side, work, steps=1, episodes=1)
     except RuntimeError as error:
         return f"does not run: {error}"
     return None
 
 
 def timings(work: str, given: argparse.Namespace) -> list[Timing]:
-    """Of all sides of a work, those that are missing among them, metalearn first."""
-    missing = {side: why_missing(side, work) for side in SIDES[work]}
-    measured: dict[str, list[dict[str, float]]] = {side: [] for side, why in missing.items() if why is None}
-    numbers = ["--steps", str(given.steps), "--episodes", str(given.episodes)]
+    """Times all sides of a work; metalearn is first, and missing sides are included."""
+    sides = SIDES[given.device][work]
+    missing = {side: why_missing(given, side, work) for side in sides}
+    found: dict[str, list[dict[str, float]]] = {side: [] for side, why in missing.items() if why is None}
     if work != EVALUATION:
-        for side in measured:
-            check(work, side)
+        for side in found:
+            check(work, side, given.device)
     for number in range(given.rounds):
-        for side, runs in measured.items():
+        for side, runs in found.items():
             Console(stderr=True).print(f"{work}, {side}, round {number + 1} of {given.rounds}")
-            runs.append(in_a_process(*numbers, "--one", side, work))
+            runs.append(measured(given, side, work, steps=given.steps, episodes=given.episodes))
     if work == EVALUATION:
-        agree({side: runs[0]["accuracy"] for side, runs in measured.items()}, given.episodes)
+        agree({side: runs[0]["accuracy"] for side, runs in found.items()}, given.episodes)
     return [
         Timing(
             work,
             side,
-            seconds=[run["seconds"] for run in measured.get(side, [])],
-            megabytes=max((run["megabytes"] for run in measured.get(side, [])), default=0.0),
+            seconds=[run["seconds"] for run in found.get(side, [])],
+            megabytes=max((run["megabytes"] for run in found.get(side, [])), default=0.0),
             missing=why,
         )
         for side, why in missing.items()
@@ -69,7 +86,7 @@ def timings(work: str, given: argparse.Namespace) -> list[Timing]:
 
 
 def agree(accuracies: dict[str, float], episodes: int) -> None:
-    """Raises AssertionError when a side scores otherwise than metalearn."""
+    """Raises AssertionError if the accuracy of a side differs from metalearn's."""
     for side, accuracy in accuracies.items():
         apart = abs(accuracy - accuracies[OURS])
         assert apart <= episodes**-0.5, f"{side} has an accuracy of {accuracy:.4f}, metalearn {accuracies[OURS]:.4f}"
@@ -79,33 +96,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each side for each work (%(default)s)")
-    parser.add_argument(
-        "--steps", type=int, default=12, help="steps of a process, the first third unused (%(default)s)"
-    )
+    parser.add_argument("--device", choices=OUT, default="cpu", help="where the steps run (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each side does each work (%(default)s)")
+    parser.add_argument("--steps", type=int, default=12, help="steps of a round, the first third unused (%(default)s)")
     parser.add_argument("--episodes", type=int, default=600, help="test episodes of an evaluation (%(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="the file to write (%(default)s)")
-    parser.add_argument("--one", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)  # what a process does
-    parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="the file to write (docs/benchmarks.md, docs/benchmarks_gpu.md)")
+    parser.add_argument("--one", nargs=2, metavar=("SIDE", "WORK"), help=argparse.SUPPRESS)  # task of a process
     given = parser.parse_args()
+    numbers = {"steps": given.steps, "episodes": given.episodes}
     if given.one:
-        print(json.dumps(measure.one(*given.one, steps=given.steps, episodes=given.episodes)))
+        print(json.dumps(measure.one(*given.one, **numbers, device=given.device)))
         return
-    if given.machine:
-        print(json.dumps(measure.machine()))
-        return
-    measure.seconds_to_first_step()  # what is drawn at the first run of all is left out
-    facts = [in_a_process("--machine") for _ in range(given.rounds)]
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device=cuda: torch finds no CUDA device here")
+    measure.seconds_to_first_step()  # the first run also draws glyphs, so it is not counted
+    facts = [measure.machine(given.device) for _ in range(given.rounds)]
     machine = {name: statistics.median(fact[name] for fact in facts) for name in facts[0]}
     machine["help"] = statistics.median(measure.seconds_of_help() for _ in range(given.rounds))
     machine["first_step"] = statistics.median(measure.seconds_to_first_step() for _ in range(given.rounds))
-    many = ["--episodes", str(MANY), "--one", OURS, EVALUATION]
-    machine["many"] = statistics.median(in_a_process(*many)["seconds"] for _ in range(given.rounds))
-    found = [timing for work in SIDES for timing in timings(work, given)]
-    text = document(found, machine, rounds=given.rounds, steps=given.steps, episodes=given.episodes)
-    given.out.write_text(text)
+    many = [measured(given, OURS, EVALUATION, steps=1, episodes=MANY)["seconds"] for _ in range(given.rounds)]
+    machine["many"] = statistics.median(many)
+    found = [timing for work in SIDES[given.device] for timing in timings(work, given)]
+    text = document(found, machine, device=given.device, rounds=given.rounds, **numbers)
+    out = given.out or OUT[given.device]
+    out.write_text(text)
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
-    Console(stderr=True).print(f"written to {given.out}")
+    Console(stderr=True).print(f"written to {out}")
 
 
 if __name__ == "__main__":

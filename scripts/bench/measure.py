@@ -1,4 +1,4 @@
-"""What one process measures; the table asks for it in processes of their own, so that no side warms up another."""
+"""Measurements of one process; each side has separate processes, so that none warms up another."""
 
 import os
 import statistics
@@ -20,7 +20,7 @@ from works import EVALUATION, STEPS, Step, bank, batch_of
 
 from metalearn.run.machine import keep_freed_memory
 
-# Ends the run at its first step: nothing of the program that comes before is left out.
+# Ends the whole program at its first step.
 TO_FIRST_STEP = """
 import os, sys
 from metalearn import __main__ as program
@@ -31,70 +31,101 @@ program.main()
 AT_FIRST_STEP = 77
 
 
-def one(side: str, work: str, *, steps: int, episodes: int) -> dict[str, float]:
-    """Seconds of a step, or of the evaluation and its accuracy; and the largest memory of the process, in MB."""
+def one(side: str, work: str, *, steps: int, episodes: int, device: str) -> dict[str, float]:
+    """Measures the seconds of a step or an evaluation, its accuracy, and peak memory in MB."""
     if side in (OURS, BF16, COMPILED, VMAP):
         keep_freed_memory()
-    measured = evaluation(side, episodes) if work == EVALUATION else step(side, work, steps)
-    return measured | {"megabytes": peak_memory()}
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    measured = evaluation(side, episodes, device) if work == EVALUATION else step(side, work, steps, device)
+    return measured | {"megabytes": peak_memory(device)}
 
 
-def peak_memory() -> float:
-    """MB, 0 where the system is not Linux."""
-    # Not getrusage: what it gives is no smaller than the memory of the process that started this one.
+def finish(device: str) -> None:
+    """Waits until the device has finished its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory(device: str) -> float:
+    """Returns the peak memory of a GPU or the process in MB; 0 on a system other than Linux."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() / 2**20
+    # getrusage would return at least the memory of the parent process.
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
-def step(side: str, work: str, steps: int) -> dict[str, float]:
-    module, loss_of = SIDES[work][side](STEPS[work])
-    optimizer, batch, times = torch.optim.Adam(module.parameters(), 1e-3), batch_of(STEPS[work]), []
+def step(side: str, work: str, steps: int, device: str) -> dict[str, float]:
+    module, loss_of = SIDES[device][work][side](STEPS[work])
+    module.to(device)
+    optimizer, batch, times = torch.optim.Adam(module.parameters(), 1e-3), batch_of(STEPS[work], device), []
     for _ in range(steps):
+        finish(device)
         began = time.perf_counter()
         optimizer.zero_grad()
         loss_of(batch).backward()
         optimizer.step()
+        finish(device)
         times.append(time.perf_counter() - began)
     return {"seconds": statistics.median(times[len(times) // 3 :])}
 
 
-def evaluation(side: str, episodes: int) -> dict[str, float]:
-    evaluate = SIDES[EVALUATION][side](bank(), episodes)
+def evaluation(side: str, episodes: int, device: str) -> dict[str, float]:
+    evaluate = SIDES[device][EVALUATION][side](bank(), episodes, device)
     began = time.perf_counter()
     accuracy = evaluate()
     return {"seconds": time.perf_counter() - began, "accuracy": accuracy}
 
 
-def machine() -> dict[str, float]:
-    """The float32 operations a second of a large matrix product, those of steps, and what parts of steps take."""
+def machine(device: str) -> dict[str, float]:
+    """Measures the operations per second of large matrix products, and parts of steps."""
     keep_freed_memory()
-    a, b = torch.rand(2, 2048, 2048)
-    times = []
-    for _ in range(12):
-        began = time.perf_counter()
-        a @ b
-        times.append(time.perf_counter() - began)
+    size = 2048 if device == "cpu" else 8192
     return {
-        "peak": 2 * 2048**3 / min(times),
+        "peak": product(size, torch.float32, device),
+        "peak in bf16": product(size, torch.bfloat16, device),
         "draw": seconds_to_draw(),
-        **{f"operations of {work}": operations(STEPS[work]) for work in STEPS},
+        **{f"operations of {work}": operations(STEPS[work], device) for work in STEPS},
         **{
-            f"convolutions of {work}": seconds_of_convolutions(STEPS[work]) for work in STEPS if STEPS[work].inner_steps
+            f"convolutions of {work}": seconds_of_convolutions(STEPS[work], device)
+            for work in STEPS
+            if STEPS[work].inner_steps
         },
     }
 
 
-def operations(work: Step) -> float:
-    """Of the convolutions and matrix products of a step, in all its derivatives."""
-    _, loss_of = ours.step(work)
+def product(size: int, dtype: torch.dtype, device: str) -> float:
+    """Measures the operations per second of a matrix product, the best of 12.
+
+    On a GPU, float32 products are in TF32, as its convolutions are.
+    """
+    a, b = torch.rand(2, size, size, device=device).to(dtype)
+    times, before = [], torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device == "cuda" else before)
+    for _ in range(12):
+        finish(device)
+        began = time.perf_counter()
+        a @ b
+        finish(device)
+        times.append(time.perf_counter() - began)
+    torch.set_float32_matmul_precision(before)
+    return 2 * size**3 / min(times)
+
+
+def operations(work: Step, device: str) -> float:
+    """Counts the operations of a step's convolutions and matrix products, with derivatives."""
+    module, loss_of = ours.step(work)
+    module.to(device)
     with FlopCounterMode(display=False) as counter:
-        loss_of(batch_of(work)).backward()
+        loss_of(batch_of(work, device)).backward()
     return counter.get_total_flops()
 
 
 class Convolutions(TorchDispatchMode):
-    """Notes each call of a convolution, and of its derivatives."""
+    """Records each call of a convolution, and of its derivatives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,22 +139,25 @@ class Convolutions(TorchDispatchMode):
 
 
 @torch.no_grad()
-def seconds_of_convolutions(work: Step, times: int = 5) -> float:
-    """Of the convolutions of a step alone, in all its derivatives, done again one after the other."""
-    _, loss_of = ours.step(work)
+def seconds_of_convolutions(work: Step, device: str, times: int = 5) -> float:
+    """Measures the convolutions of a step alone, with derivatives, repeated one by one."""
+    module, loss_of = ours.step(work)
+    module.to(device)
     with torch.enable_grad(), Convolutions() as noted:
-        loss_of(batch_of(work)).backward()
+        loss_of(batch_of(work, device)).backward()
     seconds = []
     for _ in range(times):
+        finish(device)
         began = time.perf_counter()
         for call in noted.calls:
             call()
+        finish(device)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
 
 def seconds_to_draw(count: int = 50) -> float:
-    """To draw the batch of a ProtoNet step and to gather its images."""
+    """Measures the drawing of a ProtoNet batch and the gathering of its images."""
     data = ours.data_of(STEPS["prototypical"], bank())
     began = time.perf_counter()
     for index in range(count):
@@ -138,7 +172,7 @@ def seconds_of_help() -> float:
 
 
 def seconds_to_first_step() -> float:
-    """On glyphs, which are drawn before the clock starts where the cache does not hold them."""
+    """Measures the time to the first step on glyphs, which the cache must hold already."""
     with tempfile.TemporaryDirectory() as outputs:
         command = [sys.executable, "-c", TO_FIRST_STEP, f"paths.outputs={outputs}"]
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The side of metalearn."""
+"""The sides of metalearn."""
 
 import dataclasses
 import logging
@@ -21,13 +21,14 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
 from metalearn.run.machine import quieten_lightning
 from metalearn.training.module import FewShotModule
+from metalearn.training.replay import ReplayedLoss
 from metalearn.types import Episode
 
 
 def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     torch.manual_seed(0)
     shape = work.input_shape
-    backbone = Conv4(shape) if work.backbone == "conv4" else ResNet12(shape, drop_rate=0.0)  # what is dropped is drawn
+    backbone = Conv4(shape) if work.backbone == "conv4" else ResNet12(shape, drop_rate=0.0)  # no random drops
     algorithm: AbstractAlgorithm
     if work.inner_steps == 0:
         algorithm = Prototypical(backbone, batch_norm="running")
@@ -38,12 +39,12 @@ def step(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
 
 
 def step_compiled(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `algorithm.execution.compile=true`."""
+    """Builds a step as by `algorithm.execution.compile=true`."""
     return _step_by(work, compile=True)
 
 
 def step_by_vmap(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `algorithm.execution.vmap=true`."""
+    """Builds a step as by `algorithm.execution.vmap=true`."""
     return _step_by(work, vmap=True)
 
 
@@ -55,11 +56,27 @@ def _step_by(work: Step, **execution: bool) -> tuple[AbstractAlgorithm, Callable
 
 
 def step_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
-    """As `trainer.precision=bf16-mixed`."""
-    algorithm, loss_of = step(work)
+    """Builds a step as by `trainer.precision=bf16-mixed`."""
+    return _in_bf16(*step(work))
 
+
+def step_replayed(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    """Builds a step as by `trainer.cuda_graph=true`, the default on a GPU."""
+    algorithm, _ = step(work)
+    replayed = ReplayedLoss(algorithm)
+    return algorithm, lambda batch: replayed(batch).loss
+
+
+def step_replayed_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    """Builds a step as by `trainer.precision=bf16-mixed` on a GPU."""
+    return _in_bf16(*step_replayed(work))
+
+
+def _in_bf16(
+    algorithm: AbstractAlgorithm, loss_of: Callable[[Episode], Tensor]
+) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     def loss_in_bf16(batch: Episode) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(batch.query_x.device.type, torch.bfloat16):
             return loss_of(batch)
 
     return algorithm, loss_in_bf16
@@ -71,19 +88,19 @@ def data(images: ClassBank, episodes: int) -> EpisodicDataModule:
 
 
 def data_of(work: Step, images: ClassBank) -> EpisodicDataModule:
-    """Where the batches of a step come from in training."""
+    """Builds the data module that draws the batches of a step in training."""
     setting = {"train": Setting(work.way, work.shot, work.query)}
     return EpisodicDataModule({"train": images}, setting, seed=0, tasks_per_batch=work.tasks, num_episodes={"train": 1})
 
 
-def evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+def evaluation(images: ClassBank, episodes: int, device: str) -> Callable[[], float]:
     quieten_lightning()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     module = FewShotModule(Prototypical(Conv4([1, 28, 28]), batch_norm="running"), torch.optim.Adam)
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator=device,
         inference_mode=False,
         logger=False,
         enable_progress_bar=False,

@@ -1,7 +1,7 @@
-"""The other sides: plain PyTorch as one would write it by hand, and the libraries, each in its documented way.
+"""The other sides: plain PyTorch as written by hand, and the libraries as they document.
 
-All train one network: `nn.BatchNorm2d`, the default memory layout and allocator. Libraries are imported late, because
-any of them may be missing.
+All train one network, with `nn.BatchNorm2d` and the default memory layout and allocator. Libraries
+are imported late, because each may be missing.
 """
 
 import random
@@ -23,7 +23,7 @@ Side = tuple[nn.Module, Callable[[Episode], Tensor]]
 
 
 def network(way: int | None = None, colours: int = 1) -> nn.Sequential:
-    """Conv4 with a head of so many logits; None: without one."""
+    """Builds Conv4, with a linear head for `way` logits unless it is None."""
     torch.manual_seed(0)
     widths = (colours, 64, 64, 64)
     blocks = [[nn.Conv2d(c, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)] for c in widths]
@@ -32,7 +32,7 @@ def network(way: int | None = None, colours: int = 1) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """Of ResNet-12 (Lee et al. 2019): three convolutions beside a shortcut, each normalised."""
+    """Block of ResNet-12 (Lee et al. 2019): three normalised convolutions and a shortcut."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -127,10 +127,11 @@ def torchopt_maml(work: Step) -> Side:
 
 
 def let_easyfsl_run() -> None:
-    """Give easyfsl 1.5.0 what it misses; nothing of it is timed here.
+    """Replaces missing parts of easyfsl 1.5.0, none of which is timed here.
 
-    It imports torchvision for its data sets and residual networks; where torchvision does not fit the build of torch,
-    it cannot be imported, nor torchmetrics beside it. And it hands its samplers' base an argument of an older torch.
+    It imports torchvision for its data sets and residual networks. A torchvision that does not fit
+    the build of torch cannot be imported, nor can torchmetrics then. Its samplers also pass an
+    argument of an older torch to their base.
     """
     for name in ("torchvision", "torchvision.datasets", "torchvision.models.resnet"):
         sys.modules.setdefault(name, MagicMock())
@@ -143,7 +144,7 @@ def easyfsl_prototypical(work: Step) -> Side:
 
 
 def easyfsl_scores() -> Side:
-    """Its logits are distances that are not squared, and it embeds support and queries apart."""
+    """Builds easyfsl's head; its logits are plain distances, and it embeds both sets separately."""
     let_easyfsl_run()
     from easyfsl.methods import PrototypicalNetworks
 
@@ -157,26 +158,26 @@ def easyfsl_scores() -> Side:
     return model, scores_of
 
 
-def plain_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
-    backbone = network().eval()
-    pixels = images.images.float() / 255
+def plain_evaluation(images: ClassBank, episodes: int, device: str) -> Callable[[], float]:
+    backbone = network().eval().to(device)
+    pixels = images.images.to(device).float() / 255
 
     @torch.no_grad()
     def accuracy() -> float:
         right = 0
         for _ in range(episodes):
             classes = random.sample(images.rows, WAY)
-            rows = torch.tensor([random.sample(of.tolist(), SHOT + QUERY) for of in classes])  # (N, SHOT + QUERY)
-            z = backbone(pixels[rows.flatten()]).unflatten(0, rows.shape)
+            rows = torch.tensor([random.sample(own.tolist(), SHOT + QUERY) for own in classes])  # (N, SHOT + QUERY)
+            z = backbone(pixels[rows.flatten().to(device)]).unflatten(0, rows.shape)
             prototypes = z[:, :SHOT].mean(1)  # (N, D)
             nearest = torch.cdist(z[:, SHOT:].flatten(0, 1), prototypes).argmin(1)
-            right += int((nearest == torch.arange(WAY).repeat_interleave(QUERY)).sum())
+            right += int((nearest == torch.arange(WAY, device=device).repeat_interleave(QUERY)).sum())
         return right / (episodes * WAY * QUERY)
 
     return accuracy
 
 
-def easyfsl_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
+def easyfsl_evaluation(images: ClassBank, episodes: int, device: str) -> Callable[[], float]:
     let_easyfsl_run()
     from easyfsl.datasets import FewShotDataset
     from easyfsl.methods import PrototypicalNetworks
@@ -197,7 +198,7 @@ def easyfsl_evaluation(images: ClassBank, episodes: int) -> Callable[[], float]:
         def get_labels(self) -> list[int]:
             return self.labels
 
-    dataset, model = InMemory(), PrototypicalNetworks(network())
+    dataset, model = InMemory(), PrototypicalNetworks(network()).to(device)
     sampler = TaskSampler(dataset, n_way=WAY, n_shot=SHOT, n_query=QUERY, n_tasks=episodes)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=sampler.episodic_collate_fn)
-    return lambda: evaluate(model, loader, device="cpu", use_tqdm=False)
+    return lambda: evaluate(model, loader, device=device, use_tqdm=False)

@@ -1,4 +1,4 @@
-"""Who does which work, and the proof that all of them do the same."""
+"""The sides of each work, and the check that all of them do equal work."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,9 @@ from works import EVALUATION, STEPS, batch_of
 from metalearn.types import Episode
 
 OURS, BF16, COMPILED, VMAP = "metalearn", "metalearn, bf16", "metalearn, compiled", "metalearn, vmap"
+LAUNCHED = "metalearn, no CUDA graph"
 PLAIN, EASYFSL, HIGHER, TORCHOPT = "plain PyTorch", "easyfsl", "higher", "torchopt"
-LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # any of which may be missing, or not work with the torch that is here
+LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # each may be missing, or not work with the installed torch
 
 MAML = {
     OURS: ours.step,
@@ -23,7 +24,7 @@ MAML = {
     HIGHER: peers.higher_maml,
     TORCHOPT: peers.torchopt_maml,
 }
-SIDES: dict[str, dict[str, Callable]] = {
+ON_CPU: dict[str, dict[str, Callable]] = {
     "prototypical": {
         OURS: ours.step,
         BF16: ours.step_in_bf16,
@@ -36,6 +37,29 @@ SIDES: dict[str, dict[str, Callable]] = {
     "resnet12_84": {OURS: ours.step, PLAIN: peers.plain},
     EVALUATION: {OURS: ours.evaluation, PLAIN: peers.plain_evaluation, EASYFSL: peers.easyfsl_evaluation},
 }
+METRIC_ON_GPU = {
+    OURS: ours.step_replayed,
+    LAUNCHED: ours.step,
+    BF16: ours.step_replayed_in_bf16,
+    PLAIN: peers.plain,
+}
+MAML_ON_GPU = {
+    OURS: ours.step_replayed,
+    LAUNCHED: ours.step,
+    PLAIN: peers.plain,
+    HIGHER: peers.higher_maml,
+    TORCHOPT: peers.torchopt_maml,
+}
+ON_GPU: dict[str, dict[str, Callable]] = {
+    "prototypical": METRIC_ON_GPU | {EASYFSL: peers.easyfsl_prototypical},
+    "maml": MAML_ON_GPU,
+    "maml_5": MAML_ON_GPU,
+    "conv4_84": METRIC_ON_GPU,
+    "resnet12_84": METRIC_ON_GPU,
+    EVALUATION: ON_CPU[EVALUATION],
+}
+SIDES = {"cpu": ON_CPU, "cuda": ON_GPU}
+"""Sides of each work, by device."""
 
 SAME = """\
 Before anything is timed, each side must do the same work as metalearn, in float64 on the same
@@ -47,36 +71,41 @@ in evaluation mode. The sides of the evaluation draw their own episodes: their m
 E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2."""
 
 
-def check(work: str, side: str) -> None:
-    """Raises AssertionError when the side disagrees with metalearn on the loss or on a gradient."""
+def check(work: str, side: str, device: str) -> None:
+    """Raises AssertionError if loss or gradients of the side differ from metalearn's.
+
+    metalearn launches each kernel singly here, without a CUDA graph.
+    """
     if side == EASYFSL:
-        check_easyfsl(work)
+        check_easyfsl(work, device)
     elif side == BF16:
-        check_bf16(work)
-    elif side != OURS:
+        check_bf16(work, device)
+    elif SIDES[device][work][side] is not ours.step:
         step = STEPS[work]
-        batch = _double(batch_of(step))
-        mine, theirs = (SIDES[work][of](step) for of in (OURS, side))
+        batch = _double(batch_of(step, device))
+        mine, theirs = (make(step) for make in (ours.step, SIDES[device][work][side]))
+        for module, _ in (mine, theirs):
+            module.to(device)
         with torch.no_grad():
             for my_weight, their_weight in zip(mine[0].parameters(), theirs[0].parameters(), strict=True):
                 their_weight.copy_(my_weight)
         torch.testing.assert_close(_backward(theirs, batch), _backward(mine, batch), rtol=1e-6, atol=1e-9)
 
 
-def check_bf16(work: str) -> None:
-    step = STEPS[work]
-    (loss, *grads), (exact, *exact_grads) = (_backward(SIDES[work][of](step), batch_of(step)) for of in (BF16, OURS))
+def check_bf16(work: str, device: str) -> None:
+    step, batch = STEPS[work], batch_of(STEPS[work], device)
+    (loss, *grads), (exact, *exact_grads) = (_backward(SIDES[device][work][name](step), batch) for name in (BF16, OURS))
     torch.testing.assert_close(loss, exact, rtol=2e-2, atol=0, check_dtype=False)
-    flat, exact_flat = (torch.cat([grad.flatten() for grad in of]) for of in (grads, exact_grads))
+    flat, exact_flat = (torch.cat([grad.flatten() for grad in side]) for side in (grads, exact_grads))
     cosine = float(F.cosine_similarity(flat, exact_flat, dim=0))
     assert cosine > 0.97, f"the gradient in bf16 has a cosine of {cosine:.4f} with that in float32"
 
 
-def check_easyfsl(work: str) -> None:
-    batch = _double(batch_of(STEPS[work]))
+def check_easyfsl(work: str, device: str) -> None:
+    batch = _double(batch_of(STEPS[work], device))
     (model, scores_of), (algorithm, loss_of) = peers.easyfsl_scores(), ours.step(STEPS[work])
-    model.double().eval()
-    algorithm.double().eval()
+    model.to(device).double().eval()
+    algorithm.to(device).double().eval()
     theirs = F.cross_entropy(-scores_of(batch).square(), batch.query_y[0])
     torch.testing.assert_close(theirs, loss_of(batch), rtol=1e-6, atol=1e-9)
 
@@ -86,9 +115,9 @@ def _double(batch: Episode) -> Episode:
 
 
 def _backward(side: peers.Side, batch: Episode) -> list[Tensor]:
-    """The loss and then its gradients, in the precision of the batch."""
+    """Returns the loss and its gradients, in the precision of the batch."""
     module, loss_of = side
-    module.to(batch.query_x.dtype)
+    module.to(batch.query_x.device, batch.query_x.dtype)
     loss = loss_of(batch)
     loss.backward()
     return [loss.detach(), *(p.grad for p in module.parameters())]

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from what was measured."""
+"""The page docs/benchmarks.md, from the measured times."""
 
 import datetime
 import importlib.metadata
@@ -11,18 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from sides import COMPILED, LIBRARIES, OURS, SAME
+from sides import BF16, COMPILED, LIBRARIES, OURS, SAME
 from works import CLASSES, EVALUATION, MANY, PER_CLASS, QUERY, SHOT, STEPS, WAY
 
-HEAD = """\
+HEAD = {
+    "cpu": """\
 # Benchmarks
 
-`make bench` writes this page; it is never edited by hand. Seconds are medians over processes, in
-brackets the fastest and the slowest. A ratio is the median of a side divided by that of metalearn
-in float32, of the same run: above 1 metalearn is faster. Memory is the largest resident set of a
-process, including the imports of the libraries. The sides take turns.
-"""
-NOTES = f"""\
+`make bench` writes this page; it is never edited by hand. A GPU has [another page](gpu.md).
+Seconds are medians over processes, in brackets the fastest and the slowest. A ratio is the median
+of a side divided by that of metalearn in float32, of the same run: above 1 metalearn is faster.
+Memory is the largest resident set of a process, including the imports of the libraries. The sides take turns.
+""",
+    "cuda": """\
+# Benchmarks on a GPU
+
+`make bench ARGS=--device=cuda` writes this page; it is never edited by hand. Seconds are medians
+over rounds, in brackets the fastest and the slowest; each step waits until the GPU has finished. A
+ratio is the median of a side divided by that of metalearn in float32, of the same run: above 1
+metalearn is faster. Memory is what torch has reserved on the GPU. The sides take turns.
+""",
+}
+NOTES = {
+    "cpu": f"""\
 learn2learn is missing: its PyPI release has to be compiled and does not build here. easyfsl is
 given two missing parts: an empty module instead of torchvision, whose data sets and residual
 networks are not timed here, and a sampler's base that accepts an argument as in older torch.
@@ -45,20 +56,27 @@ here (metalearn/backbones/normalise.py). Python runs between many small operatio
 has little of it.
 
 In the table of the machine a step can be above 100 %: oneDNN's convolutions may be faster than
-MKL's matrix product."""
-GPU = """\
-## GPU
+MKL's matrix product.""",
+    "cuda": f"""\
+metalearn replays each training step as two CUDA graphs (metalearn/training/replay.py), and MAML
+runs all tasks of a step at once under vmap; both are the defaults on a GPU. "no CUDA graph" is
+`trainer.cuda_graph=false`: Python launches each kernel. Convolutions in float32 run in TF32 on
+every side, the default of torch.
 
-Not measured: the command times the CPU alone, and no number here holds for a GPU. Tests on the CPU
-compare the losses and gradients of all that a GPU would run: tasks under vmap, the compiled inner
-loop, and autocast. A test also counts how often a training step waits for the device: never, except
-for `mann`, `metaoptnet` and `triplet`.
-"""
+easyfsl is given two missing parts: an empty module instead of torchvision, and a sampler's base
+that accepts an argument as in older torch. learn2learn is missing: its PyPI release has to be
+compiled and does not build here.
+
+The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS}, the size of Omniglot's meta-test. The
+time includes drawing the episodes. metalearn embeds each image once, the others embed it again in
+each episode, so the ratio grows with the number of episodes.""",
+}
+PRODUCT = {"cpu": "float32 matrix product, 2048 x 2048", "cuda": "TF32 matrix product, 8192 x 8192"}
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each process of a side at a work; none where it is missing, for a reason."""
+    """Seconds of each process of a side at a work; empty with a reason if it is missing."""
 
     work: str
     side: str
@@ -67,32 +85,42 @@ class Timing:
     missing: str | None
 
 
-def document(timings: list[Timing], machine: dict[str, float], *, rounds: int, steps: int, episodes: int) -> str:
-    """`machine` is what `measure.machine` finds, and the seconds of `help` and to the `first_step`."""
-    conditions = f"Processes of each side: {rounds}. Steps of each: {steps}, the first third of which is not counted."
+def document(
+    timings: list[Timing], machine: dict[str, float], *, device: str, rounds: int, steps: int, episodes: int
+) -> str:
+    """Writes the page.
+
+    Args:
+        timings: times of all sides and works.
+        machine: numbers of `measure.machine`, and seconds of `help`, `first_step` and `many`.
+        device: "cpu" or "cuda".
+        rounds: number of rounds of each side.
+        steps: number of steps of a round.
+        episodes: number of test episodes of an evaluation.
+    """
+    conditions = f"Rounds of each side: {rounds}. Steps of each: {steps}, the first third of which is not counted."
     return "\n".join([
-        HEAD,
+        HEAD[device],
         conditions,
         "",
-        *about(),
+        *about(device),
         "",
-        "## CPU",
+        "## Table",
         "",
         *rows(timings, episodes),
         "",
-        NOTES,
+        NOTES[device],
         "",
         SAME,
         "",
         "## Machine",
         "",
-        *machine_rows(timings, machine, episodes),
+        *machine_rows(timings, machine, episodes, device),
         "",
-        GPU,
     ])  # fmt: skip
 
 
-def about() -> list[str]:
+def about(device: str) -> list[str]:
     versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
     for name in ("metalearn", "lightning", *LIBRARIES):
         try:
@@ -100,9 +128,10 @@ def about() -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{name} not installed")
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} processors"
+    gpu = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
     return [
         f"- date: {datetime.date.today()}",
-        f"- machine: {processor()}, {threads}, {platform.system()}, load {os.getloadavg()[0]:.1f} at the end",
+        f"- machine: {gpu}{processor()}, {threads}, {platform.system()}, load {os.getloadavg()[0]:.1f} at the end",
         f"- versions: {', '.join(versions)}",
         f"- command: `{shlex.join(['python', 'scripts/bench', *sys.argv[1:]])}`",
     ]
@@ -132,13 +161,14 @@ def rows(timings: list[Timing], episodes: int) -> list[str]:
     return lines
 
 
-def machine_rows(timings: list[Timing], machine: dict[str, float], episodes: int) -> list[str]:
+def machine_rows(timings: list[Timing], machine: dict[str, float], episodes: int, device: str) -> list[str]:
     medians = {(t.work, t.side): statistics.median(t.seconds) for t in timings if t.seconds}
-    step = {key: seconds for key, seconds in medians.items() if key[1] in (OURS, COMPILED)}
+    step = {key: seconds for key, seconds in medians.items() if key[1] in (OURS, COMPILED, BF16)}
     return [
         "| | |",
         "|---|---|",
-        f"| float32 matrix product, 2048 x 2048, the best of 12 | {machine['peak'] / 1e9:,.0f} GFLOP/s |",
+        f"| {PRODUCT[device]}, the best of 12 | {machine['peak'] / 1e9:,.0f} GFLOP/s |",
+        f"| in bf16, the best of 12 | {machine['peak in bf16'] / 1e9:,.0f} GFLOP/s |",
         *(reached(work, side, seconds, machine) for (work, side), seconds in step.items() if work in STEPS),
         *(
             f"| {STEPS[work].title}: its convolutions alone | {machine[f'convolutions of {work}']:.3f} s |"
@@ -159,9 +189,8 @@ def machine_rows(timings: list[Timing], machine: dict[str, float], episodes: int
 
 
 def reached(work: str, side: str, seconds: float, machine: dict[str, float]) -> str:
-    """A row with the part of the machine's speed that a step runs at."""
+    """Writes a row with the fraction of the machine's speed that a step reaches."""
     operations = machine[f"operations of {work}"]
+    peak = machine["peak in bf16" if side == BF16 else "peak"]
     title = f"{STEPS[work].title}, {side}: {operations / 1e9:,.1f} GFLOP of convolutions and products"
-    return (
-        f"| {title} | {operations / seconds / 1e9:,.0f} GFLOP/s, {operations / seconds / machine['peak']:.0%} of it |"
-    )
+    return f"| {title} | {operations / seconds / 1e9:,.0f} GFLOP/s, {operations / seconds / peak:.1%} of it |"

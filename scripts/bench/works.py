@@ -1,4 +1,4 @@
-"""What is timed: training steps on one batch each, and the evaluation of test episodes."""
+"""The timed works: training steps on one batch each, and the evaluation of test episodes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,13 +12,13 @@ from metalearn.data.bank import ClassBank
 from metalearn.types import Episode
 
 INNER_LR = 0.1
-WAY, SHOT, QUERY = 5, 1, 15  # of a test episode
-CLASSES, PER_CLASS = 423, 20  # as many as the meta-test characters of Omniglot (Vinyals et al. 2016), unrotated
+WAY, SHOT, QUERY = 5, 1, 15  # shape of a test episode
+CLASSES, PER_CLASS = 423, 20  # unrotated meta-test characters of Omniglot (Vinyals et al. 2016)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A training step: prototypical where there are no inner steps, else second-order MAML."""
+    """A training step: prototypical without inner steps, else second-order MAML."""
 
     title: str
     tasks: int
@@ -48,22 +48,22 @@ STEPS = {
     ),
 }  # fmt: skip
 EVALUATION = "evaluation"
-MANY = 10_000  # episodes, which metalearn alone is timed with
+MANY = 10_000  # episodes of a further evaluation by metalearn alone
 
 
-def batch_of(step: Step) -> Episode:
-    """The same batch for every side, float32."""
+def batch_of(step: Step, device: str = "cpu") -> Episode:
+    """Draws the batch, equal for all sides, float32."""
     generator = torch.Generator().manual_seed(0)
 
     def rows(per_class: int) -> tuple[Tensor, Tensor]:
         y = F.one_hot(torch.arange(step.way).repeat(per_class), step.way).float().expand(step.tasks, -1, -1)
         return torch.rand(step.tasks, step.way * per_class, *step.input_shape, generator=generator), y
 
-    return Episode(*rows(step.shot), *rows(step.query))
+    return Episode(*(part.to(device) for part in (*rows(step.shot), *rows(step.query))))
 
 
 def bank() -> ClassBank:
-    """Classes that an untrained network tells apart better than by chance: a picture each, under noise."""
+    """Draws classes that an untrained network classifies above chance: a noisy picture each."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, size=(CLASSES, 1, 1, 28, 28))
     noise = rng.normal(0, 80, size=(CLASSES, PER_CLASS, 1, 28, 28))

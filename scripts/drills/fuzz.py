@@ -1,9 +1,11 @@
-"""Fuzzes what reads files and command lines of others, guided by coverage: pip install atheris, which no test needs.
+"""Fuzzes the readers of foreign files and command lines, guided by coverage.
 
-python scripts/drills/fuzz.py checkpoint -max_total_time=150    # mutated checkpoints: refused in one line, or the same
-python scripts/drills/fuzz.py overrides -max_total_time=150     # overrides of a checkpoint: no code, no key of Hydra
+    python scripts/drills/fuzz.py checkpoint -max_total_time=150    # mutated checkpoints
+    python scripts/drills/fuzz.py overrides -max_total_time=150     # overrides of a checkpoint
 
-Whatever follows the name goes to libFuzzer.
+It needs `pip install atheris`, which no test needs. A mutated checkpoint is refused in one line or
+reads as equal content. An accepted override holds no code and no key of Hydra. Further arguments go
+to libFuzzer.
 """
 
 import sys
@@ -29,13 +31,13 @@ LONGEST_LINE = 600
 
 
 def small_checkpoint() -> dict[str, Any]:
-    """The least that is a checkpoint of metalearn."""
+    """Returns the smallest checkpoint of metalearn."""
     origin = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4", "overrides": ["seed=1"]}
     return {"metalearn": origin, "state_dict": {"weight": torch.arange(4.0)}, "global_step": 3}
 
 
 def plain(node: Any) -> Any:
-    """The same with bytes for tensors, so that all can be compared."""
+    """Returns a node with bytes for its tensors, so that it can be compared."""
     if isinstance(node, dict):
         return {name: plain(child) for name, child in node.items()}
     if isinstance(node, list | tuple):
@@ -47,8 +49,8 @@ def assert_one_line(message: str) -> None:
     assert "\n" not in message and len(message) < LONGEST_LINE, message
 
 
-def of_checkpoints(folder: Path) -> Callable[[bytes], None]:
-    """A reader of mutated checkpoints: each is refused in one line, or holds what it held."""
+def checkpoint_target(folder: Path) -> Callable[[bytes], None]:
+    """Returns a reader of mutated checkpoints; each is refused in one line, or is unchanged."""
     path = folder / "mutated.ckpt"
     torch.save(small_checkpoint(), path)
     good, expected = path.read_bytes(), plain(read_checkpoint(path))
@@ -73,8 +75,8 @@ def of_checkpoints(folder: Path) -> Callable[[bytes], None]:
     return read_mutated
 
 
-def of_overrides(folder: Path) -> Callable[[bytes], None]:
-    """A filter of overrides: what passes is no flag, no key of Hydra, and names no foreign class."""
+def override_target(folder: Path) -> Callable[[bytes], None]:
+    """Returns a filter of overrides that accepts no flag, key of Hydra, or foreign class."""
 
     def filter_odd(data: bytes) -> None:
         choices = atheris.FuzzedDataProvider(data)
@@ -99,7 +101,7 @@ def of_overrides(folder: Path) -> Callable[[bytes], None]:
 
 
 def targets(value: Any) -> Iterator[Any]:
-    """The names of all classes in a value."""
+    """Yields the names of all classes in a value."""
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     if isinstance(value, dict) and "_target_" in value:
         yield value["_target_"]
@@ -107,7 +109,7 @@ def targets(value: Any) -> Iterator[Any]:
         yield from targets(child)
 
 
-FUZZED = {"checkpoint": of_checkpoints, "overrides": of_overrides}
+FUZZED = {"checkpoint": checkpoint_target, "overrides": override_target}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in FUZZED:

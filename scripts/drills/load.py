@@ -1,10 +1,11 @@
-"""A sweep under load: many tiny jobs on two slots, of which some are killed, and so is the controller.
+"""Runs a sweep under load: many tiny jobs on two slots; some jobs and the controller are killed.
 
-    python scripts/drills/load.py --jobs 500            # about 0.5 s a job on an idle machine of two cores
+    python scripts/drills/load.py --jobs 500            # about 0.5 s per job on two idle cores
 
-The command of the sweep is repeated until it ends well. At the end each job must be finished exactly once in the
-report, no process may be left, and the controller must have kept its memory and its file descriptors. What is killed,
-and when, is drawn from the seed; the exit code is 1 when something is not as it must be. It looks into /proc of Linux.
+The command of the sweep is repeated until it succeeds. At the end each job must be finished exactly
+once in the report, no process may be left, and the controller's memory and file descriptors must
+not grow. The seed draws which processes are killed, and when. Otherwise the exit code is 1. The
+drill reads /proc of Linux.
 """
 
 import argparse
@@ -26,39 +27,41 @@ TINY = (
     "dataset.num_alphabets=[3,1,1] dataset.characters=8 backbone.channels=4 episode.train.way=5 episode.train.query=2 "
     "episode.val.num_episodes=2 episode.test.num_episodes=2 trainer.max_steps=1 trainer.val_check_interval=1"
 ).split()
-"""The least that a run can do."""
+"""Overrides of the smallest run."""
 
-LOOK = 0.03  # seconds
+LOOK = 0.03  # interval in seconds
 SETTLED = 0.2
-"""Share of its jobs after which a controller has all that it needs in memory."""
+"""Fraction of its jobs after which a controller has loaded all that it needs."""
 
 MOST_GROWTH = 16.0
-"""Mebibytes that a controller may grow by afterwards: of a job it keeps its overrides and its status."""
+"""Allowed growth of a controller afterwards, in MiB; it keeps overrides and status of each job."""
 
 MOST_DESCRIPTORS = 40
 
 
 @dataclass
 class Controller:
-    """What was seen of one process of the sweep command."""
+    """Samples of one process of the sweep command."""
 
-    began_at: int  # jobs finished by then
-    samples: list[tuple[int, float, int]] = field(default_factory=list)  # jobs finished, MiB, file descriptors
+    began_at: int  # number of finished jobs at its start
+    samples: list[tuple[int, float, int]] = field(default_factory=list)  # finished jobs, MiB, file descriptors
 
     def settled(self) -> list[tuple[int, float, int]]:
-        """What was seen when it had all in memory: after a job of its own; two may be left of the one before."""
+        """Returns the samples after its first own job; two earlier jobs may still run."""
         enough = self.began_at + max(3.0, SETTLED * (self.samples[-1][0] - self.began_at)) if self.samples else 0.0
-        return [one for one in self.samples if one[0] >= enough]
+        return [sample for sample in self.samples if sample[0] >= enough]
 
 
 class Drill:
-    """One sweep, and what is done to it.
+    """One sweep whose processes are killed.
 
     Args:
-        folder: of the sweep.
-        kills: share of the jobs of which an attempt is killed.
-        restarts: how often the controller is.
-        limit: seconds for all.
+        folder: folder of the sweep.
+        jobs: number of jobs.
+        kills: fraction of the jobs with a killed attempt.
+        restarts: number of times that the controller is killed.
+        seed: seed of the kills.
+        limit: time limit in seconds.
     """
 
     def __init__(self, folder: Path, *, jobs: int, kills: float, restarts: int, seed: int, limit: float) -> None:
@@ -72,12 +75,12 @@ class Drill:
         self.command += [f"hydra.sweep.dir={folder}", "hydra.launcher.slots=2", "hydra.launcher.preload=true"]
         self.controllers: list[Controller] = []
         self.exit_codes: list[int] = []
-        self.due: dict[int, tuple[float, int]] = {}  # by job, when which process is killed
+        self.due: dict[int, tuple[float, int]] = {}  # time of the kill and process, by job
         self.killed = Counter[int]()
         self.finished = 0
 
     def run(self) -> None:
-        """Repeat the command until it ends well. Raises TimeoutError."""
+        """Repeats the command until it succeeds. Raises TimeoutError."""
         while not self.exit_codes or self.exit_codes[-1] != 0:
             self._run_once()
 
@@ -98,7 +101,7 @@ class Drill:
         self.exit_codes.append(process.returncode)
 
     def _look(self, controller: subprocess.Popen) -> None:
-        """Sample the controller, and kill what is to be killed now."""
+        """Samples the controller, and kills the processes that are due."""
         self._count()
         if (seen := memory_and_descriptors(controller.pid)) is not None:
             self.controllers[-1].samples.append((self.finished, *seen))
@@ -112,7 +115,7 @@ class Drill:
                 if self._at_work().get(number) == pid:
                     os.killpg(pid, signal.SIGKILL)
                     self.killed[number] += 1
-                else:  # it was quicker: another one, that has not begun
+                else:  # the job has ended, so another one is chosen
                     self.victims.add(self.random.choice([*({*range(self.jobs)} - self.victims)]))
         if self.controller_dies_at and self.finished >= self.controller_dies_at[0]:
             self.controller_dies_at.pop(0)
@@ -122,19 +125,19 @@ class Drill:
         self.finished = sum((self.folder / f"{i}/result.json").exists() for i in range(self.jobs))
 
     def _at_work(self) -> dict[int, int]:
-        """The process of each job at work: the one that leads its group and writes the job's log."""
+        """Returns the process of each running job; it leads its group and writes the job's log."""
         found = {}
         for pid in processes():
             try:
                 log = Path(os.readlink(f"/proc/{pid}/fd/1"))
                 if log.name == "stdout.log" and log.parents[1] == self.folder and os.getpgid(pid) == pid:
                     found[int(log.parent.name)] = pid
-            except OSError:  # it has ended, or is another user's
+            except OSError:  # the process has ended, or belongs to another user
                 continue
         return found
 
     def left(self) -> list[int]:
-        """Processes that come from the sweep: it began them with a variable of its own."""
+        """Returns the processes of the sweep; all of them have its environment variable."""
         found = []
         for pid in processes():
             try:
@@ -168,7 +171,7 @@ def processes() -> list[int]:
 
 
 def memory_and_descriptors(pid: int) -> tuple[float, int] | None:
-    """Resident MiB, and open files; None when it has ended."""
+    """Returns resident memory in MiB and the number of open files; None after the process's end."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         kibibytes = next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), None)
@@ -180,10 +183,10 @@ def memory_and_descriptors(pid: int) -> tuple[float, int] | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=500)
-    parser.add_argument("--kills", type=float, default=0.05, help="share of the jobs of which an attempt is killed")
-    parser.add_argument("--restarts", type=int, default=2, help="how often the controller is killed")
+    parser.add_argument("--kills", type=float, default=0.05, help="fraction of the jobs with a killed attempt")
+    parser.add_argument("--restarts", type=int, default=2, help="number of kills of the controller")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=3600, help="seconds")
+    parser.add_argument("--limit", type=float, default=3600, help="time limit in seconds")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="metalearn-load-") as folder:
         drill = Drill(Path(folder).resolve() / "sweep", **vars(given))

@@ -21,7 +21,7 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:  # (.., L, W), (.., M, W) x 2 -> (.., L, W)
         q, k, v = self.query(query), self.key(key), self.value(value)
-        q, k, v = (one.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for one in (q, k, v))  # (.., heads, L, W')
+        q, k, v = (rows.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for rows in (q, k, v))  # (.., heads, L, W')
         # This is written out, since torch.vmap supports no fused attention on a CPU.
         weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)  # (.., heads, L, M)  eq. 1
         return self.output((weights @ v).transpose(-3, -2).flatten(-2))

@@ -29,7 +29,7 @@ def mean_over_tasks(
                 parts = torch.autograd.grad(loss / len(tasks), weights, allow_unused=True)
             gradient = [_sum(*pair) for pair in zip(gradient, parts, strict=True)]
         losses.append(loss.detach())
-        others.append(tuple(one.detach() for one in rest))
+        others.append(tuple(value.detach() for value in rest))
     return _WithGradient.apply(torch.stack(losses).mean(), gradient, *weights), others  # type: ignore[no-untyped-call]
 
 
@@ -49,8 +49,8 @@ def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parame
         with torch.enable_grad():
             # Each input is a separate view, since one of the params may be computed from another.
             inputs = {
-                name: one.view_as(one) if keep and one.requires_grad else one.detach().requires_grad_()
-                for name, one in params.items()
+                name: value.view_as(value) if keep and value.requires_grad else value.detach().requires_grad_()
+                for name, value in params.items()
             }
             value = function(inputs)
             if inputs and value.requires_grad:

@@ -16,7 +16,7 @@ def solve(product: Callable[[Parameters], Parameters], b: Parameters, num_steps:
 
     It is exact after as many steps as b has numbers.
     """
-    x = {name: torch.zeros_like(one) for name, one in b.items()}
+    x = {name: torch.zeros_like(value) for name, value in b.items()}
     residual = direction = b  # b - A x
     square = dot(residual, residual)
     for _ in range(num_steps):
@@ -31,11 +31,11 @@ def solve(product: Callable[[Parameters], Parameters], b: Parameters, num_steps:
 
 def dot(a: Parameters, b: Parameters) -> Tensor:
     """Computes the inner product over all weights, ()."""
-    return torch.stack([(one * b[name]).sum() for name, one in a.items()]).sum()
+    return torch.stack([(value * b[name]).sum() for name, value in a.items()]).sum()
 
 
 def _plus(a: Parameters, factor: Tensor, b: Parameters) -> Parameters:
-    return {name: one + factor * b[name] for name, one in a.items()}
+    return {name: value + factor * b[name] for name, value in a.items()}
 
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:

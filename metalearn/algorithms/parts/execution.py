@@ -37,9 +37,9 @@ class Execution:
 
     def __post_init__(self) -> None:
         if self.checkpoint and (self.compile or self.vmap):
-            raise ValueError("execution.checkpoint=true goes with neither compile=true nor vmap=true")
+            raise ValueError("execution.checkpoint=true excludes compile=true and vmap=true")
         if self.compile and not (shutil.which("g++") or shutil.which("clang++")):
-            raise ValueError("execution.compile=true needs a C++ compiler: neither g++ nor clang++ is there")
+            raise ValueError("execution.compile=true needs a C++ compiler: install g++ or clang++")
 
     def mean_loss(self, function: OfTask, batch: Episode, weights: Sequence[Tensor]) -> TaskOutput:
         """Averages over the tasks a function that returns a task's loss, (), and query logits.
@@ -47,7 +47,7 @@ class Execution:
         The gradient in the weights is computed task by task where the tasks run one by one.
         """
         with autocast_without_cache(batch.query_x.device.type):
-            if self._goes_together(batch):
+            if self._batch_goes_together(batch):
                 losses, logits = self.map_tasks(function, batch)  # (T,), (T, Q, N)
                 return TaskOutput(losses.mean(), logits)
             loss, others = mean_over_tasks(self._compiled(function), batch.tasks(), weights)
@@ -55,7 +55,7 @@ class Execution:
 
     def map_tasks(self, function: OfTask, batch: Episode) -> tuple[Tensor, ...]:
         """Applies a function to every task, and stacks each of its results to (T, ...)."""
-        if self._goes_together(batch):
+        if self._batch_goes_together(batch):
             # Dropout differs between tasks.
             return self._compiled(torch.vmap(function, randomness="different"))(*batch)
         function = self._compiled(function)
@@ -67,11 +67,14 @@ class Execution:
             return checkpoint(update, *state, use_reentrant=False)
         return update(*state)
 
-    def _goes_together(self, batch: Episode) -> bool:
+    def goes_together(self, device: torch.device, *, vectors: bool = False) -> bool:
+        """Whether tasks run together on a device; `vectors`: their inputs are no images."""
         if self.checkpoint or self.vmap is not None:
             return bool(self.vmap)
-        vectors = batch.query_x.ndim == 3
-        return vectors or batch.query_x.device.type != "cpu"
+        return vectors or device.type != "cpu"
+
+    def _batch_goes_together(self, batch: Episode) -> bool:
+        return self.goes_together(batch.query_x.device, vectors=batch.query_x.ndim == 3)
 
     def _compiled(self, function: OfTask) -> OfTask:
         return torch.compile(function) if self.compile else function

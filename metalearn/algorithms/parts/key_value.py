@@ -46,9 +46,9 @@ def update(memory: Memory, query: Tensor, y: Tensor) -> Memory:
     stream = torch.arange(len(query), device=query.device)
     cosines = (keys @ query[..., None])[..., 0].masked_fill(ages.isinf(), ABSENT)  # (T, M)
     nearest = cosines.argmax(1)  # (T,)  n_1
-    known = (values[stream, nearest] * y).sum(-1).bool()  # (T,)  V[n_1] = v
-    slot = torch.where(known, nearest, ages.argmax(1))  # (T,)  else the oldest, of equally old ones the first
-    written = query + keys[stream, slot] * known[:, None]  # (T, D)  case 1: q + K[n_1]; case 2: q
+    is_right = (values[stream, nearest] * y).sum(-1).bool()  # (T,)  V[n_1] = v
+    slot = torch.where(is_right, nearest, ages.argmax(1))  # (T,)  else the oldest, of equally old ones the first
+    written = query + keys[stream, slot] * is_right[:, None]  # (T, D)  case 1: q + K[n_1]; case 2: q
     here = F.one_hot(slot, keys.shape[1]).bool()  # (T, M)
     return Memory(
         torch.where(here[..., None], F.normalize(written, dim=-1)[:, None], keys),

@@ -15,9 +15,9 @@ def at_least_float32(function: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.wraps(function)
     def call(*arguments: object) -> Result:
-        tensors = [one for one in arguments if isinstance(one, Tensor)]
+        tensors = [value for value in arguments if isinstance(value, Tensor)]
         with torch.autocast(tensors[0].device.type, enabled=False):
-            return function(*(widened(one) if isinstance(one, Tensor) else one for one in arguments))
+            return function(*(widened(value) if isinstance(value, Tensor) else value for value in arguments))
 
     return call
 

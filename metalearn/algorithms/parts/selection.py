@@ -11,5 +11,5 @@ def selected(patterns: Sequence[str], names: Sequence[str], key: str) -> list[st
     """
     for pattern in patterns:
         if not any(re.match(pattern, name) for name in names):
-            raise ValueError(f"{key}: no weight is named like {pattern!r}; there are {', '.join(names)}")
+            raise ValueError(f"{key}: no weight matches {pattern!r}; choose from {', '.join(names)}")
     return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]

@@ -36,7 +36,7 @@ def open_image(content: bytes, kinds: tuple[str, ...]) -> Iterator[Image.Image]:
             with Image.open(io.BytesIO(content), formats=kinds) as image:
                 yield image
     except UnidentifiedImageError as error:
-        raise ValueError("no image of a known format") from error
+        raise ValueError("not an image of a known format") from error
     except Exception as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 

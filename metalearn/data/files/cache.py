@@ -51,7 +51,8 @@ def writing_to_cache(folder: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as archive:
+    # np.load closes no file that it opened and found damaged.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     if str(arrays.pop(CHECKSUM, "")) != _checksum(arrays):
         raise ValueError("its content has another checksum")

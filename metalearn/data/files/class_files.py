@@ -65,7 +65,7 @@ def files_by_list(path: Path) -> dict[str, Files]:
         for line, (name, label) in read_lines(path, ["path", "label"]):
             image = os.path.normpath(path.parent / name)
             if image in seen:
-                raise BadLine(line, f"{name} is there twice, first in line {seen[image]}")
+                raise BadLine(line, f"{name} is listed twice, first in line {seen[image]}")
             if not class_name(label):
                 raise BadLine(line, f"{name} has no label")
             seen[image] = line
@@ -78,9 +78,9 @@ def files_by_list(path: Path) -> dict[str, Files]:
                 raise BadLine(line, str(error)) from error
         check_one_spelling(files)
     except ValueError as error:
-        raise ValueError(f"{path} is no CSV file of path,label ({error})") from error
+        raise ValueError(f"{path} is not a CSV file of path,label ({error})") from error
     if absent:
-        raise FileNotFoundError(f"{len(absent)} of {len(seen)} files that {path} names are absent: {some(absent)}")
+        raise FileNotFoundError(f"{len(absent)} of {len(seen)} files listed in {path} are missing: {some(absent)}")
     if not files:
         raise ValueError(f"{path} names no files")
     return {class_name(label): dict(sorted(files[label].items())) for label in sorted(files, key=class_name)}

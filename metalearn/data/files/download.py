@@ -81,6 +81,7 @@ def _append(url: str, file: BufferedRandom) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except HTTPError as error:
+        error.close()
         if error.code != 416 or not start:
             raise
         file.truncate(0)  # 416: the part is longer than the file, so it is no part of it

@@ -23,10 +23,10 @@ def read_idx(path: Path, *, axes: int) -> np.ndarray:
         with open_regular(path) as packed, gzip.open(packed) if path.suffix == ".gz" else packed as file:
             header = file.read(begin)
             if header[:4] != bytes([0, 0, 8, axes]) or len(header) < begin:
-                raise ValueError(f"it is no idx file of bytes with {axes} axes")
+                raise ValueError(f"it is not an idx file of bytes with {axes} axes")
             shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
             if (size := math.prod(shape)) > LARGEST:
-                raise ValueError(f"it says that it holds {size:,} bytes; MNIST has {LARGEST:,} at most")
+                raise ValueError(f"its header declares {size:,} bytes; MNIST has {LARGEST:,} at most")
             # Reads one byte too many, so that a bomb is detected and not unpacked further.
             content = file.read(size + 1)
         if len(content) != size:

@@ -66,7 +66,7 @@ def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, 
     _, height, width = input_shape
     key = hashlib.sha256(f"{PROCESSING} {height} {width}\n{plan.identity}".encode()).hexdigest()[:16]
     array = _ArrayFile(cache / f"{name}-{height}x{width}-{key}.npy", plan, input_shape)
-    known = array.known_sha256() or array.build(name)
+    digests = array.known_sha256() or array.build(name)
     # Copy on write makes the map writable, as torch requires. All processes share the pages, since
     # nobody writes.
     with array.path.open("rb") as file:
@@ -77,7 +77,7 @@ def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, 
     for split, classes in plan.rows.items():
         end = begin + plan.num_images(split)
         rows, names = tuple(classes.values()), tuple(classes)
-        banks[split] = ClassBank(images[begin:end], rows, names, mapping, known[split])
+        banks[split] = ClassBank(images[begin:end], rows, names, mapping, digests[split])
         begin = end
     return banks
 
@@ -116,7 +116,7 @@ class _ArrayFile:
             with self.path.open("rb") as file:
                 if stat.st_size == self.size and self._sha256(file) == record["sha256"]:
                     if not same:
-                        log.info("%s was copied since it was built, and is as it was", self.path)
+                        log.info("%s was copied after it was built, and is intact", self.path)
                         with contextlib.suppress(OSError):  # the cache may be read-only
                             self._write_record(record["sha256"], stat.st_mtime_ns)
                     return record["sha256"]
@@ -136,8 +136,8 @@ class _ArrayFile:
             with file:
                 self._wait_for_others(file)
                 if not self.part.exists() or not os.path.samefile(self.part, file.fileno()):
-                    if known := self.known_sha256():
-                        return known
+                    if digests := self.known_sha256():
+                        return digests
                     continue  # while this process waited, another one gave up
                 try:
                     self._append(file, title)
@@ -183,8 +183,8 @@ class _ArrayFile:
         os.fsync(file.fileno())
         if (size := os.fstat(file.fileno()).st_size) != self.size:
             count = (size - len(self.header)) // self.row_size
-            why = "gave fewer" if size < self.size else "gave more, or two processes wrote at once,"
-            raise ValueError(f"the source {why}: {count:,} instead of {self.shape[0]:,} images; {self.part} is deleted")
+            why = "gave fewer images" if size < self.size else "gave more images, or two processes wrote at once"
+            raise ValueError(f"the source {why}: {count:,} instead of {self.shape[0]:,}; {self.part} is deleted")
 
     def _num_good(self, file: io.FileIO) -> int:
         """Counts the intact images at the start of the part; the rest is read again."""
@@ -212,7 +212,7 @@ class _ArrayFile:
         if not done:
             self._delete_part()
             return "nothing was written"
-        return f"the next run goes on from the {done:,} images in {self.part}"
+        return f"the next run continues from the {done:,} images in {self.part}"
 
     def _sha256(self, file: io.FileIO | io.BufferedReader) -> dict[Split, str]:
         """Hashes each bank in pieces; hashing a map would count all its pages as memory."""

@@ -20,7 +20,7 @@ def check_one_spelling(spellings: Iterable[str]) -> None:
     found: dict[str, set[str]] = {}
     for spelling in spellings:
         found.setdefault(class_name(spelling), set()).add(spelling)
-    if several := [" and ".join(map(ascii, sorted(of))) for of in found.values() if len(of) > 1]:
+    if several := [" and ".join(map(ascii, sorted(spelled))) for spelled in found.values() if len(spelled) > 1]:
         what = "differ only in blanks or in the codes of a letter; give each class one name"
         raise ValueError(f"{len(several)} classes have names that {what}: {some(several)}")
 
@@ -30,7 +30,7 @@ def check_utf8(paths: Iterable[str]) -> None:
     strange = [path for path in paths if not _is_utf8(path)]
     if strange:
         shown = [os.fsencode(path).decode(errors="backslashreplace") for path in strange]
-        raise ValueError(f"{len(strange)} names are no UTF-8, rename them: {some(shown)}")
+        raise ValueError(f"{len(strange)} names are not UTF-8, rename them: {some(shown)}")
 
 
 def _is_utf8(path: str) -> bool:

@@ -39,7 +39,7 @@ def read_plain(file: IO[bytes], where: Path) -> Any:
         raise
     except Exception as error:  # a forged pickle can raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{where} is no pickle of arrays, dicts, lists, strings and numbers ({reason})") from error
+        raise ValueError(f"{where} is not a pickle of arrays, dicts, lists, strings and numbers ({reason})") from error
 
 
 def pngs_in(path: Path) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from typing import IO
 def check_regular(path: str | Path, status: os.stat_result) -> None:
     """Raises ValueError for a pipe, a device or a socket; reading them may never end."""
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path} is no regular file")
+        raise ValueError(f"{path} is not a regular file")
 
 
 def open_regular(path: str | Path) -> IO[bytes]:

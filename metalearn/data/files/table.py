@@ -25,7 +25,7 @@ def read_lines(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadLine(content.count(b"\n", 0, error.start) + 1, "its letters are no UTF-8") from error
+        raise BadLine(content.count(b"\n", 0, error.start) + 1, "its text is not UTF-8") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         if (first := next(lines, [])) != header:

@@ -23,9 +23,9 @@ def known_splits(dataset: str) -> list[str]:
 
 def read_split(dataset: str, split: str) -> dict[Split, tuple[str, ...]]:
     """Returns the class names of the three splits. Raises ValueError for an unknown split."""
-    known = known_splits(dataset)
-    if split not in known:
-        raise ValueError(f"{dataset}: unknown split '{split}'; there are {', '.join(known)}")
+    splits = known_splits(dataset)
+    if split not in splits:
+        raise ValueError(f"{dataset}: unknown split '{split}'; choose from {', '.join(splits)}")
     text = resources.files(__name__).joinpath(f"{dataset}_{split}.csv").read_text(encoding="utf-8")
     lines = list(csv.DictReader(text.splitlines()))
     return {part: tuple(line["class"] for line in lines if line["split"] == part) for part in SPLITS}

@@ -72,9 +72,7 @@ class Cloze:
                 raise FileNotFoundError(f"{self.root.absolute()} is absent; {advice}")
             texts = blanked(read_sentences(self.root), each=self.sentences, longest=self.input_shape[0])
             if not texts:
-                raise ValueError(
-                    f"{self.root} has no word in {self.sentences} sentences: dataset.sentences=N wants fewer"
-                )
+                raise ValueError(f"{self.root} has no word in {self.sentences} sentences: lower dataset.sentences=N")
             classes = {split: names for split, names in self.division.classes(texts).items() if names}
             if [*classes] not in ([*SPLITS], ["test"]):
                 missing = " and ".join(split for split in SPLITS if split not in classes)
@@ -111,14 +109,16 @@ def blanked(sentences: Iterable[list[str]], *, each: int, longest: int) -> Texts
 
 def _blank(words: list[str], word: str, longest: int) -> str:
     begin = min(max(words.index(word) - longest // 2, 0), max(len(words) - longest, 0))
-    return " ".join(BLANK if one == word else one for one in words[begin : begin + longest])
+    return " ".join(BLANK if other == word else other for other in words[begin : begin + longest])
 
 
 def read_sentences(path: Path) -> list[list[str]]:
     """Reads the sentences of a plain text or of the Brown corpus, each as its words."""
     texts = _brown(path) if path.suffix == ".zip" else END.split(_decoded(read_regular(path, LARGEST), path))
     if (longest := max(map(len, texts), default=0)) > LONGEST:
-        raise ValueError(f"{path} has a sentence of {longest:,} characters, more than {LONGEST:,}: it is no plain text")
+        raise ValueError(
+            f"{path} has a sentence of {longest:,} characters, more than {LONGEST:,}: it is not plain text"
+        )
     return [split_words(text.replace(BLANK, " ")) for text in texts]
 
 
@@ -141,7 +141,7 @@ def _decoded(content: bytes, path: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path} is no plain text in UTF-8: line {line} has other letters") from error
+        raise ValueError(f"{path} is not plain text in UTF-8: line {line} has other letters") from error
     if "\0" in text:
-        raise ValueError(f"{path} is no plain text: it holds the character NUL")
+        raise ValueError(f"{path} is not plain text: it holds the character NUL")
     return text

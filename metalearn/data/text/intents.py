@@ -71,7 +71,7 @@ class Intents:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path.absolute()} is absent; {ADVICE}") from error
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no list of classes: its letters are no UTF-8") from error
+            raise ValueError(f"{path} is not a list of classes: its text is not UTF-8") from error
         if unknown := sorted(set(names) - texts.keys()):
             raise ValueError(f"{folder}/full.jsonl has no texts of {len(unknown)} classes of {path}: {some(unknown)}")
         return {name: texts[name] for name in names}

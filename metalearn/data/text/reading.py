@@ -30,12 +30,12 @@ def read_texts(path: Path, *, key: str = "text") -> Texts:
             texts.setdefault(class_name(label), []).append(_checked(number, text, class_name(label)))
     except ValueError as error:
         form = f'JSON lines of {{"{key}": ..., "label": ...}}' if is_json else "CSV with the header text,label"
-        raise ValueError(f"{path} is no {form} ({error})") from error
+        raise ValueError(f"{path} is not {form} ({error})") from error
     check_one_spelling(spellings)
     if not texts:
         raise ValueError(f"{path} has no texts")
     if alone := [name for name, of_class in texts.items() if len(of_class) < 2]:
-        raise ValueError(f"{path} has {len(alone)} classes of one text, to learn it from or to ask for: {some(alone)}")
+        raise ValueError(f"{path} has {len(alone)} classes with a single text, but needs two of each: {some(alone)}")
     return texts
 
 
@@ -68,9 +68,9 @@ def _json_lines(path: Path, key: str) -> Iterator[tuple[int, str, str]]:
             try:
                 record = json.loads(line.decode("utf-8-sig"))
             except UnicodeDecodeError as error:
-                raise BadLine(number, "its letters are no UTF-8") from error
+                raise BadLine(number, "its text is not UTF-8") from error
             except (ValueError, RecursionError) as error:
-                raise BadLine(number, "it is no JSON") from error
+                raise BadLine(number, "it is not JSON") from error
             if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in (key, "label")):
                 raise BadLine(number, f"it has no texts at {key} and label")
             yield number, record[key], record["label"]

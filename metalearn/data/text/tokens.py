@@ -68,9 +68,7 @@ class Encoding:
         vocabulary = read_words(Path(self.words))
         if len(vocabulary) > self.room:
             needed = len(vocabulary) + self.buckets + 2
-            raise ValueError(
-                f"{self.words} has {len(vocabulary):,} words: dataset.encoding.num_tokens={needed} is needed"
-            )
+            raise ValueError(f"{self.words} has {len(vocabulary):,} words: set dataset.encoding.num_tokens={needed}")
         return words(vocabulary, self.num_tokens, self.buckets)
 
 
@@ -129,7 +127,7 @@ def pretrained(name: str, num_tokens: int) -> Tokeniser:
     """
     theirs = _load_tokenizer(name)
     if len(theirs) + 1 > num_tokens:
-        raise ValueError(f"{name} has {len(theirs):,} tokens: dataset.encoding.num_tokens={len(theirs) + 1} is needed")
+        raise ValueError(f"{name} has {len(theirs):,} tokens: set dataset.encoding.num_tokens={len(theirs) + 1}")
 
     mask = theirs.mask_token or theirs.unk_token or ""
 

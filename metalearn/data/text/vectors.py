@@ -69,8 +69,8 @@ def _fields(line: bytes, number: int) -> list[str]:
     try:
         return line.decode().rstrip().split(" ")
     except UnicodeDecodeError as error:
-        raise BadLine(number, "its letters are no UTF-8") from error
+        raise BadLine(number, "its text is not UTF-8") from error
 
 
 def _refusal(path: Path, why: object) -> ValueError:
-    return ValueError(f"{path} is no file of word vectors, as GloVe has them ({why})")
+    return ValueError(f"{path} is not a file of word vectors in GloVe's format ({why})")

@@ -1,4 +1,4 @@
-"""Bad input, found before anything is trained, each kind said in one line."""
+"""Checks of the input before any training; each fault gives one line."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from metalearn.run.checks.training import check_trainer
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Raises ValueError for a key that nothing knows, a value of the wrong type, or a foreign class."""
+    """Raises ValueError for an unknown key, a value of the wrong type, or a foreign class."""
     check_settings(config, Settings, "")
     if config["seed"] < 0:
         raise ValueError(f"seed is {config['seed']}; it must not be negative")

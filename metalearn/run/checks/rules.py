@@ -1,4 +1,4 @@
-"""Combinations of settings that are right each alone and cannot be run together."""
+"""Combinations of settings that are valid alone but not together."""
 
 from collections.abc import Container, Mapping
 from typing import Any
@@ -13,28 +13,40 @@ from metalearn.types import SPLITS, Split
 
 
 def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
-    """Raises ValueError when the trainer wants more than the `accelerators` that are present, or Apple's."""
+    """Raises ValueError if the trainer wants Apple's GPU, or more devices than present.
+
+    Args:
+        trainer: config of the trainer.
+        accelerators: number of GPUs of the machine.
+    """
     kind, wanted = trainer["accelerator"], trainer["devices"]
     if kind == "mps":
-        raise ValueError("trainer.accelerator=mps has no float64, which scores are kept in: trainer=cpu")
+        raise ValueError("trainer.accelerator=mps has no float64, which scores need: use trainer=cpu")
     number = int(wanted) if str(wanted).isdigit() and not isinstance(wanted, bool) else None
     if number == 0:
         raise ValueError("trainer.devices=0; it must be at least 1")
     if kind == "cpu" and number is None and wanted != "auto":
-        raise ValueError(f"trainer.devices={wanted} is of a GPU; on a CPU it is a number of processes")
+        raise ValueError(f"trainer.devices={wanted} names a GPU; on a CPU, give a number of processes")
     count = number or (len(wanted) if isinstance(wanted, list) else 1)
     if kind in ("gpu", "cuda") and count > accelerators:
         raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
     if kind == "auto" and count > max(accelerators, 1):
         raise ValueError(
-            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; processes on the CPU: trainer=ddp_cpu"
+            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; on the CPU use trainer=ddp_cpu"
         )
     if kind == "auto" and not accelerators and number is None and wanted != "auto":
-        raise ValueError(f"trainer.devices={wanted} is of a GPU, and there is none")
+        raise ValueError(f"trainer.devices={wanted} names a GPU, but this machine has none")
+
+
+def check_half_precision(trainer: dict[str, Any], accelerators: int) -> None:
+    """Raises ValueError for float16 on a CPU, where Lightning would use bfloat16 instead."""
+    on_cpu, precision = trainer["accelerator"] == "cpu" or not accelerators, trainer["precision"]
+    if on_cpu and str(precision) in ("16", "16-mixed"):
+        raise ValueError(f"trainer.precision={precision} needs a GPU: type trainer.precision=bf16-mixed")
 
 
 def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
-    """Raises ValueError for a callback that waits for epochs in a training that has none."""
+    """Raises ValueError for a callback that needs epochs in a training without epochs."""
     for name, callback in callbacks.items():
         if callback["_target_"].endswith(".StochasticWeightAveraging") and trainer["max_epochs"] == -1:
             raise ValueError(
@@ -44,7 +56,7 @@ def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
 
 
 def check_optimizer(resumed: dict[str, Any] | None, optimizer: Optimizer) -> None:
-    """Raises ValueError when the state of the optimizer in a checkpoint that is resumed is not of this one."""
+    """Raises ValueError if a resumed checkpoint holds the state of another optimizer."""
     if resumed is None:
         return
     held = resumed["optimizer_states"][0]
@@ -55,26 +67,26 @@ def check_optimizer(resumed: dict[str, Any] | None, optimizer: Optimizer) -> Non
             "optimizer.backbone_lr must stay null, or a number"
         )
     theirs, own = set(held["param_groups"][0]), set(optimizer.state_dict()["param_groups"][0])
-    settled_later = {"initial_lr"}  # by a schedule
+    settled_later = {"initial_lr"}  # a schedule adds it
     if different := (theirs ^ own) - settled_later:
         raise ValueError(
             f"resume: the checkpoint holds the state of another optimizer than {type(optimizer).__name__}: they "
-            f"differ in {min(different)}; another optimizer begins anew, with pretrained=CHECKPOINT"
+            f"differ in {min(different)}; to begin anew with another optimizer, use pretrained=CHECKPOINT"
         )
 
 
 def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
-    """Raises ValueError when Lake's runs are to be tested as anything that they are not."""
+    """Raises ValueError if the test's settings differ from those of Lake's runs."""
     if evaluation["protocol"] != "lake":
         return
     needed = [f"episode.test.{name}={value}" for name, value in SETTING.items() if test.get(name) != value]
     needed += ["evaluation.settings=[]"] if evaluation["settings"] else []
     if needed:
-        raise ValueError(f"evaluation=lake is of {NUM_RUNS} given runs, for which it needs {' '.join(needed)}")
+        raise ValueError(f"evaluation=lake has {NUM_RUNS} given runs: type {' '.join(needed)}")
 
 
 def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
-    """Raises ValueError when a data set without meta-train and meta-val is to be trained on."""
+    """Raises ValueError for a training on a data set without meta-train or meta-val."""
     if mode == "train" and not all(split in splits for split in SPLITS):
         raise ValueError(f"{dataset} is for testing only: mode=test checkpoint=PATH dataset={dataset}")
 
@@ -82,74 +94,74 @@ def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
 def check_base_statistics(
     base: AbstractBaseStatistics | None, splits: Container[Split], choices: dict[str, str]
 ) -> None:
-    """Raises ValueError when an algorithm needs base classes, and neither checkpoint nor data set has them."""
+    """Raises ValueError if the algorithm needs base classes that no checkpoint or data set has."""
     if base is not None and not base.is_fitted and "train" not in splits:
         raise ValueError(
-            "{algorithm} needs the embeddings of base classes, and {dataset} is for testing only: type "
-            "test_dataset={dataset} and for dataset one with a meta-train".format(**choices)
+            "{algorithm} needs the embeddings of base classes, but {dataset} is for testing only: type "
+            "test_dataset={dataset}, and for dataset=NAME one with meta-train".format(**choices)
         )
 
 
 def check_folds(banks: Mapping[Split, Any], config: dict[str, Any], dataset: str) -> None:
-    """Raises ValueError where there are no classes to deal to folds, or meta-test is of another data set."""
+    """Raises ValueError if no classes can be split into folds, or for another test data set."""
     if not all(isinstance(bank, ClassBank) for bank in banks.values()):
-        raise ValueError(f"evaluation=crossval deals classes to folds, and {dataset} has none")
+        raise ValueError(f"evaluation=crossval splits classes into folds, but {dataset} has no classes")
     if config.get("test_dataset"):
         raise ValueError("evaluation=crossval tests on folds of the data set itself: leave test_dataset out")
 
 
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:
-    """Raises ValueError when meta-test has images of another shape than those of the training."""
+    """Raises ValueError if the inputs of meta-test have another shape than those of training."""
     own, other = dataset["input_shape"], test_dataset["input_shape"]
     if ("encoding" in dataset) != ("encoding" in test_dataset):
-        raise ValueError("dataset and test_dataset are texts and images: a backbone takes one of them")
+        raise ValueError("dataset and test_dataset mix texts and images: choose two of one kind")
     what = "texts" if "encoding" in dataset else "images"
     if own != other:
-        raise ValueError(f"test_dataset has {what} of {other}, the training of {own}: test_dataset.input_shape={own}")
+        raise ValueError(
+            f"test_dataset has {what} of {other}, but training has {own}: set test_dataset.input_shape={own}"
+        )
 
 
 def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: dict[str, Any]) -> None:
-    """Raises ValueError when texts meet a backbone of images or an augmentation, or images a backbone of texts.
+    """Raises ValueError if data set, backbone and augmentation mix texts and images.
 
-    A data set of texts has an `encoding`, a backbone that reads them `num_tokens`.
+    A data set of texts has an `encoding`; a backbone that reads texts has `num_tokens`.
     """
     texts, reads = "encoding" in dataset, "num_tokens" in backbone
     source, network = (part["_target_"].rpartition(".")[2] for part in (dataset, backbone))
     if texts and not reads:
-        raise ValueError(f"the backbone {network} takes no texts, and {source} has nothing else: backbone=text_cnn")
+        raise ValueError(f"the backbone {network} takes no texts, but {source} has only texts: use backbone=text_cnn")
     if reads and not texts:
-        raise ValueError(f"the backbone {network} takes texts alone, and {source} has none: backbone=conv4")
+        raise ValueError(f"the backbone {network} takes only texts, but {source} has none: use backbone=conv4")
     if texts and not augmentation["_target_"].endswith(".Unchanged"):
-        raise ValueError(f"augmentation is for images, and {source} has texts: augmentation=none")
+        raise ValueError(f"augmentation is for images, but {source} has texts: use augmentation=none")
 
 
-def check_vocabulary(known: str | None, tested: str | None) -> None:
-    """Raises ValueError when the ids of the texts of a test stand for other words than those of the training."""
-    if known != tested:
-        remedy = "the same words for both, by dataset.encoding.words=FILE, or dataset.encoding.kind=characters"
-        raise ValueError(
-            f"the texts of the test have another vocabulary than those of the training: train with {remedy}"
-        )
+def check_vocabulary(trained: str | None, tested: str | None) -> None:
+    """Raises ValueError if ids of test texts stand for other words than ids of training texts."""
+    if trained != tested:
+        remedy = "train with dataset.encoding.words=FILE for both, or with dataset.encoding.kind=characters"
+        raise ValueError(f"the test texts have another vocabulary than the training texts: {remedy}")
 
 
 def check_problem(problem: Problem, images: bool, augmented: bool, dataset: str) -> None:
-    """Raises ValueError when the problem is not what the data set is for, or when points are to be augmented."""
+    """Raises ValueError if the data set is for another problem, or if points are augmented."""
     if images != (problem == "classification"):
         raise ValueError(
             f"problem={problem}, but {dataset} is {'a data set of classes' if images else 'for regression'}"
         )
     if augmented and not images:
-        raise ValueError(f"augmentation is for images, and {dataset} has none")
+        raise ValueError(f"augmentation is for images, but {dataset} has none: use augmentation=none")
 
 
-def check_base_classes(given: int, known: int) -> None:
-    """Raises ValueError when the config gives another number than the training has; 0 is one that nobody gave."""
-    if given and known and given != known:
-        raise ValueError(f"num_base_classes={given}, but the training has {known} classes; it need not be given")
+def check_base_classes(given: int, counted: int) -> None:
+    """Raises ValueError if the config states another number than training has; 0 is unknown."""
+    if given and counted and given != counted:
+        raise ValueError(f"num_base_classes={given}, but training has {counted} classes; leave it out")
 
 
 def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
-    """Raises ValueError when a split has another way than the only one that an algorithm can predict."""
+    """Raises ValueError if a split has another way than the algorithm's fixed one."""
     ways = {f"episode.{split}.way": of_split["way"] for split, of_split in episode.items()}
     if fixed_way is not None and (others := [f"{key}={way}" for key, way in ways.items() if way != fixed_way]):
         remedy = " ".join(f"{key}={fixed_way}" for key in ways)
@@ -158,7 +170,7 @@ def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) ->
 
 
 def check_precision(precision: Any, algorithm: str) -> None:
-    """Raises ValueError for float16 where an algorithm takes gradients of its own, which no gradient scaler reaches."""
+    """Raises ValueError for float16 if inner gradients exist, which no gradient scaler reaches."""
     if str(precision) in ("16", "16-mixed", "16-true"):
         raise ValueError(
             f"trainer.precision={precision} would round small gradients of {algorithm} to 0; use bf16-mixed"

@@ -1,4 +1,4 @@
-"""The keys of the config that belong to no class, and their types."""
+"""The keys of the config outside of classes, and their types."""
 
 from types import UnionType
 from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -11,22 +11,22 @@ from metalearn.run.names import nearest, shortened
 
 
 class Part(TypedDict):
-    """What a class is made of: the other keys are its arguments."""
+    """A class of the config; its other keys are the arguments."""
 
     _target_: str
 
 
 class Optimizer(Part):
-    _partial_: Literal[True]  # the parameters come later
-    backbone_lr: float | None  # of a group of its own, where it is not that of the rest
+    _partial_: Literal[True]  # the module adds the parameters
+    backbone_lr: float | None  # learning rate of the backbone, if it differs from the rest
 
 
 class Scheduler(Part):
-    _partial_: NotRequired[Literal[True]]  # of torch, where the optimizer comes later
+    _partial_: NotRequired[Literal[True]]  # for schedulers of torch, which need the optimizer
 
 
 class Trainer(Part):
-    """The arguments of Lightning's Trainer that are read here too, and what a training has beside them."""
+    """Arguments of Lightning's Trainer that the run reads, and further keys of a training."""
 
     accelerator: str
     devices: int | str | list[int]
@@ -38,6 +38,7 @@ class Trainer(Part):
     val_check_interval: Any
     accumulate_grad_batches: int
     skip_nonfinite: int
+    cuda_graph: bool | None
 
 
 class Paths(TypedDict):
@@ -47,7 +48,7 @@ class Paths(TypedDict):
 
 
 class Shape(TypedDict):
-    way: int | list[int]  # a number, or the smallest and the largest of a range
+    way: int | list[int]  # a number, or a range [smallest, largest]
     shot: int | list[int]
     query: int
     num_episodes: NotRequired[int]
@@ -64,18 +65,18 @@ class Shapes(TypedDict):
 class Evaluation(TypedDict):
     protocol: Literal["episodes", "lake"]
     settings: list[str]
-    further: NotRequired[Part | None]  # beside the accuracy
-    folds: NotRequired[int]  # of all classes of the data set
-    fold: NotRequired[int]  # which of them is meta-test, from 0
+    further: NotRequired[Part | None]  # evaluation besides the accuracy
+    folds: NotRequired[int]  # number of folds of all classes
+    fold: NotRequired[int]  # fold that is meta-test, from 0
 
 
 class Published(TypedDict):
-    accuracy: float  # a fraction
+    accuracy: float  # fraction
     source: str
 
 
 class Settings(TypedDict):
-    """The whole of a config."""
+    """All keys of a config."""
 
     mode: Literal["train", "test"]
     seed: int
@@ -101,15 +102,15 @@ class Settings(TypedDict):
     trainer: Trainer
     callbacks: dict[str, Part]
     logger: dict[str, Part]
-    vars: NotRequired[dict[str, Any]]  # the user's own, for interpolation alone
+    vars: NotRequired[dict[str, Any]]  # values of the user, for interpolation only
 
 
 def check_settings(node: Any, schema: type, path: str) -> None:
-    """Raises ValueError when a key of the schema is missing or of another type, and for a key that it does not have."""
+    """Raises ValueError for a missing key, an unknown key, or a value of another type."""
     hints = get_type_hints(schema)
-    of_class = "_target_" in hints  # whose signature says which other keys there are
+    is_part = "_target_" in hints  # its other keys are checked against a signature
     for name in node:
-        if name not in hints and (not of_class or name == "_partial_"):
+        if name not in hints and (not is_part or name == "_partial_"):
             raise ValueError(f"there is no key '{path}{shortened(str(name))}'{_meant(str(name), path, hints)}")
     for name, hint in hints.items():
         if name in node:
@@ -137,13 +138,13 @@ def _check_is_group(value: Any, schema: Any, where: str) -> None:
     if isinstance(value, dict):
         return
     if value is None and where.startswith(("callbacks.", "logger.")):
-        raise ValueError(f"{where}=null: it is left out by '~{where}'")
+        raise ValueError(f"{where}=null: remove it with '~{where}'")
     keys = ", ".join(get_type_hints(schema))
-    raise ValueError(f"{where}={shortened(repr(value))} is no group of keys ({keys})")
+    raise ValueError(f"{where}={shortened(repr(value))} is not a group of keys ({keys})")
 
 
-def _meant(name: str, path: str, known: dict[str, Any]) -> str:
-    near = nearest(name, known)
+def _meant(name: str, path: str, names: dict[str, Any]) -> str:
+    near = nearest(name, names)
     if not near and not path:
-        return "; values of yours for interpolation go below 'vars'"
+        return "; your own values for interpolation belong under 'vars'"
     return near.replace("'", f"'{path}", 1)

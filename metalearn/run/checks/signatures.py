@@ -1,4 +1,4 @@
-"""The arguments of the classes that a config names, against the names and types of their signatures."""
+"""Checks of a config's arguments against the signatures of its classes."""
 
 import inspect
 import re
@@ -10,34 +10,34 @@ from typeguard import TypeCheckError, check_type
 from metalearn.run.allowed import locate
 from metalearn.run.names import nearest, shortened
 
-OURS = {"trainer": {"skip_nonfinite"}, "optimizer": {"backbone_lr"}}
-"""Keys of a part that are no arguments of its class, since a run uses them itself."""
+OURS = {"trainer": {"skip_nonfinite", "cuda_graph"}, "optimizer": {"backbone_lr"}}
+"""Keys of a part that the run itself uses; they are not arguments of the class."""
 
 
 def arguments(target: Any) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a class by name."""
+    """Returns the arguments of a class by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {name: p for name, p in inspect.signature(target).parameters.items() if p.kind in named}
 
 
 def check_arguments(node: dict[str, Any], path: str) -> None:
-    """Check the arguments of a `_target_` against the names and types of its signature."""
+    """Raises ValueError if the arguments of a `_target_` do not match its signature."""
     check_value(node["_target_"], str, f"{path}._target_")
     target = locate(node["_target_"], path)
-    known, hints = arguments(target), _hints(target)
-    unknown = {"_target_", "_partial_", "_convert_"} | OURS.get(path, set())
-    given = {name: value for name, value in node.items() if name not in unknown}
+    expected, hints = arguments(target), _hints(target)
+    others = {"_target_", "_partial_", "_convert_"} | OURS.get(path, set())
+    given = {name: value for name, value in node.items() if name not in others}
     parameters = inspect.signature(target).parameters.values()
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     for name, value in given.items():
-        if name not in known and (not open_ended or str(name).startswith("_")):
+        if name not in expected and (not open_ended or str(name).startswith("_")):
             raise ValueError(
-                f"{path}.{shortened(str(name))}: {target.__name__} has no such argument{nearest(str(name), known)}"
+                f"{path}.{shortened(str(name))}: {target.__name__} has no such argument{nearest(str(name), expected)}"
             )
         if name in hints and not (isinstance(value, dict) and "_target_" in value):
             check_value(value, hints[name], f"{path}.{name}")
     if not node.get("_partial_"):
-        for name, parameter in known.items():
+        for name, parameter in expected.items():
             if parameter.default is parameter.empty and name not in given:
                 raise ValueError(f"{path}.{name} is missing: {target.__name__} needs it")
 
@@ -45,13 +45,13 @@ def check_arguments(node: dict[str, Any], path: str) -> None:
 def _hints(target: Any) -> dict[str, Any]:
     try:
         return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):  # a class of another package, whose hints do not resolve at run time
+    except (NameError, TypeError):  # hints of other packages may not resolve at run time
         return {}
 
 
 def check_value(value: Any, hint: Any, where: str) -> None:
-    """Raises ValueError when a value is not of the type that a hint says."""
-    # YAML knows no tuples, so a list is tried as one too.
+    """Raises ValueError if a value does not have the type of a hint."""
+    # YAML has no tuples, so a list may also be a tuple.
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     for candidate in candidates:
         try:

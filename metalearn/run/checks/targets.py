@@ -1,4 +1,4 @@
-"""Classes that a whole config names."""
+"""Checks of all classes in a config."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,9 +7,9 @@ from metalearn.run.allowed import locate
 
 
 def check_targets(config: dict[str, Any]) -> None:
-    """Raises ValueError for a foreign class anywhere in a resolved config, as it will be built.
+    """Raises ValueError for a foreign class anywhere in a resolved config.
 
-    An interpolation that is left would be resolved once more while it is built, into anything.
+    A remaining interpolation is refused, too: Hydra would resolve it once more, to any value.
     """
     for path, node in nodes_with_target(config, ""):
         locate(node["_target_"], path)
@@ -19,12 +19,12 @@ def check_targets(config: dict[str, Any]) -> None:
 
 
 def nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All parts of a config that name a class, each with its key."""
+    """Returns all parts of a config that name a class, each with its key."""
     return ((key, part) for key, part in parts(node, path) if isinstance(part, dict) and "_target_" in part)
 
 
 def parts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """A config and all that is in it, each with its key."""
+    """Yields a config and all values in it, each with its key."""
     yield path, node
     if isinstance(node, dict):
         for name, child in node.items():

@@ -1,4 +1,4 @@
-"""Settings of the trainer with which a training has no end, or no result."""
+"""Settings of the trainer that leave a training without end or without result."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ NO_RESULT = {
     "default_root_dir": "the run directory is hydra.run.dir=DIR",
     "check_val_every_n_epoch": "validation is counted in batches: trainer.val_check_interval=N",
 }
-"""Arguments of Lightning's Trainer that a run has no use for, and what is typed in the place of them."""
+"""Arguments of Lightning's Trainer that a run cannot use, and the settings that replace them."""
 
 LIMITS = {
     "limit_train_batches": "a run without training is mode=test checkpoint=PATH",
@@ -21,7 +21,7 @@ LIMITS = {
 
 
 def check_trainer(trainer: dict[str, Any]) -> None:
-    """Raises ValueError for a setting that cannot lead to a result."""
+    """Raises ValueError for a setting that leads to no result."""
     for name, instead in NO_RESULT.items():
         if trainer.get(name):
             raise ValueError(f"trainer.{name}={str(trainer[name])[:50]} is refused: {instead}")
@@ -54,7 +54,7 @@ def _check_length(trainer: dict[str, Any]) -> None:
             "or trainer.limit_train_batches=N too, the batches of an epoch"
         )
     if steps == -1 and epochs == -1 and trainer["max_time"] is None:
-        raise ValueError("a training without limit: give trainer.max_steps or trainer.max_time")
+        raise ValueError("the training has no limit: give trainer.max_steps or trainer.max_time")
 
 
 def _check_intervals(trainer: dict[str, Any]) -> None:

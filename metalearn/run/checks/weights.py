@@ -1,4 +1,4 @@
-"""Weights that a run needs: those of a test must have been trained, a training must have some to train."""
+"""Checks of weights: a test needs trained ones, a training needs some to train."""
 
 from torch import nn
 
@@ -8,41 +8,41 @@ from metalearn.backbones.norm import BatchNorm
 
 
 def check_trained(algorithm: AbstractAlgorithm, names: dict[str, str], pretrained: str | None) -> None:
-    """Raises ValueError when a prediction would need weights that are random, since no run has trained them.
+    """Raises ValueError if a prediction would use random weights.
 
     Args:
-        algorithm: as it is to be tested.
-        names: of the algorithm and of its backbone.
-        pretrained: the checkpoint that the weights of its backbone are from, if they are.
+        algorithm: tested algorithm.
+        names: names of the algorithm and of its backbone.
+        pretrained: checkpoint of the backbone's weights, if any.
     """
-    of, on = names["algorithm"], names["backbone"]
+    head, network = names["algorithm"], names["backbone"]
     if own := algorithm.own_weights():
-        whole = f"{own[0]}, say, is random: test a run of {of} by checkpoint=PATH"
-        raise ValueError(f"mode=test: {of} predicts by weights of its own beside those of {on}, and {whole}")
+        remedy = f"test a run of {head} by checkpoint=PATH"
+        raise ValueError(f"mode=test: weights of {head} besides {network} are random, such as {own[0]}: {remedy}")
     backbone = backbone_of(algorithm)
-    assert backbone is not None  # since there is no other place for weights
+    assert backbone is not None  # no other place holds weights
     if pretrained:
         _check_averages(backbone, algorithm.batch_norm, pretrained)
         return
     loaded = algorithm.pretrained_on is not None
     random = [name for name, _ in backbone.named_parameters() if not loaded or name.startswith("projection.")]
     if random:
-        remedy = "checkpoint=PATH tests a run, pretrained=PATH the backbone of a run, and a backbone may be pretrained"
-        raise ValueError(f"mode=test: the weights of {of} on {on} are random ({random[0]}, say): {remedy}")
+        remedy = "give checkpoint=PATH of a run, pretrained=PATH for its backbone, or a pretrained backbone"
+        raise ValueError(f"mode=test: weights of {head} on {network} are random, such as {random[0]}: {remedy}")
 
 
 def check_trainable(algorithm: AbstractAlgorithm, names: dict[str, str]) -> None:
-    """Raises ValueError when no weight of an algorithm would be trained."""
+    """Raises ValueError if an algorithm has no weight to train."""
     if not any(weight.requires_grad for weight in algorithm.parameters()):
-        of, on = names["algorithm"], names["backbone"]
-        remedy = "mode=test tests it as it is, backbone.freeze=false trains the backbone"
-        raise ValueError(f"there is nothing to train, since {of} on {on} has no weights but frozen ones: {remedy}")
+        head, network = names["algorithm"], names["backbone"]
+        remedy = "use mode=test, or train the backbone with backbone.freeze=false"
+        raise ValueError(f"nothing to train: all weights of {head} on {network} are frozen; {remedy}")
 
 
 def _check_averages(backbone: nn.Module, batch_norm: str, pretrained: str) -> None:
-    """Raises ValueError where `batch_norm` relies on running averages that the earlier run has never moved."""
+    """Raises ValueError if `batch_norm` needs running averages that the earlier run never moved."""
     norms = [module for module in backbone.modules() if isinstance(module, BatchNorm)]
     unmoved = all(bool((norm.running_mean == 0).all() and (norm.running_var == 1).all()) for norm in norms)
     if batch_norm == "running" and norms and unmoved:
-        why = "was trained without running averages of its batch normalisation"
-        raise ValueError(f"pretrained={pretrained} {why}, so batch_norm=running has none: type batch_norm=support")
+        why = "has no running averages for batch_norm=running"
+        raise ValueError(f"pretrained={pretrained} {why}: use batch_norm=support")

@@ -103,28 +103,30 @@ class AbstractEvaluation(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def check(self, of: MetaTest) -> None:
+    def check(self, meta_test: MetaTest) -> None:
         """Raises ValueError, in one line and before the training, if it cannot be evaluated."""
 
     @abstractmethod
-    def __call__(self, of: MetaTest) -> Scored:
+    def __call__(self, meta_test: MetaTest) -> Scored:
         """Returns the scores, without gradients."""
 
 
-def check_episodes(of: MetaTest, way: int, key: str) -> None:
+def check_episodes(meta_test: MetaTest, way: int, key: str) -> None:
     """Raises ValueError if meta-test has no episodes of so many ways at one shot."""
-    if not of.setting.has_one_shape:
+    if not meta_test.setting.has_one_shape:
         raise ValueError(f"{key} needs one episode.test.way and one episode.test.shot, not ranges")
-    if way > of.bank.num_classes:
-        raise ValueError(f"{key} needs {way} classes in an episode; meta-test has {of.bank.num_classes}")
+    if way > meta_test.bank.num_classes:
+        raise ValueError(f"{key} needs {way} classes in an episode; meta-test has {meta_test.bank.num_classes}")
 
 
-def check_embeds(of: MetaTest, key: str) -> None:
+def check_embeds(meta_test: MetaTest, key: str) -> None:
     """Raises ValueError if embeddings, each made alone, cannot compare two images."""
-    if not all(hasattr(of.algorithm, name) for name in ("embed_each", "similarity")):
-        raise ValueError(f"{key} compares two embeddings; {type(of.algorithm).__name__} has none of one image")
-    if (batch_norm := of.algorithm.dependence().batch_norm) not in ("running", "none"):
-        raise ValueError(f"{key} embeds each image alone, which batch_norm={batch_norm} cannot: batch_norm=running")
+    if not all(hasattr(meta_test.algorithm, name) for name in ("embed_each", "similarity")):
+        raise ValueError(
+            f"{key} compares embeddings of single images, which {type(meta_test.algorithm).__name__} lacks"
+        )
+    if (batch_norm := meta_test.algorithm.dependence().batch_norm) not in ("running", "none"):
+        raise ValueError(f"{key} embeds each image alone, which batch_norm={batch_norm} cannot: use batch_norm=running")
 
 
 def ranks(scores: Tensor) -> Tensor:

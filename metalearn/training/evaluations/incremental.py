@@ -28,24 +28,26 @@ class Incremental(AbstractEvaluation):
             )
         self.num_episodes, self.sessions = num_episodes, sessions
 
-    def check(self, of: MetaTest) -> None:
-        way = of.setting.way
-        check_episodes(of, self.sessions * (way if isinstance(way, int) else way[1]), "evaluation=incremental")
+    def check(self, meta_test: MetaTest) -> None:
+        way = meta_test.setting.way
+        check_episodes(meta_test, self.sessions * (way if isinstance(way, int) else way[1]), "evaluation=incremental")
 
-    def __call__(self, of: MetaTest) -> Scored:
-        way = of.setting.way
+    def __call__(self, meta_test: MetaTest) -> Scored:
+        way = meta_test.setting.way
         assert isinstance(way, int)
-        draws = of.draws(self.sessions * way, self.num_episodes)
-        inputs = of.inputs(torch.cat([torch.cat([one.support_rows, one.query_rows]) for one in draws]))
+        draws = meta_test.draws(self.sessions * way, self.num_episodes)
+        inputs = meta_test.inputs(
+            torch.cat([torch.cat([episode.support_rows, episode.query_rows]) for episode in draws])
+        )
         accuracies = []  # (E, sessions)
-        for one in draws:
-            query = inputs(one.query_rows)
+        for episode in draws:
+            query = inputs(episode.query_rows)
             logits = []  # for each session, (Q, way)
             for session in range(self.sessions):
-                own = one.support_ways // way == session
-                ways = (one.support_ways[own] % way).to(of.device)
-                logits.append(of.predict(inputs(one.support_rows[own]), ways, way, query).cpu())
-            accuracies.append(accuracy_by_session(torch.stack(logits), one.query_ways))
+                own = episode.support_ways // way == session
+                ways = (episode.support_ways[own] % way).to(meta_test.device)
+                logits.append(meta_test.predict(inputs(episode.support_rows[own]), ways, way, query).cpu())
+            accuracies.append(accuracy_by_session(torch.stack(logits), episode.query_ways))
         by_session = torch.stack(accuracies).double()  # (E, sessions)
         scores = {
             "accuracy_after_last": by_session[:, -1],
@@ -54,7 +56,7 @@ class Incremental(AbstractEvaluation):
         }
         classes = [float((session + 1) * way) for session in range(self.sessions)]
         curve = Curve("classes so far", "accuracy", classes, by_session.mean(0).tolist())
-        return Scored(self.name, {name: estimate(of.numpy()) for name, of in scores.items()}, curve)
+        return Scored(self.name, {name: estimate(values.numpy()) for name, values in scores.items()}, curve)
 
 
 def accuracy_by_session(logits: torch.Tensor, query_ways: torch.Tensor) -> torch.Tensor:

@@ -41,42 +41,44 @@ class OpenSet(AbstractEvaluation):
             raise ValueError(f"evaluation.further: num_episodes={num_episodes} and unknown={unknown} must be positive")
         self.num_episodes, self.unknown = num_episodes, unknown
 
-    def check(self, of: MetaTest) -> None:
-        check_episodes(of, _way(of) + self.unknown, "evaluation=open_set")
+    def check(self, meta_test: MetaTest) -> None:
+        check_episodes(meta_test, _way(meta_test) + self.unknown, "evaluation=open_set")
 
-    def __call__(self, of: MetaTest) -> Scored:
-        way = _way(of)
-        draws = of.draws(way + self.unknown, self.num_episodes)
-        inputs = of.inputs(torch.cat([torch.cat([one.support_rows, one.query_rows]) for one in draws]))
+    def __call__(self, meta_test: MetaTest) -> Scored:
+        way = _way(meta_test)
+        draws = meta_test.draws(way + self.unknown, self.num_episodes)
+        inputs = meta_test.inputs(
+            torch.cat([torch.cat([episode.support_rows, episode.query_rows]) for episode in draws])
+        )
         found: dict[str, list[float]] = {"auroc": [], "fpr_at_95_tpr": [], "accuracy_of_known": []}
         confidences, knowns = [], []
-        for one in draws:
-            shown = one.support_ways < way
-            support, ways = inputs(one.support_rows[shown]), one.support_ways[shown].to(of.device)
-            logits = of.predict(support, ways, way, inputs(one.query_rows)).double().cpu()  # (Q, N)
-            known = one.query_ways < way  # (Q,)
+        for episode in draws:
+            shown = episode.support_ways < way
+            support, ways = inputs(episode.support_rows[shown]), episode.support_ways[shown].to(meta_test.device)
+            logits = meta_test.predict(support, ways, way, inputs(episode.query_rows)).double().cpu()  # (Q, N)
+            is_known = episode.query_ways < way  # (Q,)
             confidence = logits.softmax(-1).amax(-1)  # (Q,)
-            for name, value in known_from_unknown(confidence, known).items():
+            for name, value in known_from_unknown(confidence, is_known).items():
                 found[name].append(value)
-            right = logits.argmax(-1)[known] == one.query_ways[known]
+            right = logits.argmax(-1)[is_known] == episode.query_ways[is_known]
             found["accuracy_of_known"].append(right.double().mean().item())
             confidences.append(confidence)
-            knowns.append(known)
+            knowns.append(is_known)
         false, true, _ = binary_roc(ranks(torch.cat(confidences)), torch.cat(knowns).long())
         x, y = thinned(false.tolist(), true.tolist())
         curve = Curve("unknown queries taken for known", "known queries taken for known", x, y)
         return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
 
 
-def known_from_unknown(confidence: torch.Tensor, known: torch.Tensor) -> dict[str, float]:
+def known_from_unknown(confidence: torch.Tensor, is_known: torch.Tensor) -> dict[str, float]:
     """Computes the area under the ROC curve and the false positive rate: (Q,), (Q,).
 
     The rate is that of the threshold that finds 95 % of the known queries.
     """
-    places, target = ranks(confidence), known.long()
+    places, target = ranks(confidence), is_known.long()
     specificity, _ = binary_specificity_at_sensitivity(places, target, min_sensitivity=SENSITIVITY)
     return {"auroc": binary_auroc(places, target).item(), "fpr_at_95_tpr": 1 - specificity.item()}
 
 
-def _way(of: MetaTest) -> int:
-    return of.setting.way if isinstance(of.setting.way, int) else of.setting.way[1]
+def _way(meta_test: MetaTest) -> int:
+    return meta_test.setting.way if isinstance(meta_test.setting.way, int) else meta_test.setting.way[1]

@@ -40,19 +40,19 @@ class Retrieval(AbstractEvaluation):
             raise ValueError(f"evaluation.further: num_queries={num_queries} must be positive")
         self.num_queries = num_queries
 
-    def check(self, of: MetaTest) -> None:
-        check_embeds(of, "evaluation=retrieval")
-        if max(map(len, of.bank.rows)) < 2:
+    def check(self, meta_test: MetaTest) -> None:
+        check_embeds(meta_test, "evaluation=retrieval")
+        if max(map(len, meta_test.bank.rows)) < 2:
             raise ValueError("evaluation=retrieval needs a meta-test class of two images at least")
 
-    def __call__(self, of: MetaTest) -> Scored:
-        rows, classes, queries = self.draw(of.bank)
-        z = of.embeddings(rows)(rows)  # (M, D)
+    def __call__(self, meta_test: MetaTest) -> Scored:
+        rows, classes, queries = self.draw(meta_test.bank)
+        z = meta_test.embeddings(rows)(rows)  # (M, D)
         found: dict[str, list[float]] = {"mean_average_precision": []}
         hits: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
         for query in queries.tolist():
             others = torch.arange(len(rows)) != query  # (M,)
-            similarities = of.algorithm.similarity(z[query].expand_as(z), z)[others.to(z.device)]  # type: ignore[operator]
+            similarities = meta_test.algorithm.similarity(z[query].expand_as(z), z)[others.to(z.device)]  # type: ignore[operator]
             places = 1 + ranks(similarities).cpu()  # torchmetrics counts scores that are not positive as not found
             same = (classes == classes[query])[others]
             found["mean_average_precision"].append(retrieval_average_precision(places, same).item())
@@ -67,7 +67,7 @@ class Retrieval(AbstractEvaluation):
 
         Returns all rows of the bank (M,), their classes (M,), and the places of the queries.
         """
-        rows, sizes = np.concatenate(bank.rows), np.array([len(of) for of in bank.rows])
+        rows, sizes = np.concatenate(bank.rows), np.array([len(own) for own in bank.rows])
         classes = np.repeat(np.arange(bank.num_classes), sizes)
         can_ask = np.flatnonzero(sizes[classes] > 1)
         rng = np.random.default_rng([EVALUATION_SEED, 2, 0, 0, 0, 1])

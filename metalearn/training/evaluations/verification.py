@@ -49,19 +49,19 @@ class Verification(AbstractEvaluation):
             )
         self.num_draws, self.pairs = num_draws, pairs
 
-    def check(self, of: MetaTest) -> None:
-        check_embeds(of, "evaluation=verification")
-        if of.bank.num_classes < 2 or max(map(len, of.bank.rows)) < 2:
+    def check(self, meta_test: MetaTest) -> None:
+        check_embeds(meta_test, "evaluation=verification")
+        if meta_test.bank.num_classes < 2 or max(map(len, meta_test.bank.rows)) < 2:
             raise ValueError("evaluation=verification needs two meta-test classes, and one of two images at least")
 
-    def __call__(self, of: MetaTest) -> Scored:
-        draws = [draw_pairs(of.bank, self.pairs, index) for index in range(self.num_draws)]
-        inputs = of.embeddings(torch.cat([rows.flatten() for rows, _ in draws]))
+    def __call__(self, meta_test: MetaTest) -> Scored:
+        draws = [draw_pairs(meta_test.bank, self.pairs, index) for index in range(self.num_draws)]
+        inputs = meta_test.embeddings(torch.cat([rows.flatten() for rows, _ in draws]))
         found: dict[str, list[float]] = {"auc": [], "eer": [], "tar_at_far_0.001": []}
         scores = []
         for rows, same in draws:
             a, b = (inputs(side) for side in rows.T)  # (2 P, D) each
-            scores.append(of.algorithm.similarity(a, b).cpu())  # type: ignore[operator]
+            scores.append(meta_test.algorithm.similarity(a, b).cpu())  # type: ignore[operator]
             for name, value in same_from_different(scores[-1], same).items():
                 found[name].append(value)
         false, true, _ = binary_roc(ranks(torch.cat(scores)), torch.cat([same for _, same in draws]).long())
@@ -80,10 +80,10 @@ def draw_pairs(bank: ClassBank, pairs: int, index: int) -> tuple[Tensor, Tensor]
     rows = []
     for of_class in rng.integers(len(several), size=pairs):
         rows.append(rng.choice(several[of_class], 2, replace=False))
-    for one, step in zip(
+    for first, step in zip(
         rng.integers(bank.num_classes, size=pairs), rng.integers(1, bank.num_classes, size=pairs), strict=True
     ):
-        rows.append(np.array([rng.choice(bank.rows[c]) for c in (one, (one + step) % bank.num_classes)]))
+        rows.append(np.array([rng.choice(bank.rows[c]) for c in (first, (first + step) % bank.num_classes)]))
     return torch.from_numpy(np.stack(rows)), torch.arange(2 * pairs) < pairs
 
 

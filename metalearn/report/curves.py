@@ -1,0 +1,139 @@
+"""The geometry of curves: the mean of a method over its runs, and the band that its runs span."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from metalearn.report.comparison import Comparison
+from metalearn.report.plots import Scale, scale
+from metalearn.report.protocol import Column, Score, column
+from metalearn.report.sheet import Text
+
+MOST_POINTS = 150
+"""Most points of a curve."""
+
+MOST_TOGETHER = 8
+"""Most methods of one plot; of more, each has a small plot of its own, with the others in grey."""
+
+LABEL = 6.5
+"""Height of a label beside a plot, in percent of the plot."""
+
+Points = list[tuple[float, float]]
+Series = dict[Text, list[Points]]
+"""Curves of the runs of each method, by its name."""
+
+
+class Curve(NamedTuple):
+    """Curve of one method; `path` and `band` are the d of an SVG path."""
+
+    name: Text
+    colour: int  # from 1 to MOST_TOGETHER
+    path: str  # mean over the runs
+    band: str  # from the smallest to the largest run; empty with one run
+    points: str  # dots on the mean; empty where there are too many
+    end: float  # height of its label, in percent from below
+
+
+@dataclass(frozen=True)
+class LinePlot:
+    """Curves of several methods, the best first."""
+
+    title: str
+    score: Score
+    x_name: str
+    x: Scale
+    y: Scale
+    curves: list[Curve]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether each method has a small plot of its own."""
+        return len(self.curves) > MOST_TOGETHER
+
+    @property
+    def ident(self) -> str:
+        """Name of the plot in the page, which no other plot has."""
+        return re.sub(r"\W+", "-", f"{self.title} {self.x_name}")
+
+
+def validation_curves(comparison: Comparison) -> tuple[list[LinePlot], list[LinePlot]]:
+    """Returns the score on meta-val against steps and against seconds.
+
+    There is a plot for each data set and validation setting.
+    """
+    by_steps: dict[Column, Series] = {}
+    by_seconds: dict[Column, Series] = {}
+    for cell in comparison.cells:
+        for run in cell.completed or cell.runs:
+            place = column(run.result, cell.score, "val")
+            curve = run.validations(cell.score.name)
+            stepped = [(float(step), score) for step, _, score in curve]
+            timed = [(seconds, score) for _, seconds, score in curve if seconds is not None]
+            for found, points in ((by_steps, stepped), (by_seconds, timed)):
+                if points:
+                    found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
+    return (
+        [lines(str(place), place.score, "training steps", series) for place, series in by_steps.items()],
+        [lines(str(place), place.score, "seconds of training", series) for place, series in by_seconds.items()],
+    )
+
+
+def inner_steps(column: Column, comparison: Comparison) -> LinePlot | None:
+    """Returns the score after 0, 1, ... inner steps; None without such an algorithm."""
+    series = {
+        comparison.label(cell): [[(float(i), y) for i, y in enumerate(curve) if math.isfinite(y)]]
+        for cell in comparison.in_column(column)
+        if (curve := cell.score_by_step())
+    }
+    return lines(str(column), column.score, "inner steps", series) if series else None
+
+
+def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot:
+    """Returns the plot of a score: mean and band of each method over its runs."""
+    merged = {name: _merged(runs) for name, runs in series.items()}
+    points = [point for rows in merged.values() for point in rows]
+    x = scale([row[0] for row in points] + [0.0])
+    y = scale([value for _, *values in points for value in values], factor=score.factor)
+    best_first = sorted(merged, key=lambda name: -max(mean * score.sign for _, _, mean, _ in merged[name]))
+    ends = _spread([y.at(merged[name][-1][2]) for name in best_first])
+    curves = []
+    for i, name in enumerate(best_first):
+        rows = [(x.at(a), *(round(100 - y.at(value), 2) for value in values)) for a, *values in _thinned(merged[name])]
+        upper, lower = [(a, high) for a, _, _, high in rows], [(a, low) for a, low, _, _ in rows]
+        mean = [(a, middle) for a, _, middle, _ in rows]
+        band = f"{_path([*upper, *reversed(lower)])}Z" if len(series[name]) > 1 else ""
+        dots = "".join(f"M{a} {b}h0" for a, b in mean) if len(mean) <= 12 else ""
+        curves.append(Curve(name, i % MOST_TOGETHER + 1, _path(mean), band, dots, ends[i]))
+    return LinePlot(title, score, x_name, x, y, curves)
+
+
+def _merged(runs: list[Points]) -> list[tuple[float, float, float, float]]:
+    """Returns x, smallest, mean and largest y over the runs, as far as the shortest run goes."""
+    rows = []
+    for together in zip(*runs, strict=False):
+        ys = [y for _, y in together]
+        rows.append((sum(x for x, _ in together) / len(runs), min(ys), sum(ys) / len(ys), max(ys)))
+    return rows
+
+
+def _path(points: Points) -> str:
+    return "M" + "L".join(f"{a} {b}" for a, b in points) + ("h0" if len(points) == 1 else "")
+
+
+def _spread(heights: list[float]) -> list[float]:
+    """Moves labels apart, (C,) -> (C,): each at least LABEL above the next lower one."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    places, lowest = list(heights), -math.inf
+    for i in order:
+        places[i] = lowest = max(heights[i], lowest + LABEL)
+    over = max(0.0, max(places) - 100)
+    highest = math.inf
+    for i in reversed(order):
+        places[i] = highest = min(places[i], 100.0, highest - LABEL) if over else places[i]
+    return [round(place, 2) for place in places]
+
+
+def _thinned(rows: list[tuple[float, float, float, float]]) -> list[tuple[float, float, float, float]]:
+    every = math.ceil(len(rows) / MOST_POINTS)
+    return rows[::-1][::every][::-1]  # keeps the last one

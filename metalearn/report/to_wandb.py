@@ -1,0 +1,48 @@
+"""A report as a W&B run: a table of all jobs, the table of methods, and the page."""
+
+from pathlib import Path
+from typing import Any
+
+from metalearn.report import tables
+from metalearn.report.contents import Contents
+from metalearn.report.page import page
+from metalearn.report.paired import leaders
+from metalearn.report.run_fields import fields
+from metalearn.report.sheet import Sheet
+from metalearn.run.wandb_run import settings_of
+
+
+def log(contents: Contents, folder: Path, project: str | None) -> str:
+    """Log a report to W&B; returns a line that says where it is.
+
+    Args:
+        contents: the report.
+        folder: where an offline run lies; its name is the group of the jobs of a sweep.
+        project: W&B project; None: WANDB_PROJECT, or "metalearn".
+
+    Raises:
+        ValueError: WANDB_MODE=online lacks an API key, or wandb is not installed.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise ValueError("--wandb needs wandb: pip install -e '.[wandb]' in the checkout") from error
+    settings, name = settings_of(offline=False), folder.resolve().name
+    project = project or settings.project or "metalearn"
+    about: dict[str, Any] = {"name": f"report {name}", "group": name, "job_type": "report"}
+    run = wandb.init(project=project, dir=folder, settings=settings, **about)
+    columns = fields()
+    rows = [[value(job) for _, value in columns] for job in contents.runs]
+    jobs = wandb.Table(columns=[column for column, _ in columns], data=rows, allow_mixed_types=True)
+    methods = _table(wandb, tables.settings(contents.comparison, leaders(contents.groups)))
+    run.log({"comparison": jobs, "methods": methods, "report": wandb.Html(page(contents), inject=False)})
+    run.summary["num_jobs"] = len(rows)
+    place = run.url if not run.offline else f"offline; to upload: wandb sync {Path(run.dir).parent}"
+    run.finish()
+    return f"W&B: {place}"
+
+
+def _table(wandb: Any, sheet: Sheet) -> Any:
+    """Returns a table of texts; columns of W&B need different names."""
+    names = [f"{name} {i}" if name in sheet.head[:i] else name for i, name in enumerate(sheet.head)]
+    return wandb.Table(columns=names, data=[[cell.text for cell in row] for row in sheet.rows])

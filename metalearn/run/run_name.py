@@ -1,0 +1,55 @@
+"""Names of runs that a person can read: algorithm, data set, setting, backbone and seed."""
+
+import json
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig
+
+from metalearn.run.grammar import node
+
+IN_NAME = {"algorithm", "backbone", "dataset", "seed", "episode.test.way", "episode.test.shot"}
+"""Keys whose values are in every name."""
+
+
+def run_name(_root_: DictConfig) -> str:
+    """Names a run, such as "maml-glyphs-5w1s-conv4-s0"; a job of a sweep adds what else varies."""
+    hydra = HydraConfig.get()
+    chosen = hydra.runtime.choices
+    parts = [chosen["algorithm"], chosen["dataset"], setting(_root_), chosen["backbone"]]
+    name = "-".join([*parts, f"s{_root_.seed}"])
+    own = varied(Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    return " ".join([name, *own]).replace("/", "_")  # TensorBoard makes a folder of it
+
+
+def setting(config: DictConfig) -> str:
+    """Names the episodes of meta-test: "5w1s", or "10s" for a regression with one output."""
+    test = config.episode.test
+    return ("" if test.way == 1 else f"{_span(test.way)}w") + f"{_span(test.shot)}s"
+
+
+def sweep_of(folder: Path) -> str | None:
+    """Returns the name of the sweep whose job runs in `folder`; None for a single run."""
+    home = sweep_folder(folder)
+    return home.name if home else None
+
+
+def sweep_folder(folder: Path) -> Path | None:
+    """Returns the directory of the sweep whose job runs in `folder`.
+
+    A trial of several seeds has a folder for each, one level further down.
+    """
+    above = (folder.parent, folder.parent.parent)
+    return next((home for home in above if (home / "sweep.json").is_file()), None)
+
+
+def varied(folder: Path, overrides: list[str]) -> list[str]:
+    """Lists overrides that other jobs of a sweep lack and that are not in the name."""
+    if (home := sweep_folder(folder)) is None:
+        return []
+    typed = json.loads((home / "sweep.json").read_text())["command"]
+    return [override for override in overrides if override not in typed and node(override) not in IN_NAME]
+
+
+def _span(value: int | ListConfig) -> str:
+    return str(value) if isinstance(value, int) else "-".join(map(str, value))

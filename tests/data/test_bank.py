@@ -1,0 +1,60 @@
+"""The contract of a bank: the error for other content names the expected form."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
+
+IMAGES = torch.zeros(6, 1, 4, 4, dtype=torch.uint8)
+ROWS = (np.arange(3), np.arange(3, 6))
+RULE = (
+    "; a ClassBank has images (M, C, H, W) uint8, or texts (M, L) int32, and, for each class, its name and the "
+    "rows of its images, each in one class"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"images": torch.zeros(6, 4)}, "images are torch.float32 (6, 4)"),
+        ({"images": IMAGES.float()}, "images are torch.float32 (6, 1, 4, 4)"),
+        ({"images": IMAGES[:, 0]}, "images are torch.uint8 (6, 4, 4)"),
+        ({"images": IMAGES.numpy()}, "images are uint8 (6, 1, 4, 4)"),
+        ({"images": [1]}, "images are list ()"),
+        ({"names": ("a",)}, "1 names do not match the rows of 2 classes"),
+        ({"names": (), "rows": ()}, "0 names do not match the rows of 0 classes"),
+        ({"names": ("a", "a")}, "1 names are of two classes, such as 'a'"),
+        ({"rows": (ROWS[0], ROWS[1][:0])}, "the class 'b' has the rows array([], dtype=int64), not integers (n,)"),
+        ({"rows": (ROWS[0], [3, 4])}, "the class 'b' has the rows [3, 4], not integers (n,)"),
+        ({"rows": (ROWS[0], ROWS[1] + 1)}, "rows reach from 0 to 6, but there are 6 images"),
+        ({"rows": (ROWS[0] - 1, ROWS[1])}, "rows reach from -1 to 5, but there are 6 images"),
+        ({"rows": (ROWS[0], ROWS[0])}, "row 0 is listed 2 times"),
+    ],
+)
+def test_what_is_no_bank_is_refused(change: dict[str, Any], fault: str) -> None:
+    arguments: dict[str, Any] = {"images": IMAGES, "rows": ROWS, "names": ("a", "b")}
+    ClassBank(**arguments)
+    with pytest.raises(ValueError, match=".") as caught:
+        ClassBank(**arguments | change)
+    assert str(caught.value) == fault + RULE
+
+
+def test_images_of_another_shape_than_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^images are \(6, 1, 4, 4\), not \(classes, images of a class, C, H, W\)$"):
+        ClassBank.from_classes(IMAGES.numpy(), ["a"])
+    with pytest.raises(ValueError, match=r"^images are torch.float64 \(2, 1, 4, 4\); a ClassBank"):
+        ClassBank.from_classes(np.zeros((2, 1, 1, 4, 4)), ["a", "b"])
+
+
+def test_classes_that_were_trained_on_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        tell_shared_classes(["a", "b"], ["c", "d"])
+        assert not caplog.records
+        tell_shared_classes(["a", "b", "c", "d", "e"], ["e", "d", "x", "c", "b"])
+    (record,) = caplog.records
+    assert record.getMessage() == ("4 of the 5 meta-test classes have names of training classes: b, c, d ...")
+    assert class_names(ClassBank(IMAGES, ROWS, ("a", "b"))) == ["a", "b"] and class_names(None) == []

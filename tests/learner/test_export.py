@@ -1,0 +1,122 @@
+"""Exported files: ONNX Runtime and torch.export match the learner, for any number of rows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learners import ALGORITHMS, PREPARATION, checkpoint, learner, pictures
+from PIL import Image
+
+from metalearn.export import command
+from metalearn.export.__main__ import main
+from metalearn.export.graph import linear_head
+from metalearn.export.linear_equations import inverse
+from metalearn.learner.adapted import OfEmbeddings
+from metalearn.learner.images import prepared
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+SUPPORT, QUERIES = pictures(3), pictures(4, seed=1)
+
+
+def as_input(images: list[np.ndarray]) -> torch.Tensor:
+    return torch.stack([prepared(image, PREPARATION) for image in images]) / 255
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    for number, (image, label) in enumerate(zip(*SUPPORT, strict=True)):
+        path = tmp_path / "support" / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return tmp_path / "support"
+
+
+def call(capsys, *words: Path | str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    said = capsys.readouterr()
+    return ended.value.code, said.out + said.err
+
+
+@pytest.mark.parametrize("name", ["prototypical", "r2d2"])
+def test_a_method_is_one_graph(tmp_path: Path, capsys, name: str) -> None:
+    code, said = call(capsys, checkpoint(tmp_path, f"algorithm={name}"), tmp_path / "method.onnx")
+    assert code == 0, said
+    assert "query_x (?, 1, 28, 28)" in said and "support_y (?, ?)" in said
+    session = onnxruntime.InferenceSession(str(tmp_path / "method.onnx"))
+    support_y = np.eye(4, dtype=np.float32)[np.arange(4).repeat(3)]
+    inputs = {"support_x": as_input(SUPPORT[0]).numpy(), "support_y": support_y}
+    (theirs,) = session.run(None, {**inputs, "query_x": as_input(QUERIES[0]).numpy()})
+    ours = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT).predict_proba(QUERIES[0])
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["maml", "baseline"])
+def test_an_adapted_classifier_knows_its_classes(tmp_path: Path, capsys, examples: Path, name: str) -> None:
+    run = checkpoint(tmp_path, f"algorithm={name}")
+    code, said = call(capsys, run, tmp_path / "classifier.onnx", "--adapted", examples)
+    assert code == 0 and "query_x (?, 1, 28, 28) -> probabilities" in said, said
+    session = onnxruntime.InferenceSession(str(tmp_path / "classifier.onnx"))
+    (theirs,) = session.run(None, {"query_x": as_input(QUERIES[0]).numpy()})
+    ours = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT).predict_proba(QUERIES[0])
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["metalearn"])
+    assert facts["classes"] == ["angle 0", "angle 1", "angle 2", "angle 3"]
+    assert facts["preparation"] == {"input_shape": [1, 28, 28], "invert": True, "bits": 16}
+
+
+def test_a_program_of_torch_needs_no_onnx(tmp_path: Path, capsys) -> None:
+    code, said = call(capsys, checkpoint(tmp_path, "algorithm=matching"), tmp_path / "method.pt2")
+    assert code == 0, said
+    facts = {"metalearn.json": ""}
+    program = torch.export.load(str(tmp_path / "method.pt2"), extra_files=facts).module()
+    support_y = torch.eye(4)[torch.arange(4).repeat_interleave(3)]
+    theirs = program(support_x=as_input(SUPPORT[0]), support_y=support_y, query_x=as_input(QUERIES[0]))
+    ours = learner(tmp_path, "algorithm=matching").fit(*SUPPORT).predict_proba(QUERIES[0])
+    np.testing.assert_allclose(theirs.detach().numpy(), ours, atol=1e-5)
+    assert json.loads(facts["metalearn.json"])["algorithm"] == "matching"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "message"),
+    [
+        ("maml", "m.onnx", "MAML adapts by gradients, which a graph cannot hold: add --adapted SUPPORT"),
+        ("baseline", "m.pt2", "Baseline adapts by gradients"),
+        ("prototypical", "m.tflite", "must end in .onnx or .pt2"),
+        ("prototypical", "there.onnx", "exists already"),
+        ("prototypical", "absent/m.onnx", "is not a folder"),
+    ],
+)
+def test_what_cannot_be_exported_says_why(tmp_path: Path, capsys, name: str, file: str, message: str) -> None:
+    (tmp_path / "there.onnx").write_text("mine")
+    code, said = call(capsys, checkpoint(tmp_path, f"algorithm={name}"), tmp_path / file)
+    assert code == 2 and message in said and said.count("\n") == 1
+    assert (tmp_path / "there.onnx").read_text() == "mine"
+
+
+def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(command, "TOLERANCE", -1.0)
+    code, said = call(capsys, checkpoint(tmp_path), tmp_path / "m.onnx")
+    assert code == 2 and "so nothing is written" in said and not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_linear_head_is_the_comparison(tmp_path: Path, name: str) -> None:
+    adapted = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT).adapted
+    if not isinstance(adapted, OfEmbeddings) or (head := linear_head(adapted)) is None:
+        pytest.skip("it compares in another way")
+    with torch.no_grad():
+        z = torch.randn(9, adapted.support.shape[1]) + adapted.support.mean(0)
+        torch.testing.assert_close(head(z).softmax(1), adapted.logits(z).softmax(1), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("largest", [1.0, 1e2, 1e4])
+def test_the_inverse_is_that_of_the_library(largest: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(20, 20, generator=generator, dtype=torch.float64))
+    p, _ = torch.linalg.qr(torch.randn(20, 20, generator=generator, dtype=torch.float64))
+    a = q @ torch.logspace(0, np.log10(largest), 20, dtype=torch.float64).diag() @ p.T  # not symmetric
+    torch.testing.assert_close(inverse(a), torch.linalg.inv(a), atol=1e-9, rtol=1e-7)

@@ -1,0 +1,181 @@
+"""Learner: its answers are those of the algorithm, for any labels and any chunks."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Finished
+from hydra.utils import instantiate
+from learners import ALGORITHMS, PREPARATION, checkpoint, learner, pictures
+from omegaconf import OmegaConf
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from torch.nn import functional as F
+
+from metalearn import Learner
+from metalearn.episodes.sampling import Shape, draw
+from metalearn.learner import images as of_images
+from metalearn.learner import learner as of_learner
+from metalearn.learner.images import prepared
+
+SUPPORT, QUERIES = pictures(3), pictures(5, seed=1)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_probabilities_are_those_of_the_adapted_algorithm(tmp_path: Path, name: str) -> None:
+    ours = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT)
+    algorithm = ours.trained.algorithm
+    x, queries = (torch.stack([prepared(one, PREPARATION) for one in of]) / 255 for of in (SUPPORT[0], QUERIES[0]))
+    y = F.one_hot(torch.arange(4).repeat_interleave(3), algorithm.fixed_way or 4).float()
+    with torch.no_grad():
+        expected = (algorithm.adapt(x, y)(queries)[:, :4].double() / 2.0).softmax(1)
+    probabilities = ours.predict_proba(QUERIES[0])
+    np.testing.assert_allclose(probabilities, expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    weights = [one.weight for one in ours.explain(QUERIES[0][0], count=12)]
+    assert len(weights) == 12 and weights == sorted(weights, reverse=True)
+    assert sum(weights) == pytest.approx(1, abs=1e-4) or sum(weights) == 0
+
+
+def test_a_run_predicts_as_it_was_tested(metalearn) -> None:
+    run: Finished = metalearn()
+    ours, tested = Learner.load(run.folder), np.load(run.folder / "test_episodes.npz")["accuracy"]
+    assert ours.trained.temperature == run.result["temperature"] == run.checkpoint("best")["temperature"]
+    bank = instantiate(OmegaConf.load(run.folder / "hparams.yaml").dataset).load()["test"]
+    for index, accuracy in enumerate(tested):
+        one = draw(bank.rows, Shape((1,) * 5, (15,) * 5), seed=0, split="test", index=index)
+        paper = [255 - bank.images[rows, 0].numpy() for rows in (one.support_rows, one.query_rows)]
+        ours.fit(paper[0], one.support_ways.tolist())
+        assert ours.score(paper[1], one.query_ways.tolist()) == pytest.approx(accuracy)
+
+
+def test_one_image_is_predicted_as_in_company_and_in_chunks(tmp_path: Path, monkeypatch) -> None:
+    ours = learner(tmp_path).fit(*SUPPORT)
+    together = ours.predict_proba(QUERIES[0])
+    monkeypatch.setattr(of_images, "CHUNK", 3)
+    np.testing.assert_allclose(ours.predict_proba(iter(QUERIES[0])), together, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate([ours.predict_proba([one]) for one in QUERIES[0]]), together, atol=1e-6)
+    assert ours.predict_proba([]).shape == (0, 4) and ours.predict([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["b", "a", "d", "c"], [7, -1, 3, 5], [("x", 1), ("x", 2), ("y", 1), ("y", 2)], [None, "a", 3, ("b",)]],
+    ids=["texts", "numbers", "tuples", "mixed"],
+)
+def test_labels_are_anything_and_change_nothing_but_their_order(tmp_path: Path, names) -> None:
+    plain = learner(tmp_path).fit(*SUPPORT)
+    rename = dict(zip(plain.classes_, names, strict=True))
+    ours = learner(tmp_path).fit(SUPPORT[0], [rename[label] for label in SUPPORT[1]])
+    assert list(ours.predict(QUERIES[0])) == [rename[label] for label in plain.predict(QUERIES[0])]
+    columns = [list(ours.classes_).index(rename[label]) for label in plain.classes_]
+    np.testing.assert_allclose(ours.predict_proba(QUERIES[0])[:, columns], plain.predict_proba(QUERIES[0]), atol=1e-6)
+    ours.save(tmp_path / "saved.pt")
+    assert list(Learner.load(tmp_path / "saved.pt").classes_) == list(ours.classes_)
+
+
+def test_bars_are_told_apart_and_explained_by_their_like(tmp_path: Path) -> None:
+    ours = learner(tmp_path).fit(*SUPPORT)
+    assert ours.score(*QUERIES) > 0.9
+    (first, *_), image = ours.explain(SUPPORT[0][4]), prepared(SUPPORT[0][4], PREPARATION)
+    assert (first.label, first.row) == ("angle 1", 4)
+    assert np.array_equal(first.image[..., 0], image[0].numpy())
+
+
+def test_a_class_that_is_added_was_as_good_as_there(tmp_path: Path) -> None:
+    whole = learner(tmp_path).fit(*SUPPORT)
+    grown = learner(tmp_path).fit(SUPPORT[0][:9], SUPPORT[1][:9]).add_class("angle 3", SUPPORT[0][9:])
+    np.testing.assert_allclose(grown.predict_proba(QUERIES[0]), whole.predict_proba(QUERIES[0]), atol=1e-6)
+    with pytest.raises(ValueError, match="already exists"):
+        grown.add_class("angle 3", SUPPORT[0])
+
+
+@pytest.mark.parametrize("keep_images", [False, True])
+def test_a_saved_learner_answers_the_same(tmp_path: Path, keep_images: bool) -> None:
+    ours = learner(tmp_path).fit(*SUPPORT)
+    ours.save(tmp_path / "saved.pt", keep_images=keep_images)
+    again = Learner.load(tmp_path / "saved.pt")
+    assert np.array_equal(again.predict_proba(QUERIES[0]), ours.predict_proba(QUERIES[0]))
+    assert (again.explain(QUERIES[0][0])[0].image is not None) == keep_images
+    assert np.array_equal(pickle.loads(pickle.dumps(again)).predict(QUERIES[0]), ours.predict(QUERIES[0]))
+
+
+def test_a_method_that_needs_the_images_says_so(tmp_path: Path) -> None:
+    ours = learner(tmp_path, "algorithm=maml").fit(*SUPPORT)
+    with pytest.raises(ValueError, match="keep_images=True"):
+        ours.save(tmp_path / "saved.pt")
+    expected = ours.predict_proba(QUERIES[0])
+    ours.save(tmp_path / "saved.pt", keep_images=True)
+    for again in (Learner.load(tmp_path / "saved.pt"), pickle.loads(pickle.dumps(ours))):
+        np.testing.assert_allclose(again.predict_proba(QUERIES[0]), expected, atol=1e-6)
+
+
+def test_what_is_unlikely_is_rejected(tmp_path: Path) -> None:
+    ours = learner(tmp_path).fit(*SUPPORT)
+    sure = ours.predict_proba(QUERIES[0]).max(1)
+    ours.set_params(reject=float(np.median(sure)))
+    assert [one is None for one in ours.predict(QUERIES[0])] == [bool(p < np.median(sure)) for p in sure]
+
+
+def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp_path: Path, monkeypatch) -> None:
+    ours = learner(tmp_path, "algorithm=prototypical", "batch_norm=batch").fit(*SUPPORT)
+    together = ours.predict_proba(QUERIES[0])
+    monkeypatch.setattr(of_images, "CHUNK", 3)
+    np.testing.assert_allclose(ours.predict_proba(QUERIES[0]), together, atol=1e-6)
+    monkeypatch.setattr(of_learner, "JOINT", 10)
+    with pytest.raises(ValueError, match="at most 10 of them"):
+        ours.predict(QUERIES[0])
+
+
+def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
+    ours, x, y = learner(tmp_path), np.stack(QUERIES[0]), np.array(QUERIES[1])
+    assert is_classifier(ours) and clone(ours).trained is ours.trained
+    assert cross_val_score(ours, x, y, cv=3).mean() > 0.9
+    assert cross_val_score(ours, x, y, cv=3, scoring="neg_log_loss").max() < 0
+    search = GridSearchCV(ours, {"reject": [None, 0.99]}, cv=2, error_score="raise").fit(x, y)
+    assert search.best_params_ == {"reject": None} and search.predict(x[:2]).tolist() == ["angle 0"] * 2
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda ours: ours.predict([]), "call fit"),
+        (lambda ours: ours.fit(SUPPORT[0], ["a"]), "12 images and 1 labels"),
+        (lambda ours: ours.fit("a.png", ["a"] * 5), "brackets"),
+        (lambda ours: ours.set_params(way=5), "no parameter 'way'"),
+        (
+            lambda ours: ours.fit(np.zeros((2, 784)), ["a", "b"]),
+            r"image 0: pixels of the shape \(784,\) are not an image",
+        ),
+        (lambda ours: ours.fit([np.full((5, 5), 300.0)], ["a"]), "numbers from 0 to 1"),
+        (lambda ours: ours.fit(["absent.png"], ["a"]), r"image 0 \(absent.png\): .*No such file"),
+    ],
+)
+def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None:
+    with pytest.raises((ValueError, OSError), match=message):
+        act(learner(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changes", "message"),
+    [
+        ((), {"built": {"_target_": "os.system", "command": "true"}}, "_target_=os.system is refused"),
+        ((), {"built": {"_target_": "torch.nn.Identity"}}, "which does not classify"),
+        ((), {"built": {"_target_": "metalearn.algorithms.maml.MAML", "way": "${oc.env:HOME}"}}, "interpolation"),
+        ((), {"built": None}, "older version"),
+        ((), {"preparation": None}, "does not turn images"),
+        ((), {"preparation": {"input_shape": [1, 28, 28], "invert": 3, "bits": 16}}, "preparation of images"),
+    ],
+)
+def test_a_checkpoint_that_describes_no_classifier_is_refused(tmp_path, overrides, changes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Learner.load(checkpoint(tmp_path, *overrides, **changes))
+
+
+def test_a_head_takes_fewer_classes_and_refuses_more(tmp_path: Path) -> None:
+    ours = learner(tmp_path, "algorithm=maml")
+    assert ours.fit(*SUPPORT).predict_proba(QUERIES[0]).shape == (20, 4)
+    with pytest.raises(ValueError, match=r"classifies 5 ways, not 6: train with episode.train.way=6"):
+        ours.fit(*pictures(1, classes=6))

@@ -1,0 +1,50 @@
+"""The script that makes miniImageNet from ILSVRC2012."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from PIL import Image
+from tiny_images import CLASSES, NUM_IMAGES, SHAPE, encoded, pixels, write_csv_layout
+
+from metalearn.data import mini_imagenet
+from metalearn.data.files.image_array import open_banks
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prepare", REPOSITORY / "scripts/prepare_mini_imagenet.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_script_picks_and_resizes_images_of_ilsvrc(
+    tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "SIZE", 12)
+    root = write_csv_layout(tmp_path / "lists")
+    ilsvrc, output = tmp_path / "ilsvrc", tmp_path / "output"
+    numbers = [3, 20, 100, 1000, 7]  # sorted by name, 100 precedes 20; sorted by number, it follows
+    for seed, name in enumerate(sum(CLASSES.values(), ())):
+        (ilsvrc / name).mkdir(parents=True)
+        for number in numbers:
+            (ilsvrc / name / f"{name}_{number}.JPEG").write_bytes(encoded(pixels(seed + number, 40, 30)))
+    assert script.prepare(ilsvrc, root, output) == 28
+    assert script.prepare(ilsvrc, root, output) == 0
+    plan = mini_imagenet.make_plan(output, CLASSES, NUM_IMAGES)
+    banks = open_banks(tmp_path / "cache", "mini_imagenet", plan, SHAPE)
+    for place, number in enumerate(sorted(numbers)[:NUM_IMAGES]):
+        with Image.open(ilsvrc / f"n00000005/n00000005_{number}.JPEG") as image:
+            expected = np.asarray(image.resize((12, 12), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+        np.testing.assert_array_equal(banks["val"].images[banks["val"].rows[1][place]], expected)
+    with pytest.raises(ValueError, match="has no images such as n00000001_12.JPEG"):
+        script.prepare(tmp_path, root, tmp_path / "other")
+    for number in numbers[:2]:
+        (ilsvrc / f"n00000001/n00000001_{number}.JPEG").unlink()
+    with pytest.raises(ValueError, match="n00000001 has 3 images, so it has no number 4"):
+        script.prepare(ilsvrc, root, tmp_path / "other")

@@ -1,0 +1,67 @@
+"""Files around the package: workflows, citation and changelog agree with pyproject.toml."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+import metalearn
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (REPOSITORY / ".github/workflows").glob("*.yml")}
+JOBS = WORKFLOWS["tests"]["jobs"]
+
+
+def test_workflows_test_every_supported_python() -> None:
+    versions = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line]
+    assert JOBS["pinned"]["strategy"]["matrix"]["python"] == versions
+    assert PROJECT["requires-python"] == f">={versions[0]}"
+
+
+@pytest.mark.parametrize("name", ["torch", "lightning"])
+def test_the_oldest_versions_are_those_of_the_project(name: str) -> None:
+    (bound,) = [
+        re.match(rf"{name}>=([\d.]+)", line)[1] for line in PROJECT["dependencies"] if line.startswith(f"{name}>")
+    ]
+    oldest, newest = JOBS["range"]["strategy"]["matrix"]["include"]
+    assert f"{name}=={bound}" in oldest["versions"] and name in newest["versions"].split()
+
+
+@pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
+def test_commands_of_workflows_exist(workflow: str) -> None:
+    commands = [step["run"] for job in WORKFLOWS[workflow]["jobs"].values() for step in job["steps"] if "run" in step]
+    targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    assert {name for command in commands for name in re.findall(r"make (\w+)", command)} <= targets
+    extras = {
+        name for command in commands for names in re.findall(r"\.\[([\w,]+)\]", command) for name in names.split(",")
+    }
+    assert extras <= PROJECT["optional-dependencies"].keys()
+    assert all((REPOSITORY / path).exists() for path in re.findall(r"(?:scripts|tests)/\S+\.\w+", " ".join(commands)))
+
+
+def test_the_citation_has_the_version() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == metalearn.__version__
+    assert citation["license"] == PROJECT["license"]
+
+
+def test_the_changelog_states_what_moved() -> None:
+    sections = re.findall(r"^### (\w+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sections == ["Added", "Changed", "Fixed", "Numbers"]
+
+
+def test_every_extra_is_pinned() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = {normal(line.partition("==")[0]) for line in lines if not line.startswith("#")}
+    wanted = [
+        *PROJECT["dependencies"],
+        *(line for lines in PROJECT["optional-dependencies"].values() for line in lines),
+    ]
+    names = {normal(re.match(r"[\w.-]+", line)[0]) for line in wanted} - {PROJECT["name"]}
+    assert names <= pinned
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,84 @@
+"""The records of docs/records/: they give the tables of the pages, and their commands hold."""
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, resolved
+
+RECORDS = sorted((REPOSITORY / "docs/records").glob("*.json"))
+RENAMED = {"task": "problem"}
+"""Keys that older records have under another name."""
+COUNTED = {"num_base_classes"}
+"""Keys that a run counts in the data."""
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"scripts/{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+keep_record, write_tables = script("keep_record"), script("write_tables")
+
+
+def changes(recorded: Any, today: Any, key: str = "") -> list[str]:
+    """Lists the keys of a recorded config whose value has changed or is missing today."""
+    if isinstance(recorded, dict) and isinstance(today, dict):
+        children = ((RENAMED.get(name, name), value) for name, value in recorded.items() if name not in COUNTED)
+        return [c for name, value in children for c in changes(value, today.get(name), f"{key}.{name}".strip("."))]
+    place = isinstance(recorded, str) and "${paths." in recorded
+    return [] if place or recorded == today else [f"{key}: {recorded} -> {today}"]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_the_command_of_a_record_still_means_what_was_run(path: Path) -> None:
+    kept = json.loads(path.read_text())
+    assert changes(kept["config"], resolved(*kept["result"]["overrides"])) == []
+
+
+def test_every_table_is_as_its_records_are() -> None:
+    records = write_tables.read()
+    for page in write_tables.PAGES:
+        assert write_tables.written(page.read_text(), records) == page.read_text(), f"{page}: make tables"
+
+
+def test_a_record_of_a_run_gives_a_row(metalearn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = metalearn("evaluation.settings=[2w1s]", "seed=3")
+    kept = keep_record.record(run.folder)
+    assert kept["command"].startswith("python -m metalearn ")
+    assert str(run.folder) not in json.dumps(kept)
+    best = run.result["val"]["accuracy"]["mean"]
+    assert kept["validation"][run.result["best_step"]] == pytest.approx(best, abs=1e-5)
+    (tmp_path / "docs/records").mkdir(parents=True)
+    (tmp_path / f"docs/records/{keep_record.name(kept)}.json").write_text(json.dumps(kept))
+    monkeypatch.setattr(write_tables, "ROOT", tmp_path)
+    page = "<!-- table of glyphs-* -->\n<!-- end of table -->"
+    mean = run.test["accuracy"]["mean"]
+    rows = write_tables.written(page, write_tables.read()).splitlines()[3:-1]
+    assert [re.findall(r"\d-way \d-shot", row)[0] for row in rows] == ["5-way 1-shot", "2-way 1-shot"]
+    assert f"**{100 * mean:.2f} ±" in rows[0]
+    with pytest.raises(ValueError, match="has no record of other"):
+        write_tables.written(page.replace("glyphs-*", "other"), write_tables.read())
+
+
+def test_only_completed_runs_have_records(metalearn, tmp_path: Path) -> None:
+    run = metalearn("trainer.max_steps=1")
+    result = json.loads((run.folder / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps(result | {"status": "failed"}))
+    with pytest.raises(ValueError, match="only completed runs have a record"):
+        keep_record.record(tmp_path)
+
+
+def test_what_changed_is_named() -> None:
+    recorded = {"task": "a", "num_base_classes": 3, "backbone": {"pools": 4}, "data": "${paths.data}/x"}
+    assert changes(recorded, {"problem": "a", "backbone": {"pools": 2}, "data": "y", "new": 1}) == [
+        "backbone.pools: 4 -> 2"
+    ]

@@ -1,0 +1,193 @@
+"""Runs grouped into cells: averaged over seeds, separated and marked by protocol."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_folders import contents, episode, leave, regression, result, runs
+
+from metalearn.report import tables
+from metalearn.report.comparison import Comparison, compare
+from metalearn.report.paired import pairs
+from metalearn.report.runs import find
+
+
+def compared(*results: dict[str, Any]) -> Comparison:
+    return compare(runs(*results))
+
+
+def table(*results: dict[str, Any]) -> list[list[str]]:
+    """Returns the table of algorithms by settings, including marks."""
+    return [[f"{c.text} {c.mark}".strip() for c in row] for row in tables.settings(compared(*results)).rows]
+
+
+def test_seeds_are_averaged_with_the_interval_over_seeds() -> None:
+    means = [0.90, 0.92, 0.93]
+    (cell,) = compared(*(result(mean, seed=seed) for seed, mean in enumerate(means))).cells
+    assert cell.mean == pytest.approx(sum(means) / 3)
+    assert cell.ci95 == pytest.approx(4.30265 * np.std(means, ddof=1) / math.sqrt(3), rel=1e-5)
+
+
+def test_one_run_has_the_interval_over_its_episodes() -> None:
+    (cell,) = compared(result()).cells
+    assert (cell.mean, cell.ci95) == (0.9, 0.008)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_norm": "batch", "transductive": True},
+        {"tasks_per_batch": 4},
+        {"devices": 2},
+        {"batch_size": 64},
+        {"trained_dataset": "omniglot"},
+        {"overrides": ["trainer.max_steps=10"]},
+        {"episode": episode(train={"way": 60, "shot": 1, "query": 5})},
+        {"episode": episode(query=1)},
+        {"test": {**result()["test"], "episodes_sha256": "f" * 16}},
+    ],
+)
+def test_protocols_share_a_column_only_with_marks(change: dict[str, Any]) -> None:
+    rows = table(result(seed=0), result(seed=1), result(0.8, seed=2, **change))
+    assert sorted(row[1].split()[-1] for row in rows) == ["a", "b"]
+    notes = {note.mark: note.text for note in tables.settings(compared(result(), result(**change))).notes}
+    assert notes["a"] != notes["b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"backbone": "mlp"}, "prototypical mlp"),
+        ({"overrides": ["optimizer.lr=0.1"]}, "prototypical optimizer.lr=0.1"),
+        ({"overrides": ["experiment=fast"]}, "prototypical experiment=fast"),
+    ],
+)
+def test_methods_have_a_row_each_that_says_what_differs(change: dict[str, Any], name: str) -> None:
+    rows = table(result(), result(0.95, **change))
+    assert [row[1] for row in rows] == ["95.00 ± 0.80", "90.00 ± 0.80"]
+    assert rows[0][0] == name
+
+
+def test_what_all_runs_share_is_said_once() -> None:
+    comparison = compared(*(result(algorithm=name, overrides=["optimizer.lr=0.1"]) for name in ("maml", "anil")))
+    assert [line.method.algorithm for line in comparison.lines] == [
+        row[0].text for row in tables.settings(comparison).rows
+    ]
+    assert "optimizer.lr=0.1" in tables.settings(comparison).notes[0].text
+
+
+def test_protocols_without_a_common_column_share_a_line() -> None:
+    five = episode(shot=5, train={"way": 20, "shot": 5, "query": 5})
+    assert table(result(), result(0.97, episode=five)) == [["prototypical", "90.00 ± 0.80 a", "97.00 ± 0.80 b"]]
+    both = table(result(), result(0.97, episode=five), result(0.95, episode=episode(shot=5)))
+    assert both == [["prototypical", "90.00 ± 0.80 a", "95.00 ± 0.80 a"], ["prototypical", "no run", "97.00 ± 0.80 b"]]
+
+
+def test_missing_and_failed_cells_are_shown_as_such() -> None:
+    rows = table(
+        result(seed=0),
+        result(seed=1),
+        result(None, seed=2, status="failed"),
+        result(0.97, episode=episode(shot=5)),
+        result(None, algorithm="maml", status="interrupted", episode=episode(shot=5)),
+    )
+    assert rows == [
+        ["prototypical", "90.00 ± 0.00 (2 seeds, 1 failed)", "97.00 ± 0.80 (1 seed)"],
+        ["maml", "no run", "1 interrupted"],
+    ]
+
+
+def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
+    again = result(0.8, overrides=["seed=0", "mode=test", "checkpoint=best.ckpt"])
+    comparison = compared(result(0.9), again, result(None, status="failed"))
+    assert [cell.means for cell in comparison.cells] == [[0.8]]
+    assert comparison.num_repeated == 2
+
+
+def test_the_published_number_stands_beside() -> None:
+    number = {"accuracy": 0.988, "source": "Snell et al. 2017"}
+    sheet = tables.settings(compared(result(published=number), result(algorithm="maml")))
+    assert sheet.head == ["algorithm", "glyphs 5-way 1-shot", "published"]
+    assert sheet.rows[1][2].text == "98.80" or sheet.rows[0][2].text == "98.80"
+    assert "Snell et al. 2017" in [note.text for note in sheet.notes]
+
+
+def test_a_published_number_of_another_test_is_left_out() -> None:
+    number = {"accuracy": 0.988, "source": "5-way"}
+    other = result(published=number, overrides=["experiment=one", "episode.test.way=20"], episode=episode(way=20))
+    assert compared(other).cells[0].published is None
+    named = {**other, "overrides": [*other["overrides"], "published.accuracy=0.96"]}
+    assert compared(named).cells[0].published is not None
+
+
+def test_a_regression_is_better_the_lower_it_is() -> None:
+    failed = result(None, algorithm="boil", dataset="sinusoid", status="failed")
+    rows = table(regression(0.5), regression(0.25, algorithm="anil"), failed)
+    assert [row[:2] for row in rows] == [
+        ["anil", "0.2500 ± 0.0100 (1 seed)"],
+        ["maml", "0.5000 ± 0.0100 (1 seed)"],
+        ["boil", "1 failed"],
+    ]
+
+
+def test_a_run_that_diverged_is_in_no_average() -> None:
+    diverged = [regression(None, seed=2), regression(None, algorithm="anil")]
+    comparison = compared(regression(0.4, seed=0), regression(0.6, seed=1), *diverged)
+    assert [[cell.text for cell in row] for row in tables.settings(comparison).rows] == [
+        ["maml", f"0.5000 ± {12.706 * 0.1:.4f} (2 seeds, 1 diverged)"],
+        ["anil", "1 diverged"],
+    ]
+    assert comparison.cells[0].score_by_step() == pytest.approx([3.0, 0.5])
+    rows = tables.not_completed(contents(comparison)).rows
+    assert [[cell.text for cell in row] for row in rows] == [
+        ["diverged", f"run{i}", "its loss or score on meta-test is not finite"] for i in (2, 3)
+    ]
+
+
+def test_a_loss_that_is_no_number_is_no_result_at_chance() -> None:
+    chance = {"mean": 0.2, "std": 0.0, "ci95": 0.0, "num_episodes": 100}
+    lost = {"mean": None, "std": None, "ci95": None, "num_episodes": 100}
+    rows = table(result(), result(algorithm="maml", test={"accuracy": chance, "loss": lost}))
+    assert rows == [["prototypical", "90.00 ± 0.80 (1 seed)"], ["maml", "1 diverged"]]
+
+
+def test_runs_are_found_once_and_unfinished_ones_are_told(tmp_path: Path) -> None:
+    leave(tmp_path / "sweep/0", result())
+    (tmp_path / "sweep/1/.hydra").mkdir(parents=True)
+    found = find([tmp_path, tmp_path / "sweep", tmp_path / "sweep/0"])
+    assert [run.folder for run in found.runs] == [tmp_path / "sweep/0"]
+    assert found.unfinished == [tmp_path / "sweep/1"]
+
+
+def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) -> None:
+    more = {"20w1s": result(0.5)["test"], "5w1s": result(0.9)["test"]}
+    folder = leave(tmp_path / "run", result(0.9, evaluations=more), np.full(5, 0.9), steps=20)
+    np.savez(folder / "test_episodes_20w1s.npz", accuracy=np.full(5, 0.5))
+    leave(tmp_path / "other", result(0.3, test_dataset="mnist", overrides=["dataset@test_dataset=mnist"]))
+    found = find([tmp_path]).runs
+    assert {str(cell.column): cell.mean for cell in compare(found).cells} == {
+        "glyphs 5-way 1-shot": 0.9,
+        "glyphs 20-way 1-shot": 0.5,
+        "mnist 5-way 1-shot": 0.3,
+    }
+    twenty = next(run for run in found if run.setting == "20w1s")
+    assert twenty.episode_scores().tolist() == [0.5] * 5
+    assert twenty.validations("accuracy") == ()  # the run's own validations are drawn once
+
+
+def test_folders_without_results_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no result.json below"):
+        find([tmp_path])
+
+
+def test_what_a_run_writes_can_be_read(metalearn) -> None:
+    finished = metalearn("published={accuracy: 0.9, source: nobody}")
+    comparison = compare(find([finished.folder]).runs)
+    (cell,) = comparison.cells
+    assert cell.mean == finished.test["accuracy"]["mean"]
+    assert cell.episode_scores() is not None and cell.episode_scores().mean() == pytest.approx(cell.mean)
+    assert [one.step for one in cell.runs[0].validations("accuracy")] != []
+    assert cell.published is not None and cell.published.source == "nobody"
+    assert pairs(comparison) == []

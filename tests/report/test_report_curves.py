@@ -1,0 +1,68 @@
+"""Curves of a report: mean and band over the runs, labels apart, small plots of many methods."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from run_folders import sweep
+
+from metalearn.report.contents import read
+from metalearn.report.curves import LABEL, MOST_TOGETHER, lines
+from metalearn.report.difference_tables import matrix
+from metalearn.report.paired import leaders
+from metalearn.report.protocol import ACCURACY
+from metalearn.report.sheet import Text
+from metalearn.report.tables import all_sheets
+
+
+def places(path: str) -> list[tuple[float, ...]]:
+    """Returns the points of the d of an SVG path."""
+    return [tuple(map(float, pair.split())) for pair in re.findall(r"[\d.]+ [\d.]+", path)]
+
+
+def test_a_method_is_its_mean_in_the_band_of_its_runs() -> None:
+    runs = [[(1.0, 0.5), (2.0, 0.6), (3.0, 0.9)], [(1.0, 0.7), (2.0, 1.0)]]
+    plot = lines("t", ACCURACY, "steps", {Text("maml"): runs})
+    (curve,) = plot.curves
+    # The band ends where the shortest run ends.
+    wanted = [(plot.x.at(x), round(100 - plot.y.at(y), 2)) for x, y in ((1, 0.6), (2, 0.8))]
+    assert places(curve.path) == wanted
+    heights = [round(100 - plot.y.at(y), 2) for y in (0.7, 1.0, 0.6, 0.5)]
+    assert [y for _, y in places(curve.band)] == pytest.approx(heights)
+
+
+def test_one_run_has_no_band() -> None:
+    (curve,) = lines("t", ACCURACY, "steps", {Text("maml"): [[(1.0, 0.5), (2.0, 0.6)]]}).curves
+    assert curve.band == ""
+
+
+@pytest.mark.parametrize("values", [[0.9] * 6, [0.1, 0.2, 0.9, 0.9, 0.9], [0.5, 0.501]])
+def test_labels_stay_apart_and_in_order(values: list[float]) -> None:
+    series = {Text(f"m{i}"): [[(1.0, 0.0), (2.0, value)]] for i, value in enumerate(values)}
+    plot = lines("t", ACCURACY, "steps", series)
+    ends = sorted(curve.end for curve in plot.curves)
+    assert all(b - a >= LABEL - 0.02 for a, b in pairwise(ends))
+    assert ends[-1] <= 100
+    heights = {curve.name.text: curve.end for curve in plot.curves}
+    in_order = [heights[f"m{i}"] for i in sorted(range(len(values)), key=lambda i: values[i])]
+    assert len(set(values)) < len(values) or in_order == sorted(in_order)
+
+
+@pytest.mark.parametrize("count", [MOST_TOGETHER, MOST_TOGETHER + 1])
+def test_many_methods_have_a_plot_each(count: int) -> None:
+    series = {Text(f"m{i}"): [[(1.0, 0.1 * i)]] for i in range(count)}
+    assert lines("t", ACCURACY, "steps", series).is_split == (count > MOST_TOGETHER)
+
+
+def test_the_best_and_its_equals_are_bold_and_the_matrix_has_one_decimal(tmp_path) -> None:
+    sweep(tmp_path, {"maml": 0.9, "anil": 0.9005, "relation": 0.7}, shots=(1,))
+    contents = read([tmp_path])
+    (group,) = contents.groups
+    equal = [cell.method.algorithm for cell in leaders(contents.groups)]
+    real = {one.first.method.algorithm for one in group.with_best() if one.real}
+    assert "relation" in real
+    assert set(equal) == {"maml", "anil", "relation"} - real
+    rows = all_sheets(contents)[0].rows
+    assert {row[0].text for row in rows if row[1].tone == "good"} == set(equal)
+    _, rows = matrix(group, contents.comparison)
+    assert all(re.fullmatch(r"[+−]\d+\.\d|·", cell.text) for row in rows for cell in row[1:])

@@ -1,0 +1,215 @@
+"""Bad input is refused before training, in one line, with exit code 2."""
+
+import os
+
+import pytest
+import torch
+from conftest import resolved
+from odd_values import odd_lines, refusal
+
+from metalearn.run.checks import check_config
+from metalearn.run.checks.rules import check_devices, check_optimizer
+from metalearn.run.machine import accelerator
+from metalearn.run.names import nearest
+
+LAKE = ["dataset=omniglot", "evaluation=lake"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["episode.train.way=five"], "episode.train.way='five' is not of the type int"),
+        (["trainer.max_steps=many"], "trainer.max_steps='many' is not of the type int"),
+        (["algorithm=maml", "algorithm.inner_lr=fast"], "algorithm.inner_lr='fast' is not of the type float"),
+        (["batch_norm=none"], "batch_norm='none' is not of the type Literal\\['running', 'support', 'batch'\\]"),
+        (["+algorithm.warmth=2"], "algorithm.warmth: Prototypical has no such argument"),
+        (["+backbone.chanels=2"], "backbone.chanels: Conv4 has no such argument; did you mean 'channels'\\?"),
+        (["~backbone.input_shape"], "backbone.input_shape is missing: Conv4 needs it"),
+        (["~episode.val.way"], "episode.val.way is missing"),
+        (["trainer.max_steps=0"], "trainer.max_steps=0; it must be positive"),
+        (["trainer.max_steps=-1"], "the training has no limit"),
+        (["trainer.val_check_interval=0"], "must be a positive number of batches"),
+        (
+            ["trainer.max_epochs=5"],
+            "trainer.max_epochs=5: .* give trainer.max_steps=N, or trainer.limit_train_batches=N",
+        ),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0; it must be positive"),
+        (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0 is refused: a run without training is mode"),
+        (["trainer.limit_train_batches=0.5"], "limit_train_batches=0.5 must be a whole number: episodes have no end"),
+        (["trainer.limit_val_batches=0"], "limit_val_batches=0 is refused: .* episode.val.num_episodes=5$"),
+        (["trainer.limit_test_batches=0.0"], "limit_test_batches=0.0 is refused: .* episode.test.num_episodes=5$"),
+        (["+trainer.fast_dev_run=true"], "fast_dev_run=True is refused: .* a run of a few steps is debug=default$"),
+        (["+trainer.overfit_batches=3"], "overfit_batches=3 is refused"),
+        (["+trainer.barebones=true"], "barebones=True is refused"),
+        (["+trainer.enable_checkpointing=false"], "enable_checkpointing=false is refused: the best checkpoint is"),
+        (["trainer.check_val_every_n_epoch=1"], "validation is counted in batches: trainer.val_check_interval=N$"),
+        (["trainer.accumulate_grad_batches=0", "trainer.val_check_interval=1"], "=0; it must be at least 1$"),
+        (
+            ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=5"],
+            "val_check_interval=5 ends within a step of trainer.accumulate_grad_batches=2 .* such as 6$",
+        ),
+        (["trainer.skip_nonfinite=1", "trainer=ddp_cpu"], "trainer.skip_nonfinite is for one device"),
+        (["trainer.skip_nonfinite=-1"], "trainer.skip_nonfinite=-1; it must not be negative"),
+        (["trainer.skip_nonfinite=few"], "trainer.skip_nonfinite='few' is not of the type int"),
+        (
+            ["+callbacks.swa={_target_:lightning.pytorch.callbacks.StochasticWeightAveraging,swa_lrs:0.1}"],
+            "callbacks.swa averages weights over epochs: give trainer.max_epochs",
+        ),
+        (["+tasks_per_bach=4"], "there is no key 'tasks_per_bach'; did you mean 'tasks_per_batch'\\?$"),
+        (["++episodes.train.way=3"], "there is no key 'episodes'; did you mean 'episode'\\?$"),
+        (["+path.data=/x"], "there is no key 'path'; did you mean 'paths'\\?$"),
+        (["+mine=4"], "there is no key 'mine'; your own values for interpolation belong under 'vars'$"),
+        (["+paths.dta=/x"], "there is no key 'paths.dta'; did you mean 'paths.data'\\?$"),
+        (["+episode.train.ways=3"], "there is no key 'episode.train.ways'; did you mean 'episode.train.way'\\?$"),
+        (["+evaluation.lake=3"], "there is no key 'evaluation.lake'$"),
+        (
+            ["published={acuracy:0.5,source:x}"],
+            "there is no key 'published.acuracy'; did you mean 'published.accuracy'",
+        ),
+        (["callbacks.picture=null"], "callbacks.picture=null: remove it with '~callbacks.picture'$"),
+        (["callbacks.picture=1."], r"callbacks.picture=1.0 is not a group of keys \(_target_\)$"),
+        (["~dataset._target_"], "dataset._target_ is missing"),
+        (["optimizer._target_={a:1}"], "optimizer._target_={'a': 1} is not of the type str"),
+        (["~trainer.max_steps"], "trainer.max_steps is missing"),
+        (["+dataset._partial_=true"], "there is no key 'dataset._partial_'$"),
+        (["seed=[0,1]"], r"seed=\[0, 1\] is not of the type int"),
+        (["batch_norm=[]"], r"batch_norm=\[\] is not of the type Literal"),
+        ([f"batch_norm={'x' * 9999}"], r"^batch_norm='x{50,120}\.\.\. is not of the type Literal"),
+        (["checkpoint=some.ckpt"], "checkpoint=PATH is for mode=test"),
+        ([*LAKE, "episode.test.way=5"], "given runs: type episode.test.way=20$"),
+        ([*LAKE, "episode.test.num_episodes=600"], "given runs: type episode.test.num_episodes=20$"),
+        ([*LAKE, "episode.test.shots=unequal", "episode.test.query=15"], "query=1 episode.test.shots=equal$"),
+        ([*LAKE, "evaluation.settings=[5w1s]"], r"given runs: type evaluation.settings=\[\]$"),
+        (["evaluation.protocol=lake"], "evaluation=lake has 20 given runs: type .*way=20 .*query=1 .*num_episodes=20$"),
+    ],
+)
+def test_a_bad_config_is_refused_in_one_line(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        check_config(resolved(*overrides))
+    assert "\n" not in str(raised.value)
+
+
+def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
+    check_config(resolved(*LAKE, "evaluation.settings=[]", "episode.test.way=20", "dataset.split=lake_small1"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+vars={width: 8}", "backbone.channels=${vars.width}"],
+        ["trainer.max_epochs=2", "trainer.limit_train_batches=5"],
+        ["trainer.skip_nonfinite=3"],
+        ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=8"],
+        ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
+        ["dataset@test_dataset=mnist"],
+    ],
+)
+def test_these_are_no_mistakes(overrides: list[str]) -> None:
+    check_config(resolved(*overrides))
+
+
+@pytest.mark.parametrize("number", range(int(os.environ.get("METALEARN_FUZZ", "30"))))
+def test_odd_values_are_refused_in_words_or_accepted(number: int) -> None:
+    (line,) = odd_lines(seed=number, count=1)
+    assert refusal(line) != ""
+
+
+def test_lists_serve_as_tuples() -> None:
+    check_config(resolved("+optimizer.betas=[0.9,0.99]"))
+    with pytest.raises(ValueError, match=r"optimizer.betas='no'"):
+        check_config(resolved("+optimizer.betas=no"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "present", "message"),
+    [
+        (["trainer.devices=-1"], 0, "trainer.devices=-1 names a GPU, but this machine has none"),
+        (["trainer.devices=[0]"], 0, r"trainer.devices=\[0\] names a GPU, but this machine has none"),
+        (["trainer.devices=2"], 0, "trainer.devices=2 exceeds the 0 GPUs present; on the CPU use trainer=ddp_cpu"),
+        (["trainer.devices=0"], 1, "trainer.devices=0; it must be at least 1"),
+        (["trainer.devices=[0,1]"], 1, "exceeds the 1 GPUs"),
+        (["trainer=cpu", "trainer.devices=-1"], 1, "names a GPU; on a CPU, give a number of processes"),
+    ],
+)
+def test_devices_that_are_not_there(overrides: list[str], present: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_devices(resolved(*overrides)["trainer"], present)
+
+
+def test_devices_that_are_there() -> None:
+    for devices in ("-1", "auto", "[1]", "2"):
+        check_devices(resolved(f"trainer.devices={devices}")["trainer"], 2)
+    check_devices(resolved("trainer=ddp_cpu")["trainer"], 0)
+
+
+def test_another_optimizer_does_not_resume_the_state_of_one() -> None:
+    weights = [torch.zeros(1)]
+    adam, sgd = torch.optim.Adam(weights), torch.optim.SGD(weights)
+    check_optimizer({"optimizer_states": [adam.state_dict()]}, torch.optim.Adam(weights, lr=0.5))
+    check_optimizer(None, sgd)
+    with pytest.raises(ValueError, match="^resume: .* of another optimizer than SGD: .* pretrained=CHECKPOINT$"):
+        check_optimizer({"optimizer_states": [adam.state_dict()]}, sgd)
+
+
+def test_more_devices_than_present() -> None:
+    trainer = resolved("trainer=gpu", "trainer.devices=4")["trainer"]
+    with pytest.raises(ValueError, match="trainer.devices=4 exceeds the 1 GPUs present"):
+        check_devices(trainer, accelerators=1)
+    check_devices(trainer, accelerators=4)
+
+
+@pytest.mark.parametrize(("present", "taken"), [(True, "cpu"), (False, "auto")])
+def test_the_gpu_of_apple_is_not_taken(present: bool, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: present)
+    assert accelerator("auto") == taken
+    assert accelerator("cuda") == "cuda"
+    with pytest.raises(ValueError, match=r"^trainer.accelerator=mps has no float64"):
+        check_devices({"devices": 1, "accelerator": "mps"}, accelerators=0)
+
+
+def test_nearest_says_nothing_when_nothing_is_near() -> None:
+    assert nearest("way", ["shot", "ways"]) == "; did you mean 'ways'?"
+    assert nearest("xyz", ["shot", "ways"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["episode.train.wey=3"], "there is no key 'episode.train.wey'; did you mean 'episode.train.way'?"),
+        (["episode.test.way=50"], "way 50 exceeds the 8 classes of split 'test'"),
+        (
+            ["dataset=omniglot", "paths.data=${hydra:runtime.output_dir}/nowhere", "dataset.url=http://127.0.0.1:9"],
+            "images_background is missing",
+        ),
+        (["algorithm=maml", "episode.test.way=4"], "which episode.test.way=4 cannot change"),
+        ([*LAKE, "episode.test.way=5"], "evaluation=lake has 20 given runs: type episode.test.way=20"),
+        (["algorithm=maml", "trainer.precision=16-mixed"], "would round small gradients of maml to 0"),
+        (["algorithm=reptile", "trainer.precision=16"], "would round small gradients of reptile to 0"),
+        (
+            ["algorithm=triplet", "algorithm.finetune_steps=1", "trainer.precision=16-mixed"],
+            "would round small gradients of triplet to 0",
+        ),
+        (["seed=-1"], "seed is -1; it must not be negative"),
+        (["tasks_per_batch=0"], "tasks_per_batch is 0; it must be at least 1"),
+        (["episode.val.num_episodes=0"], "episode.val.num_episodes is 0; it must be at least 1"),
+        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["algorithm=maml", "algorithm.inner_loop.steps=-1"], "steps=-1"),
+        (["trainer=ddp_cpu", "episode.val.num_episodes=1"], "2 processes need at least as many meta-val"),
+        (["+paths.api_token=abc"], "looks like a secret"),
+        (["~seed"], "seed is missing"),
+        (["paths.outputs=${oc.env:NOPE}", "hydra.run.dir=${paths.outputs}"], "NOPE"),
+        (["trainer.devices=0"], "trainer.devices=0; it must be at least 1"),
+        (["trainer.devices=-1"], "trainer.devices=-1 names a GPU, but this machine has none"),
+        (["callbacks.picture=null"], "callbacks.picture=null: remove it with '~callbacks.picture'"),
+        (["dataset.num_alphabets=jürgen"], "quotes, 'dataset.num_alphabets=\"jürgen\"'"),
+        (["mode=test", "checkpoint=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
+        (["resume=nowhere"], "cannot resume nowhere: no run has begun there"),
+        (["backbone.channels=many"], "backbone.channels='many' is not of the type int"),
+    ],
+)
+def test_the_command_says_one_line_and_exits_with_2(metalearn, overrides: list[str], message: str) -> None:
+    finished = metalearn(*overrides, small="dataset=omniglot" not in overrides)
+    assert finished.code == 2
+    (line,) = finished.text.strip().splitlines()
+    assert line.startswith("metalearn: ")
+    assert message in line

@@ -1,0 +1,54 @@
+"""The terminal of a run: its folder, its progress and the table at its end."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from run_folders import regression, runs
+
+from metalearn.run import console
+from metalearn.run.console import show_result
+from metalearn.run.progress import episodes
+
+
+@pytest.mark.parametrize(
+    ("published", "row"),
+    [
+        ({"mse": 0.25, "source": "Finn et al. 2017"}, "0.25  Finn et al. 2017"),
+        ({"mse": 0.25}, "0.25  no source"),
+        ({"accuracy": 0.98, "source": "another task"}, None),
+        (None, None),
+    ],
+)
+def test_a_published_number_stands_where_it_is_of_what_was_measured(
+    capsys: pytest.CaptureFixture[str], published: dict[str, Any] | None, row: str | None
+) -> None:
+    (run,) = runs(regression(0.5, published=published, test_dataset="sinusoid"))
+    show_result(run.result, "there")
+    text = capsys.readouterr().out
+    assert "0.5 ± 0.01" in text
+    assert ("published" in text) == (row is not None)
+    assert row is None or row in text
+
+
+def test_the_folder_is_one_line_at_any_width(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(console, "console", Console(width=40))
+    console.show_folder(Path("/data/" + "long/" * 30))
+    assert capsys.readouterr().out == f"run directory /data/{'long/' * 30}"[:-1] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("way", "batch_size", "split", "name"),
+    [
+        (20, None, "train", "train (20-way)"),
+        ((5, 20), None, "train", "train (5 to 20-way)"),
+        (20, 64, "train", "train (all classes)"),
+        (5, 64, "val", "val (5-way)"),
+        (1, None, "val", "val"),
+    ],
+)
+def test_an_accuracy_names_its_ways(way, batch_size: int | None, split: str, name: str) -> None:
+    data = SimpleNamespace(settings={split: SimpleNamespace(way=way)}, batch_size=batch_size)
+    assert episodes(SimpleNamespace(datamodule=data), split) == name

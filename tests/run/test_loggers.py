@@ -1,0 +1,178 @@
+"""Logs of W&B, TensorBoard and MLflow, read back; test_run covers metrics.csv."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, composed
+from wandb_files import wandb_run
+
+from metalearn.run.run_name import run_name, sweep_of
+from metalearn.run.wandb_run import WandbRun
+
+WANDB = ["logger=wandb", "logger.wandb.log_model=true", "logger.wandb.notes=of a test", "logger.wandb.entity=team"]
+
+
+@pytest.fixture(scope="module")
+def folder(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs with W&B, without an API key, and with a secret in the config."""
+    folder = tmp_path_factory.mktemp("wandb")
+    secret = ["+vars.api_token=${oc.env:PLANTED}"]
+    command = [sys.executable, "-m", "metalearn", *SMALL, *WANDB, *secret, f"hydra.run.dir={folder}"]
+    # The environment has neither key nor mode, and HOME has no .netrc, so the run must choose
+    # offline mode itself.
+    env = {k: v for k, v in environment.items() if k != "WANDB_MODE"}
+    env |= {"PLANTED": "hunter2hunter2", "HOME": str(folder), "NETRC": str(folder / "none"), "WANDB_TAGS": "mine"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (place,) = (folder / "wandb").glob("offline-run-*")
+    assert f"wandb sync {place}" in "".join(done.stdout.split("\n"))
+    return folder
+
+
+def test_wandb_has_one_run_that_says_what_it_is(folder: Path) -> None:
+    run = wandb_run(folder)
+    assert run["run_id"] == (folder / "wandb_id").read_text()
+    assert run["display_name"] == "prototypical-glyphs-5w1s-conv4-s0"
+    assert (run["job_type"], run["exit_code"], run["entity"], run["notes"]) == ("prototypical", 0, "team", "of a test")
+    assert sorted(run["tags"]) == ["conv4", "glyphs", "mine"]
+    logged = {key for row in run["history"] for key in row}
+    assert {"train/loss", "train/accuracy", "val/accuracy", "test/accuracy"} <= logged
+    assert sum("val/accuracy" in row for row in run["history"]) == 3
+    (media,) = (json.dumps(row) for row in run["history"] if any("test/episode" in key for key in row))
+    assert "image-file" in media or "images/separated" in media
+    assert list((folder / "wandb").rglob("media/images/test/episode*.png"))
+    (table,) = (folder / "wandb").rglob("media/table/test/confusion*.json")
+    columns = json.loads(table.read_text())["columns"]
+    assert columns[1].startswith("answered 0 ")
+    assert len(columns) == 6
+
+
+def test_wandb_config_says_what_was_chosen_and_nothing_of_the_machine(folder: Path) -> None:
+    config, result = wandb_run(folder)["config"], json.loads((folder / "result.json").read_text())
+    assert config["choice"]["algorithm"] == "prototypical"
+    assert (config["choice"]["dataset"], config["choice"]["optimizer"]) == ("glyphs", "adam")
+    assert config["episode"]["test"]["num_episodes"] == 7
+    assert (config["git"], config["num_parameters"]) == (result["git"], result["num_parameters"])
+    assert config["versions"] == result["versions"]
+    assert "published" in config
+    assert not {"callbacks", "logger", "paths"} & set(config)
+    assert "backbone" not in config["algorithm"]
+
+
+def test_wandb_curves_stand_over_episodes_and_rank_by_the_selected_score(folder: Path) -> None:
+    run, result = wandb_run(folder), json.loads((folder / "result.json").read_text())
+    assert run["metrics"]["*"].step_metric == "episodes"
+    assert run["metrics"]["val/accuracy"].summary.max
+    assert run["metrics"]["val/loss"].summary.min
+    validated = [row for row in run["history"] if "val/accuracy" in row]
+    assert [row["episodes"] for row in validated] == [4, 8, 10]
+    best = max(row["val/accuracy"] for row in validated)
+    assert run["summary"]["selected/val_accuracy"] == pytest.approx(best)
+    assert run["history"][-1]["selected/val_accuracy"] == pytest.approx(best)
+    assert run["summary"]["best_step"] == result["best_step"]
+    assert run["summary"]["status"] == "completed"
+    assert run["summary"]["selected/test_episodes_sha256"] == result["test"]["episodes_sha256"]
+    assert run["summary"]["seconds_fit"] == pytest.approx(result["seconds"]["fit"])
+
+
+def test_the_best_checkpoint_is_an_artifact_by_a_switch(folder: Path) -> None:
+    (artifact,) = (one for one in wandb_run(folder)["artifacts"] if one.type == "model")
+    assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"]
+    assert set(artifact.aliases) == {"best", "latest"}
+    metadata = json.loads(artifact.metadata)
+    assert metadata["best_step"] == json.loads((folder / "result.json").read_text())["best_step"]
+    assert len(metadata["sha256"]) == 64
+
+
+def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(paths) > 8
+    assert not [path for path in paths if b"hunter2" in path.read_bytes()]
+    assert wandb_run(folder)["config"]["vars"]["api_token"] == "***"
+
+
+def test_a_failed_run_of_an_agent_has_its_id_and_is_not_shown_as_finished(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints").write_text("")  # a file instead of a folder
+    command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", f"hydra.run.dir={tmp_path}"]
+    of_agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
+    done = subprocess.run(command, env=environment | of_agent, capture_output=True, timeout=120, check=False)
+    run = wandb_run(tmp_path)
+    assert done.returncode == run["exit_code"] == 1
+    assert run["summary"]["status"] == "failed"
+    assert run["run_id"] == (tmp_path / "wandb_id").read_text() == "chosen1"
+
+
+ARGUMENTS = {
+    "name": "n",
+    "project": "p",
+    "entity": None,
+    "group": None,
+    "job_type": "maml",
+    "tags": [],
+    "notes": None,
+    "log_model": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"offline": False}, "^WANDB_MODE=online needs an API key: set WANDB_API_KEY"),
+        ({"offline": True, "savecode": 1}, r"^logger.wandb.savecode: wandb.init has .*'save_code'\?$"),
+        ({"offline": True, "id": "1"}, "^logger.wandb.id is given by the run itself: remove it$"),
+    ],
+)
+def test_wandb_refuses(changes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setattr(wandb, "login", lambda prompt: False)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(ValueError, match=message):
+        WandbRun(str(tmp_path), **{**ARGUMENTS, **changes})
+
+
+def test_tensorboard_has_curves_and_result(metalearn) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    finished = metalearn("logger=tensorboard")
+    assert finished.code == 0, finished.text
+    (events,) = finished.folder.glob("tensorboard/*")
+    assert events.name == "prototypical-glyphs-5w1s-conv4-s0"
+    read = accumulator.EventAccumulator(str(events)).Reload()
+    assert [one.step for one in read.Scalars("val/accuracy")] == [4, 8, 10]
+    (best,) = read.Scalars("best_step")
+    assert best.value == finished.result["best_step"]
+    assert "choice" in (events / "hparams.yaml").read_text()
+    assert (finished.folder / "metrics.csv").is_file()
+
+
+def test_mlflow_has_curves_and_result(metalearn, environment: dict[str, str], tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    finished = metalearn("logger=mlflow", environment={**environment, "MLFLOW_TRACKING_URI": uri})
+    assert finished.code == 0, finished.text
+    client = mlflow.tracking.MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("metalearn").experiment_id])
+    assert run.info.run_name == "prototypical-glyphs-5w1s-conv4-s0"
+    assert run.info.status == "FINISHED"
+    assert (run.data.params["choice/algorithm"], run.data.params["seed"]) == ("prototypical", "0")
+    assert run.data.params["git"] == str(finished.result["git"])
+    assert run.data.metrics["best_step"] == finished.result["best_step"]
+    assert run.data.tags["status"] == "completed"
+    assert [one.step for one in client.get_metric_history(run.info.run_id, "val/accuracy")] == [4, 8, 10]
+
+
+def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) -> None:
+    folder = tmp_path / "shots" / "3"
+    folder.mkdir(parents=True)
+    own = ["algorithm=maml", "optimizer.lr=0.5", "tasks_per_batch=4", "seed=2", "paths.data=a/b"]
+    config = composed(*own, f"hydra.runtime.output_dir={folder}")
+    assert sweep_of(folder) is None
+    assert run_name(config) == "maml-glyphs-5w1s-conv4-s2"
+    command = ["algorithm=anil,maml", "optimizer.lr=0.1,0.5", "seed=2,3", "tasks_per_batch=4", "paths.data=a/b,c"]
+    (tmp_path / "shots" / "sweep.json").write_text(json.dumps({"command": command, "jobs": {}}))
+    assert sweep_of(folder) == "shots"
+    assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"

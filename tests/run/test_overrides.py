@@ -1,0 +1,218 @@
+"""Command lines that continue an earlier run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from metalearn import __version__
+from metalearn.run.overrides import SPLIT, anywhere, expand, key, newest_unfinished, node, value
+
+EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb", "logger.wandb.group=g", "+trainer.x=1"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"metalearn": {"overrides": EARLIER}}, tmp_path / "checkpoints/last.ckpt")
+    return tmp_path
+
+
+def test_resuming_repeats_everything(run: Path) -> None:
+    assert expand([f"resume={run}"]) == [*EARLIER, f"resume='{run}'", f"hydra.run.dir='{run}'"]
+
+
+def test_what_is_typed_wins(run: Path) -> None:
+    expanded = expand([f"resume={run}", "seed=4", "trainer.x=2"])
+    assert [o for o in expanded if "seed" in o or "trainer" in o] == ["seed=4", "trainer.x=2"]
+
+
+def test_testing_repeats_all_but_the_logger(run: Path) -> None:
+    typed = ["mode=test", f"checkpoint='{run}/checkpoints/last.ckpt'"]
+    assert expand(typed) == ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "+trainer.x=1", *typed]
+
+
+def test_testing_takes_the_split_that_was_drawn_for_the_run(run: Path) -> None:
+    split, checkpoint = run / "classes.csv", f"checkpoint={run}/checkpoints/last.ckpt"
+    split.write_text("split,class\n")
+    assert f"dataset.manifest='{split}'" in expand(["mode=test", checkpoint])
+    given = expand(["mode=test", checkpoint, "dataset.manifest=mine.csv"])
+    assert [o for o in given if "manifest" in o] == ["dataset.manifest=mine.csv"]
+    assert not [o for o in expand(["mode=test", checkpoint, "dataset=omniglot"]) if "manifest" in o]
+
+
+def test_arguments_of_a_replaced_part_go_with_it(run: Path) -> None:
+    expanded = expand(["mode=test", f"checkpoint={run}/checkpoints/last.ckpt", "algorithm=anil"])
+    assert [o for o in expanded if "algorithm" in o] == ["algorithm=anil"]
+
+
+def test_other_command_lines_stay_as_they_are() -> None:
+    for argv in (["seed=1"], ["--multirun", "seed=1,2"], ["--help"], ["resume=null"], []):
+        assert expand(argv) == argv
+
+
+@pytest.mark.parametrize(
+    ("typed", "flags"),
+    [
+        ("seed=1 --cfg job TEST", ["--cfg", "job"]),
+        ("TEST -m seed=1,2", ["--multirun"]),
+        ("--config-dir=c seed=1 TEST --multirun", ["--multirun", "--config-dir", "c"]),
+        ("seed=1 -cd c -cn other TEST", ["--config-name", "other", "--config-dir", "c"]),
+        ("TEST --cfg job --resolve seed=1 --package _global_", ["--cfg", "job", "--resolve", "--package", "_global_"]),
+        ("TEST seed=1 --info", ["--info", "all"]),
+    ],
+)
+def test_flags_come_first_in_whatever_order_they_are_typed(run: Path, typed: str, flags: list[str]) -> None:
+    test = f"mode=test checkpoint={run}/checkpoints/last.ckpt"
+    expanded = expand(typed.replace("TEST", test).split())
+    assert expanded[: len(flags)] == flags
+    assert all("=" in word and not word.startswith("-") for word in expanded[len(flags) :])
+    assert {"mode=test", "algorithm=maml"} <= set(expanded)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("report outputs", "'report' is not an override: type metalearn report DIR..."),
+        ("predict x --help", "'predict' is not an override: type metalearn predict RUN --support"),
+        ("seed", "'seed' is not an override: an override is KEY=VALUE"),
+        ("--nowhere seed=1", "unrecognized arguments: --nowhere"),
+        ("--cfg nothing", "invalid choice: 'nothing'"),
+    ],
+)
+def test_a_word_that_is_no_override_is_refused(typed: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        expand(typed.split())
+
+
+def test_version_is_that_of_metalearn(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        expand(["--version"])
+    assert capsys.readouterr().out == f"metalearn {__version__}\n"
+
+
+@pytest.mark.parametrize("typed", ["checkpoints/last.ckpt", "last.ckpt", ".", "checkpoints"])
+def test_a_checkpoint_is_a_file_or_a_run_directory_wherever_one_stands(
+    run: Path, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"metalearn": {"overrides": EARLIER}}, run / "checkpoints/best.ckpt")
+    (run / SPLIT).write_text("split,class\n")
+    monkeypatch.chdir(run / "checkpoints" if typed == "last.ckpt" else run)
+    expanded = expand(["mode=test", f"checkpoint={typed}"])
+    assert value(expanded[-1]).endswith(("last.ckpt", "best.ckpt"))
+    assert Path(value(expanded[-1])).is_file()
+    assert f"dataset.manifest='{run / SPLIT}'" in expanded
+
+
+def test_signs_in_the_name_of_a_run_directory(tmp_path: Path) -> None:
+    run = tmp_path / "Ann's [old] (v=2) Vögel"
+    (run / "checkpoints").mkdir(parents=True)
+    torch.save({"metalearn": {"overrides": anywhere(["dataset.root='b c'"], run)}}, run / "checkpoints/last.ckpt")
+    (run / SPLIT).write_text("split,class\n")
+    resumed = {key(o): value(o) for o in expand([f"resume={run}"])}
+    assert resumed == {"dataset.root": str(run / "b c"), "resume": str(run), "hydra.run.dir": str(run)}
+    tested = {key(o): value(o) for o in expand(["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"])}
+    assert tested["dataset.manifest"] == str(run / SPLIT)
+    assert tested["checkpoint"] == f"{run}/checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (["optimizer=adam"], []),  # another option, with other arguments
+        (["optimizer=sgd"], ["optimizer.momentum"]),  # the earlier option again
+        (["trainer.strategy=auto"], ["optimizer.momentum"]),
+        (["test_dataset=mnist"], ["optimizer.momentum"]),
+        (["augmentation=none", "callbacks=mine", "evaluation=episodes"], ["optimizer.momentum"]),
+    ],
+)
+def test_arguments_of_every_replaced_part_go_with_it(tmp_path: Path, typed: list[str], kept: list[str]) -> None:
+    parts = [
+        "trainer.strategy.x",
+        "test_dataset.root",
+        "augmentation.share",
+        "+callbacks.best.x",
+        "evaluation.settings",
+    ]
+    earlier = ["optimizer=sgd", "optimizer.momentum=0.5", *(f"{part}=1" for part in parts)]
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"metalearn": {"overrides": earlier}}, tmp_path / "checkpoints/last.ckpt")
+    expanded = {node(o) for o in expand([f"resume={tmp_path}", *typed])}
+    assert ("optimizer.momentum" in expanded) == ("optimizer.momentum" in kept)
+    for part in parts:
+        name = part.lstrip("+")
+        replaced = any(name.startswith(f"{o.partition('=')[0]}.") for o in typed)
+        assert (name in expanded) != replaced
+
+
+@pytest.fixture
+def own_images(run: Path) -> Path:
+    """Writes a run on the folder own/, with Hydra's records."""
+    earlier = ["dataset=folder", f"dataset.root={run}/own", "dataset.input_shape=[1,28,28]"]
+    torch.save({"metalearn": {"overrides": earlier}}, run / "checkpoints/best.ckpt")
+    (run / SPLIT).write_text("split,class\n")
+    (run / ".hydra").mkdir()
+    (run / ".hydra/config.yaml").write_text("paths: {data: own}\ndataset: {root: '${paths.data}'}\n")
+    choices = f"hydra: {{runtime: {{cwd: '{run}', choices: {{dataset: folder, optimizer: adam}}}}}}\n"
+    (run / ".hydra/hydra.yaml").write_text(choices)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("typed", "keeps_split", "keeps_shape"),
+    [
+        ("dataset.split=[0,0,1]", True, True),
+        ("dataset.root=other", False, True),
+        ("dataset.root=own", True, True),
+        ("dataset.root=./own/../own", True, True),
+        ("dataset=folder dataset.root=own", True, True),
+        ("dataset=omniglot", False, False),
+        ("dataset=folder dataset.root=other", False, True),
+    ],
+)
+def test_a_test_draws_no_other_split_of_the_images_that_were_trained_on(
+    own_images: Path, typed: str, keeps_split: bool, keeps_shape: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_images)
+    keys = {node(o) for o in expand(["mode=test", "checkpoint=.", *typed.split()])}
+    assert ("dataset.manifest" in keys) == keeps_split
+    assert ("dataset.input_shape" in keys) == keeps_shape
+
+
+def test_damaged_neighbours_of_an_unfinished_run_are_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, overrides, result in (
+        ("good", "[seed=3]", None),
+        ("empty", "", None),
+        ("torn", "[seed=3", None),
+        ("half", "[seed=3]", '{"stat'),
+        ("list", "[seed=3]", "[]"),
+    ):
+        run = tmp_path / "glyphs" / name
+        for folder in ("checkpoints", ".hydra"):
+            (run / folder).mkdir(parents=True)
+        torch.save({"metalearn": {"overrides": ["seed=3"]}}, run / "checkpoints/last.ckpt")
+        (run / ".hydra/overrides.yaml").write_text(overrides)
+        if result:
+            (run / "result.json").write_text(result)
+    found = newest_unfinished(tmp_path, ["seed=3"])
+    assert found == tmp_path / "glyphs/good"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) <= 4 and all(", since its records are damaged: " in line for line in said)
+
+
+def test_paths_are_stored_so_that_they_hold_anywhere() -> None:
+    there = {
+        "paths.data=../data": "paths.data='/work/here/../data'",
+        "paths.outputs=/abs": "paths.outputs='/abs'",
+        "paths.cache=${oc.env:X}": "paths.cache=${oc.env:X}",
+        "dataset.root=my/own": "dataset.root='/work/here/my/own'",
+        "dataset.root='it\\'s'": "dataset.root='/work/here/it\\'s'",
+        "+test_dataset.root=my/own": "+test_dataset.root='/work/here/my/own'",
+        "test_dataset.manifest=x.csv": "test_dataset.manifest='/work/here/x.csv'",
+        "pretrained=x.ckpt": "pretrained='/work/here/x.ckpt'",
+        **{o: o for o in ("seed=1", "dataset.manifest=null", "~dataset.root", "dataset=folder", "algorithm.x=a/b")},
+    }
+    assert anywhere(list(there), Path("/work/here")) == list(there.values())

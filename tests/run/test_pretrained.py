@@ -1,0 +1,101 @@
+"""Trainings that start with the backbone of another run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Finished, composed
+from hydra.utils import instantiate
+
+from metalearn.run.checkpoint import load_backbone
+
+
+@pytest.fixture(scope="module")
+def baseline(metalearn) -> Finished:
+    finished = metalearn("algorithm=baseline", "batch_size=16")
+    assert finished.code == 0, finished.text
+    return finished
+
+
+def best(finished: Finished) -> Path:
+    return finished.folder / "checkpoints/best.ckpt"
+
+
+def backbone(finished: Finished, name: str = "best") -> dict[str, torch.Tensor]:
+    state = finished.checkpoint(name)["state_dict"]
+    return {key.partition("backbone.")[2]: value for key, value in state.items() if "backbone." in key}
+
+
+STILL = ["optimizer.lr=0.0", "batch_norm=support"]
+"""Overrides of a training that changes nothing, so that its final weights are the initial ones."""
+
+
+@pytest.mark.parametrize("algorithm", ["prototypical", "maml"])
+def test_a_training_begins_with_the_backbone(metalearn, baseline: Finished, algorithm: str) -> None:
+    finished = metalearn(f"algorithm={algorithm}", f"pretrained={best(baseline)}", *STILL, "trainer.max_steps=2")
+    assert finished.code == 0, finished.text
+    assert finished.result["pretrained"] == str(best(baseline))
+    assert baseline.result["pretrained"] is None
+    lines = [line for line in finished.text.splitlines() if "pretrained" in line]
+    assert str(best(baseline)) in lines[-1] and "│" in lines[-1]  # table at the end
+    own, theirs = backbone(finished), backbone(baseline)
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(own[key], theirs[key]) for key in own)
+
+
+def test_testing_and_resuming_do_not_need_the_file_again(metalearn, baseline: Finished, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.ckpt"
+    copy.write_bytes(best(baseline).read_bytes())
+    trained = metalearn(f"pretrained={copy}", "trainer.max_steps=4")
+    assert trained.code == 0, trained.text
+    copy.unlink()
+    tested = metalearn("mode=test", f"checkpoint={best(trained)}", small=False)
+    assert tested.code == 0, tested.text
+    assert tested.test == trained.test
+    assert tested.result["pretrained"] == str(copy)
+    resumed = metalearn(f"resume={trained.folder}", "trainer.max_steps=6", folder=trained.folder, small=False)
+    assert resumed.code == 0, resumed.text
+    assert (resumed.result["steps"], resumed.result["pretrained"]) == (6, str(copy))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["backbone.channels=4"],
+            "holds the backbone conv4, the config builds conv4: they differ in blocks.0.conv.bias",
+        ),
+        (["backbone=mlp"], "holds the backbone conv4, the config builds mlp: they differ in "),
+    ],
+)
+def test_another_backbone_is_refused_before_any_training(
+    metalearn, baseline: Finished, overrides: list[str], message: str
+) -> None:
+    small = ["dataset.num_alphabets=[3,1,1]", "dataset.characters=8", "episode.train.way=5", *overrides]
+    refused = metalearn(f"pretrained={best(baseline)}", *small, small=False)
+    assert refused.code == 2
+    assert refused.text.splitlines()[-1].startswith(f"metalearn: pretrained={best(baseline)} {message}")
+    assert (refused.result["status"], refused.result["steps"]) == ("failed", None)
+
+
+def test_normalisation_of_each_inner_step_is_told_apart(tmp_path: Path) -> None:
+    """Refuses maml_plus_plus, whose backbone weights are not those that normalise."""
+    algorithm = instantiate(composed("algorithm=maml_plus_plus").algorithm)
+    path = tmp_path / "best.ckpt"
+    state = {f"algorithm.{key}": value for key, value in algorithm.state_dict().items()}
+    run = {"overrides": [], "dataset": "glyphs", "algorithm": "maml_plus_plus", "backbone": "conv4"}
+    torch.save({"state_dict": state, "metalearn": run, "global_step": 1}, path)
+    with pytest.raises(ValueError, match="comes from maml_plus_plus and has a batch normalisation for each inner step"):
+        load_backbone(path, instantiate(composed().backbone), "conv4")
+
+
+def test_an_algorithm_that_copies_its_backbone_copies_the_pretrained_one() -> None:
+    config = composed("algorithm=maml_plus_plus")
+    pretrained = instantiate(config.backbone)
+    for parameter in pretrained.parameters():
+        torch.nn.init.normal_(parameter)
+    algorithm = instantiate(config.algorithm, _partial_=True)(backbone=pretrained)
+    weights = algorithm.norms.at(0)
+    for name, parameter in pretrained.named_parameters():
+        if ".norm." in name:
+            assert torch.equal(weights[f"backbone.{name}"], parameter)

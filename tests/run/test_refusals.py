@@ -1,0 +1,73 @@
+"""Refused commands leave everything unchanged."""
+
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, Command, Finished
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Reads all files of a run directory except the log, to which a refused command may add."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def finished(metalearn: Command) -> Finished:
+    return metalearn()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["resume={}", "episode.test.way=500"], "way 500 exceeds"),
+        (["resume={}", "algorithm=maml"], "they differ in"),
+        (["resume={}", "num_base_classes=5"], "num_base_classes=5"),
+        (["resume={}", "trainer.max_steps=5"], "has already trained 10 steps"),
+        (["hydra.run.dir={}", "seed=5"], "already holds a run"),
+    ],
+)
+def test_a_finished_run_keeps_all_its_files(
+    metalearn: Command, finished: Finished, overrides: list[str], words: str
+) -> None:
+    before = contents(finished.folder)
+    small = "resume={}" not in overrides
+    refused = metalearn(*(o.format(finished.folder) for o in overrides), folder=finished.folder, small=small)
+    assert refused.code == 2
+    assert words in refused.text and "Traceback" not in refused.text
+    assert contents(finished.folder) == before
+
+
+def test_a_run_that_was_killed_is_not_written_over(metalearn: Command) -> None:
+    killed = metalearn()
+    (killed.folder / "result.json").unlink()
+    refused = metalearn("seed=7", folder=killed.folder)
+    assert refused.code == 2 and "already holds a run" in refused.text
+
+
+def test_a_refused_command_leaves_no_directory(metalearn: Command, tmp_path: Path) -> None:
+    refused = metalearn(*SMALL, f"paths.outputs={tmp_path}/outputs", "episode.test.way=500", small=False, named=False)
+    assert refused.code == 2
+    assert not list(tmp_path.glob("outputs/*"))
+
+
+def test_a_directory_of_a_refused_command_can_be_used(metalearn: Command, tmp_path: Path) -> None:
+    assert metalearn("episode.test.way=500", folder=tmp_path).result["status"] == "failed"
+    assert metalearn(folder=tmp_path).code == 0
+
+
+def test_a_resumed_run_needs_its_best_weights(metalearn: Command) -> None:
+    run = metalearn()
+    (run.folder / "checkpoints/best.ckpt").unlink()
+    refused = metalearn(f"resume={run.folder}", "trainer.max_steps=12", folder=run.folder, small=False)
+    assert refused.code == 2
+    assert "cannot be resumed, because its best weights are lost" in refused.text
+
+
+@pytest.mark.parametrize(
+    "override", ["~callbacks.best", "callbacks.best.monitor=val/loss", "callbacks.last.filename=best"]
+)
+def test_which_weights_are_kept_is_no_option(metalearn: Command, override: str, tmp_path: Path) -> None:
+    refused = metalearn(override, folder=tmp_path / "run")
+    assert refused.code == 2
+    assert "Traceback" not in refused.text

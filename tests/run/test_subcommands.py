@@ -1,0 +1,52 @@
+"""`metalearn` as one word with subcommands."""
+
+import sys
+
+import pytest
+
+from metalearn import __main__ as command
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch):
+    """Types a command; returns the program that starts and its arguments."""
+
+    def call(line: str) -> tuple[str, list[str]]:
+        started = []
+        monkeypatch.setattr(sys, "argv", ["metalearn", *line.split()])
+        monkeypatch.setattr(command.streams, "make_unbreakable", lambda: None)
+        monkeypatch.setattr(command, "find_spec", lambda name: "sweep" not in name)
+        monkeypatch.setattr(command.runpy, "run_module", lambda name, **_: started.append(name))
+        monkeypatch.setattr(command, "compose_or_refuse", lambda: started.append("a run"))
+        command.main()
+        (program,) = started
+        return program, sys.argv[1:]
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("line", "program", "arguments"),
+    [
+        ("seed=1", "a run", ["seed=1"]),
+        ("train seed=1", "a run", ["seed=1"]),
+        ("train", "a run", []),
+        ("test checkpoint=x", "a run", ["mode=test", "checkpoint=x"]),
+        ("help", "a run", ["--help"]),
+        ("version", "a run", ["--version"]),
+        ("sweep seed=0,1", "a run", ["-m", "seed=0,1"]),
+        ("report DIR --write out", "metalearn.report", ["DIR", "--write", "out"]),
+        ("predict RUN", "metalearn.predict", ["RUN"]),
+        ("export RUN f.onnx", "metalearn.export", ["RUN", "f.onnx"]),
+        ("sweep status DIR", "a run", ["sweep", "status", "DIR"]),  # no such program: refused as an override
+    ],
+)
+def test_subcommands(typed, line: str, program: str, arguments: list[str]) -> None:
+    assert typed(line) == (program, arguments)
+
+
+def test_a_subcommand_is_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["metalearn", "export", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        command.main()
+    assert "python -m metalearn.export" in capsys.readouterr().out

@@ -1,0 +1,238 @@
+"""Sweeps by submitit and by Ray, on submitit's local executor with real signals."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from conftest import REPOSITORY, SMALL, Finished, composed
+from hydra.core.hydra_config import HydraConfig
+from sweeping import wait_for
+
+pytestmark = pytest.mark.slow
+
+Sweep = Callable[..., Finished]
+LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.cpus_per_task=1"]
+
+
+@pytest.fixture
+def sweep(environment: dict[str, str], tmp_path: Path) -> Sweep:
+    """Runs `-m` on the CPU in tmp_path/sweep, to its end or until `meanwhile` has returned."""
+
+    def call(*overrides: str, meanwhile: Callable[[subprocess.Popen], None] | None = None, **added: str) -> Finished:
+        folder = tmp_path / "sweep"
+        command = [sys.executable, "-m", "metalearn", "-m", *SMALL, "trainer=cpu", *overrides]
+        with (tmp_path / "said").open("w+") as file:
+            given: dict[str, Any] = {"stdout": file, "stderr": subprocess.STDOUT, "cwd": tmp_path}
+            env = {**environment, "HOME": str(tmp_path), **added}  # Ray writes a token to HOME
+            with subprocess.Popen([*command, f"hydra.sweep.dir={folder}"], env=env, **given) as controller:
+                try:
+                    if meanwhile is not None:
+                        meanwhile(controller)
+                    code = controller.wait(timeout=240)
+                finally:
+                    controller.kill()
+            file.seek(0)
+            return Finished(code, file.read(), folder)
+
+    return call
+
+
+def job(finished: Finished, number: int) -> Finished:
+    return Finished(0, "", finished.folder / str(number))
+
+
+def processes(name: str) -> dict[int, str]:
+    """Reads a file of /proc, such as cmdline, for each readable process."""
+
+    def read(path: Path) -> str:
+        try:
+            return path.read_text(errors="replace")
+        except OSError:  # the process has just ended, or belongs to another user
+            return ""
+
+    return {int(path.parent.name): read(path) for path in Path("/proc").glob(f"[0-9]*/{name}")}
+
+
+def tasks(folder: Path) -> list[int]:
+    """Lists the processes of submitit that run jobs of a sweep."""
+    return [pid for pid, line in processes("cmdline").items() if f"submitit.core._submit\0{folder}" in line]
+
+
+# --- any cluster -------------------------------------------------------------------------------
+
+
+def stop(controller: subprocess.Popen) -> None:
+    """Sends SIGTERM to the controller when its first job has a checkpoint."""
+    folder = Path(controller.args[-1].partition("=")[2])
+    wait_for((folder / "0/checkpoints/last.ckpt").exists, controller)
+    controller.terminate()
+
+
+def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(metalearn, sweep: Sweep) -> None:
+    pytest.importorskip("submitit")
+    steps = "trainer.max_steps=200"
+    stopped = sweep(*LOCAL, steps, "hydra.launcher.slots=1", "seed=0,-1", meanwhile=stop)
+    assert stopped.code == 143, stopped.text
+    assert job(stopped, 0).result["status"] == "interrupted"
+    assert not (stopped.folder / "1").exists()
+    finished = sweep(*LOCAL, steps, "seed=0,-1")
+    assert finished.code == 1, finished.text
+    assert f"log of job 1: {finished.folder}/1/stdout.log" in finished.text
+    assert "seed is -1; it must not be negative" in finished.text
+    assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
+    before = (finished.folder / "0/result.json").stat().st_mtime_ns
+    again = sweep(*LOCAL, steps, "seed=0")
+    assert again.code == 0, again.text
+    assert "completed before" in again.text
+    assert (finished.folder / "0/result.json").stat().st_mtime_ns == before
+    assert [(finished.folder / f"{i}/stdout.log").read_text().count("$ ") for i in range(2)] == [2, 1]
+    other = sweep(*LOCAL, steps, "seed=7,-1")
+    assert other.code == 2
+    assert "its job 0 has seed=0 where this command has seed=7" in other.text
+
+
+@pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("ray", "ray")])
+def test_a_missing_package_is_said_in_a_line(sweep: Sweep, tmp_path: Path, name: str, package: str) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / f"hidden/{package}.py").write_text("raise ModuleNotFoundError('no such module')\n")
+    told = sweep(f"hydra/launcher={name}", "seed=0", PYTHONPATH=f"{tmp_path}/hidden:{REPOSITORY}")
+    assert told.code == 2
+    assert told.text.strip().splitlines()[-1].endswith(f"pip install -e '.[{name}]' in the checkout")
+
+
+def test_options_of_sbatch_are_added_by_their_names() -> None:
+    (documented,) = re.findall(r"`(\+hydra\.launcher\S+)`", (REPOSITORY / "docs/clusters.md").read_text())
+    composed("hydra/launcher=slurm", documented)
+    assert HydraConfig.get().launcher.additional_parameters == {"constraint": "a100"}
+
+
+# --- submitit: preemption ----------------------------------------------------------------------
+
+
+def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn, sweep: Sweep) -> None:
+    """Preempts twice, by SLURM's signal before a time limit; another job is unaffected."""
+    pytest.importorskip("submitit")
+    steps = "trainer.max_steps=250"
+
+    def preempt(controller: subprocess.Popen) -> None:
+        folder = Path(controller.args[-1].partition("=")[2])
+        last, log = folder / "0/checkpoints/last.ckpt", folder / "0/stdout.log"
+        for times in range(1, 3):
+            before = last.stat().st_mtime_ns if last.exists() else 0
+            wait_for(lambda before=before: last.exists() and last.stat().st_mtime_ns != before, controller)
+            (task,) = tasks(folder)
+            os.kill(task, signal.SIGUSR2)
+            wait_for(lambda times=times: log.read_text().count("$ ") == times + 1, controller)
+
+    finished = sweep(*LOCAL, "hydra.launcher.slots=1", steps, "seed=1", meanwhile=preempt)
+    assert finished.code == 0, finished.text
+    log = (finished.folder / "0/stdout.log").read_text()
+    assert log.count("resume=") >= 2
+    straight = metalearn(steps, "trainer=cpu", "seed=1")
+    assert job(finished, 0).test == straight.test
+    assert [job(finished, 0).result[name] for name in ("steps", "best_step", "val")] == [
+        straight.result[name] for name in ("steps", "best_step", "val")
+    ]
+    assert {path.name for path in finished.folder.iterdir() if path.is_dir()} == {"0", ".submitit"}
+
+
+def test_a_job_that_meets_its_time_limit_too_often_has_failed(sweep: Sweep) -> None:
+    pytest.importorskip("submitit")
+    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30", "hydra.launcher.max_requeues=0"]
+    finished = sweep(*LOCAL, *limit, "trainer.max_steps=1000000", "seed=0")
+    assert finished.code == 1, finished.text
+    assert "timed-out too many times" in finished.text
+    assert job(finished, 0).result["status"] == "interrupted"
+
+
+# --- Ray ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """Returns the address of a cluster of two CPUs, started by `ray start`."""
+    pytest.importorskip("ray")
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short:
+        ray = Path(sys.executable).with_name("ray")
+        start = [ray, "start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={short}"]
+        env = {**environment, "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+        done = subprocess.run(start, env=env, check=True, capture_output=True, text=True, timeout=120)
+        try:
+            yield re.findall(r"--address='(.+?)'", done.stdout)[0]
+        finally:
+            for pid, variables in processes("environ").items():
+                if f"HOME={tmp_path}\0" in variables:
+                    os.kill(pid, signal.SIGKILL)  # the server takes minutes to end on request
+
+
+def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
+    metalearn, sweep: Sweep, cluster: str
+) -> None:
+    steps = "trainer.max_steps=200"
+    stopped = sweep("hydra/launcher=ray", "hydra.launcher.slots=1", steps, "seed=0,-1", meanwhile=stop)
+    assert stopped.code == 143, stopped.text
+    assert job(stopped, 0).result["status"] == "interrupted"
+    assert not (stopped.folder / "1").exists()
+    join = [f"hydra.launcher.address={cluster}", "hydra.launcher.num_cpus=0.5"]
+    refused = sweep("hydra/launcher=ray", *join, "hydra.launcher.num_gpus=0.25", steps, "seed=0,-1")
+    assert refused.code == 2
+    assert "no room for a job of 0.5 CPUs and 0.25 GPUs" in refused.text
+    finished = sweep("hydra/launcher=ray", *join, steps, "seed=0,-1")
+    assert finished.code == 1, finished.text
+    assert "2 jobs, 4 at a time" in finished.text
+    assert "job 1 failed" in finished.text
+    assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
+
+
+# --- SLURM -------------------------------------------------------------------------------------
+
+
+def test_ranks_that_slurm_starts_are_one_run(
+    metalearn, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compares two tasks under SLURM's variables with one process that has the joint batch."""
+    pytest.importorskip("submitit")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    exact = ["trainer.precision=64-true", "optimizer=sgd", "seed=0"]
+    arguments = [*SMALL, *exact, "trainer=ddp_cpu", f"hydra.run.dir={folder}"]
+    code = f"""
+import sys; from pathlib import Path; from metalearn.sweep.slurm.node_task import JobCommand, NodeTask
+sys.exit(NodeTask([JobCommand({arguments!r}, Path({str(folder)!r}), {{}})])()[0])
+"""
+    port = str(20000 + os.getpid() % 10000)
+    slurm = {
+        "SUBMITIT_EXECUTOR": "slurm",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NAME": "sweep",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_NODEID": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**environment, **slurm, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    result = Finished(0, "", folder)
+    assert result.result["devices"] == 2
+    assert "requeue" not in (folder / "metalearn.log").read_text()
+    joint = metalearn(*exact, "trainer=cpu", "tasks_per_batch=2")
+    for name, value in joint.checkpoint()["state_dict"].items():
+        torch.testing.assert_close(result.checkpoint()["state_dict"][name], value, rtol=1e-9, atol=1e-12)
+    assert result.test["accuracy"] == joint.test["accuracy"]
+    assert result.test["episodes_sha256"] == joint.test["episodes_sha256"]

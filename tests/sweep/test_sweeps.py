@@ -1,0 +1,112 @@
+"""Sweeps of real runs: each job is a separate run, and repeating the command finishes the sweep."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL, Finished
+from sweeping import wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def sweep(fresh_metalearn, tmp_path: Path) -> Callable[..., Finished]:
+    """Runs `-m` in tmp_path/sweep to its end, two jobs at a time."""
+
+    def call(*overrides: str) -> Finished:
+        own = (f"hydra.sweep.dir={tmp_path}/sweep", "hydra.launcher.slots=2")
+        return fresh_metalearn("-m", *SMALL, *overrides, *own, folder=tmp_path / "sweep", small=False)
+
+    return call
+
+
+def job(finished: Finished, number: int) -> Finished:
+    return Finished(0, "", finished.folder / str(number))
+
+
+def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
+    """Alternates between forks and fresh processes."""
+    first = sweep("trainer.max_steps=2", "seed=0,-1", "hydra.launcher.preload=true")
+    assert first.code == 1
+    assert "job 1 failed" in first.text
+    assert f"{first.folder}/1/stdout.log" in first.text
+    assert "seed is -1; it must not be negative" in (first.folder / "1/stdout.log").read_text()
+    before = (first.folder / "0/result.json").stat().st_mtime_ns
+    assert job(first, 0).result["status"] == "completed"
+    again = sweep("trainer.max_steps=2", "seed=0,-1")
+    assert again.code == 1
+    assert "completed before" in again.text
+    assert (first.folder / "0/result.json").stat().st_mtime_ns == before
+    assert (first.folder / "0/stdout.log").read_text().count("$ ") == 1
+    assert (first.folder / "1/stdout.log").read_text().count("$ ") == 2
+    other = sweep("trainer.max_steps=3", "seed=0,-1")
+    assert other.code == 2
+    assert "its job 0 has trainer.max_steps=2 where this command has trainer.max_steps=3" in other.text
+    assert other.text.count("\n") == 1
+
+
+def test_ranks_of_a_sweep_agree(metalearn, sweep) -> None:
+    """Compares a job of two processes with one process that has the joint batch."""
+    exact = ("trainer.precision=64-true", "optimizer=sgd", "trainer.max_steps=3", "seed=1")
+    both = sweep(*exact, "trainer=cpu,ddp_cpu", "hydra.launcher.preload=true")
+    assert both.code == 0, both.text
+    assert {path.name for path in both.folder.iterdir() if path.is_dir()} == {"0", "1"}
+    joint = metalearn(*exact, "trainer=cpu", "tasks_per_batch=2")
+    assert [job(both, i).result["devices"] for i in range(2)] == [1, 2]
+    one, two = (job(both, i).checkpoint()["state_dict"] for i in range(2))
+    for name, value in joint.checkpoint()["state_dict"].items():
+        torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-12)
+    assert any(not torch.equal(value, one[name]) for name, value in two.items())
+
+
+def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
+    metalearn, sweep, environment: dict[str, str], tmp_path: Path
+) -> None:
+    steps = "trainer.max_steps=200"
+    folder = tmp_path / "sweep"
+    last = [folder / f"{i}/checkpoints/last.ckpt" for i in range(2)]
+    command = [sys.executable, "-m", "metalearn", "-m", *SMALL, steps, "seed=0,1,-1", f"hydra.sweep.dir={folder}"]
+    command += ["hydra.launcher.slots=2"]
+    forking = "hydra.launcher.preload=true"
+    quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([*command, forking], **quiet) as controller:
+        wait_for(lambda: all(path.exists() for path in last), controller)
+        controller.terminate()
+        assert controller.wait(timeout=120) == 143
+    assert [job(Finished(0, "", folder), i).result["status"] for i in range(2)] == ["interrupted"] * 2
+    assert not (folder / "2").exists()
+    # All processes are killed at once, as in a crash of the machine.
+    before = last[1].stat().st_mtime_ns
+    with subprocess.Popen(command, **quiet) as controller:
+        wait_for(lambda: last[1].stat().st_mtime_ns != before, controller)
+        controller.kill()
+    for pid in processes_of(folder):
+        os.kill(pid, signal.SIGKILL)
+    assert not (folder / "1/result.json").exists()
+    finished = sweep(steps, "seed=0,1,-1", forking)
+    assert finished.code == 1, finished.text
+    assert "job 2 failed" in finished.text
+    assert job(finished, 0).result["status"] == "completed"
+    straight = metalearn(steps, "seed=1")
+    assert job(finished, 1).test == straight.test
+    assert job(finished, 1).result["val"] == straight.result["val"]
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Lists the runs at work below a folder."""
+
+    def command(path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError:  # the process has just ended
+            return b""
+
+    lines = Path("/proc").glob("[0-9]*/cmdline")
+    return [int(path.parent.name) for path in lines if f"{folder}/".encode() in command(path)]

@@ -1,0 +1,40 @@
+"""Options of the group `callbacks`, each in a run."""
+
+import pytest
+import torch
+
+from metalearn.run.checks.rules import check_half_precision
+
+RUN = ("trainer.max_steps=12", "trainer.val_check_interval=2")
+
+
+def test_early_stopping_ends_a_training_that_does_not_improve(metalearn) -> None:
+    options = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1")
+    finished = metalearn(*RUN, *options, "callbacks.early_stopping.min_delta=100")
+    assert finished.code == 0, finished.text
+    # The first validation sets the best loss, and the second one does not improve it by 100.
+    assert finished.result["steps"] == 4
+    assert finished.result["status"] == "completed"
+
+
+def test_ema_tests_averaged_weights(metalearn) -> None:
+    finished = metalearn(*RUN, "callbacks=ema", "callbacks.ema.decay=0.9")
+    assert finished.code == 0, finished.text
+    checkpoint = finished.checkpoint("best")
+    averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
+    changed = [name for name, value in averaged.items() if not torch.equal(value, current[name])]
+    assert changed
+
+
+@pytest.mark.parametrize("precision", ["16", 16, "16-mixed"])
+def test_half_precision_is_refused_on_a_cpu(precision: str | int) -> None:
+    with pytest.raises(ValueError, match=f"^trainer.precision={precision} needs a GPU: type trainer.precision=bf16"):
+        check_half_precision({"accelerator": "auto", "precision": precision}, 0)
+    check_half_precision({"accelerator": "auto", "precision": precision}, 1)
+    check_half_precision({"accelerator": "cpu", "precision": "bf16-mixed"}, 0)
+
+
+def test_a_summary_lists_the_layers(metalearn) -> None:
+    finished = metalearn("trainer.max_steps=1", "callbacks=model_summary")
+    assert finished.code == 0, finished.text
+    assert "algorithm.backbone" in finished.text

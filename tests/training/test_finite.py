@@ -1,0 +1,91 @@
+"""A non-finite loss ends a run, or is skipped and counted; it is never a result."""
+
+import csv
+import math
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import Command, Finished, episode
+
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.mlp import MLP
+from metalearn.training.module import FewShotModule
+from metalearn.types import Episode, TaskOutput
+
+DIVERGES = ["optimizer.lr=1e30", "trainer.log_every_n_steps=1"]
+
+
+def test_a_training_ends_at_the_first_loss_that_is_no_number(metalearn: Command) -> None:
+    run = metalearn(*DIVERGES)
+    assert run.code == 1
+    assert run.result["status"] == "failed"
+    error = run.result["error"]
+    assert re.search(r"the training loss is nan at step 2, in batch 1 \(training episodes 1 to 1\)", error)
+    replay = re.search(r"locate the fault: python -m metalearn (.*?);", error)
+    assert replay
+    again = metalearn(*shlex.split(replay[1]), folder=run.folder, small=False)
+    assert again.code == 1
+    assert "in batch 1 (training episodes 1 to 1)" in again.text or "returned nan values" in again.text
+
+
+def test_batches_are_skipped_and_counted(metalearn: Command) -> None:
+    """Skips from the second step on, since the first step makes every loss NaN."""
+    run = metalearn(*DIVERGES, "trainer.skip_nonfinite=3")
+    assert run.code == 1
+    assert run.result["skipped_batches"] == 3
+    assert "in batch 4" in run.result["error"]
+
+
+def test_a_skipped_batch_changes_nothing(metalearn: Command, tmp_path: Path) -> None:
+    """Compares runs in which nothing is skipped, with and without permission to skip."""
+    plain, careful = metalearn(), metalearn("trainer.skip_nonfinite=3")
+    assert plain.test == careful.test
+
+
+def test_a_skipped_batch_moves_no_average() -> None:
+    algorithm = Prototypical(MLP([2], hidden=[3]), batch_norm="running")
+    average = next(algorithm.buffers())
+
+    def loss(batch: Episode) -> TaskOutput:
+        average.add_(1.0)
+        return TaskOutput(torch.tensor(math.nan))
+
+    algorithm.loss = loss  # type: ignore[method-assign]
+    module = FewShotModule(algorithm, torch.optim.SGD, skip_nonfinite=1)
+    module.trainer = SimpleNamespace(global_step=0, max_steps=1, max_epochs=-1)  # type: ignore[assignment]
+    before = average.clone()
+    assert module.training_step(episode(), 0) is None
+    assert module.num_skipped == 1
+    assert torch.equal(average, before)
+
+
+@pytest.mark.parametrize("overrides", [["dataset=sinusoid", "algorithm.inner_lr=1000"]])
+def test_a_test_whose_loss_is_no_number_is_no_result(metalearn: Command, overrides: list[str]) -> None:
+    small = ["trainer.max_steps=4", "trainer.val_check_interval=2"]
+    small += ["episode.val.num_episodes=3", "episode.test.num_episodes=3"]
+    run = metalearn(*small, *overrides, small=False)
+    assert run.code == 1
+    assert run.result["status"] == "failed"
+    assert "finite" in run.result["error"] or "loss" in run.result["error"]
+
+
+def losses(run: Finished) -> list[str]:
+    with (run.folder / "metrics.csv").open() as file:
+        return [row["train/loss"] for row in csv.DictReader(file) if row["train/loss"]]
+
+
+@pytest.mark.parametrize(
+    "epochs",
+    [
+        ["trainer.limit_train_batches=2"],
+        ["trainer.limit_train_batches=3", "+trainer.reload_dataloaders_every_n_epochs=1"],
+        ["trainer.limit_train_batches=5", "trainer.max_epochs=2"],
+    ],
+)
+def test_epochs_draw_on(metalearn: Command, epochs: list[str]) -> None:
+    """Continues with the next episode in the next epoch, wherever an epoch ends."""
+    assert losses(metalearn(*epochs)) == losses(metalearn())

@@ -1,0 +1,175 @@
+"""Evaluations beside the accuracy, on scorers whose scores are known by hand."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command
+from embedded_tasks import Flat
+
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.data.bank import ClassBank
+from metalearn.episodes.sampling import Setting
+from metalearn.run.result import Result
+from metalearn.training.evaluations.base import MetaTest, ranks, thinned
+from metalearn.training.evaluations.incremental import Incremental, accuracy_by_session
+from metalearn.training.evaluations.open_set import OpenSet, known_from_unknown
+from metalearn.training.evaluations.retrieval import Retrieval
+from metalearn.training.evaluations.verification import Verification, draw_pairs, same_from_different
+
+CLASSES, EACH = 8, 6
+
+
+class Pixels(Flat):
+    """Backbone whose embedding is the image itself."""
+
+    def forward(self, x: torch.Tensor, rows: object = None) -> torch.Tensor:
+        return x.flatten(1)
+
+
+def of(*, chance: bool, way: int = 2) -> MetaTest:
+    """Builds a prototypical network whose images have one value for each class.
+
+    With `chance`, all classes share one value.
+    """
+    images = np.zeros((CLASSES, EACH, 1, 1, CLASSES), dtype=np.uint8)
+    if not chance:
+        images[np.arange(CLASSES), :, 0, 0, np.arange(CLASSES)] = 255
+    bank = ClassBank.from_classes(images, [str(c) for c in range(CLASSES)])
+    algorithm = Prototypical(Pixels(CLASSES), temperature=0.1, batch_norm="running").eval()
+    algorithm.register_parameter("scale", torch.nn.Parameter(torch.ones(())))  # gives the type of the weights
+    return MetaTest(algorithm, bank, Setting(way, 1, 2), torch.device("cpu"))
+
+
+def means(evaluation, of: MetaTest) -> dict[str, float]:
+    evaluation.check(of)
+    with torch.no_grad():
+        scored = evaluation(of)
+    assert all(math.isfinite(number) for number in (*scored.curve.x, *scored.curve.y))
+    return {name: score.mean for name, score in scored.scores.items()}
+
+
+def test_open_set_of_a_perfect_and_of_a_chance_scorer() -> None:
+    evaluation = OpenSet(num_episodes=5, unknown=3)
+    perfect = {"auroc": 1.0, "fpr_at_95_tpr": 0.0, "accuracy_of_known": 1.0}
+    assert means(evaluation, of(chance=False)) == pytest.approx(perfect)
+    chance = {"auroc": 0.5, "fpr_at_95_tpr": 1.0, "accuracy_of_known": 0.5}
+    assert means(evaluation, of(chance=True)) == pytest.approx(chance)
+
+
+def test_open_set_by_hand() -> None:
+    confidence = torch.tensor([0.9, 0.8, 0.6, 0.7, 0.5])
+    known = torch.tensor([True, True, True, False, False])
+    # One of 6 pairs of a known and an unknown query is in the wrong order. All known queries are
+    # found above 0.5 alone.
+    assert known_from_unknown(confidence, known) == pytest.approx({"auroc": 5 / 6, "fpr_at_95_tpr": 1 / 2})
+
+
+def test_verification_of_a_perfect_and_of_a_chance_scorer() -> None:
+    evaluation = Verification(num_draws=2, pairs=1000)
+    assert means(evaluation, of(chance=False)) == pytest.approx({"auc": 1.0, "eer": 0.0, "tar_at_far_0.001": 1.0})
+    assert means(evaluation, of(chance=True)) == pytest.approx({"auc": 0.5, "eer": 0.5, "tar_at_far_0.001": 0.0})
+
+
+def test_verification_by_hand() -> None:
+    scores = torch.tensor([4.0, 3.0, 1.0, 0.0, 2.0, -1.0, -2.0, -3.0])
+    same = torch.tensor([True] * 4 + [False] * 4)
+    # The third and fourth pair of one class are below 2.0: 14 of 16 comparisons are in order, and
+    # half of the pairs are accepted without error. At the threshold 1.0, one of four is wrongly
+    # accepted and one of four wrongly refused.
+    expected = {"auc": 14 / 16, "eer": 1 / 4, "tar_at_far_0.001": 1 / 2}
+    assert same_from_different(scores, same) == pytest.approx(expected)
+
+
+def test_scores_of_any_scale_keep_their_order_and_their_ties() -> None:
+    scores = torch.tensor([-5000.0, -4000.0, -4000.0, 80.0, 90.0])
+    torch.testing.assert_close(ranks(scores), torch.tensor([0, 1, 1, 2, 3], dtype=torch.float64) / 3)
+    same = torch.tensor([False, False, False, True, True])
+    assert same_from_different(scores, same)["auc"] == 1
+
+
+def test_pairs_are_of_one_class_then_of_two() -> None:
+    bank = of(chance=True).bank
+    rows, same = draw_pairs(bank, 50, 0)
+    assert torch.equal((rows[:, 0] // EACH) == (rows[:, 1] // EACH), same)
+    assert (rows[:, 0] != rows[:, 1]).all()
+    assert torch.equal(draw_pairs(bank, 50, 0)[0], rows)
+    assert not torch.equal(draw_pairs(bank, 50, 1)[0], rows)
+
+
+def test_retrieval_of_a_perfect_scorer_and_by_hand() -> None:
+    perfect = {"recall_at_1": 1.0, "mean_average_precision": 1.0}
+    assert means(Retrieval(num_queries=10), of(chance=False)) == pytest.approx(perfect)
+    # The images of one class are at 0, 1, 10 on a line, the others at 2, 30. The values are the
+    # ranks of the same class among the four other images.
+    line = torch.tensor([0, 1, 10, 2, 30], dtype=torch.uint8).view(5, 1, 1, 1)
+    bank = ClassBank(line, (np.array([0, 1, 2]), np.array([3, 4])), ("a", "b"))
+    hits = [
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]  # nearest to 0: 1, 2, 10, 30; to 1: 0 (or 2, equally far), 10, 30; to 10: 2; to 2: 1; to 30: 10
+    found = means(Retrieval(num_queries=5), of(chance=False)._replace(bank=bank))
+    of_zero, of_ten, of_two, of_thirty = (1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2, 1 / 4, 1 / 2
+    of_one = [(1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2]  # depends on the order of the tie
+    means_possible = [(of_zero + one + of_ten + of_two + of_thirty) / 5 for one in of_one]
+    assert any(found["mean_average_precision"] == pytest.approx(mean, abs=1e-5) for mean in means_possible)
+    assert found["recall_at_1"] in (pytest.approx(sum(hits) / 5), pytest.approx((sum(hits) - 1) / 5))
+
+
+def test_incremental_of_a_perfect_and_of_a_chance_scorer() -> None:
+    evaluation = Incremental(num_episodes=4, sessions=3)
+    perfect = {"accuracy_after_last": 1.0, "mean_accuracy": 1.0, "accuracy_lost": 0.0}
+    assert means(evaluation, of(chance=False)) == pytest.approx(perfect)
+    chance = {"accuracy_after_last": 1 / 6, "mean_accuracy": (1 / 2 + 1 / 4 + 1 / 6) / 3, "accuracy_lost": 1 / 3}
+    assert means(evaluation, of(chance=True)) == pytest.approx(chance)
+
+
+def test_accuracy_after_each_session_by_hand() -> None:
+    first = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 1.0]])  # (Q, way) of three queries of the ways 0, 1, 2
+    second = torch.tensor([[0.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
+    accuracies = accuracy_by_session(torch.stack([first, second]), torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(accuracies, torch.tensor([1.0, 2 / 3]))
+
+
+def test_a_thinned_curve_keeps_its_ends() -> None:
+    x, y = thinned(list(range(1000)), list(range(1000)))
+    assert (len(x), x[0], x[-1], y == x) == (200, 0, 999, True)
+
+
+@pytest.mark.parametrize("evaluation", [Verification(num_draws=1, pairs=1000), Retrieval(num_queries=5)])
+def test_what_has_no_embedding_of_one_image_is_refused(evaluation) -> None:
+    good = of(chance=False)
+    with pytest.raises(ValueError, match="compares embeddings of single images, which .* lacks"):
+        evaluation.check(good._replace(algorithm=SimpleNamespace()))
+    good.algorithm.dependence = lambda: SimpleNamespace(batch_norm="batch")
+    with pytest.raises(ValueError, match="batch_norm=running"):
+        evaluation.check(good)
+
+
+@pytest.mark.parametrize("evaluation", [OpenSet(num_episodes=1, unknown=7), Incremental(num_episodes=1, sessions=5)])
+def test_more_classes_than_there_are_are_refused(evaluation) -> None:
+    with pytest.raises(ValueError, match=f"meta-test has {CLASSES}"):
+        evaluation.check(of(chance=True))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "settings"),
+    [("maml", "incremental", {"sessions": 2}), ("siamese", "verification", {"pairs": 1000, "num_draws": 2})],
+)
+def test_a_run_writes_what_it_is_evaluated_by(
+    metalearn: Command, algorithm: str, name: str, settings: dict[str, int]
+) -> None:
+    overrides = [f"evaluation.further.{key}={value}" for key, value in settings.items()]
+    finished = metalearn(f"algorithm={algorithm}", f"evaluation={name}", "episode.test.way=3", "episode.train.way=3",
+                         "episode.val.way=3", *overrides)  # fmt: skip
+    assert finished.code == 0, finished.text
+    result = Result.from_json(finished.folder / "result.json")
+    assert result.further is not None
+    assert result.further.name == name
+    assert len(result.further.curve.x) == len(result.further.curve.y) > 1
+    assert all(0 <= score.mean <= 1 for score in result.further.scores.values())

@@ -1,0 +1,85 @@
+"""Training steps that a GPU replays as CUDA graphs, and tasks that adapt together."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from conftest import Command, composed, episode
+from hydra.utils import instantiate
+from test_host_sync import NAMES, WAITS
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.types import Episode
+
+VARIES = WAITS | {"maml_plus_plus"}
+"""Algorithms that are not replayable."""
+
+SMALL = ("dataset.input_shape=[1,16,16]", "backbone.channels=4", "episode.train.way=3", "num_base_classes=3")
+
+
+def built(name: str) -> AbstractAlgorithm:
+    """Builds an algorithm whose tasks run together, as they do on a GPU."""
+    torch.manual_seed(0)
+    algorithm = instantiate(composed(f"algorithm={name}", *SMALL).algorithm)
+    if isinstance(algorithm, AbstractGradient):
+        algorithm.execution = dataclasses.replace(algorithm.execution, vmap=True)
+    return algorithm
+
+
+def batch_for(algorithm: AbstractAlgorithm, seed: int, device: str = "cpu") -> Episode:
+    batch = Episode(*(part.to(device) for part in episode(way=3, seed=seed)))
+    if algorithm.num_base_classes is None:
+        return batch
+    return batch._replace(support_x=batch.support_x[:, :0], support_y=batch.support_y[:, :0])
+
+
+class Kernels(TorchDispatchMode):
+    """Mode that records the operators with all their arguments but the values of tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Any] = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        shapes = torch.utils._pytree.tree_map_only(torch.Tensor, lambda one: tuple(one.shape), (args, kwargs))
+        self.calls.append((str(operator), str(shapes)))
+        return operator(*args, **(kwargs or {}))
+
+
+def kernels(algorithm: AbstractAlgorithm, batch: Episode) -> list[Any]:
+    with Kernels() as found:
+        algorithm.loss(batch).loss.backward()
+    return found.calls
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_replayable_steps_launch_the_same_kernels(name: str) -> None:
+    algorithm, calls = built(name), []
+    for done in (0.1, 0.9):
+        algorithm.done = done
+        calls.append(kernels(algorithm, batch_for(algorithm, seed=int(10 * done))))
+        algorithm.zero_grad()
+    assert algorithm.replayable == (name not in VARIES)
+    assert calls[0] == calls[1] or name in VARIES
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(built(name), AbstractGradient)])
+def test_tasks_adapt_together_as_one_by_one(name: str) -> None:
+    algorithm, batch = built(name).double().eval(), Episode(*(part.double() for part in episode(tasks=3, way=3)))
+    with torch.no_grad():
+        together = [predict(batch.query_x) for predict in algorithm.stages_of_all(batch.support_x, batch.support_y)]
+        alone = [
+            [predict(task.query_x) for predict in algorithm.stages(task.support_x, task.support_y)]
+            for task in batch.tasks()
+        ]
+    expected = [torch.stack(of_stage) for of_stage in zip(*alone, strict=True)]
+    torch.testing.assert_close(together, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_a_run_says_why_it_cannot_replay(metalearn: Command) -> None:
+    run = metalearn("trainer.cuda_graph=true", "trainer.accelerator=cpu")
+    assert run.code == 2
+    assert "trainer.cuda_graph=true: it needs a CUDA device, and the run is on cpu" in run.text
