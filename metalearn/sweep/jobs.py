@@ -74,14 +74,25 @@ class Job:
         return any(is_locked(self.folder / name) for name in (JOB_LOCK, LOCK)) or is_submitted(self.folder)
 
     def begin(self) -> IO[str] | None:
-        """Take the directory for a new attempt; None when another has it."""
+        """Takes the directory for a new attempt.
+
+        Returns None when another process has it, or has finished the job meanwhile: its status
+        says so.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         held = lock(self.folder / JOB_LOCK)
-        if held is not None:
-            # What an attempt that did not finish has left: a run refuses a directory that holds a result.
-            (self.folder / "result.json").unlink(missing_ok=True)
-            self.status, self.reason = "running", ""
-            self.attempts += 1
+        if held is None:
+            return None
+        with suppress(ValueError):  # a damaged result is that of no finished job
+            self.look()
+        if self.finished:
+            self.before = False
+            held.close()
+            return None
+        # A run refuses a directory that holds a result, such as that of an attempt that failed.
+        (self.folder / "result.json").unlink(missing_ok=True)
+        self.status, self.reason = "running", ""
+        self.attempts += 1
         return held
 
     def conclude(self, code: int | str, *, stopped: bool, timed_out: float | None) -> None:

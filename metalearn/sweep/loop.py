@@ -154,6 +154,9 @@ class Loop:
             held = None if job.is_at_work_elsewhere() else job.begin()
             if held is None:
                 self._slots.give_back(places)
+                if job.finished:
+                    self._source.tell(job, again=False)
+                    continue
                 self._elsewhere.append(job)
                 job.status, job.reason = "running", "by another process"
                 continue

@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from sweeping import DONE, Sweep, wait_for
 
 from metalearn.sweep.screen import Screen
+from metalearn.sweep.slots import Slots
 
 
 def test_a_job_that_fails_or_is_killed_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -122,3 +123,12 @@ def test_a_job_whose_controller_was_killed_is_waited_for(tmp_path: Path) -> None
     assert again.statuses == ["completed", "completed"]
     assert [number for number, _ in again.started] == [1]
     assert (tmp_path / "0/starts").read_text().split() == ["x"]
+
+
+def test_a_job_that_another_process_has_finished_meanwhile_is_not_run(tmp_path: Path) -> None:
+    """Finishes the second job by hand while the first runs, as another worker would."""
+    other = f"cd ../1; {DONE}"
+    sweep = Sweep(tmp_path, [f"mkdir ../1; ({other}); {DONE}", "exit 1"])
+    sweep.run(Slots(["a"], gpu=False, threads=1))
+    assert sweep.statuses == ["completed", "completed"]
+    assert [number for number, _ in sweep.started] == [0]
