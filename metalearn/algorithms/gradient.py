@@ -140,10 +140,7 @@ class AbstractGradient(AbstractAlgorithm):
         """Takes one inner step, from the support loss and its gradient in the adapted weights."""
 
     def query_loss(self, batch: Episode) -> TaskOutput:
-        """Computes the mean query loss, differentiable through the inner loop.
-
-        Finn et al. 2017, Algorithm 1.
-        """
+        """Computes the mean query loss, through the inner loop (Finn et al. 2017, Algorithm 1)."""
         theta, loop = self.weights(), self.inner_loop
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,7 +190,7 @@ class AbstractGradient(AbstractAlgorithm):
     def walk(
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
     ) -> Iterator[tuple[Parameters, State]]:
-        """Yields the pairs of `path` one by one, for callers that do not need all at once."""
+        """Yields the pairs of `steps` one by one."""
         params, state = self.start(params, support_x, support_y)
         yield params, state
         # Within its class, the rows of an episode are in random order, so every n-th row gives a
