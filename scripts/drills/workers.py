@@ -70,35 +70,37 @@ def run(sweep: Path, *, workers: int, jobs: int, kills: int, seed: int, limit: f
     marks = sorted(chance.sample(range(1, jobs), kills))  # numbers of finished jobs
     killed = 0
     try:
-        while any(one.process.poll() is None for one in crew) or any(one.process.returncode for one in crew):
+        while any(worker.process.poll() is None for worker in crew) or any(
+            worker.process.returncode for worker in crew
+        ):
             if time.monotonic() - began > limit:
                 raise TimeoutError(f"the drill took more than {limit:g} s")
             finished = sum((sweep / f"{i}/result.json").exists() for i in range(jobs))
             if marks and finished >= marks[0]:
                 marks.pop(0)
-                victim = chance.choice([one for one in crew if one.process.poll() is None])
+                victim = chance.choice([worker for worker in crew if worker.process.poll() is None])
                 victim.kill()
                 killed += 1
-            for one in crew:
-                if one.process.poll():
-                    one.start()
+            for worker in crew:
+                if worker.process.poll():
+                    worker.start()
             time.sleep(LOOK)
         patience = time.monotonic() + 60  # a fork server ends after its controller
-        while any(one.left() for one in crew) and time.monotonic() < patience:
+        while any(worker.left() for worker in crew) and time.monotonic() < patience:
             time.sleep(LOOK)
-        left = sum(len(one.left()) for one in crew)
+        left = sum(len(worker.left()) for worker in crew)
     finally:
-        for one in crew:
-            one.kill()
+        for worker in crew:
+            worker.kill()
     ends = Counter[int]()
     for i in range(jobs):
         ends[i] = (sweep / f"{i}/stdout.log").read_text(errors="replace").count(f"{ENDED}0\n")
-    states = [one.state for one in standing.read(sweep)]
+    states = [job.state for job in standing.read(sweep)]
     return {
         "workers": workers,
         "jobs": jobs,
         "workers killed (SIGKILL)": killed,
-        "commands until the end": sum(one.lives for one in crew),
+        "commands until the end": sum(worker.lives for worker in crew),
         "jobs completed": states.count("completed"),
         "jobs that ended well more than once": sum(count > 1 for count in ends.values()),
         "processes left": left,

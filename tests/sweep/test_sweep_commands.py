@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 from rich.console import Console
 from searching import COMPLETED, Controller, impatient  # noqa: F401
 from sweeping import wait_for
@@ -116,7 +117,7 @@ def test_watch_ends_with_the_last_controller(tmp_path: Path, monkeypatch: pytest
 
 STOPS = "trap 'echo saved > saved; exit 143' TERM; echo > ready; while true; do sleep 0.05; done"
 CONTROLLED = f"""
-    import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+    import sys; sys.path.insert(0, {str(REPOSITORY / "tests/helpers")!r})
     from pathlib import Path; from sweeping import Sweep
     from metalearn.sweep.control import attend
     folder = Path(sys.argv[1]); present = attend(folder)
