@@ -29,7 +29,7 @@ class Findings:
     """The report of a search on its screen, and in its folder.
 
     Args:
-        trials: of the study.
+        trials: trials of the study.
         needed: arguments that a run needs beside its overrides, such as --config-dir.
         is_group: whether a key names a group of the config.
     """
@@ -55,8 +55,8 @@ class Findings:
             words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}"
             words += ", once again" if again else ""
         elif job.finished:
-            known = ((one, one.value(job)) for one in self._objectives)
-            words += "".join(f"  {one.text(value)}" for one, value in known if value is not None)
+            values = ((objective, objective.value(job)) for objective in self._objectives)
+            words += "".join(f"  {objective.text(value)}" for objective, value in values if value is not None)
         self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]")
 
     def table(self) -> None:
@@ -89,11 +89,13 @@ class Findings:
         if self._trials.seeds:
             title += f", means over {len(self._trials.seeds)} seeds"
         table = Table(title=title, title_justify="left")
-        for name in ("trial", *(one.name for one in self._objectives), *trials[0].params):
+        for name in ("trial", *(objective.name for objective in self._objectives), *trials[0].params):
             table.add_column(name, justify="right", overflow="fold")
         for trial in trials:
-            numbers = [one.text(value) for one, value in zip(self._objectives, trial.values, strict=True)]
-            values = [f"{one:.4g}" if isinstance(one, float) else escape(str(one)) for one in trial.params.values()]
+            numbers = [objective.text(value) for objective, value in zip(self._objectives, trial.values, strict=True)]
+            values = [
+                f"{value:.4g}" if isinstance(value, float) else escape(str(value)) for value in trial.params.values()
+            ]
             table.add_row(self._trials.folder(trial).name, *numbers, *values)
         return table
 
@@ -129,7 +131,7 @@ class Findings:
         names = list(dict.fromkeys(name for trial in completed for name in trial.params))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["trial", "on_front", *(one.name for one in self._objectives), *names])
+        writer.writerow(["trial", "on_front", *(objective.name for objective in self._objectives), *names])
         for trial in completed:
             params: list[Any] = [trial.params.get(name, "") for name in names]
             on_front = int(trial.number in front)

@@ -33,7 +33,7 @@ def objectives(names: Sequence[str], score: str) -> list[Objective]:
     """Returns the objectives of a search.
 
     Args:
-        names: of hydra.sweeper.objectives.
+        names: list of hydra.sweeper.objectives.
         score: name of the score at meta-val, "accuracy" or "mse".
 
     Raises ValueError for another name, or for none.
@@ -41,7 +41,7 @@ def objectives(names: Sequence[str], score: str) -> list[Objective]:
     unknown = [name for name in names if name not in NAMES]
     if unknown or not names or len(set(names)) < len(names):
         raise ValueError(f"hydra.sweeper.objectives={list(names)} must list some of {', '.join(NAMES)}, each once")
-    known = {
+    by_name = {
         SCORE: Objective(
             score,
             "minimize" if score == "mse" else "maximize",
@@ -50,7 +50,7 @@ def objectives(names: Sequence[str], score: str) -> list[Objective]:
         ),
         SECONDS_PER_TASK: Objective(SECONDS_PER_TASK, "minimize", _seconds_per_task, lambda value: f"{value:.4g}"),
     }
-    return [known[name] for name in names]
+    return [by_name[name] for name in names]
 
 
 def _score(job: Job) -> float | None:

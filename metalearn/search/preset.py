@@ -1,4 +1,4 @@
-"""The overrides that stand for a preset: a trial that has them is a run, and hparams_search= would be a search."""
+"""Overrides in place of a preset: with them a trial is a run; hparams_search= would search."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def spelled_out(overrides: Sequence[str], compose: Callable[[list[str]], DictCon
     if len(own) == len(overrides):
         return own
     wanted, choices = compose(list(overrides)), list[str]()
-    for as_parts in (False, True):  # what a part is made of follows from its name, mostly
+    for as_parts in (False, True):  # the name of a part mostly decides its content
         plain = compose([*choices, *own])
         choices += [choice for choice in _choices(wanted, plain) if ("@" in key(choice)) == as_parts]
     before = dict(_leaves(compose([*choices, *own])))
@@ -35,15 +35,15 @@ def spelled_out(overrides: Sequence[str], compose: Callable[[list[str]], DictCon
 
 def _choices(wanted: DictConfig, plain: DictConfig) -> Iterator[str]:
     """The options of groups that one config has and the other has not."""
-    known = plain.hydra.runtime.choices
+    plain_choices = plain.hydra.runtime.choices
     for group, option in wanted.hydra.runtime.choices.items():
         derived = group == GROUP or group.startswith("hydra/") or group.endswith("@_global_")
-        if known.get(group) != option and not derived:
+        if plain_choices.get(group) != option and not derived:
             yield f"{group}={'null' if option is None else option}"
 
 
 def _leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
-    """All values that are no dictionaries, interpolations as they are written, without those of Hydra itself."""
+    """Yields all values but dictionaries, without Hydra's own; interpolations stay as written."""
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
     yield from _below({name: child for name, child in plain.items() if name != "hydra"}, "")

@@ -1,4 +1,4 @@
-"""How the parameters of a trial are chosen: so that no two trials draw the same, whoever asks and whenever."""
+"""Samplers of a trial's parameters: no two trials draw the same, whoever asks and whenever."""
 
 import itertools
 from collections.abc import Callable
@@ -15,11 +15,15 @@ SamplerName = Literal["tpe", "random", "grid", "cmaes"]
 
 
 def make_sampler(name: str, *, space: Space, seed: int | None) -> BaseSampler:
-    """The sampler of a name. Raises ValueError for another name, or for a grid with a key of endlessly many values."""
+    """Returns the sampler of a name.
+
+    Raises ValueError for another name, or for a grid with a key of endlessly many values.
+    """
     if name == "grid":
         return Grid(space)
     makers: dict[str, Callable[[int | None], BaseSampler]] = {
-        # What runs elsewhere counts as bad meanwhile, or jobs that start together would all try the same place.
+        # A trial that runs elsewhere counts as bad meanwhile, or jobs that start together would all
+        # try the same place.
         "tpe": lambda seed: TPESampler(seed=seed, constant_liar=True),
         "random": lambda seed: RandomSampler(seed=seed),
         "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
@@ -33,7 +37,8 @@ def make_sampler(name: str, *, space: Space, seed: int | None) -> BaseSampler:
 class SeededByNumber(BaseSampler):
     """A sampler whose seed is that of the search + the number of the trial.
 
-    So a search that goes on does not repeat its first trials, and controllers of one study do not repeat each other's.
+    So a continued search does not repeat its first trials, and controllers of one study do not
+    repeat each other's.
     """
 
     def __init__(self, make: Callable[[int | None], BaseSampler], *, seed: int | None) -> None:
@@ -56,7 +61,10 @@ class SeededByNumber(BaseSampler):
 
 @final
 class Grid(BaseSampler):
-    """All combinations, each once. Optuna's own takes some twice when trials are enqueued or controllers several."""
+    """All combinations, each once.
+
+    Optuna's own sampler takes some twice when trials are enqueued or controllers are several.
+    """
 
     def __init__(self, space: Space) -> None:
         values = points(space)
@@ -67,7 +75,10 @@ class Grid(BaseSampler):
         return len(self._points)
 
     def num_drawn(self, trials: list[FrozenTrial], *, before: int) -> int:
-        """How many trials with a number less than `before` have drawn a point: not those that go on with another's."""
+        """Returns how many trials with a number less than `before` have drawn a point.
+
+        A trial that continues another one has drawn none.
+        """
         return sum(trial.number < before and "fixed_params" not in trial.system_attrs for trial in trials)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -1,4 +1,4 @@
-"""What a search varies: the search-space grammar of Hydra's own Optuna plugin, as distributions of Optuna."""
+"""Search space: the grammar of Hydra's own Optuna plugin, as distributions of Optuna."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ def _distribution(override: Override) -> BaseDistribution:
             return _of_range(sweep)
         return CategoricalDistribution([str(x) for x in override.sweep_iterator(transformer=Transformer.str)])
     except ValueError as error:
-        raise ValueError(f"{override.input_line} is no search space: {error}") from error
+        raise ValueError(f"{override.input_line} is not a search space: {error}") from error
 
 
 def _of_range(sweep: RangeSweep) -> BaseDistribution:

@@ -22,7 +22,7 @@ def open_study(
     sampler: str,
     seed: int | None,
 ) -> optuna.Study:
-    """Returns the study, new or known. Raises ValueError when it is known with another definition."""
+    """Returns the study, new or stored. Raises ValueError if the stored definition differs."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [objective.direction for objective in objectives]
     study = optuna.create_study(
@@ -44,7 +44,7 @@ def open_study(
 
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space: Space) -> None:
-    """Queues the start points of a new search as its first trials; those of a known one are in it.
+    """Queues the start points of a new search as its first trials; those of a stored one are in it.
 
     Raises ValueError for a point outside of the space.
     """
@@ -61,13 +61,13 @@ def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space
 
 
 def _check_definition(study: optuna.Study, new: Mapping[str, Any]) -> None:
-    known = study.user_attrs.get("definition")
-    if known is None:
+    recorded = study.user_attrs.get("definition")
+    if recorded is None:
         study.set_user_attr("definition", new)
-    elif known != new:
-        key = next(key for key in (*new, *known) if new.get(key) != known.get(key))
+    elif recorded != new:
+        key = next(key for key in (*new, *recorded) if new.get(key) != recorded.get(key))
         raise ValueError(
-            f"the study {study.study_name} is of another search: for {key} it has {known.get(key)}, "
+            f"the study {study.study_name} is of another search: for {key} it has {recorded.get(key)}, "
             f"this command {new.get(key)}; name this one with hydra.sweep.dir=DIR"
         )
 

@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: a search over hyperparameters, whose trials are the jobs of a launcher of ours."""
+"""hydra/sweeper=optuna: a search over hyperparameters, whose trials are jobs of our launchers."""
 
 from typing import Any, final
 
@@ -43,7 +43,10 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Search to the end. Raises ValueError for bad input, SystemExit after a signal, JobFailed when it gives up."""
+        """Searches to the end.
+
+        Raises ValueError for bad input, SystemExit after a signal, JobFailed when it gives up.
+        """
         if not isinstance(self.launcher, AbstractLauncher):
             raise ValueError("hydra/sweeper=optuna runs its trials with hydra/launcher=subprocess, slurm or ray")
         check_settings(self, self.launcher.config, "hydra.sweeper")

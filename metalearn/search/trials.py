@@ -32,14 +32,14 @@ class Trials:
     """The part that one controller has in a study.
 
     Args:
-        study: of study.open_study.
-        space: of its parameters.
+        study: result of study.open_study.
+        space: distributions of its parameters.
         fixed: overrides of every trial.
-        seeds: of the runs of each trial; none for one run with the seed of the config.
+        seeds: seeds of the runs of each trial; none for one run with the seed of the config.
         n_trials: number to finish, completed or pruned, by all controllers together.
         objectives: numbers of a run, in the order of the study.
-        folder: of the search.
-        address: of the trial with an id, for its run; None where runs report no validations.
+        folder: directory of the search.
+        address: gives the trial's address by its id; None where runs report no validations.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Trials:
         return len(self.all(*FINISHED, TrialState.RUNNING))
 
     def failed(self) -> list[FrozenTrial]:
-        """Returns the trials whose run has failed, without those that were given up or continued."""
+        """Returns the trials whose run failed, without those that were given up or continued."""
         return [trial for trial in counted(self.all()) if trial.state == TrialState.FAIL]
 
     @property
@@ -95,9 +95,7 @@ class Trials:
         for runs in self._ours.values():
             if (job := runs.next()) is not None:
                 return job
-        if self.num_known >= self.n_trials:
-            return None
-        if self._grid_is_drawn() and not self.all(TrialState.WAITING):
+        if self.num_known >= self.n_trials or (self._grid_is_drawn() and not self.all(TrialState.WAITING)):
             return None
         number = self.study.ask(self._space).number
         trial = self.all()[number]
@@ -113,8 +111,7 @@ class Trials:
     def tell(self, job: Job) -> None:
         """Takes up the end of a job; the last one of its trial ends that.
 
-        A trial that was interrupted is continued by any controller. A job that completed its trial
-        with a value that is not finite has the status failed from then on.
+        Any controller continues an interrupted trial. A value that is not finite fails its job.
         """
         runs = self._ours.get(job.number) or TrialRuns([job])
         runs.end(job)
@@ -187,7 +184,7 @@ class Trials:
             if len(finite) == len(values):
                 self._close(number, TrialState.COMPLETE, finite)
                 return
-            fault = next(one.name for one, value in zip(self.objectives, values, strict=True) if value not in finite)
+            fault = next(aim.name for aim, value in zip(self.objectives, values, strict=True) if value not in finite)
             words = "score at meta-val" if fault in ("accuracy", "mse") else fault
             for job in runs.jobs:
                 job.status, job.reason = "failed", f"its {words} is not finite"

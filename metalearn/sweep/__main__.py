@@ -76,7 +76,7 @@ def _logs(given: argparse.Namespace) -> int:
 
 def _retry(given: argparse.Namespace) -> int:
     cleared = clear_failed(given.sweep)
-    names = " ".join(one.name for one in cleared)
+    names = " ".join(standing.name for standing in cleared)
     print(f"{len(cleared)} failed jobs are set back{f': {names}' if names else ''}")
     if cleared:
         print(f"to start them: {command(given.sweep)}")
@@ -85,15 +85,15 @@ def _retry(given: argparse.Namespace) -> int:
 
 def command(sweep: Path) -> str:
     """Returns the command line of a sweep with its name, as it was typed last."""
-    known = definition.read(sweep)
-    typed = known.get("typed") or ["-m", *known["command"]]
+    content = definition.read(sweep)
+    typed = content.get("typed") or ["-m", *content["command"]]
     named = any(arg.startswith("hydra.sweep.dir=") for arg in typed)
     place = [] if named else [f"hydra.sweep.dir={sweep}"]
     return shlex.join(["python", "-m", "metalearn", *typed, *place])
 
 
 def _exit_code(standings: Sequence[Standing]) -> int:
-    return 1 if any(one.state == "failed" for one in standings) else 0
+    return 1 if any(standing.state == "failed" for standing in standings) else 0
 
 
 def _console() -> Console:

@@ -37,7 +37,9 @@ def cancel(sweep: Path) -> list[str]:
 def _stop(jobs: Sequence[Job]) -> set[Path]:
     """Asks jobs without a controller to stop; returns those whose process is known."""
     records = {job.folder: submitted.read(job.folder) for job in jobs}
-    queued = {folder: one for folder, one in records.items() if one is not None and submitted.is_submitted(folder)}
+    queued = {
+        folder: record for folder, record in records.items() if record is not None and submitted.is_submitted(folder)
+    }
     submitted.stop(queued.values())
     runs = {job.folder: owner(job.folder / LOCK) for job in jobs if job.folder not in queued}
     here = {folder: run.pid for folder, run in runs.items() if run is not None and run.is_here}

@@ -1,4 +1,4 @@
-"""sweep.json: the jobs of a sweep, so that its command continues it and no other command mixes in."""
+"""sweep.json: the jobs of a sweep, so that its command continues it and no other mixes in."""
 
 import fcntl
 import json
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 NAME = "sweep.json"
 
 
-class Known(TypedDict):
-    """Content of the file."""
+class Content(TypedDict):
+    """Content of sweep.json."""
 
     command: list[str]  # the part of the command line that defines the jobs
     typed: NotRequired[list[str]]  # the whole command line, as it was typed last
@@ -34,10 +34,10 @@ def continued(argv: list[str]) -> list[str]:
     files = outputs.glob(f"sweeps/*/{NAME}")
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            known = read(path.parent)
-            is_search = not known["jobs"]  # its study knows whether it is finished
-            unfinished = is_search or not _is_finished(path.parent, known["jobs"])
-            if known["command"] == command(argv) and unfinished:
+            content = read(path.parent)
+            is_search = not content["jobs"]  # its study knows whether it is finished
+            unfinished = is_search or not _is_finished(path.parent, content["jobs"])
+            if content["command"] == command(argv) and unfinished:
                 return [*argv, f"hydra.sweep.dir={quoted(path.parent)}"]
         except ValueError as error:
             log.warning("metalearn: %s; it is passed over", error)
@@ -62,40 +62,40 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
     path = sweep / NAME
     with (sweep / ".lock").open("a") as file:  # several searches may add to one sweep
         fcntl.flock(file, fcntl.LOCK_EX)
-        known: Known = read(sweep) if path.is_file() else {"command": command(argv), "jobs": {}}
-        known["typed"] = list(argv)
-        if path.is_file() and bool(known["jobs"]) != bool(jobs):
-            kind = "a sweep" if known["jobs"] else "a search"
+        content: Content = read(sweep) if path.is_file() else {"command": command(argv), "jobs": {}}
+        content["typed"] = list(argv)
+        if path.is_file() and bool(content["jobs"]) != bool(jobs):
+            kind = "a sweep" if content["jobs"] else "a search"
             raise ValueError(f"{sweep} holds {kind}: name this one with hydra.sweep.dir=DIR")
         for job in jobs:
-            _add(known["jobs"], job, sweep)
-        text = json.dumps(known, indent=1) + "\n"
+            _add(content["jobs"], job, sweep)
+        text = json.dumps(content, indent=1) + "\n"
         write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def folders(sweep: Path) -> dict[tuple[str, ...], list[Path]]:
     """Returns the recorded folders by the overrides of their jobs."""
     recorded: dict[tuple[str, ...], list[Path]] = {}
-    known = read(sweep)["jobs"] if (sweep / NAME).is_file() else {}
-    for name, overrides in known.items():
+    jobs = read(sweep)["jobs"] if (sweep / NAME).is_file() else {}
+    for name, overrides in jobs.items():
         recorded.setdefault(tuple(overrides), []).append(sweep / name)
     return recorded
 
 
-def read(sweep: Path) -> Known:
+def read(sweep: Path) -> Content:
     """Returns the content of the file. Raises ValueError in one line where it is damaged."""
     from typeguard import TypeCheckError, check_type  # late, because --help must not wait for it
 
     path = sweep / NAME
     try:
-        return check_type(json.loads(path.read_text()), Known)
+        return check_type(json.loads(path.read_text()), Content)
     except (ValueError, TypeCheckError) as error:
         raise ValueError(f"{path} is not the list of jobs of a sweep: {error}") from error
 
 
-def _add(known: dict[str, list[str]], job: Job, sweep: Path) -> None:
+def _add(jobs: dict[str, list[str]], job: Job, sweep: Path) -> None:
     name = str(job.folder.relative_to(sweep))
-    before = known.get(name)
+    before = jobs.get(name)
     if before is not None and set(before) != set(job.overrides):
         was = " ".join(sorted(set(before) - set(job.overrides))) or "nothing"
         now = " ".join(sorted(set(job.overrides) - set(before))) or "nothing"
@@ -105,7 +105,7 @@ def _add(known: dict[str, list[str]], job: Job, sweep: Path) -> None:
         )
     if before is None and (job.folder / "result.json").exists():
         raise ValueError(f"{job.folder} holds another run: name another directory with hydra.sweep.dir=DIR")
-    known[name] = job.overrides
+    jobs[name] = job.overrides
 
 
 def _is_finished(sweep: Path, jobs: dict[str, list[str]]) -> bool:

@@ -29,7 +29,7 @@ def check(
 
     Args:
         job: composed config of a job.
-        sweep: that of the sweep, which is in force.
+        sweep: config of the sweep, which is in force.
         plain: composes a job without overrides, with what is typed for the sweep.
         typed: keys that are typed for Hydra itself.
     """

@@ -1,7 +1,7 @@
 """Jobs that are forked from a server which has imported everything, so that they start at once.
 
-They share no more than fresh processes do. Not for a job of several processes, which starts the others by its own
-command line.
+They share no more than fresh processes do. A job of several processes cannot be forked: it starts
+the others by its own command line.
 """
 
 import gc
@@ -21,12 +21,12 @@ PRELOADED = ["metalearn.__main__", "metalearn.run.run", "metalearn.algorithms.pr
 
 
 OF_A_DEAD_SERVER = 255
-"""Said by multiprocessing for the exit code of any process whose server has died, whether the process lives or not."""
+"""Exit code that multiprocessing reports when the server has died, even if the process lives."""
 
 
 @final
 class ForkedProcess(AbstractProcess):
-    """The same as FreshProcess, of a command line of metalearn."""
+    """FreshProcess by a fork, for a command line of metalearn."""
 
     def __init__(self, arguments: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str]) -> None:
         context = get_context("forkserver")
@@ -40,7 +40,7 @@ class ForkedProcess(AbstractProcess):
         self._process = context.Process(target=_work, args=given)
         try:
             self._process.start()
-        except (EOFError, ConnectionError):  # the server has just died; the next call starts another
+        except (EOFError, ConnectionError):  # the server has died; the next call starts another
             self._process = context.Process(target=_work, args=given)
             self._process.start()
 
@@ -89,8 +89,9 @@ def _arrived(handed: Any) -> int:
 
 
 def _work(arguments: list[str], log: Path, environment: dict[str, str], held: int) -> None:
-    """Become what the command line would have started; `held` stays open, and locked, until the end."""
-    gc.freeze()  # what is imported is no garbage: to look through it for some takes longer than to compose the config
+    """Becomes what the command line would start; `held` stays open, and locked, until the end."""
+    # To search the imports for garbage would take longer than to compose the config.
+    gc.freeze()
     os.setsid()
     for number, target, how in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND)):
         opened = os.open(target, how)

@@ -20,11 +20,14 @@ from metalearn.sweep import logs
 from metalearn.sweep.submitted import is_submitted
 
 JOB_LOCK = ".job.lock"
-"""Held by a controller from before a job starts, and by the job: also when the controller is killed."""
+"""Held by a controller from before a job starts, and by the job.
+
+The job holds it also when the controller is killed.
+"""
 
 BAD_INPUT = 2
 GRACE = 60.0
-"""Seconds that a job has for its last checkpoint after it was told that its time is over."""
+"""Seconds that a job has for its last checkpoint after the signal that its time is over."""
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)  # beside that of its slot
     status: Literal["pending", "running", "completed", "pruned", "failed", "interrupted"] = "pending"
     reason: str = ""  # why it is failed
-    seconds: float | None = None  # of work in this sweep command; of the run itself when it was finished before
+    seconds: float | None = None  # work in this command; the whole run where it finished before
     attempts: int = 0
     before: bool = False  # whether it was finished when it was looked at first
 
@@ -57,7 +60,7 @@ class Job:
             return None
 
     def score(self, split: Literal["val", "test"]) -> Measured | None:
-        """Its accuracy (of a regression the squared error) with the interval; None where it left none."""
+        """Returns its accuracy, or squared error, with the interval; None where it left none."""
         result = self.result()
         evaluation = result and (result.val if split == "val" else result.test)
         return evaluation.measured if evaluation else None
@@ -70,7 +73,10 @@ class Job:
             self.seconds = result.seconds.total if result.seconds else 0.0
 
     def is_at_work_elsewhere(self) -> bool:
-        """Whether a run is at work in its directory: of another controller, of one that was killed, or by hand."""
+        """Returns whether a run is at work in its directory.
+
+        Another controller, a killed one, or a user may have started it.
+        """
         return any(is_locked(self.folder / name) for name in (JOB_LOCK, LOCK)) or is_submitted(self.folder)
 
     def begin(self) -> IO[str] | None:
@@ -78,7 +84,7 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         held = lock(self.folder / JOB_LOCK)
         if held is not None:
-            # What an attempt that did not finish has left: a run refuses a directory that holds a result.
+            # A run refuses a directory that holds a result, such as that of an attempt that failed.
             (self.folder / "result.json").unlink(missing_ok=True)
             self.status, self.reason = "running", ""
             self.attempts += 1
@@ -97,7 +103,8 @@ class Job:
         except ValueError as error:
             result, damage = None, str(error)
         status = result.status if result else None
-        if result and result.finished:  # which is written last: what happens to the process later takes nothing from it
+        # The result is written last: what happens to the process later takes nothing from it.
+        if result and result.finished:
             self.status = result.status
         elif stopped and status in (None, "interrupted"):
             self.status = "interrupted"
@@ -117,13 +124,14 @@ class Job:
 
 
 class AbstractProcess(ABC):
-    """What works on a job."""
+    """A process that works on a job."""
 
     @abstractmethod
     def exit_code(self) -> int | str | None:
-        """None while it runs; as subprocess has it, negative for a signal. When it has ended, nothing of it is left.
+        """Returns None while it runs, then the code as in subprocess, negative for a signal.
 
-        Where a cluster has ended it, what that says of it.
+        When it has ended, nothing of it is left. Where a cluster has ended it, the report of the
+        cluster replaces the code.
         """
 
     @abstractmethod
@@ -133,9 +141,10 @@ class AbstractProcess(ABC):
 
 @final
 class FreshProcess(AbstractProcess):
-    """A command with its output in a file, in a process group of its own: a signal reaches all ranks of a DDP job.
+    """A command with its output in a file, in a process group of its own.
 
-    The lock that it is handed, if any, is held until it has ended, whatever becomes of this process.
+    A signal reaches all ranks of a DDP job. The command holds the lock that it receives, if any,
+    until it has ended, whatever becomes of this process.
     """
 
     def __init__(self, command: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str] | None) -> None:
@@ -156,7 +165,7 @@ class FreshProcess(AbstractProcess):
         running = self._popen.returncode is None
         code = self._popen.poll()
         if running and code is not None:
-            self.send(signal.SIGKILL)  # a rank that is left behind would wait for the others for ever
+            self.send(signal.SIGKILL)  # a rank left behind would wait for the others for ever
             logs.note_end(self._log, code)
         return code
 
@@ -181,7 +190,10 @@ class Attempt:
         return time.monotonic() - self._began
 
     def ended(self, *, stopped: bool) -> bool:
-        """Whether it has; the job then says how. Enforces the time limit: SIGTERM first, then SIGKILL."""
+        """Returns whether it has ended; the job then states how.
+
+        Enforces the time limit: SIGTERM first, then SIGKILL.
+        """
         code = self.process.exit_code()
         if code is None:
             if self._timeout is not None and self.seconds > self._timeout:
@@ -199,13 +211,13 @@ class Attempt:
 
 
 def resuming(folder: Path) -> list[str]:
-    """What of a command line makes a run go on in its directory, where it has begun to save anything."""
+    """Returns the arguments that continue a run in its directory; none before a checkpoint."""
     saved = any((folder / f"checkpoints/{name}.ckpt").is_file() for name in ("last", "best"))
     return [f"resume={quoted(folder)}"] if saved else []
 
 
 def quoted(path: Path | str) -> str:
-    """A path as a value of an override, whatever signs it has: Hydra's grammar and OmegaConf leave it as it is."""
+    """Returns a path as a value of an override that Hydra and OmegaConf keep as it is."""
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(path))  # else ${ would begin an interpolation
     return QuotedString(text, Quote.single).with_quotes()
 

@@ -1,7 +1,7 @@
-"""The launcher of sweeps: each job is a process, as if its command had been typed alone; where it runs, engines say.
+"""Launcher of sweeps: each job is a process, as if its command had been typed alone.
 
-So DDP is right (in one process its ranks would run the whole sweep), a job that dies takes no other along, and no
-memory, random state or environment of a job is left to the next.
+So DDP is right: in one process its ranks would run the whole sweep. A job that dies ends no other,
+and leaves no memory, random state or environment to the next. Subclasses choose where jobs run.
 """
 
 import shlex
@@ -33,7 +33,6 @@ OF_THE_SWEEP = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.
 OF_THE_SWEEPER = ("hydra.sweeper", "hydra/sweeper")
 NUMBERED = ("${hydra.job.num}", "${hydra:job.num}")
 
-
 Leave = Callable[["Slots", Sequence["Job"]], None]
 
 
@@ -42,10 +41,10 @@ class JobFailed(Exception):
 
 
 class AbstractLauncher(Launcher, ABC):
-    """What a sweep is, wherever its jobs run.
+    """Base of the launchers: a sweep, wherever its jobs run.
 
     Args:
-        timeout: seconds after which a job is stopped, which is a failure; None for no limit of ours.
+        timeout: seconds after which a job is stopped, which is a failure; None for no limit.
         retries: how often a failed job is started again, from its last checkpoint.
         leave: starts jobs that outlive this process, which then ends; None: it waits for its jobs.
     """
@@ -55,11 +54,11 @@ class AbstractLauncher(Launcher, ABC):
 
     @abstractmethod
     def make_slots(self, sweep: Path) -> "Slots":
-        """The places for jobs, of an engine that is ready for them. Raises ValueError for bad input."""
+        """Prepares the engine; returns its places for jobs. Raises ValueError for bad input."""
 
     @abstractmethod
     def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
-        """Start a job, which is to hold the lock where it can."""
+        """Starts a job, which is to hold the lock where it can."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
@@ -67,19 +66,19 @@ class AbstractLauncher(Launcher, ABC):
         self._groups: dict[str, bool] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs to their ends. Raises ValueError for bad input, and SystemExit after a signal."""
+        """Runs the jobs to their ends. Raises ValueError for bad input, SystemExit on a signal."""
         from metalearn.sweep import definition
         from metalearn.sweep.loop import JobList
         from metalearn.sweep.screen import Screen
 
         sweep, slots = self.prepare()
         recorded = definition.folders(sweep)
-        jobs = [self._job(sweep, initial_job_idx + i, list(one), recorded) for i, one in enumerate(job_overrides)]
+        jobs = [self._job(sweep, initial_job_idx + i, list(args), recorded) for i, args in enumerate(job_overrides)]
         definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
             job.look()
             if not job.finished:
-                self.trainer(job)  # so that a wrong name in any of them is found before the first one starts
+                self.trainer(job)  # finds a wrong name before the first job starts
 
         screen = Screen(jobs)
         before = sum(job.finished for job in jobs)
@@ -131,9 +130,9 @@ class AbstractLauncher(Launcher, ABC):
     def _job(
         self, sweep: Path, number: int, overrides: list[str], recorded: dict[tuple[str, ...], list[Path]]
     ) -> "Job":
-        """A job with its folder; one that has finished in a folder that is recorded for its overrides keeps that.
+        """Returns a job with its folder; a finished job keeps the folder recorded for it.
 
-        Composing takes as long as to skip twenty finished jobs, so only where a name depends on the config.
+        It composes only where a name depends on the config: in that time 20 jobs are skipped.
         """
         from metalearn.sweep.jobs import Job
 
@@ -148,8 +147,8 @@ class AbstractLauncher(Launcher, ABC):
         return Job(number, overrides, sweep / str(self.compose(number, overrides).hydra.sweep.subdir))
 
     def compose(self, number: int, overrides: list[str]) -> DictConfig:
-        """The config of a job, without what is for the sweeper, which may be of a preset that the job does not have."""
-        of_hydra = [one for one in self._typed_for_hydra() if not key(one).startswith(OF_THE_SWEEPER)]
+        """Returns the config of a job without settings of the sweeper, whose preset it may lack."""
+        of_hydra = [arg for arg in self._typed_for_hydra() if not key(arg).startswith(OF_THE_SWEEPER)]
         config = self.context.config_loader.load_configuration(
             config_name=self.config.hydra.job.config_name, overrides=[*of_hydra, *overrides], run_mode=RunMode.RUN
         )
@@ -159,17 +158,17 @@ class AbstractLauncher(Launcher, ABC):
         return config
 
     def trainer(self, job: "Job") -> DictConfig:
-        """The config of a job's trainer, which says how many processes it has.
+        """Returns the config of a job's trainer, which states its number of processes.
 
-        Composed once for all jobs that differ in values alone, such as seeds, since it takes a tenth of a second.
+        It takes 0.1 s to compose, once for all jobs that differ in values alone, such as seeds.
         """
         exact = tuple(job.overrides)
-        alike = tuple(one if self._chooses(key(one)) else one.partition("=")[0] for one in job.overrides)
-        for known in (exact, alike):
-            if known in self._trainers:
-                return self._trainers[known]
+        alike = tuple(arg if self._chooses(key(arg)) else arg.partition("=")[0] for arg in job.overrides)
+        for overrides in (exact, alike):
+            if overrides in self._trainers:
+                return self._trainers[overrides]
         config = self.compose(job.number, job.overrides)
-        typed = {key(one) for one in self._typed_for_hydra()}
+        typed = {key(arg) for arg in self._typed_for_hydra()}
         dropped.check(config, self.config, partial(self.compose, 0, []), typed=typed)
         trainer: DictConfig = config.trainer
         by_value = any(OmegaConf.is_interpolation(trainer, name) for name in ("devices", "num_nodes", "accelerator"))
@@ -177,7 +176,7 @@ class AbstractLauncher(Launcher, ABC):
         return trainer
 
     def _chooses(self, name: str) -> bool:
-        """Whether a key may decide what there is in a config: a group does, and all of the trainer is taken for it."""
+        """Returns whether a key may change the shape of a config, as groups and trainer.* may."""
         if name not in self._groups:
             self._groups[name] = self.is_group(name) or name.startswith(("trainer", "hydra"))
         return self._groups[name]
@@ -187,12 +186,12 @@ class AbstractLauncher(Launcher, ABC):
         return "@" in name or bool(self.context.config_loader.get_group_options(name))
 
     def processes(self, job: "Job") -> int | None:
-        """Of a job, on each node; more than one under DDP. None when it wants as many as there are."""
+        """Returns the number per node for a job, more than one under DDP; None for all places."""
         devices = str(self.trainer(job).devices)
         return int(devices) if devices.isdigit() else None
 
     def arguments(self, job: "Job") -> list[str]:
-        """What is to be typed for this job alone."""
+        """Returns the command line for this job alone."""
         from metalearn.sweep.jobs import quoted
 
         own = [f"hydra.run.dir={quoted(job.folder)}", "hydra.mode=RUN", f"hydra.job.num={job.number}"]
@@ -200,12 +199,12 @@ class AbstractLauncher(Launcher, ABC):
         return [*main, *self.needed(), *job.overrides, *own, f"hydra.job.id={job.number}"]
 
     def needed(self) -> list[str]:
-        """What any run of this config needs beside its overrides: where other configs lie, and settings of Hydra."""
-        of_hydra = [one for one in self._typed_for_hydra() if not key(one).startswith(OF_THE_SWEEP)]
+        """Returns the arguments of any run beside its overrides: --config-dir, Hydra's settings."""
+        of_hydra = [arg for arg in self._typed_for_hydra() if not key(arg).startswith(OF_THE_SWEEP)]
         return [*self._sources("--config-dir", "command-line"), *of_hydra]
 
     def _typed_for_hydra(self) -> list[str]:
-        """Overrides of Hydra's own settings, in which an interpolation stays one: each job has its own value."""
+        """Returns overrides of Hydra's settings, unresolved: each job has values of its own."""
         return OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)  # type: ignore[return-value]
 
     def _sources(self, flag: str, provider: str) -> list[str]:
@@ -230,12 +229,12 @@ def submit(jobs: Sequence["Job"], leave: Callable[[Sequence["Job"]], None]) -> s
 def exit_if_stopped(received: signal.Signals | None, screen: "Screen") -> None:
     """Raises SystemExit after a signal."""
     if received is not None:
-        screen.say("stopped; the same command goes on")
+        screen.say("stopped; repeat the command to continue")
         raise SystemExit(128 + received)
 
 
 def _returned(job: "Job") -> JobReturn:
-    """What Hydra, and a sweeper that searches, is told: the score on meta-val."""
+    """Returns the score at meta-val, as Hydra and a sweeper that searches expect it."""
     returned = JobReturn(overrides=job.overrides, working_dir=str(job.folder))
     if job.finished:
         returned.status = JobStatus.COMPLETED

@@ -1,4 +1,4 @@
-"""The loop of sweeps and searches: jobs of a source to free slots, each in a process, until none is left to run."""
+"""Loop of sweeps and searches: starts jobs of a source in free slots until none is left."""
 
 import signal
 import time
@@ -19,7 +19,7 @@ Start = Callable[[Job, list[str], IO[str]], AbstractProcess]
 
 
 class AbstractSource(ABC):
-    """Where jobs come from, and what is told how each has ended: a list, or a study that is asked for trials."""
+    """Source of jobs, which learns how each has ended: a list, or a study that gives trials."""
 
     @property
     @abstractmethod
@@ -37,7 +37,11 @@ class AbstractSource(ABC):
 
     @abstractmethod
     def tell(self, job: Job, *, again: bool) -> None:
-        """A job has ended; its status says how. `again`: it is started once more, and is told again."""
+        """Receives a job that has ended; its status states how.
+
+        Args:
+            again: whether it starts once more, and comes here again.
+        """
 
     @abstractmethod
     def look_after(self) -> None:
@@ -123,7 +127,7 @@ class Loop:
 
     def _collect(self, *, stopped: bool) -> None:
         """Free the slots of attempts that have ended."""
-        for attempt in [one for one in self._running if one.ended(stopped=stopped)]:
+        for attempt in [attempt for attempt in self._running if attempt.ended(stopped=stopped)]:
             self._running.remove(attempt)
             self._slots.give_back(attempt.places)
             job = attempt.job

@@ -1,4 +1,4 @@
-"""hydra/sweeper=basic: all combinations, as Hydra's own makes them, and jobs that are finished cost no time."""
+"""hydra/sweeper=basic: all combinations, as Hydra makes them; finished jobs cost no time."""
 
 from collections.abc import Sequence
 from typing import final
@@ -12,7 +12,7 @@ from metalearn.sweep.launcher import AbstractLauncher
 
 @final
 class ProductSweeper(BasicSweeper):
-    """Leaves it to a launcher of ours to compose the jobs, which does so with the unfinished ones before any starts."""
+    """Leaves composing to our launchers, which compose the unfinished jobs before any starts."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         if self.max_batch_size is not None and self.max_batch_size < 1:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from metalearn.run import study_record
 from metalearn.run.trial import counted, directory, open_storage
-from metalearn.sweep import standing, submitted
-from metalearn.sweep.standing import Standing
+from metalearn.sweep import submitted
+from metalearn.sweep.standing import Standing, read
 
 ASIDE = "stdout.failed.log"
 """Name under which the output of a failed attempt is kept."""
@@ -13,12 +13,12 @@ ASIDE = "stdout.failed.log"
 
 def clear_failed(sweep: Path) -> list[Standing]:
     """Sets back each failed job of a sweep; the failed trials of a search are queued again."""
-    failed = [one for one in standing.read(sweep) if one.state == "failed"]
-    for one in failed:
-        (one.job.folder / "result.json").unlink(missing_ok=True)
-        submitted.forget(one.job.folder)
-        if one.job.log.is_file():
-            one.job.log.replace(one.job.folder / ASIDE)
+    failed = [standing for standing in read(sweep) if standing.state == "failed"]
+    for standing in failed:
+        (standing.job.folder / "result.json").unlink(missing_ok=True)
+        submitted.forget(standing.job.folder)
+        if standing.job.log.is_file():
+            standing.job.log.replace(standing.job.folder / ASIDE)
     if (sweep / study_record.NAME).is_file():
         _queue_trials(sweep)
     return failed

@@ -1,4 +1,4 @@
-"""What a sweep shows: a live line for each running job on a terminal, a line for each that has ended, and a table."""
+"""Screen of a sweep: live lines of running jobs, a line for each ended job, and a table."""
 
 import os
 import sys
@@ -34,8 +34,8 @@ class Screen:
     """Context in which the jobs of a sweep are shown.
 
     Args:
-        jobs: of the sweep; those of a search come as it goes on.
-        common: what of their overrides is not shown with each; None: what all jobs have now.
+        jobs: jobs of the sweep; a search adds its jobs to the list later.
+        common: overrides that are not shown with each job; None for all that the jobs share now.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Screen:
                 self._live.stop()
 
     def label(self, job: Job) -> str:
-        """What makes the job different from the others."""
+        """Returns the overrides by which the job differs from the others."""
         return " ".join(override for override in job.overrides if override not in self._common)
 
     def reason(self, job: Job) -> str:
@@ -81,13 +81,13 @@ class Screen:
 
     @contextmanager
     def _read_or_not(self) -> Iterator[None]:
-        """Go on when nobody reads any longer (`| head -1`, a closed terminal): what is said then goes nowhere."""
+        """Drops the output once nobody reads it, as with `| head -1` or a closed terminal."""
         try:
             yield
         except OSError:
             self.console.quiet, self._live = True, None
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())  # what is buffered must not fail at the end
+            os.dup2(nowhere, sys.stdout.fileno())  # buffered text must not fail at the end
             os.close(nowhere)
 
     def say_end(self, job: Job, *, again: bool) -> None:

@@ -12,7 +12,7 @@ def check_settings(plugin: object, config: DictConfig, where: str) -> None:
 
     Args:
         plugin: made of the settings, which it has not looked at so far.
-        config: of Hydra, with the settings under the key `where`.
+        config: config with Hydra's node, and with the settings under the key `where`.
     """
     from typeguard import TypeCheckError, check_type  # late, because --help must not wait for it
 

@@ -14,9 +14,10 @@ class Slots:
     """Places of which each holds one process of a job.
 
     Args:
-        places: GPUs as CUDA_VISIBLE_DEVICES names them, one that is listed twice holds two; or places without one.
-        gpu: which of the two.
-        threads: of each process.
+        places: GPUs as CUDA_VISIBLE_DEVICES names them, one listed twice holds two jobs; or places
+            without a GPU.
+        gpu: whether the places are GPUs.
+        threads: number of threads of each process.
     """
 
     def __init__(self, places: Sequence[str], *, gpu: bool, threads: int) -> None:
@@ -26,9 +27,9 @@ class Slots:
         self.widest = len(set(places))  # a job of several processes has each on another GPU
 
     def take(self, processes: int | None) -> list[str] | None:
-        """Different places for the processes of a job, the emptiest first; all for None or for more than there are.
+        """Takes different places for the processes of a job, the emptiest first.
 
-        Returns None while there are too few.
+        Takes all for None, or for more than there are. Returns None while too few are free.
         """
         wanted = min(processes or self.widest, self.widest)
         chosen = [place for place, _ in Counter(self.free).most_common(wanted)]
@@ -42,7 +43,7 @@ class Slots:
         self.free.extend(places)
 
     def environment(self, places: Sequence[str]) -> dict[str, str]:
-        """What tells a job where it runs."""
+        """Returns the variables by which a job knows where it runs."""
         threads = {"OMP_NUM_THREADS": str(self.threads)}
         if not self.gpu:
             return threads
@@ -55,9 +56,9 @@ def make_slots(spec: SlotsSpec, threads: int | None) -> Slots:
     """The slots that the config asks for.
 
     Args:
-        spec: a number of jobs, which share the GPUs if there are any; the GPUs to use; or auto: one for each visible
-            GPU, else as many as the cores have `threads` for.
-        threads: of each process; None: OMP_NUM_THREADS if it is set, else a share of the cores.
+        spec: a number of jobs, which share the GPUs if there are any; the GPUs to use; or auto: one
+            for each visible GPU, else as many as the cores have `threads` for.
+        threads: number per process; None for OMP_NUM_THREADS if set, else a share of the cores.
 
     Raises ValueError when it is none of these.
     """

@@ -48,12 +48,12 @@ class Standing:
     """A job at an instant."""
 
     job: Job
-    name: str  # of its directory
+    name: str  # path of its directory within the sweep
     label: str  # overrides by which it differs from the other jobs
     state: State
-    reason: str  # of a failure
+    reason: str  # cause of a failure
     exit_code: int | None
-    seconds_left: float | None  # of its training
+    seconds_left: float | None  # rest of its training
     best: Best | None  # at meta-val
     test: str  # score at meta-test, with its interval
 
@@ -73,8 +73,8 @@ def read(sweep: Path) -> list[Standing]:
 
 def jobs(sweep: Path) -> list[Job]:
     """Returns the jobs of a sweep, or the trials of a search that have begun."""
-    if known := definition.read(sweep)["jobs"]:
-        pairs = [(sweep / name, overrides) for name, overrides in known.items()]
+    if recorded := definition.read(sweep)["jobs"]:
+        pairs = [(sweep / name, overrides) for name, overrides in recorded.items()]
     else:
         folders = sorted(log.parent for place in TRIALS for log in sweep.glob(place))
         pairs = [(folder, _overrides(folder)) for folder in folders]
@@ -89,7 +89,7 @@ def look(job: Job, sweep: Path, shared: Set[str]) -> Standing:
     return Standing(
         job=job,
         name=str(job.folder.relative_to(sweep)),
-        label=" ".join(one for one in job.overrides if one not in shared),
+        label=" ".join(override for override in job.overrides if override not in shared),
         state=state,
         reason=reason,
         exit_code=logs.exit_code(job.log) if ended else None,

@@ -29,7 +29,7 @@ class Submitted(NamedTuple):
 
     cluster: Cluster
     job_id: str
-    address: str = ""  # of a Ray cluster
+    address: str = ""  # address of a Ray cluster
 
     @property
     def queue(self) -> AbstractQueue:
@@ -45,8 +45,8 @@ class Submitted(NamedTuple):
 def stop(jobs: Iterable[Submitted]) -> None:
     """Ends jobs, which save; those that wait first, lest one starts in the place of another."""
     queues = defaultdict[AbstractQueue, list[str]](list)
-    for one in jobs:
-        queues[one.queue].append(one.job_id)
+    for job in jobs:
+        queues[job.queue].append(job.job_id)
     for queue, job_ids in queues.items():
         queue.stop(list(dict.fromkeys(job_ids)))
 
@@ -69,11 +69,11 @@ def read(folder: Path) -> Submitted | None:
 
 
 def is_submitted(folder: Path) -> bool:
-    """Returns whether the job of this directory waits or runs. Raises OSError where nobody knows."""
-    known = read(folder)
-    if known is None:
+    """Returns whether the job of a directory waits or runs. Raises OSError where nobody knows."""
+    record = read(folder)
+    if record is None:
         return False
     try:
-        return known.queue.has(known.job_id)
+        return record.queue.has(record.job_id)
     except OSError as error:
-        raise OSError(f"{folder} was submitted as {known.cluster} job {known.job_id}: {error}") from error
+        raise OSError(f"{folder} was submitted as {record.cluster} job {record.job_id}: {error}") from error

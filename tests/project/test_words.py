@@ -25,6 +25,8 @@ CHECKED = (
     "scripts/**/*.py",
     "scripts/*.yaml",
     "metalearn/report/**/*.py",
+    "metalearn/search/**/*.py",
+    "metalearn/sweep/**/*.py",
     "conf/**/*.yaml",
     "README.md",
     "CONTRIBUTING.md",

@@ -18,7 +18,7 @@ from metalearn.search.source import FAILURES_IN_A_ROW
     ("params", "sampler", "message"),
     [
         ("0.5", "tpe", "the search has nothing to vary"),
-        ("tag(log, interval(0, 1))", "tpe", "is no search space"),
+        ("tag(log, interval(0, 1))", "tpe", "is not a search space"),
         ("range(3, 3)", "tpe", "the range is empty"),
         ("interval(0, 1)", "grid", "a grid cannot hold all of x"),
         ("interval(0, 1)", "best", "hydra.sweeper.sampler=best must be"),

@@ -34,7 +34,7 @@ class RayQueue(AbstractQueue):
     def stop(self, job_ids: Sequence[str]) -> None:
         import ray
 
-        actors: list[Any] = [ray.get_actor(one, namespace=NAMESPACE) for one in job_ids if self.has(one)]
+        actors: list[Any] = [ray.get_actor(job_id, namespace=NAMESPACE) for job_id in job_ids if self.has(job_id)]
         placed = {actor: actor.__ray_ready__.remote() for actor in actors}
         ready, _ = ray.wait([*placed.values()], num_returns=len(placed), timeout=1.0) if placed else ([], [])
         waiting = [actor for actor in actors if placed[actor] not in ready]

@@ -114,7 +114,7 @@ class Submitter:
         executor = self._executor(shape)
         try:
             with executor.batch():
-                jobs = [executor.submit(NodeTask([one.command for one in pack])) for pack in packs]
+                jobs = [executor.submit(NodeTask([process.command for process in pack])) for pack in packs]
         except (FailedJobError, FailedSubmissionError) as error:
             raise ValueError(f"the jobs were not submitted: {' '.join(str(error).split())}") from error
         for pack, job in zip(packs, jobs, strict=True):
@@ -163,10 +163,10 @@ class BatchProcess(AbstractProcess):
         assert self.allocation is not None
         job = self.allocation.job
         paths = [job.task(rank).paths.result_pickle for rank in range(job.num_tasks)]
-        known = [pickle.loads(path.read_bytes()) for path in paths if path.exists()]
+        results = [pickle.loads(path.read_bytes()) for path in paths if path.exists()]
         # Rank 0 leaves nothing when it is requeued; the others may.
-        if paths[0].exists() and (len(known) == len(paths) or known[0] != ("success", [0])):
-            return self._ending(*known[0])
+        if paths[0].exists() and (len(results) == len(paths) or results[0] != ("success", [0])):
+            return self._ending(*results[0])
         local = self.allocation.cluster == "local"
         if job.state == "RUNNING" if local else submitted.is_submitted(self.folder):
             self._gone_at = 0.0
@@ -174,7 +174,7 @@ class BatchProcess(AbstractProcess):
         self._gone_at = self._gone_at or time.monotonic()
         if time.monotonic() - self._gone_at < LATE:
             return None
-        return self._ending(*known[0]) if known else self._words(job.get_info().get("State") or "ended early")
+        return self._ending(*results[0]) if results else self._words(job.get_info().get("State") or "ended early")
 
     def _ending(self, outcome: str, result: list[int] | str) -> int | str:
         """Returns the exit code, or the last line of a traceback, of a result of submitit."""

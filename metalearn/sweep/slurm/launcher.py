@@ -1,4 +1,4 @@
-"""hydra/launcher=slurm: each job of a sweep is one of SLURM, and goes on after preemption and time limits."""
+"""hydra/launcher=slurm: jobs of SLURM, which continue after preemption and time limits."""
 
 import re
 from collections.abc import Sequence
@@ -91,7 +91,9 @@ class SlurmLauncher(AbstractLauncher):
 
         trainer, devices = self.trainer(job), self.processes(job)
         if devices is None:
-            raise ValueError(f"trainer.devices={trainer.devices}: SLURM has to be told a number")
+            raise ValueError(
+                f"trainer.devices={trainer.devices} is not a number, which SLURM needs: set trainer.devices=N"
+            )
         gpus = self.gpus_per_node
         if gpus is None:
             gpus = devices if trainer.accelerator in ON_GPUS else 0

@@ -34,8 +34,8 @@ class _EndedBefore(Exception):
 class JobCommand(NamedTuple):
     """The command of a job, for any node."""
 
-    arguments: list[str]  # of metalearn, without those that resume
-    folder: Path  # of the job
+    arguments: list[str]  # arguments of metalearn, without those that resume
+    folder: Path  # directory of the job
     environment: dict[str, str]  # additions to that of the node
 
 
@@ -84,8 +84,8 @@ class NodeTask:
     def _run(self) -> list[int]:
         from submitit import JobEnvironment
 
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, self._forward)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._forward)
         for index, command in enumerate(self._commands):
             if self._codes[index] is None and _is_finished(command.folder):
                 self._codes[index] = 0
@@ -128,7 +128,7 @@ def _start(command: JobCommand, rank: int, ignored: str) -> FreshProcess:
     words = [*deaf, sys.executable, "-m", "metalearn", *command.arguments, *resuming(command.folder)]
     log = command.folder / "stdout.log"
     if rank == 0:
-        (command.folder / "result.json").unlink(missing_ok=True)  # of the part before
+        (command.folder / "result.json").unlink(missing_ok=True)  # result before the requeue
     else:
         words += ["hydra.output_subdir=null", f"hydra.job.name=rank{rank}"]
         log = command.folder / f"stdout_rank{rank}.log"
