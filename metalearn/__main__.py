@@ -3,7 +3,6 @@
 import os
 import runpy
 import sys
-from importlib.util import find_spec
 from secrets import token_hex
 from typing import Any, NoReturn
 
@@ -65,7 +64,7 @@ def main() -> None:
         sys.argv[1:] = ["-m", *rest]
     elif word in SHORT:
         sys.argv[1:] = [*SHORT[word], *rest]
-    elif word in PROGRAMS and find_spec(f"metalearn.{word}.__main__"):
+    elif word in PROGRAMS:
         sys.argv[1:] = rest
         runpy.run_module(f"metalearn.{word}", run_name="__main__", alter_sys=True)
         return

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 import metalearn.__main__  # registers the resolvers of the configs
 from metalearn.data.bank import ClassBank
 from metalearn.sweep.forks import ForkedProcess
+from metalearn.sweep.logs import ENDED
 from metalearn.types import Episode
 
 REPOSITORY = Path(__file__).parents[1]
@@ -121,7 +122,8 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
                 if time.monotonic() > deadline:
                     process.send(signal.SIGKILL)
                 time.sleep(0.01)
-        return Finished(code, log.read_text().partition("\n")[2], folder)
+        text = log.read_text().partition("\n")[2].rpartition(ENDED)[0]
+        return Finished(code, text, folder)
 
     return call
 

@@ -183,7 +183,7 @@ def test_film_scales_and_shifts_each_channel() -> None:
 
 
 def test_a_layer_that_is_not_there_is_named() -> None:
-    with pytest.raises(InstantiationException, match=r"no layer is called 'blocks.7'; there are blocks.0.conv"):
+    with pytest.raises(InstantiationException, match=r"no layer is called 'blocks.7'; choose from blocks.0.conv"):
         build("cavia", "algorithm.layer=blocks.7")
     with pytest.raises(InstantiationException, match="cavia moves the context parameters alone"):
         build("cavia", "algorithm.inner_loop.adapt=[head]")

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, Command, Finished
 
+from metalearn.run.claim import LOCK
+
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Reads all files of a run directory except the log, to which a refused command may add."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
+    """Reads all files of a run directory except the log and the lock, which any command changes."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log" and path.name != LOCK)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -78,8 +78,8 @@ def test_the_best_checkpoint_is_chosen_on_meta_val(finished: Finished) -> None:
     assert finished.result["val"]["accuracy"]["mean"] == pytest.approx(max(scores.values()), abs=1e-6)
 
 
-def test_the_person_sees_config_plan_and_result(finished: Finished) -> None:
-    for text in ("max_steps: 10", "parameters", "tasks per step", "training episodes", "meta-test accuracy"):
+def test_the_person_sees_plan_and_result(finished: Finished) -> None:
+    for text in ("parameters", "tasks per step", "training episodes", "meta-test accuracy"):
         assert text in finished.text
     assert "running (inductive)" in finished.text
     assert "Traceback" not in finished.text
@@ -203,7 +203,7 @@ def test_a_run_that_was_stopped_and_moved_resumes_exactly(
     with (folder / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert steps == list(range(1, total + 1))
-    assert len(list(folder.glob("tensorboard/events*"))) >= 2  # both parts have written
+    assert len(list(folder.glob("tensorboard/**/events*"))) >= 2  # both parts have written
 
 
 def test_resume_auto_finds_the_unfinished_run_of_the_same_overrides(

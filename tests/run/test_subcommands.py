@@ -15,7 +15,6 @@ def typed(monkeypatch: pytest.MonkeyPatch):
         started = []
         monkeypatch.setattr(sys, "argv", ["metalearn", *line.split()])
         monkeypatch.setattr(command.streams, "make_unbreakable", lambda: None)
-        monkeypatch.setattr(command, "find_spec", lambda name: "sweep" not in name)
         monkeypatch.setattr(command.runpy, "run_module", lambda name, **_: started.append(name))
         monkeypatch.setattr(command, "compose_or_refuse", lambda: started.append("a run"))
         command.main()
@@ -38,7 +37,7 @@ def typed(monkeypatch: pytest.MonkeyPatch):
         ("report DIR --write out", "metalearn.report", ["DIR", "--write", "out"]),
         ("predict RUN", "metalearn.predict", ["RUN"]),
         ("export RUN f.onnx", "metalearn.export", ["RUN", "f.onnx"]),
-        ("sweep status DIR", "a run", ["sweep", "status", "DIR"]),  # no such program: refused as an override
+        ("sweep status DIR", "metalearn.sweep", ["status", "DIR"]),
     ],
 )
 def test_subcommands(typed, line: str, program: str, arguments: list[str]) -> None:
@@ -47,6 +46,7 @@ def test_subcommands(typed, line: str, program: str, arguments: list[str]) -> No
 
 def test_a_subcommand_is_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["metalearn", "export", "--help"])
+    monkeypatch.delitem(sys.modules, "metalearn.export.__main__", raising=False)  # other tests import it
     with pytest.raises(SystemExit, match="0"):
         command.main()
     assert "python -m metalearn.export" in capsys.readouterr().out
