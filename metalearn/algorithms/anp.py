@@ -26,6 +26,8 @@ class ANP(AbstractNeuralProcess):
         problem: classification or regression.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

@@ -35,7 +35,7 @@ class AbstractAlgorithm(nn.Module, ABC):
     of_training_alone: tuple[str, ...] = ()
     # Whether all training steps of one shape launch the same kernels, so that a GPU can replay
     # them: no step waits for a value from the device, and nothing that Python holds, such as
-    # `done`, changes it.
+    # `done`, changes it. Only a final class may promise it.
     replayable = False
     # Whether the prediction for one query depends on the other queries, whatever the normalisation.
     predicts_jointly = False

@@ -26,6 +26,7 @@ class Baseline(AbstractClassifier):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     of_training_alone = ("head",)
 
     def __init__(

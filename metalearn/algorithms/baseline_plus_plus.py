@@ -32,6 +32,7 @@ class BaselinePlusPlus(AbstractEmbedding):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     of_training_alone = ("directions",)
 
     def __init__(

@@ -80,6 +80,8 @@ class CAVIA(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

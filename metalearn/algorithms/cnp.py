@@ -25,6 +25,8 @@ class CNP(AbstractNeuralProcess):
         problem: classification or regression.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

@@ -35,6 +35,7 @@ class DistributionCalibration(AbstractClassifier):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     base: BaseGaussians
 
     def __init__(

@@ -55,8 +55,8 @@ class FineTune(AbstractAlgorithm):
         batch_norm: moments of batch normalisation.
     """
 
-    takes_gradients = True
     replayable = True
+    takes_gradients = True
     rate: Tensor  # (), the chosen one of several; NaN before the choice
 
     def __init__(

@@ -104,7 +104,6 @@ class AbstractGradient(AbstractAlgorithm):
     """
 
     takes_gradients = True
-    replayable = True
     stage = "step"
 
     def __init__(

@@ -29,6 +29,7 @@ class Hallucination(AbstractEmbedding):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     noise: Tensor  # (G, D)
     compares_by_vmap = True
 

@@ -36,6 +36,8 @@ class IMAML(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

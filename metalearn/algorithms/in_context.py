@@ -27,6 +27,7 @@ class InContext(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     labels: Tensor
     compares_by_vmap = True
 

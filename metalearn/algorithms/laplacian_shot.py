@@ -32,6 +32,7 @@ class LaplacianShot(AbstractClassifier):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
     predicts_jointly = True
     base: BaseMean

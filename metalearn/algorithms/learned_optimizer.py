@@ -47,6 +47,8 @@ class LearnedOptimizer(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

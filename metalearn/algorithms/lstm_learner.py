@@ -37,6 +37,8 @@ class LSTMLearner(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

@@ -29,6 +29,8 @@ class MAML(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

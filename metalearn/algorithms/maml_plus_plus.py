@@ -40,8 +40,6 @@ class MAMLPlusPlus(AbstractGradient):
         problem: classification or regression.
     """
 
-    replayable = False  # `done` weights the inner steps
-
     def __init__(
         self,
         backbone: AbstractBackbone,

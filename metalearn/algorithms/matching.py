@@ -27,6 +27,8 @@ class Matching(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

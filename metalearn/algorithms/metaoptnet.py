@@ -31,8 +31,6 @@ class MetaOptNet(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
-    replayable = False  # the values decide when the solver stops
-
     def __init__(
         self,
         backbone: AbstractBackbone,

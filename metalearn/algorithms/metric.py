@@ -33,7 +33,6 @@ class AbstractEmbedding(AbstractAlgorithm):
         num_base_classes: see `AbstractAlgorithm`.
     """
 
-    replayable = True
     compares_by_vmap = False  # whether torch.vmap supports `compare`, so that tasks run together
 
     def __init__(

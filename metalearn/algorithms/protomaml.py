@@ -50,6 +50,8 @@ class ProtoMAML(AbstractGradient):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
+
     def __init__(
         self,
         backbone: AbstractBackbone,

@@ -26,6 +26,7 @@ class Prototypical(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
 
     def __init__(

@@ -34,6 +34,7 @@ class PTMAP(AbstractClassifier):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
     predicts_jointly = True
 

@@ -25,6 +25,7 @@ class R2D2(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
 
     def __init__(self, backbone: AbstractBackbone, *, scale: float, ridge: float, batch_norm: Moments) -> None:

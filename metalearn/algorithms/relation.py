@@ -37,6 +37,7 @@ class Relation(AbstractEmbedding):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
 
     def __init__(

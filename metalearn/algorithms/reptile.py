@@ -45,6 +45,7 @@ class Reptile(AbstractGradient):
         problem: classification or regression.
     """
 
+    replayable = True
     steps_seen: Tensor
 
     def __init__(

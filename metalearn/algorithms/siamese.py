@@ -20,6 +20,7 @@ from metalearn.types import Episode, TaskOutput
 class Siamese(AbstractEmbedding):
     """Siamese network of Koch et al. 2015, trained to verify all pairs of support and query."""
 
+    replayable = True
     compares_by_vmap = True
 
     def __init__(self, backbone: AbstractBackbone, *, batch_norm: Moments) -> None:

@@ -26,6 +26,7 @@ class SimpleShot(AbstractClassifier):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
     base: BaseMean
 

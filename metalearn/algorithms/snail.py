@@ -30,6 +30,7 @@ class SNAIL(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
 
     def __init__(

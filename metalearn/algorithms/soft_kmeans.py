@@ -26,6 +26,7 @@ class SoftKMeans(AbstractMetric):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
     predicts_jointly = True
 

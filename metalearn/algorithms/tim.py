@@ -36,6 +36,7 @@ class TIM(AbstractClassifier):
         batch_norm: moments of batch normalisation.
     """
 
+    replayable = True
     compares_by_vmap = True
     predicts_jointly = True
 

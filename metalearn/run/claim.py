@@ -51,11 +51,14 @@ def lock(path: Path) -> IO[str] | None:
     return None
 
 
-def is_locked(path: Path) -> bool:
-    """Returns whether a process holds the lock of `lock`. Changes nothing, so a reader may ask."""
+def is_locked(path: Path, probe: int = fcntl.LOCK_SH) -> bool:
+    """Returns whether a process holds a lock that excludes the probe; by default that of `lock`.
+
+    Changes nothing, so a reader may ask.
+    """
     try:
         with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, probe | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:

@@ -7,6 +7,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.overrides import key
+from metalearn.sweep.dropped import leaves
 
 GROUP = "hparams_search"
 
@@ -46,15 +47,7 @@ def _leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
     """Yields all values but dictionaries, without Hydra's own; interpolations stay as written."""
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    yield from _below({name: child for name, child in plain.items() if name != "hydra"}, "")
-
-
-def _below(node: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, child in node.items():
-        if isinstance(child, dict) and child:
-            yield from _below(child, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", child
+    yield from leaves({name: child for name, child in plain.items() if name != "hydra"})
 
 
 def _written(value: Any) -> str:

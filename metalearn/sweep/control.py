@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import IO, final
 
+from metalearn.run.claim import is_locked
+
 CONTROLLERS = ".controllers.lock"
 """Shared lock that each controller holds."""
 
@@ -28,14 +30,7 @@ def attend(sweep: Path) -> IO[str]:
 
 def is_attended(sweep: Path) -> bool:
     """Returns whether a controller is at work, which starts the jobs that wait."""
-    try:
-        with (sweep / CONTROLLERS).open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return is_locked(sweep / CONTROLLERS, fcntl.LOCK_EX)  # controllers share their lock
 
 
 def request_cancel(sweep: Path) -> None:

@@ -68,12 +68,13 @@ def _settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
     for section in SECTIONS:
         node = OmegaConf.to_container(config.hydra[section], resolve=False)
         assert isinstance(node, Mapping)
-        yield from _leaves(node, f"hydra.{section}")
+        yield from leaves(node, f"hydra.{section}.")
 
 
-def _leaves(node: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the values of a config that are no filled dictionaries, with their keys."""
     for name, child in node.items():
         if isinstance(child, Mapping) and child:
-            yield from _leaves(child, f"{path}.{name}")
+            yield from leaves(child, f"{prefix}{name}.")
         else:
-            yield f"{path}.{name}", child
+            yield f"{prefix}{name}", child

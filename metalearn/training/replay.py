@@ -81,15 +81,13 @@ class ReplayedSteps(pl.Callback):
 
 def why_not(algorithm: AbstractAlgorithm, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
     """Returns the reason why a training cannot replay its steps; None if it can."""
-    device = trainer.strategy.root_device
-    if device.type != "cuda":
-        return f"it needs a CUDA device, and the run is on {device.type}"
-    if trainer.world_size > 1:
-        return f"it needs one device, and the run has {trainer.world_size}"
-    if not algorithm.replayable:
-        return f"the steps of {type(algorithm).__name__} are not all alike, or wait for the device"
-    if data.batch_size is None and not data.settings["train"].has_one_shape:
-        return "the shapes of the training episodes vary"
-    if trainer.accumulate_grad_batches > 1:
-        return "accumulated gradients would be overwritten by a replay"
-    return None
+    device, one_shape = trainer.strategy.root_device, data.settings["train"].has_one_shape
+    reasons = {
+        f"it needs a CUDA device, and the run is on {device.type}": device.type != "cuda",
+        f"it needs one device, and the run has {trainer.world_size}": trainer.world_size > 1,
+        f"{type(algorithm).__name__} does not promise that its steps are alike": not algorithm.replayable,
+        "the shapes of the training episodes vary": data.batch_size is None and not one_shape,
+        "the search for anomalies looks at every value": trainer._detect_anomaly,
+        "accumulated gradients would be overwritten by a replay": trainer.accumulate_grad_batches > 1,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
