@@ -1,6 +1,7 @@
 """Training steps that a GPU replays as CUDA graphs, and tasks that adapt together."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.episodes.sampling import Setting
+from metalearn.training.replay import why_not
 from metalearn.types import Episode
 
 VARIES = WAITS | {"maml_plus_plus"}
@@ -83,3 +86,24 @@ def test_a_run_says_why_it_cannot_replay(metalearn: Command) -> None:
     run = metalearn("trainer.cuda_graph=true", "trainer.accelerator=cpu")
     assert run.code == 2
     assert "trainer.cuda_graph=true: it needs a CUDA device, and the run is on cpu" in run.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, None),
+        ({"device": "cpu"}, "it needs a CUDA device, and the run is on cpu"),
+        ({"world_size": 2}, "it needs one device, and the run has 2"),
+        ({"algorithm": "maml_plus_plus"}, "MAMLPlusPlus does not promise"),
+        ({"way": [3, 5]}, "the shapes of the training episodes vary"),
+        ({"_detect_anomaly": True}, "the search for anomalies"),
+        ({"accumulate_grad_batches": 2}, "accumulated gradients"),
+    ],
+)
+def test_reasons_against_a_replay(changed: dict[str, Any], reason: str | None) -> None:
+    given = {"device": "cuda", "algorithm": "maml", "way": 3, "world_size": 1, "accumulate_grad_batches": 1}
+    given |= {"_detect_anomaly": False} | changed
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(given.pop("device"))), **given)
+    data = SimpleNamespace(batch_size=None, settings={"train": Setting(given["way"], 1, 1)})
+    found = why_not(built(given["algorithm"]), trainer, data)
+    assert found is None if reason is None else reason in str(found)
