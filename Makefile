@@ -61,7 +61,7 @@ clean: ## remove what make and python made; outputs/ and data/ stay
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("metalearn needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,wandb_report,tensorboard,mlflow,postgresql,slurm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,wandb-report,tensorboard,mlflow,postgresql,slurm]'
 	@touch $(READY)
 
 $(DOCS): $(READY)

@@ -1,7 +1,7 @@
 """Writes a W&B report of a sweep: python scripts/wandb_report.py ENTITY PROJECT SWEEP.
 
 It shows the results of all jobs, their curves, their cost, and the table that
-`python -m metalearn.report DIR --wandb` logged. Needs pip install -e '.[wandb_report]'.
+`python -m metalearn.report DIR --wandb` logged. Needs pip install -e '.[wandb-report]'.
 """
 
 import sys
