@@ -46,6 +46,7 @@ class Reptile(AbstractGradient):
     """
 
     replayable = True
+    answers_in_training = False
     steps_seen: Tensor
 
     def __init__(
