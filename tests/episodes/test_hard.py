@@ -46,7 +46,7 @@ def test_a_weight_grows_with_errors_and_decays_without() -> None:
 
 def test_a_batch_sees_all_earlier_ones_but_the_last() -> None:
     hard, seen = HardClasses(ROWS), []
-    for batch in range(4):  # of two episodes; the next one is requested before this one is trained
+    for batch in range(4):  # each has two episodes; the next one is requested before this one is trained
         seen.append(hard.probabilities(2 * batch))
         resumed = HardClasses(ROWS)
         resumed.load_state_dict(json.loads(json.dumps(hard.state_dict())))
@@ -77,7 +77,9 @@ def test_confused_classes_are_drawn_more_often(bank: ClassBank) -> None:
 
 
 def test_impossible_settings_are_refused(bank: ClassBank) -> None:
-    with pytest.raises(ValueError, match="sampling=hard is for training on episodes, .* type episode.train.sampling=uniform$"):
+    with pytest.raises(
+        ValueError, match="sampling=hard is for training on episodes, .* type episode.train.sampling=uniform$"
+    ):
         data(bank, "hard", batch_size=8)
     with pytest.raises(ValueError, match="reptile answers no queries in training, so use sampling=uniform"):
         check_sampling("hard", False, "reptile")
