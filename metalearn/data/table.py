@@ -131,5 +131,5 @@ def _number(line: int, column: str, field: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise BadLine(line, f"its {column} is '{field[:40]}', which is no number")
+        raise BadLine(line, f"its {column} is '{field[:40]}', not a number")
     return number

@@ -179,7 +179,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         if self.hard is not None:
-            self.hard.load_state_dict(state_dict["hard"])
+            self.hard.trained = state_dict["episodes_done"]
+            if "hard" in state_dict:  # absent where the training so far was uniform
+                self.hard.load_state_dict(state_dict["hard"])
 
     def collate(self, drawn: list[Draw]) -> Draw:
         return collate(drawn)

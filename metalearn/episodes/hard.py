@@ -48,7 +48,8 @@ class HardClasses:
         """Counts the wrong answers and all answers of each class: two of (T, Q) -> (2, C)."""
         self._class_of = self._class_of.to(rows.device)
         classes, num_classes = self._class_of[rows], len(self.weights)
-        return torch.stack([of.bincount(minlength=num_classes) for of in (classes[wrong], classes.flatten())])
+        counts = [part.flatten().bincount(minlength=num_classes) for part in (classes[wrong], classes)]
+        return torch.stack(counts)
 
     def observe(self, counts: Tensor, episodes: int) -> None:
         """Updates the weights by the counts (2, C) of a batch of so many episodes."""
@@ -58,8 +59,7 @@ class HardClasses:
         self.trained += episodes
 
     def state_dict(self) -> dict[str, Any]:
-        return {"trained": self.trained, "weights": self.weights.tolist(), "earlier": self.earlier.tolist()}
+        return {"weights": self.weights.tolist(), "earlier": self.earlier.tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.trained = state["trained"]
         self.weights, self.earlier = np.array(state["weights"]), np.array(state["earlier"])

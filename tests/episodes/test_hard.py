@@ -49,6 +49,7 @@ def test_a_batch_sees_all_earlier_ones_but_the_last() -> None:
     for batch in range(4):  # each has two episodes; the next one is requested before this one is trained
         seen.append(hard.probabilities(2 * batch))
         resumed = HardClasses(ROWS)
+        resumed.trained = hard.trained
         resumed.load_state_dict(json.loads(json.dumps(hard.state_dict())))
         np.testing.assert_array_equal(resumed.probabilities(2 * batch), seen[-1])
         following = hard.probabilities(2 * batch + 2)
