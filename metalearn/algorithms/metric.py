@@ -101,6 +101,15 @@ class AbstractMetric(AbstractEmbedding):
     """Metric algorithm that trains on the loss of the queries of episodes.
 
     The loss of a classification is the cross-entropy.
+
+    Examples:
+        >>> from metalearn import MLP
+        >>> class NearestExample(AbstractMetric):
+        ...     def compare(self, support_z, support_y, query_z):
+        ...         return -torch.cdist(query_z, support_z) @ support_y  # (Q, N)
+        >>> algorithm = NearestExample(MLP([4]), batch_norm="running").eval()
+        >>> algorithm.adapt(torch.randn(5, 4), torch.eye(5))(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def loss(self, batch: Episode) -> TaskOutput:

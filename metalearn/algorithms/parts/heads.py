@@ -19,6 +19,13 @@ class HeadFit:
 
     Args:
         steps: number of steps.
+
+    Examples:
+        >>> x, y = torch.randn(10, 4), torch.eye(5).repeat(2, 1)
+        >>> fit = HeadFit(steps=5, lr=0.01, momentum=0.9, dampening=0.0, weight_decay=0.0)
+        >>> (weight,) = fit([torch.zeros(4, 5)], lambda weights: x @ weights[0], y)
+        >>> weight.shape
+        torch.Size([4, 5])
     """
 
     steps: int
