@@ -10,7 +10,16 @@ from metalearn.data.ten_classes import AbstractTenClasses
 
 
 class FashionMNIST(AbstractTenClasses):
-    """Fashion-MNIST, bright clothes on black."""
+    """Fashion-MNIST, bright clothes on black; see `AbstractTenClasses`.
+
+    Examples:
+        >>> url = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+        >>> source = FashionMNIST("data", split="images", input_shape=[1, 28, 28], url=url)
+        >>> source.input_shape
+        (1, 28, 28)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        10
+    """
 
     in_imagenet = "some"
     name = "fashion_mnist"

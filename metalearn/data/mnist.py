@@ -10,7 +10,16 @@ from metalearn.data.ten_classes import AbstractTenClasses
 
 
 class MNIST(AbstractTenClasses):
-    """MNIST, white digits on black."""
+    """MNIST, white digits on black; see `AbstractTenClasses` for the arguments.
+
+    Examples:
+        >>> url = "https://ossci-datasets.s3.amazonaws.com/mnist"
+        >>> source = MNIST("data", split="images", input_shape=[1, 28, 28], url=url)
+        >>> source.input_shape
+        (1, 28, 28)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        10
+    """
 
     in_imagenet = "none"
     name = "mnist"

@@ -34,6 +34,13 @@ class WandbRun(WandbLogger):
         offline: whether nothing is sent, also with an API key.
         log_model: whether best.ckpt becomes an artifact.
         init: further arguments of wandb.init, such as `+logger.wandb.save_code=true`.
+
+    Examples:
+        >>> logger = WandbRun(  # doctest: +SKIP
+        ...     "outputs/run", "my run", "my-project", None, None, "train", [], None,
+        ...     offline=True, log_model=False,
+        ... )
+        >>> trainer = pl.Trainer(logger=logger)  # doctest: +SKIP
     """
 
     def __init__(

@@ -18,6 +18,17 @@ class LabelledTexts:
 
     The file `manifest` lists the split of each class. An absent one is drawn by `split` (fractions)
     and `split_seed`, and written. Texts are cut after `input_shape` tokens.
+
+    Examples:
+        >>> encoding = Encoding(kind="words", num_tokens=100, buckets=9, words=None, tokenizer=None)
+        >>> source = LabelledTexts(
+        ...     "texts.csv", manifest="classes.csv", split=[0.64, 0.16, 0.2], split_seed=0,
+        ...     input_shape=[32], encoding=encoding,
+        ... )
+        >>> source.input_shape
+        (32,)
+        >>> source.load()["train"].images.shape  # ids of the tokens, (M, L)  # doctest: +SKIP
+        torch.Size([640, 32])
     """
 
     def __init__(
