@@ -20,6 +20,10 @@ from metalearn.types import Episode, TaskOutput
 class Siamese(AbstractEmbedding):
     """Siamese network of Koch et al. 2015, trained to verify all pairs of support and query.
 
+    Args:
+        backbone: network that embeds images.
+        batch_norm: moments of batch normalisation.
+
     Examples:
         >>> import torch
         >>> from metalearn import MLP

@@ -52,7 +52,10 @@ class Linear(Schedule):
 @final
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half-cosine decay to `floor`, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5).
+    """Half-cosine decay, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5).
+
+    Args:
+        floor: last factor of the learning rate.
 
     Examples:
         >>> Cosine(floor=0.1)(0.0), Cosine(floor=0.1)(1.0)

@@ -34,6 +34,11 @@ SHOWN_ONLY = {
 """Modules whose examples are shown but skipped."""
 
 
+def public(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
 def test_there_are_classes() -> None:
     assert len(CLASSES) > 90
     assert set(MODULES) >= SHOWN_ONLY
@@ -41,9 +46,19 @@ def test_there_are_classes() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_public_class_has_an_example(name: str) -> None:
-    module, _, attribute = name.rpartition(".")
-    shown: Any = getattr(import_module(module), attribute)
-    assert ">>> " in (inspect.getdoc(shown) or "").partition("Examples:\n")[2]
+    assert ">>> " in (inspect.getdoc(public(name)) or "").partition("Examples:\n")[2]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_argument_of_a_public_class_is_explained(name: str) -> None:
+    shown = public(name)
+    if not inspect.isclass(shown) or issubclass(shown, tuple):  # comments explain the fields of a tuple
+        return
+    section = re.search(r"^(?:Args|Attributes):\n((?: {4}.*\n)+)", inspect.getdoc(shown) or "", re.MULTILINE)
+    explained = re.findall(r"^ {4}(\w+):", section[1], re.MULTILINE) if section else []
+    variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    parameters = inspect.signature(shown).parameters.values()
+    assert {argument.name for argument in parameters if argument.kind not in variable} <= set(explained)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -13,12 +13,15 @@ from metalearn.losses import cross_entropy
 class HeadFit:
     """Gradient descent with momentum on the mean cross-entropy of all support rows.
 
-    The other arguments are those of `torch.optim.SGD`. Every step uses all rows, so that their
-    order does not matter. Autocast must be off, because it would cache its cast of the initial
-    weights.
+    Every step uses all rows, so that their order does not matter. Autocast must be off, because it
+    would cache its cast of the initial weights.
 
     Args:
         steps: number of steps.
+        lr: step size, as the next three of `torch.optim.SGD`.
+        momentum: weight of the earlier steps.
+        dampening: fraction of the gradient that the momentum leaves out.
+        weight_decay: factor of the weights that is added to their gradient.
 
     Examples:
         >>> x, y = torch.randn(10, 4), torch.eye(5).repeat(2, 1)
