@@ -25,6 +25,16 @@ class InContext(AbstractMetric):
         layers: number of its layers.
         heads: number of its attention heads.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = InContext(
+        ...     MLP([4]), way=5, width=128, layers=4, heads=4, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

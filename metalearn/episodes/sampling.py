@@ -58,6 +58,12 @@ class Setting:
             from the range. `meta_dataset`: the shots follow the rule of Triantafillou et al. 2020.
         queries: `equal`: each class has `query` queries. `unequal`: an episode has as many queries,
             but their classes follow the rule of Veilleux et al. 2021.
+
+    Examples:
+        >>> Setting(way=5, shot=1, query=15).has_one_shape  # 5-way 1-shot
+        True
+        >>> Setting(way=[5, 20], shot=[1, 5], query=5).has_one_shape  # drawn for each batch
+        False
     """
 
     way: int | Sequence[int]
