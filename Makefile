@@ -45,8 +45,9 @@ smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare th
 reproduce: $(READY) ## run published settings; NAME=snell2017_omniglot_5w1s or a list with commas, what is finished is skipped
 	$(BIN)/python -m metalearn -m experiment=$(NAME) hydra.sweep.dir=outputs/sweeps/reproduce $(ARGS)
 
-tables: $(READY) ## write the tables of the pages from docs/records/
+tables: $(READY) ## write the tables and learning curves of the pages from docs/records/
 	$(BIN)/python scripts/write_tables.py
+	$(BIN)/python scripts/write_curves.py
 
 bench: $(BENCH) ## time training and evaluation against other libraries, and write docs/benchmarks.md
 	$(BIN)/python scripts/bench $(ARGS)

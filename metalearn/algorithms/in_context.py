@@ -27,6 +27,16 @@ class InContext(AbstractMetric):
         heads: number of its attention heads.
         batch_norm: moments of batch normalisation.
         problem: classification or regression, whose targets are the labels (Garg et al. 2022).
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = InContext(
+        ...     MLP([4]), way=5, width=128, layers=4, heads=4, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

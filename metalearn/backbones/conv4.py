@@ -43,6 +43,14 @@ class Conv4(AbstractBackbone):
         channels: number of channels of each block.
         pools: number of blocks, from the first, that halve the image.
         freeze: whether the weights and the averages of batch normalisation are constant.
+
+    Examples:
+        >>> import torch
+        >>> conv4 = Conv4([1, 28, 28])
+        >>> conv4(torch.zeros(2, 1, 28, 28)).shape  # (B, D)
+        torch.Size([2, 64])
+        >>> conv4.map_shape
+        (64, 1, 1)
     """
 
     def __init__(self, input_shape: Sequence[int], *, channels: int = 64, pools: int = 4, freeze: bool = False) -> None:

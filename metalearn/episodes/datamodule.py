@@ -51,6 +51,19 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         augmentation: augmentation of the training images.
         test_draws: listed meta-test episodes, for a protocol that lists them.
         embeddings: folder that keeps the evaluation embeddings of a frozen backbone.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metalearn import ClassBank, EpisodicDataModule, Setting
+        >>> images = np.arange(20 * 64, dtype=np.uint8).reshape(5, 4, 1, 8, 8)
+        >>> bank = ClassBank.from_classes(images, list("abcde"))
+        >>> data = EpisodicDataModule(
+        ...     {"test": bank}, {"test": Setting(way=5, shot=1, query=3)}, seed=0,
+        ...     tasks_per_batch=1, num_episodes={"test": 2},
+        ... )
+        >>> batch = data.episodes(data.collate([data.draw("test", 0)]), "test")
+        >>> batch.support_x.shape, batch.query_y.shape  # (T, S, *X), (T, Q, N)
+        (torch.Size([1, 5, 1, 8, 8]), torch.Size([1, 15, 5]))
     """
 
     def __init__(

@@ -61,6 +61,12 @@ class Setting:
             but their classes follow the rule of Veilleux et al. 2021.
         sampling: `uniform`: all classes are equally likely. `hard`: those of recent errors are more
             likely, in training (Liu et al. 2020).
+
+    Examples:
+        >>> Setting(way=5, shot=1, query=15).has_one_shape  # 5-way 1-shot
+        True
+        >>> Setting(way=[5, 20], shot=[1, 5], query=5).has_one_shape  # drawn for each batch
+        False
     """
 
     way: int | Sequence[int]

@@ -36,9 +36,10 @@ class Learner:
         trained: trained algorithm of a run; `Learner.load` reads it.
         reject: probability below which `predict` answers None, "none of these".
 
-    Example:
-        learner = Learner.load("outputs/.../2026-11-21_10-00-00-abc123").fit(images, labels)
-        learner.predict(["a.png", "b.jpg"])
+    Examples:
+        >>> learner = Learner.load("outputs/RUN").fit(images, labels)  # doctest: +SKIP
+        >>> learner.predict(["a.png", "b.jpg"])  # doctest: +SKIP
+        ['cat', 'dog']
     """
 
     _estimator_type = "classifier"  # for scikit-learn up to 1.5

@@ -42,6 +42,17 @@ class Cloze:
         sentences: number of sentences of each word; words with fewer are no classes.
         input_shape: largest number of words of a sentence, which is cut around its blank.
         encoding: conversion of texts to ids.
+
+    Examples:
+        >>> encoding = Encoding(kind="words", num_tokens=100, buckets=9, words=None, tokenizer=None)
+        >>> source = Cloze(
+        ...     "brown.zip", manifest="classes.csv", split=[0.8, 0.1, 0.1], split_seed=0,
+        ...     sentences=10, input_shape=[32], encoding=encoding,
+        ... )
+        >>> source.input_shape
+        (32,)
+        >>> source.load()["train"].images.shape  # ids of the tokens, (M, L)  # doctest: +SKIP
+        torch.Size([36930, 32])
     """
 
     def __init__(

@@ -31,6 +31,14 @@ class Intents:
         fold: number of the split, 1 to 5; published numbers are means over all of them.
         input_shape: largest number of tokens of a sentence, which is cut after them.
         encoding: conversion of texts to ids.
+
+    Examples:
+        >>> encoding = Encoding(kind="words", num_tokens=100, buckets=9, words=None, tokenizer=None)
+        >>> source = Intents("data", name="banking77", fold=1, input_shape=[32], encoding=encoding)
+        >>> source.input_shape
+        (32,)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        27
     """
 
     def __init__(self, root: str, *, name: str, fold: int, input_shape: list[int], encoding: Encoding) -> None:

@@ -38,6 +38,12 @@ class Encoding:
         words: file of word vectors, whose words are the vocabulary: line i has the id i. None: the
             most frequent words of meta-train.
         tokenizer: name or folder of a pretrained model, whose tokens replace `kind`.
+
+    Examples:
+        >>> encoding = Encoding(kind="words", num_tokens=10, buckets=2, words=None, tokenizer=None)
+        >>> encode = encoding.tokeniser(["my card is lost", "my card"]).encode
+        >>> len(encode("my card is lost", 3))  # at most three ids
+        3
     """
 
     def __init__(
