@@ -48,7 +48,7 @@ class TrialSource(AbstractSource):
         self._pending = max(0, self._trials.n_trials - self._trials.num_known)
         return job
 
-    def tell(self, job: Job, *, again: bool) -> None:
+    def end(self, job: Job, *, again: bool) -> None:
         self._next_look = 0.0
         if not again:
             self._trials.tell(job)
