@@ -1,8 +1,8 @@
 """Pruning of a trial: it reports each validation, and stops if other trials are better.
 
-A trial of several seeds has a run for each, one after another. Run k reports the mean of runs 0..k at
-its step, as the step k · max_steps + step of the trial. Each comparison with another trial is thus of
-means over equal seeds at equal steps.
+A trial of several seeds has a run for each, one after another. Run k reports the mean of runs 0..k
+at its step, as the step k · max_steps + step of the trial. Each comparison with another trial is
+thus of means over equal seeds at equal steps.
 """
 
 from pathlib import Path
@@ -41,8 +41,8 @@ class Pruning(pl.Callback):
     def _report(self, trainer: pl.Trainer) -> bool:
         """Reports the mean so far, and returns whether to stop; after the last step it never stops.
 
-        Seeds after the first report nothing without a limit of steps, or where an earlier one has no
-        score at this step.
+        Seeds after the first report nothing without a limit of steps, or where an earlier one has
+        no score at this step.
         """
         step, name = trainer.global_step, f"val/{self._score}"
         earlier = [scores_by_step(Path(folder), name).get(step) for folder in self._address.earlier]

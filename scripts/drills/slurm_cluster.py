@@ -73,7 +73,8 @@ class Cluster:
         for daemon in self.daemons.values():
             with suppress(subprocess.TimeoutExpired):
                 daemon.wait(20)
-        for pid in marked(self.mark):
+        left = marked(self.mark)
+        for pid in (*stepds(left), *left):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -83,12 +84,14 @@ class Cluster:
 
     def lose(self, node: str) -> int:
         """Ends a node as a loss of power does; returns the number of its processes."""
-        lost = [*marked(self.mark, METALEARN_NODE=node), *marked(self.mark, SLURMD_NODENAME=node)]
-        for pid in lost:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        jobs = marked(self.mark, SLURMD_NODENAME=node)
+        lost = {*marked(self.mark, METALEARN_NODE=node), *jobs, *stepds(jobs)}
+        for sent in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, no process reports another's end
+            for pid in lost:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sent)
         self.daemons[node].wait()
-        return len(set(lost))
+        return len(lost)
 
     def queue(self) -> list[str]:
         command = ["squeue", "--noheader", "--array", "--format=%i %T %N"]
@@ -104,6 +107,17 @@ class Cluster:
             stdout=log,
             stderr=log,
         )
+
+
+def stepds(pids: list[int]) -> set[int]:
+    """Returns the processes of SLURM that run these jobs; they do not inherit the mark."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if Path(f"/proc/{parent}/comm").read_text().strip() == "slurmstepd":
+                found.add(parent)
+    return found
 
 
 def free_ports(count: int) -> list[int]:

@@ -74,7 +74,7 @@ def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -
 
 
 def test_a_later_seed_reports_the_mean_of_all_so_far(tmp_path: Path) -> None:
-    """Seeds 0 and 1 have completed with 0.2 and 0.4 at step 2, so 0.9 of seed 2 makes the mean 0.5."""
+    """Seeds 0 and 1 have 0.2 and 0.4 at step 2, so 0.9 of seed 2 makes the mean 0.5."""
     storage = str(tmp_path / "study.log")
     study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
     trial_id = study.ask()._trial_id

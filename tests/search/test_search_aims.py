@@ -40,9 +40,8 @@ def test_the_value_of_a_trial_is_its_mean_over_seeds(tmp_path: Path, capfd: pyte
 
 
 def test_each_seed_begins_after_the_one_before_and_knows_its_folder(tmp_path: Path) -> None:
-    script = (
-        f'[ $seed = 0 ] || [ -e ../seed$((seed - 1))/result.json ] || exit 1; echo "${VARIABLE}" > known; {BY_SEED}'
-    )
+    waits = "[ $seed = 0 ] || [ -e ../seed$((seed - 1))/result.json ] || exit 1"
+    script = f'{waits}; echo "${VARIABLE}" > known; {BY_SEED}'
     search = Controller(tmp_path, script=script, seeds=[0, 1, 2], n_trials=1, slots=3)
     search.run()
     assert search.states() == ["COMPLETE"]
