@@ -81,6 +81,8 @@ def run(sweep: Path, *, workers: int, jobs: int, kills: int, seed: int, limit: f
                     worker.start()
             time.sleep(LOOK)
         ended = time.monotonic()  # a fork server ends after its controller
+        for pid in (pid for worker in crew for pid in worker.left()):
+            print(f"still ending: {describe(pid)}", file=sys.stderr)
         while any(worker.left() for worker in crew) and time.monotonic() - ended < PATIENCE:
             time.sleep(LOOK)
         waited = time.monotonic() - ended
