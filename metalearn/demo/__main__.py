@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = "a run directory, a checkpoint or a saved learner of glyphs, omniglot or mnist; without, the default run"
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help=run)
-    parser.add_argument("--port", type=int, default=8765, metavar="N", help="port of the page (8765); 0 is any free one")
+    parser.add_argument(
+        "--port", type=int, default=8765, metavar="N", help="port of the page (8765); 0 is any free one"
+    )
     return parser
 
 

@@ -92,13 +92,22 @@ def application(learner: Learner) -> Starlette:
     )
 
 
-def serve(learner: Learner, port: int) -> None:
-    """Serves the page until Ctrl-C. Raises OSError if the port is taken."""
-    app = application(learner)
+def listen(port: int) -> socket.socket:
+    """Takes a port of this machine; 0 is any free one. Raises OSError if it is taken."""
     try:
-        listening = socket.create_server((HOST, port))
+        return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
         raise OSError(f"port {port} is not free: choose another with --port N ({error})") from error
-    with listening:
+
+
+def server(learner: Learner) -> Server:
+    """Builds the server. Raises ValueError if the learner knows no drawings."""
+    return Server(Config(application(learner), log_level="warning", timeout_graceful_shutdown=1))
+
+
+def serve(learner: Learner, port: int) -> None:
+    """Serves the page until Ctrl-C. Raises ValueError or OSError, in one line."""
+    ready = server(learner)
+    with listen(port) as listening:
         print(f"draw at http://{HOST}:{listening.getsockname()[1]}, end with Ctrl-C", flush=True)
-        Server(Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listening])
+        ready.run(sockets=[listening])

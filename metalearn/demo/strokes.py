@@ -48,7 +48,9 @@ def rasterised(strokes: Strokes, style: Style, height: int, width: int) -> np.nd
     each = np.split(paths[0, 0], ends)  # K of (n, 2)
     longest = max(map(length, each))
     points = int(np.clip(np.ceil(longest / (style.pen / 2)), FEWEST, MOST))
-    even = np.stack([dot(path, style.pen, points) if length(path) < style.pen else evenly(path, points) for path in each])
+    even = np.stack(
+        [dot(path, style.pen, points) if length(path) < style.pen else evenly(path, points) for path in each]
+    )
     return ink(even[None], np.array([style.pen]), height, width)[0]
 
 
@@ -66,5 +68,5 @@ def evenly(path: np.ndarray, points: int) -> np.ndarray:
 
 
 def dot(path: np.ndarray, pen: float, points: int) -> np.ndarray:
-    """Replaces a tap, which has no length, by a line as long as the pen is wide: (P, 2)."""
-    return path.mean(axis=0) + np.stack([np.linspace(-pen, pen, points), np.zeros(points)], axis=1)
+    """Replaces a tap, which has no length, by a line hardly longer than the pen is wide: (P, 2)."""
+    return path.mean(axis=0) + np.stack([np.linspace(-1.5 * pen, 1.5 * pen, points), np.zeros(points)], axis=1)

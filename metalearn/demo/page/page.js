@@ -7,6 +7,7 @@ const limits = { most_classes: 20, most_drawings: 5 };
 
 let strokes = []; // on the pad
 let classes = []; // {name, drawings}, in the order of the page
+let taught = null; // the character that got the last drawing
 let result = null; // probabilities of the classes for the pad
 let asking = false, askAgain = false;
 let version = 0; // increases when a request no longer fits what is on the page
@@ -118,8 +119,17 @@ function wipe() {
 
 function add(target) {
   target.drawings.push(strokes);
+  taught = target;
   wipe();
 }
+
+function addNew() {
+  classes.push({ name: freeName(), drawings: [] });
+  add(classes.at(-1));
+}
+
+const isFull = each => each.drawings.length >= limits.most_drawings;
+const unfinished = () => classes.includes(taught) && !isFull(taught) ? taught : null;
 
 function remove(target, drawing) {
   target.drawings = target.drawings.filter(other => other !== drawing);
@@ -139,8 +149,10 @@ function show() {
   paint(pad, strokes, false);
   at("hint").hidden = ready;
   at("undo").disabled = at("wipe").disabled = !ready;
-  at("new").disabled = !ready || classes.length >= limits.most_classes;
-  at("new").textContent = classes.length ? `New character ${freeName()}` : "New character";
+  const noMore = !ready || classes.length >= limits.most_classes;
+  at("new").disabled = noMore;
+  at("keep").disabled = unfinished() ? !ready : noMore;
+  at("keep").textContent = unfinished() ? `Add to ${unfinished().name}` : `New character ${freeName()}`;
   at("forget").disabled = !classes.length;
   showClasses();
   showAnswer();
@@ -156,9 +168,9 @@ function showClasses() {
     const name = row.querySelector(".name");
     if (name !== document.activeElement) name.value = each.name;
     name.setAttribute("aria-label", `Name of character ${number + 1}`);
-    name.oninput = () => { each.name = name.value; showAnswer(); };
+    name.oninput = () => { each.name = name.value; show(); };
     const button = row.querySelector(".add");
-    button.disabled = !strokes.length || each.drawings.length >= limits.most_drawings;
+    button.disabled = !strokes.length || isFull(each);
     button.setAttribute("aria-label", `Add the drawing to ${each.name}`);
     button.onclick = () => add(each);
     const probability = result?.probabilities?.[number];
@@ -208,20 +220,18 @@ function showAnswer() {
 
 function advice() {
   const last = classes.at(-1);
-  if (!last) return strokes.length ? "Press New character." : "Draw any character.";
-  const count = last.drawings.length;
-  if (classes.length < 2 && count < limits.most_drawings) {
-    return strokes.length ? `Add it to ${last.name}.` : `Draw ${last.name} again: ${count} of ${limits.most_drawings}. Fewer will do.`;
-  }
-  if (classes.length < 2) return strokes.length ? "Press New character." : "Now draw another character.";
-  return strokes.length ? "" : "Draw one of them, or one more that is new.";
+  if (!last) return strokes.length ? "Add it as the first character." : "Draw any character.";
+  if (strokes.length) return classes.length < 2 ? `Add it to ${last.name}, or as a new character.` : "";
+  if (unfinished()) return `Draw ${taught.name} again: ${taught.drawings.length} of ${limits.most_drawings}. Fewer will do.`;
+  return classes.length < 2 ? "Now draw another character." : "Draw one of them, or one that is new.";
 }
 
 // Start
 
 at("undo").onclick = () => { strokes.pop(); changed(); };
 at("wipe").onclick = wipe;
-at("new").onclick = () => { classes.push({ name: freeName(), drawings: [strokes] }); wipe(); };
+at("keep").onclick = () => { unfinished() ? add(taught) : addNew(); };
+at("new").onclick = addNew;
 at("forget").onclick = () => { classes = []; wipe(); };
 
 function repaint() {
