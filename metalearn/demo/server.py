@@ -1,4 +1,7 @@
-"""Server of the page, on this machine alone. It keeps nothing: each request holds its whole task."""
+"""Server of the page, on this machine alone.
+
+It keeps nothing: each request holds its whole task.
+"""
 
 import base64
 import io
@@ -15,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from uvicorn import Config, Server
 
+from metalearn.data.files.preparation import Preparation
 from metalearn.demo.strokes import Strokes, rasterised, style_of
 from metalearn.demo.task import LARGEST, MOST_CLASSES, MOST_DRAWINGS, task_of
 from metalearn.learner import Learner
@@ -32,6 +36,8 @@ class Recogniser:
     def __init__(self, learner: Learner) -> None:
         self.learner, self.origin = learner, learner.trained.checkpoint["metalearn"]
         self.style = style_of(self.origin["dataset"])
+        assert isinstance(learner.trained.preparation, Preparation)  # these data sets have images
+        self.input_shape = learner.trained.preparation.input_shape
 
     async def run(self, request: Request) -> JSONResponse:
         """States what the page has to know."""
@@ -53,7 +59,7 @@ class Recogniser:
 
     def image(self, strokes: Strokes) -> Image.Image:
         """Draws dark ink on white paper, as files of the data set have it."""
-        _, height, width = self.learner.trained.preparation.input_shape
+        _, height, width = self.input_shape
         return ImageOps.invert(Image.fromarray(rasterised(strokes, self.style, height, width)))
 
 

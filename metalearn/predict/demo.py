@@ -35,4 +35,3 @@ def prepare(run: Path | None) -> tuple[Path, Path, list[Path]]:
         command.run("metalearn", f"trainer.max_steps={STEPS}", f"hydra.run.dir={run}")
     print(command.line("metalearn.predict", str(run), "--support", str(support), "--query", str(query)))
     return run, support, [query]
-

@@ -42,7 +42,7 @@ def test_drawings_have_the_ink_and_the_size_of_the_data_set() -> None:
 def test_only_the_shape_counts(dataset: str, change: str) -> None:
     middle = np.linspace(0, 1, 30)[:, None]
     others = {
-        "moved": [stroke + [0.3, -0.1] for stroke in LETTER],
+        "moved": [stroke + np.array([0.3, -0.1]) for stroke in LETTER],
         "smaller": [0.4 * stroke for stroke in LETTER],
         "backwards": [stroke[::-1] for stroke in LETTER],
         "more points": [LETTER[0], (1 - middle**2) * LETTER[1][0] + middle**2 * LETTER[1][1]],

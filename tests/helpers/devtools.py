@@ -1,4 +1,4 @@
-"""Chromium under the DevTools protocol, through a pipe: real clicks and touches, and screenshots."""
+"""Chromium under the DevTools protocol, through a pipe: real clicks, touches, screenshots."""
 
 import base64
 import fcntl
