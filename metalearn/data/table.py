@@ -36,6 +36,14 @@ class Table:
         split: fractions of the classes for train, val and test, where the manifest is drawn.
         split_seed: seed of that draw.
         input_shape: [1, 1, F].
+
+    Examples:
+        >>> source = Table(
+        ...     "plants.csv", label="species", manifest="classes.csv", split=[0.64, 0.16, 0.2],
+        ...     split_seed=0, input_shape=[1, 1, 12],
+        ... )
+        >>> source.load()["train"].images.shape  # (M, 1, 1, F)  # doctest: +SKIP
+        torch.Size([400, 1, 1, 12])
     """
 
     def __init__(
