@@ -38,6 +38,19 @@ class MAMLPlusPlus(AbstractGradient):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=1, test_steps=3)
+        >>> algorithm = MAMLPlusPlus(
+        ...     MLP([4]), way=5, inner_lr=0.1, learn_rates=True, adapt_norm=False,
+        ...     norm_per_step=True, multi_step_until=0.1, first_order_until=0.5,
+        ...     inner_loop=loop, batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def __init__(

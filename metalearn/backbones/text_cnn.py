@@ -27,6 +27,11 @@ class TextCNN(AbstractBackbone):
         dropout: fraction of the features that training drops.
         vectors: file of word vectors to start from; None: random vectors.
         freeze_vectors: whether they are constant, as in CNN-static of Kim 2014.
+
+    Examples:
+        >>> cnn = TextCNN(num_tokens=100, width=16, maps=10)
+        >>> cnn(torch.tensor([[3, 7, 7, 0]])).shape  # one text of three tokens; (B, D)
+        torch.Size([1, 30])
     """
 
     def __init__(
