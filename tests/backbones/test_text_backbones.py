@@ -94,8 +94,10 @@ def test_frozen_vectors_are_not_trained_and_must_be_given(tmp_path: Path) -> Non
     write_vectors(tmp_path / "vectors.gz")
     backbone = BagOfVectors(30, width=4, vectors=str(tmp_path / "vectors.gz"), freeze=True)
     assert not any(weight.requires_grad for weight in backbone.parameters())
-    with pytest.raises(ValueError, match="keeps random vectors"):
+    with pytest.raises(ValueError, match="constant vectors would be random: give backbone.vectors=FILE"):
         BagOfVectors(30, freeze=True)
+    cnn = TextCNN(30, width=4, vectors=str(tmp_path / "vectors.gz"), freeze_vectors=True)
+    assert [name for name, weight in cnn.named_parameters() if not weight.requires_grad] == ["embedding.weight"]
 
 
 def episode_of_texts(way: int = 3) -> Episode:
