@@ -7,13 +7,16 @@ DOCS := .venv/.docs
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check docs wheel smoke reproduce tables bench report clean
+.PHONY: help train demo test check docs wheel smoke reproduce tables bench report clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: $(READY) ## train and test; ARGS="dataset=omniglot algorithm=maml" says what
 	$(BIN)/python -m metalearn $(ARGS)
+
+demo: $(READY) ## train once, then draw characters on a page and see who each is; ARGS="RUN" uses another run
+	$(BIN)/python -m metalearn.demo $(ARGS)
 
 test: $(READY) ## run the tests; ARGS="-k norm" says which
 	$(BIN)/python -m pytest $(ARGS)
@@ -45,8 +48,9 @@ smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare th
 reproduce: $(READY) ## run published settings; NAME=snell2017_omniglot_5w1s or a list with commas, what is finished is skipped
 	$(BIN)/python -m metalearn -m experiment=$(NAME) hydra.sweep.dir=outputs/sweeps/reproduce $(ARGS)
 
-tables: $(READY) ## write the tables of the pages from docs/records/
+tables: $(READY) ## write the tables and learning curves of the pages from docs/records/
 	$(BIN)/python scripts/write_tables.py
+	$(BIN)/python scripts/write_curves.py
 
 bench: $(BENCH) ## time training and evaluation against other libraries, and write docs/benchmarks.md
 	$(BIN)/python scripts/bench $(ARGS)

@@ -26,6 +26,13 @@ class Episode(NamedTuple):
 
     Way and shot may vary between batches, never inside one, so there are no masks. Targets are
     one-hot, so that the way is a shape and the papers' formulas read as printed.
+
+    Examples:
+        >>> import torch
+        >>> x, y = torch.zeros(8, 5, 4), torch.eye(5).expand(8, 5, 5)  # eight tasks, 5-way 1-shot
+        >>> batch = Episode(support_x=x, support_y=y, query_x=x, query_y=y)
+        >>> batch.num_tasks, batch.tasks()[0].support_x.shape
+        (8, torch.Size([5, 4]))
     """
 
     support_x: Tensor  # (T, S, *X)
@@ -50,7 +57,13 @@ class IndexedBatch(NamedTuple):
 
 
 class TaskOutput(NamedTuple):
-    """Training loss of a batch of tasks, and its predictions."""
+    """Training loss of a batch of tasks, and its predictions.
+
+    Examples:
+        >>> import torch
+        >>> TaskOutput(torch.tensor(0.7)).logits is None  # a loss without predictions
+        True
+    """
 
     loss: Tensor  # (), its gradient is the meta-gradient
     logits: Tensor | None = None  # (T, Q, N), when the loss computed query predictions

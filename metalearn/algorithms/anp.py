@@ -24,6 +24,16 @@ class ANP(AbstractNeuralProcess):
         heads: number of heads of the cross attention.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = ANP(
+        ...     MLP([1]), way=1, width=128, heads=8, batch_norm="running", problem="regression"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(10, 1), torch.randn(10, 1))  # 10 points
+        >>> predict(torch.randn(15, 1)).shape  # mean and deviation
+        torch.Size([15, 2])
     """
 
     replayable = True

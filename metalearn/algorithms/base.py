@@ -26,6 +26,18 @@ class AbstractAlgorithm(nn.Module, ABC):
             batches of images. Each batch is an Episode without support rows. None: it trains on
             episodes.
         problem: classification or regression; selects the loss and the score.
+
+    Examples:
+        >>> class NearestExample(AbstractAlgorithm):
+        ...     def adapt(self, support_x, support_y):
+        ...         return lambda query_x: -torch.cdist(query_x, support_x) @ support_y
+        ...     def loss(self, batch):
+        ...         (task,) = batch.tasks()  # tasks_per_batch=1
+        ...         logits = self.adapt(task.support_x, task.support_y)(task.query_x)
+        ...         return TaskOutput(self.objective.loss(logits, task.query_y), logits[None])
+        >>> predict = NearestExample(batch_norm="running").adapt(torch.randn(5, 4), torch.eye(5))
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     # Whether adapting differentiates the network, where no gradient scaler prevents underflow.
@@ -37,6 +49,8 @@ class AbstractAlgorithm(nn.Module, ABC):
     # them: no step waits for a value from the device, and nothing that Python holds, such as
     # `done`, changes it. Only a final class may promise it.
     replayable = False
+    # Whether `loss` returns the predictions of the queries.
+    answers_in_training = True
     # Whether the prediction for one query depends on the other queries, whatever the normalisation.
     predicts_jointly = False
 

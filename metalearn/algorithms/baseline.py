@@ -24,6 +24,18 @@ class Baseline(AbstractClassifier):
         num_base_classes: width of the head in training.
         head_fit: optimiser of the head of a task.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> from metalearn.algorithms.parts.heads import HeadFit
+        >>> fit = HeadFit(steps=5, lr=0.01, momentum=0.9, dampening=0.0, weight_decay=0.0)
+        >>> algorithm = Baseline(
+        ...     MLP([4]), num_base_classes=64, head_fit=fit, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -30,6 +30,19 @@ class BaselinePlusPlus(AbstractEmbedding):
         novel_scale: factor of the cosines on a task.
         head_fit: optimiser of the directions of a task.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> from metalearn.algorithms.parts.heads import HeadFit
+        >>> fit = HeadFit(steps=5, lr=0.01, momentum=0.9, dampening=0.0, weight_decay=0.0)
+        >>> algorithm = BaselinePlusPlus(
+        ...     MLP([4]), num_base_classes=64, base_scale=10.0, novel_scale=2.0, head_fit=fit,
+        ...     batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

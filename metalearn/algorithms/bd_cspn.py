@@ -24,6 +24,16 @@ class BDCSPN(AbstractClassifier):
         sharpness: ε, the factor of the cosine in the weights of the rows.
         num_base_classes: width of the head in training.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = BDCSPN(
+        ...     MLP([4]), sharpness=10.0, num_base_classes=64, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

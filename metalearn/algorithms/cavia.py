@@ -78,6 +78,18 @@ class CAVIA(AbstractGradient):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=2, test_steps=2, adapt=["context"])
+        >>> algorithm = CAVIA(
+        ...     MLP([4]), way=5, context=10, layer="layers.2", modulation="film", inner_lr=1.0,
+        ...     inner_loop=loop, batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

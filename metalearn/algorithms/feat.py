@@ -28,6 +28,17 @@ class FEAT(AbstractEmbedding):
         balance: weight of the contrastive regulariser.
         contrast_temperature: divisor of the logits of the regulariser.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = FEAT(
+        ...     MLP([4]), dropout=0.5, temperature=8.0, balance=1.0, contrast_temperature=8.0,
+        ...     batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

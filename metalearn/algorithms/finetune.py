@@ -53,6 +53,18 @@ class FineTune(AbstractAlgorithm):
         augmentation: augmentation of the support images, drawn anew in each step and equal in every
             task.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> from metalearn.episodes.augmentation import Unchanged
+        >>> algorithm = FineTune(
+        ...     MLP([4]), steps=5, lr=1e-4, adapt=["backbone"], scale=10.0,
+        ...     augmentation=Unchanged(), batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -38,6 +38,11 @@ class InnerLoop:
         adapt: regular expressions, matched at the start of a weight's name. The inner loop moves
             the weights that match at least one.
         first_order: whether the meta-gradient leaves out the second derivatives.
+
+    Examples:
+        >>> loop = InnerLoop(steps=1, test_steps=3, adapt=["head"])  # as ANIL
+        >>> loop.select(["backbone.layers.0.weight", "head.weight", "head.bias"])
+        ['head.weight', 'head.bias']
     """
 
     steps: int
@@ -53,10 +58,7 @@ class InnerLoop:
             raise ValueError(f"inner_loop.batch_size is {self.batch_size}; it must be at least 1")
 
     def select(self, names: Sequence[str]) -> list[str]:
-        """Selects the names that the inner loop moves.
-
-        Raises ValueError for a pattern that matches no name.
-        """
+        """Selects the names that it moves; raises ValueError where a pattern matches none."""
         return selected(self.adapt, names, "inner_loop.adapt")
 
 
@@ -99,8 +101,15 @@ class AbstractGradient(AbstractAlgorithm):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification, trained by cross-entropy, or regression, trained by squared error.
-        norm_per_step: whether batch normalisation keeps separate running averages for each inner
-            step.
+        norm_per_step: whether each inner step has running averages of its own.
+
+    Examples:
+        >>> from metalearn import MAML, MLP
+        >>> loop = InnerLoop(steps=1, test_steps=3)
+        >>> maml = MAML(MLP([4]), way=5, inner_lr=0.4, inner_loop=loop, batch_norm="batch")
+        >>> stages = maml.stages(torch.randn(5, 4), torch.eye(5))  # after 0, 1, 2 and 3 steps
+        >>> [tuple(predict(torch.randn(15, 4)).shape) for predict in stages]  # (Q, N) each
+        [(15, 5), (15, 5), (15, 5), (15, 5)]
     """
 
     takes_gradients = True
@@ -129,10 +138,7 @@ class AbstractGradient(AbstractAlgorithm):
 
     @abstractmethod
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, State]:
-        """Returns the weights and optimiser state before the first step.
-
-        Both may depend on θ and on the support set, (S, *X) and (S, N).
-        """
+        """Returns the weights and optimiser state before the first step: θ, (S, *X), (S, N)."""
 
     @abstractmethod
     def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: State) -> tuple[Parameters, State]:
@@ -180,10 +186,7 @@ class AbstractGradient(AbstractAlgorithm):
     def steps(
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
     ) -> list[tuple[Parameters, State]]:
-        """Returns weights and optimiser state after 0, 1, ..., `num_steps` steps.
-
-        The support set is (S, *X), (S, N).
-        """
+        """Returns weights and optimiser state after 0 to `num_steps` steps: (S, *X), (S, N)."""
         return [*self.walk(params, support_x, support_y, num_steps, first_order=first_order)]
 
     def walk(
@@ -222,8 +225,7 @@ class AbstractGradient(AbstractAlgorithm):
         """Computes the logits of the queries under given weights: (S, *X), (Q, *X) -> (Q, N)."""
         if self.batch_norm != "support":
             return functional_call(self.network, params, (query_x, self._rows()))
-        # The support rows join the forward pass, because they give the moments that normalise the
-        # queries.
+        # The support rows join the pass, because they give the moments of the queries.
         support = support_x.shape[0]
         x = torch.cat([support_x, query_x])  # (S + Q, *X)
         return functional_call(self.network, params, (x, self._rows(support)))[support:]
@@ -234,10 +236,7 @@ class AbstractGradient(AbstractAlgorithm):
         return self.execution.mean_loss(task, batch, trained)
 
     def track_moments(self, batch: Episode) -> None:
-        """Updates the running averages of batch normalisation, if in use, by one pass at θ.
-
-        The passes of the inner loop are pure functions and therefore cannot update them.
-        """
+        """Updates running averages in use, by one pass at θ, since inner steps are pure."""
         if self.batch_norm == "running":
             x = torch.cat([batch.support_x, batch.query_x], dim=1).flatten(0, 1)  # (T * (S + Q), *X)
             with torch.no_grad():

@@ -27,6 +27,14 @@ class Hallucination(AbstractEmbedding):
         backbone: network that embeds images.
         num_generated: G, the number of examples generated from each real one.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = Hallucination(MLP([4]), num_generated=5, batch_norm="running").eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -34,6 +34,18 @@ class IMAML(AbstractGradient):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=16, test_steps=16)
+        >>> algorithm = IMAML(
+        ...     MLP([4]), way=5, inner_lr=0.1, proximity=2.0, cg_steps=5, cg_damping=1.0,
+        ...     inner_loop=loop, batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -28,6 +28,16 @@ class KeyValueMemory(AbstractAlgorithm):
         margin: α of eq. 1.
         inverse_temperature: t of the confidence.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = KeyValueMemory(
+        ...     MLP([4]), slots=8192, margin=0.1, inverse_temperature=40.0, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def __init__(

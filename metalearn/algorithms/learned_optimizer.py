@@ -45,6 +45,18 @@ class LearnedOptimizer(AbstractGradient):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=3, test_steps=3, first_order=True)
+        >>> algorithm = LearnedOptimizer(
+        ...     MLP([4]), way=5, cell="lstm", hidden=20, layers=2, scale=0.1, inner_loop=loop,
+        ...     batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -27,6 +27,17 @@ class MAML(AbstractGradient):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=1, test_steps=3)
+        >>> algorithm = MAML(
+        ...     MLP([4]), way=5, inner_lr=0.4, inner_loop=loop, batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

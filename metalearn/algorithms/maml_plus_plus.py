@@ -38,6 +38,19 @@ class MAMLPlusPlus(AbstractGradient):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=1, test_steps=3)
+        >>> algorithm = MAMLPlusPlus(
+        ...     MLP([4]), way=5, inner_lr=0.1, learn_rates=True, adapt_norm=False,
+        ...     norm_per_step=True, multi_step_until=0.1, first_order_until=0.5,
+        ...     inner_loop=loop, batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def __init__(
@@ -91,7 +104,7 @@ class MAMLPlusPlus(AbstractGradient):
         first = 0 if importance[0] > 0 else num_steps - 1
         # The importances are a tensor, because a compiled program would be recompiled for each new
         # Python number. They are filled on the device, because the host would wait for a copy.
-        weights = torch.stack([batch.query_x.new_full((), weight) for weight in importance[first:]])
+        weights = torch.stack([batch.query_y.new_full((), weight) for weight in importance[first:]])
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             loss = query_y.new_zeros(())

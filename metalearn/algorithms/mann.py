@@ -51,6 +51,17 @@ class MANN(AbstractAlgorithm):
         usage_decay: γ of eq. 5.
         key_strength: initial value of the learned strength of the keys.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = MANN(
+        ...     MLP([4]), way=5, hidden=200, slots=128, width=40, reads=4, usage_decay=0.99,
+        ...     key_strength=10.0, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def __init__(
@@ -119,8 +130,7 @@ class MANN(AbstractAlgorithm):
     def curves(self, task: Episode) -> dict[str, dict[int, Tensor]]:
         """Computes the accuracy at the first, second, ... (`INSTANCES`) row of each class.
 
-        All rows of the task form one stream; the task comes without the leading axis. An accuracy
-        is NaN where the task has fewer rows.
+        All rows of the task form one stream. An accuracy is NaN where it has fewer rows.
         """
         z, y = self.embed(Episode(*(part[None] for part in task)))
         order = mixed_order(y)
@@ -136,10 +146,7 @@ class MANN(AbstractAlgorithm):
         return self.embed_rows(x, batch.support_x.shape[1]), y
 
     def embed_rows(self, x: Tensor, support: int) -> Tensor:
-        """Embeds all rows in one pass of the backbone: (T, B, *X) -> (T, B, D).
-
-        The first `support` rows of each task are its support set.
-        """
+        """Embeds B rows of each task, the first `support` its support: (T, B, *X) -> (T, B, D)."""
         rows = norm.rows(self.batch_norm, training=self.training, tasks=x.shape[0], support=support)
         return self.norm(self.backbone(x.flatten(0, 1), rows), rows).unflatten(0, x.shape[:2])
 
@@ -166,8 +173,7 @@ class MANN(AbstractAlgorithm):
         cell = forget.sigmoid() * state.cell + write.sigmoid() * new.tanh()
         hidden = read.sigmoid() * cell.tanh()
         keys = self.key(hidden).unflatten(1, (self.reads, self.width))  # (T, R, E)
-        # The label belongs to the previous row, so it is stored with the key that looked up that
-        # row.
+        # The label is that of the previous row, so it is stored with the key of that row.
         contents = state.keys + self.content(hidden).unflatten(1, (self.reads, self.width))  # (T, R, E)
         readings, accessed = memory.access(
             state.memory,
@@ -185,8 +191,7 @@ class MANN(AbstractAlgorithm):
 def start_with_recall(gates: nn.Linear, key: nn.Linear, content: nn.Linear, *, features: int, way: int) -> None:
     """Initialises the weights so that keys identify images and contents identify labels.
 
-    Little of the previous row remains in the cell. From the usual random weights, the network first
-    learns to count labels, and uses its memory much later.
+    From the usual random weights, the network counts labels, and uses its memory much later.
     """
     units = key.in_features
     half = units // 2
@@ -204,9 +209,8 @@ def start_with_recall(gates: nn.Linear, key: nn.Linear, content: nn.Linear, *, f
 def mixed_order(y: Tensor) -> Tensor:
     """Draws a random order for the rows of each stream: (T, L, N) -> (T, L).
 
-    The support rows of a batch are in order of class, so the network could read labels off
-    positions. The seed is the labels of the batch, whose queries were shuffled, so that training is
-    reproducible.
+    In order of class, positions would give labels away. The seed is the labels of the batch, whose
+    queries were shuffled, so that training is reproducible.
     """
     rng = np.random.default_rng(y.argmax(-1).flatten().tolist())
     order = np.tile(np.arange(y.shape[1]), (y.shape[0], 1))

@@ -25,6 +25,16 @@ class Matching(AbstractMetric):
             in the paper.
         processing_steps: K, the number of reads of the support set under `fce`.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = Matching(
+        ...     MLP([4]), temperature=0.1, processing_steps=5, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -29,6 +29,16 @@ class MetaOptNet(AbstractMetric):
         ridge: λ of the ridge regression.
         scale: initial value of the learned factor of the logits.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = MetaOptNet(
+        ...     MLP([4]), head="svm", c=0.1, ridge=50.0, scale=10.0, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def __init__(

@@ -31,6 +31,7 @@ class AbstractEmbedding(AbstractAlgorithm):
         batch_norm: moments of batch normalisation.
         fixed_way: see `AbstractAlgorithm`.
         num_base_classes: see `AbstractAlgorithm`.
+        problem: classification or regression.
     """
 
     compares_by_vmap = False  # whether torch.vmap supports `compare`, so that tasks run together
@@ -101,12 +102,28 @@ class AbstractMetric(AbstractEmbedding):
     """Metric algorithm that trains on the loss of the queries of episodes.
 
     The loss of a classification is the cross-entropy.
+
+    Args:
+        backbone: network that embeds images.
+        batch_norm: moments of batch normalisation.
+        fixed_way: see `AbstractAlgorithm`.
+        num_base_classes: see `AbstractAlgorithm`.
+        problem: classification or regression.
+
+    Examples:
+        >>> from metalearn import MLP
+        >>> class NearestExample(AbstractMetric):
+        ...     def compare(self, support_z, support_y, query_z):
+        ...         return -torch.cdist(query_z, support_z) @ support_y  # (Q, N)
+        >>> algorithm = NearestExample(MLP([4]), batch_norm="running").eval()
+        >>> algorithm.adapt(torch.randn(5, 4), torch.eye(5))(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)
         logits = self.compare_all(support_z, batch.support_y, query_z)  # (T, Q, N)
-        return TaskOutput(self.objective.loss(logits, batch.query_y), logits)
+        return TaskOutput(self.objective.loss(logits, batch.query_y).mean(), logits)
 
 
 class AbstractClassifier(AbstractEmbedding):

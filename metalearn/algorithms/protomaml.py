@@ -48,6 +48,17 @@ class ProtoMAML(AbstractGradient):
         inner_loop: number of steps, and the weights that they move.
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=1, test_steps=3)
+        >>> algorithm = ProtoMAML(
+        ...     MLP([4]), inner_lr=0.1, inner_loop=loop, batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

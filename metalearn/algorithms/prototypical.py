@@ -24,6 +24,14 @@ class Prototypical(AbstractMetric):
         distance: d of eq. 2; `cosine` stands for 1 - cosine.
         temperature: divisor of the distance.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = Prototypical(MLP([4]), batch_norm="running").eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

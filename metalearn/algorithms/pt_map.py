@@ -32,6 +32,17 @@ class PTMAP(AbstractClassifier):
         steps: number of steps of the means.
         num_base_classes: width of the head in training.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = PTMAP(
+        ...     MLP([4]), exponent=0.5, sharpness=10.0, rate=0.2, steps=20, num_base_classes=64,
+        ...     batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

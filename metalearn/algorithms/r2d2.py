@@ -23,6 +23,14 @@ class R2D2(AbstractMetric):
         scale: initial value of the learned factor α of eq. 7; the learned offset β starts at 0.
         ridge: initial value of the learned λ of eq. 4.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = R2D2(MLP([4]), scale=10.0, ridge=50.0, batch_norm="running").eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -35,6 +35,14 @@ class Relation(AbstractEmbedding):
         channels: width of the convolutions of the relation module.
         hidden: width of its fully connected layer.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = Relation(MLP([4]), channels=64, hidden=8, batch_norm="running").eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

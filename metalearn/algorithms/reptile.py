@@ -43,9 +43,22 @@ class Reptile(AbstractGradient):
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
         problem: classification or regression.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import InnerLoop, MLP
+        >>> loop = InnerLoop(steps=5, test_steps=10, batch_size=10)
+        >>> algorithm = Reptile(
+        ...     MLP([4]), way=5, inner_lr=1e-3, carry_moments=True, inner_loop=loop,
+        ...     batch_norm="batch"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True
+    answers_in_training = False
     steps_seen: Tensor
 
     def __init__(

@@ -18,7 +18,20 @@ from metalearn.types import Episode, TaskOutput
 
 
 class Siamese(AbstractEmbedding):
-    """Siamese network of Koch et al. 2015, trained to verify all pairs of support and query."""
+    """Siamese network of Koch et al. 2015, trained to verify all pairs of support and query.
+
+    Args:
+        backbone: network that embeds images.
+        batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = Siamese(MLP([4]), batch_norm="running").eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
+    """
 
     replayable = True
     compares_by_vmap = True

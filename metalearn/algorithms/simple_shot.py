@@ -24,6 +24,14 @@ class SimpleShot(AbstractClassifier):
         backbone: network that embeds images.
         num_base_classes: width of the classifier in training, which no task uses.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = SimpleShot(MLP([4]), num_base_classes=64, batch_norm="running").eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

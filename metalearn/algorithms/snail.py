@@ -28,6 +28,17 @@ class SNAIL(AbstractMetric):
         support: number of support rows that the convolutions, together, reach over.
         attention: widths of keys and values of the three attention blocks.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = SNAIL(
+        ...     MLP([4]), way=5, width=64, filters=128, support=5,
+        ...     attention=[[8, 4], [8, 4], [8, 4]], batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -24,6 +24,16 @@ class SoftKMeans(AbstractMetric):
         steps: number of refinements of the prototypes.
         temperature: divisor of the squared distances.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = SoftKMeans(
+        ...     MLP([4]), steps=1, temperature=1.0, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -34,6 +34,17 @@ class TIM(AbstractClassifier):
         steps: number of steps of Adam.
         num_base_classes: width of the head in training.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = TIM(
+        ...     MLP([4]), sharpness=15.0, support_weight=0.1, conditional_weight=0.1, alpha=1.0,
+        ...     lr=1e-3, steps=5, num_base_classes=64, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     replayable = True

@@ -38,6 +38,16 @@ class Triplet(AbstractAlgorithm):
             task.
         finetune_lr: step size of these steps.
         batch_norm: moments of batch normalisation.
+
+    Examples:
+        >>> import torch
+        >>> from metalearn import MLP
+        >>> algorithm = Triplet(
+        ...     MLP([4]), mining="semi_hard", margin=0.2, finetune_lr=0.01, batch_norm="running"
+        ... ).eval()
+        >>> predict = algorithm.adapt(torch.randn(5, 4), torch.eye(5))  # 5-way 1-shot
+        >>> predict(torch.randn(15, 4)).shape  # (Q, N)
+        torch.Size([15, 5])
     """
 
     def __init__(

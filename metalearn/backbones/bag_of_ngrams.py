@@ -23,6 +23,11 @@ class BagOfNgrams(AbstractBackbone):
         num_tokens: number of ids.
         width: number of places that the n-grams share.
         longest: number of tokens of the longest n-gram; shorter ones count too.
+
+    Examples:
+        >>> bag = BagOfNgrams(num_tokens=100, width=64)
+        >>> bag(torch.tensor([[3, 7, 7, 0]])).shape  # one text of three tokens; (B, D)
+        torch.Size([1, 64])
     """
 
     def __init__(self, num_tokens: int | None, *, width: int = 4096, longest: int = 2) -> None:

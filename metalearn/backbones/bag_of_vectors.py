@@ -20,6 +20,12 @@ class BagOfVectors(AbstractBackbone):
         width: width of a token's vector.
         vectors: file of word vectors to start from; None: random vectors.
         freeze: whether the vectors are constant.
+
+    Examples:
+        >>> import torch
+        >>> bag = BagOfVectors(num_tokens=100, width=64)
+        >>> bag(torch.tensor([[3, 7, 7, 0]])).shape  # one text of three tokens; (B, D)
+        torch.Size([1, 64])
     """
 
     def __init__(

@@ -17,6 +17,16 @@ class AbstractBackbone(nn.Module, ABC):
     Attributes:
         num_features: D.
         map_shape: shape (C, h, w) of the feature maps before flattening; (D, 1, 1) without maps.
+
+    Examples:
+        >>> import torch
+        >>> class Flat(AbstractBackbone):
+        ...     num_features = 4
+        ...     map_shape = (4, 1, 1)
+        ...     def forward(self, x, rows=None):
+        ...         return x.flatten(1)  # (B, D)
+        >>> Flat()(torch.zeros(3, 1, 2, 2)).shape
+        torch.Size([3, 4])
     """
 
     num_features: int

@@ -24,6 +24,11 @@ class EfficientNetLite0(AbstractPretrained):
         input_shape: (C, H, W) of the images of the data set, with 1 or 3 colours.
         freeze: whether the weights and the averages of batch normalisation are constant.
         projection: width of a linear layer after the means; None: no such layer.
+
+    Examples:
+        >>> network = EfficientNetLite0([3, 84, 84], projection=64).eval()
+        >>> network(torch.zeros(1, 3, 84, 84)).shape  # (B, D)
+        torch.Size([1, 64])
     """
 
     def __init__(self, input_shape: Sequence[int], *, freeze: bool = True, projection: int | None = None) -> None:

@@ -27,6 +27,11 @@ class HuggingFace(AbstractPretrained):
         freeze: whether the weights are constant.
         projection: width of a linear layer after the embedding; None: no such layer.
         pretrained_on: data of the weights, from the card of the model, such as imagenet-1k.
+
+    Examples:
+        >>> network = HuggingFace([3, 84, 84], name="facebook/dinov2-small")  # doctest: +SKIP
+        >>> network(torch.zeros(1, 3, 84, 84)).shape  # (B, D)  # doctest: +SKIP
+        torch.Size([1, 384])
     """
 
     def __init__(

@@ -27,6 +27,13 @@ class HuggingFaceText(AbstractPretrained):
         freeze: whether the weights are constant.
         projection: width of a linear layer after the mean; None: no such layer.
         pretrained_on: data of the weights, from the card of the model.
+
+    Examples:
+        >>> network = HuggingFaceText(  # doctest: +SKIP
+        ...     [32], num_tokens=30523, name="sentence-transformers/all-MiniLM-L6-v2"
+        ... )
+        >>> network(torch.ones(1, 32, dtype=torch.long)).shape  # (B, D)  # doctest: +SKIP
+        torch.Size([1, 384])
     """
 
     def __init__(

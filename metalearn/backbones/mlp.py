@@ -22,6 +22,11 @@ class MLP(AbstractBackbone):
         input_shape: shape X of one input.
         hidden: widths of the hidden layers.
         norm: whether batch normalisation follows each layer.
+
+    Examples:
+        >>> import torch
+        >>> MLP([1, 28, 28])(torch.zeros(2, 1, 28, 28)).shape  # (B, D)
+        torch.Size([2, 64])
     """
 
     def __init__(

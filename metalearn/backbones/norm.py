@@ -51,6 +51,12 @@ class BatchNorm(nn.Module):
         channels: C.
         momentum: weight of new moments in the running averages.
         eps: number added to the variance.
+
+    Examples:
+        >>> x = torch.randn(10, 3)
+        >>> z = BatchNorm(3)(x, Rows(support=4))  # moments of the first four rows
+        >>> z[:4].mean(0).allclose(torch.zeros(3), atol=1e-6)
+        True
     """
 
     running_mean: Tensor

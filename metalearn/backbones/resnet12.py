@@ -58,6 +58,12 @@ class ResNet12(AbstractBackbone):
             units, the last two drop squares.
         block_size: side of a square, in pixels of the map.
         global_pool: whether the embedding is the mean of each last map.
+
+    Examples:
+        >>> import torch
+        >>> resnet12 = ResNet12([3, 32, 32], widths=[8, 16, 24, 32])
+        >>> resnet12(torch.zeros(2, 3, 32, 32)).shape  # (B, D)
+        torch.Size([2, 128])
     """
 
     def __init__(

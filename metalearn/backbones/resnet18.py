@@ -59,6 +59,12 @@ class ResNet18(AbstractBackbone):
         pretrained_on: data of these weights.
         freeze: whether all weights except those of the projection are constant.
         projection: width D of a linear layer after the means.
+
+    Examples:
+        >>> import torch
+        >>> resnet18 = ResNet18([3, 32, 32], widths=[8, 16, 24, 32])
+        >>> resnet18(torch.zeros(2, 3, 32, 32)).shape  # (B, D)
+        torch.Size([2, 32])
     """
 
     def __init__(

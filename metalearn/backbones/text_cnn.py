@@ -26,6 +26,11 @@ class TextCNN(AbstractBackbone):
         maps: number of filters of each window.
         dropout: fraction of the features that training drops.
         vectors: file of word vectors to start from; None: random vectors.
+
+    Examples:
+        >>> cnn = TextCNN(num_tokens=100, width=16, maps=10)
+        >>> cnn(torch.tensor([[3, 7, 7, 0]])).shape  # one text of three tokens; (B, D)
+        torch.Size([1, 30])
     """
 
     def __init__(

@@ -27,6 +27,11 @@ class TextTransformer(AbstractBackbone):
         heads: number of heads of each attention; it divides the width.
         dropout: fraction of the units that training drops.
         vectors: file of word vectors to start from; None: random vectors.
+
+    Examples:
+        >>> transformer = TextTransformer([4], num_tokens=100, width=16)
+        >>> transformer(torch.tensor([[3, 7, 7, 0]])).shape  # one text of three tokens; (B, D)
+        torch.Size([1, 16])
     """
 
     def __init__(

@@ -43,6 +43,11 @@ class WideResNet(AbstractBackbone):
         depth: number of convolutions on the longest path, plus shortcuts: 6 n + 4 for n blocks in
             each group.
         width: factor of the channels.
+
+    Examples:
+        >>> import torch
+        >>> WideResNet([3, 32, 32], depth=10, width=1)(torch.zeros(2, 3, 32, 32)).shape  # (B, D)
+        torch.Size([2, 64])
     """
 
     def __init__(self, input_shape: Sequence[int], *, depth: int = 28, width: int = 10) -> None:

@@ -32,6 +32,12 @@ class ClassBank:
         vocabulary: hash of what gives the tokens of texts their ids.
 
     Raises ValueError that names the fault and the expected form.
+
+    Examples:
+        >>> images = np.zeros((10, 20, 1, 28, 28), dtype=np.uint8)  # 10 classes of 20 images
+        >>> bank = ClassBank.from_classes(images, [f"class {number}" for number in range(10)])
+        >>> bank.images.shape, bank.num_classes, bank.smallest_class
+        (torch.Size([200, 1, 28, 28]), 10, 20)
     """
 
     images: Tensor  # (M, C, H, W) uint8, or texts (M, L) int32

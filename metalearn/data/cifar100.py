@@ -49,6 +49,16 @@ class CIFAR100(AbstractPhotographs):
         split: `cifar_fs` (64, 16, 20 classes) or `fc100` (60, 20, 20).
         input_shape: [3, H, W].
         url: address of the folder of the archive.
+
+    Examples:
+        >>> url = "https://cave.cs.toronto.edu/kriz"
+        >>> source = CIFAR100(
+        ...     "data", cache="cache", split="fc100", input_shape=[3, 32, 32], url=url
+        ... )
+        >>> source.input_shape
+        (3, 32, 32)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        20
     """
 
     in_imagenet = "some"  # for example chimpanzee and porcupine, in other images

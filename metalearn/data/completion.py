@@ -18,6 +18,18 @@ class Completion:
     Args:
         images: data set; its meta-train, meta-val and meta-test give those of the functions.
         input_shape: [2], row and column.
+
+    Examples:
+        >>> import tempfile
+        >>> from metalearn import Glyphs
+        >>> glyphs = Glyphs(
+        ...     tempfile.mkdtemp(), seed=0, input_shape=[1, 28, 28], num_alphabets=[1, 1, 1],
+        ...     characters=2, drawings=2,
+        ... )
+        >>> family = Completion(glyphs, input_shape=[2]).load()["train"]
+        >>> places, intensities = family.points(np.random.default_rng(0), 10)
+        >>> places.shape, intensities.shape
+        ((10, 2), (10, 1))
     """
 
     def __init__(self, images: Source, *, input_shape: list[int]) -> None:

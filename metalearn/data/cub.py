@@ -33,6 +33,13 @@ class CUB(AbstractPhotographs):
         root: folder that holds CUB_200_2011, or its content.
         cache: folder of the cache files.
         input_shape: [3, H, W].
+
+    Examples:
+        >>> source = CUB("data", cache="cache", input_shape=[3, 84, 84])
+        >>> source.input_shape
+        (3, 84, 84)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        50
     """
 
     in_imagenet = "some"  # two species of meta-test are classes there, and some images are the same

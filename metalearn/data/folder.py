@@ -46,6 +46,22 @@ class Folder:
             warning.
         invert: whether to invert the images, so that dark ink on white paper becomes 255 on 0.
         input_shape: [1, H, W] or [3, H, W].
+
+    Examples:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("test/cats/1.png", "test/cats/2.png", "test/dogs/1.png"):
+        ...     (root / name).parent.mkdir(parents=True, exist_ok=True)
+        ...     Image.new("L", (40, 30)).save(root / name)
+        >>> source = Folder(
+        ...     str(root), cache=str(root / "cache"), manifest=str(root / "classes.csv"),
+        ...     split=[0.6, 0.2, 0.2], split_seed=0, max_unreadable=0.0, invert=False,
+        ...     input_shape=[1, 28, 28],
+        ... )
+        >>> bank = source.load()["test"]  # a root of test/ alone has meta-test alone
+        >>> bank.names, bank.images.shape
+        (('cats', 'dogs'), torch.Size([3, 1, 28, 28]))
     """
 
     def __init__(

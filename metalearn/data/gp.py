@@ -27,6 +27,15 @@ class GaussianProcess:
         period: range of the period of the periodic kernel, likewise.
         noise: deviation of the noise of each value.
         x: range of the places, uniform.
+
+    Examples:
+        >>> family = GaussianProcess(
+        ...     [1], kernels=["rbf"], length=[0.1, 0.6], scale=[0.1, 1.0], period=[1.0, 2.0],
+        ...     noise=0.02, x=[-2.0, 2.0],
+        ... )
+        >>> x, y = family.points(np.random.default_rng(0), 10)
+        >>> x.shape, y.shape
+        ((10, 1), (10, 1))
     """
 
     def __init__(

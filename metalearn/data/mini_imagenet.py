@@ -45,6 +45,13 @@ class MiniImageNet(AbstractPhotographs):
         root: folder in one of the layouts of docs/datasets/mini_imagenet.md.
         cache: folder of the cache files.
         input_shape: [3, H, W]; images of another size are resized.
+
+    Examples:
+        >>> source = MiniImageNet("data", cache="cache", input_shape=[3, 84, 84])
+        >>> source.input_shape
+        (3, 84, 84)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        20
     """
 
     in_imagenet = "all"

@@ -10,7 +10,23 @@ from metalearn.data.ten_classes import AbstractTenClasses
 
 
 class MNIST(AbstractTenClasses):
-    """MNIST, white digits on black."""
+    """MNIST, white digits on black.
+
+    Args:
+        root: folder of the idx files, gzipped or not; absent ones are downloaded to it.
+        installed: second folder that may hold them; None: no second folder.
+        split: `images` (the splits share the ten classes) or `classes` (they share nothing).
+        input_shape: [1, H, W].
+        url: address of the folder of the files.
+
+    Examples:
+        >>> url = "https://ossci-datasets.s3.amazonaws.com/mnist"
+        >>> source = MNIST("data", split="images", input_shape=[1, 28, 28], url=url)
+        >>> source.input_shape
+        (1, 28, 28)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        10
+    """
 
     in_imagenet = "none"
     name = "mnist"

@@ -53,6 +53,17 @@ class Omniglot:
             own, in every split (Vinyals et al. 2016).
         input_shape: [1, H, W].
         url: address of the folder of the archives.
+
+    Examples:
+        >>> url = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
+        >>> source = Omniglot(
+        ...     "data", cache="cache", split="vinyals", rotations=True, input_shape=[1, 28, 28],
+        ...     url=url,
+        ... )
+        >>> source.input_shape
+        (1, 28, 28)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        1692
     """
 
     in_imagenet = "none"

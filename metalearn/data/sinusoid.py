@@ -26,6 +26,15 @@ class Sinusoid:
         slope: range of the slope.
         intercept: range of the intercept.
         x: range of the inputs.
+
+    Examples:
+        >>> family = Sinusoid(
+        ...     [1], functions=["sinusoid"], amplitude=[0.1, 5.0], phase=[0.0, 3.14],
+        ...     slope=[-3.0, 3.0], intercept=[-3.0, 3.0], x=[-5.0, 5.0],
+        ... )
+        >>> x, y = family.points(np.random.default_rng(0), 10)
+        >>> x.shape, y.shape
+        ((10, 1), (10, 1))
     """
 
     def __init__(

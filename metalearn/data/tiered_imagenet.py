@@ -37,6 +37,13 @@ class TieredImageNet(AbstractPhotographs):
         root: folder in one of the layouts of docs/datasets/tiered_imagenet.md.
         cache: folder of the cache files.
         input_shape: [3, H, W]; images of another size are resized.
+
+    Examples:
+        >>> source = TieredImageNet("data", cache="cache", input_shape=[3, 84, 84])
+        >>> source.input_shape
+        (3, 84, 84)
+        >>> source.load()["test"].num_classes  # doctest: +SKIP
+        160
     """
 
     in_imagenet = "all"

@@ -26,7 +26,13 @@ class Augmentation(Protocol):
 
 
 class Unchanged:
-    """Identity: no augmentation."""
+    """Identity: no augmentation.
+
+    Examples:
+        >>> unchanged = Unchanged()
+        >>> unchanged(torch.rand(2, 3, 84, 84), torch.rand(2, unchanged.num_random)).shape
+        torch.Size([2, 3, 84, 84])
+    """
 
     num_random = 0
 
@@ -44,6 +50,11 @@ class CropFlipJitter:
         area: smallest fraction of the image that a crop covers; the largest is 1.
         stretch: largest ratio of the longer side of a crop to the shorter side.
         jitter: largest change of brightness, contrast and saturation, as a fraction.
+
+    Examples:
+        >>> augment = CropFlipJitter(area=0.08, stretch=4 / 3, jitter=0.4)
+        >>> augment(torch.rand(2, 3, 84, 84), torch.rand(2, augment.num_random)).shape
+        torch.Size([2, 3, 84, 84])
     """
 
     num_random = 8
@@ -87,6 +98,11 @@ class Affine:
         scale: smallest and largest factor.
         shift: largest shift, as a fraction of the side.
         share: probability of each change.
+
+    Examples:
+        >>> augment = Affine(rotation=10, shear=0.3, scale=(0.8, 1.2), shift=0.02, share=0.5)
+        >>> augment(torch.rand(2, 1, 28, 28), torch.rand(2, augment.num_random)).shape
+        torch.Size([2, 1, 28, 28])
     """
 
     num_random = 12

@@ -37,6 +37,19 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         seed: seed of the training episodes.
         tasks_per_batch: number of tasks T in a training batch.
         num_episodes: number of evaluation episodes of each split.
+
+    Examples:
+        >>> from metalearn import Sinusoid
+        >>> family = Sinusoid(
+        ...     [1], functions=["line"], amplitude=[0.1, 5.0], phase=[0.0, 3.14], slope=[-3.0, 3.0],
+        ...     intercept=[-3.0, 3.0], x=[-5.0, 5.0],
+        ... )
+        >>> data = FunctionDataModule(
+        ...     {"test": family}, {"test": Setting(way=1, shot=5, query=10)}, seed=0,
+        ...     tasks_per_batch=1, num_episodes={"test": 2},
+        ... )
+        >>> data.draw("test", 0).query_x.shape  # (Q, *X)
+        torch.Size([10, 1])
     """
 
     def __init__(
@@ -84,6 +97,8 @@ def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Faul
         faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
     if setting.queries != "equal":
         faults.append(Fault(f"{key}.queries={setting.queries} is for classes of images", f"{key}.queries=equal"))
+    if setting.sampling != "uniform":
+        faults.append(Fault(f"{key}.sampling={setting.sampling} is for classes of images", f"{key}.sampling=uniform"))
     if setting.way != 1:
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
     shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)

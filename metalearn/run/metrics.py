@@ -24,6 +24,13 @@ class MetricsFile(Logger):
 
     Args:
         folder: run directory.
+
+    Examples:
+        >>> import tempfile
+        >>> log = MetricsFile(tempfile.mkdtemp())
+        >>> log.log_metrics({"train/loss": 0.5}, step=10)
+        >>> log.rows()
+        [{'step': '10', 'train/loss': '0.5'}]
     """
 
     def __init__(self, folder: str) -> None:

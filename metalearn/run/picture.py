@@ -38,6 +38,10 @@ class TestEpisode(pl.Callback):
 
     Args:
         folder: run directory.
+
+    Examples:
+        >>> picture = TestEpisode("outputs/run")  # a folder that exists
+        >>> trainer = pl.Trainer(callbacks=[picture], accelerator="cpu", logger=False)
     """
 
     __test__ = False  # pytest must not collect this class

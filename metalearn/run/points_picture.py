@@ -30,6 +30,10 @@ class TestFunctions(pl.Callback):
 
     Args:
         folder: run directory.
+
+    Examples:
+        >>> picture = TestFunctions("outputs/run")  # a folder that exists
+        >>> trainer = pl.Trainer(callbacks=[picture], accelerator="cpu", logger=False)
     """
 
     __test__ = False  # pytest must not collect this class

@@ -25,6 +25,10 @@ class ProgressBar(pl.Callback):
 
     Args:
         seconds_between_lines: interval in seconds, if the output is not a terminal.
+
+    Examples:
+        >>> bar = ProgressBar(seconds_between_lines=60)
+        >>> trainer = pl.Trainer(callbacks=[bar], enable_progress_bar=False, logger=False)
     """
 
     def __init__(self, seconds_between_lines: float = 15.0) -> None:

@@ -29,11 +29,22 @@ class WandbRun(WandbLogger):
     Args:
         folder: run directory.
         name: name that people read.
+        project: project of the run.
+        entity: user or team; null: that of the API key.
         group: name of a group of runs; null: the name of the sweep of a job.
+        job_type: kind of run, such as train or test.
         tags: tags, to which the environment variable WANDB_TAGS adds.
+        notes: remark about the run.
         offline: whether nothing is sent, also with an API key.
         log_model: whether best.ckpt becomes an artifact.
         init: further arguments of wandb.init, such as `+logger.wandb.save_code=true`.
+
+    Examples:
+        >>> logger = WandbRun(  # doctest: +SKIP
+        ...     "outputs/run", "my run", "my-project", None, None, "train", [], None,
+        ...     offline=True, log_model=False,
+        ... )
+        >>> trainer = pl.Trainer(logger=logger)  # doctest: +SKIP
     """
 
     def __init__(

@@ -21,7 +21,23 @@ Scores = dict[str, np.ndarray]
 
 
 def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any]) -> tuple[dict[str, Any], Scores]:
-    """Scores the meta-test episodes; metrics are logged under `data.test_name`/..."""
+    """Scores the meta-test episodes; metrics are logged under `data.test_name`/...
+
+    Examples:
+        >>> from metalearn import MLP, ClassBank, Prototypical
+        >>> images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 2, 2), dtype=np.uint8)
+        >>> data = EpisodicDataModule(
+        ...     {"test": ClassBank.from_classes(images, list("abcde"))},
+        ...     {"test": Setting(way=5, shot=1, query=3)},
+        ...     seed=0, tasks_per_batch=1, num_episodes={"test": 10},
+        ... )
+        >>> algorithm = Prototypical(MLP([1, 2, 2]), batch_norm="running")
+        >>> module = FewShotModule(algorithm, torch.optim.Adam)
+        >>> trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+        >>> fields, scores = evaluate(trainer, module, data)
+        >>> fields["accuracy"]["num_episodes"], scores["accuracy"].shape
+        (10, (10,))
+    """
     trainer.test(module, datamodule=data, verbose=False)
     scores = module.scores["test"]
     score_name = module.algorithm.objective.score_name

@@ -36,11 +36,9 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]],
 class FewShotModule(pl.LightningModule):
     """Trains on `algorithm.loss(batch)`; scores `algorithm.adapt(support)(query)` in evaluation.
 
-    If an embedding depends on one image alone, evaluation embeds every image once.
-
-    After an evaluation, `scores[split]` holds an array for each score, ordered by episode index:
-    "loss" (E,) and "accuracy" (E,), or "mse" (E,) for regression. A test adds "accuracy_by_step"
-    (E, steps + 1) for the gradient family and "accuracy_by_instance" (E, 4) for a memory network.
+    After an evaluation, `scores[split]` has an array for each score, ordered by episode: "loss" and
+    "accuracy", or "mse" for regression, (E,). A test adds "accuracy_by_step" (E, steps + 1) for the
+    gradient family and "accuracy_by_instance" (E, 4) for a memory network.
 
     Args:
         algorithm: algorithm to train.
@@ -48,6 +46,13 @@ class FewShotModule(pl.LightningModule):
         scheduler: factor of the learning rate; None: constant.
         backbone_lr: learning rate of the backbone; None: that of the other weights.
         skip_nonfinite: number of batches with a non-finite loss to skip before failing.
+
+    Examples:
+        >>> from metalearn import MLP, Prototypical
+        >>> algorithm = Prototypical(MLP([4]), batch_norm="running")
+        >>> module = FewShotModule(algorithm, lambda weights: torch.optim.Adam(weights, lr=1e-3))
+        >>> module.dependence.transductive  # whether a prediction depends on other queries
+        False
     """
 
     def __init__(
@@ -103,10 +108,7 @@ class FewShotModule(pl.LightningModule):
         return self.optimizer(groups_of(self.algorithm, self.backbone_lr))
 
     def done(self) -> float:
-        """Returns the fraction of the training that is done, 0 to 1.
-
-        It is the largest fraction of the limits on steps, epochs and time.
-        """
+        """Returns the largest fraction done of the limits on steps, epochs and time, 0 to 1."""
         return min(max(steps_done(self.trainer), self._time_done), 1.0)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -117,6 +119,7 @@ class FewShotModule(pl.LightningModule):
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
         output = self.loss(batch)
+        self.trainer.datamodule.observe(output.logits, batch.query_y)  # type: ignore[attr-defined]
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1
             for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):

@@ -24,7 +24,12 @@ class Schedule(ABC):
 @final
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """Constant learning rate."""
+    """Constant learning rate.
+
+    Examples:
+        >>> Constant()(0.5)
+        1.0
+    """
 
     def __call__(self, done: float) -> float:
         return 1.0
@@ -33,7 +38,12 @@ class Constant(Schedule):
 @final
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """Linear decay to 0, as Reptile's step size (Nichol et al. 2018)."""
+    """Linear decay to 0, as Reptile's step size (Nichol et al. 2018).
+
+    Examples:
+        >>> Linear()(0.75)  # after three quarters of the training
+        0.25
+    """
 
     def __call__(self, done: float) -> float:
         return 1.0 - done
@@ -42,7 +52,15 @@ class Linear(Schedule):
 @final
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half-cosine decay to `floor`, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5)."""
+    """Half-cosine decay, as MAML++ (Antoniou et al. 2019: from 1e-3 to 1e-5).
+
+    Args:
+        floor: last factor of the learning rate.
+
+    Examples:
+        >>> Cosine(floor=0.1)(0.0), Cosine(floor=0.1)(1.0)
+        (1.0, 0.1)
+    """
 
     floor: float = 0.01
 

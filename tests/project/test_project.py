@@ -34,11 +34,24 @@ def test_commands_of_workflows_exist(workflow: str) -> None:
     commands = [step["run"] for job in WORKFLOWS[workflow]["jobs"].values() for step in job["steps"] if "run" in step]
     targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     assert {name for command in commands for name in re.findall(r"make (\w+)", command)} <= targets
-    extras = {
-        name for command in commands for names in re.findall(r"\.\[([\w,]+)\]", command) for name in names.split(",")
-    }
-    assert extras <= PROJECT["optional-dependencies"].keys()
+    assert {name for command in commands for name in extras(command)} <= PROJECT["optional-dependencies"].keys()
     assert all((REPOSITORY / path).exists() for path in re.findall(r"(?:scripts|tests)/\S+\.\w+", " ".join(commands)))
+
+
+def test_commands_of_pages_name_extras_that_exist() -> None:
+    """Old versions of pip install nothing for a name with an underscore."""
+    pages = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "Makefile")]
+    pages += [*REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("metalearn/**/*.py")]
+    named = {name for page in pages for name in extras(page.read_text())}
+    assert named <= PROJECT["optional-dependencies"].keys()
+    assert {"bench", "dev", "docs", "wandb-report"} <= named
+    assert [name for name in PROJECT["optional-dependencies"] if "_" in name] == []
+
+
+def extras(text: str) -> set[str]:
+    """Finds the extras in commands such as pip install -e '.[dev,docs]'."""
+    found = re.findall(r"'\.\[([\w,-]+)\]'", text)
+    return {name for names in found for name in names.split(",")}
 
 
 def test_the_citation_has_the_version() -> None:

@@ -26,7 +26,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-keep_record, write_tables = script("keep_record"), script("write_tables")
+keep_record, write_tables, write_curves = script("keep_record"), script("write_tables"), script("write_curves")
 
 
 def changes(recorded: Any, today: Any, key: str = "") -> list[str]:
@@ -48,6 +48,14 @@ def test_every_table_is_as_its_records_are() -> None:
     records = write_tables.read()
     for page in write_tables.PAGES:
         assert write_tables.written(page.read_text(), records) == page.read_text(), f"{page}: make tables"
+
+
+def test_every_curve_is_as_its_records_are() -> None:
+    """An algorithm has a curve if it has records, and its page shows it."""
+    drawn = {path.name: path.read_text() for path in (REPOSITORY / "docs/curves").iterdir()}
+    assert drawn == write_curves.curves(), "make tables"
+    shown = [path.stem for path in REPOSITORY.glob("docs/algorithms/*.md") if "](../curves/" in path.read_text()]
+    assert sorted(f"{name}.svg" for name in shown) == sorted(drawn)
 
 
 def test_a_record_of_a_run_gives_a_row(metalearn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,10 @@ class Execution:
             takes a minute or two.
         checkpoint: whether to recompute each inner step where its derivatives are needed, instead
             of keeping its graph. It needs less memory and more time, and the tasks run one by one.
+
+    Examples:
+        >>> Execution(vmap=True)  # MAML(..., execution=...) adapts to all tasks of a batch at once
+        Execution(vmap=True, compile=False, checkpoint=False)
     """
 
     vmap: bool | None = None

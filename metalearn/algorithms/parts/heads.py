@@ -13,12 +13,22 @@ from metalearn.losses import cross_entropy
 class HeadFit:
     """Gradient descent with momentum on the mean cross-entropy of all support rows.
 
-    The other arguments are those of `torch.optim.SGD`. Every step uses all rows, so that their
-    order does not matter. Autocast must be off, because it would cache its cast of the initial
-    weights.
+    Every step uses all rows, so that their order does not matter. Autocast must be off, because it
+    would cache its cast of the initial weights.
 
     Args:
         steps: number of steps.
+        lr: step size, as the next three of `torch.optim.SGD`.
+        momentum: weight of the earlier steps.
+        dampening: fraction of the gradient that the momentum leaves out.
+        weight_decay: factor of the weights that is added to their gradient.
+
+    Examples:
+        >>> x, y = torch.randn(10, 4), torch.eye(5).repeat(2, 1)
+        >>> fit = HeadFit(steps=5, lr=0.01, momentum=0.9, dampening=0.0, weight_decay=0.0)
+        >>> (weight,) = fit([torch.zeros(4, 5)], lambda weights: x @ weights[0], y)
+        >>> weight.shape
+        torch.Size([4, 5])
     """
 
     steps: int

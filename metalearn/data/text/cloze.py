@@ -18,6 +18,7 @@ from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import named
 from metalearn.data.manifest import Division
 from metalearn.data.text.banks import text_banks, text_shape
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import LONGEST, Texts
 from metalearn.data.text.tokens import BLANK, Encoding, split_words
 from metalearn.types import SPLITS, Split
@@ -42,6 +43,17 @@ class Cloze:
         sentences: number of sentences of each word; words with fewer are no classes.
         input_shape: largest number of words of a sentence, which is cut around its blank.
         encoding: conversion of texts to ids.
+
+    Examples:
+        >>> encoding = Encoding(kind="words", num_tokens=100, buckets=9, words=None, tokenizer=None)
+        >>> source = Cloze(
+        ...     "brown.zip", manifest="classes.csv", split=[0.8, 0.1, 0.1], split_seed=0,
+        ...     sentences=10, input_shape=[32], encoding=encoding,
+        ... )
+        >>> source.input_shape
+        (32,)
+        >>> source.load()["train"].images.shape  # ids of the tokens, (M, L)  # doctest: +SKIP
+        torch.Size([36930, 32])
     """
 
     def __init__(
@@ -78,7 +90,8 @@ class Cloze:
                 missing = " and ".join(split for split in SPLITS if split not in classes)
                 raise ValueError(f"no words are for {missing}: all three splits are needed, or test alone")
             splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
-            banks = text_banks("cloze", splits, self.encoding, *self.input_shape)
+            self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
+            banks = text_banks("cloze", splits, self.preparation)
             self.division.keep(classes)
             return banks
 

@@ -6,6 +6,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.files.source import named
 from metalearn.data.manifest import Division
 from metalearn.data.text.banks import text_banks, text_shape
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import read_texts
 from metalearn.data.text.tokens import Encoding
 from metalearn.types import SPLITS, Split
@@ -16,8 +17,24 @@ ADVICE = "dataset.root=FILE is a CSV file with the header text,label, or FILE.js
 class LabelledTexts:
     """Texts of a file as a Source, whose classes are divided like those of a folder of images.
 
-    The file `manifest` lists the split of each class. An absent one is drawn by `split` (fractions)
-    and `split_seed`, and written. Texts are cut after `input_shape` tokens.
+    Args:
+        root: CSV file with the header text,label, or JSONL file of objects with text and label.
+        manifest: file that lists the split of each class; an absent one is drawn and written.
+        split: fractions of the classes for meta-train, meta-val and meta-test.
+        split_seed: seed of the draw.
+        input_shape: largest number of tokens of a text, which is cut after them.
+        encoding: conversion of texts to ids.
+
+    Examples:
+        >>> encoding = Encoding(kind="words", num_tokens=100, buckets=9, words=None, tokenizer=None)
+        >>> source = LabelledTexts(
+        ...     "texts.csv", manifest="classes.csv", split=[0.64, 0.16, 0.2], split_seed=0,
+        ...     input_shape=[32], encoding=encoding,
+        ... )
+        >>> source.input_shape
+        (32,)
+        >>> source.load()["train"].images.shape  # ids of the tokens, (M, L)  # doctest: +SKIP
+        torch.Size([640, 32])
     """
 
     def __init__(
@@ -49,6 +66,7 @@ class LabelledTexts:
                 missing = " and ".join(split for split in SPLITS if split not in classes)
                 raise ValueError(f"no classes are for {missing}: all three splits are needed, or test alone")
             splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
-            banks = text_banks("text", splits, self.encoding, *self.input_shape)
+            self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
+            banks = text_banks("text", splits, self.preparation)
             self.division.keep(classes)
             return banks

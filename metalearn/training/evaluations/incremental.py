@@ -17,6 +17,16 @@ class Incremental(AbstractEvaluation):
     Args:
         num_episodes: number of episodes.
         sessions: number of sessions of an episode, each with the way and the shot of meta-test.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metalearn import MLP, ClassBank, Prototypical, Setting
+        >>> images = np.zeros((10, 4, 1, 2, 2), dtype=np.uint8)
+        >>> bank = ClassBank.from_classes(images, list("abcdefghij"))
+        >>> algorithm = Prototypical(MLP([1, 2, 2]), batch_norm="running").eval()
+        >>> meta_test = MetaTest(algorithm, bank, Setting(5, shot=1, query=3), torch.device("cpu"))
+        >>> list(Incremental(num_episodes=2, sessions=2)(meta_test).scores)
+        ['accuracy_after_last', 'mean_accuracy', 'accuracy_lost']
     """
 
     name = "incremental"

@@ -32,6 +32,16 @@ class OpenSet(AbstractEvaluation):
     Args:
         num_episodes: number of episodes.
         unknown: number of further classes that give queries without support.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metalearn import MLP, ClassBank, Prototypical, Setting
+        >>> images = np.zeros((10, 4, 1, 2, 2), dtype=np.uint8)
+        >>> bank = ClassBank.from_classes(images, list("abcdefghij"))
+        >>> algorithm = Prototypical(MLP([1, 2, 2]), batch_norm="running").eval()
+        >>> meta_test = MetaTest(algorithm, bank, Setting(5, shot=1, query=3), torch.device("cpu"))
+        >>> list(OpenSet(num_episodes=2, unknown=2)(meta_test).scores)
+        ['auroc', 'fpr_at_95_tpr', 'accuracy_of_known']
     """
 
     name = "open_set"

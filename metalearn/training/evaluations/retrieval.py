@@ -31,6 +31,16 @@ class Retrieval(AbstractEvaluation):
 
     Args:
         num_queries: number of query images, drawn without repetition.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metalearn import MLP, ClassBank, Prototypical, Setting
+        >>> images = np.zeros((10, 4, 1, 2, 2), dtype=np.uint8)
+        >>> bank = ClassBank.from_classes(images, list("abcdefghij"))
+        >>> algorithm = Prototypical(MLP([1, 2, 2]), batch_norm="running").eval()
+        >>> meta_test = MetaTest(algorithm, bank, Setting(5, shot=1, query=3), torch.device("cpu"))
+        >>> list(Retrieval(num_queries=20)(meta_test).scores)
+        ['recall_at_1', 'mean_average_precision']
     """
 
     name = "retrieval"

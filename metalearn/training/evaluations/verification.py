@@ -37,6 +37,16 @@ class Verification(AbstractEvaluation):
     Args:
         num_draws: number of draws; the interval is over them.
         pairs: number P of pairs of one class, and of pairs of two classes, in a draw.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metalearn import MLP, ClassBank, Prototypical, Setting
+        >>> images = np.zeros((10, 4, 1, 2, 2), dtype=np.uint8)
+        >>> bank = ClassBank.from_classes(images, list("abcdefghij"))
+        >>> algorithm = Prototypical(MLP([1, 2, 2]), batch_norm="running").eval()
+        >>> meta_test = MetaTest(algorithm, bank, Setting(5, shot=1, query=3), torch.device("cpu"))
+        >>> list(Verification(num_draws=2, pairs=1000)(meta_test).scores)
+        ['auc', 'eer', 'tar_at_far_0.001']
     """
 
     name = "verification"
