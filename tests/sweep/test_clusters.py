@@ -19,7 +19,7 @@ from sweeping import wait_for
 pytestmark = pytest.mark.slow
 
 Sweep = Callable[..., Finished]
-ENDLESS = "trainer.max_steps=2,1000000,1000001"
+ENDLESS = "trainer.max_steps=1000000,1000001"
 LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.cpus_per_task=1"]
 
 
@@ -196,35 +196,25 @@ def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
 def test_a_sweep_that_is_left_to_ray_is_watched_and_cancelled(
     sweep: Sweep, cluster: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Leaves a short job and two without an end, one after the other since each needs both CPUs."""
-    left = sweep(
-        "hydra/launcher=ray",
-        f"hydra.launcher.address={cluster}",
-        "hydra.launcher.wait=false",
-        "hydra.launcher.num_cpus=2",
-        ENDLESS,
-    )
+    """Leaves two jobs without an end; each needs both CPUs, so the second waits."""
+    leave = ["hydra/launcher=ray", f"hydra.launcher.address={cluster}", "hydra.launcher.wait=false", ENDLESS]
+    leave.append("hydra.launcher.num_cpus=2")
+    left = sweep(*leave)
     assert left.code == 0, left.text
-    assert "3 jobs submitted" in left.text
-    wait_for(lambda: (left.folder / "1/checkpoints/last.ckpt").exists() and (left.folder / "0/result.json").exists())
+    assert "2 jobs submitted" in left.text
+    wait_for((left.folder / "0/stdout.log").exists)
+    assert "0 jobs submitted, 2 at work before" in sweep(*leave).text
 
     def command(word: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "metalearn.sweep", word, str(left.folder)]
         env = {**environment, "HOME": str(tmp_path)}
         return subprocess.run(line, env=env, capture_output=True, text=True, timeout=120, check=False)
 
-    again = sweep(
-        "hydra/launcher=ray",
-        f"hydra.launcher.address={cluster}",
-        "hydra.launcher.wait=false",
-        "hydra.launcher.num_cpus=2",
-        ENDLESS,
-    )
-    assert "0 jobs submitted, 2 at work before" in again.text
+    assert "2 jobs, 1 " in command("status").stdout
     assert command("cancel").returncode == 0
-    assert job(left, 1).result["status"] == "interrupted"
-    assert command("watch").returncode == 0
-    assert (left.folder / "report.html").is_file()
+    watched = command("watch")
+    assert watched.returncode == 0
+    assert "2 jobs, 1 interrupted, 1 waiting" in watched.stdout
 
 
 # --- SLURM -------------------------------------------------------------------------------------
