@@ -35,7 +35,7 @@ def test_the_value_of_a_trial_is_its_mean_over_seeds(tmp_path: Path, capfd: pyte
     assert best["seeds"] == [0, 1, 5]
     assert best["command"].endswith(" seed=0")
     definition.record(tmp_path, [], ["-m"])
-    assert {one.name for one in standing.read(tmp_path)} == folders
+    assert {job.name for job in standing.read(tmp_path)} == folders
 
 
 def test_other_seeds_begin_when_the_first_has_completed(tmp_path: Path) -> None:
