@@ -104,7 +104,7 @@ class MAMLPlusPlus(AbstractGradient):
         first = 0 if importance[0] > 0 else num_steps - 1
         # The importances are a tensor, because a compiled program would be recompiled for each new
         # Python number. They are filled on the device, because the host would wait for a copy.
-        weights = torch.stack([batch.query_x.new_full((), weight) for weight in importance[first:]])
+        weights = torch.stack([batch.query_y.new_full((), weight) for weight in importance[first:]])
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             loss = query_y.new_zeros(())

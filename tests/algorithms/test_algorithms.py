@@ -3,6 +3,7 @@
 import copy
 import gc
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -34,17 +35,15 @@ def training_batch(algorithm: AbstractAlgorithm) -> Episode:
     return batch._replace(support_x=batch.support_x[:, :0], support_y=batch.support_y[:, :0])
 
 
-def train(algorithm: AbstractAlgorithm, batch: Episode, num_steps: int) -> list[float]:
-    """Returns the losses of some steps on one batch."""
+def train(algorithm: AbstractAlgorithm, batch: Episode, num_steps: int) -> Iterator[float]:
+    """Takes steps on one batch, and yields the loss before each."""
     optimizer = torch.optim.Adam([weight for weight in algorithm.parameters() if weight.requires_grad], 1e-2)
-    losses = []
     for _ in range(num_steps):
         optimizer.zero_grad()
         loss = algorithm.loss(batch).loss
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
-    return losses
+        yield loss.item()
 
 
 @pytest.fixture(params=NAMES)
@@ -72,7 +71,7 @@ def test_a_whole_number_does_where_a_float_is_meant(name: str) -> None:
     config = resolved(f"algorithm={name}")["algorithm"]
     floats = {key: value for key, value in config.items() if isinstance(value, float)}
     algorithm = build(name, *(f"algorithm.{key}={math.ceil(abs(value))}" for key, value in floats.items()))
-    train(algorithm, training_batch(algorithm), 1)
+    list(train(algorithm, training_batch(algorithm), 1))
     assert all(weight.is_floating_point() for weight in algorithm.parameters())
 
 
@@ -90,7 +89,8 @@ def test_adapting_learns_the_support_and_leaves_the_weights(name: str) -> None:
 def test_training_lowers_the_loss_of_its_own_batch(name: str) -> None:
     algorithm = build(name)
     losses = train(algorithm, training_batch(algorithm), 60)
-    assert min(losses) < 0.8 * losses[0]
+    first = next(losses)
+    assert any(loss < 0.8 * first for loss in losses)  # ends at the first that is
 
 
 def test_training_and_evaluation_keep_no_tensors(name: str) -> None:
@@ -98,7 +98,7 @@ def test_training_and_evaluation_keep_no_tensors(name: str) -> None:
     batch = training_batch(algorithm)
 
     def live_tensors(num_steps: int) -> int:
-        train(algorithm.train(), batch, num_steps)
+        list(train(algorithm.train(), batch, num_steps))
         algorithm.eval()
         for _ in range(num_steps):
             with torch.no_grad():
@@ -108,7 +108,7 @@ def test_training_and_evaluation_keep_no_tensors(name: str) -> None:
         return sum(isinstance(tensor, torch.Tensor) for tensor in gc.get_objects())
 
     before = live_tensors(2)
-    assert live_tensors(50) <= before
+    assert live_tensors(6) <= before  # a tensor kept in each step would be four more
 
 
 def test_state_dict_round_trip(name: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import composed, resolved
+from conftest import REPOSITORY, composed, resolved
 from hydra.utils import instantiate
 from texts import write_vectors
 from torch.nn import functional as F
@@ -104,14 +104,19 @@ def episode_of_texts(way: int = 3) -> Episode:
     return Episode(ids, y, ids.flip(1), y.flip(1))
 
 
-ALGORITHMS = ["prototypical", "matching", "relation", "siamese", "maml", "protomaml", "reptile", "mann", "r2d2"]
+LAYER = {"cavia": ["algorithm.layer=convolutions.0"]}
+"""Settings without which an algorithm refuses text_cnn in one line."""
+ALGORITHMS = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("backbone", ["text_cnn", "text_transformer"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("algorithm", "backbone"),
+    [*((algorithm, "text_cnn") for algorithm in ALGORITHMS)]
+    + [(algorithm, "text_transformer") for algorithm in ("prototypical", "relation", "maml", "mann")],
+)
 def test_an_algorithm_trains_on_texts(algorithm: str, backbone: str) -> None:
     small = ["dataset.input_shape=[5]", "dataset.encoding.num_tokens=30", "dataset.encoding.buckets=5"]
-    small += ["episode.train.way=3", "backbone.width=8", "num_base_classes=3"]
+    small += ["episode.train.way=3", "backbone.width=8", "num_base_classes=3", *LAYER.get(algorithm, [])]
     config = composed("dataset=text", f"algorithm={algorithm}", f"backbone={backbone}", *small)
     model = instantiate(config.algorithm)
     model.loss(episode_of_texts()).loss.backward()

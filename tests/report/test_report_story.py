@@ -86,3 +86,11 @@ def test_a_report_of_one_search_begins_with_it(tmp_path: Path) -> None:
     leave(tmp_path / "other", result(0.8, algorithm="relation"))
     headings = re.findall(r"<h2>(.+?)</h2>", page(read([tmp_path])))
     assert headings[0].startswith("Meta-test")
+
+
+def test_an_episode_of_texts_stands_in_the_page_as_its_lines(tmp_path: Path) -> None:
+    sweep(tmp_path, {"relation": 0.7}, shots=(1,), seeds=1)
+    (tmp_path / "0" / "test_episode.txt").write_text("1 of 2\n  WRONG    <b>play</b>  [answered stop]\n")
+    text = page(read([tmp_path]))
+    assert "<pre>1 of 2\n  WRONG    &lt;b&gt;play&lt;/b&gt;  [answered stop]\n</pre>" in text
+    assert "data:image/png" not in text

@@ -1,12 +1,20 @@
 """Test episode of texts, and the bank that holds them."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.plugins.precision import Precision
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting, Shape, collate, draw, fetch
+from metalearn.run.picture import TestEpisode
 from metalearn.run.transcript import answered, transcript
 
 IDS = torch.arange(1, 25, dtype=torch.int32).view(12, 2)
@@ -55,3 +63,22 @@ def test_long_texts_are_shortened_and_stay_on_one_line() -> None:
     long = tuple("word\n" * 100 for _ in TEXTS)
     row = answered(long, DRAW, DRAW.query_ways.tolist(), ["a", "b"])[0]
     assert len(row.text) == 200 and row.text.endswith("...") and "\n" not in row.text
+
+
+def test_a_test_episode_of_texts_is_a_file_and_tables_of_wandb(tmp_path: Path) -> None:
+    data = EpisodicDataModule(
+        {"test": BANK}, {"test": Setting(2, 1, 2)}, seed=0, tasks_per_batch=1, num_episodes={"test": 1}
+    )
+    first_way = torch.tensor([[1.0, 0.0]]).expand(4, 2)
+    algorithm = SimpleNamespace(adapt=lambda x, y: lambda query: first_way)
+    wandb = MagicMock(spec=WandbLogger)
+    trainer = SimpleNamespace(datamodule=data, is_global_zero=True, loggers=[wandb], precision_plugin=Precision())
+    TestEpisode(str(tmp_path)).on_test_end(trainer, SimpleNamespace(algorithm=algorithm, device=torch.device("cpu")))  # type: ignore[arg-type]
+    assert "2 of 4 queries right" in (tmp_path / "test_episode.txt").read_text()
+    assert not wandb.log_image.called
+    (episode, confusion) = wandb.log_table.call_args_list
+    assert (episode.args, episode.kwargs["columns"]) == (("test/episode",), ["text", "class", "answered"])
+    rows = json.loads(json.dumps(episode.kwargs["data"]))
+    assert sorted(text for text, _, _ in rows) == sorted(TEXTS[row] for row in data.draw("test", 0).query_rows)
+    assert len({answer for _, _, answer in rows}) == 1 < len({name for _, name, _ in rows})
+    assert [row[1:] for row in confusion.kwargs["data"]] == [[2, 0], [2, 0]]

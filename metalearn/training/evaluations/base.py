@@ -70,15 +70,21 @@ class MetaTest(NamedTuple):
         return self.algorithm.embed_each(self.converted(images))  # type: ignore[operator]
 
     def converted(self, images: Tensor) -> Tensor:
-        """Converts bytes to numbers 0 .. 1 of the type of the weights."""
-        return intensities(images).to(next(self.algorithm.parameters()).dtype)
+        """Converts bytes to numbers 0 .. 1 of the type of the weights; ids of tokens stay ids."""
+        converted = intensities(images)
+        return converted.to(self.dtype) if converted.is_floating_point() else converted
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights, or that of torch for an algorithm without weights."""
+        return next((weight.dtype for weight in self.algorithm.parameters()), torch.get_default_dtype())
 
     def predict(self, support: Tensor, support_ways: Tensor, way: int, query: Tensor) -> Tensor:
         """Computes logits (Q, way) of queries, given their support set.
 
         Both are inputs from `inputs`.
         """
-        support_y = F.one_hot(support_ways, way).to(support)  # (S, N)
+        support_y = F.one_hot(support_ways, way).to(support.device, self.dtype)  # (S, N)
         if self.algorithm.embeds_each_alone:
             return self.algorithm.compare(support, support_y, query)  # type: ignore[operator]
         return self.algorithm.adapt(support, support_y)(query)
