@@ -103,7 +103,7 @@ def test_the_stem_alone_is_the_published_network_without_its_head() -> None:
         (lambda state: {**state, "layer5.0.conv1.weight": torch.zeros(1)}, "differ in layer5.0.conv1.weight"),
         (lambda state: {k: v for k, v in state.items() if k != "bn1.bias"}, "differ in stem_norm.bias"),
         (lambda state: state | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "differ in stem.weight"),
-        (lambda state: {"model": state}, "is not a dictionary state weights"),
+        (lambda state: {"model": state}, "is not a dictionary of weights"),
     ],
 )
 def test_other_weights_are_refused(change, message: str, tmp_path: Path) -> None:
