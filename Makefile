@@ -7,13 +7,16 @@ DOCS := .venv/.docs
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check docs wheel smoke reproduce tables bench report clean
+.PHONY: help train demo test check docs wheel smoke reproduce tables bench report clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: $(READY) ## train and test; ARGS="dataset=omniglot algorithm=maml" says what
 	$(BIN)/python -m metalearn $(ARGS)
+
+demo: $(READY) ## train once, then draw characters on a page and see who each is; ARGS="RUN" uses another run
+	$(BIN)/python -m metalearn.demo $(ARGS)
 
 test: $(READY) ## run the tests; ARGS="-k norm" says which
 	$(BIN)/python -m pytest $(ARGS)

@@ -50,7 +50,7 @@ def compose_and_run(config: DictConfig) -> float | None:
     return run(config)
 
 
-PROGRAMS = ("sweep", "predict", "export", "report")
+PROGRAMS = ("sweep", "predict", "export", "demo", "report")
 """Subcommands that are programs: `metalearn report` is `python -m metalearn.report`."""
 
 SHORT = {"train": [], "test": ["mode=test"], "help": ["--help"], "version": ["--version"]}

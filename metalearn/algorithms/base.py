@@ -49,6 +49,8 @@ class AbstractAlgorithm(nn.Module, ABC):
     # them: no step waits for a value from the device, and nothing that Python holds, such as
     # `done`, changes it. Only a final class may promise it.
     replayable = False
+    # Whether `loss` returns the predictions of the queries.
+    answers_in_training = True
     # Whether the prediction for one query depends on the other queries, whatever the normalisation.
     predicts_jointly = False
 

@@ -13,18 +13,20 @@ from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.attention import Layer
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
+from metalearn.losses import Problem
 
 
 class InContext(AbstractMetric):
     """In-context learning of Fifty et al. 2024.
 
     Args:
-        backbone: network that embeds images.
-        way: number of labels.
+        backbone: network that embeds images, points or rows of a table.
+        way: number of labels, or outputs of a regression.
         width: W, the width of the transformer.
         layers: number of its layers.
         heads: number of its attention heads.
         batch_norm: moments of batch normalisation.
+        problem: classification or regression, whose targets are the labels (Garg et al. 2022).
 
     Examples:
         >>> import torch
@@ -50,11 +52,13 @@ class InContext(AbstractMetric):
         layers: int,
         heads: int,
         batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
-        super().__init__(backbone, batch_norm=batch_norm, fixed_way=way)
+        super().__init__(backbone, batch_norm=batch_norm, fixed_way=way, problem=problem)
         if layers < 1:
             raise ValueError(f"layers={layers} must be at least 1")
-        self.register_buffer("labels", simplex(way), persistent=False)  # (N, N)
+        labels = simplex(way) if problem == "classification" else torch.eye(way)  # (N, N)
+        self.register_buffer("labels", labels, persistent=False)
         self.unknown = nn.Parameter(torch.zeros(way))  # the label of a query
         self.token = nn.Linear(backbone.num_features + way, width)
         self.layers = nn.Sequential(*(Layer(width, heads, residuals=2 * layers) for _ in range(layers)))

@@ -58,6 +58,7 @@ class Reptile(AbstractGradient):
     """
 
     replayable = True
+    answers_in_training = False
     steps_seen: Tensor
 
     def __init__(

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
+from metalearn.backbones.pretrained import freeze_network
 
 
 class Block(nn.Module):
@@ -41,6 +42,7 @@ class Conv4(AbstractBackbone):
         input_shape: (C, H, W).
         channels: number of channels of each block.
         pools: number of blocks, from the first, that halve the image.
+        freeze: whether the weights and the averages of batch normalisation are constant.
 
     Examples:
         >>> import torch
@@ -51,7 +53,7 @@ class Conv4(AbstractBackbone):
         (64, 1, 1)
     """
 
-    def __init__(self, input_shape: Sequence[int], *, channels: int = 64, pools: int = 4) -> None:
+    def __init__(self, input_shape: Sequence[int], *, channels: int = 64, pools: int = 4, freeze: bool = False) -> None:
         super().__init__()
         if not 0 <= pools <= 4:
             raise ValueError(f"conv4 has four blocks: pools={pools} must be in 0..4")
@@ -63,6 +65,8 @@ class Conv4(AbstractBackbone):
         self.blocks = nn.ModuleList(Block(*widths[i : i + 2], pool=i < pools) for i in range(4))
         self.map_shape = (channels, height // scale, width // scale)
         self.num_features = math.prod(self.map_shape)
+        if freeze:
+            freeze_network(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:

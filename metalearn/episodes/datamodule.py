@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
 from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
+from metalearn.episodes.hard import HardClasses
 from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
 from metalearn.episodes.sampling import (
     Draw,
@@ -80,6 +83,10 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
             count = len(banks["train"].images)
             faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))
+        hard = "train" in settings and settings["train"].sampling == "hard"
+        if hard and batch_size is not None:
+            what = "episode.train.sampling=hard is for training on episodes, not on batches of all base classes"
+            faults.append(Fault(what, "episode.train.sampling=uniform"))
         for split, setting in settings.items():
             listed = batch_size if split == "train" else test_draws if split == "test" else None
             if listed is None:
@@ -88,6 +95,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.embeddings = embeddings
         self.augmentation = augmentation or Unchanged()
+        self.hard = HardClasses(banks["train"].rows) if hard else None
+        self._trained_on: Tensor | None = None  # query rows (T, Q) of the training batch in progress
         self.adapts_together = False  # whether an evaluation batch of images has several tasks
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
@@ -147,12 +156,45 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             episode = draw_images(bank.rows, self.batch_size, seed=seed, split=split, index=index)
         else:
             shape = self.shape(split, index, bank.smallest_class)
-            episode = draw(bank.rows, shape, seed=seed, split=split, index=index)
+            classes = self._probabilities(index) if split == "train" else None
+            episode = draw(bank.rows, shape, seed=seed, split=split, index=index, probabilities=classes)
         if split != "train":
             return episode
         num_rows = len(episode.support_rows) + len(episode.query_rows)
         random = draw_random(self.augmentation.num_random, num_rows, seed=seed, split=split, index=index)
         return episode._replace(random=random)
+
+    def _probabilities(self, index: int) -> np.ndarray | None:
+        """Returns the probabilities of the classes in a training episode; None: all are equal."""
+        if self.hard is None:
+            return None
+        batch = self._episodes_of_a_batch
+        return self.hard.probabilities(index // batch * batch)
+
+    @property
+    def _episodes_of_a_batch(self) -> int:
+        """Number of episodes in a batch of all processes."""
+        return self.tasks_per_batch * (self.trainer.world_size if self.trainer else 1)
+
+    def observe(self, logits: Tensor | None, targets: Tensor) -> None:
+        if self.hard is None:
+            return
+        assert logits is not None
+        assert self._trained_on is not None
+        assert self.trainer is not None
+        counts = self.hard.count(self._trained_on, logits.argmax(-1) != targets.argmax(-1))  # (2, C)
+        counts = self.trainer.strategy.reduce(counts, reduce_op="sum")  # over all processes
+        self.hard.observe(counts, self._episodes_of_a_batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | ({"hard": self.hard.state_dict()} if self.hard else {})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        if self.hard is not None:
+            self.hard.trained = state_dict["episodes_done"]
+            if "hard" in state_dict:  # absent where the training so far was uniform
+                self.hard.load_state_dict(state_dict["hard"])
 
     def collate(self, drawn: list[Draw]) -> Draw:
         return collate(drawn)
@@ -167,6 +209,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
                 self._table = self._embedding_table(split, images, self._rows_of_evaluation(split), self._embed)
                 self.banks[split].release_pages()
             return gather(self._table, batch)
+        if split == "train":
+            self._trained_on = batch.query_rows
         episode = fetch(images, batch)
         self.banks[split].release_pages()
         return augmented(episode, self.augmentation, batch.random.view(torch.float32)) if split == "train" else episode

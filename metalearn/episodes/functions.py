@@ -97,6 +97,8 @@ def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Faul
         faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
     if setting.queries != "equal":
         faults.append(Fault(f"{key}.queries={setting.queries} is for classes of images", f"{key}.queries=equal"))
+    if setting.sampling != "uniform":
+        faults.append(Fault(f"{key}.sampling={setting.sampling} is for classes of images", f"{key}.sampling=uniform"))
     if setting.way != 1:
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
     shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)

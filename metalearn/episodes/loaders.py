@@ -82,6 +82,9 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     def episodes(self, batch: Drawn, split: Split) -> Episode:
         """Converts a batch to tensors, on the device of the batch."""
 
+    def observe(self, logits: Tensor | None, targets: Tensor) -> None:
+        """Takes the predictions (T, Q, N) of the training batch in progress; ignores them here."""
+
     def tasks_of_evaluation(self, split: Split) -> int:
         """Returns the number of episodes in an evaluation batch."""
         return 1

@@ -21,6 +21,7 @@ from metalearn.types import SPLITS, Episode, Split
 
 Shots = Literal["equal", "unequal", "meta_dataset"]
 Queries = Literal["equal", "unequal"]
+Sampling = Literal["uniform", "hard"]
 
 
 class Shape(NamedTuple):
@@ -58,6 +59,8 @@ class Setting:
             from the range. `meta_dataset`: the shots follow the rule of Triantafillou et al. 2020.
         queries: `equal`: each class has `query` queries. `unequal`: an episode has as many queries,
             but their classes follow the rule of Veilleux et al. 2021.
+        sampling: `uniform`: all classes are equally likely. `hard`: those of recent errors are more
+            likely, in training (Liu et al. 2020).
 
     Examples:
         >>> Setting(way=5, shot=1, query=15).has_one_shape  # 5-way 1-shot
@@ -71,6 +74,7 @@ class Setting:
     query: int
     shots: Shots = "equal"
     queries: Queries = "equal"
+    sampling: Sampling = "uniform"
 
     @property
     def has_one_shape(self) -> bool:
@@ -148,16 +152,25 @@ class Draw(NamedTuple):
     random: Tensor = torch.empty(0, dtype=torch.int32)
 
 
-def draw(rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, index: int) -> Draw:
+def draw(
+    rows: Sequence[np.ndarray],
+    shape: Shape,
+    *,
+    seed: int,
+    split: Split,
+    index: int,
+    probabilities: np.ndarray | None = None,
+) -> Draw:
     """Draws one episode, without the leading task axis; `rows` lists the rows of each class.
 
+    `probabilities` are those of the classes; None: all are equal.
     Support and query rows are disjoint. The queries are shuffled, because a network that normalises
     over the queries could exploit their order by class.
     """
     shots, queries = shape
     way, counts = len(shots), np.add(shots, queries)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    classes = rng.choice(len(rows), way, replace=False)  # (N,)
+    classes = rng.choice(len(rows), way, replace=False, p=probabilities)  # (N,)
     picked = [rng.choice(rows[c], count, replace=False) for c, count in zip(classes, counts, strict=True)]
     order = rng.permutation(sum(queries))
     return Draw(

@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from metalearn.data.files.preparation import Preparation
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.export.graph import Classifier, Method, check_traceable
 from metalearn.export.linear_equations import SOLVERS
 from metalearn.files import write_atomically
 from metalearn.learner import Learner
-from metalearn.predict.files import Reader, examples
+from metalearn.predict.command import learn
+from metalearn.predict.images import ImageReader
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between ONNX Runtime and PyTorch."""
@@ -58,16 +61,22 @@ def export(run: Path, file: Path, support: Path | None) -> None:
 
 
 def _learn(learner: Learner, support: Path) -> None:
-    reader, label_of, read = Reader(learner.trained.preparation), examples(support), list[Path]()
-    images = list(reader.opened(label_of, "looking at the examples", read))
+    reader = ImageReader(_image_preparation(learner))
+    learn(learner, reader, support)
     if reader.unreadable:
         path, why = next(iter(reader.unreadable.items()))
         raise ValueError(f"{len(reader.unreadable)} examples cannot be read, such as {path}: {why}")
-    learner.fit(images, [label_of[path] for path in read])
+
+
+def _image_preparation(learner: Learner) -> Preparation:
+    """Raises ValueError if the run was trained on texts."""
+    if isinstance(learner.trained.preparation, TextPreparation):
+        raise ValueError("the run was trained on texts, which become tokens outside of the graph: use the Learner")
+    return learner.trained.preparation
 
 
 def _method(learner: Learner) -> Traced:
-    algorithm, shape = learner.trained.algorithm, learner.trained.preparation.input_shape
+    algorithm, shape = learner.trained.algorithm, _image_preparation(learner).input_shape
     way, auto = algorithm.fixed_way or 5, torch.export.Dim.AUTO
 
     def task(way: int, shot: int, queries: int) -> dict[str, Tensor]:
@@ -82,7 +91,7 @@ def _method(learner: Learner) -> Traced:
 
 
 def _classifier(learner: Learner) -> Traced:
-    shape = learner.trained.preparation.input_shape
+    shape = _image_preparation(learner).input_shape
     module = Classifier(learner.adapted, learner.trained.temperature).eval()
     inputs, others = ({"query_x": _images(rows, shape)} for rows in (QUERIES, QUERIES + EXTRA))
     return Traced(module, inputs, others, {"query_x": {0: torch.export.Dim.AUTO}})
@@ -143,7 +152,7 @@ def _facts(learner: Learner) -> dict[str, Any]:
     classes = list(map(str, learner.classes_)) if learner.__sklearn_is_fitted__() else None
     origin = learner.trained.checkpoint["metalearn"]
     parts = {name: origin[name] for name in ("dataset", "algorithm", "backbone")}
-    return {**parts, "classes": classes, "preparation": asdict(learner.trained.preparation)}
+    return {**parts, "classes": classes, "preparation": asdict(_image_preparation(learner))}
 
 
 def _signature(program: torch.export.ExportedProgram, traced: Traced) -> str:

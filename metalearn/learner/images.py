@@ -1,8 +1,6 @@
 """Conversion of images of any form to the bytes that the network of a run was trained on."""
 
 import os
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +15,7 @@ from metalearn.data.files.regular import read_regular
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 """File, opened image, or pixels: (H, W), (H, W, C) or (C, H, W), bytes or numbers from 0 to 1."""
 
-CHUNK = 256
-"""Number of images in memory and in one pass of the network."""
-
 COLOURS = (1, 3, 4)  # grey, colour, colour with transparency
-
-
-def chunks(images: Iterable[Picture], preparation: Preparation) -> Iterator[Tensor]:
-    """Yields the images in chunks (B, C, H, W) uint8, with B at most `CHUNK`.
-
-    Raises ValueError or OSError, which names the image.
-    """
-    if isinstance(images, str | os.PathLike | Image.Image):
-        raise ValueError("images are a list; put a single one into brackets")
-    each = (_prepared(image, number, preparation) for number, image in enumerate(images))
-    while some := list(islice(each, CHUNK)):
-        yield torch.stack(some)
 
 
 def prepared(image: Picture, preparation: Preparation) -> Tensor:
@@ -72,11 +55,3 @@ def _integers(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f" and lowest >= 0 and highest <= 1:
         return np.rint(array * 255).astype(np.uint8)
     raise ValueError(f"pixels are {array.dtype} from {lowest} to {highest}; give bytes, or numbers from 0 to 1")
-
-
-def _prepared(image: Picture, number: int, preparation: Preparation) -> Tensor:
-    try:
-        return prepared(image, preparation)
-    except (ValueError, OSError) as error:
-        name = f" ({image})" if isinstance(image, str | os.PathLike) else ""
-        raise type(error)(f"image {number}{name}: {error}") from error

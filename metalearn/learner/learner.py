@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metalearn.learner import labels as of_labels
 from metalearn.learner.adapted import AbstractAdapted, adapted, features
-from metalearn.learner.images import CHUNK, Picture, chunks
-from metalearn.learner.saving import Kept, read, write
+from metalearn.learner.inputs import CHUNK, Input, chunks, counted
+from metalearn.learner.saving import Examples, Kept, joined, read, write
 from metalearn.learner.trained import Trained, build, checkpoint_of
 from metalearn.learner.untrained import checkpoint_of_parts
 
@@ -21,16 +21,18 @@ JOINT = 2000
 
 
 class Evidence(NamedTuple):
-    """Support image, and its weight."""
+    """Support image or text, and its weight."""
 
     label: Hashable
     weight: float  # 0 .. 1
-    row: int  # number of the support image, in the given order
-    image: np.ndarray | None  # (H, W, C) uint8 input of the network; None without kept images
+    row: int  # number of the support row, in the given order
+    example: np.ndarray | str | None  # (H, W, C) uint8 input of the network, or text; None if not kept
 
 
 class Learner:
-    """Classifier of images from a few examples of each class; the weights of the network stay.
+    """Classifier of images or texts from a few of each class; the weights of the network stay.
+
+    A learner of texts takes texts wherever "images" are written here.
 
     Args:
         trained: trained algorithm of a run; `Learner.load` reads it.
@@ -72,33 +74,30 @@ class Learner:
     def save(self, path: str | os.PathLike[str], *, keep_images: bool = False) -> None:
         """Writes network and support set to one file, from which `load` restores this learner.
 
-        Without `keep_images`, the file holds only embeddings of the support images. Raises
+        Without `keep_images`, the file holds only embeddings of the support images or texts. Raises
         ValueError if the method predicts from the images themselves.
         """
         write(Path(path), self.trained.checkpoint, self._fitted(), keep_images=keep_images)
 
-    def fit(self, images: Iterable[Picture], labels: Iterable[Hashable]) -> Self:
+    def fit(self, images: Iterable[Input], labels: Iterable[Hashable]) -> Self:
         """Learns the classes from images and their labels, and forgets an earlier fit."""
         listed = list(labels)
-        images = images if isinstance(images, Sequence | np.ndarray | Tensor) else list(images)
+        images = counted(images)
         if len(images) != len(listed) or not listed:
             raise ValueError(f"there are {len(images)} images and {len(listed)} labels; each image needs one")
         classes = of_labels.distinct(listed)
         self._keep(self._support(images, [classes.index(label) for label in listed], classes))
         return self
 
-    def add_class(self, name: Hashable, images: Iterable[Picture]) -> Self:
+    def add_class(self, name: Hashable, images: Iterable[Input]) -> Self:
         """Learns one more class, the last of `classes_`."""
         kept = self._fitted()
         if name in kept.classes:
             raise ValueError(f"the class {name!r:.60} already exists")
-        images = list(images)
+        images = counted(images)
         more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
-        both = None
-        if kept.images is not None and more.images is not None:
-            both = torch.cat([kept.images, more.images])
         support = torch.cat([kept.features, more.features])
-        self._keep(Kept(more.classes, torch.cat([kept.ways, more.ways]), support, both))
+        self._keep(Kept(more.classes, torch.cat([kept.ways, more.ways]), support, joined(kept.examples, more.examples)))
         return self
 
     @property
@@ -106,7 +105,7 @@ class Learner:
         """Classes in the order of the columns of `predict_proba`."""
         return of_labels.vector(self._fitted().classes)
 
-    def predict(self, images: Iterable[Picture]) -> np.ndarray:
+    def predict(self, images: Iterable[Input]) -> np.ndarray:
         """Predicts the class of each image, (Q,); None if no class has the probability `reject`."""
         return self.choose(self.predict_proba(images))
 
@@ -119,7 +118,7 @@ class Learner:
         chosen[probabilities.max(1, initial=0.0) < self.reject] = None
         return chosen
 
-    def predict_proba(self, images: Iterable[Picture]) -> np.ndarray:
+    def predict_proba(self, images: Iterable[Input]) -> np.ndarray:
         """Predicts the probability of each class, calibrated on meta-val: (Q, N) float64.
 
         Rows add up to 1. A transductive method predicts all images of one call together, so each
@@ -127,17 +126,17 @@ class Learner:
         """
         return np.concatenate([self._probabilities(batch) for batch in self._batches(images)] or [self._none()])
 
-    def score(self, images: Iterable[Picture], labels: Sequence[Hashable]) -> float:
+    def score(self, images: Iterable[Input], labels: Sequence[Hashable]) -> float:
         """Computes the fraction of the images whose label is predicted."""
         return float(
             np.mean([predicted == other for predicted, other in zip(self.predict(images), labels, strict=True)])
         )
 
-    def explain(self, image: Picture, count: int = 5) -> list[Evidence]:
+    def explain(self, image: Input, count: int = 5) -> list[Evidence]:
         """Returns the support images with the largest weights for an image (docs/learner.md)."""
         return self.explain_all([image], count)[0]
 
-    def explain_all(self, images: Iterable[Picture], count: int = 5) -> list[list[Evidence]]:
+    def explain_all(self, images: Iterable[Input], count: int = 5) -> list[list[Evidence]]:
         """Returns the explanation of each of several images."""
         kept = self._fitted()
         found: list[list[Evidence]] = []
@@ -147,13 +146,14 @@ class Learner:
             heaviest = weights.topk(min(count, weights.shape[1]), dim=1)
             for values, rows in zip(heaviest.values.tolist(), heaviest.indices.tolist(), strict=True):
                 pairs = zip(values, rows, strict=True)
-                found.append([Evidence(kept.label(row), value, row, kept.picture(row)) for value, row in pairs])
+                found.append([Evidence(kept.label(row), value, row, kept.example(row)) for value, row in pairs])
         return found
 
-    def _support(self, images: Iterable[Picture], ways: list[int], classes: list[Hashable]) -> Kept:
-        pixels = torch.cat(list(chunks(images, self.trained.preparation)))  # (S, C, H, W)
-        support = torch.cat([self._features(some) for some in pixels.split(CHUNK)])
-        return Kept(classes, torch.tensor(ways), support.cpu(), pixels)
+    def _support(self, images: Iterable[Input], ways: list[int], classes: list[Hashable]) -> Kept:
+        rows = torch.cat(list(chunks(images, self.trained.preparation)))  # (S, C, H, W) or (S, L)
+        support = torch.cat([self._features(some) for some in rows.split(CHUNK)])
+        examples: Examples = list(map(str, images)) if self.trained.takes_texts else rows
+        return Kept(classes, torch.tensor(ways), support.cpu(), examples)
 
     def _keep(self, kept: Kept) -> None:
         self._adapted, self._kept = self._adapt(kept), kept
@@ -171,7 +171,7 @@ class Learner:
         with torch.no_grad():
             return features(self.trained.algorithm, images.to(self.trained.device))
 
-    def _batches(self, images: Iterable[Picture]) -> Iterable[Tensor]:
+    def _batches(self, images: Iterable[Input]) -> Iterable[Tensor]:
         """Yields the features of images that are predicted together."""
         self._fitted()
         each = (self._features(some) for some in chunks(images, self.trained.preparation))

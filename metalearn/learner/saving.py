@@ -15,22 +15,34 @@ from torch import Tensor
 from metalearn.files import write_atomically
 from metalearn.learner.labels import saved
 
+Examples = Tensor | list[str]
+"""Images (S, C, H, W) uint8, or S texts."""
+
 
 @dataclass(frozen=True)
 class Kept:
-    """Support set of S images, on the host."""
+    """Support set of S images or texts, on the host."""
 
     classes: list[Hashable]
     ways: Tensor  # (S,) int64, way of each image
-    features: Tensor  # (S, ...): embeddings where the method needs no more, else the pixels
-    images: Tensor | None  # (S, C, H, W) uint8
+    features: Tensor  # (S, ...): embeddings where the method needs no more, else pixels or tokens
+    examples: Examples | None
 
     def label(self, row: int) -> Hashable:
         return self.classes[int(self.ways[row])]
 
-    def picture(self, row: int) -> np.ndarray | None:
-        """Returns an image as (H, W, C) uint8, if images are kept."""
-        return None if self.images is None else self.images[row].permute(1, 2, 0).numpy()
+    def example(self, row: int) -> np.ndarray | str | None:
+        """Returns an image as (H, W, C) uint8, or a text, if examples are kept."""
+        if isinstance(self.examples, Tensor):
+            return self.examples[row].permute(1, 2, 0).numpy()
+        return None if self.examples is None else self.examples[row]
+
+
+def joined(first: Examples | None, second: Examples | None) -> Examples | None:
+    """Joins the examples of two support sets; None if one of them has kept none."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    return [*first, *second] if first is not None and second is not None else None
 
 
 def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bool) -> None:
@@ -39,13 +51,14 @@ def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bo
     Raises ValueError if labels are neither texts nor numbers, or if the features are images that
     must not be kept.
     """
-    if not keep_images and kept.features.dtype == torch.uint8:
-        raise ValueError("this method predicts from the support images themselves: save with keep_images=True")
+    if not keep_images and not kept.features.is_floating_point():
+        kind = "texts" if isinstance(kept.examples, list) else "images"
+        raise ValueError(f"this method predicts from the support {kind} themselves: save with keep_images=True")
     support = {
         "classes": [saved(label) for label in kept.classes],
         "ways": kept.ways,
         "features": kept.features,
-        "images": kept.images if keep_images else None,
+        "images": kept.examples if keep_images else None,
     }
     write_atomically(path, lambda file: torch.save({**checkpoint, "learner": support}, file))
 
@@ -56,8 +69,14 @@ def read(path: Path, support: Any) -> Kept:
     Raises ValueError, in one line, if it is damaged.
     """
     match support:
-        case {"classes": [*classes], "ways": Tensor() as ways, "features": Tensor() as features, "images": images}:
-            of_one_length = len({*map(len, (ways, features, *([] if images is None else [images])))}) == 1
-            if of_one_length and ways.dtype == torch.int64 and set(ways.tolist()) == set(range(len(classes))):
-                return Kept(classes, ways, features, images)
+        case {"classes": [*classes], "ways": Tensor() as ways, "features": Tensor() as features, "images": examples}:
+            is_kind = examples is None or isinstance(examples, Tensor) or _are_texts(examples)
+            lengths = {*map(len, (ways, features, *([] if examples is None or not is_kind else [examples])))}
+            has_all = ways.dtype == torch.int64 and set(ways.tolist()) == set(range(len(classes)))
+            if is_kind and len(lengths) == 1 and has_all:
+                return Kept(classes, ways, features, examples)
     raise ValueError(f"{path} is damaged: its support set is not what a learner saves")
+
+
+def _are_texts(examples: Any) -> bool:
+    return isinstance(examples, list) and all(isinstance(text, str) for text in examples)

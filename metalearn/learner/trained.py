@@ -11,6 +11,7 @@ from torch import nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.files.preparation import Preparation
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.run.checkpoint import fill
 from metalearn.run.checkpoint_file import read_checkpoint
 from metalearn.run.checks.targets import check_targets
@@ -23,10 +24,10 @@ KEPT = ("metalearn", "state_dict", "global_step", "val", "temperature")
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Trained algorithm, preparation of its images, and temperature of its probabilities."""
+    """Trained algorithm, preparation of its inputs, and temperature of its probabilities."""
 
     algorithm: AbstractAlgorithm
-    preparation: Preparation
+    preparation: Preparation | TextPreparation
     temperature: float
     checkpoint: dict[str, Any]  # its source, without the state of the training
 
@@ -35,7 +36,11 @@ class Trained:
 
     @property
     def device(self) -> torch.device:
-        return next(self.algorithm.parameters()).device
+        return next(self.algorithm.parameters(), torch.empty(0)).device  # a bag of n-grams has no weights
+
+    @property
+    def takes_texts(self) -> bool:
+        return isinstance(self.preparation, TextPreparation)
 
     @property
     def is_transductive(self) -> bool:
@@ -65,14 +70,14 @@ def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
     if not isinstance(config, dict):
         raise ValueError(f"{path} does not describe its network: it is of an older version of metalearn, train again")
     if preparation is None:
-        raise ValueError(f"{path} was trained on {origin['dataset']}, which does not turn images into its inputs")
+        raise ValueError(f"{path} was trained on {origin['dataset']} and does not state how new inputs are prepared")
     if temperature is not None and not (isinstance(temperature, float) and temperature > 0):
         raise ValueError(f"{path} is damaged: its temperature is {temperature!r:.40}")
     algorithm = _algorithm(path, config)
     fill(nn.ModuleDict({"algorithm": algorithm}), checkpoint, path, origin)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kept = {name: checkpoint[name] for name in KEPT if name in checkpoint}
-    return Trained(algorithm.to(device).eval(), _preparation(path, preparation), temperature or 1.0, kept)
+    return Trained(algorithm.to(device).eval(), _preparation(path, preparation, origin), temperature or 1.0, kept)
 
 
 def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
@@ -86,10 +91,24 @@ def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
     return algorithm
 
 
-def _preparation(path: Path, fields: Any) -> Preparation:
+def _preparation(path: Path, fields: Any, origin: dict[str, Any]) -> Preparation | TextPreparation:
     match fields:
         case {"input_shape": [int(c), int(h), int(w)] | (int(c), int(h), int(w)), "invert": bool(i), "bits": int(b)}:
             found = Preparation((c, h, w), i, b)
             if asdict(found).keys() == fields.keys() and c in (1, 3) and min(h, w) > 0 and h * w < 1 << 24:
                 return found
-    raise ValueError(f"{path} is damaged: its preparation of images is {fields!r:.80}")
+        case {"length": int(length), "recipe": dict(recipe)} if 0 < length < 1 << 24:
+            return _text_preparation(path, TextPreparation(length, recipe), origin)
+    raise ValueError(f"{path} is damaged: its preparation of inputs is {fields!r:.80}")
+
+
+def _text_preparation(path: Path, found: TextPreparation, origin: dict[str, Any]) -> TextPreparation:
+    """Checks that tokens have the ids of the training."""
+    try:
+        identity = found.tokeniser.identity
+    except ValueError as error:
+        raise ValueError(f"{path} cannot turn texts into tokens: {error}") from error
+    if identity != origin.get("vocabulary"):
+        name = found.recipe.get("name", path)
+        raise ValueError(f"the tokens of {name} are not those of the training: restore them, or train again")
+    return found

@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not 0 <= (given.reject or 0) <= 1:
             raise ValueError(f"--reject {given.reject:g} must be a probability, from 0 to 1")
         if not given.demo and (given.run is None or not given.query):
-            raise ValueError("name a run and the images to sort: RUN --support DIR --query DIR, or try --demo")
+            raise ValueError("name a run and what to sort: RUN --support DIR --query DIR, or try --demo")
         check_free(given.csv, given.html, given.sort_into)
         from metalearn.predict import command, demo  # late, because torch takes seconds and --help needs none of it
 
@@ -30,13 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m metalearn.predict",
-        description="Sort images into classes of which a few examples are given. Files that are not images are listed "
+        description="Sort images or texts into classes of which a few examples are given. Unreadable files are listed "
         "and left out. Ends with 0, or with 2 where nothing could be read or done.",
     )
     add = parser.add_argument
     add("run", nargs="?", type=Path, metavar="RUN", help="a run directory, a checkpoint, or a learner that was saved")
-    add("--support", type=Path, metavar="DIR", help="a folder of examples for each class, or a CSV file of path,label")
-    add("--query", nargs="+", type=Path, metavar="PATH", help="images to sort: files, or folders of them")
+    add(
+        "--support",
+        type=Path,
+        metavar="DIR",
+        help="a folder of examples for each class, or a CSV file of path,label; of texts: text,label",
+    )
+    add(
+        "--query",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="images to sort: files, or folders of them; texts: files with one in each line, or CSV",
+    )
     add("--reject", type=float, metavar="P", help="probability below which an image is none of the classes")
     add("--csv", type=Path, metavar="FILE", help="write path, label and probability of each image")
     add("--html", type=Path, metavar="FILE", help="write a page with each image, and the examples that decided")

@@ -1,13 +1,11 @@
 """Demonstration on drawn characters: a run, examples of new characters, and more to be sorted."""
 
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from metalearn.data.glyphs import draw
+from metalearn.learner import command
 from metalearn.types import SPLITS
 
 FOLDER = Path("metalearn-demo")
@@ -34,17 +32,6 @@ def prepare(run: Path | None) -> tuple[Path, Path, list[Path]]:
             ImageOps.invert(Image.fromarray(ink)).save(folder / f"character {number}, hand {hand}.png")
     if run is None:
         run = FOLDER / "run"
-        _run("metalearn", f"trainer.max_steps={STEPS}", f"hydra.run.dir={run}")
-    print(_line("metalearn.predict", str(run), "--support", str(support), "--query", str(query)))
+        command.run("metalearn", f"trainer.max_steps={STEPS}", f"hydra.run.dir={run}")
+    print(command.line("metalearn.predict", str(run), "--support", str(support), "--query", str(query)))
     return run, support, [query]
-
-
-def _run(*words: str) -> None:
-    print(_line(*words), flush=True)
-    done = subprocess.run([sys.executable, "-m", *words], check=False)
-    if done.returncode:
-        raise ValueError(f"{_line(*words)} ended with {done.returncode}")
-
-
-def _line(*words: str) -> str:
-    return "$ " + shlex.join(["python", "-m", *words])

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.files import write_atomically
+from metalearn.predict.reader import Item
 
 NONE = "none of these"
 """Folder of images whose class was rejected."""
 
 
 class Answer(NamedTuple):
-    """Image and its class; None if no class is likely enough."""
+    """Image or text, and its class; None if no class is likely enough."""
 
-    path: Path
+    item: Item
     label: str | None
     probability: float
 
@@ -33,18 +34,19 @@ def check_free(csv_file: Path | None, page: Path | None, folder: Path | None) ->
         raise ValueError(f"{folder} exists already and is not empty: name another folder")
 
 
-def write_csv(path: Path, answers: Iterable[Answer]) -> None:
-    """Writes a line for each image; its label is empty if it was rejected."""
+def write_csv(path: Path, column: str, answers: Iterable[Answer]) -> None:
+    """Writes a line for each answer; its label is empty if the item was rejected."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["path", "label", "probability"])
-    lines.writerows((path, label or "", f"{probability:.4f}") for path, label, probability in answers)
+    lines.writerow([column, "label", "probability"])
+    lines.writerows((item, label or "", f"{probability:.4f}") for item, label, probability in answers)
     write_atomically(path, lambda file: file.write(text.getvalue().encode(errors="surrogateescape")))
 
 
 def sort_into(folder: Path, answers: Iterable[Answer]) -> None:
     """Copies each image to the folder of its class; the second with a name becomes name-2."""
-    for path, label, _ in answers:
+    for item, label, _ in answers:
+        path = Path(item)
         of_class = folder / folder_name(NONE if label is None else label)
         of_class.mkdir(parents=True, exist_ok=True)
         target, number = of_class / path.name, 1

@@ -11,30 +11,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageOps
 
 from metalearn.files import write_atomically
 from metalearn.learner import Learner
+from metalearn.learner.inputs import Input
 from metalearn.learner.learner import Evidence
-from metalearn.predict.files import Reader
+from metalearn.predict.images import ImageReader
 from metalearn.predict.outputs import NONE, Answer
+from metalearn.predict.reader import AbstractReader, Item
 
 MOST_CARDS = 1000  # limit of a page, to the smallest probabilities
 SIDE, SMALL = 128, 56  # largest side of an image and of an example, in pixels
 
 
 class Card(NamedTuple):
-    """Image on the page."""
+    """Image or text on the page."""
 
     name: str
-    image: str  # data: address
+    image: str | None  # data: address
     probability: float
     evidence: list[Evidence]
 
 
 class Group(NamedTuple):
-    """Images of a class."""
+    """Images or texts of a class."""
 
     name: str
     size: int
@@ -43,11 +46,11 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Sorted:
-    """Sorted images and their examples."""
+    """Sorted images or texts, and their examples."""
 
     learner: Learner
-    reader: Reader
-    support: list[Path]  # files of the examples; none for a saved learner
+    reader: AbstractReader
+    support: list[Item]  # the examples; none for a saved learner
     answers: list[Answer]
 
     @cached_property
@@ -56,27 +59,29 @@ class Sorted:
         return sorted(self.answers, key=lambda answer: answer.probability)[:MOST_CARDS]
 
     def groups(self) -> Iterator[Group]:
-        """Yields the classes by name, the rejected images last."""
-        paths: list[Path] = []
-        images = list(self.reader.opened((answer.path for answer in self.shown), "drawing the page", paths))
-        evidence = dict(zip(paths, self.learner.explain_all(images, count=3), strict=True))
-        thumbnails = {path: address(image, SIDE) for path, image in zip(paths, images, strict=True)}
+        """Yields the classes by name, the rejected inputs last."""
+        items: list[Item] = []
+        inputs = list(self.reader.opened((answer.item for answer in self.shown), "drawing the page", items))
+        evidence = dict(zip(items, self.learner.explain_all(inputs, count=3), strict=True))
+        thumbnails = {item: thumbnail(given, SIDE) for item, given in zip(items, inputs, strict=True)}
         names = sorted({answer.label for answer in self.answers}, key=lambda name: (name is None, name))
         for name in names:
             cards = [
-                Card(answer.path.name, thumbnails[answer.path], answer.probability, evidence[answer.path])
-                for answer in self.shown
-                if answer.label == name and answer.path in thumbnails
+                Card(self.reader.name(item), thumbnails[item], probability, evidence[item])
+                for item, label, probability in self.shown
+                if label == name and item in thumbnails
             ]
             yield Group(NONE if name is None else name, sum(answer.label == name for answer in self.answers), cards)
 
     def example(self, evidence: Evidence) -> str | None:
-        """Returns the data: address of an example; None if its image is no longer known."""
+        """Returns the data: address of an example; None for a text, or if it is no longer known."""
+        if not isinstance(self.reader, ImageReader):
+            return None
         if self.support:
             return address(self.reader.open(self.support[evidence.row]), SMALL)
-        if evidence.image is None:
+        if not isinstance(evidence.example, np.ndarray):
             return None
-        image = Image.fromarray(evidence.image.squeeze(-1) if evidence.image.shape[-1] == 1 else evidence.image)
+        image = Image.fromarray(evidence.example.squeeze(-1) if evidence.example.shape[-1] == 1 else evidence.example)
         return address(ImageOps.invert(image) if self.reader.preparation.invert else image, SMALL)
 
 
@@ -101,12 +106,17 @@ def render(results: Sorted) -> str:
     return environment.get_template("page.html").render(
         groups=groups,
         examples={row: image for row, image in drawn.items() if image},
-        num_images=len(results.answers),
+        kind=results.reader.kind,
+        num_items=len(results.answers),
         num_shown=sum(len(group.cards) for group in groups),
         num_classes=len(results.learner.classes_),
         made_by=f"{origin['algorithm']} on {origin['backbone']}, trained on {origin['dataset']}",
         unreadable=results.reader.unreadable,
     )
+
+
+def thumbnail(given: Input, side: int) -> str | None:
+    return address(given, side) if isinstance(given, Image.Image) else None
 
 
 def address(image: Image.Image, side: int) -> str:

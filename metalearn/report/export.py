@@ -86,12 +86,15 @@ def _difference_fields(comparison: Comparison) -> list[Field]:
 def _trial_fields(searches: list[Search]) -> list[Field]:
     """Returns the columns of trials.csv, with one for each parameter of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
+    further = [(i, objective.name) for i, objective in enumerate(searches[0].objectives) if i > 0]
     return [
         ("search", lambda row: row[0].name),
         ("trial", lambda row: row[1].folder.name),
         ("state", lambda row: row[1].state),
         ("measure", lambda row: row[0].score.name),
         ("meta_val", lambda row: row[1].value),
+        *((name, lambda row, i=i: row[1].values[i] if row[1].values else None) for i, name in further),
+        *([("on_front", lambda row: int(row[1] in row[0].front))] if further else []),
         ("steps", lambda row: row[1].steps),
         *((name, lambda row, name=name: row[1].params.get(name)) for name in params),
     ]

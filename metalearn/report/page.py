@@ -12,6 +12,7 @@ from metalearn.report import (
     difference_tables,
     further,
     further_plots,
+    pareto,
     plots,
     search_plots,
     search_tables,
@@ -43,6 +44,7 @@ def page(contents: Contents) -> str:
         "matrix": difference_tables.matrix,
         "of_search": search_tables,
         "plot_of_search": search_plots,
+        "front_of_search": pareto,
     }
     by_steps, by_seconds = curves.validation_curves(comparison)
     return environment.get_template("page.html").render(

@@ -198,9 +198,10 @@ def _trained(result: Result) -> str:
     if trained_nothing(result):
         return "nothing"
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
+    hard = ", hard classes" if train.sampling == "hard" else ""
     seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
     return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries{seen}"
+        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries{hard}{seen}"
         if result.batch_size is None
         else f"{result.batch_size} images of all base classes{seen}"
     )

@@ -12,17 +12,21 @@ TONES: dict[str, Tone] = {"pruned": "faint", "unfinished": "faint", "failed": "b
 
 
 def trials(search: Search) -> Sheet:
-    """Returns the best trials with their parameters."""
-    shown = search.best_first[:MOST_TRIALS]
+    """Returns the best trials with their parameters; those of a Pareto front come first."""
+    front = search.front
+    shown = [*front, *(trial for trial in search.best_first if trial not in front)][:MOST_TRIALS]
     left_out = f"; the best {MOST_TRIALS} are here, all in trials.csv" if len(search.trials) > MOST_TRIALS else ""
     notes = [Text(counts(search) + left_out), Text(importance(search))]
     if any(trial.state == "pruned" for trial in shown):
         notes.append(Text("a pruned trial has the score of its last validation"))
+    if search.has_front:
+        notes.append(Text("bold: the Pareto front, whose trials no other beats in all objectives"))
     if search.best:
         notes.append(Text(f"among the runs above, the search has its best trial, {search.best.folder.name}, alone"))
-    head = ["trial", "state", search.score.title, "steps", *search.params]
+    head = ["trial", "state", *(objective.title for objective in search.objectives), "steps", *search.params]
+    named = " and ".join(objective.name.replace("_", " ") for objective in search.objectives)
     return Sheet(
-        f"Search {search.name}: trials by {search.score.name} at meta-val",
+        f"Search {search.name}: trials by {named}{'' if search.has_front else ' at meta-val'}",
         head,
         2,
         [_row(trial, search) for trial in shown],
@@ -72,8 +76,9 @@ def percent(share: float) -> str:
 
 
 def _row(trial: Trial, search: Search) -> list[Text]:
-    tone = TONES.get(trial.state, "plain")
-    score = "-" if trial.value is None else search.score.text(trial.value)
+    tone = "good" if trial in search.front else TONES.get(trial.state, "plain")
+    pairs = zip(search.objectives, trial.values, strict=False)
+    scores = [objective.text(number) for objective, number in pairs] or ["-"] * len(search.objectives)
     steps = "-" if trial.steps is None else f"{trial.steps:,}"
     params = [value(trial.params.get(name, "-")) for name in search.params]
-    return [Text(text, tone=tone) for text in (trial.folder.name, trial.state, score, steps, *params)]
+    return [Text(text, tone=tone) for text in (trial.folder.name, trial.state, *scores, steps, *params)]

@@ -29,9 +29,14 @@ class Trial(NamedTuple):
 
     folder: Path  # run directory
     state: State
-    value: float | None  # finite score at meta-val; for a pruned trial at its last validation
+    values: tuple[float, ...]  # finite objectives; of a pruned trial at its last validation
     steps: int | None  # training steps up to the last validation
     params: dict[str, Any]
+
+    @property
+    def value(self) -> float | None:
+        """First objective, mostly the score at meta-val; None where the trial has none."""
+        return self.values[0] if self.values else None
 
     @property
     def number(self) -> int:
@@ -54,13 +59,37 @@ class Search:
     """Search with its trials, in the order in which they began."""
 
     folder: Path
-    score: Score
+    objectives: list[Score]
     trials: list[Trial]
     importance: Importance | None  # None with few or equal trials, or one parameter
 
     @property
     def name(self) -> str:
         return self.folder.resolve().name
+
+    @property
+    def score(self) -> Score:
+        """First objective."""
+        return self.objectives[0]
+
+    @property
+    def has_front(self) -> bool:
+        return len(self.objectives) > 1
+
+    @cached_property
+    def front(self) -> list[Trial]:
+        """Completed trials of several objectives that no other trial beats, by the first objective.
+
+        A trial beats another if it is as good in all objectives, and better in one.
+        """
+        completed = [trial for trial in self.best_first if trial.state == "completed" and self.has_front]
+        signs = [objective.sign for objective in self.objectives]
+        gains = [[sign * value for sign, value in zip(signs, trial.values, strict=True)] for trial in completed]
+        return [
+            trial
+            for trial, own in zip(completed, gains, strict=True)
+            if not any(other != own and all(a >= b for a, b in zip(other, own, strict=True)) for other in gains)
+        ]
 
     @cached_property
     def params(self) -> list[str]:
@@ -114,24 +143,28 @@ def _read(folder: Path) -> Search:
         hint = "; a password is looked for in PGPASSWORD and ~/.pgpass" if record.storage.startswith("postgres") else ""
         raise ValueError(f"{folder}: {error}{hint}") from error
     trials = [_trial(trial, folder) for trial in counted(study.get_trials(deepcopy=False))]
-    # The first objective, if there are several.
-    sign = 1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else -1
-    score = next((measure for measure in SCORES if measure.name == record.score), None)
+    names = study.user_attrs.get("definition", {}).get("objectives", [record.score])
+    signs = [1 if direction == optuna.study.StudyDirection.MAXIMIZE else -1 for direction in study.directions]
     return Search(
         folder,
-        score or Score(record.score, record.score, factor=1, digits=4, sign=sign, ceiling=math.inf),
+        [_objective(name, sign) for name, sign in zip(names, signs, strict=True)],
         sorted(trials, key=lambda trial: trial.number),
         _importance(study),
     )
 
 
+def _objective(name: str, sign: int) -> Score:
+    known = next((measure for measure in SCORES if measure.name == name), None)
+    return known or Score(name, name.replace("_", " "), factor=1, digits=4, sign=sign, ceiling=math.inf)
+
+
 def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:
     state = STATES.get(trial.state.name, "unfinished")
-    first = trial.values[0] if trial.values else None
-    value = first if state in ("completed", "pruned") and math.isfinite(first or 0.0) else None
+    values = tuple(trial.values or ()) if state in ("completed", "pruned") else ()
+    values = values if all(map(math.isfinite, values)) else ()
     # Trials that wait to be continued have their parameters already.
     params = trial.params or trial.system_attrs.get("fixed_params", {})
-    return Trial(folder / directory(trial), state, value, trial.last_step, params)
+    return Trial(folder / directory(trial), state, values, trial.last_step, params)
 
 
 def _importance(study: "optuna.Study") -> Importance | None:

@@ -148,7 +148,8 @@ def shape(episode: EpisodeSetting) -> str:
     if episode.way == 1:  # a regression with one output
         return f"{span(episode.shot)} support points, {episode.query} query points"
     own = " of each class" if episode.shots == "unequal" else ""
-    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}"
+    hard = ", hard classes" if episode.sampling == "hard" else ""
+    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}{hard}"
 
 
 def span(value: int | list[int]) -> str:

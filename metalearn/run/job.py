@@ -151,10 +151,12 @@ def _check_weights(
         rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
+    sampling = plan.config["episode"]["train"]["sampling"]
+    rules.check_sampling(sampling, algorithm.answers_in_training, plan.choices["algorithm"])
     if plan.trains_nothing:
         check_trained(algorithm, plan.choices, plan.config["pretrained"])
     elif not plan.tests_only:
-        check_trainable(algorithm, plan.choices)
+        check_trainable(algorithm, plan.choices, plan.config["pretrained"])
         rules.check_optimizer(checkpoint, module.make_optimizer())
 
 
@@ -212,8 +214,7 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     if not plan.resumes:
         return None
     checkpoint, folder = load(plan.folder.last, module, plan.choices), plan.folder
-    done, limit = checkpoint["global_step"], plan.config["trainer"]["max_steps"]
-    if 0 < limit < done:
+    if 0 < (limit := plan.config["trainer"]["max_steps"]) < (done := checkpoint["global_step"]):
         raise ValueError(f"{folder.path} has already trained {done} steps: raise trainer.max_steps={limit}")
     best_step = checkpoint["callbacks"].get(Keeper.__qualname__, {}).get("best_step")
     if best_step is not None:

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from metalearn.data.bank import class_names, tell_shared_classes, vocabulary
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.run.checkpoint import base_classes, trained_classes
 from metalearn.run.checks import rules
 from metalearn.run.plan import Plan
@@ -21,7 +22,7 @@ class LoadedData:
     """The splits of a data set, and facts about them."""
 
     banks: Mapping[Split, Any]  # some data sets read a split at its first use
-    preparation: Preparation | None  # processing of an image file, if the data set states it
+    preparation: Preparation | TextPreparation | None  # of new images or texts, if the data set states it
     shared_classes: int  # number of meta-test classes that training has seen
 
 

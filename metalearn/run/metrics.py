@@ -95,3 +95,9 @@ class MetricsFile(Logger):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
         self._columns = columns
+
+
+def scores_by_step(folder: Path, name: str) -> dict[int, float]:
+    """Returns the values of a column of a run's metrics.csv by their steps."""
+    rows = MetricsFile(str(folder)).rows()
+    return {int(row["step"]): float(row[name]) for row in rows if row.get(name)}

@@ -1,9 +1,16 @@
-"""Pruning of a trial: it reports each validation, and stops if other trials are better."""
+"""Pruning of a trial: it reports each validation, and stops if other trials are better.
 
+A trial of several seeds has a run for each, one after another. Run k reports the mean of runs 0..k
+at its step, as the step k · max_steps + step of the trial. Each comparison with another trial is
+thus of means over equal seeds at equal steps.
+"""
+
+from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import lightning.pytorch as pl
 
+from metalearn.run.metrics import scores_by_step
 from metalearn.run.trial import TrialAddress, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import
@@ -32,10 +39,20 @@ class Pruning(pl.Callback):
             trainer.should_stop = self.pruned = True
 
     def _report(self, trainer: pl.Trainer) -> bool:
-        """Reports the score, and returns whether to stop; after the last step it never stops."""
+        """Reports the mean so far, and returns whether to stop; after the last step it never stops.
+
+        Seeds after the first report nothing without a limit of steps, or where an earlier one has
+        no score at this step.
+        """
+        step, name = trainer.global_step, f"val/{self._score}"
+        earlier = [scores_by_step(Path(folder), name).get(step) for folder in self._address.earlier]
+        scores = [score for score in earlier if score is not None]
+        if earlier and (trainer.max_steps < 0 or len(scores) < len(earlier)):
+            return False
+        scores.append(float(trainer.callback_metrics[name]))
         trial = self._trial = self._trial or self._open(trainer)
-        trial.report(float(trainer.callback_metrics[f"val/{self._score}"]), trainer.global_step)
-        return trainer.global_step != trainer.max_steps and trial.should_prune()
+        trial.report(sum(scores) / len(scores), len(earlier) * trainer.max_steps + step)
+        return step != trainer.max_steps and trial.should_prune()
 
     def _open(self, trainer: pl.Trainer) -> "optuna.Trial":
         import optuna
@@ -49,12 +66,13 @@ class Pruning(pl.Callback):
         from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 
         if self._address.pruner == "hyperband":
-            # Resources are steps, from the first validation to the last step. Without a limit of
-            # steps, the longest trial so far counts.
+            # Resources are steps, from the first validation to the last step of the last seed.
+            # Without a limit of steps, the longest trial so far counts.
             least = int(max(1, trainer.val_check_batch // trainer.accumulate_grad_batches))  # type: ignore[operator]
             if trainer.max_steps < 0:
                 return HyperbandPruner(min_resource=least, max_resource="auto")
-            return HyperbandPruner(min_resource=min(least, trainer.max_steps), max_resource=trainer.max_steps)
+            most = trainer.max_steps * self._address.num_seeds
+            return HyperbandPruner(min_resource=min(least, trainer.max_steps), max_resource=most)
         return MedianPruner() if self._address.pruner == "median" else NopPruner()
 
 

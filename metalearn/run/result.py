@@ -26,6 +26,7 @@ class EpisodeSetting:
     query: int
     shots: str = "equal"
     queries: str = "equal"
+    sampling: str = "uniform"  # only in meta-train
     num_episodes: int | None = None  # only in meta-val and meta-test
     more: dict[str, Any] = field(default_factory=dict)
 

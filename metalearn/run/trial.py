@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -22,6 +22,8 @@ class TrialAddress:
     study: str
     trial_id: int
     pruner: Pruner
+    num_seeds: int = 1  # number of runs of the trial, one after another
+    earlier: Sequence[str] = ()  # directories of its runs that have completed
 
     def environment(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(asdict(self))}

@@ -13,10 +13,10 @@ GROUP = "hparams_search"
 
 
 def spelled_out(overrides: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> list[str]:
-    """Overrides without a preset that compose the same run as these with one.
+    """Returns overrides without a preset that compose the same run as these with one.
 
     Args:
-        compose: a run's config with that of Hydra.
+        compose: returns the config of a run with that of Hydra.
     """
     own = [override for override in overrides if key(override) != GROUP]
     if len(own) == len(overrides):
@@ -35,7 +35,7 @@ def spelled_out(overrides: Sequence[str], compose: Callable[[list[str]], DictCon
 
 
 def _choices(wanted: DictConfig, plain: DictConfig) -> Iterator[str]:
-    """The options of groups that one config has and the other has not."""
+    """Yields the options of groups by which one config differs from the other."""
     plain_choices = plain.hydra.runtime.choices
     for group, option in wanted.hydra.runtime.choices.items():
         derived = group == GROUP or group.startswith("hydra/") or group.endswith("@_global_")
@@ -51,7 +51,7 @@ def _leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _written(value: Any) -> str:
-    """A value as it is typed."""
+    """Returns a value as it is typed."""
     if isinstance(value, str):
         return QuotedString(value, Quote.single).with_quotes()
     if isinstance(value, list):

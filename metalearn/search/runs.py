@@ -1,8 +1,7 @@
 """The runs of a trial, one for each seed. The value of the trial is their mean.
 
-The first run starts alone, and it alone may be pruned: its validations are compared with those of
-the first seed in other trials, so all see the same episodes. A bad trial thus costs a part of one
-run instead of a part of each.
+They run one after another, so that each may be pruned by the mean of the seeds so far
+(metalearn/run/pruning.py). A bad trial thus costs a part of one run instead of a part of each.
 """
 
 from collections import deque
@@ -55,7 +54,7 @@ class TrialRuns:
         for job in self.jobs:
             if job.status == "failed" or ((result := job.result()) and result.status == "failed"):
                 return "failed"
-        if self.jobs[0].status == "pruned":
+        if any(job.status == "pruned" for job in self.jobs):
             return "pruned"
         return "completed" if all(job.status == "completed" for job in self.jobs) else "interrupted"
 
@@ -71,8 +70,5 @@ class TrialRuns:
 
     @property
     def _may_go_on(self) -> bool:
-        first, *_ = self.jobs
-        if first is self._rest[0]:
-            return True
-        ended = [job for job in self.jobs if job not in self._rest and job not in self._started]
-        return first.status == "completed" and all(job.status == "completed" for job in ended)
+        begun = (job for job in self.jobs if job not in self._rest)
+        return not self._started and all(job.status == "completed" for job in begun)

@@ -91,5 +91,5 @@ class Grid(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         drawn = self.num_drawn(study.get_trials(deepcopy=False), before=trial.number)
-        # One too many is asked for when two controllers want the last point; its trial is given up.
+        # Two controllers may want the last point; the second trial is given up.
         return self._points[drawn % self.size][self._keys.index(param_name)]

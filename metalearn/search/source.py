@@ -9,7 +9,7 @@ from metalearn.sweep.jobs import Job
 from metalearn.sweep.loop import AbstractSource
 
 FAILURES_IN_A_ROW = 5
-"""Number of failures after which the search itself counts as wrong."""
+"""Number of failed trials in a row after which the search itself counts as wrong."""
 
 PATIENCE = 1.0
 """Seconds until a study that had no trial is asked again."""
@@ -48,10 +48,9 @@ class TrialSource(AbstractSource):
         self._pending = max(0, self._trials.n_trials - self._trials.num_known)
         return job
 
-    def tell(self, job: Job, *, again: bool) -> None:
+    def end(self, job: Job, *, again: bool) -> None:
         self._next_look = 0.0
-        if not again:
-            self._trials.tell(job)
+        if not again and self._trials.tell(job):
             self._failures = self._failures + 1 if job.status == "failed" else 0
         self._findings.say_end(job, again=again)
 

@@ -12,11 +12,11 @@ Space = dict[str, BaseDistribution]
 
 
 def read(params: Mapping[str, Any], arguments: Sequence[str]) -> tuple[Space, list[str]]:
-    """The keys that vary, and the overrides that are the same in every trial.
+    """Returns the keys that vary, and the overrides that every trial has.
 
     Args:
         params: hydra.sweeper.params, such as {"algorithm.inner_lr": "tag(log, interval(0.01, 1))"}.
-        arguments: overrides of the command line, which win.
+        arguments: overrides of the command line, which take precedence.
 
     Raises ValueError for a distribution that Optuna cannot have.
     """
@@ -40,12 +40,12 @@ def read(params: Mapping[str, Any], arguments: Sequence[str]) -> tuple[Space, li
 
 
 def overrides(params: Mapping[str, Any]) -> list[str]:
-    """The parameters of a trial as they are typed."""
+    """Returns the parameters of a trial as they are typed."""
     return [f"{key}={value}" for key, value in params.items()]
 
 
 def points(space: Space) -> dict[str, list[Any]]:
-    """The values of each key, for a grid. Raises ValueError when a key has endlessly many."""
+    """Returns the values of each key, for a grid. Raises ValueError for an interval."""
     return {key: _values(key, distribution) for key, distribution in space.items()}
 
 
@@ -67,7 +67,7 @@ def _distribution(override: Override) -> BaseDistribution:
 
 
 def _of_range(sweep: RangeSweep) -> BaseDistribution:
-    """Without its end, as everywhere in Hydra."""
+    """Returns the numbers of a range without its end, as everywhere in Hydra."""
     assert sweep.start is not None
     assert sweep.stop is not None
     count = math.ceil((sweep.stop - sweep.start) / sweep.step - 1e-9)

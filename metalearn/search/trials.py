@@ -39,7 +39,8 @@ class Trials:
         n_trials: number to finish, completed or pruned, by all controllers together.
         objectives: numbers of a run, in the order of the study.
         folder: directory of the search.
-        address: gives the trial's address by its id; None where runs report no validations.
+        address: gives the address of a run by the id of its trial and the runs before; None where
+            runs report no validations.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Trials:
         objectives: Sequence[Objective],
         folder: Path,
         seeds: Sequence[int] = (),
-        address: Callable[[int], TrialAddress] | None,
+        address: Callable[..., TrialAddress] | None,
     ) -> None:
         self.study, self._space, self._fixed, self._folder = study, space, fixed, folder
         self.objectives, self.seeds, self._address = list(objectives), list(seeds), address
@@ -108,8 +109,8 @@ class Trials:
             return None
         return self._begin(trial)
 
-    def tell(self, job: Job) -> None:
-        """Takes up the end of a job; the last one of its trial ends that.
+    def tell(self, job: Job) -> bool:
+        """Takes up the end of a job; returns whether it ends its trial.
 
         Any controller continues an interrupted trial. A value that is not finite fails its job.
         """
@@ -117,6 +118,7 @@ class Trials:
         runs.end(job)
         if runs.is_over:
             self._conclude(job.number, runs)
+        return runs.is_over
 
     def leave(self) -> None:
         """Lets any controller continue the trials that have not ended."""
@@ -168,11 +170,13 @@ class Trials:
             raise ValueError(f"{folder} holds a run of another search: name another directory, hydra.sweep.dir=DIR")
         runs = self._ours[trial.number] = self.runs(trial)
         if self._address is not None:
-            runs.jobs[0].environment = self._address(trial._trial_id).environment()
-        job = runs.next()
-        if job is None:  # all of its runs finished before
+            for index, job in enumerate(runs.jobs):
+                earlier = [str(before.folder) for before in runs.jobs[:index]]
+                job.environment = self._address(trial._trial_id, earlier=earlier).environment()
+        first = runs.next()
+        if first is None:  # all of its runs finished before
             self._conclude(trial.number, runs)
-        return job
+        return first
 
     def _conclude(self, number: int, runs: TrialRuns) -> None:
         """Closes a trial as its runs have ended."""

@@ -59,7 +59,7 @@ class ForkedProcess(AbstractProcess):
         return code
 
     def _is_at_work(self) -> bool:
-        """Whether the process lives, of which only the server, its parent, gets the exit code."""
+        """Returns whether the process lives; only its parent, the server, gets the exit code."""
         assert self._process.pid is not None
         try:
             os.kill(self._process.pid, 0)

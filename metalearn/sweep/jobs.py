@@ -37,7 +37,7 @@ class Job:
     number: int
     overrides: list[str]
     folder: Path
-    environment: dict[str, str] = field(default_factory=dict)  # beside that of its slot
+    environment: dict[str, str] = field(default_factory=dict)  # additions to that of its slot
     status: Literal["pending", "running", "completed", "pruned", "failed", "interrupted"] = "pending"
     reason: str = ""  # why it is failed
     seconds: float | None = None  # work in this command; the whole run where it finished before
@@ -53,7 +53,7 @@ class Job:
         return self.status in ("completed", "pruned")
 
     def result(self) -> Outcome | None:
-        """Its result.json, if it has one. Raises ValueError when that is of something else."""
+        """Returns its result.json, if it has one. Raises ValueError where that is no result."""
         try:
             return Outcome.from_json(self.folder / "result.json")
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class Job:
         return evaluation.measured if evaluation else None
 
     def look(self) -> None:
-        """Note whether it is finished already."""
+        """Notes whether it is finished already."""
         result = self.result()
         if result and result.finished:
             self.status, self.before = result.status, True
@@ -102,12 +102,12 @@ class Job:
         return held
 
     def conclude(self, code: int | str, *, stopped: bool, timed_out: float | None) -> None:
-        """Note what the exit code of an attempt and its result say.
+        """Notes the end of an attempt, by its exit code and its result.
 
         Args:
-            code: as AbstractProcess has it.
-            stopped: whether the sweep was.
-            timed_out: the limit in seconds that it exceeded, if it did.
+            code: exit code as AbstractProcess has it.
+            stopped: whether a signal has stopped the sweep.
+            timed_out: exceeded time limit in seconds, if any.
         """
         try:
             result, damage = self.result(), None
@@ -147,7 +147,7 @@ class AbstractProcess(ABC):
 
     @abstractmethod
     def send(self, sent: signal.Signals) -> None:
-        """Send a signal to it and to all that it has started."""
+        """Sends a signal to it and to all that it has started."""
 
 
 @final
@@ -194,7 +194,7 @@ class Attempt:
     ) -> None:
         self.job, self.process, self.places = job, process, places
         self._held, self._timeout = held, timeout
-        self._began, self._told = time.monotonic(), False
+        self._began, self._warned = time.monotonic(), False
 
     @property
     def seconds(self) -> float:
@@ -208,14 +208,14 @@ class Attempt:
         code = self.process.exit_code()
         if code is None:
             if self._timeout is not None and self.seconds > self._timeout:
-                if not self._told:
+                if not self._warned:
                     self.process.send(signal.SIGTERM)
-                    self._told = True
+                    self._warned = True
                 elif self.seconds > self._timeout + GRACE:
                     self.process.send(signal.SIGKILL)
             return False
         self.job.seconds = (self.job.seconds or 0.0) + self.seconds
-        self.job.conclude(code, stopped=stopped, timed_out=self._timeout if self._told else None)
+        self.job.conclude(code, stopped=stopped, timed_out=self._timeout if self._warned else None)
         self.may_be_retried = self.job.status == "failed" and code != BAD_INPUT
         self._held.close()
         return True

@@ -94,7 +94,7 @@ class AbstractLauncher(Launcher, ABC):
         return [_returned(job) for job in jobs]
 
     def run(self, source: "AbstractSource", slots: "Slots", screen: "Screen") -> signal.Signals | None:
-        """Run the jobs of a source to their ends. Returns the signal that ended it early."""
+        """Runs the jobs of a source to their ends; returns the signal that ended it early."""
         from metalearn.sweep.loop import Loop
 
         return Loop(
@@ -109,7 +109,7 @@ class AbstractLauncher(Launcher, ABC):
         ).run()
 
     def prepare(self) -> tuple[Path, "Slots"]:
-        """The directory of the sweep, made, and the slots. Raises ValueError for bad input."""
+        """Makes the directory of the sweep, and the slots. Raises ValueError for bad input."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         check_settings(self, self.config, "hydra.launcher")

@@ -15,7 +15,7 @@ from metalearn.sweep.slots import Slots
 POLL = 0.05  # seconds
 
 Start = Callable[[Job, list[str], IO[str]], AbstractProcess]
-"""Start a job at some places; the process is to hold the lock."""
+"""Starts a job at some places; the process holds the lock."""
 
 
 class AbstractSource(ABC):
@@ -24,19 +24,19 @@ class AbstractSource(ABC):
     @property
     @abstractmethod
     def is_over(self) -> bool:
-        """Whether no other job comes, when all that came have ended."""
+        """Whether no other job comes when all running ones have ended."""
 
     @property
     @abstractmethod
     def num_pending(self) -> int:
-        """How many jobs are still to come."""
+        """Number of jobs that are still to come."""
 
     @abstractmethod
     def next(self) -> Job | None:
-        """A job to start; None when there is none now."""
+        """Returns a job to start; None when there is none now."""
 
     @abstractmethod
-    def tell(self, job: Job, *, again: bool) -> None:
+    def end(self, job: Job, *, again: bool) -> None:
         """Receives a job that has ended; its status states how.
 
         Args:
@@ -45,7 +45,7 @@ class AbstractSource(ABC):
 
     @abstractmethod
     def look_after(self) -> None:
-        """Called with every round of the loop, also while no slot is free."""
+        """Does periodic work in every round of the loop, also while no slot is free."""
 
 
 @final
@@ -67,21 +67,21 @@ class JobList(AbstractSource):
     def next(self) -> Job | None:
         return self._rest.popleft() if self._rest else None
 
-    def tell(self, job: Job, *, again: bool) -> None:
+    def end(self, job: Job, *, again: bool) -> None:
         self._screen.say_end(job, again=again)
 
     def look_after(self) -> None:
-        """Do nothing, since no other process counts on this one."""
+        """Does nothing, since no other process counts on this one."""
 
 
 @final
 class Loop:
-    """Runs the jobs of a source; what has become of each stands in it.
+    """Runs the jobs of a source, each of which notes how it has ended.
 
     Args:
-        processes: how many a job has; None for as many as there are places.
-        timeout: seconds of an attempt; None for no limit.
-        retries: how often a failed job is begun again.
+        processes: number of processes of a job; None for as many as there are places.
+        timeout: limit of an attempt in seconds, or None.
+        retries: number of restarts of a failed job.
         is_cancelled: whether another process has asked to stop the sweep.
     """
 
@@ -105,7 +105,7 @@ class Loop:
         self._elsewhere: list[Job] = []  # at work in another process
 
     def run(self) -> signal.Signals | None:
-        """Run to the end. Returns the signal that ended it early."""
+        """Runs to the end; returns the signal that ended it early."""
         with Interrupts() as interrupts, self._screen, no_job_left_behind(self._running):
             while self._running or not (interrupts.received or self._is_over):
                 if self._is_cancelled():
@@ -126,7 +126,7 @@ class Loop:
         return not self._waiting and not self._elsewhere and self._source.is_over
 
     def _collect(self, *, stopped: bool) -> None:
-        """Free the slots of attempts that have ended."""
+        """Frees the slots of attempts that have ended."""
         for attempt in [attempt for attempt in self._running if attempt.ended(stopped=stopped)]:
             self._running.remove(attempt)
             self._slots.give_back(attempt.places)
@@ -134,32 +134,32 @@ class Loop:
             again = attempt.may_be_retried and job.attempts <= self._retries and not stopped
             if again:
                 self._waiting.appendleft(job)
-            self._source.tell(job, again=again)
+            self._source.end(job, again=again)
 
     def _look_elsewhere(self) -> None:
-        """Take back the jobs that another process has left, finished or not."""
+        """Takes back the jobs that another process has left, finished or not."""
         for job in [job for job in self._elsewhere if not job.is_at_work_elsewhere()]:
             self._elsewhere.remove(job)
             job.status, job.reason = "pending", ""
             job.look()
             if job.finished:
                 job.before = False
-                self._source.tell(job, again=False)
+                self._source.end(job, again=False)
             else:
                 self._waiting.append(job)
 
     def _fill(self) -> None:
-        """Start jobs while slots are free."""
+        """Starts jobs while slots are free."""
         while self._slots.free and (job := self._waiting.popleft() if self._waiting else self._source.next()):
             places = self._slots.take(self._processes(job))
             if places is None:
                 self._waiting.appendleft(job)
-                return  # no other job overtakes, or a wide one would never start
+                return  # no other job overtakes, else a wide one would never start
             held = None if job.is_at_work_elsewhere() else job.begin()
             if held is None:
                 self._slots.give_back(places)
                 if job.finished:
-                    self._source.tell(job, again=False)
+                    self._source.end(job, again=False)
                     continue
                 self._elsewhere.append(job)
                 job.status, job.reason = "running", "by another process"

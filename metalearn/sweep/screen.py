@@ -42,13 +42,13 @@ class Screen:
         self, jobs: Sequence[Job], *, common: Iterable[str] | None = None, console: Console | None = None
     ) -> None:
         self.jobs = jobs
-        # Where nobody looks at the width, in a log or a pipe, lines may be long.
+        # In a log or a pipe, lines may be long.
         self.console = console or (UnreadConsole() if sys.stdout.isatty() else UnreadConsole(width=160))
         shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
         self._common = shared if common is None else set(common)
         self._live: Live | None = None
         self._shown = 0.0
-        self._refusals: dict[str, int] = {}  # by what was said, the first job that was refused so
+        self._refusals: dict[str, int] = {}  # first job of each reason
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -67,7 +67,7 @@ class Screen:
         return " ".join(override for override in job.overrides if override not in self._common)
 
     def reason(self, job: Job) -> str:
-        """Why it has failed; what another job was refused for is said once."""
+        """Returns why it has failed; a second job with one refusal refers to the first."""
         first = self._refusals.setdefault(job.reason, job.number)
         return job.reason if first == job.number or not job.reason.startswith("refused") else f"refused as job {first}"
 
@@ -91,7 +91,7 @@ class Screen:
             os.close(nowhere)
 
     def say_end(self, job: Job, *, again: bool) -> None:
-        """One line for an attempt that has ended."""
+        """Prints a line for an attempt that has ended."""
         words = f"job {job.number} [{COLOURS[job.status]}]{job.status}[/]"
         words += f" in {job.seconds:.0f} s" if job.seconds is not None else ""
         if job.status == "failed":
@@ -101,7 +101,7 @@ class Screen:
         self.say(f"{words}  [dim]{escape(self.label(job))}[/]")
 
     def show(self, running: Sequence[Attempt], *, pending: int, elsewhere: int) -> None:
-        """The live lines, if there is a terminal."""
+        """Updates the live lines, if there is a terminal."""
         if self._live is None or time.monotonic() - self._shown < REFRESH:
             return
         self._shown = time.monotonic()
@@ -112,8 +112,8 @@ class Screen:
         table.add_column(no_wrap=True, ratio=1)
         for attempt in running:
             job = attempt.job
-            place, said = ",".join(attempt.places), last_line(job.log)
-            texts = (f"job {job.number}", f"on {place}", clock(attempt.seconds), self.label(job), said)
+            place, output = ",".join(attempt.places), last_line(job.log)
+            texts = (f"job {job.number}", f"on {place}", clock(attempt.seconds), self.label(job), output)
             table.add_row(*map(escape, texts))
         failed = sum(job.status == "failed" for job in self.jobs)
         counts = f"{sum(job.finished for job in self.jobs)} of {len(self.jobs)} finished"
@@ -124,7 +124,7 @@ class Screen:
             self._live.update(Group(table, f"[bold]{counts}[/]"), refresh=True)
 
     def table(self) -> None:
-        """All jobs, and where the logs of the failed ones lie."""
+        """Prints all jobs, and the logs of the failed ones."""
         if self._common:
             self.say(f"[dim]all: {escape(' '.join(o for o in self.jobs[0].overrides if o in self._common))}[/]")
         table = Table()
@@ -145,7 +145,7 @@ class Screen:
 
 
 def score(job: Job) -> str:
-    """The score on meta-test with its interval, where the job has finished and left one."""
+    """Returns the score on meta-test with its interval, where the job has finished with one."""
     test = job.score("test") if job.finished else None
     return interval(test) if test is not None else ""
 

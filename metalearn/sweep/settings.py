@@ -1,4 +1,4 @@
-"""The settings of a launcher or a sweeper, against the types that its constructor says."""
+"""The settings of a launcher or a sweeper, checked against the types of its constructor."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Where jobs run: GPUs, of which each holds one job or several, or a share of the cores."""
+"""Places of jobs: GPUs, each with one job or several, or shares of the cores."""
 
 import os
 import re
@@ -47,7 +47,7 @@ class Slots:
         threads = {"OMP_NUM_THREADS": str(self.threads)}
         if not self.gpu:
             return threads
-        # The order in which nvidia-smi counts, which is not CUDA's own.
+        # nvidia-smi counts in this order, CUDA by itself in another.
         order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         return {**threads, "CUDA_VISIBLE_DEVICES": ",".join(places), "CUDA_DEVICE_ORDER": order}
 
@@ -80,7 +80,7 @@ def make_slots(spec: SlotsSpec, threads: int | None) -> Slots:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that a process may use, without importing torch."""
+    """Returns the GPUs that a process may use, without importing torch."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
     try:

@@ -1,4 +1,4 @@
-"""hydra/launcher=subprocess: the jobs of a sweep on the GPUs, or the cores, of this machine."""
+"""hydra/launcher=subprocess: runs jobs on the GPUs, or the cores, of this machine."""
 
 import os
 import sys

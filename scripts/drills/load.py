@@ -19,7 +19,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
+
+from marked import environment, marked, new_mark, processes
 
 from metalearn.report.runs import find
 
@@ -70,7 +71,7 @@ class Drill:
         self.victims = set(self.random.sample(range(jobs), round(kills * jobs)))
         cuts = [round(jobs * (i + 1) / (restarts + 1)) for i in range(restarts)]
         self.controller_dies_at = [cut + self.random.randint(-jobs // 20, jobs // 20) for cut in cuts]
-        self.token = f"METALEARN_DRILL={uuid4().hex}"
+        self.mark = new_mark()
         self.command = [sys.executable, "-m", "metalearn", "-m", f"seed=range({jobs})", *TINY]
         self.command += [f"hydra.sweep.dir={folder}", "hydra.launcher.slots=2", "hydra.launcher.preload=true"]
         self.controllers: list[Controller] = []
@@ -85,12 +86,10 @@ class Drill:
             self._run_once()
 
     def _run_once(self) -> None:
-        name, _, value = self.token.partition("=")
-        environment = {**os.environ, name: value, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         self._count()
         self.controllers.append(Controller(self.finished))
-        with subprocess.Popen(self.command, env=environment, **quiet) as process:
+        with subprocess.Popen(self.command, env=environment(self.mark), **quiet) as process:
             while process.poll() is None:
                 if time.monotonic() > self.deadline:
                     for pid in self.left():
@@ -137,15 +136,8 @@ class Drill:
         return found
 
     def left(self) -> list[int]:
-        """Returns the processes of the sweep; all of them have its environment variable."""
-        found = []
-        for pid in processes():
-            try:
-                if self.token.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    found.append(pid)
-            except OSError:
-                continue
-        return found
+        """Returns the processes of the sweep."""
+        return marked(self.mark)
 
     def figures(self, seconds: float) -> dict[str, object]:
         runs = Counter(int(run.folder.name) for run in find([self.folder]).runs if run.completed)
@@ -164,10 +156,6 @@ class Drill:
             "most descriptors of the controllers": descriptors,
             "seconds": round(seconds),
         }
-
-
-def processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def memory_and_descriptors(pid: int) -> tuple[float, int] | None:

@@ -19,14 +19,16 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
-from load import TINY, processes
+from load import TINY
+from marked import describe, environment, marked, new_mark
 
 from metalearn.sweep import standing
 from metalearn.sweep.logs import ENDED
 
 LOOK = 0.1  # seconds
+PATIENCE = 60.0
+"""Seconds that processes may take to end after the last worker."""
 
 
 class Worker:
@@ -37,21 +39,14 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        self.token = f"METALEARN_DRILL={uuid4().hex}"
+        self.mark = new_mark()
         self.lives += 1
-        name, _, value = self.token.partition("=")
-        environment = {**os.environ, name: value, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(self.command, env=environment, **quiet)
+        self.process = subprocess.Popen(self.command, env=environment(self.mark), **quiet)
 
     def left(self) -> list[int]:
         """Returns its processes, those of its jobs included."""
-        found = []
-        for pid in processes():
-            with suppress(OSError):  # it has ended, or belongs to another user
-                if self.token.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    found.append(pid)
-        return found
+        return marked(self.mark)
 
     def kill(self) -> None:
         """Ends all of it at once, as the loss of a pod does."""
@@ -85,10 +80,15 @@ def run(sweep: Path, *, workers: int, jobs: int, kills: int, seed: int, limit: f
                 if worker.process.poll():
                     worker.start()
             time.sleep(LOOK)
-        patience = time.monotonic() + 60  # a fork server ends after its controller
-        while any(worker.left() for worker in crew) and time.monotonic() < patience:
+        ended = time.monotonic()  # a fork server ends after its controller
+        for pid in (pid for worker in crew for pid in worker.left()):
+            print(f"still ending: {describe(pid)}", file=sys.stderr)
+        while any(worker.left() for worker in crew) and time.monotonic() - ended < PATIENCE:
             time.sleep(LOOK)
-        left = sum(len(worker.left()) for worker in crew)
+        waited = time.monotonic() - ended
+        left = [pid for worker in crew for pid in worker.left()]
+        for pid in left:
+            print(f"left: {describe(pid)}", file=sys.stderr)
     finally:
         for worker in crew:
             worker.kill()
@@ -103,7 +103,8 @@ def run(sweep: Path, *, workers: int, jobs: int, kills: int, seed: int, limit: f
         "commands until the end": sum(worker.lives for worker in crew),
         "jobs completed": states.count("completed"),
         "jobs that ended well more than once": sum(count > 1 for count in ends.values()),
-        "processes left": left,
+        "processes left": len(left),
+        "seconds until no process was left": round(waited, 1),
         "seconds": round(time.monotonic() - began),
     }
 

@@ -9,6 +9,7 @@ from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.attention import Attention
 from metalearn.algorithms.snail import SNAIL, AttentionBlock, TemporalBlock
 from metalearn.backbones.mlp import MLP
+from metalearn.types import Episode
 
 WAY = 3
 
@@ -81,3 +82,19 @@ def test_a_convolution_reaches_its_span_and_no_farther() -> None:
     x = torch.randn(1, 12, 4, requires_grad=True)
     (gradient,) = torch.autograd.grad(TemporalBlock(4, 3, 8)(x)[0, -1].sum(), x)
     assert (gradient[0].abs().sum(1) > 0).tolist() == [False] * 4 + [True] * 8
+
+
+def test_in_context_learning_of_points_reads_their_values() -> None:
+    torch.manual_seed(0)
+    backbone = MLP([2], hidden=[6], norm=False)
+    more = {"width": 8, "layers": 2, "heads": 2, "batch_norm": "running", "problem": "regression"}
+    algorithm = InContext(backbone, way=1, **more)
+    batch = Episode(torch.randn(3, 4, 2), torch.randn(3, 4, 1), torch.randn(3, 5, 2), torch.randn(3, 5, 1))
+    loss, outputs = algorithm.loss(batch)
+    assert outputs is not None
+    torch.testing.assert_close(loss, (outputs - batch.query_y).square().mean())
+    order = torch.tensor([2, 0, 3, 1])
+    alike = algorithm.adapt(batch.support_x[0][order], batch.support_y[0][order])(batch.query_x[0])
+    torch.testing.assert_close(alike, outputs[0])
+    changed = algorithm.adapt(batch.support_x[0], batch.support_y[0] + 1)(batch.query_x[0])
+    assert not torch.allclose(changed, outputs[0], atol=1e-6)

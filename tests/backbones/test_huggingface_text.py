@@ -9,6 +9,7 @@ from texts import TEXTS, encoding
 
 from metalearn.backbones.huggingface_text import HuggingFaceText
 from metalearn.data.text.banks import text_banks
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import BLANK
 
 transformers = pytest.importorskip("transformers")
@@ -45,7 +46,7 @@ def test_a_text_is_the_mean_over_its_own_tokens_whatever_the_padding(folder: Pat
 
 
 def test_a_data_set_takes_the_tokens_of_the_model(folder: Path) -> None:
-    bank = text_banks("t", {"test": TEXTS}, encoding(tokenizer=str(folder)), 6)["test"]
+    bank = text_banks("t", {"test": TEXTS}, TextPreparation.of_training(encoding(tokenizer=str(folder)), {}, 6))["test"]
     assert bank.images.shape == (70, 6)
     assert set(bank.images[:, 0].tolist()) == {3} and set(bank.images[:, -1].tolist()) == {4}  # [CLS] ... [SEP]
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from texts import TEXTS, VERBS, encoding, write_vectors
+from texts import TEXTS, VERBS, banks, encoding, write_vectors
 
-from metalearn.data.text.banks import text_banks
 from metalearn.data.text.tokens import BLANK, most_frequent, split_words
 from metalearn.data.text.vectors import read_vectors, read_words
 
@@ -48,17 +47,17 @@ def test_characters_have_their_codes() -> None:
 
 def test_the_vocabulary_is_that_of_meta_train_alone() -> None:
     changed = {**TEXTS, "play": ["quite other words"] * 7}
-    first, second = (text_banks("t", {"train": TEXTS, "test": test}, encoding(), 12) for test in (TEXTS, changed))
+    first, second = (banks({"train": TEXTS, "test": test}, 12) for test in (TEXTS, changed))
     assert torch.equal(first["train"].images, second["train"].images)
     assert first["train"].sha256() == second["train"].sha256()
     assert first["test"].vocabulary == second["test"].vocabulary
-    other = text_banks("t", {"train": changed, "test": TEXTS}, encoding(), 12)
+    other = banks({"train": changed, "test": TEXTS}, 12)
     assert other["test"].vocabulary != first["test"].vocabulary
 
 
 def test_texts_are_padded_by_0_cut_at_the_end_and_kept_as_written(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        bank = text_banks("t", {"train": {"x": ["a b c d", "a"], "y": ["b", "c"]}}, encoding(), 3)["train"]
+        bank = banks({"train": {"x": ["a b c d", "a"], "y": ["b", "c"]}}, 3)["train"]
     assert bank.images.dtype == torch.int32
     assert bank.images.tolist() == [[1, 2, 3], [1, 0, 0], [2, 0, 0], [3, 0, 0]]
     assert bank.texts == ("a b c d", "a", "b", "c")

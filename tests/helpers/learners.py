@@ -9,13 +9,15 @@ import torch
 from conftest import REPOSITORY, resolved
 from hydra.utils import instantiate
 from PIL import Image
+from texts import TEXTS, encoding
 
 from metalearn import Learner
 from metalearn.data.files.preparation import Preparation
+from metalearn.data.text.preparation import TextPreparation
 
 ALGORITHMS = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 PREPARATION = Preparation((1, 28, 28), invert=True)
-TINY = ("dataset=glyphs", "num_base_classes=7", "episode.train.way=5")
+TINY = ("num_base_classes=7", "episode.train.way=5")
 
 
 def checkpoint(folder: Path, *overrides: str, **changes: Any) -> Path:
@@ -30,6 +32,14 @@ def checkpoint(folder: Path, *overrides: str, **changes: Any) -> Path:
     path = folder / f"{names['algorithm']}.ckpt"
     torch.save({"metalearn": origin, "state_dict": state, "global_step": 0, "val": None, "temperature": 2.0}, path)
     return path
+
+
+def text_checkpoint(folder: Path, *overrides: str, **changes: Any) -> Path:
+    """Writes the checkpoint of a run on texts that ended before its first step."""
+    preparation = TextPreparation.of_training(encoding(), {"train": TEXTS}, 12)
+    facts = {"preparation": asdict(preparation), "vocabulary": preparation.tokeniser.identity}
+    small = "dataset=text", "dataset.encoding.num_tokens=60", "dataset.encoding.buckets=5", "dataset.input_shape=[12]"
+    return checkpoint(folder, *small, "backbone=bag_of_ngrams", *overrides, **facts | changes)
 
 
 def learner(folder: Path, *overrides: str, **changes: Any) -> Learner:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from metalearn.data.bank import ClassBank
+from metalearn.data.text.banks import text_banks
+from metalearn.data.text.preparation import TextPreparation
+from metalearn.data.text.reading import Texts
 from metalearn.data.text.tokens import Encoding
+from metalearn.types import Split
 
 VERBS = ("play", "stop", "book", "find", "open", "call", "send", "cook", "read", "sell")
 THINGS = ("music", "a table", "the door", "my friend", "a letter", "rice", "the news")
@@ -18,6 +23,10 @@ TEXTS = {verb: [f"Please {verb} {thing}, don't wait" for thing in THINGS] for ve
 def encoding(**changes: object) -> Encoding:
     settings = {"kind": "words", "num_tokens": 60, "buckets": 5, "words": None, "tokenizer": None}
     return Encoding(**settings | changes)  # type: ignore[arg-type]
+
+
+def banks(splits: dict[Split, Texts], length: int) -> dict[Split, ClassBank]:
+    return text_banks("t", splits, TextPreparation.of_training(encoding(), splits, length))
 
 
 def write_csv(path: Path) -> Path:

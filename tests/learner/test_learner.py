@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from metalearn import Learner
 from metalearn.episodes.sampling import Shape, draw
-from metalearn.learner import images as of_images
+from metalearn.learner import inputs as of_inputs
 from metalearn.learner import learner as of_learner
 from metalearn.learner.images import prepared
 
@@ -56,7 +56,7 @@ def test_a_run_predicts_as_it_was_tested(metalearn) -> None:
 def test_one_image_is_predicted_as_in_company_and_in_chunks(tmp_path: Path, monkeypatch) -> None:
     ours = learner(tmp_path).fit(*SUPPORT)
     together = ours.predict_proba(QUERIES[0])
-    monkeypatch.setattr(of_images, "CHUNK", 3)
+    monkeypatch.setattr(of_inputs, "CHUNK", 3)
     np.testing.assert_allclose(ours.predict_proba(iter(QUERIES[0])), together, atol=1e-6)
     np.testing.assert_allclose(
         np.concatenate([ours.predict_proba([image]) for image in QUERIES[0]]), together, atol=1e-6
@@ -85,7 +85,7 @@ def test_bars_are_told_apart_and_explained_by_their_like(tmp_path: Path) -> None
     assert ours.score(*QUERIES) > 0.9
     (first, *_), image = ours.explain(SUPPORT[0][4]), prepared(SUPPORT[0][4], PREPARATION)
     assert (first.label, first.row) == ("angle 1", 4)
-    assert np.array_equal(first.image[..., 0], image[0].numpy())
+    assert np.array_equal(first.example[..., 0], image[0].numpy())
 
 
 def test_a_class_that_is_added_was_as_good_as_there(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_saved_learner_answers_the_same(tmp_path: Path, keep_images: bool) -> 
     ours.save(tmp_path / "saved.pt", keep_images=keep_images)
     again = Learner.load(tmp_path / "saved.pt")
     assert np.array_equal(again.predict_proba(QUERIES[0]), ours.predict_proba(QUERIES[0]))
-    assert (again.explain(QUERIES[0][0])[0].image is not None) == keep_images
+    assert (again.explain(QUERIES[0][0])[0].example is not None) == keep_images
     assert np.array_equal(pickle.loads(pickle.dumps(again)).predict(QUERIES[0]), ours.predict(QUERIES[0]))
 
 
@@ -126,7 +126,7 @@ def test_what_is_unlikely_is_rejected(tmp_path: Path) -> None:
 def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp_path: Path, monkeypatch) -> None:
     ours = learner(tmp_path, "algorithm=prototypical", "batch_norm=batch").fit(*SUPPORT)
     together = ours.predict_proba(QUERIES[0])
-    monkeypatch.setattr(of_images, "CHUNK", 3)
+    monkeypatch.setattr(of_inputs, "CHUNK", 3)
     np.testing.assert_allclose(ours.predict_proba(QUERIES[0]), together, atol=1e-6)
     monkeypatch.setattr(of_learner, "JOINT", 10)
     with pytest.raises(ValueError, match="at most 10 of them"):
@@ -169,8 +169,8 @@ def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None
         ((), {"built": {"_target_": "torch.nn.Identity"}}, "which does not classify"),
         ((), {"built": {"_target_": "metalearn.algorithms.maml.MAML", "way": "${oc.env:HOME}"}}, "interpolation"),
         ((), {"built": None}, "older version"),
-        ((), {"preparation": None}, "does not turn images"),
-        ((), {"preparation": {"input_shape": [1, 28, 28], "invert": 3, "bits": 16}}, "preparation of images"),
+        ((), {"preparation": None}, "does not state how new inputs are prepared"),
+        ((), {"preparation": {"input_shape": [1, 28, 28], "invert": 3, "bits": 16}}, "preparation of inputs"),
     ],
 )
 def test_a_checkpoint_that_describes_no_classifier_is_refused(tmp_path, overrides, changes, message: str) -> None:

@@ -96,7 +96,7 @@ def test_what_is_unlikely_belongs_to_none(place: Path, capsys) -> None:
         (["--query", "{}/query/broken.PNG"], None, "none of the files to be sorted is an image"),
         (["--query", "{}/nowhere"], None, "is absent"),
         (["--support", "{}/nowhere"], None, "is absent"),
-        (["--support", "{}/query"], None, "has no folders of images"),
+        (["--support", "{}/query"], None, "has no folders"),
         (["--reject", "2"], None, "must be a probability"),
     ],
 )

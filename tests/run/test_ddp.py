@@ -14,7 +14,7 @@ from metalearn.episodes.sampling import Setting
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["algorithm=prototypical"],
+        ["algorithm=prototypical", "episode.train.sampling=hard"],
         ["algorithm=maml", "batch_norm=running"],
     ],
     ids=" ".join,

@@ -98,11 +98,13 @@ def test_running_averages_that_no_training_moved_are_not_relied_on() -> None:
 
 def test_a_training_of_frozen_weights_is_refused() -> None:
     algorithm = built("prototypical")
-    check_trainable(algorithm, NAMES)
+    check_trainable(algorithm, NAMES, None)
     with pytest.raises(
         ValueError, match="nothing to train: all weights of ALGORITHM on BACKBONE are frozen; use mode=test"
     ):
-        check_trainable(algorithm.requires_grad_(False), NAMES)
+        check_trainable(algorithm.requires_grad_(False), NAMES, "some.ckpt")
+    with pytest.raises(ValueError, match="backbone.freeze=true keeps the random weights of BACKBONE"):
+        check_trainable(algorithm, NAMES, None)
 
 
 def test_a_folder_without_a_checkpoint_is_named(metalearn, tmp_path: Path) -> None:

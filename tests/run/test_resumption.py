@@ -22,7 +22,12 @@ BASE = [
 EPOCHS = ["trainer.limit_train_batches=5", "trainer.max_epochs=2", "trainer.max_steps=-1", "scheduler=linear"]
 RUNS = {
     "prototypical": ["augmentation=characters", "scheduler=cosine"],
-    "accumulation": ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4", "augmentation=characters"],
+    "accumulation": [
+        "trainer.accumulate_grad_batches=2",
+        "trainer.val_check_interval=4",
+        "augmentation=characters",
+        "episode.train.sampling=hard",
+    ],
     "epochs": EPOCHS,
     "maml": ["algorithm=maml"],
     "reptile": ["algorithm=reptile"],

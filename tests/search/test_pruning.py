@@ -73,6 +73,25 @@ def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -
     assert (PRUNED in states) == (pruner != "none")
 
 
+def test_a_later_seed_reports_the_mean_of_all_so_far(tmp_path: Path) -> None:
+    """Seeds 0 and 1 have 0.2 and 0.4 at step 2, so 0.9 of seed 2 makes the mean 0.5."""
+    storage = str(tmp_path / "study.log")
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
+    trial_id = study.ask()._trial_id
+    for seed, score in enumerate((0.2, 0.4)):
+        (tmp_path / f"seed{seed}").mkdir()
+        (tmp_path / f"seed{seed}/metrics.csv").write_text(f"step,val/accuracy\n2,{score}\n3,\n4,{score}\n")
+    earlier = [str(tmp_path / f"seed{seed}") for seed in range(2)]
+    address = TrialAddress(storage, "s", trial_id, pruner="median", num_seeds=3, earlier=earlier)
+    callback = Pruning(address, score="accuracy")
+    trainer: Any = SimpleNamespace(max_steps=4, callback_metrics={"val/accuracy": 0.9})
+    for step in (2, 3):  # the earlier seeds have no score at step 3
+        trainer.global_step = step
+        assert not callback._report(trainer)
+    (trial,) = study.get_trials()
+    assert trial.intermediate_values == {2 * 4 + 2: pytest.approx(0.5)}
+
+
 def search_small(fresh_metalearn, folder: Path, *overrides: str) -> Finished:
     own = (f"hydra.sweep.dir={folder}", "hydra.launcher.slots=1", "trainer.val_check_interval=2")
     all_overrides = ("hydra/sweeper=optuna", *SMALL, "trainer.max_steps=4", *own, *overrides)

@@ -1,6 +1,7 @@
 """Searches over several seeds, with several objectives, from start points; the best as a file."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -38,25 +39,37 @@ def test_the_value_of_a_trial_is_its_mean_over_seeds(tmp_path: Path, capfd: pyte
     assert {job.name for job in standing.read(tmp_path)} == folders
 
 
-def test_other_seeds_begin_when_the_first_has_completed(tmp_path: Path) -> None:
-    """Only the first seed knows its trial, so that it alone reports validations and is pruned."""
-    script = f'[ $seed = 0 ] || [ -e ../seed0/result.json ] || exit 1; echo "${VARIABLE}" > known; {BY_SEED}'
+def test_each_seed_begins_after_the_one_before_and_knows_its_folder(tmp_path: Path) -> None:
+    waits = "[ $seed = 0 ] || [ -e ../seed$((seed - 1))/result.json ] || exit 1"
+    script = f'{waits}; echo "${VARIABLE}" > known; {BY_SEED}'
     search = Controller(tmp_path, script=script, seeds=[0, 1, 2], n_trials=1, slots=3)
     search.run()
     assert search.states() == ["COMPLETE"]
-    assert [bool((tmp_path / f"0000/seed{i}/known").read_text().strip()) for i in range(3)] == [True, False, False]
+    known = [json.loads((tmp_path / f"0000/seed{i}/known").read_text()) for i in range(3)]
+    assert [[Path(folder).name for folder in address["earlier"]] for address in known] == [
+        [],
+        ["seed0"],
+        ["seed0", "seed1"],
+    ]
 
 
+@pytest.mark.parametrize("bad", [0, 1])
 @pytest.mark.parametrize(
-    ("first", "state"),
+    ("end", "state"),
     [("""echo '{"status": "pruned", "seconds": {}}' > result.json""", "PRUNED"), ("exit 1", "FAIL")],
 )
-def test_a_trial_ends_with_a_bad_first_seed(tmp_path: Path, first: str, state: str) -> None:
-    script = f"if [ $seed = 0 ] && [ $PWD != {tmp_path}/0001/seed0 ]; then {first}; else {BY_SEED}; fi"
-    search = Controller(tmp_path, script=script, seeds=[0, 1], n_trials=2, slots=1)
+def test_a_trial_ends_with_a_bad_seed(tmp_path: Path, bad: int, end: str, state: str) -> None:
+    script = f"if [ $PWD = {tmp_path}/0000/seed{bad} ]; then {end}; else {BY_SEED}; fi"
+    search = Controller(tmp_path, script=script, seeds=[0, 1, 2], n_trials=2, slots=1)
     search.run()
-    assert search.states()[:2] == [state, "COMPLETE"]
-    assert not (tmp_path / "0000/seed1").exists()
+    assert search.states() == [state, "COMPLETE"] + ["COMPLETE"] * (state == "FAIL")
+    assert [(tmp_path / f"0000/seed{i}").exists() for i in range(3)] == [i <= bad for i in range(3)]
+
+
+def test_a_search_whose_second_seed_always_fails_gives_up(tmp_path: Path) -> None:
+    search = Controller(tmp_path, script=f"[ $seed = 0 ] || exit 1; {BY_SEED}", seeds=[0, 1], n_trials=9, slots=1)
+    search.run()
+    assert search.states() == ["FAIL"] * 5
 
 
 def test_a_trial_continues_with_the_seeds_that_are_missing(tmp_path: Path) -> None:

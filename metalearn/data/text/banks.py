@@ -8,8 +8,8 @@ import torch
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.source import check_memory
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import Texts
-from metalearn.data.text.tokens import Encoding, Tokeniser
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
@@ -22,32 +22,27 @@ def text_shape(source: str, asked: Sequence[int]) -> tuple[int]:
     return (asked[0],)
 
 
-def text_banks(source: str, splits: Mapping[Split, Texts], encoding: Encoding, length: int) -> dict[Split, ClassBank]:
-    """Builds a bank for each split, with the vocabulary of meta-train.
-
-    Texts are cut after `length` tokens.
-    """
-    tokeniser = encoding.tokeniser(text for texts in splits.get("train", {}).values() for text in texts)
-    check_memory(source, sum(4 * length * len(texts) for of_split in splits.values() for texts in of_split.values()))
+def text_banks(source: str, splits: Mapping[Split, Texts], preparation: TextPreparation) -> dict[Split, ClassBank]:
+    """Builds a bank for each split, of texts as they are prepared."""
+    num_texts = sum(len(texts) for of_split in splits.values() for texts in of_split.values())
+    check_memory(source, 4 * preparation.length * num_texts)
     tell_shared_texts(source, splits)
-    return {split: _bank(source, split, texts, tokeniser, length) for split, texts in splits.items()}
+    return {split: _bank(source, split, texts, preparation) for split, texts in splits.items()}
 
 
-def _bank(source: str, split: Split, texts: Texts, tokeniser: Tokeniser, length: int) -> ClassBank:
+def _bank(source: str, split: Split, texts: Texts, preparation: TextPreparation) -> ClassBank:
     names = sorted(texts)
     flat = tuple(text for name in names for text in texts[name])
-    lines = [tokeniser.encode(text, length + 1) for text in flat]
-    if (longer := sum(len(line) > length for line in lines)) > 0:
-        log.info("%s: %d of %d texts of %s are cut after %d tokens", source, longer, len(lines), split, length)
-    ids = torch.zeros(len(flat), length, dtype=torch.int32)  # (M, L)
-    for row, line in enumerate(lines):
-        if not line:
-            raise ValueError(f"{source}: the text {flat[row]!r:.80} has no tokens")
-        kept = line if len(line) <= length else tokeniser.encode(flat[row], length)
-        ids[row, : len(kept)] = torch.tensor(kept)
+    ids = torch.zeros(len(flat), preparation.length, dtype=torch.int32)  # (M, L)
+    longer = 0
+    for row, text in enumerate(flat):
+        ids[row], is_longer = preparation.with_length(text)
+        longer += is_longer
+    if longer > 0:
+        log.info("%s: %d of %d texts of %s are cut after %d tokens", source, longer, len(flat), split, len(ids[0]))
     ends = np.cumsum([len(texts[name]) for name in names])
     rows = tuple(np.split(np.arange(len(flat)), ends[:-1]))
-    return ClassBank(ids, rows, tuple(names), texts=flat, vocabulary=tokeniser.identity)
+    return ClassBank(ids, rows, tuple(names), texts=flat, vocabulary=preparation.tokeniser.identity)
 
 
 def tell_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:

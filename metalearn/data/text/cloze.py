@@ -18,6 +18,7 @@ from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import named
 from metalearn.data.manifest import Division
 from metalearn.data.text.banks import text_banks, text_shape
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import LONGEST, Texts
 from metalearn.data.text.tokens import BLANK, Encoding, split_words
 from metalearn.types import SPLITS, Split
@@ -89,7 +90,8 @@ class Cloze:
                 missing = " and ".join(split for split in SPLITS if split not in classes)
                 raise ValueError(f"no words are for {missing}: all three splits are needed, or test alone")
             splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
-            banks = text_banks("cloze", splits, self.encoding, *self.input_shape)
+            self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
+            banks = text_banks("cloze", splits, self.preparation)
             self.division.keep(classes)
             return banks
 

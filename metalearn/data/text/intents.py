@@ -13,6 +13,7 @@ from metalearn.data.files.names import class_name, some
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import named
 from metalearn.data.text.banks import text_banks, text_shape
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import Texts, read_texts
 from metalearn.data.text.tokens import Encoding
 from metalearn.types import SPLITS, Split
@@ -61,7 +62,8 @@ class Intents:
                 if twice := sorted(places.keys() & splits[split].keys()):
                     raise ValueError(f"split {self.fold} has {some(twice)} in {split} and in {places[twice[0]]}")
                 places |= dict.fromkeys(splits[split], split)
-            return text_banks(self.name, splits, self.encoding, *self.input_shape)
+            self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
+            return text_banks(self.name, splits, self.preparation)
 
     def _folder(self) -> Path:
         places = [self.root / self.name, self.root / "text" / self.name]

@@ -6,6 +6,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.files.source import named
 from metalearn.data.manifest import Division
 from metalearn.data.text.banks import text_banks, text_shape
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import read_texts
 from metalearn.data.text.tokens import Encoding
 from metalearn.types import SPLITS, Split
@@ -65,6 +66,7 @@ class LabelledTexts:
                 missing = " and ".join(split for split in SPLITS if split not in classes)
                 raise ValueError(f"no classes are for {missing}: all three splits are needed, or test alone")
             splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
-            banks = text_banks("text", splits, self.encoding, *self.input_shape)
+            self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
+            banks = text_banks("text", splits, self.preparation)
             self.division.keep(classes)
             return banks

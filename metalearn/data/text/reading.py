@@ -3,22 +3,25 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from metalearn.data.files.names import check_one_spelling, class_name, some
-from metalearn.data.files.regular import open_regular
+from metalearn.data.files.regular import open_regular, read_regular
 from metalearn.data.files.table import BadLine, read_lines
 
 LONGEST = 100_000  # limit of a text in characters: about forty pages
+LARGEST = 1 << 30  # limit of a file of lines in bytes
 HEADER = ["text", "label"]
 
 Texts = dict[str, list[str]]
 """Texts of each class, in the order of the file."""
 
 
-def read_texts(path: Path, *, key: str = "text") -> Texts:
+def read_texts(path: Path, *, key: str = "text", fewest: int = 2) -> Texts:
     """Reads the texts of each class of a file, JSONL by its suffix and else CSV.
 
-    `key` is the key of a text in JSONL. Raises ValueError or OSError in one line that names the
+    `key` is the key of a text in JSONL; `fewest` is the smallest possible number of texts of a
+    class, as many as a task needs. Raises ValueError or OSError in one line that names the
     file, and the line in it.
     """
     is_json = path.suffix == ".jsonl"
@@ -34,12 +37,35 @@ def read_texts(path: Path, *, key: str = "text") -> Texts:
     check_one_spelling(spellings)
     if not texts:
         raise ValueError(f"{path} has no texts")
-    if alone := [name for name, of_class in texts.items() if len(of_class) < 2]:
+    if alone := [name for name, of_class in texts.items() if len(of_class) < fewest]:
         raise ValueError(f"{path} has {len(alone)} classes with a single text, but needs two of each: {some(alone)}")
     return texts
 
 
-def _checked(number: int, text: str, label: str) -> str:
+def read_unlabelled(path: Path) -> list[str]:
+    """Reads texts whose class is to be found, in the order of the file.
+
+    JSONL has them at the key text, CSV in the column text, alone or before label; any other file
+    has a text in each line. Raises ValueError or OSError in one line.
+    """
+    try:
+        match path.suffix:
+            case ".jsonl":
+                lines = [(number, record.get("text")) for number, record in _records(path)]
+            case ".csv":
+                with open_regular(path) as file:
+                    has_labels = file.readline(100).decode(errors="replace").strip("\ufeff\r\n") == ",".join(HEADER)
+                lines = [(number, fields[0]) for number, fields in read_lines(path, HEADER[: 1 + has_labels])]
+            case _:
+                lines = [(number, line) for number, line in _plain_lines(path) if line.strip()]
+        return [_checked(number, text) for number, text in lines]
+    except ValueError as error:
+        raise ValueError(f"{path} does not hold texts ({error})") from error
+
+
+def _checked(number: int, text: object, label: str = "any") -> str:
+    if not isinstance(text, str):
+        raise BadLine(number, "it has no text at text")
     if not text.strip():
         raise BadLine(number, "its text is empty")
     if not label:
@@ -56,7 +82,22 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, str, str]]:
         yield number, text, label
 
 
+def _plain_lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(read_regular(path, LARGEST).splitlines(), start=1):
+        try:
+            yield number, line.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise BadLine(number, "its text is not UTF-8") from error
+
+
 def _json_lines(path: Path, key: str) -> Iterator[tuple[int, str, str]]:
+    for number, record in _records(path):
+        if not all(isinstance(record.get(name), str) for name in (key, "label")):
+            raise BadLine(number, f"it has no texts at {key} and label")
+        yield number, record[key], record["label"]
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with open_regular(path) as file:
         number = 0
         while line := file.readline(8 * LONGEST):
@@ -71,6 +112,6 @@ def _json_lines(path: Path, key: str) -> Iterator[tuple[int, str, str]]:
                 raise BadLine(number, "its text is not UTF-8") from error
             except (ValueError, RecursionError) as error:
                 raise BadLine(number, "it is not JSON") from error
-            if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in (key, "label")):
-                raise BadLine(number, f"it has no texts at {key} and label")
-            yield number, record[key], record["label"]
+            if not isinstance(record, dict):
+                raise BadLine(number, "it is not an object")
+            yield number, record

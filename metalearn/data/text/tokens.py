@@ -8,6 +8,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +27,7 @@ class Tokeniser(NamedTuple):
 
     encode: Callable[[str, int], list[int]]  # text, largest number of tokens -> ids above 0
     identity: str  # hash of all that the ids depend on
+    recipe: dict[str, Any]  # plain facts, from which `rebuilt` makes it again
 
 
 class Encoding:
@@ -110,7 +112,8 @@ def words(vocabulary: Sequence[str], num_tokens: int, buckets: int) -> Tokeniser
     def encode(text: str, most: int) -> list[int]:
         return [token(word) for word in split_words(text)[:most]]
 
-    return Tokeniser(encode, _hash("words", num_tokens, buckets, *vocabulary))
+    recipe = {"kind": "words", "vocabulary": [*vocabulary], "num_tokens": num_tokens, "buckets": buckets}
+    return Tokeniser(encode, _hash("words", num_tokens, buckets, *vocabulary), recipe)
 
 
 def characters(num_tokens: int) -> Tokeniser:
@@ -123,7 +126,7 @@ def characters(num_tokens: int) -> Tokeniser:
     def encode(text: str, most: int) -> list[int]:
         return [blank if letter == BLANK else 1 + ord(letter) % (blank - 1) for letter in text[:most]]
 
-    return Tokeniser(encode, _hash("characters", num_tokens))
+    return Tokeniser(encode, _hash("characters", num_tokens), {"kind": "characters", "num_tokens": num_tokens})
 
 
 def pretrained(name: str, num_tokens: int) -> Tokeniser:
@@ -141,9 +144,24 @@ def pretrained(name: str, num_tokens: int) -> Tokeniser:
         text = text.replace(BLANK, mask)
         return [1 + token for token in theirs(text, truncation=True, max_length=most)["input_ids"]]
 
-    return Tokeniser(encode, _hash("pretrained", *sorted(theirs.get_vocab().items())))
+    recipe = {"kind": "pretrained", "name": name, "num_tokens": num_tokens}
+    return Tokeniser(encode, _hash("pretrained", *sorted(theirs.get_vocab().items())), recipe)
 
 
+def rebuilt(recipe: dict[str, Any]) -> Tokeniser:
+    """Builds the tokeniser of a recipe. Raises ValueError if it is none."""
+    match recipe:
+        case {"kind": "words", "vocabulary": [*vocabulary], "num_tokens": int(count), "buckets": int(buckets)}:
+            if all(isinstance(word, str) for word in vocabulary) and 0 < buckets < count - 1 - len(vocabulary):
+                return words(vocabulary, count, buckets)
+        case {"kind": "characters", "num_tokens": int(count)} if count > 2:
+            return characters(count)
+        case {"kind": "pretrained", "name": str(name), "num_tokens": int(count)}:
+            return pretrained(name, count)
+    raise ValueError(f"{recipe!r:.80} is no recipe of a tokeniser")
+
+
+@cache
 def _load_tokenizer(name: str) -> Any:
     try:
         import transformers

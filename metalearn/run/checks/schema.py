@@ -4,7 +4,7 @@ from types import UnionType
 from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from metalearn.backbones.norm import Moments
-from metalearn.episodes.sampling import Queries, Shots
+from metalearn.episodes.sampling import Queries, Sampling, Shots
 from metalearn.losses import Problem
 from metalearn.run.checks.signatures import check_value
 from metalearn.run.names import nearest, shortened
@@ -54,6 +54,7 @@ class Shape(TypedDict):
     num_episodes: NotRequired[int]
     shots: Shots
     queries: Queries
+    sampling: NotRequired[Sampling]  # only of train
 
 
 class Shapes(TypedDict):

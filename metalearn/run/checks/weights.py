@@ -31,8 +31,10 @@ def check_trained(algorithm: AbstractAlgorithm, names: dict[str, str], pretraine
         raise ValueError(f"mode=test: weights of {head} on {network} are random, such as {random[0]}: {remedy}")
 
 
-def check_trainable(algorithm: AbstractAlgorithm, names: dict[str, str]) -> None:
-    """Raises ValueError if an algorithm has no weight to train."""
+def check_trainable(algorithm: AbstractAlgorithm, names: dict[str, str], pretrained: str | None) -> None:
+    """Raises ValueError if an algorithm has no weight to train, or random weights are frozen."""
+    if algorithm.backbone_is_frozen and algorithm.pretrained_on is None and not pretrained:
+        raise ValueError(f"backbone.freeze=true keeps the random weights of {names['backbone']}: add pretrained=PATH")
     if not any(weight.requires_grad for weight in algorithm.parameters()):
         head, network = names["algorithm"], names["backbone"]
         remedy = "use mode=test, or train the backbone with backbone.freeze=false"

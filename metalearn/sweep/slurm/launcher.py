@@ -86,7 +86,7 @@ class SlurmLauncher(AbstractLauncher):
         return self._submitter.add(JobCommand(self.arguments(job), job.folder, environment), self._shape(job))
 
     def _shape(self, job: "Job") -> "Shape":
-        """One task for each process of the job."""
+        """Returns the request of a job, with one task for each of its processes."""
         from metalearn.sweep.slurm.batch import Shape
 
         trainer, devices = self.trainer(job), self.processes(job)
@@ -105,7 +105,7 @@ class SlurmLauncher(AbstractLauncher):
 
         if self.cluster == "local":
             if shape.nodes > 1:
-                raise ValueError(f"trainer.num_nodes={shape.nodes}, and hydra.launcher.cluster=local is one")
+                raise ValueError(f"trainer.num_nodes={shape.nodes}, but hydra.launcher.cluster=local has one")
             local = submitit.LocalExecutor(self._folder, max_num_timeout=self.max_requeues)
             local.update_parameters(
                 timeout_min=self.timeout_min,
@@ -131,7 +131,7 @@ class SlurmLauncher(AbstractLauncher):
             "setup": list(self.setup_commands),
             "additional_parameters": {"requeue": True, **self.additional_parameters},
             "array_parallelism": max(1, self.slots // shape.jobs),
-            # srun does not take it from sbatch; and a rank that is left alone would wait for ever.
+            # srun does not inherit it from sbatch. A rank alone would wait for ever.
             "srun_args": [f"--cpus-per-task={self.cpus_per_task * shape.jobs}", "--kill-on-bad-exit=1"],
         }
         slurm.update_parameters(**{name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,135 @@
+"""Rows of a table of numbers, with a label in one column, as few-shot tasks.
+
+A column becomes the rank of its values among those of meta-train, in 256 levels from 0 to 255 (the
+quantile transformation of scikit-learn). Units, outliers and monotone functions of a column
+therefore do not matter, and a row is an image of one line.
+
+M  rows    F  columns of numbers
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from metalearn.data.bank import ClassBank
+from metalearn.data.files.names import class_name, some
+from metalearn.data.files.regular import open_regular
+from metalearn.data.files.source import named
+from metalearn.data.files.table import BadLine, read_lines
+from metalearn.data.manifest import Division
+from metalearn.types import SPLITS, Split
+
+ADVICE = "dataset.root=FILE is a CSV file with a header, a column `label`, and columns of numbers"
+
+
+class Table:
+    """Rows of a CSV file as a Source, whose classes are divided like those of a folder of images.
+
+    Args:
+        root: CSV file with a header.
+        label: column of the classes; all other columns are numbers.
+        manifest: CSV file that assigns classes to splits; an absent one is drawn and written.
+        split: fractions of the classes for train, val and test, where the manifest is drawn.
+        split_seed: seed of that draw.
+        input_shape: [1, 1, F].
+    """
+
+    def __init__(
+        self, root: str, *, label: str, manifest: str, split: list[float], split_seed: int, input_shape: list[int]
+    ) -> None:
+        if len(input_shape) != 3 or list(input_shape[:2]) != [1, 1] or input_shape[2] < 1:
+            raise ValueError(f"table: input_shape is {input_shape}; it must be [1, 1, number of columns]")
+        self.root, self.label, self.input_shape = Path(root), label, (1, 1, input_shape[2])
+        self.division = Division("table", self.root, Path(manifest), split, split_seed)
+
+    def load(self) -> dict[Split, ClassBank]:
+        """Returns the banks of the splits.
+
+        Raises ValueError or OSError in one line: what is missing or wrong, and in which line of the
+        file.
+        """
+        with named("table"):
+            if not self.root.exists():
+                raise FileNotFoundError(f"{self.root.absolute()} is absent; {ADVICE}")
+            rows_of = read_table(self.root, self.label)
+            count = len(next(iter(rows_of.values()))[0])
+            if count != self.input_shape[2]:
+                raise ValueError(f"{self.root} has {count} columns of numbers: type dataset.input_shape=[1,1,{count}]")
+            classes = {split: names for split, names in self.division.classes(rows_of).items() if names}
+            if [*classes] != [*SPLITS]:
+                missing = " and ".join(split for split in SPLITS if split not in classes)
+                raise ValueError(f"no classes are for {missing}: all three splits are needed")
+            arrays = {split: [np.array(rows_of[name]) for name in names] for split, names in classes.items()}
+            reference = np.sort(np.concatenate(arrays["train"]), axis=0)  # (M, F)
+            banks = {split: bank(arrays[split], classes[split], reference) for split in SPLITS}
+            self.division.keep(classes)
+            return banks
+
+
+def bank(rows_of: Sequence[np.ndarray], names: Sequence[str], reference: np.ndarray) -> ClassBank:
+    """Builds the bank of classes with these rows (n, F), ranked among sorted columns (M, F)."""
+    levels = torch.from_numpy(ranks(np.concatenate(rows_of), reference))  # (M, F)
+    ends = np.cumsum([len(rows) for rows in rows_of])
+    own = np.split(np.arange(ends[-1]), ends[:-1])
+    return ClassBank(levels[:, None, None], tuple(own), tuple(names))
+
+
+def ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Ranks each column of values (M, F) among the sorted reference, from 0 to 255, as uint8.
+
+    Equal values share the middle of their ranks.
+
+    >>> ranks(np.array([[-9.0], [1.0], [2.0], [9.0]]), np.array([[1.0], [2.0], [3.0]]))[:, 0]
+    array([  0,  42, 128, 255], dtype=uint8)
+    """
+    columns = [
+        (np.searchsorted(sorted_, column, "left") + np.searchsorted(sorted_, column, "right")) / (2 * len(sorted_))
+        for column, sorted_ in zip(values.T, reference.T, strict=True)
+    ]
+    return np.rint(255 * np.stack(columns, 1)).astype(np.uint8)
+
+
+def read_table(path: Path, label: str) -> dict[str, list[list[float]]]:
+    """Reads the rows of each class, in the order of the file.
+
+    Raises ValueError that names the file, and the line in it.
+    """
+    rows_of: dict[str, list[list[float]]] = {}
+    try:
+        header = _header(path)
+        if header.count(label) != 1 or len(header) < 2:
+            raise ValueError(f"its header is '{','.join(header)[:80]}', without one column {label} and others")
+        place = header.index(label)
+        for line, fields in read_lines(path, header):
+            name = class_name(fields[place])
+            if not name:
+                raise BadLine(line, f"its {label} is empty")
+            columns = zip(header[:place] + header[place + 1 :], fields[:place] + fields[place + 1 :], strict=True)
+            rows_of.setdefault(name, []).append([_number(line, *column) for column in columns])
+    except ValueError as error:
+        raise ValueError(f"{path} is not such a table ({error}); {ADVICE}") from error
+    if not rows_of:
+        raise ValueError(f"{path} has no rows")
+    if alone := [name for name, rows in rows_of.items() if len(rows) < 2]:
+        raise ValueError(f"{path} has {len(alone)} classes with a single row, but needs two of each: {some(alone)}")
+    return rows_of
+
+
+def _header(path: Path) -> list[str]:
+    with open_regular(path) as file:
+        line = file.readline(1 << 20)
+    return next(csv.reader([line.decode("utf-8-sig")]), [])
+
+
+def _number(line: int, column: str, field: str) -> float:
+    try:
+        number = float(field)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadLine(line, f"its {column} is '{field[:40]}', not a number")
+    return number

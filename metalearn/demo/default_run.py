@@ -1,0 +1,24 @@
+"""Default run of the command line, trained once and kept."""
+
+from pathlib import Path
+
+from metalearn.learner import command
+from metalearn.run.folder import RunFolder
+from metalearn.run.result import Outcome
+
+FOLDER = Path("outputs/demo")
+
+
+def default_run(folder: Path = FOLDER) -> Path:
+    """Returns the folder of the default run, after training what is left of it.
+
+    Raises ValueError if the training fails.
+    """
+    run = RunFolder(folder)
+    try:
+        finished = Outcome.from_json(run.result).finished
+    except FileNotFoundError:
+        finished = False
+    if not finished:
+        command.run("metalearn", f"resume={folder}" if run.last.exists() else f"hydra.run.dir={folder}")
+    return folder

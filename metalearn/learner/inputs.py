@@ -1,0 +1,57 @@
+"""Inputs of a learner, images or texts, as the rows that the network of a run was trained on."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from metalearn.data.files.preparation import Preparation
+from metalearn.data.text.preparation import TextPreparation
+from metalearn.learner import images
+from metalearn.learner.images import Picture
+
+Input = Picture | str
+"""Image in any form; or a text, to a learner of texts."""
+
+CHUNK = 256
+"""Number of inputs in memory and in one pass of the network."""
+
+
+def counted(inputs: Iterable[Input]) -> Sequence[Input] | np.ndarray | Tensor:
+    """Returns the inputs with a length, unchanged if they have one."""
+    return inputs if isinstance(inputs, Sequence | np.ndarray | Tensor) else list(inputs)
+
+
+def chunks(inputs: Iterable[Input], preparation: Preparation | TextPreparation) -> Iterator[Tensor]:
+    """Yields the inputs in chunks, with B at most `CHUNK`.
+
+    Images are (B, C, H, W) uint8, texts (B, L) int32. Raises ValueError or OSError, which names the
+    input.
+    """
+    kind = "texts" if isinstance(preparation, TextPreparation) else "images"
+    if isinstance(inputs, str | os.PathLike | Image.Image):
+        raise ValueError(f"{kind} are a list; put a single one into brackets")
+    each = (_named(f"{kind[:-1]} {number}", given, preparation) for number, given in enumerate(inputs))
+    while some := list(islice(each, CHUNK)):
+        yield torch.stack(some)
+
+
+def prepared(given: Input, preparation: Preparation | TextPreparation) -> Tensor:
+    """Returns one input. Raises ValueError or OSError with the reason."""
+    if not isinstance(preparation, TextPreparation):
+        return images.prepared(given, preparation)
+    if not isinstance(given, str):
+        raise ValueError(f"a {type(given).__name__} is not a text, but the run was trained on texts")
+    return preparation.of_text(given)
+
+
+def _named(name: str, given: Input, preparation: Preparation | TextPreparation) -> Tensor:
+    try:
+        return prepared(given, preparation)
+    except (ValueError, OSError) as error:
+        place = f" ({given})" if isinstance(given, os.PathLike) or (isinstance(given, str) and name[0] == "i") else ""
+        raise type(error)(f"{name}{place}: {error}") from error

@@ -1,0 +1,67 @@
+"""The report of a search with several objectives: its Pareto front, as table, plot and file."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from run_folders import pareto
+
+from metalearn.report import contents, search_tables
+from metalearn.report import pareto as pareto_plot
+from metalearn.report.export import write
+
+POINTS = [(0.5, 0.1), (0.9, 0.4), (0.6, 0.3), (0.7, 0.2), (0.7, 0.5), (0.5, 0.1)]
+"""Trial 2 is beaten by 3, and 4 by 3 and 1; 0 and 5 are equal."""
+
+FRONT = ["0001", "0003", "0000", "0005"]
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> contents.Contents:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return contents.read([pareto(tmp_path / "trade", POINTS)])
+
+
+def test_the_front_by_hand_leads_the_table(found: contents.Contents) -> None:
+    (search,) = found.searches
+    sheet = search_tables.trials(search)
+    assert sheet.title == "Search trade: trials by accuracy and seconds per task"
+    assert [row[0].text for row in sheet.rows] == [*FRONT, "0004", "0002"]
+    assert [row[0].tone for row in sheet.rows] == ["good"] * 4 + ["plain"] * 2
+    assert sheet.head[2:4] == ["accuracy %", "seconds per task"]
+    assert [cell.text for cell in sheet.rows[0][2:4]] == ["90.00", "0.4000"]
+
+
+def test_the_front_of_many_trials_is_that_of_all_pairs(tmp_path: Path) -> None:
+    points = [tuple(point) for point in np.random.default_rng(0).integers(0, 9, (40, 2)) / 10]
+    (search,) = contents.read([pareto(tmp_path / "trade", points)]).searches  # type: ignore[arg-type]
+    expected = {
+        i for i, (a, s) in enumerate(points) if not any(b >= a and t <= s and (b, t) != (a, s) for b, t in points)
+    }
+    assert {trial.number for trial in search.front} == expected
+
+
+def test_the_plot_by_hand(found: contents.Contents) -> None:
+    plot = pareto_plot.plot(found.searches[0])
+    assert plot is not None
+    assert (plot.x.low, plot.x.high, plot.y.low, plot.y.high) == pytest.approx((0.1, 0.5, 0.5, 0.9))
+    assert [(point.name, point.x, point.y) for point in plot.front] == [
+        ("0000", 0, 100),
+        ("0005", 0, 100),
+        ("0003", 25, 50),
+        ("0001", 75, 0),
+    ]
+    assert plot.line == "M0.0 100.0H0.0V100.0H25.0V50.0H75.0V0.0"
+    assert plot.others == "M50.0 75.0h0M100.0 50.0h0"
+
+
+def test_page_and_file_have_the_front(found: contents.Contents, tmp_path: Path) -> None:
+    write(tmp_path / "out", found)
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Pareto front" in page and "the front has 4 trials" in page
+    with (tmp_path / "out/trials.csv").open(newline="") as file:
+        rows = {row["trial"]: row for row in csv.DictReader(file)}
+    assert [name for name, row in rows.items() if row["on_front"] == "1"] == FRONT
+    assert rows["0003"]["seconds_per_task"] == "0.2"
