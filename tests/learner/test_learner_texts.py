@@ -58,7 +58,7 @@ def test_a_saved_learner_knows_its_words_and_its_texts(tmp_path: Path, name: str
         assert again.explain(QUERIES[0][0])[0].example in SUPPORT[0]
     again = Learner.load(tmp_path / "saved.pt").add_class("send", TEXTS["send"])
     assert again.explain(TEXTS["send"][2], count=19)[0].label in again.classes_
-    assert {one.example for one in again.explain(TEXTS["send"][2], count=19)} == {*SUPPORT[0], *TEXTS["send"]}
+    assert {evidence.example for evidence in again.explain(TEXTS["send"][2], count=19)} == {*SUPPORT[0], *TEXTS["send"]}
 
 
 def test_without_its_texts_a_saved_learner_explains_by_labels(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ FACTS = asdict(TextPreparation.of_training(encoding(), {"train": TEXTS}, 12))
     [
         ({"vocabulary": "another"}, "are not those of the training: restore them, or train again"),
         ({"preparation": {**FACTS, "length": 0}}, "preparation of inputs"),
-        ({"preparation": {**FACTS, "recipe": {"kind": "words"}}}, "is no recipe of a tokeniser"),
-        ({"preparation": {**FACTS, "recipe": {**FACTS["recipe"], "buckets": 99}}}, "is no recipe of a tokeniser"),
+        ({"preparation": {**FACTS, "recipe": {"kind": "words"}}}, "is not a recipe of a tokeniser"),
+        ({"preparation": {**FACTS, "recipe": {**FACTS["recipe"], "buckets": 99}}}, "is not a recipe of a tokeniser"),
         (
             {"preparation": {**FACTS, "recipe": {"kind": "pretrained", "name": "/absent", "num_tokens": 9}}},
             "/absent has no tokenizer",
