@@ -38,12 +38,16 @@ class Table:
         input_shape: [1, 1, F].
 
     Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> lines = [f"kind {number % 5},{number},{-number}" for number in range(20)]
+        >>> _ = (folder / "table.csv").write_text("\\n".join(["label,width,height", *lines]))
         >>> source = Table(
-        ...     "plants.csv", label="species", manifest="classes.csv", split=[0.64, 0.16, 0.2],
-        ...     split_seed=0, input_shape=[1, 1, 12],
+        ...     str(folder / "table.csv"), label="label", manifest=str(folder / "classes.csv"),
+        ...     split=[0.6, 0.2, 0.2], split_seed=0, input_shape=[1, 1, 2],
         ... )
-        >>> source.load()["train"].images.shape  # (M, 1, 1, F)  # doctest: +SKIP
-        torch.Size([400, 1, 1, 12])
+        >>> source.load()["train"].images.shape  # (M, 1, 1, F)
+        torch.Size([12, 1, 1, 2])
     """
 
     def __init__(
