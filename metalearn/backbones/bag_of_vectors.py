@@ -32,9 +32,7 @@ class BagOfVectors(AbstractBackbone):
         self, num_tokens: int | None, *, width: int = 100, vectors: str | None = None, freeze: bool = False
     ) -> None:
         super().__init__()
-        if freeze and vectors is None:
-            raise ValueError("backbone.freeze=true keeps random vectors: give backbone.vectors=FILE, as GloVe's")
-        self.embedding = TokenEmbedding(needed(num_tokens), width, vectors).requires_grad_(not freeze)
+        self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze)
         self.pretrained_on = None if vectors is None else "word vectors"
         self.num_features = width
         self.map_shape = (width, 1, 1)

@@ -31,11 +31,14 @@ class TokenEmbedding(nn.Module):
         width: width of a vector.
         vectors: file in the format of GloVe, whose line i is the vector of id i. Other ids have
             random vectors of the same variance, as in Kim 2014.
+        freeze: whether the vectors are constant, as in CNN-static of Kim 2014.
     """
 
-    def __init__(self, num_tokens: int, width: int, vectors: str | None) -> None:
+    def __init__(self, num_tokens: int, width: int, vectors: str | None, *, freeze: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5)
+        if freeze and vectors is None:
+            raise ValueError("constant vectors would be random: give backbone.vectors=FILE, as GloVe's")
+        self.weight = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5, requires_grad=not freeze)
         if vectors is not None:
             self._load(Path(vectors))
 

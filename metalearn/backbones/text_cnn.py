@@ -26,6 +26,7 @@ class TextCNN(AbstractBackbone):
         maps: number of filters of each window.
         dropout: fraction of the features that training drops.
         vectors: file of word vectors to start from; None: random vectors.
+        freeze_vectors: whether they are constant, as in CNN-static of Kim 2014.
 
     Examples:
         >>> cnn = TextCNN(num_tokens=100, width=16, maps=10)
@@ -42,11 +43,12 @@ class TextCNN(AbstractBackbone):
         maps: int = 100,
         dropout: float = 0.1,
         vectors: str | None = None,
+        freeze_vectors: bool = False,
     ) -> None:
         super().__init__()
         if not windows or min(windows) < 1:
             raise ValueError(f"text_cnn: windows={list(windows)} must be numbers of tokens, at least 1")
-        self.embedding = TokenEmbedding(needed(num_tokens), width, vectors)
+        self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze_vectors)
         self.convolutions = nn.ModuleList(nn.Conv1d(width, maps, window) for window in windows)
         self.dropout = nn.Dropout(dropout)
         self.num_features = maps * len(windows)

@@ -27,6 +27,7 @@ class TextTransformer(AbstractBackbone):
         heads: number of heads of each attention; it divides the width.
         dropout: fraction of the units that training drops.
         vectors: file of word vectors to start from; None: random vectors.
+        freeze_vectors: whether they are constant.
 
     Examples:
         >>> transformer = TextTransformer([4], num_tokens=100, width=16)
@@ -44,11 +45,12 @@ class TextTransformer(AbstractBackbone):
         heads: int = 4,
         dropout: float = 0.1,
         vectors: str | None = None,
+        freeze_vectors: bool = False,
     ) -> None:
         super().__init__()
         if heads < 1 or width % heads:
             raise ValueError(f"text_transformer: heads={heads} must divide width={width}")
-        self.embedding = TokenEmbedding(needed(num_tokens), width, vectors)
+        self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze_vectors)
         self.positions = nn.Parameter(0.02 * torch.randn(input_shape[0], width))
         self.layers = nn.ModuleList(Layer(width, heads=heads, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

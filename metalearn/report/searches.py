@@ -157,8 +157,8 @@ def _read(folder: Path) -> Search:
 
 
 def _objective(name: str, sign: int) -> Score:
-    measure = next((measure for measure in (*SCORES, TASK_TIME) if measure.name == name), None)
-    return measure or Score(name, name.replace("_", " "), factor=1, digits=4, sign=sign, ceiling=math.inf)
+    usual = next((measure for measure in (*SCORES, TASK_TIME) if measure.name == name), None)
+    return usual or Score(name, name.replace("_", " "), factor=1, digits=4, sign=sign, ceiling=math.inf)
 
 
 def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:

@@ -29,7 +29,7 @@ def test_a_probability_by_hand(oracle: ModuleType) -> None:
     the = 0.5 / 8 + 0.5 / 7
     cat = 0.5 / 2 + 0.5 * the
     end = 0.5**2 * (0.5 / 4 + 0.5 / 7)  # follows neither "the cat" nor "cat"
-    found = model.log_probability(["the", "cat"], Counter())
+    found = model.log_probability(["the", "cat"], range(3), Counter())
     assert found == pytest.approx(math.log(the) + math.log(cat) + math.log(end))
 
 
@@ -44,10 +44,12 @@ def test_the_asked_sentence_counts_for_nothing(oracle: ModuleType) -> None:
     model, others = oracle.Trigrams(SENTENCES, weight=0.5), oracle.Trigrams(SENTENCES[1:], weight=0.5)
     own = Counter(oracle._sequences(SENTENCES[0]))
     asked = ["the", "cat", "barks"]
-    assert model.log_probability(asked, own) == pytest.approx(others.log_probability(asked, Counter()))
+    expected = others.log_probability(asked, range(4), Counter())
+    assert model.log_probability(asked, range(4), own) == pytest.approx(expected)
 
 
 def test_the_likeliest_word_is_the_answer(oracle: ModuleType) -> None:
     model = oracle.Trigrams(SENTENCES, weight=0.5)
     assert oracle.answer(model, f"the {BLANK} sleeps", "cat", ["dog", "cat"]) == "cat"  # from "a cat sleeps" alone
+    assert oracle.answer(model, f"{BLANK} dog barks", "a", ["the", "cat", "a"]) == "the"
     assert oracle.answer(model, f"a {BLANK} barks", "dog", ["dog", "cat"]) == "dog"

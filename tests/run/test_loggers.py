@@ -85,7 +85,7 @@ def test_wandb_curves_stand_over_episodes_and_rank_by_the_selected_score(folder:
 
 
 def test_the_best_checkpoint_is_an_artifact_by_a_switch(folder: Path) -> None:
-    (artifact,) = (one for one in wandb_run(folder)["artifacts"] if one.type == "model")
+    (artifact,) = (logged for logged in wandb_run(folder)["artifacts"] if logged.type == "model")
     assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"]
     assert set(artifact.aliases) == {"best", "latest"}
     metadata = json.loads(artifact.metadata)
@@ -148,7 +148,7 @@ def test_tensorboard_has_curves_and_result(metalearn) -> None:
     (events,) = finished.folder.glob("tensorboard/*")
     assert events.name == "prototypical-glyphs-5w1s-conv4-s0"
     read = accumulator.EventAccumulator(str(events)).Reload()
-    assert [one.step for one in read.Scalars("val/accuracy")] == [4, 8, 10]
+    assert [scalar.step for scalar in read.Scalars("val/accuracy")] == [4, 8, 10]
     (best,) = read.Scalars("best_step")
     assert best.value == finished.result["best_step"]
     assert "choice" in (events / "hparams.yaml").read_text()
@@ -168,7 +168,7 @@ def test_mlflow_has_curves_and_result(metalearn, environment: dict[str, str], tm
     assert run.data.params["git"] == str(finished.result["git"])
     assert run.data.metrics["best_step"] == finished.result["best_step"]
     assert run.data.tags["status"] == "completed"
-    assert [one.step for one in client.get_metric_history(run.info.run_id, "val/accuracy")] == [4, 8, 10]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "val/accuracy")] == [4, 8, 10]
 
 
 def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) -> None:
