@@ -36,6 +36,18 @@ class Table:
         split: fractions of the classes for train, val and test, where the manifest is drawn.
         split_seed: seed of that draw.
         input_shape: [1, 1, F].
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> lines = [f"kind {number % 5},{number},{-number}" for number in range(20)]
+        >>> _ = (folder / "table.csv").write_text("\\n".join(["label,width,height", *lines]))
+        >>> source = Table(
+        ...     str(folder / "table.csv"), label="label", manifest=str(folder / "classes.csv"),
+        ...     split=[0.6, 0.2, 0.2], split_seed=0, input_shape=[1, 1, 2],
+        ... )
+        >>> source.load()["train"].images.shape  # (M, 1, 1, F)
+        torch.Size([12, 1, 1, 2])
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.data.glyphs import centred, ink
+from metalearn.data.pen import centred, ink
 
 Strokes = Sequence[np.ndarray]
 """Strokes of a drawing: points (n, 2) as x, y; the unit of length is free, and y points down."""

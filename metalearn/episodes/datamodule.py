@@ -156,8 +156,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             episode = draw_images(bank.rows, self.batch_size, seed=seed, split=split, index=index)
         else:
             shape = self.shape(split, index, bank.smallest_class)
-            classes = self._probabilities(index) if split == "train" else None
-            episode = draw(bank.rows, shape, seed=seed, split=split, index=index, probabilities=classes)
+            weights = self._probabilities(index) if split == "train" else None
+            episode = draw(bank.rows, shape, seed=seed, split=split, index=index, weights=weights)
         if split != "train":
             return episode
         num_rows = len(episode.support_rows) + len(episode.query_rows)

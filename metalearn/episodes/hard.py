@@ -29,6 +29,12 @@ class HardClasses:
 
     Args:
         rows: rows of each class in the bank.
+
+    Examples:
+        >>> hard = HardClasses([np.arange(0, 4), np.arange(4, 8)])
+        >>> hard.observe(torch.tensor([[5, 0], [5, 5]]), episodes=1)  # all wrong, all right
+        >>> hard.weights.round(2).tolist()  # e and 1
+        [2.72, 1.0]
     """
 
     def __init__(self, rows: Sequence[np.ndarray]) -> None:

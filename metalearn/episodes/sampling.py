@@ -153,24 +153,18 @@ class Draw(NamedTuple):
 
 
 def draw(
-    rows: Sequence[np.ndarray],
-    shape: Shape,
-    *,
-    seed: int,
-    split: Split,
-    index: int,
-    probabilities: np.ndarray | None = None,
+    rows: Sequence[np.ndarray], shape: Shape, *, seed: int, split: Split, index: int, weights: np.ndarray | None = None
 ) -> Draw:
     """Draws one episode, without the leading task axis; `rows` lists the rows of each class.
 
-    `probabilities` are those of the classes; None: all are equal.
-    Support and query rows are disjoint. The queries are shuffled, because a network that normalises
-    over the queries could exploit their order by class.
+    `weights` are the probabilities of the classes, equal if None. Support and query rows are
+    disjoint. The queries are shuffled, because a network that normalises over the queries could
+    exploit their order by class.
     """
     shots, queries = shape
     way, counts = len(shots), np.add(shots, queries)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    classes = rng.choice(len(rows), way, replace=False, p=probabilities)  # (N,)
+    classes = rng.choice(len(rows), way, replace=False, p=weights)  # (N,)
     picked = [rng.choice(rows[c], count, replace=False) for c, count in zip(classes, counts, strict=True)]
     order = rng.permutation(sum(queries))
     return Draw(

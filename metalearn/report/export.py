@@ -11,7 +11,7 @@ from metalearn.files import write_atomically
 from metalearn.report import tables
 from metalearn.report.cells import mean
 from metalearn.report.comparison import Comparison
-from metalearn.report.contents import Contents
+from metalearn.report.contents import Contents, read
 from metalearn.report.page import page
 from metalearn.report.run_fields import Field, fields
 from metalearn.report.searches import Search
@@ -39,6 +39,12 @@ def write(folder: Path, contents: Contents) -> list[Path]:
     for name, text in texts.items():
         write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
     return [folder / name for name in texts]
+
+
+def write_page(path: Path, folder: Path) -> None:
+    """Writes the page on the runs of a folder. Raises FileNotFoundError without any result."""
+    text = page(read([folder]))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _head(contents: Contents) -> str:

@@ -31,7 +31,9 @@ def heading(folders: Sequence[Path], runs: Sequence[Run]) -> Heading:
 def _command(sweep: Path) -> str:
     """Returns what was typed for a sweep; nothing where no file states it."""
     try:
-        typed = json.loads((sweep / "sweep.json").read_text())["command"]
-        return shlex.join(["metalearn", "-m", *typed, f"hydra.sweep.dir={sweep}"])
+        content = json.loads((sweep / "sweep.json").read_text())
+        typed = content.get("typed") or ["-m", *content["command"]]
+        named = any(argument.startswith("hydra.sweep.dir=") for argument in typed)
+        return shlex.join(["metalearn", *typed, *([] if named else [f"hydra.sweep.dir={sweep}"])])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

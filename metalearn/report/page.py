@@ -55,7 +55,7 @@ def page(contents: Contents) -> str:
         histograms=_known(trade_offs.histograms(column, comparison) for column in comparison.columns),
         pictures=pictures(comparison),
         runs=contents.runs,
-        statuses=Counter(run.status for run in _runs(comparison)),
+        statuses=Counter({run.folder: run.status for run in _runs(comparison)}.values()),
         made_with=_made_with(comparison),
         settings=tables.settings(comparison, leaders(contents.groups)),
         dot_plots=_known(plots.results(column, comparison) for column in comparison.columns),

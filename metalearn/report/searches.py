@@ -24,6 +24,9 @@ BEST = 5
 """Fewest trials that count as the best, as Optuna advises for PED-ANOVA."""
 
 
+TASK_TIME = Score("seconds_per_task", "ms per task", factor=1000, digits=2, sign=-1, ceiling=math.inf)
+
+
 class Trial(NamedTuple):
     """One choice of parameters with its result."""
 
@@ -154,8 +157,8 @@ def _read(folder: Path) -> Search:
 
 
 def _objective(name: str, sign: int) -> Score:
-    known = next((measure for measure in SCORES if measure.name == name), None)
-    return known or Score(name, name.replace("_", " "), factor=1, digits=4, sign=sign, ceiling=math.inf)
+    usual = next((measure for measure in (*SCORES, TASK_TIME) if measure.name == name), None)
+    return usual or Score(name, name.replace("_", " "), factor=1, digits=4, sign=sign, ceiling=math.inf)
 
 
 def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:

@@ -49,8 +49,13 @@ def show_plan(
 
 
 def show_folder(folder: Path) -> None:
-    """Print a run directory in a line of its own, so that it can be copied at any width."""
-    console.print(f"run directory {folder}", highlight=False, soft_wrap=True, markup=False)
+    """Prints a run directory in a line of its own, so that it can be copied at any width.
+
+    Its path is relative where it is below the current directory.
+    """
+    here = Path.cwd()
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    console.print(f"run directory {shown}", highlight=False, soft_wrap=True, markup=False)
 
 
 def show_result(result: Result, folder: str) -> None:

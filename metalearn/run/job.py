@@ -151,8 +151,7 @@ def _check_weights(
         rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
-    sampling = plan.config["episode"]["train"]["sampling"]
-    rules.check_sampling(sampling, algorithm.answers_in_training, plan.choices["algorithm"])
+    rules.check_sampling(plan.config["episode"], algorithm.answers_in_training, plan.choices["algorithm"])
     if plan.trains_nothing:
         check_trained(algorithm, plan.choices, plan.config["pretrained"])
     elif not plan.tests_only:

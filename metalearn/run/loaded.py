@@ -22,7 +22,7 @@ class LoadedData:
     """The splits of a data set, and facts about them."""
 
     banks: Mapping[Split, Any]  # some data sets read a split at its first use
-    preparation: Preparation | TextPreparation | None  # of new images or texts, if the data set states it
+    preparation: Preparation | TextPreparation | None  # form of new images or texts, if stated
     shared_classes: int  # number of meta-test classes that training has seen
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from metalearn.run import console
 from metalearn.run.folder import RunFolder
@@ -88,6 +88,11 @@ def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code:
                 logger.experiment.set_tag(logger.run_id, name, facts[name])
             logger.finalize("success" if exit_code == 0 else "failed")
             console.say(f"MLflow: run {logger.run_id}")
+        elif isinstance(logger, CometLogger):
+            logger.experiment.log_metrics(finite)
+            logger.experiment.log_others(facts)
+            logger.experiment.end()
+            console.say(f"Comet: experiment {logger.version}")
         elif isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(logger.hparams, finite)
             for name in facts.keys() - numbers.keys():

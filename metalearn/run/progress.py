@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
+from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from metalearn.episodes.loaders import AbstractEpisodes
@@ -50,6 +51,9 @@ class ProgressBar(pl.Callback):
             self._last_line = now
             self._show(trainer, now)
 
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._describe("validating")
+
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for name in SCORES:
             if (value := trainer.callback_metrics.get(f"val/{name}")) is not None and trainer.is_global_zero:
@@ -57,6 +61,7 @@ class ProgressBar(pl.Callback):
                 line = f"step {trainer.global_step}: meta-val {name} {score(name, float(value))}"
                 self.console.print(line)
                 log.info(line)
+        self._describe("training")
 
     def on_fit_end(self, *_: Any) -> None:
         self._close()
@@ -80,10 +85,13 @@ class ProgressBar(pl.Callback):
 
     def _open(self, trainer: pl.Trainer, title: str) -> None:
         if self.console.is_terminal and trainer.is_global_zero:
-            columns = (SpinnerColumn(), TextColumn(title), BarColumn(), TextColumn("{task.fields[numbers]}"))
-            self._bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+            self._bar = bar(self.console)
             self._task = self._bar.add_task(title, total=None, numbers="")
             self._bar.start()
+
+    def _describe(self, title: str) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=title)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -104,11 +112,12 @@ class ProgressBar(pl.Callback):
                 names: dict[Split, str] = {"train": measure, "val": "val"}
                 shown = {split: self._numbers[name] for split, name in names.items() if name in self._numbers}
                 words += [f"{episodes(trainer, split)} {score(measure, number)}" for split, number in shown.items()]
-        words += [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
+        speed = [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers="  ".join(words))
+            numbers = "  ".join([words[0], *speed]) + "\n" + "  ".join(words[1:])
+            self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers=numbers)
         else:
-            self.console.print("  ".join(words))
+            self.console.print("  ".join([*words, *speed]))
 
     def _fraction_done(self, trainer: pl.Trainer, elapsed: float, steps: int) -> tuple[float | None, float | None]:
         """Returns the finished fraction and the remaining seconds, for the first limit to come."""
@@ -123,6 +132,13 @@ class ProgressBar(pl.Callback):
             return None, None
         left, done = min(limits)
         return done, max(left, 0.0)
+
+
+def bar(console: Console) -> Progress:
+    """Returns a bar with two lines of numbers beside it, which fit into 80 columns."""
+    text = TextColumn("{task.description}  {task.fields[numbers]}")
+    columns = (SpinnerColumn(), BarColumn(bar_width=10), text, TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 def episodes(trainer: pl.Trainer, split: Split) -> str:

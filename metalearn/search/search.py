@@ -20,6 +20,7 @@ from metalearn.search.source import FAILURES_IN_A_ROW, TrialSource
 from metalearn.search.study import enqueue_start, open_study
 from metalearn.search.trials import Trials
 from metalearn.sweep import definition
+from metalearn.sweep.ending import report
 from metalearn.sweep.jobs import Job
 from metalearn.sweep.launcher import AbstractLauncher, JobFailed, exit_if_stopped
 from metalearn.sweep.screen import Screen
@@ -45,6 +46,7 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
     findings.table()
     findings.write()
     exit_if_stopped(received, screen)
+    screen.say(report(folder, jobs))
     _check_success(trials, jobs)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from metalearn.run import streams
 from metalearn.sweep import board, definition
 from metalearn.sweep.cancel import cancel
+from metalearn.sweep.ending import report
 from metalearn.sweep.retry import clear_failed
 from metalearn.sweep.standing import Standing
 
@@ -22,7 +23,7 @@ def main() -> None:
     given = _parser().parse_args()
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "status": lambda given: _exit_code(board.status(given.sweep, _console())),
-        "watch": lambda given: _exit_code(board.watch(given.sweep, _console())),
+        "watch": _watch,
         "cancel": _cancel,
         "logs": _logs,
         "retry": _retry,
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("status", "print the state of every job"),
-        ("watch", "show the state of the jobs until all have ended"),
+        ("watch", "show the state of the jobs until all have ended, and write the report"),
         ("cancel", "end the running jobs, which save, and start no other"),
         ("logs", "print the output of a job"),
         ("retry", "set failed jobs back, for the command of the sweep to start them again"),
@@ -54,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
         if name == "logs":
             command.add_argument("job", metavar="JOB", help="name of the job's directory, such as 3")
     return parser
+
+
+def _watch(given: argparse.Namespace) -> int:
+    standings = board.watch(given.sweep, _console())
+    print(report(given.sweep, [standing.job for standing in standings]))
+    return _exit_code(standings)
 
 
 def _cancel(given: argparse.Namespace) -> int:

@@ -68,6 +68,7 @@ class AbstractLauncher(Launcher, ABC):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs to their ends. Raises ValueError for bad input, SystemExit on a signal."""
         from metalearn.sweep import definition
+        from metalearn.sweep.ending import report
         from metalearn.sweep.loop import JobList
         from metalearn.sweep.screen import Screen
 
@@ -91,6 +92,7 @@ class AbstractLauncher(Launcher, ABC):
         received = self.run(JobList(jobs, screen), slots, screen)
         screen.table()
         exit_if_stopped(received, screen)
+        screen.say(report(sweep, jobs))
         return [_returned(job) for job in jobs]
 
     def run(self, source: "AbstractSource", slots: "Slots", screen: "Screen") -> signal.Signals | None:

@@ -105,7 +105,7 @@ def test_training_and_evaluation_keep_no_tensors(name: str) -> None:
                 algorithm.adapt(task.support_x, task.support_y)(task.query_x)
         algorithm.zero_grad()
         gc.collect()
-        return sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+        return sum(isinstance(tensor, torch.Tensor) for tensor in gc.get_objects())
 
     before = live_tensors(2)
     assert live_tensors(6) <= before  # a tensor kept in each step would be four more
@@ -129,9 +129,9 @@ def test_the_order_of_support_rows_does_not_matter(name: str) -> None:
     # A sequence reads the rows of a class in turn, so with several rows their order matters.
     task = episode(tasks=1, way=WAY, shot=1 if name in ("key_value_memory", "mann", "snail") else 2).tasks()[0]
     order = torch.randperm(len(task.support_x))
-    one = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+    logits = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
     other = algorithm.adapt(task.support_x[order], task.support_y[order])(task.query_x)
-    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(logits, other, rtol=1e-3, atol=1e-4)
 
 
 def test_relabelling_the_classes_relabels_the_predictions(name: str) -> None:
@@ -140,9 +140,9 @@ def test_relabelling_the_classes_relabels_the_predictions(name: str) -> None:
         pytest.skip("a linear head has weights of its own for each way")
     task = episode(tasks=1, way=WAY).tasks()[0]
     order = torch.tensor([2, 0, 1])
-    one = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+    logits = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
     other = algorithm.adapt(task.support_x, task.support_y[:, order])(task.query_x)
-    torch.testing.assert_close(one[:, order], other, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(logits[:, order], other, rtol=1e-3, atol=1e-4)
 
 
 def test_another_way_and_shot_than_in_training(name: str) -> None:

@@ -100,19 +100,24 @@ def test_the_inner_gradient_is_that_of_torch_func() -> None:
     def after_a_step(derivative: Callable[..., Any]) -> Tensor:
         # Two params share an origin, and the gradient in one must not pass through the other.
         params = {"weight": weight, "head": weight.square(), "frozen": frozen, "unused": unused}
-        grads, value = derivative(lambda by: (by["weight"] * by["head"] * by["frozen"]).pow(3).sum())(params)
+        grads, value = derivative(lambda params: (params["weight"] * params["head"] * params["frozen"]).pow(3).sum())(
+            params
+        )
         return sum((params[name] - grads[name]).pow(2).sum() for name in params) + value
 
-    ours, theirs = (torch.autograd.grad(after_a_step(of), weight) for of in (grad_and_value, torch.func.grad_and_value))
+    ours, theirs = (
+        torch.autograd.grad(after_a_step(differentiate), weight)
+        for differentiate in (grad_and_value, torch.func.grad_and_value)
+    )
     torch.testing.assert_close(ours, theirs)
-    assert grad_and_value(lambda by: weight.sum())({}) == ({}, weight.sum())  # no adapted weights
-    assert not grad_and_value(lambda by: torch.ones(()))({"weight": weight})[0]["weight"].any()
+    assert grad_and_value(lambda weights: weight.sum())({}) == ({}, weight.sum())  # no adapted weights
+    assert not grad_and_value(lambda weights: torch.ones(()))({"weight": weight})[0]["weight"].any()
     with torch.inference_mode():
         torch.testing.assert_close(
-            grad_and_value(lambda by: by["weight"].sum())({"weight": weight})[0]["weight"], weight * 0 + 1
+            grad_and_value(lambda weights: weights["weight"].sum())({"weight": weight})[0]["weight"], weight * 0 + 1
         )
     with torch.no_grad():
-        grads, value = grad_and_value(lambda by: by["weight"].pow(3).sum())({"weight": weight})
+        grads, value = grad_and_value(lambda weights: weights["weight"].pow(3).sum())({"weight": weight})
     assert not grads["weight"].requires_grad and not value.requires_grad
     torch.testing.assert_close(grads["weight"], 3 * weight.detach().square())
 

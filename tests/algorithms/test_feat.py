@@ -15,14 +15,14 @@ def feat(**settings: float) -> FEAT:
     return FEAT(Flat(5), **(defaults | settings), batch_norm="running").double().eval()
 
 
-def attended(of: SetToSet, rows: torch.Tensor) -> torch.Tensor:
+def attended(layer: SetToSet, rows: torch.Tensor) -> torch.Tensor:
     """Computes equations 8 to 10 row by row."""
     out = []
     for row in rows:
-        scores = torch.stack([of.query(row) @ of.key(other) / 5**0.5 for other in rows])
+        scores = torch.stack([layer.query(row) @ layer.key(other) / 5**0.5 for other in rows])
         weights = scores.exp() / scores.exp().sum()
-        context = sum(weight * of.value(other) for weight, other in zip(weights, rows, strict=True))
-        out.append(of.norm(row + of.out(context)))
+        context = sum(weight * layer.value(other) for weight, other in zip(weights, rows, strict=True))
+        out.append(layer.norm(row + layer.out(context)))
     return torch.stack(out)
 
 

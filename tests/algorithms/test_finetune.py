@@ -26,7 +26,7 @@ def finetune(**settings: object) -> FineTune:
 def test_without_a_step_it_is_prototypical(setting: dict[str, float]) -> None:
     algorithm, task = finetune(**setting), random_task()
     other = Prototypical(algorithm.backbone, distance="cosine", temperature=0.1, batch_norm="running").eval()
-    predict, expected = (of.adapt(task.support_z, task.support_y) for of in (algorithm, other))
+    predict, expected = (each.adapt(task.support_z, task.support_y) for each in (algorithm, other))
     torch.testing.assert_close(predict(task.query_z), expected(task.query_z))
 
 
@@ -86,10 +86,10 @@ def test_augmented_steps_are_the_same_in_every_call() -> None:
         augmentation=augmentation,
         batch_norm="running",
     ).eval()
-    one, other = (algorithm.adapt(task.support_x, task.support_y)(task.query_x) for _ in range(2))
-    assert torch.equal(one, other)
+    first, second = (algorithm.adapt(task.support_x, task.support_y)(task.query_x) for _ in range(2))
+    assert torch.equal(first, second)
     algorithm.augmentation = Unchanged()
-    assert not torch.equal(one, algorithm.adapt(task.support_x, task.support_y)(task.query_x))
+    assert not torch.equal(first, algorithm.adapt(task.support_x, task.support_y)(task.query_x))
 
 
 @pytest.mark.parametrize("entropy", [0.0, 1.0])

@@ -19,7 +19,7 @@ PATH = REPOSITORY / "tests/golden_losses.json"
 def losses(name: str) -> list[float]:
     algorithm = build(name).double()
     batch = Episode(*(part.double() for part in training_batch(algorithm)))
-    return train(algorithm, batch, 20)
+    return list(train(algorithm, batch, 20))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -222,8 +222,8 @@ def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
     torch.testing.assert_close(algorithm.norms.moment_0, expected)
     # Evaluation uses these moments.
     algorithm.eval()
-    one = algorithm.adapt(task.support_x, task.support_y)
-    before = one(task.query_x)
+    predict = algorithm.adapt(task.support_x, task.support_y)
+    before = predict(task.query_x)
     algorithm.norms.moment_0[3] += 1.0
     assert not torch.allclose(algorithm.adapt(task.support_x, task.support_y)(task.query_x), before)
 

@@ -30,9 +30,9 @@ def test_simple_shot_against_a_loop() -> None:
     logits = compare(simple_shot(mean), task)
     unit = torch.stack([(z - mean) / (z - mean).square().sum().sqrt() for z in task.support_z])
     for query, found in zip(task.query_z, logits, strict=True):
-        one = (query - mean) / (query - mean).norm()
+        direction = (query - mean) / (query - mean).norm()
         for way in range(3):
-            torch.testing.assert_close(found[way], -(one - mean_of_class(unit, way)).square().sum())
+            torch.testing.assert_close(found[way], -(direction - mean_of_class(unit, way)).square().sum())
 
 
 def test_simple_shot_knows_no_origin_and_no_unit() -> None:
@@ -63,7 +63,9 @@ def banks() -> dict[str, ClassBank]:
     """Builds splits with different images; statistics use 100 of each class."""
     generator = np.random.default_rng(0)
     images = {split: generator.integers(0, 256, (7, 150, 1, 2, 2), dtype=np.uint8) for split in SPLITS}
-    return {split: ClassBank.from_classes(of, [f"{split}{i}" for i in range(7)]) for split, of in images.items()}
+    return {
+        split: ClassBank.from_classes(of_split, [f"{split}{i}" for i in range(7)]) for split, of_split in images.items()
+    }
 
 
 @pytest.mark.parametrize("batch_norm", ["running", "support"])

@@ -69,7 +69,7 @@ def test_the_head_is_fitted_to_the_support_set_and_the_samples(task: SimpleNames
     means, factors = algorithm.calibrated(rows)
     noise = algorithm.noise(30 * 3 // 7, factors)
     assert len(noise) == 12
-    samples = [mean + one @ factor for mean, factor in zip(means, factors, strict=True) for one in noise]
+    samples = [mean + draw @ factor for mean, factor in zip(means, factors, strict=True) for draw in noise]
     z = torch.stack([*rows, *samples])
     y = torch.stack([*task.support_y, *(label for label in task.support_y for _ in range(12))])
     start = [torch.zeros(3, 5).double(), torch.zeros(3).double()]

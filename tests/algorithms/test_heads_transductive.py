@@ -194,8 +194,8 @@ def loss_by_hand(task: SimpleNamespace, means: Tensor, alpha: float, support_wei
 
     def entropy_of(p: Tensor) -> Tensor:
         if alpha == 1:
-            return -sum(one * one.log() for one in p)
-        return (1 - sum(one**alpha for one in p)) / (alpha - 1)
+            return -sum(share * share.log() for share in p)
+        return (1 - sum(share**alpha for share in p)) / (alpha - 1)
 
     queries, support = probabilities(task.query_z), probabilities(task.support_z)
     cross = -sum(p[way].log() for p, way in zip(support, WAYS, strict=True)) / 7
@@ -232,7 +232,7 @@ def test_adam_is_that_of_torch() -> None:
         optimizer.zero_grad()
         (x**4).sum().backward()
         optimizer.step()
-    found = adam(lambda one: 4 * one**3, torch.tensor([3.0, -0.2, 0.0]), lr=0.1, steps=20)
+    found = adam(lambda x: 4 * x**3, torch.tensor([3.0, -0.2, 0.0]), lr=0.1, steps=20)
     torch.testing.assert_close(found, x.detach())
 
 

@@ -79,8 +79,8 @@ def test_conjugate_gradients_solve_in_as_many_steps_as_there_are_numbers() -> No
     root, b = torch.randn(5, 5).double(), torch.randn(5).double()
     a = root @ root.T + torch.eye(5)
 
-    def product(one: dict[str, Tensor]) -> dict[str, Tensor]:
-        first, second = (a @ torch.cat([one["first"], one["second"]])).split([2, 3])
+    def product(vector: dict[str, Tensor]) -> dict[str, Tensor]:
+        first, second = (a @ torch.cat([vector["first"], vector["second"]])).split([2, 3])
         return {"first": first, "second": second}
 
     for steps in (5, 9):  # more steps change nothing
@@ -97,9 +97,9 @@ class Peak(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for one in tree_iter(result):
-            if isinstance(one, Tensor) and (key := one.untyped_storage().data_ptr()) not in self.known:
-                self._add(one.untyped_storage(), key)
+        for part in tree_iter(result):
+            if isinstance(part, Tensor) and (key := part.untyped_storage().data_ptr()) not in self.known:
+                self._add(part.untyped_storage(), key)
         return result
 
     def _add(self, storage: Any, key: int) -> None:

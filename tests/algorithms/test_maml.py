@@ -161,8 +161,8 @@ def test_meta_gradient_of_a_linear_model_by_hand() -> None:
     algorithm = MAML(Flat(), way=3, inner_lr=0.4, inner_loop=loop, batch_norm="batch").double()
     torch.nn.init.zeros_(algorithm.network.head.bias)
     full = batch()
-    one = Episode(full.support_x[:1, :1], full.support_y[:1, :1], full.query_x[:1, :1], full.query_y[:1, :1])
-    a, y, b, t = (part.flatten() for part in one)
+    pair = Episode(full.support_x[:1, :1], full.support_y[:1, :1], full.query_x[:1, :1], full.query_y[:1, :1])
+    a, y, b, t = (part.flatten() for part in pair)
 
     w = algorithm.network.head.weight.detach()
     p = torch.softmax(w @ a, 0)
@@ -170,5 +170,5 @@ def test_meta_gradient_of_a_linear_model_by_hand() -> None:
     g = torch.outer(torch.softmax(phi @ b, 0) - t, b)
     expected = g - 0.4 * (torch.diag(p) - torch.outer(p, p)) @ g @ torch.outer(a, a)
 
-    algorithm.loss(one).loss.backward()
+    algorithm.loss(pair).loss.backward()
     torch.testing.assert_close(algorithm.network.head.weight.grad, expected)

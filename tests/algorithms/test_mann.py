@@ -113,23 +113,23 @@ def test_a_label_tells_the_later_rows_only() -> None:
 
 
 def test_adapting_is_the_stream_of_the_support_rows_and_then_one_query() -> None:
-    algorithm, one = mann().eval(), task()
-    predictions = algorithm.adapt(one.support_x, one.support_y)(one.query_x)
-    order = order_by_instance(one.support_y)
-    for query, prediction in zip(one.query_x, predictions, strict=True):
-        x = torch.cat([one.support_x[order], query[None]])
+    algorithm, episode = mann().eval(), task()
+    predictions = algorithm.adapt(episode.support_x, episode.support_y)(episode.query_x)
+    order = order_by_instance(episode.support_y)
+    for query, prediction in zip(episode.query_x, predictions, strict=True):
+        x = torch.cat([episode.support_x[order], query[None]])
         # Its own label is never an input.
-        y = torch.cat([one.support_y[order], torch.zeros(1, 3, dtype=torch.float64)])
+        y = torch.cat([episode.support_y[order], torch.zeros(1, 3, dtype=torch.float64)])
         logits, _ = algorithm.follow(algorithm.embed_rows(x[None], len(order)), y[None])
         torch.testing.assert_close(prediction, logits[0, -1])
 
 
 @pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
 def test_queries_depend_on_one_another_in_batch_mode_only(batch_norm: str) -> None:
-    algorithm, one = mann(batch_norm=batch_norm).eval(), task()
-    predict = algorithm.adapt(one.support_x, one.support_y)
-    alone = torch.cat([predict(query[None]) for query in one.query_x])
-    assert torch.allclose(alone, predict(one.query_x)) == (batch_norm != "batch")
+    algorithm, episode = mann(batch_norm=batch_norm).eval(), task()
+    predict = algorithm.adapt(episode.support_x, episode.support_y)
+    alone = torch.cat([predict(query[None]) for query in episode.query_x])
+    assert torch.allclose(alone, predict(episode.query_x)) == (batch_norm != "batch")
 
 
 def test_support_rows_come_one_of_each_class_after_the_other() -> None:

@@ -71,10 +71,10 @@ def test_siamese_compare_against_a_loop(task: SimpleNamespace) -> None:
 def test_siamese_loss_weighs_the_two_kinds_of_pairs_alike(task: SimpleNamespace) -> None:
     algorithm, batch = Siamese(Flat(5), batch_norm="running").double(), batch_of(task)
     pairs: dict[bool, list[Tensor]] = {True: [], False: []}
-    for one in batch.tasks():
-        scores = algorithm.verify(one.support_x, one.query_x)  # (Q, S)
+    for drawn in batch.tasks():
+        scores = algorithm.verify(drawn.support_x, drawn.query_x)  # (Q, S)
         for q, s in itertools.product(range(4), range(7)):
-            same = bool(one.query_y[q].argmax() == one.support_y[s].argmax())
+            same = bool(drawn.query_y[q].argmax() == drawn.support_y[s].argmax())
             probability = torch.sigmoid(scores[q, s])
             pairs[same].append(-torch.log(probability if same else 1 - probability))
     expected = (torch.stack(pairs[True]).mean() + torch.stack(pairs[False]).mean()) / 2
@@ -103,7 +103,9 @@ def attention_over(support_z: Tensor, query_z: Tensor, temperature: float) -> li
     """Computes eq. 1 by loops: the probability of each query and way."""
     rows = []
     for query in query_z.detach():
-        weights = [torch.exp(F.cosine_similarity(query, one, dim=0) / temperature) for one in support_z.detach()]
+        weights = [
+            torch.exp(F.cosine_similarity(query, support, dim=0) / temperature) for support in support_z.detach()
+        ]
         rows.append([sum(w for w, y in zip(weights, WAYS, strict=True) if y == way) / sum(weights) for way in range(3)])
     return rows
 
@@ -143,8 +145,8 @@ def test_the_query_context_reads_the_support_set_step_by_step(task: SimpleNamesp
     for query, found in zip(task.query_z, embedded, strict=True):
         h = c = torch.zeros(5, dtype=torch.float64)
         for _ in range(steps):
-            weights = [torch.exp(sum(h * one)) for one in task.support_z]
-            read = sum(w * one for w, one in zip(weights, task.support_z, strict=True)) / sum(weights)
+            weights = [torch.exp(sum(h * z)) for z in task.support_z]
+            read = sum(w * z for w, z in zip(weights, task.support_z, strict=True)) / sum(weights)
             out, c = lstm_step(context.gates.weight @ torch.cat([query, h, read]) + context.gates.bias, c)
             h = out + query
         torch.testing.assert_close(found, h)
@@ -184,11 +186,11 @@ def algorithms(batch_norm: str, channels: int = 4):
 @pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
 def test_a_prediction_depends_on_other_queries_in_batch_mode_only(batch_norm: str) -> None:
     torch.manual_seed(0)
-    one = Episode(*(part.double() for part in episode(tasks=1).tasks()[0]))
+    task = Episode(*(part.double() for part in episode(tasks=1).tasks()[0]))
     for algorithm in algorithms(batch_norm):
-        predict = algorithm.double().eval().adapt(one.support_x, one.support_y)
-        alone = torch.cat([predict(query[None]) for query in one.query_x])
-        independent = torch.allclose(alone, predict(one.query_x), rtol=1e-8, atol=1e-10)
+        predict = algorithm.double().eval().adapt(task.support_x, task.support_y)
+        alone = torch.cat([predict(query[None]) for query in task.query_x])
+        independent = torch.allclose(alone, predict(task.query_x), rtol=1e-8, atol=1e-10)
         assert independent == (batch_norm != "batch")
 
 

@@ -58,15 +58,15 @@ def test_the_order_of_the_points_does_not_matter_and_queries_do_not_see_each_oth
     assert outputs.shape == (7, 2)
     assert (outputs[:, 1] >= math.log(SMALLEST_DEVIATION)).all()
     torch.testing.assert_close(algorithm.adapt(task.support_x[order], task.support_y[order])(task.query_x), outputs)
-    torch.testing.assert_close(torch.cat([predict(one) for one in task.query_x.split(1)]), outputs)
+    torch.testing.assert_close(torch.cat([predict(query_x) for query_x in task.query_x.split(1)]), outputs)
 
 
 def test_a_cnp_reads_the_mean_and_an_anp_what_it_attends_to() -> None:
     cnp, anp = build("cnp"), build("anp")
     z, r, query = torch.randn(5, 40), torch.randn(5, 16), torch.randn(3, 40)
     torch.testing.assert_close(cnp.read(z, r, query), r.mean(0).expand(3, -1))
-    one = anp.read(z[:1], r[:1], query)  # only one point to attend to
-    torch.testing.assert_close(one, anp.attention.output(anp.attention.value(r[:1])).expand(3, -1))
+    read = anp.read(z[:1], r[:1], query)  # only one point to attend to
+    torch.testing.assert_close(read, anp.attention.output(anp.attention.value(r[:1])).expand(3, -1))
     assert not torch.allclose(*anp.read(z, r, query)[:2])  # two places read different values
 
 
@@ -128,7 +128,7 @@ def test_the_points_of_an_image_are_its_pixels_each_once() -> None:
     assert sorted(indices.tolist()) == list(range(48))
     picture = torch.zeros(48)
     picture[indices] = torch.from_numpy(intensities)[:, 0]
-    assert any(torch.equal((picture * 255).round().byte(), one.flatten()) for one in family.bank.images)
+    assert any(torch.equal((picture * 255).round().byte(), image.flatten()) for image in family.bank.images)
     with pytest.raises(ValueError, match="shot 40 [+] query 9; 48 points are the most"):
         data(family, shot=40, query=9)
 

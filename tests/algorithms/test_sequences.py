@@ -32,7 +32,7 @@ def task(shot: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 def test_a_query_is_answered_as_if_it_were_alone(name: str) -> None:
     support_x, support_y, query_x = task()
     predict = learner(name).adapt(support_x, support_y)
-    alone = torch.cat([predict(one) for one in query_x.split(1)])
+    alone = torch.cat([predict(row) for row in query_x.split(1)])
     torch.testing.assert_close(predict(query_x), alone)
 
 

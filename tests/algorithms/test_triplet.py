@@ -69,7 +69,7 @@ def test_triplet_compare_and_loss_against_a_loop(task: SimpleNamespace, mining: 
     for t, logits in zip(batch.tasks(), output.logits, strict=True):
         z, y = torch.cat([t.support_x, t.query_x]), torch.cat([t.support_y, t.query_y])
         if mining == "semi_hard":
-            z = torch.stack([one / one.square().sum().sqrt() for one in z])
+            z = torch.stack([row / row.square().sum().sqrt() for row in z])
         power = 1 if mining == "batch_hard" else 2
         distances = torch.stack([torch.stack([(a - b).square().sum().sqrt() ** power for b in z]) for a in z])
         losses.append((batch_hard if mining == "batch_hard" else semi_hard)(distances, y @ y.T > 0, 0.5))
@@ -107,21 +107,21 @@ def test_finetuning_lowers_the_loss_of_the_support_set_and_leaves_the_weights(
     batch = Episode(*(part.double() for part in episode(tasks=1, shot=shot)))
     for _ in range(20):
         algorithm.loss(batch)  # fills the running averages
-    one = batch.tasks()[0]
+    task = batch.tasks()[0]
     before = {name: value.clone() for name, value in algorithm.state_dict().items()}
 
     def support_loss(params: dict[str, Tensor]) -> float:
-        return algorithm.triplet_loss(algorithm.embed(params, one.support_x, algorithm._rows()), one.support_y).item()
+        return algorithm.triplet_loss(algorithm.embed(params, task.support_x, algorithm._rows()), task.support_y).item()
 
     for training in (True, False):
         algorithm.train(training)
         with torch.no_grad():
-            phi = algorithm.finetune(algorithm.weights(), one.support_x, one.support_y)
-            tuned = algorithm.adapt(one.support_x, one.support_y)(one.query_x)
+            phi = algorithm.finetune(algorithm.weights(), task.support_x, task.support_y)
+            tuned = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
         assert support_loss(phi) < support_loss(algorithm.weights())
         assert not tuned.requires_grad
         assert all(torch.equal(value, before[name]) for name, value in algorithm.state_dict().items())
-        torch.testing.assert_close(tuned, algorithm.adapt(one.support_x, one.support_y)(one.query_x))
+        torch.testing.assert_close(tuned, algorithm.adapt(task.support_x, task.support_y)(task.query_x))
         algorithm.finetune_steps = 0
-        assert not torch.allclose(tuned, algorithm.adapt(one.support_x, one.support_y)(one.query_x))
+        assert not torch.allclose(tuned, algorithm.adapt(task.support_x, task.support_y)(task.query_x))
         algorithm.finetune_steps = 5

@@ -61,7 +61,7 @@ def test_all_maps_have_one_layout_whatever_that_of_the_weights(make: Callable[..
              for name, w in backbone.named_parameters()}  # fmt: skip
     functional_call(backbone, moved, (x,))
     assert maps
-    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in maps)
+    assert all(feature_map.is_contiguous(memory_format=torch.channels_last) for feature_map in maps)
 
 
 @pytest.mark.parametrize(("pools", "map_shape"), [(4, (8, 1, 2)), (2, (8, 7, 8)), (1, (8, 14, 17)), (0, (8, 28, 35))])

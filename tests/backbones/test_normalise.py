@@ -58,9 +58,12 @@ def test_three_derivatives_are_those_of_differences(shape: tuple[int, ...]) -> N
 @pytest.mark.parametrize("in_dims", [(0, 0, 0), (0, None, None), (None, 0, 0)], ids=str)
 def test_under_vmap_each_task_is_as_by_itself(shape: tuple[int, ...], in_dims: tuple[int | None, ...]) -> None:
     at = [
-        of_all if dim == 0 else one for dim, of_all, one in zip(in_dims, inputs(shape, 5), inputs(shape), strict=True)
+        of_all if dim == 0 else of_task
+        for dim, of_all, of_task in zip(in_dims, inputs(shape, 5), inputs(shape), strict=True)
     ]
-    alone = [[one[task] if dim == 0 else one for dim, one in zip(in_dims, at, strict=True)] for task in range(5)]
+    alone = [
+        [tensor[task] if dim == 0 else tensor for dim, tensor in zip(in_dims, at, strict=True)] for task in range(5)
+    ]
     together = vmap(second_derivatives(normalise), in_dims)(*at)
     for found, task in zip(zip(*together, strict=True), alone, strict=True):
         torch.testing.assert_close(found, second_derivatives(definition)(*task))
@@ -76,15 +79,15 @@ def test_under_vmap_each_task_is_as_by_itself(shape: tuple[int, ...], in_dims: t
 
 @pytest.mark.parametrize("batch", [(), (5,)], ids=["alone", "vmap"])
 def test_a_map_in_bf16_goes_with_weights_in_float32(batch: tuple[int, ...]) -> None:
-    x, weight, bias = (one.detach().float() for one in inputs((64, 4, 5, 5), *batch))
+    x, weight, bias = (tensor.detach().float() for tensor in inputs((64, 4, 5, 5), *batch))
     derivatives = [
         (vmap(second_derivatives(function)) if batch else second_derivatives(function))
         for function in (normalise, lambda x, *others: definition(x.float(), *others))
     ]
-    found, expected = (of(x.bfloat16(), weight, bias) for of in derivatives)
-    for one, other in zip(found, expected, strict=True):
-        assert one.dtype == other.dtype
-        assert (one.float() - other.float()).norm() < 0.03 * other.float().norm()
+    found, expected = (gradients(x.bfloat16(), weight, bias) for gradients in derivatives)
+    for ours, exact in zip(found, expected, strict=True):
+        assert ours.dtype == exact.dtype
+        assert (ours.float() - exact.float()).norm() < 0.03 * exact.float().norm()
 
 
 def test_the_layout_stays() -> None:
@@ -93,14 +96,14 @@ def test_the_layout_stays() -> None:
     y = normalise(x, weight, bias, EPS)
     (first,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad(first.pow(2).sum(), x)
-    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in (y, first, second))
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (y, first, second))
 
 
 def test_a_weight_may_have_any_stride() -> None:
     x, _, bias = inputs((3, 4, 2, 5))
     x = x.detach().contiguous(memory_format=torch.channels_last)
     weight = torch.arange(1.0, 9.0, dtype=torch.float64)[::2]
-    found, expected = (second_derivatives(of)(x, weight, bias) for of in (normalise, definition))
+    found, expected = (second_derivatives(function)(x, weight, bias) for function in (normalise, definition))
     torch.testing.assert_close(found, expected)
 
 

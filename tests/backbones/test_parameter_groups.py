@@ -15,8 +15,8 @@ from metalearn.training.module import FewShotModule
 
 
 def names(algorithm: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[set[str]]:
-    of = {id(weight): name for name, weight in algorithm.named_parameters()}
-    return [{of[id(weight)] for weight in group["params"]} for group in optimizer.param_groups]
+    name_of = {id(weight): name for name, weight in algorithm.named_parameters()}
+    return [{name_of[id(weight)] for weight in group["params"]} for group in optimizer.param_groups]
 
 
 def test_backbone_and_rest_have_rates_of_their_own() -> None:
@@ -53,10 +53,12 @@ def test_the_config_takes_a_number() -> None:
 
 def test_a_run_is_not_resumed_with_other_groups() -> None:
     algorithm = Prototypical(Tiny(projection=2), batch_norm="running")
-    one, two = (FewShotModule(algorithm, torch.optim.Adam, backbone_lr=lr).make_optimizer() for lr in (None, 0.1))
-    check_optimizer({"optimizer_states": [two.state_dict()]}, two)
+    single, divided = (
+        FewShotModule(algorithm, torch.optim.Adam, backbone_lr=lr).make_optimizer() for lr in (None, 0.1)
+    )
+    check_optimizer({"optimizer_states": [divided.state_dict()]}, divided)
     with pytest.raises(ValueError, match=r"holds 1 groups of weights and the config makes 2: optimizer.backbone_lr"):
-        check_optimizer({"optimizer_states": [one.state_dict()]}, two)
+        check_optimizer({"optimizer_states": [single.state_dict()]}, divided)
 
 
 @pytest.mark.parametrize("scheduler", ["constant", "cosine"])

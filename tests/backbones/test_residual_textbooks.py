@@ -53,7 +53,7 @@ def test_published_sizes(
 
 def normalised(x: Tensor, norm: BatchNorm) -> Tensor:
     mean, var, weight, bias = (
-        one[None, :, None, None] for one in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        tensor[None, :, None, None] for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
     return (x - mean) / (var + 1e-5).sqrt() * weight + bias
 

@@ -41,8 +41,8 @@ def test_padding_and_other_texts_change_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ["text_cnn", "text_transformer", "bag_of_ngrams"])
 def test_the_order_of_the_words_counts_but_not_in_a_mean_of_vectors(name: str) -> None:
     backward = IDS[:1].flip(1)
-    for one, same in ((name, False), ("bag_of_vectors", True)):
-        backbone = MAKE[one]().eval()
+    for backbone_name, same in ((name, False), ("bag_of_vectors", True)):
+        backbone = MAKE[backbone_name]().eval()
         assert torch.allclose(backbone(backward), backbone(IDS[:1]), atol=1e-6) == same
 
 
@@ -70,11 +70,11 @@ def test_text_transformer_attends_as_torch_does() -> None:
 
 def test_ngrams_are_counted_by_a_dictionary() -> None:
     backbone = BagOfNgrams(30, width=1 << 16, longest=2)
-    one, other = torch.tensor([[3, 4, 3, 4]]), torch.tensor([[4, 4, 9, 0]])
+    first, second = torch.tensor([[3, 4, 3, 4]]), torch.tensor([[4, 4, 9, 0]])
     # Counts are 3: 2, 4: 2, (3,4): 2, (4,3): 1 against 4: 2, 9: 1, (4,4): 1, (4,9): 1; no two of
     # them share a place.
     expected = 4 / (13**0.5 * 7**0.5)
-    torch.testing.assert_close(backbone(one) @ backbone(other).T, torch.tensor([[expected]]))
+    torch.testing.assert_close(backbone(first) @ backbone(second).T, torch.tensor([[expected]]))
     assert not [*backbone.parameters()]
 
 

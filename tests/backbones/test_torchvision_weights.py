@@ -19,40 +19,40 @@ WIDTHS = (64, 128, 256, 512)
 def state() -> State:
     """Draws random weights with the names and shapes of torchvision.models.resnet18()."""
     torch.manual_seed(0)
-    of: State = {"conv1.weight": torch.randn(64, 3, 7, 7) * 0.05} | norm("bn1", 64)
+    state: State = {"conv1.weight": torch.randn(64, 3, 7, 7) * 0.05} | norm("bn1", 64)
     for stage, width in enumerate(WIDTHS, 1):
         for block in range(2):
             at, before = f"layer{stage}.{block}", width if block else WIDTHS[max(stage - 2, 0)]
-            of |= {f"{at}.conv1.weight": torch.randn(width, before, 3, 3) * 0.05} | norm(f"{at}.bn1", width)
-            of |= {f"{at}.conv2.weight": torch.randn(width, width, 3, 3) * 0.02} | norm(f"{at}.bn2", width)
+            state |= {f"{at}.conv1.weight": torch.randn(width, before, 3, 3) * 0.05} | norm(f"{at}.bn1", width)
+            state |= {f"{at}.conv2.weight": torch.randn(width, width, 3, 3) * 0.02} | norm(f"{at}.bn2", width)
             if stage > 1 and block == 0:
-                of |= {f"{at}.downsample.0.weight": torch.randn(width, before, 1, 1) * 0.1}
-                of |= norm(f"{at}.downsample.1", width)
-    return of | {"fc.weight": torch.randn(1000, 512), "fc.bias": torch.randn(1000)}
+                state |= {f"{at}.downsample.0.weight": torch.randn(width, before, 1, 1) * 0.1}
+                state |= norm(f"{at}.downsample.1", width)
+    return state | {"fc.weight": torch.randn(1000, 512), "fc.bias": torch.randn(1000)}
 
 
 def norm(at: str, width: int) -> State:
-    of = {f"{at}.{name}": torch.rand(width) + 0.5 for name in ("weight", "running_var")}
-    of |= {f"{at}.{name}": torch.randn(width) * 0.1 for name in ("bias", "running_mean")}
-    return of | {f"{at}.num_batches_tracked": torch.tensor(7)}
+    state = {f"{at}.{name}": torch.rand(width) + 0.5 for name in ("weight", "running_var")}
+    state |= {f"{at}.{name}": torch.randn(width) * 0.1 for name in ("bias", "running_mean")}
+    return state | {f"{at}.num_batches_tracked": torch.tensor(7)}
 
 
-def embedding(of: State, x: Tensor) -> Tensor:
+def embedding(state: State, x: Tensor) -> Tensor:
     """Computes the forward pass of He et al. up to the classifier, in evaluation."""
 
     def normalised(x: Tensor, at: str) -> Tensor:
-        mean, var, weight, bias = (of[f"{at}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, weight, bias = (state[f"{at}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
         return F.batch_norm(x, mean, var, weight, bias)
 
-    x = F.relu(normalised(F.conv2d(x, of["conv1.weight"], stride=2, padding=3), "bn1"))
+    x = F.relu(normalised(F.conv2d(x, state["conv1.weight"], stride=2, padding=3), "bn1"))
     x = F.max_pool2d(x, 3, stride=2, padding=1)
     for stage in range(1, 5):
         for block in range(2):
             at, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
-            z = F.relu(normalised(F.conv2d(x, of[f"{at}.conv1.weight"], stride=stride, padding=1), f"{at}.bn1"))
-            z = normalised(F.conv2d(z, of[f"{at}.conv2.weight"], padding=1), f"{at}.bn2")
-            if f"{at}.downsample.0.weight" in of:
-                x = normalised(F.conv2d(x, of[f"{at}.downsample.0.weight"], stride=stride), f"{at}.downsample.1")
+            z = F.relu(normalised(F.conv2d(x, state[f"{at}.conv1.weight"], stride=stride, padding=1), f"{at}.bn1"))
+            z = normalised(F.conv2d(z, state[f"{at}.conv2.weight"], padding=1), f"{at}.bn2")
+            if f"{at}.downsample.0.weight" in state:
+                x = normalised(F.conv2d(x, state[f"{at}.downsample.0.weight"], stride=stride), f"{at}.downsample.1")
             x = F.relu(z + x)
     return x.mean((2, 3))
 
@@ -100,10 +100,10 @@ def test_the_stem_alone_is_the_published_network_without_its_head() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda of: {**of, "layer5.0.conv1.weight": torch.zeros(1)}, "differ in layer5.0.conv1.weight"),
-        (lambda of: {k: v for k, v in of.items() if k != "bn1.bias"}, "differ in stem_norm.bias"),
-        (lambda of: of | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "differ in stem.weight"),
-        (lambda of: {"model": of}, "is not a dictionary of weights"),
+        (lambda state: {**state, "layer5.0.conv1.weight": torch.zeros(1)}, "differ in layer5.0.conv1.weight"),
+        (lambda state: {k: v for k, v in state.items() if k != "bn1.bias"}, "differ in stem_norm.bias"),
+        (lambda state: state | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "differ in stem.weight"),
+        (lambda state: {"model": state}, "is not a dictionary of weights"),
     ],
 )
 def test_other_weights_are_refused(change, message: str, tmp_path: Path) -> None:

@@ -205,5 +205,5 @@ def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.Mo
     everything = Seen({}, {str(path): path.read_bytes() for path in root.rglob("*.*")}, {})
     everything.digests[f"{root}/class e/9.jpg"] = b""
     monkeypatch.setattr(folder, "look_through", lambda paths, cache: everything)
-    (one := root / "class e/9.jpg").write_bytes(b"this is text")
-    assert f"{one} has changed and is no longer an image (" in refusal(root)
+    (changed := root / "class e/9.jpg").write_bytes(b"this is text")
+    assert f"{changed} has changed and is no longer an image (" in refusal(root)

@@ -34,8 +34,8 @@ def test_each_class_is_meta_test_once_and_keeps_its_images() -> None:
 
 
 def test_the_seed_draws_the_folds() -> None:
-    one, again, other = (fold_of(banks(), folds=4, fold=1, seed=seed)["test"].names for seed in (0, 0, 1))
-    assert one == again != other
+    first, again, other = (fold_of(banks(), folds=4, fold=1, seed=seed)["test"].names for seed in (0, 0, 1))
+    assert first == again != other
 
 
 @pytest.mark.parametrize(("folds", "fold", "message"), [(2, 0, "folds=2"), (13, 0, "3 to 12"), (5, 5, "0 to 4")])

@@ -82,11 +82,11 @@ def test_a_tar_with_a_way_out(tmp_path: Path) -> None:
 
 def nested(depth: int) -> bytes:
     """Pickles a list of ten references to the previous list, `depth` times: 10 ** depth leaves."""
-    one = b"".join(
+    opcodes = b"".join(
         b"(" + b"h" + bytes([level]) + (b"h" + bytes([level])) * 9 + b"lq" + bytes([level + 1])
         for level in range(depth)
     )
-    return b"\x80\x02]q\x000" + one + b"."
+    return b"\x80\x02]q\x000" + opcodes + b"."
 
 
 def test_a_pickle_of_lists_in_lists(tmp_path: Path) -> None:

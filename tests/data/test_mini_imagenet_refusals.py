@@ -66,9 +66,9 @@ def test_bad_folders(root: Path, cache: Path, tmp_path: Path) -> None:
     (folders / "elsewhere").rename(folders / "test/n00000004")
     assert "test/n00000004 is in the wrong place: the class belongs to val" in refusal(source(folders, cache))
     (folders / "test/n00000004").rename(folders / "val/n00000004")
-    (one := next((folders / "val/n00000004").iterdir())).unlink()
+    (absent := next((folders / "val/n00000004").iterdir())).unlink()
     assert "the class n00000004 has 3 of 4 images" in refusal(source(folders, cache))
-    one.write_bytes(encoded(pixels(3)))
+    absent.write_bytes(encoded(pixels(3)))
     source(folders, cache).load()
 
 

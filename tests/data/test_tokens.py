@@ -42,7 +42,7 @@ def test_characters_have_their_codes() -> None:
     tokeniser = encoding(kind="characters", num_tokens=1000).tokeniser([])
     assert tokeniser.encode("Aé", 9) == [1 + ord("A"), 1 + ord("é")]
     assert tokeniser.encode(BLANK, 9) == [999]
-    assert all(0 < one < 999 for one in tokeniser.encode("漢字🙂", 9))
+    assert all(0 < number < 999 for number in tokeniser.encode("漢字🙂", 9))
 
 
 def test_the_vocabulary_is_that_of_meta_train_alone() -> None:

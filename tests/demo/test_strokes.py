@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metalearn.data import glyphs
+from metalearn.data import glyphs, pen
 from metalearn.demo.strokes import STYLES, Style, rasterised, style_of
 
 LETTER = [np.array([[0.2, 0.2], [0.2, 0.8], [0.6, 0.8]]), np.array([[0.2, 0.5], [0.5, 0.5]])]
@@ -14,14 +14,14 @@ def paths(alphabet: int, character: int) -> np.ndarray:
     """Draws the strokes of a character of the data set, without an unsteady hand: (K, P, 2)."""
     style = glyphs.invent_alphabet(np.random.default_rng([0, alphabet]))
     program = glyphs.invent_character(np.random.default_rng([0, alphabet, character + 1]), style)
-    return glyphs.trace(program.strokes[None], program.hosts, program.joints[None], style.softness)[0]
+    return pen.trace(program.strokes[None], program.hosts, program.joints[None], style.softness)[0]
 
 
 @pytest.mark.parametrize(("alphabet", "character"), CHARACTERS[::5])
 def test_paths_of_the_data_set_become_its_image(alphabet: int, character: int) -> None:
     drawn = paths(alphabet, character)
-    centred, extent = glyphs.centred(drawn[None])
-    expected = glyphs.ink(centred * 0.66 / extent.max(), np.array([0.03]), 28, 28)[0]
+    centred, extent = pen.centred(drawn[None])
+    expected = pen.ink(centred * 0.66 / extent.max(), np.array([0.03]), 28, 28)[0]
     ours = rasterised(drawn, STYLES["glyphs"], 28, 28)
     assert np.abs(ours.astype(float) - expected).mean() < 3
 

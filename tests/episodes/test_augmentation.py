@@ -129,11 +129,11 @@ def test_the_random_numbers_belong_to_the_episode(bank: ClassBank) -> None:
             augmentation=affine(),
         )
 
-    one, again, other = data(0).draw("train", 5), data(0).draw("train", 5), data(1).draw("train", 5)
-    assert one.random.shape == (9, 12)
-    assert torch.equal(one.random, again.random)
-    assert not torch.equal(one.random, other.random)
-    assert not torch.equal(one.random, data(0).draw("train", 6).random)
+    first, again, other = data(0).draw("train", 5), data(0).draw("train", 5), data(1).draw("train", 5)
+    assert first.random.shape == (9, 12)
+    assert torch.equal(first.random, again.random)
+    assert not torch.equal(first.random, other.random)
+    assert not torch.equal(first.random, data(0).draw("train", 6).random)
     assert data(0).draw("test", 5).random.numel() == 0
     numbers = torch.cat([data(0).draw("train", index).random.flatten() for index in range(100)]).view(torch.float32)
     assert numbers.mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(1 / 12 / len(numbers)))

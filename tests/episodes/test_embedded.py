@@ -105,7 +105,7 @@ def test_no_image_is_embedded_of_a_batch_that_is_left_out(
     draws = [
         draw(bank.rows, Shape((2,) * WAY, (4,) * WAY), seed=0, split="test", index=index) for index in range(episodes)
     ]
-    rows = torch.cat([rows for one in draws for rows in (one.support_rows, one.query_rows)])
+    rows = torch.cat([rows for draw in draws for rows in (draw.support_rows, draw.query_rows)])
     assert count() == len(rows.unique())
 
 

@@ -83,7 +83,7 @@ def test_impossible_settings_are_refused(bank: ClassBank) -> None:
     ):
         data(bank, "hard", batch_size=8)
     with pytest.raises(ValueError, match="reptile answers no queries in training, so use sampling=uniform"):
-        check_sampling("hard", False, "reptile")
+        check_sampling({"train": {"sampling": "hard"}}, False, "reptile")
     settings = {"train": Setting(1, 5, 5, sampling="hard")}
     with pytest.raises(ValueError, match="sampling=hard is for classes of images"):
         FunctionDataModule({"train": object()}, settings, seed=0, tasks_per_batch=1, num_episodes={"val": 1, "test": 1})

@@ -102,10 +102,10 @@ def test_what_depends_on_something_else_is_computed_anew(
 
 
 def test_a_network_of_another_structure_has_another_fingerprint() -> None:
-    one, other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3, stride=2)
-    other.load_state_dict(one.state_dict())
-    assert fingerprint(one) == fingerprint(one) != fingerprint(other)
-    assert fingerprint(one, "32-true") != fingerprint(one, "bf16-mixed")
+    first, strided = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3, stride=2)
+    strided.load_state_dict(first.state_dict())
+    assert fingerprint(first) == fingerprint(first) != fingerprint(strided)
+    assert fingerprint(first, "32-true") != fingerprint(first, "bf16-mixed")
 
 
 @pytest.mark.parametrize(

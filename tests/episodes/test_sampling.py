@@ -41,14 +41,14 @@ def test_an_episode_is_a_function_of_seed_split_and_index(bank: ClassBank) -> No
 def test_support_and_query_are_disjoint_rows_of_way_classes(bank: ClassBank) -> None:
     class_of = np.concatenate([np.full(len(rows), c) for c, rows in enumerate(bank.rows)])
     for index in range(200):
-        one = drawn(bank, index=index)
-        rows = torch.cat([one.support_rows, one.query_rows]).numpy()
-        ways = torch.cat([one.support_ways, one.query_ways]).numpy()
+        episode = drawn(bank, index=index)
+        rows = torch.cat([episode.support_rows, episode.query_rows]).numpy()
+        ways = torch.cat([episode.support_ways, episode.query_ways]).numpy()
         assert len(np.unique(rows)) == SETTING.way * (SETTING.shot + SETTING.query)
         # One class for each way, one way for each class.
         assert len(set(zip(class_of[rows], ways, strict=True))) == SETTING.way
-        assert np.bincount(one.support_ways).tolist() == [SETTING.shot] * SETTING.way
-        assert np.bincount(one.query_ways).tolist() == [SETTING.query] * SETTING.way
+        assert np.bincount(episode.support_ways).tolist() == [SETTING.shot] * SETTING.way
+        assert np.bincount(episode.query_ways).tolist() == [SETTING.query] * SETTING.way
 
 
 def test_queries_are_shuffled(bank: ClassBank) -> None:
@@ -59,17 +59,17 @@ def test_queries_are_shuffled(bank: ClassBank) -> None:
 def test_every_class_and_image_is_drawn_about_as_often(bank: ClassBank) -> None:
     count = np.zeros(len(bank.images))
     for index in range(3000):
-        one = drawn(bank, index=index)
-        count[torch.cat([one.support_rows, one.query_rows]).numpy()] += 1
+        episode = drawn(bank, index=index)
+        count[torch.cat([episode.support_rows, episode.query_rows]).numpy()] += 1
     expected = 3000 * SETTING.way * (SETTING.shot + SETTING.query) / len(bank.images)
     assert abs(count - expected).max() < 5 * np.sqrt(expected)
 
 
 def test_unequal_classes_are_drawn_from_their_own_rows() -> None:
     rows = [np.arange(5), np.arange(5, 30), np.arange(30, 36)]
-    one = draw(rows, Shape((2,) * 3, (3,) * 3), seed=0, split="test", index=0)
+    episode = draw(rows, Shape((2,) * 3, (3,) * 3), seed=0, split="test", index=0)
     for way in range(3):
-        mine = one.query_rows[one.query_ways == way]
+        mine = episode.query_rows[episode.query_ways == way]
         assert any(set(mine.tolist()) <= set(r.tolist()) for r in rows)
 
 
@@ -103,12 +103,12 @@ def test_tasks_of_an_episode() -> None:
 
 def test_a_classification_batch_is_images_of_all_classes(bank: ClassBank) -> None:
     batches = [draw_images(bank.rows, 30, seed=0, split="train", index=index) for index in range(40)]
-    for one in batches:
-        assert one.support_rows.numel() == one.support_ways.numel() == 0
-        assert len(torch.unique(one.query_rows)) == 30
-        for row, way in zip(one.query_rows.tolist(), one.query_ways.tolist(), strict=True):
+    for batch in batches:
+        assert batch.support_rows.numel() == batch.support_ways.numel() == 0
+        assert len(torch.unique(batch.query_rows)) == 30
+        for row, way in zip(batch.query_rows.tolist(), batch.query_ways.tolist(), strict=True):
             assert row in bank.rows[way]
-    assert torch.unique(torch.cat([one.query_rows for one in batches])).numel() == len(bank.images)
+    assert torch.unique(torch.cat([batch.query_rows for batch in batches])).numel() == len(bank.images)
     again = draw_images(bank.rows, 30, seed=0, split="train", index=3)
     assert same(again, batches[3])
     assert not same(again, batches[4])
@@ -135,12 +135,12 @@ def test_classes_may_draw_their_own_shots() -> None:
 
 
 def test_an_unbalanced_episode_has_the_shots_of_its_classes(bank: ClassBank) -> None:
-    one = draw(bank.rows, Shape((1, 4, 2), (3,) * 3), seed=0, split="train", index=0)
-    assert np.bincount(one.support_ways).tolist() == [1, 4, 2]
-    assert np.bincount(one.query_ways).tolist() == [3, 3, 3]
-    classes = [next(c for c, rows in enumerate(bank.rows) if row in rows) for row in one.support_rows.tolist()]
+    episode = draw(bank.rows, Shape((1, 4, 2), (3,) * 3), seed=0, split="train", index=0)
+    assert np.bincount(episode.support_ways).tolist() == [1, 4, 2]
+    assert np.bincount(episode.query_ways).tolist() == [3, 3, 3]
+    classes = [next(c for c, rows in enumerate(bank.rows) if row in rows) for row in episode.support_rows.tolist()]
     assert classes == [classes[0], *[classes[1]] * 4, *[classes[5]] * 2]
-    assert len(set(one.support_rows.tolist()) | set(one.query_rows.tolist())) == 7 + 9
+    assert len(set(episode.support_rows.tolist()) | set(episode.query_rows.tolist())) == 7 + 9
 
 
 def test_the_rule_of_meta_dataset() -> None:
@@ -188,8 +188,8 @@ def test_the_way_of_an_episode_says_nothing_of_its_classes(bank: ClassBank) -> N
     for index in range(600):
         shape = Setting([2, 7], 1, 1).shape(20, seed=0, split="test", batch=index)
         if len(shape.shots) == 2:
-            one = draw(rows, shape, seed=0, split="test", index=index)
-            first.append(int(one.support_rows[0]) // 20)
+            episode = draw(rows, shape, seed=0, split="test", index=index)
+            first.append(int(episode.support_rows[0]) // 20)
     assert np.mean(first) == pytest.approx(49.5, abs=4 * 29 / len(first) ** 0.5)
 
 

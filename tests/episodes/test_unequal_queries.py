@@ -51,11 +51,11 @@ def test_an_episode_has_as_many_queries_as_before_and_is_a_function_of_its_index
     assert len(set(drawn)) > 100
     assert 0 in {count for shape in drawn for count in shape.queries}
     for index, shape in enumerate(drawn[:30]):
-        one = draw(bank.rows, shape, seed=0, split="test", index=index)
-        assert tuple(torch.bincount(one.query_ways, minlength=5).tolist()) == shape.queries
-        assert len(torch.cat([one.support_rows, one.query_rows]).unique()) == 20
-        for row, way in zip(one.query_rows, one.query_ways, strict=True):
-            assert row // 10 == one.support_rows[one.support_ways == way] // 10
+        episode = draw(bank.rows, shape, seed=0, split="test", index=index)
+        assert tuple(torch.bincount(episode.query_ways, minlength=5).tolist()) == shape.queries
+        assert len(torch.cat([episode.support_rows, episode.query_rows]).unique()) == 20
+        for row, way in zip(episode.query_rows, episode.query_ways, strict=True):
+            assert row // 10 == episode.support_rows[episode.support_ways == way] // 10
 
 
 def test_equal_queries_are_drawn_as_ever() -> None:
@@ -72,7 +72,7 @@ def test_both_are_columns_of_the_report(metalearn: Command) -> None:
     assert run.result["transductive"]
     unequal = run.result["evaluations"]["5w1s-unequal"]
     assert unequal["episodes_sha256"] != run.test["episodes_sha256"]
-    columns = [str(column(one.result, ACCURACY)) for one in find([run.folder]).runs]
+    columns = [str(column(found.result, ACCURACY)) for found in find([run.folder]).runs]
     assert columns == [
         f"glyphs {way}-way 1-shot{also}" for way, also in ((5, ""), (5, " unequal queries"), (3, " unequal queries"))
     ]

@@ -50,16 +50,16 @@ def write_image(path: Path, image: Image.Image, kind: str) -> None:
     image.save(path, **({"exif": exif} if kind == "turned.jpeg" else {}))
 
 
-def write(place: Path, *, known: int = 24, images: int = 20, examples: int = 5, new: int = 10) -> None:
+def write(place: Path, *, num_known: int = 24, images: int = 20, examples: int = 5, new: int = 10) -> None:
     """Writes known/ to train on, and examples/ and new/ of the other classes.
 
     File names in new/ state the class.
     """
     for number in range(CLASSES):
         name = f"Shape {number:02d} ({COLOURS[number % len(COLOURS)]})"
-        for seed in range(images if number < known else examples + new):
-            folder = Path("known", name) if number < known else Path("examples", name)
-            if number >= known and seed >= examples:
+        for seed in range(images if number < num_known else examples + new):
+            folder = Path("known", name) if number < num_known else Path("examples", name)
+            if number >= num_known and seed >= examples:
                 folder = Path("new")
             path = place / folder / f"{name} no. {seed}"
             write_image(path, drawing(number, seed), KINDS[(number + seed) % len(KINDS)])

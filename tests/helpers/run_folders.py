@@ -61,7 +61,7 @@ def regression(mean: float | None, **changes: Any) -> dict[str, Any]:
 
 def runs(*results: dict[str, Any]) -> list[Run]:
     """Returns runs with these results, in directories that do not exist."""
-    return [Run(Path(f"run{i}"), Result.from_json(json.dumps(one))) for i, one in enumerate(results)]
+    return [Run(Path(f"run{i}"), Result.from_json(json.dumps(fields))) for i, fields in enumerate(results)]
 
 
 def contents(comparison: Comparison, **others: Any) -> Contents:
@@ -78,10 +78,10 @@ def episode(*, way: int = 5, shot: int = 1, query: int = 15, train: dict[str, in
     }
 
 
-def leave(folder: Path, one: dict[str, Any], scores: np.ndarray | None = None, steps: int = 0) -> Path:
+def leave(folder: Path, fields: dict[str, Any], scores: np.ndarray | None = None, steps: int = 0) -> Path:
     """Writes a run directory: scores (E,) in test_episodes.npz, validations every ten steps."""
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps(one))
+    (folder / "result.json").write_text(json.dumps(fields))
     if scores is not None:
         np.savez(folder / "test_episodes.npz", accuracy=scores.astype(np.float32))
     if steps:
@@ -108,13 +108,13 @@ def sweep(
             for seed in range(seeds):
                 noise = np.random.default_rng([shot, a, seed]).normal(0, 0.02, NUM_EPISODES)
                 scores = np.clip(mean + 0.02 * (shot - 1) + hard + noise, 0, 1)
-                one = result(float(scores.mean()), algorithm=algorithm, seed=seed, episode=episode(shot=shot))
-                one["overrides"] = [f"algorithm={algorithm}", f"seed={seed}", f"episode.test.shot={shot}"]
-                one["test"]["episodes_sha256"] = hashlib.sha256(str(shot).encode()).hexdigest()
+                fields = result(float(scores.mean()), algorithm=algorithm, seed=seed, episode=episode(shot=shot))
+                fields["overrides"] = [f"algorithm={algorithm}", f"seed={seed}", f"episode.test.shot={shot}"]
+                fields["test"]["episodes_sha256"] = hashlib.sha256(str(shot).encode()).hexdigest()
                 if "maml" in algorithm:
-                    one |= {"batch_norm": "batch", "transductive": True}
-                    one["test"]["accuracy_by_step"] = [0.2, scores.mean() - 0.05, scores.mean()]
-                folders.append(leave(folder / str(len(folders)), one, scores, steps))
+                    fields |= {"batch_norm": "batch", "transductive": True}
+                    fields["test"]["accuracy_by_step"] = [0.2, scores.mean() - 0.05, scores.mean()]
+                folders.append(leave(folder / str(len(folders)), fields, scores, steps))
     return folders
 
 
@@ -155,16 +155,16 @@ def search(
         params = {key: params[key] for key in vary}
         study.enqueue_trial(params)
         trial = study.ask({key: space[key] for key in vary})
-        one = result(value + 0.01, overrides=[f"{key}={value}" for key, value in params.items()])
+        fields = result(value + 0.01, overrides=[f"{key}={value}" for key, value in params.items()])
         if i in failed:
             study.tell(trial, state=TrialState.FAIL)
-            one |= {"status": "failed", "test": None, "error": f"loss is nan in trial {i}"}
+            fields |= {"status": "failed", "test": None, "error": f"loss is nan in trial {i}"}
         elif i in pruned:
             trial.report(value, 30)
             study.tell(trial, state=TrialState.PRUNED)
-            one |= {"status": "pruned", "test": None}
+            fields |= {"status": "pruned", "test": None}
         else:
             trial.report(value, 600)
             study.tell(trial, value)
-        leave(folder / f"{i:04d}", one)
+        leave(folder / f"{i:04d}", fields)
     return folder

@@ -27,14 +27,16 @@ SUPPORT, QUERIES = pictures(3), pictures(5, seed=1)
 def test_probabilities_are_those_of_the_adapted_algorithm(tmp_path: Path, name: str) -> None:
     ours = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT)
     algorithm = ours.trained.algorithm
-    x, queries = (torch.stack([prepared(one, PREPARATION) for one in of]) / 255 for of in (SUPPORT[0], QUERIES[0]))
+    x, queries = (
+        torch.stack([prepared(image, PREPARATION) for image in images]) / 255 for images in (SUPPORT[0], QUERIES[0])
+    )
     y = F.one_hot(torch.arange(4).repeat_interleave(3), algorithm.fixed_way or 4).float()
     with torch.no_grad():
         expected = (algorithm.adapt(x, y)(queries)[:, :4].double() / 2.0).softmax(1)
     probabilities = ours.predict_proba(QUERIES[0])
     np.testing.assert_allclose(probabilities, expected.numpy(), atol=1e-4)
     np.testing.assert_allclose(probabilities.sum(1), 1)
-    weights = [one.weight for one in ours.explain(QUERIES[0][0], count=12)]
+    weights = [evidence.weight for evidence in ours.explain(QUERIES[0][0], count=12)]
     assert len(weights) == 12 and weights == sorted(weights, reverse=True)
     assert sum(weights) == pytest.approx(1, abs=1e-4) or sum(weights) == 0
 
@@ -45,10 +47,10 @@ def test_a_run_predicts_as_it_was_tested(metalearn) -> None:
     assert ours.trained.temperature == run.result["temperature"] == run.checkpoint("best")["temperature"]
     bank = instantiate(OmegaConf.load(run.folder / "hparams.yaml").dataset).load()["test"]
     for index, accuracy in enumerate(tested):
-        one = draw(bank.rows, Shape((1,) * 5, (15,) * 5), seed=0, split="test", index=index)
-        paper = [255 - bank.images[rows, 0].numpy() for rows in (one.support_rows, one.query_rows)]
-        ours.fit(paper[0], one.support_ways.tolist())
-        assert ours.score(paper[1], one.query_ways.tolist()) == pytest.approx(accuracy)
+        episode = draw(bank.rows, Shape((1,) * 5, (15,) * 5), seed=0, split="test", index=index)
+        paper = [255 - bank.images[rows, 0].numpy() for rows in (episode.support_rows, episode.query_rows)]
+        ours.fit(paper[0], episode.support_ways.tolist())
+        assert ours.score(paper[1], episode.query_ways.tolist()) == pytest.approx(accuracy)
 
 
 def test_one_image_is_predicted_as_in_company_and_in_chunks(tmp_path: Path, monkeypatch) -> None:
@@ -56,7 +58,9 @@ def test_one_image_is_predicted_as_in_company_and_in_chunks(tmp_path: Path, monk
     together = ours.predict_proba(QUERIES[0])
     monkeypatch.setattr(of_inputs, "CHUNK", 3)
     np.testing.assert_allclose(ours.predict_proba(iter(QUERIES[0])), together, atol=1e-6)
-    np.testing.assert_allclose(np.concatenate([ours.predict_proba([one]) for one in QUERIES[0]]), together, atol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([ours.predict_proba([image]) for image in QUERIES[0]]), together, atol=1e-6
+    )
     assert ours.predict_proba([]).shape == (0, 4) and ours.predict([]).shape == (0,)
 
 
@@ -116,7 +120,7 @@ def test_what_is_unlikely_is_rejected(tmp_path: Path) -> None:
     ours = learner(tmp_path).fit(*SUPPORT)
     sure = ours.predict_proba(QUERIES[0]).max(1)
     ours.set_params(reject=float(np.median(sure)))
-    assert [one is None for one in ours.predict(QUERIES[0])] == [bool(p < np.median(sure)) for p in sure]
+    assert [answer is None for answer in ours.predict(QUERIES[0])] == [bool(p < np.median(sure)) for p in sure]
 
 
 def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp_path: Path, monkeypatch) -> None:

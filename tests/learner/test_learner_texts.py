@@ -118,8 +118,11 @@ FACTS = asdict(TextPreparation.of_training(encoding(), {"train": TEXTS}, 12))
     [
         ({"vocabulary": "another"}, "are not those of the training: restore them, or train again"),
         ({"preparation": {**FACTS, "length": 0}}, "preparation of inputs"),
-        ({"preparation": {**FACTS, "recipe": {"kind": "words"}}}, "is no recipe of a tokeniser"),
-        ({"preparation": {**FACTS, "recipe": {**FACTS["recipe"], "buckets": 99}}}, "is no recipe of a tokeniser"),
+        ({"preparation": {**FACTS, "recipe": {"kind": "words"}}}, "of the tokeniser is damaged"),
+        (
+            {"preparation": {**FACTS, "recipe": {**FACTS["recipe"], "buckets": 99}}},
+            "of the tokeniser is damaged",
+        ),
         (
             {"preparation": {**FACTS, "recipe": {"kind": "pretrained", "name": "/absent", "num_tokens": 9}}},
             "/absent has no tokenizer",

@@ -90,16 +90,16 @@ PAIRS = [("dataset", path.stem) for path in CONF.glob("pair/*.yaml")]
 PAIRS += [("backbone", path.stem) for path in CONF.glob("pair/backbone/*.yaml")]
 
 
-@pytest.mark.parametrize(("of", "pair"), PAIRS)
-def test_what_an_algorithm_needs_on_a_data_set_or_a_backbone_names_both(of: str, pair: str) -> None:
+@pytest.mark.parametrize(("part", "pair"), PAIRS)
+def test_what_an_algorithm_needs_on_a_data_set_or_a_backbone_names_both(part: str, pair: str) -> None:
     named = [
-        (one, algorithm)
-        for group, one in OPTIONS
+        (option, algorithm)
+        for group, option in OPTIONS
         for other, algorithm in OPTIONS
-        if (group, other) == (of, "algorithm") and f"{one}_{algorithm}" == pair
+        if (group, other) == (part, "algorithm") and f"{option}_{algorithm}" == pair
     ]
     assert len(named) == 1
-    check_config(resolved(f"{of}={named[0][0]}", f"algorithm={named[0][1]}"))
+    check_config(resolved(f"{part}={named[0][0]}", f"algorithm={named[0][1]}"))
 
 
 def test_relation_asks_conv4_for_maps_and_what_is_typed_wins() -> None:

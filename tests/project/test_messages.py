@@ -8,6 +8,7 @@ import pytest
 from test_words import OPENERS, REPOSITORY, WORDS
 
 FILES = sorted([*REPOSITORY.glob("metalearn/**/*.py"), *REPOSITORY.glob("scripts/**/*.py")])
+TESTS = sorted(REPOSITORY.glob("tests/**/*.py"))
 
 CALQUES = re.compile(
     r"(?<!there )\b(?:is|are|was|were) no (?!longer)"  # "is not a CSV file" in place of "is no CSV file"
@@ -40,6 +41,12 @@ def test_messages_and_names_are_plain() -> None:
     assert not found, "CONTRIBUTING.md has the rules of words:\n" + "\n".join(found)
 
 
+def test_names_in_tests_are_plain() -> None:
+    """Messages in tests may be those of other programs."""
+    found = [f"{path.name}:{fault}" for path in TESTS for fault in empty_names(ast.parse(path.read_text()))]
+    assert not found, "CONTRIBUTING.md has the rules of words:\n" + "\n".join(found)
+
+
 def faults(text: str) -> list[str]:
     """Lists the odd messages and the empty names of a file, each with its line."""
     tree = ast.parse(text)
@@ -49,7 +56,11 @@ def faults(text: str) -> list[str]:
         for line, message in messages(tree)
         if any(pattern.search(message[:1].upper() + message[1:]) for pattern in patterns)
     )
-    return [*odd, *(f"{line}: {name}" for line, name in names(tree) if name in NAMES)]
+    return [*odd, *empty_names(tree)]
+
+
+def empty_names(tree: ast.AST) -> list[str]:
+    return [f"{line}: {name}" for line, name in names(tree) if name in NAMES]
 
 
 def messages(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -65,5 +65,5 @@ def test_the_naive_maml_equals_ours(backbone: Callable[[], AbstractBackbone], st
     ours = maml.loss(batch).loss
     torch.testing.assert_close(ours, naive, rtol=1e-12, atol=0)
     gradients = (torch.autograd.grad(loss, weights) for loss in (ours, naive))
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+    for ours, naive in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, naive, rtol=1e-9, atol=1e-12)

@@ -19,6 +19,7 @@ CHECKED = (
     "metalearn/learner/**/*.py",
     "metalearn/predict/**/*.py",
     "metalearn/export/**/*.py",
+    "metalearn/demo/**/*.py",
     "metalearn/run/**/*.py",
     "metalearn/hydra_plugins/**/*.py",
     "metalearn/*.py",

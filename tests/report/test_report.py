@@ -188,6 +188,6 @@ def test_what_a_run_writes_can_be_read(metalearn) -> None:
     (cell,) = comparison.cells
     assert cell.mean == finished.test["accuracy"]["mean"]
     assert cell.episode_scores() is not None and cell.episode_scores().mean() == pytest.approx(cell.mean)
-    assert [one.step for one in cell.runs[0].validations("accuracy")] != []
+    assert [validation.step for validation in cell.runs[0].validations("accuracy")] != []
     assert cell.published is not None and cell.published.source == "nobody"
     assert pairs(comparison) == []

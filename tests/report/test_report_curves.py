@@ -59,7 +59,7 @@ def test_the_best_and_its_equals_are_bold_and_the_matrix_has_one_decimal(tmp_pat
     contents = read([tmp_path])
     (group,) = contents.groups
     equal = [cell.method.algorithm for cell in leaders(contents.groups)]
-    real = {one.first.method.algorithm for one in group.with_best() if one.real}
+    real = {comparison.first.method.algorithm for comparison in group.with_best() if comparison.real}
     assert "relation" in real
     assert set(equal) == {"maml", "anil", "relation"} - real
     rows = all_sheets(contents)[0].rows

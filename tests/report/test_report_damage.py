@@ -54,7 +54,7 @@ def test_a_report_names_what_is_damaged_and_compares_the_others(folder: Path, tm
         ("anil/metrics.csv", "line 46 is torn and left out"),
     ):
         assert sum(name in line and why in line for line in said) == 1
-        for text in (done.stdout, *((tmp_path / "out" / of).read_text() for of in ("report.html", "report.md"))):
+        for text in (done.stdout, *((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))):
             assert Path(name).parent.name in text.replace("\\", "")
     assert "80.00 ± 0.80" in done.stdout and "70.00 ± 0.80" in done.stdout
     assert done.stdout.index("Files that could not be read") > done.stdout.index("70.00 ± 0.80")
@@ -128,11 +128,11 @@ def test_runs_that_failed_later_are_failed(folder: Path, changes: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "one",
+    "fields",
     [result(**{**NEVER_STARTED, "error": "no such class"}), {"accuracy": 1}, result(evaluations={"5x1": {}})],
 )
-def test_with_nothing_to_compare_the_exit_code_is_one(tmp_path: Path, one: dict[str, Any]) -> None:
-    leave(tmp_path / "run", one)
+def test_with_nothing_to_compare_the_exit_code_is_one(tmp_path: Path, fields: dict[str, Any]) -> None:
+    leave(tmp_path / "run", fields)
     done = report(tmp_path, "--write", tmp_path / "out")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -189,7 +189,9 @@ def test_latex_compiles_whatever_it_holds(reported, tmp_path: Path) -> None:
     ],
 )
 def test_scales_have_round_ticks_around_the_values(values: tuple[float, float], ticks: list[str]) -> None:
-    on = scale(values)
-    assert [float(tick.text.replace(",", "")) for tick in on.ticks] == [float(text.replace(",", "")) for text in ticks]
-    assert on.low <= min(values) and max(values) <= on.high
-    assert (on.ticks[0].at, on.ticks[-1].at) == (0, 100)
+    axis = scale(values)
+    assert [float(tick.text.replace(",", "")) for tick in axis.ticks] == [
+        float(text.replace(",", "")) for text in ticks
+    ]
+    assert axis.low <= min(values) and max(values) <= axis.high
+    assert (axis.ticks[0].at, axis.ticks[-1].at) == (0, 100)

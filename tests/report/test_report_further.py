@@ -17,8 +17,8 @@ def open_set(auroc: float) -> dict[str, Any]:
 
 
 def test_scores_stand_beside_the_accuracy_with_their_interval() -> None:
-    one = compare(runs(result(0.9, further=open_set(0.75)), result(0.8, algorithm="siamese")))
-    (sheet,) = further.sheets(one)
+    comparison = compare(runs(result(0.9, further=open_set(0.75)), result(0.8, algorithm="siamese")))
+    (sheet,) = further.sheets(comparison)
     assert sheet.head[-2:] == ["accuracy %", "auroc %"]
     assert [[cell.text for cell in row] for row in sheet.rows] == [
         ["prototypical", "glyphs 5-way 1-shot", "90.00", "75.00 ± 2.00"]

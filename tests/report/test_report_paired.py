@@ -17,9 +17,9 @@ EPISODES = 200
 def groups(folder: Path, scores: dict[tuple[str, int], np.ndarray], sha: dict[str, str] | None = None) -> list[Pairs]:
     """Returns the pairs of runs with scores by algorithm and seed; `sha` sets other episodes."""
     for i, ((algorithm, seed), values) in enumerate(scores.items()):
-        one = result(float(values.mean()), algorithm=algorithm, seed=seed)
-        one["test"]["episodes_sha256"] = (sha or {}).get(algorithm, "same")
-        leave(folder / str(i), one, values)
+        fields = result(float(values.mean()), algorithm=algorithm, seed=seed)
+        fields["test"]["episodes_sha256"] = (sha or {}).get(algorithm, "same")
+        leave(folder / str(i), fields, values)
     return pairs(compare(find([folder]).runs))
 
 
@@ -34,14 +34,14 @@ def test_a_difference_is_the_mean_over_episodes_of_the_differences_of_the_means_
     scores |= {("anil", s): (hard - 0.02 + rng.normal(0, 0.05, EPISODES)).astype(np.float32) for s in range(2)}
     (group,) = groups(tmp_path, scores)
     maml, anil = (
-        np.mean([v for (name, _), v in scores.items() if name == of], axis=0, dtype=np.float64)
-        for of in ("maml", "anil")
+        np.mean([v for (name, _), v in scores.items() if name == method], axis=0, dtype=np.float64)
+        for method in ("maml", "anil")
     )
-    (one,) = group.all()
+    (difference,) = group.all()
     expected = estimate(anil - maml)
-    assert (one.first.method.algorithm, one.second.method.algorithm) == ("anil", "maml")
-    assert (one.mean, one.ci95) == (pytest.approx(expected.mean), pytest.approx(expected.ci95))
-    assert one.real and not one.better
+    assert (difference.first.method.algorithm, difference.second.method.algorithm) == ("anil", "maml")
+    assert (difference.mean, difference.ci95) == (pytest.approx(expected.mean), pytest.approx(expected.ci95))
+    assert difference.real and not difference.better
 
 
 def test_pairing_finds_what_two_separate_intervals_do_not(tmp_path, rng) -> None:
@@ -61,8 +61,8 @@ def test_only_runs_on_the_same_episodes_are_paired(tmp_path, rng) -> None:
 def test_equal_scores_differ_by_nothing(tmp_path, rng) -> None:
     scores = rng.uniform(size=EPISODES)
     (group,) = groups(tmp_path, {("maml", 0): scores, ("anil", 0): scores})
-    one = group.between(0, 1)
-    assert (one.mean, one.ci95, one.p, one.real) == (0, 0, 1, False)
+    difference = group.between(0, 1)
+    assert (difference.mean, difference.ci95, difference.p, difference.real) == (0, 0, 1, False)
 
 
 def test_a_constant_difference_is_real(tmp_path, rng) -> None:
@@ -77,9 +77,9 @@ def test_the_p_of_a_few_episodes_agrees_with_their_interval(tmp_path, rng) -> No
         scores = {(name, 0): rng.normal(size=5) for name in ("maml", "anil")}
         (group,) = groups(tmp_path / str(table), scores)
         found.append(group.between(0, 1))
-    assert all(one.real == (abs(one.mean) > one.ci95) for one in found)
+    assert all(difference.real == (abs(difference.mean) > difference.ci95) for difference in found)
     # 10 are expected; the normal quantile would give 24.
-    assert sum(one.real for one in found) <= 16
+    assert sum(difference.real for difference in found) <= 16
 
 
 def test_holm_by_hand() -> None:
@@ -92,8 +92,8 @@ def test_among_methods_that_are_all_the_same_hardly_one_table_in_twenty_has_a_re
     for table in range(60):
         (group,) = groups(tmp_path / str(table), {(f"m{i}", 0): rng.uniform(size=EPISODES) for i in range(8)})
         found = list(group.all())
-        corrected += any(one.real for one in found)
-        uncorrected += any(abs(one.mean) > one.ci95 for one in found)
+        corrected += any(difference.real for difference in found)
+        uncorrected += any(abs(difference.mean) > difference.ci95 for difference in found)
     assert corrected <= 8 < uncorrected
 
 
@@ -101,4 +101,4 @@ def test_beyond_a_number_of_methods_only_the_best_is_compared(tmp_path, rng) -> 
     many = MOST_IN_FULL + 1
     (group,) = groups(tmp_path, {(f"m{i}", 0): rng.uniform(size=20) for i in range(many)})
     assert len(list(group.all())) == len(list(group.with_best())) == many - 1
-    assert all(one.second is group.cells[0] for one in group.all())
+    assert all(difference.second is group.cells[0] for difference in group.all())

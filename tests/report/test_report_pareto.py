@@ -30,8 +30,8 @@ def test_the_front_by_hand_leads_the_table(found: contents.Contents) -> None:
     assert sheet.title == "Search trade: trials by accuracy and seconds per task"
     assert [row[0].text for row in sheet.rows] == [*FRONT, "0004", "0002"]
     assert [row[0].tone for row in sheet.rows] == ["good"] * 4 + ["plain"] * 2
-    assert sheet.head[2:4] == ["accuracy %", "seconds per task"]
-    assert [cell.text for cell in sheet.rows[0][2:4]] == ["90.00", "0.4000"]
+    assert sheet.head[2:4] == ["accuracy %", "ms per task"]
+    assert [cell.text for cell in sheet.rows[0][2:4]] == ["90.00", "400.00"]
 
 
 def test_the_front_of_many_trials_is_that_of_all_pairs(tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ def test_a_search_stands_among_other_runs_with_its_best_trial_at_meta_val(tmp_pa
 
 
 def test_an_error_is_better_the_lower_it_is(tmp_path: Path) -> None:
-    (one,) = read(search(tmp_path / "one", [0.5, 0.2, 0.4], score="mse")).searches
-    assert [trial.value for trial in one.best_first] == [0.2, 0.4, 0.5]
-    plot = search_plots.history(one)
+    (found,) = read(search(tmp_path / "one", [0.5, 0.2, 0.4], score="mse")).searches
+    assert [trial.value for trial in found.best_first] == [0.2, 0.4, 0.5]
+    plot = search_plots.history(found)
     assert plot is not None and (plot.y.at(0.5), plot.y.at(0.2)) == (100, 0)
     assert plot.best == "M0.0 0.0H20.0V100.0H40.0"
 
@@ -124,33 +124,33 @@ def test_a_pruned_trial_that_diverged_has_no_place_in_the_history(tmp_path: Path
 
 def test_what_made_the_scores_is_what_is_important(tmp_path: Path) -> None:
     values = [(0.37 * i) % 1 for i in range(1, 31)]  # equal to the learning rates
-    (one,) = read(search(tmp_path / "one", values)).searches
-    assert one.importance is not None
-    assert list(one.importance.shares) == ["optimizer.lr", "algorithm.distance"]
-    assert one.importance.shares["optimizer.lr"] > 0.8
-    assert sum(one.importance.shares.values()) == pytest.approx(1)
-    assert search_tables.importance(one).endswith(
+    (found,) = read(search(tmp_path / "one", values)).searches
+    assert found.importance is not None
+    assert list(found.importance.shares) == ["optimizer.lr", "algorithm.distance"]
+    assert found.importance.shares["optimizer.lr"] > 0.8
+    assert sum(found.importance.shares.values()) == pytest.approx(1)
+    assert search_tables.importance(found).endswith(
         "(PED-ANOVA over 30 completed trials: how the best 5 differ from all)"
     )
-    assert [bar.width for bar in search_plots.importance(one)] == [
-        pytest.approx(100 * share, abs=0.01) for share in one.importance.shares.values()
+    assert [bar.width for bar in search_plots.importance(found)] == [
+        pytest.approx(100 * share, abs=0.01) for share in found.importance.shares.values()
     ]
 
 
 @pytest.mark.parametrize("values", [VALUES, [0.5] * 12])
 def test_too_few_trials_and_equal_ones_have_a_sentence_instead(tmp_path: Path, values: list[float]) -> None:
-    (one,) = read(search(tmp_path / "one", values)).searches
-    assert search_plots.importance(one) == []
+    (found,) = read(search(tmp_path / "one", values)).searches
+    assert search_plots.importance(found) == []
     assert (
         f"needs 10 completed trials or more whose scores differ: there are {len(values)}"
-        in search_tables.importance(one)
+        in search_tables.importance(found)
     )
 
 
 def test_of_a_single_parameter_no_importance_is_told(tmp_path: Path) -> None:
-    (one,) = read(search(tmp_path / "one", [i / 20 for i in range(20)], vary=("optimizer.lr",))).searches
-    assert search_plots.importance(one) == []
-    assert search_tables.importance(one) == "parameter importance: optimizer.lr alone varies"
+    (found,) = read(search(tmp_path / "one", [i / 20 for i in range(20)], vary=("optimizer.lr",))).searches
+    assert search_plots.importance(found) == []
+    assert search_tables.importance(found) == "parameter importance: optimizer.lr alone varies"
 
 
 def test_a_search_without_a_score_has_no_history(tmp_path: Path) -> None:

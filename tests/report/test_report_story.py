@@ -22,11 +22,11 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     sweep(folder, {"relation": 0.7, "maml": 0.9}, shots=(1,), seeds=2)
     for i in range(4):
         path = folder / str(i) / "result.json"
-        one = json.loads(path.read_text())
-        one |= {"best_step": 100 + i, "num_parameters": 1000 * (i // 2 + 1)}
-        one |= {"seconds": {"fit": 60.0 + i, "test": 1.0, "adapt": 0.02, "predict": 0.004}}
-        one["test"]["calibration_error"] = 0.05
-        path.write_text(json.dumps(one))
+        fields = json.loads(path.read_text())
+        fields |= {"best_step": 100 + i, "num_parameters": 1000 * (i // 2 + 1)}
+        fields |= {"seconds": {"fit": 60.0 + i, "test": 1.0, "adapt": 0.02, "predict": 0.004}}
+        fields["test"]["calibration_error"] = 0.05
+        path.write_text(json.dumps(fields))
     Image.new("RGB", (8, 8)).save(folder / "3" / "test_episode.png")
     (folder / "sweep.json").write_text(json.dumps({"command": ["seed=0,1", "algorithm=relation,maml"], "jobs": {}}))
     return read([folder])

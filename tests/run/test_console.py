@@ -1,5 +1,6 @@
 """The terminal of a run: its folder, its progress and the table at its end."""
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from rich.console import Console
 from run_folders import regression, runs
 
-from metalearn.run import console
+from metalearn.run import console, progress
 from metalearn.run.console import show_result
 from metalearn.run.progress import episodes
 
@@ -37,6 +38,24 @@ def test_the_folder_is_one_line_at_any_width(capsys: pytest.CaptureFixture[str],
     monkeypatch.setattr(console, "console", Console(width=40))
     console.show_folder(Path("/data/" + "long/" * 30))
     assert capsys.readouterr().out == f"run directory /data/{'long/' * 30}"[:-1] + "\n"
+
+
+def test_a_folder_below_the_current_one_is_relative(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_folder(Path.cwd() / "outputs/run")
+    assert capsys.readouterr().out == "run directory outputs/run\n"
+
+
+def test_the_bar_is_whole_at_80_columns() -> None:
+    wide = Console(width=80, file=io.StringIO(), force_terminal=True)
+    shown = progress.bar(wide)
+    scores = "loss 1.234  train (20-way) 48.00 %  val (5-way) 66.13 %"
+    shown.add_task(
+        "validating", total=1.0, completed=0.5, numbers=f"step 12,000  123.4 episodes/s  3400 s left\n{scores}"
+    )
+    wide.print(shown)
+    text = wide.file.getvalue()
+    assert "…" not in text
+    assert scores in text and "3400 s left" in text and "━" in text
 
 
 @pytest.mark.parametrize(

@@ -24,19 +24,19 @@ def test_two_processes_train_and_score_as_one(metalearn, fresh_metalearn, overri
     # float64 hides no real difference.
     plain = ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.nesterov=false"]
     common = [*overrides, *plain, "trainer.precision=64-true"]
-    two: Finished = fresh_metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
-    one: Finished = metalearn(*common, "trainer=cpu", "tasks_per_batch=4")
-    assert (two.code, one.code) == (0, 0), two.text + one.text
-    assert two.result["devices"] == 2
-    for key, value in one.checkpoint()["state_dict"].items():
-        torch.testing.assert_close(two.checkpoint()["state_dict"][key], value, rtol=1e-9, atol=1e-12)
-    assert two.checkpoint()["EpisodicDataModule"] == one.checkpoint()["EpisodicDataModule"]
+    both: Finished = fresh_metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
+    single: Finished = metalearn(*common, "trainer=cpu", "tasks_per_batch=4")
+    assert (both.code, single.code) == (0, 0), both.text + single.text
+    assert both.result["devices"] == 2
+    for key, value in single.checkpoint()["state_dict"].items():
+        torch.testing.assert_close(both.checkpoint()["state_dict"][key], value, rtol=1e-9, atol=1e-12)
+    assert both.checkpoint()["EpisodicDataModule"] == single.checkpoint()["EpisodicDataModule"]
     # Two processes share seven episodes: each is scored once, and none is repeated to fill a batch.
-    episodes = [np.load(run.folder / "test_episodes.npz") for run in (two, one)]
+    episodes = [np.load(run.folder / "test_episodes.npz") for run in (both, single)]
     np.testing.assert_allclose(episodes[0]["loss"], episodes[1]["loss"], rtol=1e-9)
-    assert len(episodes[0]["accuracy"]) == two.test["accuracy"]["num_episodes"] == 7
-    assert two.test["episodes_sha256"] == one.test["episodes_sha256"]
-    assert not list(two.folder.parent.glob(f"{two.folder.name}?*"))  # only one run directory exists
+    assert len(episodes[0]["accuracy"]) == both.test["accuracy"]["num_episodes"] == 7
+    assert both.test["episodes_sha256"] == single.test["episodes_sha256"]
+    assert not list(both.folder.parent.glob(f"{both.folder.name}?*"))  # only one run directory exists
 
 
 def test_the_processes_share_the_episodes_of_a_step(bank) -> None:

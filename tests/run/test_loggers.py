@@ -4,11 +4,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import SMALL, composed
+from lightning.pytorch.loggers import CometLogger
+from run_folders import result, runs
 from wandb_files import wandb_run
 
+from metalearn.run import loggers
+from metalearn.run.folder import RunFolder
 from metalearn.run.run_name import run_name, sweep_of
 from metalearn.run.wandb_run import WandbRun
 
@@ -79,7 +85,7 @@ def test_wandb_curves_stand_over_episodes_and_rank_by_the_selected_score(folder:
 
 
 def test_the_best_checkpoint_is_an_artifact_by_a_switch(folder: Path) -> None:
-    (artifact,) = (one for one in wandb_run(folder)["artifacts"] if one.type == "model")
+    (artifact,) = (logged for logged in wandb_run(folder)["artifacts"] if logged.type == "model")
     assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"]
     assert set(artifact.aliases) == {"best", "latest"}
     metadata = json.loads(artifact.metadata)
@@ -142,7 +148,7 @@ def test_tensorboard_has_curves_and_result(metalearn) -> None:
     (events,) = finished.folder.glob("tensorboard/*")
     assert events.name == "prototypical-glyphs-5w1s-conv4-s0"
     read = accumulator.EventAccumulator(str(events)).Reload()
-    assert [one.step for one in read.Scalars("val/accuracy")] == [4, 8, 10]
+    assert [scalar.step for scalar in read.Scalars("val/accuracy")] == [4, 8, 10]
     (best,) = read.Scalars("best_step")
     assert best.value == finished.result["best_step"]
     assert "choice" in (events / "hparams.yaml").read_text()
@@ -162,7 +168,7 @@ def test_mlflow_has_curves_and_result(metalearn, environment: dict[str, str], tm
     assert run.data.params["git"] == str(finished.result["git"])
     assert run.data.metrics["best_step"] == finished.result["best_step"]
     assert run.data.tags["status"] == "completed"
-    assert [one.step for one in client.get_metric_history(run.info.run_id, "val/accuracy")] == [4, 8, 10]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "val/accuracy")] == [4, 8, 10]
 
 
 def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) -> None:
@@ -176,3 +182,40 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
     (tmp_path / "shots" / "sweep.json").write_text(json.dumps({"command": command, "jobs": {}}))
     assert sweep_of(folder) == "shots"
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"
+
+
+def test_comet_gets_what_its_config_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instantiates the logger of the config; Comet itself is a recorder."""
+    from hydra.utils import instantiate
+    from lightning.pytorch.loggers import comet
+
+    given: dict[str, Any] = {}
+    recorder = SimpleNamespace(ExperimentConfig=lambda **kwargs: kwargs, start=lambda **kwargs: given.update(kwargs))
+    monkeypatch.setitem(sys.modules, "comet_ml", recorder)
+    monkeypatch.setattr(comet, "_COMET_AVAILABLE", True)
+    monkeypatch.setattr(comet.CometLogger, "_create_experiment", lambda self: given.update(vars(self)))
+    config = composed("logger=comet", f"hydra.runtime.output_dir={tmp_path}")
+    instantiate(config.logger.comet)
+    assert given["_project_name"] == "metalearn"
+    assert given["_comet_config"] == {
+        "name": "prototypical-glyphs-5w1s-conv4-s0",
+        "offline_directory": f"{tmp_path}/comet",
+    }
+
+
+def test_comet_gets_the_result_and_is_closed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = []
+    experiment = SimpleNamespace(
+        log_metrics=lambda numbers: calls.append(("metrics", numbers)),
+        log_others=lambda facts: calls.append(("others", facts)),
+        end=lambda: calls.append(("end", None)),
+        get_key=lambda: "key",
+    )
+    logger = CometLogger.__new__(CometLogger)
+    logger._experiment = experiment
+    (run,) = runs(result(0.9, best_step=40))
+    loggers.end([logger], run.result, RunFolder(tmp_path), exit_code=0)
+    assert [name for name, _ in calls] == ["metrics", "others", "end"]
+    assert calls[0][1]["best_step"] == 40 and calls[0][1]["selected/test_accuracy"] == 0.9
+    assert calls[1][1]["status"] == "completed"
+    assert "Comet: experiment key" in capsys.readouterr().out

@@ -36,7 +36,7 @@ def test_the_value_of_a_trial_is_its_mean_over_seeds(tmp_path: Path, capfd: pyte
     assert best["seeds"] == [0, 1, 5]
     assert best["command"].endswith(" seed=0")
     definition.record(tmp_path, [], ["-m"])
-    assert {one.name for one in standing.read(tmp_path)} == folders
+    assert {job.name for job in standing.read(tmp_path)} == folders
 
 
 def test_each_seed_begins_after_the_one_before_and_knows_its_folder(tmp_path: Path) -> None:
@@ -45,8 +45,8 @@ def test_each_seed_begins_after_the_one_before_and_knows_its_folder(tmp_path: Pa
     search = Controller(tmp_path, script=script, seeds=[0, 1, 2], n_trials=1, slots=3)
     search.run()
     assert search.states() == ["COMPLETE"]
-    known = [json.loads((tmp_path / f"0000/seed{i}/known").read_text()) for i in range(3)]
-    assert [[Path(folder).name for folder in address["earlier"]] for address in known] == [
+    addresses = [json.loads((tmp_path / f"0000/seed{i}/known").read_text()) for i in range(3)]
+    assert [[Path(folder).name for folder in address["earlier"]] for address in addresses] == [
         [],
         ["seed0"],
         ["seed0", "seed1"],

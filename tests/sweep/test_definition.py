@@ -9,7 +9,7 @@ from metalearn.sweep.jobs import Job
 
 
 def jobs(folder: Path, *overrides: str) -> list[Job]:
-    return [Job(i, ["trainer=cpu", one], folder / str(i)) for i, one in enumerate(overrides)]
+    return [Job(i, ["trainer=cpu", override], folder / str(i)) for i, override in enumerate(overrides)]
 
 
 def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_finished_job_with_a_name_of_its_own_is_not_composed(launcher, compose
     composed.clear()
     more = [["seed=3"], *batch]  # other numbers, equal folders
     launcher.launch(more, 0)
-    assert [one for one in more if one in composed] == [["seed=3"], ["seed=1"]]
+    assert [overrides for overrides in more if overrides in composed] == [["seed=3"], ["seed=1"]]
 
 
 @pytest.mark.parametrize("wrong", ["algorithm=mml", "optimizer.lrr=1", "trainer=fast", "trainer.device=2"])

@@ -39,10 +39,10 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(node_task, "_start", start)
     monkeypatch.setattr(node_task, "POLL", 0.01)
     monkeypatch.setattr(node_task.atexit, "register", lambda *_: None)
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    for one, handler in before.items():
-        signal.signal(one, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def commands(folder: Path, *scripts: str) -> list[JobCommand]:
@@ -109,10 +109,11 @@ def test_packs_and_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     submitter = Submitter("slurm", lambda shape: Executor(shape, arrays), jobs_per_task=3)
     narrow, wide = Shape(1, 1, 1), Shape(2, 4, 4)
     processes = [
-        submitter.add(one, wide if i == 4 else narrow) for i, one in enumerate(commands(tmp_path, *["exit 0"] * 12))
+        submitter.add(command, wide if i == 4 else narrow)
+        for i, command in enumerate(commands(tmp_path, *["exit 0"] * 12))
     ]
     submitter.submit()
-    sizes = {(one.shape, tuple(len(task._commands) for task in one.tasks)) for one in arrays}
+    sizes = {(array.shape, tuple(len(task._commands) for task in array.tasks)) for array in arrays}
     assert sizes == {
         (narrow._replace(jobs=3), (3, 3)),
         (narrow._replace(jobs=3), (3,)),
@@ -120,8 +121,8 @@ def test_packs_and_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (wide._replace(jobs=1), (1,)),
     }
     first = processes[:3]
-    assert [one.index for one in first] == [0, 1, 2]
-    assert len({one.allocation for one in first}) == 1
+    assert [place.index for place in first] == [0, 1, 2]
+    assert len({place.allocation for place in first}) == 1
     assert submitted.read(processes[0].folder) == Submitted("slurm", "7_1")
 
 

@@ -24,11 +24,11 @@ def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
     monkeypatch.setattr(queue.SlurmQueue, "SOON", 0.0)
     monkeypatch.setattr(queue.SlurmQueue, "INTERVAL", 0.0)
     waits, ended, never = (Job(i, [], tmp_path / str(i)) for i in range(3))
-    for one, job_id in ((waits, "12_3"), (ended, "12_4"), (never, None)):
-        one.folder.mkdir()
+    for job, job_id in ((waits, "12_3"), (ended, "12_4"), (never, None)):
+        job.folder.mkdir()
         if job_id:
-            submitted.note(one.folder, Submitted("slurm", job_id))
-    assert [one.is_at_work_elsewhere() for one in (waits, ended, never)] == [True, False, False]
+            submitted.note(job.folder, Submitted("slurm", job_id))
+    assert [job.is_at_work_elsewhere() for job in (waits, ended, never)] == [True, False, False]
     squeue.write_text("#!/bin/sh\nexit 1\n")  # SLURM's controller restarts: the queue is unknown
     assert waits.is_at_work_elsewhere()
     squeue.unlink()

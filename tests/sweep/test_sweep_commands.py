@@ -78,13 +78,13 @@ def test_the_state_of_jobs_at_work(tmp_path: Path) -> None:
         waits.stdout.readline()  # so that it bears its name
         submitted.note(queued.folder, Submitted("local", str(waits.pid)))
         found = standing.read(tmp_path)
-        assert [one.state for one in found] == ["running", "starting", "queued"]
+        assert [job.state for job in found] == ["running", "starting", "queued"]
         waits.communicate()
     assert 95 < found[0].seconds_left <= 100
     assert str(found[0].best) == "31.00 %"
     for file in held:
         file.close()
-    assert [one.state for one in standing.read(tmp_path)] == ["failed", "waiting", "waiting"]
+    assert [job.state for job in standing.read(tmp_path)] == ["failed", "waiting", "waiting"]
 
 
 def test_a_reader_keeps_no_run_from_its_directory(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_retry_sets_failed_jobs_back(
     assert "out of memory" in text
     assert "1 failed jobs are set back: 0" in text
     assert f"-m name=0,1 hydra.launcher.slots=2 hydra.sweep.dir={tmp_path}" in text
-    assert [one.state for one in standing.read(tmp_path)] == ["waiting", "completed"]
+    assert [job.state for job in standing.read(tmp_path)] == ["waiting", "completed"]
     assert (failed.folder / "checkpoints/last.ckpt").exists()
     assert "out of memory" in (failed.folder / "stdout.failed.log").read_text()
     assert call(monkeypatch, "status", tmp_path) == 0
@@ -223,12 +223,12 @@ def test_retry_queues_the_failed_trials_of_a_search(tmp_path: Path) -> None:
     definition.record(tmp_path, [], ["-m"])
     study_record.write(StudyRecord(str(tmp_path / "study.log"), tmp_path.name, "accuracy"), tmp_path)
     search.run()
-    assert [one.state for one in standing.read(tmp_path)] == ["failed", "completed", "completed"]
-    assert [one.name for one in clear_failed(tmp_path)] == ["0000"]
+    assert [job.state for job in standing.read(tmp_path)] == ["failed", "completed", "completed"]
+    assert [job.name for job in clear_failed(tmp_path)] == ["0000"]
     again = Controller(tmp_path, script=COMPLETED, n_trials=3, slots=1)
     assert [again.trials.folder(trial).name for trial in again.trials.failed()] == []
     again.run()
-    assert [one.state for one in standing.read(tmp_path)] == ["completed"] * 3
+    assert [job.state for job in standing.read(tmp_path)] == ["completed"] * 3
     assert again.states() == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 

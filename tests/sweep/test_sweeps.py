@@ -40,9 +40,11 @@ def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
     assert "seed is -1; it must not be negative" in (first.folder / "1/stdout.log").read_text()
     before = (first.folder / "0/result.json").stat().st_mtime_ns
     assert job(first, 0).result["status"] == "completed"
+    assert "1 failed" in (first.folder / "report.html").read_text()
     again = sweep("trainer.max_steps=2", "seed=0,-1")
     assert again.code == 1
     assert "completed before" in again.text
+    assert f"report: {again.folder}/report.html" in again.text
     assert (first.folder / "0/result.json").stat().st_mtime_ns == before
     assert (first.folder / "0/stdout.log").read_text().count("$ ") == 1
     assert (first.folder / "1/stdout.log").read_text().count("$ ") == 2
@@ -60,10 +62,10 @@ def test_ranks_of_a_sweep_agree(metalearn, sweep) -> None:
     assert {path.name for path in both.folder.iterdir() if path.is_dir()} == {"0", "1"}
     joint = metalearn(*exact, "trainer=cpu", "tasks_per_batch=2")
     assert [job(both, i).result["devices"] for i in range(2)] == [1, 2]
-    one, two = (job(both, i).checkpoint()["state_dict"] for i in range(2))
+    first, second = (job(both, i).checkpoint()["state_dict"] for i in range(2))
     for name, value in joint.checkpoint()["state_dict"].items():
-        torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-12)
-    assert any(not torch.equal(value, one[name]) for name, value in two.items())
+        torch.testing.assert_close(second[name], value, rtol=1e-9, atol=1e-12)
+    assert any(not torch.equal(value, first[name]) for name, value in second.items())
 
 
 def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(

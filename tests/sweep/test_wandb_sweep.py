@@ -19,8 +19,8 @@ SWEEP: dict[str, Any] = yaml.safe_load((REPOSITORY / "scripts/wandb_sweep.yaml")
 
 def drawn(which: str) -> dict[str, float]:
     """Returns the smallest, the largest or a middle value of each parameter."""
-    middle = {key: (of["min"] * of["max"]) ** 0.5 for key, of in SWEEP["parameters"].items()}
-    return middle if which == "middle" else {key: of[which] for key, of in SWEEP["parameters"].items()}
+    middle = {key: (span["min"] * span["max"]) ** 0.5 for key, span in SWEEP["parameters"].items()}
+    return middle if which == "middle" else {key: span[which] for key, span in SWEEP["parameters"].items()}
 
 
 def command_line(values: dict[str, float], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

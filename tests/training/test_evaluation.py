@@ -32,15 +32,15 @@ def test_the_runs_of_lake_are_within_an_alphabet_and_from_two_hands(rotations: b
         for drawing, row in enumerate(rows)
     }
     alphabets = []
-    for one in draws:
-        support, query = ([place[row] for row in rows.tolist()] for rows in (one.support_rows, one.query_rows))
+    for episode in draws:
+        support, query = ([place[row] for row in rows.tolist()] for rows in (episode.support_rows, episode.query_rows))
         assert [name for name, _ in support] == [name for name, _ in query]
-        assert len({name for name, _ in support}) == one.way == 20
+        assert len({name for name, _ in support}) == episode.way == 20
         assert all(name.endswith("/rot000") == rotations for name, _ in support)
         (alphabet,) = {name.split("/")[0] for name, _ in support}
         (first,), (second,) = {drawing for _, drawing in support}, {drawing for _, drawing in query}
         assert first != second
-        assert one.support_ways.tolist() == one.query_ways.tolist() == list(range(20))
+        assert episode.support_ways.tolist() == episode.query_ways.tolist() == list(range(20))
         alphabets.append(alphabet)
     assert sorted(set(alphabets)) == sorted(alphabets[::2])  # ten alphabets, two runs each
 
@@ -66,7 +66,7 @@ def test_lake_needs_the_evaluation_set_of_omniglot() -> None:
 @pytest.mark.parametrize(("name", "alphabets"), [("lake_small1", 5), ("lake_small2", 5), ("lake", 25)])
 def test_background_sets_of_lake_share_nothing_with_what_is_tested(name: str, alphabets: int) -> None:
     split = read_split("omniglot", name)
-    by_alphabet = {part: {character.split("/")[0] for character in of} for part, of in split.items()}
+    by_alphabet = {part: {character.split("/")[0] for character in characters} for part, characters in split.items()}
     assert len(by_alphabet["train"]) == alphabets
     assert not by_alphabet["train"] & by_alphabet["val"]
     assert not (by_alphabet["train"] | by_alphabet["val"]) & by_alphabet["test"]

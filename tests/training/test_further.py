@@ -29,7 +29,7 @@ class Pixels(Flat):
         return x.flatten(1)
 
 
-def of(*, chance: bool, way: int = 2) -> MetaTest:
+def built(*, chance: bool, way: int = 2) -> MetaTest:
     """Builds a prototypical network whose images have one value for each class.
 
     With `chance`, all classes share one value.
@@ -43,10 +43,10 @@ def of(*, chance: bool, way: int = 2) -> MetaTest:
     return MetaTest(algorithm, bank, Setting(way, 1, 2), torch.device("cpu"))
 
 
-def means(evaluation, of: MetaTest) -> dict[str, float]:
-    evaluation.check(of)
+def means(evaluation, meta_test: MetaTest) -> dict[str, float]:
+    evaluation.check(meta_test)
     with torch.no_grad():
-        scored = evaluation(of)
+        scored = evaluation(meta_test)
     assert all(math.isfinite(number) for number in (*scored.curve.x, *scored.curve.y))
     return {name: score.mean for name, score in scored.scores.items()}
 
@@ -54,23 +54,23 @@ def means(evaluation, of: MetaTest) -> dict[str, float]:
 def test_open_set_of_a_perfect_and_of_a_chance_scorer() -> None:
     evaluation = OpenSet(num_episodes=5, unknown=3)
     perfect = {"auroc": 1.0, "fpr_at_95_tpr": 0.0, "accuracy_of_known": 1.0}
-    assert means(evaluation, of(chance=False)) == pytest.approx(perfect)
+    assert means(evaluation, built(chance=False)) == pytest.approx(perfect)
     chance = {"auroc": 0.5, "fpr_at_95_tpr": 1.0, "accuracy_of_known": 0.5}
-    assert means(evaluation, of(chance=True)) == pytest.approx(chance)
+    assert means(evaluation, built(chance=True)) == pytest.approx(chance)
 
 
 def test_open_set_by_hand() -> None:
     confidence = torch.tensor([0.9, 0.8, 0.6, 0.7, 0.5])
-    known = torch.tensor([True, True, True, False, False])
+    is_known = torch.tensor([True, True, True, False, False])
     # One of 6 pairs of a known and an unknown query is in the wrong order. All known queries are
     # found above 0.5 alone.
-    assert known_from_unknown(confidence, known) == pytest.approx({"auroc": 5 / 6, "fpr_at_95_tpr": 1 / 2})
+    assert known_from_unknown(confidence, is_known) == pytest.approx({"auroc": 5 / 6, "fpr_at_95_tpr": 1 / 2})
 
 
 def test_verification_of_a_perfect_and_of_a_chance_scorer() -> None:
     evaluation = Verification(num_draws=2, pairs=1000)
-    assert means(evaluation, of(chance=False)) == pytest.approx({"auc": 1.0, "eer": 0.0, "tar_at_far_0.001": 1.0})
-    assert means(evaluation, of(chance=True)) == pytest.approx({"auc": 0.5, "eer": 0.5, "tar_at_far_0.001": 0.0})
+    assert means(evaluation, built(chance=False)) == pytest.approx({"auc": 1.0, "eer": 0.0, "tar_at_far_0.001": 1.0})
+    assert means(evaluation, built(chance=True)) == pytest.approx({"auc": 0.5, "eer": 0.5, "tar_at_far_0.001": 0.0})
 
 
 def test_verification_by_hand() -> None:
@@ -91,7 +91,7 @@ def test_scores_of_any_scale_keep_their_order_and_their_ties() -> None:
 
 
 def test_pairs_are_of_one_class_then_of_two() -> None:
-    bank = of(chance=True).bank
+    bank = built(chance=True).bank
     rows, same = draw_pairs(bank, 50, 0)
     assert torch.equal((rows[:, 0] // EACH) == (rows[:, 1] // EACH), same)
     assert (rows[:, 0] != rows[:, 1]).all()
@@ -101,7 +101,7 @@ def test_pairs_are_of_one_class_then_of_two() -> None:
 
 def test_retrieval_of_a_perfect_scorer_and_by_hand() -> None:
     perfect = {"recall_at_1": 1.0, "mean_average_precision": 1.0}
-    assert means(Retrieval(num_queries=10), of(chance=False)) == pytest.approx(perfect)
+    assert means(Retrieval(num_queries=10), built(chance=False)) == pytest.approx(perfect)
     # The images of one class are at 0, 1, 10 on a line, the others at 2, 30. The values are the
     # ranks of the same class among the four other images.
     line = torch.tensor([0, 1, 10, 2, 30], dtype=torch.uint8).view(5, 1, 1, 1)
@@ -113,10 +113,10 @@ def test_retrieval_of_a_perfect_scorer_and_by_hand() -> None:
         0,
         0,
     ]  # nearest to 0: 1, 2, 10, 30; to 1: 0 (or 2, equally far), 10, 30; to 10: 2; to 2: 1; to 30: 10
-    found = means(Retrieval(num_queries=5), of(chance=False)._replace(bank=bank))
+    found = means(Retrieval(num_queries=5), built(chance=False)._replace(bank=bank))
     of_zero, of_ten, of_two, of_thirty = (1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2, 1 / 4, 1 / 2
     of_one = [(1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2]  # depends on the order of the tie
-    means_possible = [(of_zero + one + of_ten + of_two + of_thirty) / 5 for one in of_one]
+    means_possible = [(of_zero + of_one_class + of_ten + of_two + of_thirty) / 5 for of_one_class in of_one]
     assert any(found["mean_average_precision"] == pytest.approx(mean, abs=1e-5) for mean in means_possible)
     assert found["recall_at_1"] in (pytest.approx(sum(hits) / 5), pytest.approx((sum(hits) - 1) / 5))
 
@@ -124,9 +124,9 @@ def test_retrieval_of_a_perfect_scorer_and_by_hand() -> None:
 def test_incremental_of_a_perfect_and_of_a_chance_scorer() -> None:
     evaluation = Incremental(num_episodes=4, sessions=3)
     perfect = {"accuracy_after_last": 1.0, "mean_accuracy": 1.0, "accuracy_lost": 0.0}
-    assert means(evaluation, of(chance=False)) == pytest.approx(perfect)
+    assert means(evaluation, built(chance=False)) == pytest.approx(perfect)
     chance = {"accuracy_after_last": 1 / 6, "mean_accuracy": (1 / 2 + 1 / 4 + 1 / 6) / 3, "accuracy_lost": 1 / 3}
-    assert means(evaluation, of(chance=True)) == pytest.approx(chance)
+    assert means(evaluation, built(chance=True)) == pytest.approx(chance)
 
 
 def test_accuracy_after_each_session_by_hand() -> None:
@@ -143,7 +143,7 @@ def test_a_thinned_curve_keeps_its_ends() -> None:
 
 @pytest.mark.parametrize("evaluation", [Verification(num_draws=1, pairs=1000), Retrieval(num_queries=5)])
 def test_what_has_no_embedding_of_one_image_is_refused(evaluation) -> None:
-    good = of(chance=False)
+    good = built(chance=False)
     with pytest.raises(ValueError, match="compares embeddings of single images, which .* lacks"):
         evaluation.check(good._replace(algorithm=SimpleNamespace()))
     good.algorithm.dependence = lambda: SimpleNamespace(batch_norm="batch")
@@ -154,7 +154,7 @@ def test_what_has_no_embedding_of_one_image_is_refused(evaluation) -> None:
 @pytest.mark.parametrize("evaluation", [OpenSet(num_episodes=1, unknown=7), Incremental(num_episodes=1, sessions=5)])
 def test_more_classes_than_there_are_are_refused(evaluation) -> None:
     with pytest.raises(ValueError, match=f"meta-test has {CLASSES}"):
-        evaluation.check(of(chance=True))
+        evaluation.check(built(chance=True))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def loss_and_gradients(algorithm: AbstractAlgorithm, batch: Episode) -> list[tor
     loss = algorithm.loss(batch).loss
     loss.backward()
     found = [loss.detach(), *(p.grad for p in algorithm.parameters()), *algorithm.buffers()]
-    return [one if one is None else one.cpu() for one in found]
+    return [tensor if tensor is None else tensor.cpu() for tensor in found]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in RANDOM])
@@ -47,11 +47,11 @@ def test_predictions_are_those_of_the_cpu(name: str) -> None:
     other = copy.deepcopy(algorithm).cuda()
     task = episode(tasks=1, way=3)
     predictions = []
-    for one, device in ((algorithm, "cpu"), (other, "cuda")):
+    for placed, device in ((algorithm, "cpu"), (other, "cuda")):
         support_x, support_y, query_x, _ = (part[0] for part in double(task, device))
         torch.manual_seed(0)
         with torch.no_grad():
-            predictions.append(one.adapt(support_x, support_y)(query_x).cpu())
+            predictions.append(placed.adapt(support_x, support_y)(query_x).cpu())
     torch.testing.assert_close(predictions[1], predictions[0], rtol=1e-5, atol=1e-7)
 
 
@@ -68,8 +68,8 @@ def test_a_replay_gives_the_loss_and_the_gradient(name: str) -> None:
         expected.backward()
         found.backward()
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
-        for one, other in zip(replayed.parameters(), plain.parameters(), strict=True):
-            torch.testing.assert_close(one.grad, other.grad, rtol=1e-7, atol=1e-9)
+        for ours, exact in zip(replayed.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, exact.grad, rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(dict(replayed.named_buffers()), dict(plain.named_buffers()), rtol=1e-8, atol=1e-10)
 
 

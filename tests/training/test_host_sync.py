@@ -58,8 +58,8 @@ class Counting(TorchDispatchMode):
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         name = operator.overloadpacket.__name__
         by_mask = name.startswith("index") and any(
-            isinstance(one, torch.Tensor) and one.dtype == torch.bool
-            for one in (args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ())
+            isinstance(index, torch.Tensor) and index.dtype == torch.bool
+            for index in (args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ())
         )
         if name in VALUES or by_mask:
             self.found.append(name)

@@ -40,11 +40,11 @@ def of(*, chance: bool = False, slots: int = 99, shot: int = 1) -> MetaTest:
     return MetaTest(memory(slots), bank, Setting(2, shot, 2), torch.device("cpu"))
 
 
-def means(of: MetaTest, **settings: int) -> dict[str, float]:
-    evaluation = Lifelong(**{"num_streams": 3, "classes": CLASSES, "rounds": EACH // of.setting.shot} | settings)
-    evaluation.check(of)
+def means(meta_test: MetaTest, **settings: int) -> dict[str, float]:
+    evaluation = Lifelong(**{"num_streams": 3, "classes": CLASSES, "rounds": EACH // meta_test.setting.shot} | settings)
+    evaluation.check(meta_test)
     with torch.no_grad():
-        scored = evaluation(of)
+        scored = evaluation(meta_test)
     assert scored.curve.x == [float(count) for count in range(1, EACH)]
     return {name: score.mean for name, score in scored.scores.items()}
 

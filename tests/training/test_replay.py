@@ -47,7 +47,7 @@ class Kernels(TorchDispatchMode):
         self.calls: list[Any] = []
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        shapes = torch.utils._pytree.tree_map_only(torch.Tensor, lambda one: tuple(one.shape), (args, kwargs))
+        shapes = torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), (args, kwargs))
         self.calls.append((str(operator), str(shapes)))
         return operator(*args, **(kwargs or {}))
 

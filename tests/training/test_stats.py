@@ -30,7 +30,7 @@ def test_the_interval_covers_the_mean_95_times_in_100() -> None:
 @pytest.mark.parametrize("count", [2, 3, 5, 20])
 def test_the_interval_of_few_covers_the_mean_as_often(count: int) -> None:
     draws = np.random.default_rng(0).normal(size=(4000, count))
-    covered = np.mean([abs(one.mean) < one.ci95 for one in map(estimate, draws)])
+    covered = np.mean([abs(estimated.mean) < estimated.ci95 for estimated in map(estimate, draws)])
     assert 0.94 < covered < 0.96
 
 

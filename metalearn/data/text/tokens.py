@@ -158,7 +158,7 @@ def rebuilt(recipe: dict[str, Any]) -> Tokeniser:
             return characters(count)
         case {"kind": "pretrained", "name": str(name), "num_tokens": int(count)}:
             return pretrained(name, count)
-    raise ValueError(f"{recipe!r:.80} is no recipe of a tokeniser")
+    raise ValueError(f"its recipe of the tokeniser is damaged: {recipe!r:.80}")
 
 
 @cache

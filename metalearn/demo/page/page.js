@@ -9,6 +9,7 @@ let strokes = []; // on the pad
 let classes = []; // {name, drawings}, in the order of the page
 let taught = null; // the character that got the last drawing
 let result = null; // probabilities of the classes for the pad
+const silence = "The server does not answer. Start it again, then draw on.";
 let asking = false, askAgain = false;
 let version = 0; // increases when a request no longer fits what is on the page
 
@@ -95,7 +96,7 @@ async function ask() {
     const found = await reply.json();
     if (asked === version) result = found;
   } catch {
-    if (asked === version) result = { error: "The server does not answer. Start it again, then draw on." };
+    if (asked === version) result = { error: silence };
   }
   asking = false;
   show();
@@ -202,7 +203,7 @@ function winner() {
   return all ? all.indexOf(Math.max(...all)) : -1;
 }
 
-const percent = probability => `${Math.round(100 * probability)} %`;
+const percent = probability => `${Math.round(100 * probability)}\u00a0%`;
 
 function showAnswer() {
   const [answer, best] = [at("answer"), winner()];
@@ -244,6 +245,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 fetch("run").then(reply => reply.json()).then(found => {
   at("run").textContent = `The network: ${found.made_by}.`;
   Object.assign(limits, found);
+  show();
+}).catch(() => {
+  result = { error: silence };
   show();
 });
 show();

@@ -154,9 +154,9 @@ def check_problem(problem: Problem, images: bool, augmented: bool, dataset: str)
         raise ValueError(f"augmentation is for images, but {dataset} has none: use augmentation=none")
 
 
-def check_sampling(sampling: str, answers_in_training: bool, algorithm: str) -> None:
+def check_sampling(episode: dict[str, Any], answers_in_training: bool, algorithm: str) -> None:
     """Raises ValueError if the training has no answers by which hard classes are found."""
-    if sampling == "hard" and not answers_in_training:
+    if episode["train"].get("sampling") == "hard" and not answers_in_training:
         why = f"{algorithm} answers no queries in training"
         raise ValueError(f"episode.train.sampling=hard: {why}, so use sampling=uniform")
 

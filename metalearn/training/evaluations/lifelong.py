@@ -33,16 +33,16 @@ class Lifelong(AbstractEvaluation):
         rounds: number of episodes in which a class is.
 
     Examples:
-        >>> import numpy as np
         >>> from metalearn import MLP, ClassBank, Setting
         >>> from metalearn.algorithms.key_value_memory import KeyValueMemory
         >>> images = np.zeros((10, 4, 1, 2, 2), dtype=np.uint8)
         >>> bank = ClassBank.from_classes(images, list("abcdefghij"))
         >>> algorithm = KeyValueMemory(
-        ...     MLP([1, 2, 2]), slots=99, margin=0.1, inverse_temperature=40.0, batch_norm="running"
+        ...     MLP([1, 2, 2]), slots=64, margin=0.1, inverse_temperature=40.0, batch_norm="running"
         ... ).eval()
         >>> meta_test = MetaTest(algorithm, bank, Setting(5, shot=1, query=3), torch.device("cpu"))
-        >>> list(Lifelong(num_streams=2, classes=10, rounds=4)(meta_test).scores)
+        >>> evaluation = Lifelong(num_streams=2, classes=10, rounds=3)
+        >>> list(evaluation(meta_test).scores)
         ['accuracy_after_1', 'accuracy_after_all', 'mean_accuracy']
     """
 

@@ -1,0 +1,30 @@
+"""The end of a sweep: one page that compares its jobs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from metalearn.sweep.jobs import Job
+
+NAME = "report.html"
+
+
+def report(sweep: Path, jobs: Iterable[Job]) -> str:
+    """Writes the page where it lacks the result of a job; returns a line with its path."""
+    page = sweep / NAME
+    if not _is_current(page, jobs):
+        from metalearn.report.export import write_page  # late: a sweep needs it at its end alone
+
+        try:
+            write_page(page, sweep)
+        except (ValueError, OSError) as error:
+            return f"no report: {error}"
+    return f"report: {page}"
+
+
+def _is_current(page: Path, jobs: Iterable[Job]) -> bool:
+    """Returns whether no result is newer than the page."""
+    if not page.is_file():
+        return False
+    results = (job.folder / "result.json" for job in jobs)
+    newest = max((result.stat().st_mtime_ns for result in results if result.is_file()), default=0)
+    return page.stat().st_mtime_ns > newest
