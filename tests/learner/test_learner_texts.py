@@ -58,7 +58,7 @@ def test_a_saved_learner_knows_its_words_and_its_texts(tmp_path: Path, name: str
         assert again.explain(QUERIES[0][0])[0].example in SUPPORT[0]
     again = Learner.load(tmp_path / "saved.pt").add_class("send", TEXTS["send"])
     assert again.explain(TEXTS["send"][2], count=19)[0].label in again.classes_
-    assert {one.example for one in again.explain(TEXTS["send"][2], count=19)} == {*SUPPORT[0], *TEXTS["send"]}
+    assert {evidence.example for evidence in again.explain(TEXTS["send"][2], count=19)} == {*SUPPORT[0], *TEXTS["send"]}
 
 
 def test_without_its_texts_a_saved_learner_explains_by_labels(tmp_path: Path) -> None:
