@@ -14,19 +14,18 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import descend
-from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.metric import AbstractEmbedding, class_means
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones import norm
-from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
 Mining = Literal["batch_hard", "semi_hard"]
 
 
-class Triplet(AbstractAlgorithm):
+class Triplet(AbstractEmbedding):
     """Triplet network that predicts the class with the nearest mean of support embeddings.
 
     Args:
@@ -60,12 +59,12 @@ class Triplet(AbstractAlgorithm):
         finetune_lr: float,
         batch_norm: norm.Moments,
     ) -> None:
-        super().__init__(batch_norm=batch_norm)
+        super().__init__(backbone, batch_norm=batch_norm)
         if not margin > 0:
             raise ValueError(f"margin={margin} must be positive")
         if finetune_steps < 0:
             raise ValueError(f"finetune_steps={finetune_steps} must not be negative")
-        self.backbone, self.mining, self.margin = checked(backbone), mining, margin
+        self.mining, self.margin = mining, margin
         self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr
         self.takes_gradients = finetune_steps > 0
 
@@ -74,7 +73,7 @@ class Triplet(AbstractAlgorithm):
         x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
         y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
         rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
-        z = self.embed(self.weights(), x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
+        z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
         losses = torch.stack([self.triplet_loss(*task) for task in zip(z, y, strict=True)])  # (T,)
         parts = zip(z[:, :support], batch.support_y, z[:, support:], strict=True)
         return TaskOutput(losses.mean(), torch.stack([self.compare(*task) for task in parts]))
@@ -84,7 +83,7 @@ class Triplet(AbstractAlgorithm):
 
         def predict(query_x: Tensor) -> Tensor:
             support = support_x.shape[0]
-            z = self.embed(params, torch.cat([support_x, query_x]), self._rows(support))  # (S + Q, D)
+            z = self.embed_by(params, torch.cat([support_x, query_x]), self._rows(support))  # (S + Q, D)
             return self.compare(z[:support], support_y, z[support:])
 
         return predict
@@ -93,7 +92,7 @@ class Triplet(AbstractAlgorithm):
         """Returns the weights after `finetune_steps` steps on a support set, (S, *X) and (S, N)."""
 
         def support_loss(params: Parameters) -> Tensor:
-            return self.triplet_loss(self.embed(params, support_x, self._rows()), support_y)
+            return self.triplet_loss(self.embed_by(params, support_x, self._rows()), support_y)
 
         for _ in range(self.finetune_steps):
             with torch.no_grad():
@@ -104,18 +103,20 @@ class Triplet(AbstractAlgorithm):
     def weights(self) -> Parameters:
         return dict(self.backbone.named_parameters())
 
-    def embed(self, params: Parameters, x: Tensor, rows: norm.Rows | None) -> Tensor:
+    def embed_by(self, params: Parameters, x: Tensor, rows: norm.Rows | None) -> Tensor:
         """Embeds inputs under given weights of the backbone: (B, *X) -> (B, D)."""
-        z = functional_call(self.backbone, params, (x, rows))
+        return functional_call(self.backbone, params, (x, rows))
+
+    @property
+    def embeds_each_alone(self) -> bool:
+        return not self.finetune_steps and super().embeds_each_alone
+
+    def placed(self, z: Tensor) -> Tensor:
+        """Scales embeddings (B, D) to length 1 where the distances are those of a sphere."""
         return F.normalize(z, dim=1) if self.mining == "semi_hard" else z
 
-    def embed_each(self, x: Tensor) -> Tensor:
-        """Embeds each image independently of the others: (B, *X) -> (B, D)."""
-        return self.embed(self.weights(), x, None)
-
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Computes the similarity of embedded pairs, row by row: (B, D), (B, D) -> (B,)."""
-        return -(a - b).square().sum(-1)
+        return -(self.placed(a) - self.placed(b)).square().sum(-1)
 
     def distances(self, a: Tensor, b: Tensor) -> Tensor:
         """Computes the distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
@@ -126,11 +127,11 @@ class Triplet(AbstractAlgorithm):
     def triplet_loss(self, z: Tensor, y: Tensor) -> Tensor:
         """Computes the loss of the mined triplets of embeddings (B, D) with classes (B, N)."""
         mine = batch_hard if self.mining == "batch_hard" else semi_hard
+        z = self.placed(z)
         return mine(self.distances(z, z), y @ y.T > 0, self.margin)
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        """Computes the query logits of one task: (S, D), (S, N), (Q, D) -> (Q, N)."""
-        return -self.distances(query_z, class_means(support_z, support_y))
+        return -self.distances(self.placed(query_z), class_means(self.placed(support_z), support_y))
 
     def _rows(self, support: int | None = None) -> norm.Rows | None:
         rows = norm.rows(self.batch_norm, training=self.training, support=support)

@@ -81,6 +81,21 @@ def test_triplet_compare_and_loss_against_a_loop(task: SimpleNamespace, mining: 
 
 
 @pytest.mark.parametrize("mining", ["batch_hard", "semi_hard"])
+def test_images_are_embedded_once_unless_the_weights_move(mining: str) -> None:
+    algorithm = Triplet(
+        Conv4([1, 16, 16], channels=4), mining=mining, margin=1.0, finetune_lr=0.1, batch_norm="running"
+    )
+    algorithm.eval()
+    assert algorithm.embeds_each_alone
+    task = episode(tasks=1).tasks()[0]
+    support_z, query_z = algorithm.embed_each(task.support_x), algorithm.embed_each(task.query_x)
+    logits = algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+    torch.testing.assert_close(algorithm.compare(support_z, task.support_y, query_z), logits)
+    algorithm.finetune_steps = 1
+    assert not algorithm.embeds_each_alone
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard"])
 def test_identical_images_give_finite_gradients(mining: str) -> None:
     algorithm = Triplet(Conv4([1, 16, 16], channels=4), mining=mining, margin=1.0, finetune_lr=0.1, batch_norm="batch")
     batch = episode()
@@ -111,7 +126,8 @@ def test_finetuning_lowers_the_loss_of_the_support_set_and_leaves_the_weights(
     before = {name: value.clone() for name, value in algorithm.state_dict().items()}
 
     def support_loss(params: dict[str, Tensor]) -> float:
-        return algorithm.triplet_loss(algorithm.embed(params, task.support_x, algorithm._rows()), task.support_y).item()
+        z = algorithm.embed_by(params, task.support_x, algorithm._rows())
+        return algorithm.triplet_loss(z, task.support_y).item()
 
     for training in (True, False):
         algorithm.train(training)
