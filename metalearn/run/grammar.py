@@ -13,7 +13,19 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 RUN_PATHS = {"checkpoint", "pretrained", "resume"}
-PART_PATHS = {"cache", "dir", "dirpath", "file", "folder", "manifest", "path", "root", "save_dir", "weights"}
+PART_PATHS = {
+    "cache",
+    "dir",
+    "dirpath",
+    "file",
+    "folder",
+    "manifest",
+    "offline_directory",
+    "path",
+    "root",
+    "save_dir",
+    "weights",
+}
 
 
 def is_path(key: str) -> bool:

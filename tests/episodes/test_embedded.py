@@ -57,8 +57,9 @@ def scores(
     return module.scores["test"]
 
 
-@pytest.mark.parametrize("name", [*EMBEDDING, "matching algorithm.fce=true"])
-@pytest.mark.parametrize("shot", [2, [1, 3]])
+@pytest.mark.parametrize(
+    ("name", "shot"), [*((name, [1, 3]) for name in [*EMBEDDING, "matching algorithm.fce=true"]), ("prototypical", 2)]
+)
 def test_every_episode_scores_as_from_its_images(
     name: str, shot: int | list[int], bank: ClassBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:

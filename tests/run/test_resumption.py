@@ -47,9 +47,9 @@ EXIT = {"SIGTERM": 143, "SIGKILL": -signal.SIGKILL, "error": 1}
 
 
 def covering() -> list[tuple[str, str, str]]:
-    """Pairs every point with every way to stop, and every run with each stage at least once."""
-    runs = itertools.cycle(RUNS)
-    cases = [(next(runs), how, point) for point in POINTS for how in WAYS]
+    """Pairs every point with two of three ways to stop, and every run with each stage."""
+    runs, ways = itertools.cycle(RUNS), itertools.cycle(WAYS)
+    cases = [(next(runs), next(ways), point) for point in POINTS for _ in range(2)]
     for name, stops in itertools.product(RUNS, (TRAINING, VALIDATION, END)):
         if not any(run == name and point in stops for run, _, point in cases):
             cases.append((name, "SIGKILL", stops[0]))
@@ -144,7 +144,7 @@ def test_warnings_of_batch_systems_stop_a_run_in_order(metalearn: Command, allow
     assert stopped.checkpoint()["global_step"] == 2
 
 
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
 def test_a_run_that_is_stopped_three_times_resumes_exactly(
     metalearn: Command, allowed: dict[str, str], straight: Any, tmp_path: Path, how: str
 ) -> None:
@@ -168,7 +168,6 @@ def two(fresh_metalearn: Command, allowed: dict[str, str]) -> Finished:
     ("how", "rank", "point"),
     [
         ("SIGTERM", 1, "on_train_batch_end:4"),
-        ("SIGKILL", 1, "on_after_backward:6"),
         ("error", 1, "on_validation_batch_end:2"),
         ("SIGKILL", 0, "on_validation_end:1"),
     ],
