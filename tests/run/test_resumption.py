@@ -38,7 +38,7 @@ RUNS = {
     "dropout": ["backbone=resnet12", "backbone.widths=[2,2,2,2]", "backbone.drop_rate=0.2"],
 }
 TRAINING = ["on_train_batch_start:3", "on_after_backward:6", "on_train_batch_end:4", "on_train_batch_end:5"]
-VALIDATION = ["on_validation_start:1", "on_validation_batch_end:4", "on_validation_end:2"]
+VALIDATION = ["on_validation_start:1", "on_validation_batch_end:2", "on_validation_end:2"]
 END = ["on_train_end:1", "on_fit_end:1", "on_test_start:1", "on_test_batch_end:1"]
 WRITING = ["write-best.ckpt:1", "write-last.ckpt:2", "write-metrics.csv:2", "write-result.json:1"]
 POINTS = [*TRAINING, *VALIDATION, *END, *WRITING]
