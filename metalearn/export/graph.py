@@ -122,7 +122,7 @@ def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
     expected = relative(z)
     for of_direction in (False, True):
         head = LinearHead(weight, bias, of_direction=of_direction)
-        # A logit that is off by 1e-6 changes no probability visibly, and rounding can be all there is.
+        # An error of 1e-6 in a logit is rounding, and changes no probability visibly.
         if torch.allclose(head(z), expected, rtol=1e-4, atol=1e-6 + 1e-5 * float(expected.abs().max())):
             return head
     return None
