@@ -193,30 +193,6 @@ def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
     assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
 
 
-def test_a_sweep_that_is_left_to_ray_is_watched_and_cancelled(
-    sweep: Sweep, cluster: str, environment: dict[str, str], tmp_path: Path
-) -> None:
-    """Leaves two jobs without an end; each needs both CPUs, so the second waits."""
-    leave = ["hydra/launcher=ray", f"hydra.launcher.address={cluster}", "hydra.launcher.wait=false", ENDLESS]
-    leave.append("hydra.launcher.num_cpus=2")
-    left = sweep(*leave)
-    assert left.code == 0, left.text
-    assert "2 jobs submitted" in left.text
-    wait_for((left.folder / "0/stdout.log").exists)
-    assert "0 jobs submitted, 2 at work before" in sweep(*leave).text
-
-    def command(word: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "metalearn.sweep", word, str(left.folder)]
-        env = {**environment, "HOME": str(tmp_path)}
-        return subprocess.run(line, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-    assert "2 jobs, 1 " in command("status").stdout
-    assert command("cancel").returncode == 0
-    watched = command("watch")
-    assert watched.returncode == 0
-    assert "2 jobs, 1 interrupted, 1 waiting" in watched.stdout
-
-
 # --- SLURM -------------------------------------------------------------------------------------
 
 
