@@ -34,7 +34,7 @@ class Triplet(AbstractEmbedding):
             al. 2015) uses squared distances of embeddings on the unit sphere.
         margin: margin of the loss, in units of the distance.
         finetune_steps: number of gradient steps on the triplet loss of the support set, on each
-            task.
+            task; they move the weights that a training moves.
         finetune_lr: step size of these steps.
         batch_norm: moments of batch normalisation.
 
@@ -66,6 +66,9 @@ class Triplet(AbstractEmbedding):
             raise ValueError(f"finetune_steps={finetune_steps} must not be negative")
         self.mining, self.margin = mining, margin
         self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr
+        self.moved = [name for name, weight in backbone.named_parameters() if weight.requires_grad]
+        if finetune_steps and not self.moved:
+            raise ValueError(f"finetune_steps={finetune_steps} has no weights to move: the backbone is frozen")
         self.takes_gradients = finetune_steps > 0
 
     def loss(self, batch: Episode) -> TaskOutput:
@@ -89,16 +92,20 @@ class Triplet(AbstractEmbedding):
         return predict
 
     def finetune(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """Returns the weights after `finetune_steps` steps on a support set, (S, *X) and (S, N)."""
+        """Returns the weights after `finetune_steps` steps on a support set, (S, *X) and (S, N).
 
-        def support_loss(params: Parameters) -> Tensor:
-            return self.triplet_loss(self.embed_by(params, support_x, self._rows()), support_y)
+        Frozen weights stay.
+        """
 
+        def support_loss(moved: Parameters) -> Tensor:
+            return self.triplet_loss(self.embed_by(params | moved, support_x, self._rows()), support_y)
+
+        moved = {name: params[name] for name in self.moved}
         for _ in range(self.finetune_steps):
             with torch.no_grad():
-                grads, _ = grad_and_value(support_loss)(params)
-            params = descend(params, grads, self.finetune_lr)
-        return params
+                grads, _ = grad_and_value(support_loss)(moved)
+            moved = descend(moved, grads, self.finetune_lr)
+        return params | moved
 
     def weights(self) -> Parameters:
         return dict(self.backbone.named_parameters())

@@ -141,3 +141,17 @@ def test_finetuning_lowers_the_loss_of_the_support_set_and_leaves_the_weights(
         algorithm.finetune_steps = 0
         assert not torch.allclose(tuned, algorithm.adapt(task.support_x, task.support_y)(task.query_x))
         algorithm.finetune_steps = 5
+
+
+def test_finetuning_moves_what_a_training_moves() -> None:
+    backbone = Conv4([1, 16, 16], channels=4)
+    settings = {"mining": "semi_hard", "margin": 2.0, "finetune_steps": 2, "finetune_lr": 0.1, "batch_norm": "running"}
+    frozen, moved = (list(backbone.named_parameters())[index] for index in (0, -1))
+    backbone.requires_grad_(False)
+    with pytest.raises(ValueError, match="finetune_steps=2 has no weights to move: the backbone is frozen"):
+        Triplet(backbone, **settings)
+    moved[1].requires_grad_(True)
+    algorithm = Triplet(backbone, **settings).eval()
+    (task,) = episode(tasks=1, shot=3).tasks()
+    phi = algorithm.finetune(algorithm.weights(), task.support_x, task.support_y)
+    assert torch.equal(phi[frozen[0]], frozen[1]) and not torch.equal(phi[moved[0]], moved[1])
