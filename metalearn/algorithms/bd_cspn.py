@@ -68,7 +68,7 @@ def rectified(support_z: Tensor, support_y: Tensor, query_z: Tensor, sharpness: 
     """
     prototypes = class_means(support_z, support_y)  # (N, D)
     nearest = cosine_similarities(query_z, prototypes).argmax(1, keepdim=True)  # (Q, 1)
-    of_queries = nearest == torch.arange(len(prototypes), device=nearest.device)  # (Q, N)
+    of_queries = nearest == torch.arange(prototypes.shape[0], device=nearest.device)  # (Q, N)
     z, y = torch.cat([support_z, query_z]), torch.cat([support_y, of_queries.to(support_y)])
     weights = (sharpness * cosine_similarities(z, prototypes)).softmax(1)  # (S + Q, N)
     return (y * weights).T @ z / y.sum(0)[:, None]

@@ -49,4 +49,4 @@ class CNP(AbstractNeuralProcess):
         super().__init__(backbone, way=way, width=width, batch_norm=batch_norm, problem=problem)
 
     def read(self, support_z: Tensor, representations: Tensor, query_z: Tensor) -> Tensor:
-        return representations.mean(0).expand(len(query_z), -1)  # eq. 2, with the mean for ⊕
+        return representations.mean(0).expand(query_z.shape[0], -1)  # eq. 2, with the mean for ⊕

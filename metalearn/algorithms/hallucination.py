@@ -62,7 +62,7 @@ class Hallucination(AbstractEmbedding):
         """Computes the query logits of one task: (S, D), (S, N), (Q, D), (G, D) -> (Q, N)."""
         generated = self.generator(support_z, noise)  # (G, S, D)
         z = torch.cat([support_z[None], generated])  # (1 + G, S, D)  the augmented training set
-        y = support_y.expand(len(z), *support_y.shape)  # (1 + G, S, N)
+        y = support_y.expand(z.shape[0], *support_y.shape)  # (1 + G, S, N)
         prototypes = class_means(z.flatten(0, 1), y.flatten(0, 1))  # (N, D)
         return -squared_distances(query_z, prototypes)
 
@@ -84,7 +84,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
         """Combines each example with each noise: (S, D), (G, D) -> (G, S, D)."""
-        shape = (len(noise), *z.shape)
+        shape = (noise.shape[0], *z.shape)
         x = torch.cat([z.expand(shape), noise[:, None].expand(shape)], dim=-1)  # (G, S, 2 D)
         first, second, last = self.layers
         return last(F.relu(second(F.relu(first(x)))))

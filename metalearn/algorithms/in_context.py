@@ -66,7 +66,7 @@ class InContext(AbstractMetric):
         self.head = nn.Linear(width, way)
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        queries = len(query_z)
+        queries = query_z.shape[0]
         support = torch.cat([support_z, support_y @ self.labels], dim=1)  # (S, D + N)
         query = torch.cat([query_z, self.unknown.expand(queries, -1)], dim=1)  # (Q, D + N)
         rows = torch.cat([query[:, None], support.expand(queries, -1, -1)], dim=1)  # (Q, 1 + S, D + N)

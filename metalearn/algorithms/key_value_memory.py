@@ -72,7 +72,7 @@ class KeyValueMemory(AbstractAlgorithm):
         def predict(query_x: Tensor) -> Tensor:
             support = len(support_x)
             z = self.embed(torch.cat([support_x, query_x])[None], support)  # (1, S + Q, D)
-            memory = key_value.empty(z, support_y[None], slots=self.slots)
+            memory = key_value.empty(z[:, :support], support_y[None], slots=self.slots)
             for row_z, row_y in zip(z[0, :support][order], support_y[order], strict=True):
                 memory = key_value.update(memory, row_z[None], row_y[None])
             return self.inverse_temperature * key_value.scores(memory, z[:, support:])[0]  # (Q, N)

@@ -82,5 +82,5 @@ def neighbourhood(z: Tensor, count: int) -> Tensor:
     """
     distances = squared_distances(z, z)
     others = distances + torch.diag_embed(torch.full_like(z[:, 0], torch.inf))
-    nearest = others.topk(min(count, len(z) - 1), largest=False).indices  # (Q, count)
+    nearest = others.topk(torch.sym_min(count, z.shape[0] - 1), largest=False).indices  # (Q, count)
     return torch.zeros_like(distances).scatter(1, nearest, 1.0)

@@ -118,7 +118,7 @@ class MANN(AbstractAlgorithm):
         stream_y = support_y[order]
 
         def predict(query_x: Tensor) -> Tensor:
-            support, queries = len(support_x), len(query_x)
+            support, queries = support_x.shape[0], query_x.shape[0]
             z = self.embed_rows(torch.cat([support_x, query_x])[None], support)[0]  # (S + Q, D)
             _, state = self.follow(z[:support][order][None], stream_y[None])
             # Each query is the next row after the support rows, in its own copy of the stream.
@@ -162,8 +162,8 @@ class MANN(AbstractAlgorithm):
 
     def start(self, z: Tensor) -> State:
         """Returns the state before the first row of T streams; `z` is (T, D)."""
-        hidden = z.new_zeros(len(z), self.key.in_features)
-        keys = z.new_zeros(len(z), self.reads, self.width)
+        hidden = z.new_zeros(z.shape[0], self.key.in_features)
+        keys = z.new_zeros(z.shape[0], self.reads, self.width)
         return State(hidden, hidden, keys, memory.empty(z, reads=self.reads, slots=self.slots, width=self.width))
 
     def step(self, z: Tensor, previous_y: Tensor, state: State) -> tuple[Tensor, State]:

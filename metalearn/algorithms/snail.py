@@ -73,7 +73,7 @@ class SNAIL(AbstractMetric):
         self.head = nn.Linear(channels, way)
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        queries = len(query_z)
+        queries = query_z.shape[0]
         # Sorts the rows by class, so that their order in the episode does not matter.
         order = support_y.argmax(1).argsort(stable=True)  # (S,)
         support = torch.cat([self.embedding(support_z), support_y], dim=1)[order]  # (S, C)

@@ -1,39 +1,47 @@
 """One call of the command: trace, write, and compare the file with PyTorch."""
 
+import contextlib
 import io
 import json
 import logging
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.text.preparation import TextPreparation
-from metalearn.export.graph import Classifier, Method, check_traceable
-from metalearn.export.linear_equations import SOLVERS
+from metalearn.export.decompositions import DECOMPOSITIONS
+from metalearn.export.graph import Classifier, Method, takes_gradients
 from metalearn.files import write_atomically
 from metalearn.learner import Learner
 from metalearn.predict.command import learn
 from metalearn.predict.images import ImageReader
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability between ONNX Runtime and PyTorch."""
+"""Largest difference of a probability between a file and PyTorch."""
 
-QUERIES, EXTRA = 7, 4  # rows of the traced inputs, and further rows in the check
+QUERIES = 7
+"""Queries of the trace; a check has others."""
+
+Inputs = dict[str, Tensor]
 
 
 class Traced(NamedTuple):
     """Module with inputs for its trace, and others for the check."""
 
     module: nn.Module
-    inputs: dict[str, Tensor]
-    others: dict[str, Tensor]
+    inputs: Inputs
+    others: list[Inputs]  # other numbers of rows, and of classes where they may vary
     dynamic: dict[str, dict[int, Any]]  # axes whose length may vary
+    name: str  # of the method
+    advice: str  # what is possible where the export is not
 
 
 def export(run: Path, file: Path, support: Path | None) -> None:
@@ -49,13 +57,14 @@ def export(run: Path, file: Path, support: Path | None) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings of torch about itself
         logging.getLogger("torch").setLevel(logging.ERROR)
-        program = _program(traced, learner)
+        program = _program(traced)
         facts = json.dumps(_facts(learner))
         if file.suffix == ".pt2":
+            _check(lambda inputs: program.module()(**inputs), traced, "torch.export")
             write_atomically(file, lambda out: torch.export.save(program, out, extra_files={"metalearn.json": facts}))
         else:
             content = _onnx(program, facts)
-            _check(content, traced)
+            _check(_runtime(content), traced, "ONNX Runtime")
             write_atomically(file, lambda out: out.write(content))
     print(f"written: {file}, {_signature(program, traced)}")
 
@@ -79,35 +88,45 @@ def _method(learner: Learner) -> Traced:
     algorithm, shape = learner.trained.algorithm, _image_preparation(learner).input_shape
     way, auto = algorithm.fixed_way or 5, torch.export.Dim.AUTO
 
-    def task(way: int, shot: int, queries: int) -> dict[str, Tensor]:
+    def task(way: int, shot: int, queries: int) -> Inputs:
         support_y = torch.eye(way).repeat(shot, 1)
         return {"support_x": _images(way * shot, shape), "support_y": support_y, "query_x": _images(queries, shape)}
 
-    inputs, others = task(way, 2, QUERIES), task(algorithm.fixed_way or way + 1, 3, QUERIES + EXTRA)
-    check_traceable(algorithm, inputs["support_x"], inputs["support_y"])
+    module, inputs = Method(algorithm, learner.trained.temperature).eval(), task(way, 2, QUERIES)
     ways = {0: auto} if algorithm.fixed_way else {0: auto, 1: auto}
     dynamic = {"support_x": {0: auto}, "support_y": ways, "query_x": {0: auto}}
-    return Traced(Method(algorithm, learner.trained.temperature).eval(), inputs, others, dynamic)
+    others = [task(algorithm.fixed_way or way + 1, 3, QUERIES + 4), task(way, 1, 1)]
+    return Traced(module, inputs, others, dynamic, type(algorithm).__name__, "add --adapted SUPPORT")
 
 
 def _classifier(learner: Learner) -> Traced:
     shape = _image_preparation(learner).input_shape
     module = Classifier(learner.adapted, learner.trained.temperature).eval()
-    inputs, others = ({"query_x": _images(rows, shape)} for rows in (QUERIES, QUERIES + EXTRA))
-    return Traced(module, inputs, others, {"query_x": {0: torch.export.Dim.AUTO}})
+    inputs, *others = ({"query_x": _images(rows, shape)} for rows in (QUERIES, QUERIES + 4, 1))
+    dynamic = {"query_x": {0: torch.export.Dim.AUTO}}
+    return Traced(module, inputs, others, dynamic, type(learner.trained.algorithm).__name__, "use the Learner")
 
 
 def _images(rows: int, shape: tuple[int, int, int]) -> Tensor:
     return torch.rand(rows, *shape, generator=torch.Generator().manual_seed(rows))
 
 
-def _program(traced: Traced, learner: Learner) -> torch.export.ExportedProgram:
+def _program(traced: Traced) -> torch.export.ExportedProgram:
+    module, inputs, _, dynamic, name, advice = traced
+    if takes_gradients(module, inputs):
+        raise ValueError(f"{name} adapts by gradients, which a graph cannot hold: {advice}")
     try:
-        return torch.export.export(traced.module, (), kwargs=traced.inputs, dynamic_shapes=traced.dynamic, strict=False)
+        with contextlib.redirect_stderr(io.StringIO()):  # torch prints the whole graph where it stops
+            program = torch.export.export(module, (), kwargs=inputs, dynamic_shapes=dynamic, strict=False)
+    except GuardOnDataDependentSymNode as error:
+        raise ValueError(f"{name} takes steps that depend on the data, which a graph cannot hold: {advice}") from error
     except Exception as error:  # a method may raise any kind
-        name = type(learner.trained.algorithm).__name__
-        advice = "" if learner.__sklearn_is_fitted__() else "; --adapted SUPPORT may be possible"
-        raise ValueError(f"torch.export cannot trace {name}: {_first_line(error)}{advice}") from error
+        raise ValueError(f"torch.export cannot trace {name}: {_first_line(error)}; {advice}") from error
+    for input_name, sizes in _sizes(program, traced).items():
+        for size in (sizes[axis] for axis in dynamic[input_name]):
+            if size is not None:
+                raise ValueError(f"a graph of {name} would fix the size {size} of {input_name}: {advice}")
+    return program
 
 
 def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
@@ -118,7 +137,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
     except ImportError as error:
         raise ImportError(f"{error.name} is missing: pip install -e '.[export]' in the checkout") from error
     try:
-        model = torch.onnx.export(program.run_decompositions(SOLVERS), dynamo=True, verbose=False)
+        model = torch.onnx.export(program.run_decompositions(DECOMPOSITIONS), dynamo=True, verbose=False)
     except Exception as error:  # torch wraps any error of its translation
         missing = re.search(r"aten[.:]+[\w.]+", str(error.__cause__ or error))
         what = f"has no counterpart of {missing[0]}" if missing else f"cannot hold it ({_first_line(error)})"
@@ -131,20 +150,31 @@ def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
     return file.getvalue()
 
 
-def _check(content: bytes, traced: Traced) -> None:
-    """Compares ONNX Runtime with PyTorch, for other numbers of rows than traced.
+def _runtime(content: bytes) -> Callable[[Inputs], Tensor]:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)  # its errors are raised too
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def run(inputs: Inputs) -> Tensor:
+        (probabilities,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        return torch.from_numpy(probabilities)
+
+    return run
+
+
+def _check(run: Callable[[Inputs], Tensor], traced: Traced, kind: str) -> None:
+    """Compares a file with PyTorch, for other numbers of rows than traced.
 
     Raises ValueError if their probabilities differ.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    fixed = any(isinstance(size, int) for value in session.get_inputs() for size in value.shape[:1])
-    inputs = traced.inputs if fixed else traced.others
-    (theirs,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-    difference = float((torch.from_numpy(theirs) - traced.module(**inputs)).abs().max())
-    if not difference < TOLERANCE:
-        raise ValueError(f"ONNX Runtime and PyTorch differ by {difference:.2g}, so nothing is written")
+    for inputs in traced.others:
+        try:
+            difference = float((run(inputs) - traced.module(**inputs)).abs().max())
+        except Exception as error:  # each runtime has its own
+            raise ValueError(f"{kind} fails on other numbers of rows than traced: {_first_line(error)}") from error
+        if not difference < TOLERANCE:
+            raise ValueError(f"{kind} and PyTorch differ by {difference:.2g}, so nothing is written")
 
 
 def _facts(learner: Learner) -> dict[str, Any]:
@@ -157,12 +187,21 @@ def _facts(learner: Learner) -> dict[str, Any]:
 
 def _signature(program: torch.export.ExportedProgram, traced: Traced) -> str:
     """Formats the inputs with their shapes, as in query_x (?, 1, 28, 28) -> probabilities."""
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    shown = []
-    for name in traced.inputs:
-        sizes = ["?" if isinstance(size, torch.SymInt) else str(size) for size in nodes[name].meta["val"].shape]
-        shown.append(f"{name} ({', '.join(sizes)})")
+    shown = [
+        f"{name} ({', '.join('?' if size is None else str(size) for size in sizes)})"
+        for name, sizes in _sizes(program, traced).items()
+    ]
     return f"{', '.join(shown)} -> probabilities"
+
+
+def _sizes(program: torch.export.ExportedProgram, traced: Traced) -> dict[str, list[int | None]]:
+    """Lists the sizes of each input; None where the trace left it free."""
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return {name: [_constant(size) for size in nodes[name].meta["val"].shape] for name in traced.inputs}
+
+
+def _constant(size: int | torch.SymInt) -> int | None:
+    return size.node.maybe_as_int() if isinstance(size, torch.SymInt) else size
 
 
 def _first_line(error: BaseException) -> str:

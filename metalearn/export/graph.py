@@ -1,12 +1,17 @@
 """Learner as modules for a trace: the whole method, or its classifier for one support set."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.distribution_calibration import DistributionCalibration
+from metalearn.algorithms.parts.transforms import power
 from metalearn.episodes.sampling import intensities
 from metalearn.learner.adapted import AbstractAdapted, OfEmbeddings, OfImages
 
@@ -42,20 +47,24 @@ class Classifier(nn.Module):
         return (self.predict(query_x)[:, : self.num_classes] / self.temperature).softmax(-1)
 
 
-def check_traceable(algorithm: AbstractAlgorithm, x: Tensor, y: Tensor) -> None:
-    """Raises ValueError for a method that takes gradients to adapt, which no graph holds.
-
-    Shapes: (S, C, H, W), (S, N).
-    """
-    takes_gradients = algorithm.takes_gradients
+def takes_gradients(module: nn.Module, inputs: dict[str, Tensor]) -> bool:
+    """Finds out whether a prediction takes gradients, which no graph holds."""
     try:
-        with torch.inference_mode():
-            algorithm.adapt(x, y)(x)
-    except RuntimeError:
-        takes_gradients = True
-    if takes_gradients:
-        name = type(algorithm).__name__
-        raise ValueError(f"{name} adapts by gradients, which a graph cannot hold: add --adapted SUPPORT")
+        with torch.inference_mode(), _Watch() as watch:
+            module(**inputs)
+    except RuntimeError:  # those of torch.autograd are impossible here
+        return True
+    return watch.has_seen_gradients
+
+
+class _Watch(TorchFunctionMode):
+    """Sees whether torch.func takes gradients."""
+
+    has_seen_gradients = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.has_seen_gradients |= torch._C._are_functorch_transforms_active()
+        return function(*args, **(kwargs or {}))
 
 
 def _predictor(adapted: AbstractAdapted) -> Callable[[Tensor], Tensor]:
@@ -87,25 +96,29 @@ class Comparison(nn.Module):
         return self.adapted.logits(z)
 
 
+Transform = Callable[[Tensor], Tensor]
+"""Map of embeddings that leaves zero and the axes: (B, D) -> (B, D)."""
+
+
 class LinearHead(nn.Module):
-    """Logits that are linear in the embedding, or in its direction: (B, D) -> (B, N)."""
+    """Logits that are linear in the transformed embedding: (B, D) -> (B, N)."""
 
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, of_direction: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, transform: Transform) -> None:
         super().__init__()
-        self.of_direction = of_direction
+        self.transform = transform
         self.register_buffer("weight", weight)  # (D, N)
         self.register_buffer("bias", bias)  # (N,)
 
     def forward(self, z: Tensor) -> Tensor:
-        return (F.normalize(z, dim=1) if self.of_direction else z) @ self.weight + self.bias
+        return self.transform(z) @ self.weight + self.bias
 
 
 @torch.no_grad()
 def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
-    """Finds the head that a method has made of a support set, if it is linear.
+    """Finds the head that a method has made of a support set, if it is linear after a transform.
 
     A term that all logits of a row share changes no probability, so logits are taken relative to
     the first. The map is read off at the axes, and accepted if it gives the logits of the support
@@ -120,9 +133,16 @@ def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
     bias = relative(z.new_zeros(1, z.shape[1]))[0]  # (N,)
     weight = relative(torch.eye(z.shape[1], device=z.device)) - bias  # (D, N)
     expected = relative(z)
-    for of_direction in (False, True):
-        head = LinearHead(weight, bias, of_direction=of_direction)
+    for transform in _transforms(adapted.algorithm):
+        head = LinearHead(weight, bias, transform)
         # An error of 1e-6 in a logit is rounding, and changes no probability visibly.
         if torch.allclose(head(z), expected, rtol=1e-4, atol=1e-6 + 1e-5 * float(expected.abs().max())):
             return head
     return None
+
+
+def _transforms(algorithm: AbstractAlgorithm) -> list[Transform]:
+    transforms: list[Transform] = [nn.Identity(), partial(F.normalize, dim=1)]
+    if isinstance(algorithm, DistributionCalibration):
+        transforms.append(partial(power, exponent=algorithm.exponent))
+    return transforms

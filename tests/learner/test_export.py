@@ -1,6 +1,7 @@
 """Exported files: ONNX Runtime and torch.export match the learner, for any number of rows."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ from PIL import Image
 
 from metalearn.export import command
 from metalearn.export.__main__ import main
+from metalearn.export.decompositions import inverse
 from metalearn.export.graph import linear_head
-from metalearn.export.linear_equations import inverse
 from metalearn.learner.adapted import OfEmbeddings
 from metalearn.learner.images import prepared
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 SUPPORT, QUERIES = pictures(3), pictures(4, seed=1)
+REASONS = "adapts by gradients|takes steps that depend on the data|would fix the size 10 of support"
 
 
 def as_input(images: list[np.ndarray]) -> torch.Tensor:
@@ -101,6 +103,20 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, capsys, mo
     monkeypatch.setattr(command, "TOLERANCE", -1.0)
     code, said = call(capsys, checkpoint(tmp_path), tmp_path / "m.onnx")
     assert code == 2 and "so nothing is written" in said and not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_is_a_graph_whole_or_adapted(tmp_path: Path, capsys, examples: Path, name: str) -> None:
+    quick = ["algorithm.steps=1"] if name == "pt_map" else []
+    run, file = checkpoint(tmp_path, f"algorithm={name}", *quick), tmp_path / "m.pt2"
+    code, said = call(capsys, run, file)
+    if name != "tim" and "add --adapted SUPPORT" in said:
+        assert code == 2 and said.count("\n") == 1 and re.search(REASONS, said) and not file.exists()
+        code, said = call(capsys, run, file, "--adapted", examples)
+    if name == "tim":
+        assert code == 2 and "TIM adapts by gradients, which a graph cannot hold" in said
+    else:  # it agrees with PyTorch on other numbers of rows, or it were not written
+        assert code == 0 and "query_x (?, 1, 28, 28) -> probabilities" in said and file.exists(), said
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

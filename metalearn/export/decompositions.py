@@ -1,8 +1,4 @@
-"""Linear equations for ONNX, which has no operator that solves them, by matrix products alone.
-
-Günther Schulz. Iterative Berechnung der reziproken Matrix. ZAMM 1933: X ← X (2 I - A X) doubles the
-digits.
-"""
+"""Operators that ONNX lacks, by operators that it has."""
 
 from typing import Any
 
@@ -14,7 +10,11 @@ STEPS = 60
 
 
 def inverse(a: Tensor) -> Tensor:
-    """Inverts a matrix: (M, M) -> (M, M)."""
+    """Inverts a matrix by matrix products alone: (M, M) -> (M, M).
+
+    Günther Schulz. Iterative Berechnung der reziproken Matrix. ZAMM 1933: X ← X (2 I - A X) doubles
+    the digits.
+    """
     two = 2 * torch.eye(a.shape[0], dtype=a.dtype, device=a.device)
     largest = a.abs().sum(0).max() * a.abs().sum(1).max()
     x = a.T / largest  # start that converges (Pan and Schreiber 1991)
@@ -29,7 +29,14 @@ def solve(a: Tensor, b: Tensor, *, left: bool = True, check_errors: bool = False
     return (inverse(a) @ b if left else b @ inverse(a)), a, info, info
 
 
-SOLVERS: dict[Any, Any] = {
+def sort(x: Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+    """Sorts like aten::sort.stable: TopK of ONNX has the lower index first among equal values."""
+    values, indices = x.topk(x.shape[dim], dim, largest=descending)
+    return values, indices
+
+
+DECOMPOSITIONS: dict[Any, Any] = {
     **torch.export.default_decompositions(),
     torch.ops.aten._linalg_solve_ex.default: solve,
+    torch.ops.aten.sort.stable: sort,
 }
