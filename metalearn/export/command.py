@@ -40,8 +40,8 @@ class Traced(NamedTuple):
     inputs: Inputs
     others: list[Inputs]  # other numbers of rows, and of classes where they may vary
     dynamic: dict[str, dict[int, Any]]  # axes whose length may vary
-    name: str  # of the method
-    advice: str  # what is possible where the export is not
+    name: str  # class of the method
+    advice: str  # alternative to a refused export
 
 
 def export(run: Path, file: Path, support: Path | None) -> None:
@@ -96,7 +96,8 @@ def _method(learner: Learner) -> Traced:
     ways = {0: auto} if algorithm.fixed_way else {0: auto, 1: auto}
     dynamic = {"support_x": {0: auto}, "support_y": ways, "query_x": {0: auto}}
     others = [task(algorithm.fixed_way or way + 1, 3, QUERIES + 4), task(way, 1, 1)]
-    return Traced(module, inputs, others, dynamic, type(algorithm).__name__, "add --adapted SUPPORT")
+    advice = "use the Learner" if algorithm.predicts_jointly else "add --adapted SUPPORT"  # it adapts to queries too
+    return Traced(module, inputs, others, dynamic, type(algorithm).__name__, advice)
 
 
 def _classifier(learner: Learner) -> Traced:

@@ -52,7 +52,7 @@ def takes_gradients(module: nn.Module, inputs: dict[str, Tensor]) -> bool:
     try:
         with torch.inference_mode(), _Watch() as watch:
             module(**inputs)
-    except RuntimeError:  # those of torch.autograd are impossible here
+    except RuntimeError:  # torch.autograd fails in this mode
         return True
     return watch.has_seen_gradients
 
