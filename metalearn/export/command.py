@@ -56,7 +56,8 @@ def export(run: Path, file: Path, support: Path | None) -> None:
     traced = _method(learner) if not learner.__sklearn_is_fitted__() else _classifier(learner)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings of torch about itself
-        logging.getLogger("torch").setLevel(logging.ERROR)
+        for name in ("torch", "onnxscript"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         program = _program(traced)
         facts = json.dumps(_facts(learner))
         if file.suffix == ".pt2":
