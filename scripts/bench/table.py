@@ -154,7 +154,7 @@ def rows(timings: list[Timing], episodes: int) -> list[str]:
             lines.append(f"| {title} | {timing.side} | {timing.missing.replace('|', '/')} | - | - |")
             continue
         median = statistics.median(timing.seconds)
-        spread = f"{median:.3f} ({min(timing.seconds):.3f} to {max(timing.seconds):.3f})"
+        spread = f"{median:#.3g} ({min(timing.seconds):#.3g} to {max(timing.seconds):#.3g})"
         ratio = "" if timing.side == OURS else f"{median / mine[timing.work]:.2f}"
         memory = f"{timing.megabytes:,.0f}" if timing.megabytes else "not known"
         lines.append(f"| {title} | {timing.side} | {spread} | {ratio} | {memory} |")
