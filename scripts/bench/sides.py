@@ -63,13 +63,14 @@ SIDES = {"cpu": ON_CPU, "cuda": ON_GPU}
 
 SAME = """\
 Before anything is timed, each side must do the same work as metalearn, in float64 on the same
-weights and batch: the loss and every gradient agree to a relative 1e-6. In bf16, the distance of
-loss and gradient from those in float32 must be that of plain PyTorch under the same autocast, up to
-half as much again: rounding alone takes the gradient of Conv4 to a cosine of about 0.98, and that
-of ResNet-12, whose untrained logits are in the hundreds, to 0.93. easyfsl leaves its distances unsquared and normalises
-support and queries apart, so its loss is compared (1e-6) with its distances squared and the network
-in evaluation mode. The sides of the evaluation draw their own episodes: their mean accuracies over
-E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2."""
+weights and batch: the loss and every gradient agree to a relative 1e-6. In bf16, loss and gradient
+may differ from those in float32 as those of plain PyTorch under the same autocast do, and half as
+much again. Rounding alone takes the gradient of Conv4 to a cosine of about 0.98, and that of
+ResNet-12, whose untrained logits are in the hundreds, to 0.93. easyfsl leaves its distances
+unsquared and normalises support and queries apart, so its loss is compared (1e-6) with its
+distances squared and the network in evaluation mode. The sides of the evaluation draw their own
+episodes: their mean accuracies over E episodes must lie within 1 / sqrt(E), five standard errors of
+an episode's 0.2."""
 
 
 def check(work: str, side: str, device: str) -> None:

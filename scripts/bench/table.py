@@ -18,7 +18,7 @@ HEAD = {
     "cpu": """\
 # Benchmarks
 
-`make bench` writes this page; it is never edited by hand. A GPU has [another page](gpu.md).
+`make bench` writes this page; it is never edited by hand. A GPU has [another page](benchmarks_gpu.md).
 Seconds are medians over processes, in brackets the fastest and the slowest. A ratio is the median
 of a side divided by that of metalearn in float32, of the same run: above 1 metalearn is faster.
 Memory is the largest resident set of a process, including the imports of the libraries. The sides take turns.
