@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,13 @@ import torch
 from conftest import REPOSITORY, SMALL, Finished, composed
 from hydra.core.hydra_config import HydraConfig
 from sweeping import wait_for
+
+from metalearn.sweep import definition
+from metalearn.sweep.cancel import cancel
+from metalearn.sweep.jobs import Job
+from metalearn.sweep.launcher import submit
+from metalearn.sweep.slots import Slots
+from metalearn.sweep.standing import read
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +199,39 @@ def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
     assert "2 jobs, 4 at a time" in finished.text
     assert "job 1 failed" in finished.text
     assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
+
+
+def test_a_sweep_that_is_left_to_ray_is_cancelled(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaves two jobs without an end; each needs both CPUs, so the second waits."""
+    ray = pytest.importorskip("ray")
+    from metalearn.sweep.ray.launcher import RayLauncher
+    from metalearn.sweep.ray.process import Request
+
+    def request(_: RayLauncher, slots: Slots, job: Job, places: list[str]) -> Request:
+        return Request(["sleep", "1000"], job.log, {}, tmp_path, num_cpus=2, num_gpus=0)
+
+    def states() -> list[str]:
+        return [standing.state for standing in read(tmp_path)]
+
+    monkeypatch.setenv("HOME", str(tmp_path))  # the token of the cluster
+    monkeypatch.setattr(RayLauncher, "_request", request)
+    monkeypatch.setattr(RayLauncher, "processes", lambda *_: 1)
+    launcher = RayLauncher(cluster, slots=2, wait=False, num_cpus=2, num_gpus=0, timeout=None, retries=0)
+    jobs = [Job(i, [f"seed={i}"], tmp_path / str(i)) for i in range(2)]
+    definition.record(tmp_path, jobs, [])
+    try:
+        leave = partial(launcher._leave, launcher.make_slots(tmp_path))
+        assert submit(jobs, leave) == "2 jobs submitted"
+        ray.shutdown()  # as the end of its command
+        assert submit(jobs, leave) == "0 jobs submitted, 2 at work before"
+        assert states() == ["queued", "queued"]
+        wait_for(jobs[0].log.exists)
+        assert cancel(tmp_path) == []
+        wait_for(lambda: states() == ["interrupted", "waiting"])
+    finally:
+        ray.shutdown()
 
 
 # --- SLURM -------------------------------------------------------------------------------------
