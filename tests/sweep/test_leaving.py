@@ -168,11 +168,9 @@ def test_finished_and_running_jobs_are_not_submitted(tmp_path: Path) -> None:
         (["hydra/launcher=slurm", "hydra/sweeper=optuna"], "a search waits for its trials, to choose the next"),
     ],
 )
-def test_waiting_that_is_needed(fresh_metalearn, tmp_path: Path, overrides: list[str], line: str) -> None:
+def test_waiting_that_is_needed(metalearn, tmp_path: Path, overrides: list[str], line: str) -> None:
     local = ["hydra.launcher.cluster=local"] if "hydra/launcher=slurm" in overrides else []
-    done = fresh_metalearn(
-        "-m", "seed=0,1", *overrides, *local, "hydra.launcher.wait=false", f"hydra.sweep.dir={tmp_path}"
-    )
+    done = metalearn("-m", "seed=0,1", *overrides, *local, "hydra.launcher.wait=false", f"hydra.sweep.dir={tmp_path}")
     assert done.code == 2
     assert line in done.text.splitlines()[-1]
 

@@ -17,12 +17,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def sweep(fresh_metalearn, tmp_path: Path) -> Callable[..., Finished]:
+def sweep(metalearn, tmp_path: Path) -> Callable[..., Finished]:
     """Runs `-m` in tmp_path/sweep to its end, two jobs at a time."""
 
     def call(*overrides: str) -> Finished:
         own = (f"hydra.sweep.dir={tmp_path}/sweep", "hydra.launcher.slots=2")
-        return fresh_metalearn("-m", *SMALL, *overrides, *own, folder=tmp_path / "sweep", small=False)
+        return metalearn("-m", *SMALL, *overrides, *own, folder=tmp_path / "sweep", small=False)
 
     return call
 
