@@ -89,22 +89,19 @@ def stop(controller: subprocess.Popen) -> None:
 def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(metalearn, sweep: Sweep) -> None:
     pytest.importorskip("submitit")
     steps = "trainer.max_steps=200"
-    stopped = sweep(*LOCAL, steps, "hydra.launcher.slots=1", "seed=0,-1", meanwhile=stop)
+    stopped = sweep(*LOCAL, steps, "hydra.launcher.slots=1", "seed=0", meanwhile=stop)
     assert stopped.code == 143, stopped.text
     assert job(stopped, 0).result["status"] == "interrupted"
-    assert not (stopped.folder / "1").exists()
-    finished = sweep(*LOCAL, steps, "seed=0,-1")
-    assert finished.code == 1, finished.text
-    assert f"log of job 1: {finished.folder}/1/stdout.log" in finished.text
-    assert "seed is -1; it must not be negative" in finished.text
+    finished = sweep(*LOCAL, steps, "seed=0")
+    assert finished.code == 0, finished.text
     assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
     before = (finished.folder / "0/result.json").stat().st_mtime_ns
     again = sweep(*LOCAL, steps, "seed=0")
     assert again.code == 0, again.text
     assert "completed before" in again.text
     assert (finished.folder / "0/result.json").stat().st_mtime_ns == before
-    assert [(finished.folder / f"{i}/stdout.log").read_text().count("$ ") for i in range(2)] == [2, 1]
-    other = sweep(*LOCAL, steps, "seed=7,-1")
+    assert (finished.folder / "0/stdout.log").read_text().count("$ ") == 2
+    other = sweep(*LOCAL, steps, "seed=7")
     assert other.code == 2
     assert "its job 0 has seed=0 where this command has seed=7" in other.text
 
@@ -119,24 +116,22 @@ def test_options_of_sbatch_are_added_by_their_names() -> None:
 
 
 def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn, sweep: Sweep) -> None:
-    """Preempts twice, by SLURM's signal before a time limit; another job is unaffected."""
+    """Preempts by SLURM's signal before a time limit."""
     pytest.importorskip("submitit")
     steps = "trainer.max_steps=250"
 
     def preempt(controller: subprocess.Popen) -> None:
         folder = Path(controller.args[-1].partition("=")[2])
         last, log = folder / "0/checkpoints/last.ckpt", folder / "0/stdout.log"
-        for times in range(1, 3):
-            before = last.stat().st_mtime_ns if last.exists() else 0
-            wait_for(lambda before=before: last.exists() and last.stat().st_mtime_ns != before, controller)
-            (task,) = tasks(folder)
-            os.kill(task, signal.SIGUSR2)
-            wait_for(lambda times=times: log.read_text().count("$ ") == times + 1, controller)
+        wait_for(last.exists, controller)
+        (task,) = tasks(folder)
+        os.kill(task, signal.SIGUSR2)
+        wait_for(lambda: log.read_text().count("$ ") == 2, controller)
 
     finished = sweep(*LOCAL, "hydra.launcher.slots=1", steps, "seed=1", meanwhile=preempt)
     assert finished.code == 0, finished.text
-    log = (finished.folder / "0/stdout.log").read_text()
-    assert log.count("resume=") >= 2
+    _, resumed = re.findall(r"^\$ .+", (finished.folder / "0/stdout.log").read_text(), re.MULTILINE)
+    assert "resume=" in resumed
     straight = metalearn(steps, "trainer=cpu", "seed=1")
     assert job(finished, 0).test == straight.test
     assert [job(finished, 0).result[name] for name in ("steps", "best_step", "val")] == [
