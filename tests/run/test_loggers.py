@@ -47,7 +47,7 @@ def test_wandb_has_one_run_that_says_what_it_is(folder: Path) -> None:
     assert sum("val/accuracy" in row for row in run["history"]) == 3
     (media,) = (json.dumps(row) for row in run["history"] if any("test/episode" in key for key in row))
     assert "image-file" in media or "images/separated" in media
-    assert list((folder / "wandb").rglob("media/images/test/episode*.png"))
+    assert len(list((folder / "wandb").rglob("media/images/test/episode*.png"))) == 3
     (table,) = (folder / "wandb").rglob("media/table/test/confusion*.json")
     columns = json.loads(table.read_text())["columns"]
     assert columns[1].startswith("answered 0 ")
