@@ -39,6 +39,10 @@ class ReplayedLoss:
     def _record(self, batch: Episode) -> nn.Module:
         device = batch.query_x.device
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()]
+        # torch warns of gradients that are recorded on one stream and added up on another, as is
+        # intended here.
+        if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # torch 2.10
+            torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         # Recording begins with three steps whose only purpose is to warm up: they must leave no
         # trace in the running averages and the random numbers.
         with torch.random.fork_rng(devices=[device]), autocast_without_cache(device.type):

@@ -59,14 +59,18 @@ def why_missing(given: argparse.Namespace, side: str, work: str) -> str | None:
     return None
 
 
-def timings(work: str, given: argparse.Namespace) -> list[Timing]:
-    """Times all sides of a work; metalearn is first, and missing sides are included."""
-    sides = SIDES[given.device][work]
-    missing = {side: why_missing(given, side, work) for side in sides}
-    found: dict[str, list[dict[str, float]]] = {side: [] for side, why in missing.items() if why is None}
-    if work != EVALUATION:
-        for side in found:
+def why_missing_of(work: str, given: argparse.Namespace) -> dict[str, str | None]:
+    """Returns why each side is missing, None if it is not; the sides that are not are checked."""
+    missing = {side: why_missing(given, side, work) for side in SIDES[given.device][work]}
+    for side, why in missing.items():
+        if why is None and work != EVALUATION:
             check(work, side, given.device)
+    return missing
+
+
+def timings(work: str, missing: dict[str, str | None], given: argparse.Namespace) -> list[Timing]:
+    """Times all sides of a work; metalearn is first, and missing sides are included."""
+    found: dict[str, list[dict[str, float]]] = {side: [] for side, why in missing.items() if why is None}
     for number in range(given.rounds):
         for side, runs in found.items():
             Console(stderr=True).print(f"{work}, {side}, round {number + 1} of {given.rounds}")
@@ -109,6 +113,7 @@ def main() -> None:
         return
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device=cuda: torch finds no CUDA device here")
+    missing = {work: why_missing_of(work, given) for work in SIDES[given.device]}  # fails before anything is timed
     measure.seconds_to_first_step()  # the first run also draws glyphs, so it is not counted
     facts = [measure.machine(given.device) for _ in range(given.rounds)]
     machine = {name: statistics.median(fact[name] for fact in facts) for name in facts[0]}
@@ -116,7 +121,7 @@ def main() -> None:
     machine["first_step"] = statistics.median(measure.seconds_to_first_step() for _ in range(given.rounds))
     many = [measured(given, OURS, EVALUATION, steps=1, episodes=MANY)["seconds"] for _ in range(given.rounds)]
     machine["many"] = statistics.median(many)
-    found = [timing for work in SIDES[given.device] for timing in timings(work, given)]
+    found = [timing for work in missing for timing in timings(work, missing[work], given)]
     text = document(found, machine, device=given.device, rounds=given.rounds, **numbers)
     out = given.out or OUT[given.device]
     out.write_text(text)

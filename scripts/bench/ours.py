@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from works import INNER_LR, QUERY, SHOT, WAY, Step
 
 from metalearn.algorithms.base import AbstractAlgorithm
@@ -55,9 +55,9 @@ def _step_by(work: Step, **execution: bool) -> tuple[AbstractAlgorithm, Callable
     return algorithm, loss_of
 
 
-def step_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+def step_in_bf16(work: Step) -> tuple[nn.Module, Callable[[Episode], Tensor]]:
     """Builds a step as by `trainer.precision=bf16-mixed`."""
-    return _in_bf16(*step(work))
+    return in_bf16(*step(work))
 
 
 def step_replayed(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
@@ -67,19 +67,19 @@ def step_replayed(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Te
     return algorithm, lambda batch: replayed(batch).loss
 
 
-def step_replayed_in_bf16(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+def step_replayed_in_bf16(work: Step) -> tuple[nn.Module, Callable[[Episode], Tensor]]:
     """Builds a step as by `trainer.precision=bf16-mixed` on a GPU."""
-    return _in_bf16(*step_replayed(work))
+    return in_bf16(*step_replayed(work))
 
 
-def _in_bf16(
-    algorithm: AbstractAlgorithm, loss_of: Callable[[Episode], Tensor]
-) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+def in_bf16(module: nn.Module, loss_of: Callable[[Episode], Tensor]) -> tuple[nn.Module, Callable[[Episode], Tensor]]:
+    """Computes a side under autocast to bfloat16."""
+
     def loss_in_bf16(batch: Episode) -> Tensor:
         with torch.autocast(batch.query_x.device.type, torch.bfloat16):
             return loss_of(batch)
 
-    return algorithm, loss_in_bf16
+    return module, loss_in_bf16
 
 
 def data(images: ClassBank, episodes: int) -> EpisodicDataModule:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import ours
 import peers
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from works import EVALUATION, STEPS, batch_of
 
@@ -63,12 +63,14 @@ SIDES = {"cpu": ON_CPU, "cuda": ON_GPU}
 
 SAME = """\
 Before anything is timed, each side must do the same work as metalearn, in float64 on the same
-weights and batch: the loss and every gradient agree to a relative 1e-6. In bf16 the loss must agree
-to 2 % with that in float32, and the whole gradient to a cosine of 0.97: rounding alone takes plain
-PyTorch under the same autocast to about 0.98. easyfsl leaves its distances unsquared and normalises
-support and queries apart, so its loss is compared (1e-6) with its distances squared and the network
-in evaluation mode. The sides of the evaluation draw their own episodes: their mean accuracies over
-E episodes must lie within 1 / sqrt(E), five standard errors of an episode's 0.2."""
+weights and batch: the loss and every gradient agree to a relative 1e-6. In bf16, loss and gradient
+may differ from those in float32 as those of plain PyTorch under the same autocast do, and half as
+much again. Rounding alone takes the gradient of Conv4 to a cosine of about 0.98, and that of
+ResNet-12, whose untrained logits are in the hundreds, to 0.93. easyfsl leaves its distances
+unsquared and normalises support and queries apart, so its loss is compared (1e-6) with its
+distances squared and the network in evaluation mode. The sides of the evaluation draw their own
+episodes: their mean accuracies over E episodes must lie within 1 / sqrt(E), five standard errors of
+an episode's 0.2."""
 
 
 def check(work: str, side: str, device: str) -> None:
@@ -83,22 +85,38 @@ def check(work: str, side: str, device: str) -> None:
     elif SIDES[device][work][side] is not ours.step:
         step = STEPS[work]
         batch = _double(batch_of(step, device))
-        mine, theirs = (make(step) for make in (ours.step, SIDES[device][work][side]))
-        for module, _ in (mine, theirs):
-            module.to(device)
-        with torch.no_grad():
-            for my_weight, their_weight in zip(mine[0].parameters(), theirs[0].parameters(), strict=True):
-                their_weight.copy_(my_weight)
+        mine = ours.step(step)
+        theirs = _with_weights_of(mine[0], SIDES[device][work][side](step))
         torch.testing.assert_close(_backward(theirs, batch), _backward(mine, batch), rtol=1e-6, atol=1e-9)
 
 
 def check_bf16(work: str, device: str) -> None:
-    step, batch = STEPS[work], batch_of(STEPS[work], device)
-    (loss, *grads), (exact, *exact_grads) = (_backward(SIDES[device][work][name](step), batch) for name in (BF16, OURS))
-    torch.testing.assert_close(loss, exact, rtol=2e-2, atol=0, check_dtype=False)
-    flat, exact_flat = (torch.cat([grad.flatten() for grad in side]) for side in (grads, exact_grads))
-    cosine = float(F.cosine_similarity(flat, exact_flat, dim=0))
-    assert cosine > 0.97, f"the gradient in bf16 has a cosine of {cosine:.4f} with that in float32"
+    """Raises AssertionError if metalearn in bf16 is further from float32 than plain PyTorch is."""
+    step = STEPS[work]
+    batch = batch_of(step, device)
+    exact, mine = (_backward(make(step), batch) for make in (ours.step, SIDES[device][work][BF16]))
+    plain = ours.in_bf16(*_with_weights_of(ours.step(step)[0], peers.plain(step)))
+    loss, gradient = _distance(mine, exact)
+    loss_of_plain, gradient_of_plain = _distance(_backward(plain, batch), exact)
+    assert loss < 0.01 + 1.5 * loss_of_plain, f"the loss in bf16 is {loss:.2%} off, plain PyTorch {loss_of_plain:.2%}"
+    assert gradient < 0.005 + 1.5 * gradient_of_plain, (
+        f"the gradient in bf16 has a cosine of {1 - gradient:.4f} with that in float32, "
+        f"plain PyTorch {1 - gradient_of_plain:.4f}"
+    )
+
+
+def _with_weights_of(module: nn.Module, side: peers.Side) -> peers.Side:
+    with torch.no_grad():
+        for weight, their_weight in zip(module.parameters(), side[0].parameters(), strict=True):
+            their_weight.copy_(weight)
+    return side
+
+
+def _distance(found: list[Tensor], exact: list[Tensor]) -> tuple[float, float]:
+    """Computes the relative error of the loss, and 1 - the cosine of the gradients."""
+    loss = abs(float(found[0]) / float(exact[0]) - 1)
+    a, b = (torch.cat([gradient.flatten().double() for gradient in side[1:]]) for side in (found, exact))
+    return loss, 1 - float(F.cosine_similarity(a, b, dim=0))
 
 
 def check_easyfsl(work: str, device: str) -> None:

@@ -18,7 +18,7 @@ HEAD = {
     "cpu": """\
 # Benchmarks
 
-`make bench` writes this page; it is never edited by hand. A GPU has [another page](gpu.md).
+`make bench` writes this page; it is never edited by hand. A GPU has [another page](benchmarks_gpu.md).
 Seconds are medians over processes, in brackets the fastest and the slowest. A ratio is the median
 of a side divided by that of metalearn in float32, of the same run: above 1 metalearn is faster.
 Memory is the largest resident set of a process, including the imports of the libraries. The sides take turns.
@@ -154,7 +154,7 @@ def rows(timings: list[Timing], episodes: int) -> list[str]:
             lines.append(f"| {title} | {timing.side} | {timing.missing.replace('|', '/')} | - | - |")
             continue
         median = statistics.median(timing.seconds)
-        spread = f"{median:.3f} ({min(timing.seconds):.3f} to {max(timing.seconds):.3f})"
+        spread = f"{median:#.3g} ({min(timing.seconds):#.3g} to {max(timing.seconds):#.3g})"
         ratio = "" if timing.side == OURS else f"{median / mine[timing.work]:.2f}"
         memory = f"{timing.megabytes:,.0f}" if timing.megabytes else "not known"
         lines.append(f"| {title} | {timing.side} | {spread} | {ratio} | {memory} |")
