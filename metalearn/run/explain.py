@@ -15,6 +15,9 @@ from metalearn.run.grammar import key, quoted, value
 from metalearn.run.groups import COME_ALONG
 from metalearn.run.names import nearest, nearest_key, shortened
 
+OF_ENTRIES = ("callbacks", "logger")
+"""Groups whose options add an entry of their name."""
+
 WRONG_KEY = re.compile(r"Could not override '(\S+?)'")
 
 
@@ -61,6 +64,9 @@ def _explain_key(wrong: str, argv: list[str], conf: str) -> str:
     keys = known_keys(config, conf)
     if wrong in keys:
         return f"only some jobs of this sweep have the key '{wrong}'"
+    group, name, *_ = f"{wrong}.".split(".")
+    if group in OF_ENTRIES and name not in config[group] and (Path(conf) / group / f"{name}.yaml").is_file():
+        return f"there is no key '{wrong}' without {group}={name}"
     if _takes(config, wrong):
         given = next((word.partition("=")[2] for word in argv if key(word) == wrong), "VALUE")
         return f"there is no key '{wrong}' yet; a plus adds it: '+{wrong}={shortened(given)}'"

@@ -103,6 +103,9 @@ class RunFolder:
     def discard(self) -> None:
         """Removes the directory if no run began in it, and its parent if it is then empty."""
         (self.path / LOCK).unlink(missing_ok=True)
+        if not self.named and not (self.path / ".hydra").exists():
+            for path in (self.path / "metalearn.log", *self.path.glob("*classes.csv")):  # a split that was drawn
+                path.unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty
             self.path.rmdir()
             self.path.parent.rmdir()

@@ -52,6 +52,15 @@ def value(override: str) -> Any:
     return _parser().parse_override(override).value()
 
 
+def alike(first: str, second: str) -> bool:
+    """Returns whether two overrides have one key and one value.
+
+    >>> alike("x=true", "x=True"), alike("x=1", "x=1,2")
+    (True, False)
+    """
+    return first == second or (key(first) == key(second) and value(first) == value(second))
+
+
 def quoted(text: str | Path) -> str:
     """Quotes a text so that Hydra and OmegaConf read exactly this text."""
     return _in_quotes(re.sub(r"(\\*)\$\{", r"\1\1\\${", str(text)))

@@ -19,8 +19,11 @@ ELSEWHERE = {
     "net": "backbone=NAME",
     "network": "backbone=NAME",
     "output_dir": "hydra.run.dir=DIR, or paths.outputs=DIR",
+    "query": "episode.train.query=N, and so for val and test",
     "resume_from_checkpoint": "resume=DIR",
+    "shot": "episode.train.shot=N, and so for val and test",
     "task": "dataset=NAME, which sets the problem: classification or regression",
+    "way": "episode.train.way=N, and so for val and test",
 }
 """Names of other programs, and the keys of this one for them."""
 

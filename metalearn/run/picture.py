@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -27,14 +27,15 @@ MARGIN, LINE = 10, 26  # outer margin and line of text, in pixels
 LONGEST_NAME = 180  # pixels
 MOST = 10  # shown queries of a class
 FONT, DIGITS = ImageFont.load_default(15), ImageFont.load_default(24)
+ORDINALS = ("first", "second", "third")
 LEGEND = "blue frame: right; orange frame: wrong, with the number of the predicted class"
 
 
 class TestEpisode(pl.Callback):
     """Draws the first meta-test episode into test_episode.png.
 
-    It also logs the picture and the confusion matrix to W&B. Texts go to test_episode.txt, and to a
-    table in W&B.
+    W&B gets the pictures of the first three, and the confusion matrix of the first. Texts go to
+    test_episode.txt, and to a table in W&B.
 
     Args:
         folder: run directory.
@@ -53,29 +54,47 @@ class TestEpisode(pl.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not isinstance(data, EpisodicDataModule) or data.test_name != "test":
             return
-        bank, draw = data.banks["test"], data.draw("test", 0)
-        batch = fetch(bank.images, collate([draw]))
-        task = trainer.precision_plugin.convert_input(Episode(*(part.to(module.device) for part in batch))).tasks()[0]
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            algorithm: Any = module.algorithm
-            answers = algorithm.adapt(task.support_x, task.support_y)(task.query_x).argmax(-1)  # (Q,)
-        names, head = class_names(bank, draw), title(task, answers)
-        rows = answered(bank.texts, draw, answers.tolist(), names) if bank.is_text else []
+        bank = data.banks["test"]
+        wandb = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        count = min(len(ORDINALS), data.num_episodes["test"]) if wandb and not bank.is_text else 1
+        first, *others = (_answer(index, data, trainer, module) for index in range(count))
         if bank.is_text:
-            text = transcript(head, bank.texts, draw, rows, names).encode()
+            rows = answered(bank.texts, first.draw, first.answers.tolist(), first.names)
+            text = transcript(first.title, bank.texts, first.draw, rows, first.names).encode()
             write_atomically(self.folder / "test_episode.txt", lambda file: file.write(text))
         else:
-            image = picture(task, answers, names)
+            image, *further = (picture(each.task, each.answers, each.names, each.title) for each in (first, *others))
             write_atomically(self.folder / "test_episode.png", lambda file: image.save(file, "PNG"))
-        for wandb in (logger for logger in trainer.loggers if isinstance(logger, WandbLogger)):
+        for logger in wandb:
             if bank.is_text:
-                wandb.log_table("test/episode", columns=["text", "class", "answered"], data=[list(row) for row in rows])
+                columns = ["text", "class", "answered"]
+                logger.log_table("test/episode", columns=columns, data=[list(row) for row in rows])
             else:
-                wandb.log_image("test/episode", [image], caption=[head])
-            counts = confusion(task.query_y.argmax(-1), answers, task.query_y.shape[1]).tolist()
-            columns = ["class", *(f"answered {way} {name}" for way, name in enumerate(names))]
-            table = [[f"{way} {name}", *row] for (way, name), row in zip(enumerate(names), counts, strict=True)]
-            wandb.log_table("test/confusion", columns=columns, data=table)
+                logger.log_image("test/episode", [image, *further], caption=[each.title for each in (first, *others)])
+            counts = confusion(first.task.query_y.argmax(-1), first.answers, len(first.names)).tolist()
+            columns = ["class", *(f"answered {way} {name}" for way, name in enumerate(first.names))]
+            table = [[f"{way} {name}", *row] for (way, name), row in zip(enumerate(first.names), counts, strict=True)]
+            logger.log_table("test/confusion", columns=columns, data=table)
+
+
+class Answered(NamedTuple):
+    """A test episode with its answers."""
+
+    draw: Draw
+    task: Episode
+    answers: Tensor  # (Q,) predicted ways
+    names: list[str]  # class names in the order of the ways
+    title: str
+
+
+def _answer(index: int, data: EpisodicDataModule, trainer: pl.Trainer, module: pl.LightningModule) -> Answered:
+    bank, draw = data.banks["test"], data.draw("test", index)
+    batch = fetch(bank.images, collate([draw]))
+    task = trainer.precision_plugin.convert_input(Episode(*(part.to(module.device) for part in batch))).tasks()[0]
+    with torch.no_grad(), trainer.precision_plugin.forward_context():
+        algorithm: Any = module.algorithm
+        answers = algorithm.adapt(task.support_x, task.support_y)(task.query_x).argmax(-1)  # (Q,)
+    return Answered(draw, task, answers, class_names(bank, draw), title(task, answers, index))
 
 
 def confusion(ways: Tensor, answers: Tensor, way: int) -> Tensor:
@@ -93,13 +112,13 @@ def class_names(bank: ClassBank, draw: Draw) -> list[str]:
     return [next(name for name, rows in zip(bank.names, bank.rows, strict=True) if row in rows) for row in firsts]
 
 
-def title(task: Episode, answers: Tensor) -> str:
+def title(task: Episode, answers: Tensor, index: int) -> str:
     """Returns the score of the episode in words."""
     right, asked = int((answers == task.query_y.argmax(-1)).sum()), len(answers)
-    return f"The first test episode: {right} of {asked} queries right ({100 * right / asked:.2f} %)"
+    return f"The {ORDINALS[index]} test episode: {right} of {asked} queries right ({100 * right / asked:.2f} %)"
 
 
-def picture(task: Episode, answers: Tensor, names: Sequence[str]) -> Image.Image:
+def picture(task: Episode, answers: Tensor, names: Sequence[str], head: str) -> Image.Image:
     """Draws a row for each class: its support images, then its queries.
 
     A frame shows whether the answer is right. The corner of a wrong query shows the number of the
@@ -109,6 +128,7 @@ def picture(task: Episode, answers: Tensor, names: Sequence[str]) -> Image.Image
         task: episode of one task.
         answers: predicted ways (Q,).
         names: class names in the order of the ways.
+        head: line above the picture.
     """
     ways, way = task.query_y.argmax(-1), task.query_y.shape[1]
     supports = [task.support_x[task.support_y.argmax(-1) == c] for c in range(way)]
@@ -121,10 +141,10 @@ def picture(task: Episode, answers: Tensor, names: Sequence[str]) -> Image.Image
     middle = left + max(max(map(len, supports)) * CELL, round(_length(heads[0]))) + GAP
     right = middle + max(min(most, MOST) * CELL, round(_length(heads[1])))
     top = MARGIN + 2 * LINE
-    width = max(right, *(MARGIN + round(_length(text)) for text in (title(task, answers), LEGEND))) + MARGIN
+    width = max(right, *(MARGIN + round(_length(text)) for text in (head, LEGEND))) + MARGIN
     sheet = Image.new("RGB", (width, top + way * CELL + LINE + MARGIN), PAPER)
     write = ImageDraw.Draw(sheet)
-    write.text((MARGIN, MARGIN), title(task, answers), INK, FONT)
+    write.text((MARGIN, MARGIN), head, INK, FONT)
     write.text((left, MARGIN + LINE), heads[0], INK, FONT)
     write.text((middle, MARGIN + LINE), heads[1], INK, FONT)
     write.text((MARGIN, top + way * CELL + 6), LEGEND, INK, FONT)

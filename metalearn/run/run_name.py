@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
-from metalearn.run.grammar import node
+from metalearn.run.grammar import alike, node
 
 IN_NAME = {"algorithm", "backbone", "dataset", "seed", "episode.test.way", "episode.test.shot"}
 """Keys whose values are in every name."""
@@ -48,7 +48,8 @@ def varied(folder: Path, overrides: list[str]) -> list[str]:
     if (home := sweep_folder(folder)) is None:
         return []
     typed = json.loads((home / "sweep.json").read_text())["command"]
-    return [override for override in overrides if override not in typed and node(override) not in IN_NAME]
+    own = [override for override in overrides if node(override) not in IN_NAME]
+    return [override for override in own if not any(alike(override, word) for word in typed)]
 
 
 def _span(value: int | ListConfig) -> str:

@@ -56,16 +56,27 @@ class Cosine(Schedule):
 
     Args:
         floor: last factor of the learning rate.
+        warmup: first fraction of the training, in which the rate rises linearly from 0.
 
     Examples:
         >>> Cosine(floor=0.1)(0.0), Cosine(floor=0.1)(1.0)
         (1.0, 0.1)
+        >>> Cosine(warmup=0.2)(0.05)
+        0.25
     """
 
     floor: float = 0.01
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"scheduler.warmup={self.warmup} must be a fraction of the training, 0 to 1 without 1")
 
     def __call__(self, done: float) -> float:
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
+        if done < self.warmup:
+            return done / self.warmup
+        decayed = (done - self.warmup) / (1 - self.warmup)
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * decayed)) / 2
 
 
 def lightning_config(

@@ -126,14 +126,17 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
         ("episode.trian.wey=3", "there is no key 'episode.trian.wey'; did you mean 'episode.train.way'?"),
         ("datset=omniglot", "there is no key 'datset'; did you mean 'dataset'?"),
         ("lr=0.1", "there is no key 'lr'; did you mean 'optimizer.lr'?"),
-        ("way=5", "there is no key 'way'; did you mean 'episode.val.way'?"),
         ("algorithm=maml algorithm.lr=1", "there is no key 'algorithm.lr'; did you mean 'optimizer.lr'?"),
         ("algorithm.inner_lr=1", "there is no key 'algorithm.inner_lr'"),
         (
             "algorithm=maml algorithm.inner_loop.step=3",
             "there is no key 'algorithm.inner_loop.step'; did you mean 'algorithm.inner_loop.steps'?",
         ),
-        ("callbacks.early_stopping.patience=3", "there is no key 'callbacks.early_stopping.patience'"),
+        (
+            "callbacks.early_stopping.patience=3",
+            "there is no key 'callbacks.early_stopping.patience' without callbacks=early_stopping",
+        ),
+        ("way=5", "there is no key 'way'; use episode.train.way=N, and so for val and test"),
         (
             "optimizer.amsgrad=true",
             "there is no key 'optimizer.amsgrad' yet; a plus adds it: '+optimizer.amsgrad=true'",

@@ -56,11 +56,11 @@ def test_a_class_is_checked_when_it_is_built(metalearn: Command, tmp_path: Path)
     assert "callbacks.x._target_=zipfile.ZipFile is refused" in finished.text.strip().splitlines()[-1]
 
 
-def test_a_sweep_is_watched_over(fresh_metalearn: Command, tmp_path: Path) -> None:
+def test_a_sweep_is_watched_over(metalearn: Command, tmp_path: Path) -> None:
     foreign = FOREIGN.replace("MARK", f"{tmp_path}/mark")
     for place in ("callbacks", "launcher"):
         override = f"+hydra.{place}.x={{{foreign}}}"
-        finished = fresh_metalearn("seed=1,2", override, f"hydra.sweep.dir={tmp_path}/sweep", "-m")
+        finished = metalearn("seed=1,2", override, f"hydra.sweep.dir={tmp_path}/sweep", "-m")
         assert finished.code == 2
         assert "_target_=zipfile.ZipFile is refused" in finished.text.strip().splitlines()[-1]
     assert not (tmp_path / "mark").exists()

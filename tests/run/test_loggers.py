@@ -1,14 +1,13 @@
 """Logs of W&B, TensorBoard and MLflow, read back; test_run covers metrics.csv."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import SMALL, composed
+from conftest import composed
 from lightning.pytorch.loggers import CometLogger
 from run_folders import result, runs
 from wandb_files import wandb_run
@@ -22,19 +21,18 @@ WANDB = ["logger=wandb", "logger.wandb.log_model=true", "logger.wandb.notes=of a
 
 
 @pytest.fixture(scope="module")
-def folder(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(metalearn, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs with W&B, without an API key, and with a secret in the config."""
     folder = tmp_path_factory.mktemp("wandb")
     secret = ["+vars.api_token=${oc.env:PLANTED}"]
-    command = [sys.executable, "-m", "metalearn", *SMALL, *WANDB, *secret, f"hydra.run.dir={folder}"]
     # The environment has neither key nor mode, and HOME has no .netrc, so the run must choose
     # offline mode itself.
     env = {k: v for k, v in environment.items() if k != "WANDB_MODE"}
     env |= {"PLANTED": "hunter2hunter2", "HOME": str(folder), "NETRC": str(folder / "none"), "WANDB_TAGS": "mine"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = metalearn(*WANDB, *secret, folder=folder, environment=env)
+    assert done.code == 0, done.text
     (place,) = (folder / "wandb").glob("offline-run-*")
-    assert f"wandb sync {place}" in "".join(done.stdout.split("\n"))
+    assert f"wandb sync {place}" in "".join(done.text.split("\n"))
     return folder
 
 
@@ -49,7 +47,7 @@ def test_wandb_has_one_run_that_says_what_it_is(folder: Path) -> None:
     assert sum("val/accuracy" in row for row in run["history"]) == 3
     (media,) = (json.dumps(row) for row in run["history"] if any("test/episode" in key for key in row))
     assert "image-file" in media or "images/separated" in media
-    assert list((folder / "wandb").rglob("media/images/test/episode*.png"))
+    assert len(list((folder / "wandb").rglob("media/images/test/episode*.png"))) == 3
     (table,) = (folder / "wandb").rglob("media/table/test/confusion*.json")
     columns = json.loads(table.read_text())["columns"]
     assert columns[1].startswith("answered 0 ")
@@ -101,14 +99,13 @@ def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
 
 
 def test_a_failed_run_of_an_agent_has_its_id_and_is_not_shown_as_finished(
-    environment: dict[str, str], tmp_path: Path
+    metalearn, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoints").write_text("")  # a file instead of a folder
-    command = [sys.executable, "-m", "metalearn", *SMALL, "logger=wandb", f"hydra.run.dir={tmp_path}"]
     of_agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
-    done = subprocess.run(command, env=environment | of_agent, capture_output=True, timeout=120, check=False)
+    done = metalearn("logger=wandb", folder=tmp_path, environment=environment | of_agent)
     run = wandb_run(tmp_path)
-    assert done.returncode == run["exit_code"] == 1
+    assert done.code == run["exit_code"] == 1
     assert run["summary"]["status"] == "failed"
     assert run["run_id"] == (tmp_path / "wandb_id").read_text() == "chosen1"
 
@@ -175,10 +172,12 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
     folder = tmp_path / "shots" / "3"
     folder.mkdir(parents=True)
     own = ["algorithm=maml", "optimizer.lr=0.5", "tasks_per_batch=4", "seed=2", "paths.data=a/b"]
+    own.append("+trainer.benchmark=False")  # as Hydra writes the value of a job
     config = composed(*own, f"hydra.runtime.output_dir={folder}")
     assert sweep_of(folder) is None
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2"
     command = ["algorithm=anil,maml", "optimizer.lr=0.1,0.5", "seed=2,3", "tasks_per_batch=4", "paths.data=a/b,c"]
+    command.append("+trainer.benchmark=false")
     (tmp_path / "shots" / "sweep.json").write_text(json.dumps({"command": command, "jobs": {}}))
     assert sweep_of(folder) == "shots"
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"

@@ -9,7 +9,7 @@ from PIL import Image
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.sampling import Shape, draw
 from metalearn.run import picture as module
-from metalearn.run.picture import CELL, FRAME, PAPER, RIGHT, SIZE, WRONG, class_names, confusion, label, picture
+from metalearn.run.picture import CELL, FRAME, PAPER, RIGHT, SIZE, WRONG, class_names, confusion, label, picture, title
 
 NAMES = ("a", "b", "c")
 
@@ -29,7 +29,7 @@ def test_frames_separate_right_answers_from_wrong_ones() -> None:
     ways = task.query_y.argmax(-1)
     answers = ways.clone()
     answers[5] = (ways[5] + 1) % 3
-    drawn = np.asarray(picture(task, answers, NAMES))
+    drawn = np.asarray(picture(task, answers, NAMES, ""))
     order = int((ways[:6] == ways[5]).sum()) - 1  # index of the sixth query within its class
     frames = {place: tuple(drawn[corner].tolist()) for place, corner in cells(drawn).items()}
     wrong = (int(ways[5]), order)
@@ -38,7 +38,7 @@ def test_frames_separate_right_answers_from_wrong_ones() -> None:
 
 def test_the_images_are_those_of_the_episode() -> None:
     task = episode(way=2, shot=1, query=1, size=SIZE).tasks()[0]
-    drawn = np.asarray(picture(task, task.query_y.argmax(-1), NAMES[:2]))
+    drawn = np.asarray(picture(task, task.query_y.argmax(-1), NAMES[:2], ""))
     shown = task.query_x[task.query_y.argmax(-1) == 1][0, 0].clamp(0, 1)
     expected = (shown * 255).round().byte().numpy()
     y, x = cells(drawn)[1, 0]
@@ -52,7 +52,7 @@ def test_the_digit_of_a_wrong_answer_is_orange_in_a_white_outline_on_any_image(g
     task = episode(way=2, shot=1, query=1, size=SIZE).tasks()[0]
     task = task._replace(query_x=torch.full_like(task.query_x, grey))
     ways = task.query_y.argmax(-1)
-    drawn = np.asarray(picture(task, 0 * ways, NAMES[:2]))
+    drawn = np.asarray(picture(task, 0 * ways, NAMES[:2], ""))
     y, x = cells(drawn)[1, 0]
     digit = drawn[y + FRAME : y + FRAME + SIZE, x + FRAME : x + FRAME + SIZE]
     drawn_over = (digit != round(255 * grey)).any(-1)
@@ -77,8 +77,8 @@ def test_a_picture_has_a_title_heads_rows_and_names(monkeypatch: pytest.MonkeyPa
     task = episode(way=3, shot=1, query=12).tasks()[0]
     ways = task.query_y.argmax(-1)
     answers = torch.where(torch.arange(36) < 9, (ways + 1) % 3, ways)
-    picture(task, answers, ["cat", "Vögel", "Braille/" + "character" * 9])
-    assert said[:3] == ["The first test episode: 27 of 36 queries right (75.00 %)", "support", "queries, 10 of 12"]
+    picture(task, answers, ["cat", "Vögel", "Braille/" + "character" * 9], title(task, answers, 1))
+    assert said[:3] == ["The second test episode: 27 of 36 queries right (75.00 %)", "support", "queries, 10 of 12"]
     assert {"0  cat", "1  Vogel"} <= set(said)
     (long,) = (words for words in said if words.startswith("2  "))
     assert "..." in long and len(long) < 40

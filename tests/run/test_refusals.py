@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, Command, Finished
+from conftest import Command, Finished
+from own_images import write
 
 from metalearn.run.claim import LOCK
 
@@ -47,9 +48,14 @@ def test_a_run_that_was_killed_is_not_written_over(metalearn: Command) -> None:
     assert refused.code == 2 and "already holds a run" in refused.text
 
 
-def test_a_refused_command_leaves_no_directory(metalearn: Command, tmp_path: Path) -> None:
-    refused = metalearn(*SMALL, f"paths.outputs={tmp_path}/outputs", "episode.test.way=500", small=False, named=False)
+@pytest.mark.parametrize("small", [True, False])
+def test_a_refused_command_leaves_no_directory(metalearn: Command, tmp_path: Path, *, small: bool) -> None:
+    """Refuses a test on glyphs, and one on a folder whose split has been drawn for the run."""
+    own = [] if small else ["dataset=folder", f"dataset.root={write(tmp_path / 'images')}", "trainer=cpu"]
+    outputs = f"paths.outputs={tmp_path}/outputs"
+    refused = metalearn(*own, outputs, "episode.test.way=500", small=small, named=False)
     assert refused.code == 2
+    assert "way 500 exceeds" in refused.text
     assert not list(tmp_path.glob("outputs/*"))
 
 

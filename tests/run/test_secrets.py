@@ -1,12 +1,10 @@
 """Secrets: names and values that are kept out of files, and others that only look so."""
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, Command
+from conftest import Command
 
 from metalearn.run.secret_names import is_secret
 from metalearn.run.secrets import refuse_typed, refuse_written, struck_out
@@ -92,31 +90,20 @@ def test_secrets_are_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_secret_in_a_config_file_is_refused_before_anything_is_written(
-    environment: dict[str, str], tmp_path: Path, text: str
+    metalearn: Command, environment: dict[str, str], tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "conf/experiment").mkdir(parents=True)
     (tmp_path / "conf/experiment/own.yaml").write_text(f"# @package _global_\n{text}\n")
     typed = [f"hydra.searchpath=[file://{tmp_path}/conf]", "experiment=own", f"hydra.run.dir={tmp_path}/run"]
-    done = run(environment | {"PLANTED_PAT": "planted-b"}, tmp_path, typed)
-    assert done.returncode == 2
-    assert done.stdout.startswith("metalearn: ") and "would be written down" in done.stdout
-    assert not (tmp_path / "run").exists() and "planted-" not in done.stdout
+    done = metalearn(*typed, environment=environment | {"PLANTED_PAT": "planted-b"})
+    assert done.code == 2
+    assert done.text.startswith("metalearn: ") and "would be written down" in done.text
+    assert not (tmp_path / "run").exists() and "planted-" not in done.text
 
 
-def run(environment: dict[str, str], folder: Path, typed: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "metalearn", *SMALL, "trainer.max_steps=2", *typed],
-        env=environment,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def test_secrets_of_the_environment_are_in_no_file_of_a_run(environment: dict[str, str], tmp_path: Path) -> None:
+def test_secrets_of_the_environment_are_in_no_file_of_a_run(
+    metalearn: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
     secrets = {name: f"planted-{name.lower()}" for name in ("PGPASSWORD", "GITHUB_PAT", "GCP_CREDENTIALS", "HF_TOKEN")}
     secrets["DATABASE_URL"] = "postgresql://me:planted-url@host/db"
     typed = [
@@ -127,13 +114,12 @@ def test_secrets_of_the_environment_are_in_no_file_of_a_run(environment: dict[st
         "+vars.storage='${oc.env:DATABASE_URL}'",
         "+vars.uri='https://me:${oc.env:PGPASSWORD}@host'",
         *(["logger=wandb"] if find_spec("wandb") else []),
-        f"hydra.run.dir={tmp_path}/run",
     ]
-    done = run(environment | secrets, tmp_path, typed)
-    assert done.returncode == 0, done.stdout
+    done = metalearn(*typed, folder=tmp_path / "run", environment=environment | secrets)
+    assert done.code == 0, done.text
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert {"hparams.yaml", "result.json", "best.ckpt", "config.yaml"} <= {path.name for path in files}
-    assert "planted-" not in done.stdout
+    assert "planted-" not in done.text
     assert [path for path in files if b"planted-" in path.read_bytes()] == []
     assert "a *** b" in (tmp_path / "run/hparams.yaml").read_text()
 

@@ -58,11 +58,11 @@ def test_without_a_preset_overrides_stay(configs: Path) -> None:
     assert {"algorithm=reptile", "dataset@test_dataset=glyphs", "trainer.max_steps=7", source} <= set(spelled)
 
 
-def test_the_command_of_a_search_runs_when_it_is_typed(fresh_metalearn, metalearn, configs: Path) -> None:
+def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path) -> None:
     folder = configs / "it's a search"
     small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'", "hydra.launcher.slots=1"]
     typed = ("--config-dir", str(configs), "hparams_search=own", *small)
-    searched = fresh_metalearn(*typed, folder=folder, small=False)
+    searched = metalearn(*typed, folder=folder, small=False)
     assert searched.code == 0, searched.text
     best = yaml.safe_load((folder / "best.yaml").read_text())
     assert best["command"] in searched.text.replace("\n", "")
@@ -75,10 +75,10 @@ def test_the_command_of_a_search_runs_when_it_is_typed(fresh_metalearn, metalear
     assert "hparams_search" not in " ".join(repeated.result["overrides"])
 
 
-def test_a_search_of_which_nothing_completed_has_failed(fresh_metalearn, tmp_path: Path) -> None:
+def test_a_search_of_which_nothing_completed_has_failed(metalearn, tmp_path: Path) -> None:
     grid = ("hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "seed=choice(-1,-2)")
     own = (f"hydra.sweep.dir={tmp_path}", "hydra.launcher.slots=1", "hydra.launcher.preload=true")
-    done = fresh_metalearn("-m", *SMALL, *grid, *own, small=False)
+    done = metalearn("-m", *SMALL, *grid, *own, small=False)
     assert done.code == 1, done.text
     last = done.text.rstrip().splitlines()[-1]
     assert last == f"metalearn: no trial has completed, and 2 have failed: see {tmp_path}/0001/stdout.log"

@@ -58,25 +58,33 @@ def test_jobs_of_an_allocation_run_at_the_same_time(tmp_path: Path) -> None:
     assert task() == [0, 3, 0]
 
 
-@pytest.mark.usefixtures("scripts")
-def test_a_requeue_continues_the_jobs_that_were_stopped(tmp_path: Path) -> None:
-    """Preempts three jobs: one has failed, one is finished, one runs."""
-    task = NodeTask(commands(tmp_path, "exit 3", "exit 0", STOPS))
-    (tmp_path / "1/result.json").write_text('{"status": "completed", "seconds": {}}')
+def preempted(task: NodeTask, ready: Path) -> NodeTask:
+    """Runs a task until its last job is ready and the first has ended; returns what is requeued."""
     delayed: list[Any] = []
 
     def preempt() -> None:
-        wait_for(lambda: (tmp_path / "2/ready").exists() and task._processes[0].exit_code() is not None)
+        wait_for(ready.exists)
+        wait_for(lambda: 0 not in task._processes or task._processes[0].exit_code() is not None)
         delayed.append(task.checkpoint())
 
     thread = threading.Thread(target=preempt)
     thread.start()
     assert task() == [3, 0, 143]
     thread.join()
-    again = delayed[0].function
-    assert again._codes == [3, 0, None]
-    again._commands[2] = again._commands[2]._replace(arguments=["exit 0"])
-    assert again() == [3, 0, 0]
+    ready.unlink()
+    return delayed[0].function
+
+
+@pytest.mark.usefixtures("scripts")
+def test_each_requeue_continues_the_jobs_that_were_stopped(tmp_path: Path) -> None:
+    """Preempts three jobs twice: one has failed, one is finished, one runs."""
+    task = NodeTask(commands(tmp_path, "exit 3", "exit 0", STOPS))
+    (tmp_path / "1/result.json").write_text('{"status": "completed", "seconds": {}}')
+    for _ in range(2):
+        task = preempted(task, tmp_path / "2/ready")
+        assert task._codes == [3, 0, None]
+    task._commands[2] = task._commands[2]._replace(arguments=["exit 0"])
+    assert task() == [3, 0, 0]
 
 
 class Job1:
@@ -168,11 +176,9 @@ def test_finished_and_running_jobs_are_not_submitted(tmp_path: Path) -> None:
         (["hydra/launcher=slurm", "hydra/sweeper=optuna"], "a search waits for its trials, to choose the next"),
     ],
 )
-def test_waiting_that_is_needed(fresh_metalearn, tmp_path: Path, overrides: list[str], line: str) -> None:
+def test_waiting_that_is_needed(metalearn, tmp_path: Path, overrides: list[str], line: str) -> None:
     local = ["hydra.launcher.cluster=local"] if "hydra/launcher=slurm" in overrides else []
-    done = fresh_metalearn(
-        "-m", "seed=0,1", *overrides, *local, "hydra.launcher.wait=false", f"hydra.sweep.dir={tmp_path}"
-    )
+    done = metalearn("-m", "seed=0,1", *overrides, *local, "hydra.launcher.wait=false", f"hydra.sweep.dir={tmp_path}")
     assert done.code == 2
     assert line in done.text.splitlines()[-1]
 

@@ -1,6 +1,7 @@
 """Wrong settings of launchers and sweepers: one line that names the key."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,18 @@ def test_a_setting_of_another_type_is_named(plugin: type, settings: dict[str, An
     with pytest.raises(ValueError, match=f"^{re.escape(message)}") as raised:
         check_settings(*made(plugin, **settings))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("plugin", "package"), [(SlurmLauncher, "submitit"), (RayLauncher, "ray")])
+def test_a_missing_package_is_named(
+    plugin: type, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "metalearn.sweep.slurm.batch", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    launcher, *_ = made(plugin)
+    name = FILES[plugin].partition("/")[2].removesuffix(".yaml")
+    with pytest.raises(ValueError, match=rf"pip install -e '\.\[{name}\]' in the checkout$"):
+        launcher.make_slots(tmp_path)
 
 
 def test_hydras_plugin_for_optuna_is_not_ours() -> None:

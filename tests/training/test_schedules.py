@@ -16,7 +16,13 @@ from metalearn.training.schedules import Constant, Cosine, Linear, Schedule
 
 @pytest.mark.parametrize(
     ("schedule", "expected"),
-    [(Constant(), (1.0, 1.0, 1.0)), (Linear(), (1.0, 0.5, 0.0)), (Cosine(), (1.0, 0.505, 0.01))],
+    [
+        (Constant(), (1.0, 1.0, 1.0)),
+        (Linear(), (1.0, 0.5, 0.0)),
+        (Cosine(), (1.0, 0.505, 0.01)),
+        (Cosine(warmup=0.5), (0.0, 1.0, 0.01)),
+        (Cosine(warmup=0.8), (0.0, 0.625, 0.01)),
+    ],
 )
 def test_factors_at_the_beginning_the_middle_and_the_end(schedule: Schedule, expected: tuple[float, ...]) -> None:
     assert [schedule(done) for done in (0.0, 0.5, 1.0)] == pytest.approx(expected)
