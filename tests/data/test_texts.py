@@ -57,7 +57,10 @@ BAD_CSV = [
     (CSV + b"caf\xe9,a\n", "(line 4: its text is not UTF-8)"),
     (CSV.decode().encode("utf-16"), "(line 1: its text is not UTF-8)"),
     (CSV + b"th\0ree,a\n", "(line 4: it holds the character NUL)"),
-    (CSV + b"x" * 1_000_000 + b",a\n", "(line 4: field larger than field limit (131072))"),
+    (
+        CSV + b"x" * 1_000_000 + b",a\n",
+        "(line 4: a field has more than 131,072 characters; shorten it, or close its quotes if they are open)",
+    ),
     (CSV + b"x" * 100_001 + b",a\n", "(line 4: its text has 100,001 characters, more than 100,000)"),
     (CSV + b"three\n", "(line 4: it has 1 fields, not 2)"),
 ]

@@ -37,4 +37,6 @@ def read_lines(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]
             if fields:
                 yield lines.line_num, fields
     except csv.Error as error:
-        raise BadLine(lines.line_num, str(error)) from error
+        limit = csv.field_size_limit()
+        too_long = f"a field has more than {limit:,} characters; shorten it, or close its quotes if they are open"
+        raise BadLine(lines.line_num, too_long if "field limit" in str(error) else str(error)) from error
