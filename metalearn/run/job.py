@@ -31,6 +31,7 @@ from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
+from metalearn.training.compiling import CompiledTasks
 from metalearn.training.evaluation import meta_test, named_setting
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
@@ -116,6 +117,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
         Provenance(_provenance(plan, loaded)),
+        CompiledTasks(),
         *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),
