@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Timer
 from torch import nn
 
 from metalearn.algorithms.maml import MAML
@@ -57,6 +58,7 @@ def why_not(algorithm: MAML, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -
         f"the precision is {trainer.precision}": trainer.precision != "32-true",
         "execution.vmap or execution.checkpoint is set": bool(execution.vmap) or execution.checkpoint,
         "the number of steps is unlimited": trainer.max_steps < 0,
+        "the time limit includes the compilation": any(isinstance(each, Timer) for each in trainer.callbacks),
         f"{inner_steps:,} inner steps do not repay it, {REPAYS:,} would": inner_steps < REPAYS,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

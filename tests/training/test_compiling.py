@@ -7,12 +7,13 @@ import pytest
 import torch
 from conftest import composed
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Timer
 
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.episodes.sampling import Setting
 from metalearn.training.compiling import CompiledTasks, why_not
 
-LONG: dict[str, Any] = {"max_steps": 5_000, "accumulate_grad_batches": 1, "precision": "32-true"}
+LONG: dict[str, Any] = {"max_steps": 5_000, "accumulate_grad_batches": 1, "precision": "32-true", "callbacks": []}
 """Trainer of a training with 40,000 inner steps: 5,000 steps of 8 tasks."""
 
 
@@ -35,6 +36,7 @@ def training(device: str = "cpu", way: Any = 5, **changed: Any) -> SimpleNamespa
         ((), {"max_steps": 2_500, "accumulate_grad_batches": 2}, None),
         ((), {"max_steps": 4_999}, "39,992 inner steps do not repay it, 40,000 would"),
         ((), {"max_steps": -1}, "the number of steps is unlimited"),
+        ((), {"callbacks": [Timer("00:00:10:00")]}, "the time limit includes the compilation"),
         ((), {"device": "cuda"}, "this is for CPUs, and the run is on cuda"),
         ((), {"way": [3, 5]}, "the shapes of the training episodes vary"),
         ((), {"precision": "bf16-mixed"}, "the precision is bf16-mixed"),
