@@ -22,6 +22,7 @@ from metalearn.run.checkpoint import Provenance, load, load_backbone
 from metalearn.run.checks import rules
 from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
+from metalearn.run.compiling import CompiledTasks
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
@@ -31,7 +32,6 @@ from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
-from metalearn.training.compiling import CompiledTasks
 from metalearn.training.evaluation import meta_test, named_setting
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule

@@ -26,8 +26,8 @@ class Execution:
             vectors.
         compile: whether to compile the loss of a task and the derivatives of its inner steps into
             one program. It is faster and equal up to rounding; the first compilation on a machine
-            takes a minute or two. None: where a long training repays it
-            (`metalearn.training.compiling`).
+            takes a minute or two. None: not, which a long training
+            replaces by true (`metalearn.run.compiling`).
         checkpoint: whether to recompute each inner step where its derivatives are needed, instead
             of keeping its graph. It needs less memory and more time, and the tasks run one by one.
 

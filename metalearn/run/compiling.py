@@ -14,6 +14,7 @@ from torch import nn
 from metalearn.algorithms.maml import MAML
 from metalearn.backbones.base import is_of_backbone
 from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.run import console
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +41,15 @@ class CompiledTasks(pl.Callback):
             log.info("the loss of a task is not compiled: %s", reason)
             return
         algorithm.execution = dataclasses.replace(algorithm.execution, compile=True)
-        log.info("the loss of a task is compiled, in one to two minutes if it is the first time on this machine")
+        if trainer.is_global_zero:
+            console.say("compiling the loss of a task, which takes one to two minutes the first time on a machine")
 
 
 def why_not(algorithm: MAML, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
     """Returns the reason why a training does not compile the loss of a task; None if it does."""
     device, loop, execution = trainer.strategy.root_device, algorithm.inner_loop, algorithm.execution
     inner_steps = trainer.max_steps * trainer.accumulate_grad_batches * data.tasks_per_batch * loop.steps
+    limited = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     convolves = any(isinstance(module, nn.Conv2d) for module in algorithm.network.modules())
     reasons = {
         f"this is for CPUs, and the run is on {device.type}": device.type != "cpu",
@@ -58,7 +61,7 @@ def why_not(algorithm: MAML, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -
         f"the precision is {trainer.precision}": trainer.precision != "32-true",
         "execution.vmap or execution.checkpoint is set": bool(execution.vmap) or execution.checkpoint,
         "the number of steps is unlimited": trainer.max_steps < 0,
-        "the time limit includes the compilation": any(isinstance(each, Timer) for each in trainer.callbacks),
+        "the time limit includes the compilation": limited,
         f"{inner_steps:,} inner steps do not repay it, {REPAYS:,} would": inner_steps < REPAYS,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -11,9 +11,15 @@ from lightning.pytorch.callbacks import Timer
 
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.episodes.sampling import Setting
-from metalearn.training.compiling import CompiledTasks, why_not
+from metalearn.run.compiling import CompiledTasks, why_not
 
-LONG: dict[str, Any] = {"max_steps": 5_000, "accumulate_grad_batches": 1, "precision": "32-true", "callbacks": []}
+LONG: dict[str, Any] = {
+    "max_steps": 5_000,
+    "accumulate_grad_batches": 1,
+    "precision": "32-true",
+    "callbacks": [],
+    "is_global_zero": True,
+}
 """Trainer of a training with 40,000 inner steps: 5,000 steps of 8 tasks."""
 
 
@@ -76,12 +82,17 @@ def test_what_a_compiler_needs_is_looked_for(monkeypatch: pytest.MonkeyPatch, tm
     ],
 )
 def test_a_long_training_is_compiled(
-    overrides: tuple[str, ...], steps: int, compiles: bool | None, monkeypatch: pytest.MonkeyPatch
+    overrides: tuple[str, ...],
+    steps: int,
+    compiles: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("metalearn.training.compiling.why_not", _only_by_steps)
+    monkeypatch.setattr("metalearn.run.compiling.why_not", _only_by_steps)
     module = SimpleNamespace(algorithm=built(*overrides))
     CompiledTasks().on_fit_start(training(max_steps=steps), module)
     assert module.algorithm.execution.compile is compiles
+    assert ("compiling the loss of a task" in capsys.readouterr().out) == bool(compiles)
 
 
 def _only_by_steps(algorithm: AbstractGradient, trainer: Any, data: Any) -> str | None:
