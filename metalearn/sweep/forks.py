@@ -17,8 +17,13 @@ from typing import IO, Any, final
 from metalearn.sweep import logs
 from metalearn.sweep.jobs import AbstractProcess
 
-PRELOADED = ["metalearn.__main__", "metalearn.run.run", "metalearn.algorithms.prototypical", "metalearn.data.glyphs"]
-
+PRELOADED = [
+    "metalearn.__main__",
+    "metalearn.run.torchmetrics_imports",  # before Lightning
+    "metalearn.run.run",
+    "metalearn.algorithms.prototypical",
+    "metalearn.data.glyphs",
+]
 
 OF_A_DEAD_SERVER = 255
 """Exit code that multiprocessing reports when the server has died, even if the process lives."""
