@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import REPOSITORY, composed, episode
+from algorithm_options import of_class
+from conftest import composed, episode
 from hydra.utils import instantiate
 from torch import Tensor
 
@@ -32,10 +33,9 @@ def build(name: str, backbone: str = "mlp") -> AbstractAlgorithm:
     return instantiate(composed(f"algorithm={name}", *SMALL[backbone], "episode.train.way=3").algorithm).double()
 
 
-NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 # Reptile and iMAML have no backward pass through the inner steps; CAVIA adapts no weight of an MLP.
 OTHERS = ("cavia", "imaml", "reptile")
-GRADIENT = [name for name in NAMES if name not in OTHERS and isinstance(build(name), AbstractGradient)]
+GRADIENT = [name for name in of_class(AbstractGradient) if name not in OTHERS]
 
 
 def gradient(algorithm: AbstractAlgorithm, size: int, **execution: bool) -> Tensor:

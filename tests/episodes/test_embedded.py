@@ -7,7 +7,8 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, composed
+from algorithm_options import of_class
+from conftest import composed
 from hydra.utils import instantiate
 
 from metalearn.algorithms import metric
@@ -21,7 +22,6 @@ from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS
 
 WAY, NUM_EPISODES = 3, EMBEDDED_TASKS + 7
-NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 
 
 def build(name: str, *overrides: str) -> torch.nn.Module:
@@ -34,7 +34,7 @@ def build(name: str, *overrides: str) -> torch.nn.Module:
     return algorithm
 
 
-EMBEDDING = [name for name in NAMES if isinstance(build(name), AbstractEmbedding)]
+EMBEDDING = of_class(AbstractEmbedding)
 
 
 def scores(

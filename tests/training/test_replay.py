@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from conftest import REPOSITORY, Command, composed, episode
-from hydra.utils import get_class, instantiate
-from test_host_sync import NAMES, WAITS
+from algorithm_options import NAMES, of_class
+from conftest import Command, composed, episode
+from hydra.utils import instantiate
+from test_host_sync import WAITS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
@@ -22,12 +22,6 @@ VARIES = WAITS | {"maml_plus_plus"}
 """Algorithms that are not replayable."""
 
 SMALL = ("dataset.input_shape=[1,16,16]", "backbone.channels=4", "episode.train.way=3", "num_base_classes=3")
-
-
-def class_of(name: str) -> type:
-    """Returns the class of an algorithm, or of the one that it varies, without building it."""
-    config = yaml.safe_load((REPOSITORY / f"conf/algorithm/{name}.yaml").read_text())
-    return get_class(config["_target_"]) if "_target_" in config else class_of(config["defaults"][0])
 
 
 def built(name: str) -> AbstractAlgorithm:
@@ -76,7 +70,7 @@ def test_replayable_steps_launch_the_same_kernels(name: str) -> None:
     assert calls[0] == calls[1] or name in VARIES
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if issubclass(class_of(name), AbstractGradient)])
+@pytest.mark.parametrize("name", of_class(AbstractGradient))
 def test_tasks_adapt_together_as_one_by_one(name: str) -> None:
     algorithm, batch = built(name).double().eval(), Episode(*(part.double() for part in episode(tasks=3, way=3)))
     with torch.no_grad():
