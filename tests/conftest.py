@@ -113,6 +113,7 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
         small: bool = True,
         named: bool = True,
         environment: dict[str, str] = environment,
+        meanwhile: Callable[[ForkedProcess], None] = lambda process: None,
     ) -> Finished:
         folder = folder or tmp_path_factory.mktemp("run")
         log = tmp_path_factory.mktemp("log") / "stdout.log"
@@ -120,6 +121,7 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
             process = ForkedProcess(
                 arguments(overrides, folder if named else None, small), log=log, environment=environment, held=held
             )
+            meanwhile(process)
             deadline = time.monotonic() + 120
             while (code := process.exit_code()) is None:
                 if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
 """Jobs that are forked from a server which has imported everything, so that they start at once.
 
-They share no more than fresh processes do. A job of several processes cannot be forked: it starts
-the others by its own command line.
+They share no more than fresh processes do. Of a job of several processes the first is forked, and
+starts the others by its command line.
 """
 
 import gc
@@ -23,6 +23,7 @@ PRELOADED = [
     "metalearn.run.run",
     "metalearn.algorithms.prototypical",
     "metalearn.data.glyphs",
+    "metalearn.sweep.warm",
 ]
 
 OF_A_DEAD_SERVER = 255
@@ -108,6 +109,9 @@ def _work(arguments: list[str], log: Path, environment: dict[str, str], held: in
     os.environ.update(environment)
     sys.argv = ["metalearn", *arguments]
 
-    from metalearn.__main__ import main
+    import __main__
 
+    from metalearn.__main__ import __spec__, main
+
+    __main__.__spec__ = __spec__  # Lightning starts the other processes of a job by its name
     main()

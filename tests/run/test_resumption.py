@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import REPOSITORY, SMALL, Command, Finished
-from stopping import CALLBACK, VARIABLE
+from conftest import SMALL, Command, Finished
+from stopping import CALLBACK, VARIABLE, allowing
 
 BASE = [
     CALLBACK,
@@ -47,10 +47,10 @@ EXIT = {"SIGTERM": 143, "SIGKILL": -signal.SIGKILL, "error": 1}
 
 
 def covering() -> list[tuple[str, str, str]]:
-    """Pairs every point with two of three ways to stop, and every run with each stage."""
+    """Pairs every point with two of three ways to stop, and every run with training and validation."""
     runs, ways = itertools.cycle(RUNS), itertools.cycle(WAYS)
     cases = [(next(runs), next(ways), point) for point in POINTS for _ in range(2)]
-    for name, stops in itertools.product(RUNS, (TRAINING, VALIDATION, END)):
+    for name, stops in itertools.product(RUNS, (TRAINING, VALIDATION)):
         if not any(run == name and point in stops for run, _, point in cases):
             cases.append((name, "SIGKILL", stops[0]))
     return cases
@@ -58,8 +58,7 @@ def covering() -> list[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def allowed(environment: dict[str, str]) -> dict[str, str]:
-    """Environment that allows the callback of these tests."""
-    return {**environment, "METALEARN_TARGETS": "stopping.", "PYTHONPATH": str(REPOSITORY / "tests/helpers")}
+    return allowing(environment)
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +158,9 @@ def test_a_run_that_is_stopped_three_times_resumes_exactly(
 
 
 @pytest.fixture(scope="module")
-def two(fresh_metalearn: Command, allowed: dict[str, str]) -> Finished:
+def two(metalearn: Command, allowed: dict[str, str]) -> Finished:
     """Runs two processes without a stop."""
-    return fresh_metalearn(*BASE, "trainer=ddp_cpu", environment=allowed)
+    return metalearn(*BASE, "trainer=ddp_cpu", environment=allowed)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +172,12 @@ def two(fresh_metalearn: Command, allowed: dict[str, str]) -> Finished:
     ],
 )
 def test_two_processes_of_which_one_is_stopped_resume_exactly(
-    fresh_metalearn: Command, allowed: dict[str, str], two: Finished, tmp_path: Path, how: str, rank: int, point: str
+    metalearn: Command, allowed: dict[str, str], two: Finished, tmp_path: Path, how: str, rank: int, point: str
 ) -> None:
-    stopped = fresh_metalearn(
+    stopped = metalearn(
         *BASE, "trainer=ddp_cpu", folder=tmp_path / "run", environment={**allowed, VARIABLE: f"{rank}:{how}:{point}"}
     )
     assert stopped.code != 0
-    resumed = fresh_metalearn(f"resume={tmp_path / 'run'}", folder=tmp_path / "run", small=False, environment=allowed)
+    resumed = metalearn(f"resume={tmp_path / 'run'}", folder=tmp_path / "run", small=False, environment=allowed)
     assert resumed.code == 0, resumed.text
     assert_equal(resumed, two)
