@@ -30,8 +30,8 @@ NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
 
 
 @pytest.fixture(scope="module")
-def finished(fresh_metalearn) -> Finished:
-    return fresh_metalearn()
+def finished(metalearn) -> Finished:
+    return metalearn()
 
 
 def comparable(result: dict[str, Any]) -> dict[str, Any]:
@@ -85,9 +85,11 @@ def test_the_person_sees_plan_and_result(finished: Finished) -> None:
     assert "Traceback" not in finished.text
 
 
-def test_same_command_same_result_other_seed_same_test_episodes(metalearn, finished: Finished) -> None:
-    """Compares a fresh process with forks."""
-    again, other = metalearn(), metalearn("seed=1")
+def test_same_command_same_result_other_seed_same_test_episodes(
+    metalearn, fresh_metalearn, finished: Finished
+) -> None:
+    """Compares a fork with a fresh process."""
+    again, other = fresh_metalearn(), metalearn("seed=1")
     assert comparable(again.result) == comparable(finished.result)
     assert other.test["episodes_sha256"] == finished.test["episodes_sha256"]
     assert other.test["accuracy"]["mean"] != finished.test["accuracy"]["mean"]
