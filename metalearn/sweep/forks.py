@@ -109,9 +109,8 @@ def _work(arguments: list[str], log: Path, environment: dict[str, str], held: in
     os.environ.update(environment)
     sys.argv = ["metalearn", *arguments]
 
-    import __main__
+    from metalearn import __main__ as program
 
-    from metalearn.__main__ import __spec__, main
-
-    __main__.__spec__ = __spec__  # Lightning starts the other processes of a job by its name
-    main()
+    # Lightning starts the other processes of a job by this name.
+    sys.modules["__main__"].__spec__ = program.__spec__
+    program.main()

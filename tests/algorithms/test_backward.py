@@ -140,7 +140,8 @@ from metalearn.backbones.conv4 import Conv4
 from metalearn.types import Episode
 tasks, checkpoint = int(sys.argv[1]), sys.argv[2] == "True"
 loop, execution = InnerLoop(steps=8, test_steps=1), Execution(checkpoint=checkpoint)
-maml = MAML(Conv4([1, 28, 28], channels=16), way=5, inner_lr=0.1, inner_loop=loop, execution=execution, batch_norm="batch")
+backbone = Conv4([1, 28, 28], channels=16)
+maml = MAML(backbone, way=5, inner_lr=0.1, inner_loop=loop, execution=execution, batch_norm="batch")
 x, y = torch.rand(tasks, 100, 1, 28, 28), torch.eye(5).repeat(20, 1).expand(tasks, -1, -1)
 maml.loss(Episode(x, y, x, y)).loss.backward()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

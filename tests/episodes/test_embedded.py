@@ -120,7 +120,8 @@ def test_no_image_is_embedded_of_a_batch_that_is_left_out(
 
 
 def test_a_debug_run_is_of_few_episodes(metalearn) -> None:
-    result = metalearn("debug=default", *(override for override in SMALL if "episode" not in override), small=False).result
+    small = [override for override in SMALL if "episode" not in override]
+    result = metalearn("debug=default", *small, small=False).result
     assert [result[split]["accuracy"]["num_episodes"] for split in ("val", "test")] == [5, 5]
 
 

@@ -1,4 +1,7 @@
-"""The algorithms of conf/algorithm, listed without building any, since test files are collected often."""
+"""The algorithms of conf/algorithm, listed without building any.
+
+Each process of the tests collects all of them, which takes as long as the slowest file.
+"""
 
 from pathlib import Path
 

@@ -85,9 +85,7 @@ def test_the_person_sees_plan_and_result(finished: Finished) -> None:
     assert "Traceback" not in finished.text
 
 
-def test_same_command_same_result_other_seed_same_test_episodes(
-    metalearn, fresh_metalearn, finished: Finished
-) -> None:
+def test_same_command_same_result_other_seed_same_test_episodes(metalearn, fresh_metalearn, finished: Finished) -> None:
     """Compares a fork with a fresh process."""
     again, other = fresh_metalearn(), metalearn("seed=1")
     assert comparable(again.result) == comparable(finished.result)
