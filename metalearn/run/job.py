@@ -18,12 +18,12 @@ from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import Provenance, load, load_backbone
+from metalearn.run.checkpoint import load, load_backbone
 from metalearn.run.checks import rules
 from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.compiling import CompiledTasks
-from metalearn.run.keeper import AtomicCheckpointIO, Keeper
+from metalearn.run.keeper import AtomicCheckpointIO, Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere

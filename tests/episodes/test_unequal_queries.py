@@ -31,7 +31,7 @@ def test_counts_are_the_nearest_to_their_shares() -> None:
 
 def test_counts_vary_as_a_dirichlet_distribution() -> None:
     rng = np.random.default_rng(0)
-    counts = np.array([dirichlet_queries(rng, 1000, [1000] * 4) for _ in range(3000)]) / 1000
+    counts = np.array([dirichlet_queries(rng, 100, [100] * 4) for _ in range(2000)]) / 100
     np.testing.assert_allclose(counts.mean(0), 1 / 4, atol=0.01)
     np.testing.assert_allclose(counts.var(0), 1 / 4 * 3 / 4 / (4 * 2 + 1), rtol=0.1)
 
