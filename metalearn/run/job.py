@@ -32,7 +32,7 @@ from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
-from metalearn.training.evaluation import meta_test, named_setting
+from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedSteps, why_not
@@ -99,7 +99,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     algorithm = _algorithm(plan)
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = _data(plan, banks, algorithm, augmentation)
-    others = {name: named_setting(name, data.settings["test"]) for name in plan.config["evaluation"]["settings"]}
+    others = settings_beside(data.settings["test"], plan.config["evaluation"]["settings"], algorithm.predicts_jointly)
     for setting in others.values():
         data.check(setting, "test")
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
