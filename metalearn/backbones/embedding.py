@@ -29,8 +29,8 @@ def without_common_padding(ids: Tensor) -> Tensor:
     No embedding depends on them. They stay where a computation needs one shape: in recorded steps
     on an accelerator, in compiled programs and under torch.vmap.
     """
-    transformed = torch._C._are_functorch_transforms_active() or torch.compiler.is_compiling()
-    if transformed or ids.device.type != "cpu" or not len(ids):
+    needs_one_shape = torch._C._functorch.is_batchedtensor(ids) or torch.compiler.is_compiling()
+    if needs_one_shape or ids.device.type != "cpu" or not len(ids):
         return ids
     return ids[:, : max(1, int(token_mask(ids).sum(1).max()))]
 
