@@ -79,7 +79,8 @@ class Execution:
         return vectors or device.type != "cpu"
 
     def _batch_goes_together(self, batch: Episode) -> bool:
-        return self.goes_together(batch.query_x.device, vectors=batch.query_x.ndim == 3)
+        x = batch.query_x
+        return self.goes_together(x.device, vectors=x.ndim == 3 and x.is_floating_point())  # a text is ids
 
     def _compiled(self, function: OfTask) -> OfTask:
         return torch.compile(function) if self.compile else function
