@@ -23,6 +23,18 @@ def mean_of_tokens(x: Tensor, mask: Tensor) -> Tensor:
     return (x * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
+def without_common_padding(ids: Tensor) -> Tensor:
+    """Drops the columns that are padding in all texts: (B, L) -> (B, longest).
+
+    No embedding depends on them. They stay where a computation needs one shape: in recorded steps
+    on an accelerator, in compiled programs and under torch.vmap.
+    """
+    needs_one_shape = torch._C._functorch.is_batchedtensor(ids) or torch.compiler.is_compiling()
+    if needs_one_shape or ids.device.type != "cpu" or not len(ids):
+        return ids
+    return ids[:, : max(1, int(token_mask(ids).sum(1).max()))]
+
+
 class TokenEmbedding(nn.Module):
     """Vector of each id; that of 0, the padding, is zero.
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from metalearn.backbones.embedding import mean_of_tokens, needed, token_mask
+from metalearn.backbones.embedding import mean_of_tokens, needed, token_mask, without_common_padding
+from metalearn.backbones.norm import Rows
 from metalearn.backbones.pretrained import AbstractPretrained
 
 
@@ -61,7 +62,13 @@ class HuggingFaceText(AbstractPretrained):
             pretrained_on=pretrained_on,
         )
 
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        """Embeds texts of similar lengths together, with little padding: (B, L) -> (B, D)."""
+        order = token_mask(x).sum(1).argsort()
+        return super().forward(x[order], rows)[order.argsort()]
+
     def features(self, x: Tensor) -> Tensor:
+        x = without_common_padding(x)
         mask = token_mask(x)  # (B, L)
         output = self.network(input_ids=(x.long() - 1).clamp_min(0), attention_mask=mask.long())
         return mean_of_tokens(output.last_hidden_state, mask)

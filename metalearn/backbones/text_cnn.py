@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.embedding import TokenEmbedding, needed, token_mask
+from metalearn.backbones.embedding import TokenEmbedding, needed, token_mask, without_common_padding
 from metalearn.backbones.norm import Rows
 
 
@@ -55,6 +55,7 @@ class TextCNN(AbstractBackbone):
         self.map_shape = (self.num_features, 1, 1)
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        x = without_common_padding(x)
         mask = token_mask(x)[:, None]  # (B, 1, L)
         embedded = self.embedding(x).transpose(1, 2)  # (B, E, L)
         return self.dropout(torch.cat([_largest(convolution, embedded, mask) for convolution in self.convolutions], 1))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.embedding import TokenEmbedding, mean_of_tokens, needed, token_mask
+from metalearn.backbones.embedding import TokenEmbedding, mean_of_tokens, needed, token_mask, without_common_padding
 from metalearn.backbones.norm import Rows
 
 
@@ -58,6 +58,7 @@ class TextTransformer(AbstractBackbone):
         self.map_shape = (width, 1, 1)
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        x = without_common_padding(x)
         mask = token_mask(x)  # (B, L)
         h = self.embedding(x) + self.positions[: x.shape[1]]  # (B, L, E)
         for layer in self.layers:

@@ -41,6 +41,16 @@ def test_a_text_is_the_mean_over_its_own_tokens_whatever_the_padding(folder: Pat
     expected = theirs(**inputs).last_hidden_state.mean(1)
     torch.testing.assert_close(backbone(ids), expected)
     torch.testing.assert_close(backbone(torch.nn.functional.pad(ids, (0, 7))), expected)
+    short = tokeniser.encode("a table", 5)
+    both = torch.tensor([[*short, *[0] * (12 - len(short))], [*ids[0].tolist(), *[0] * 7]])  # not by length
+    widths = []
+    backbone.network.register_forward_pre_hook(
+        lambda _, __, inputs: widths.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    torch.testing.assert_close(backbone(both)[1:], expected)
+    torch.testing.assert_close(backbone(both.flip(0))[:1], expected)
+    assert widths == [5, 5]  # not 12: padding of all texts is not computed
+    assert backbone(torch.zeros(2, 12, dtype=torch.int32)).tolist() == [[0.0] * 8] * 2
     assert backbone.num_features == 8 and not any(weight.requires_grad for weight in backbone.parameters())
     assert tokeniser.encode(f"play {BLANK}", 12) == [3, 7, 5, 4]
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from metalearn.backbones.bag_of_ngrams import BagOfNgrams
 from metalearn.backbones.bag_of_vectors import BagOfVectors
 from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.backbones.embedding import without_common_padding
 from metalearn.backbones.text_cnn import TextCNN
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.run.checks import check_config
@@ -34,8 +35,15 @@ def test_padding_and_other_texts_change_nothing(name: str) -> None:
     z = backbone(IDS)
     assert z.shape == (3, backbone.num_features)
     torch.testing.assert_close(backbone(F.pad(IDS, (0, 3))), z)
+    torch.testing.assert_close(torch.vmap(backbone)(F.pad(IDS, (0, 3))[None])[0], z)  # computes the padding
     for row, length in ((1, 1), (2, 3)):
         torch.testing.assert_close(backbone(IDS[row : row + 1, :length]), z[row : row + 1])
+
+
+def test_padding_of_all_texts_is_dropped() -> None:
+    assert torch.equal(without_common_padding(F.pad(IDS, (0, 3))), IDS)
+    assert without_common_padding(torch.zeros(2, 9)).shape == (2, 1)
+    assert without_common_padding(torch.zeros(0, 9)).shape == (0, 9)
 
 
 @pytest.mark.parametrize("name", ["text_cnn", "text_transformer", "bag_of_ngrams"])

@@ -1,13 +1,16 @@
 """Data sets of texts: their files, their division, and one line for each kind of bad file."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from texts import TEXTS, VERBS, encoding, write_csv, write_json
 
-from metalearn.data.text.intents import Intents
+from metalearn.data.text import intents as four_sets
+from metalearn.data.text.intents import Intents, md5_of
 from metalearn.data.text.labelled import LabelledTexts
 from metalearn.types import SPLITS
 
@@ -117,7 +120,7 @@ def test_an_absent_file_and_another_shape_are_one_line(tmp_path: Path) -> None:
 
 
 def write_intents(folder: Path, lists: dict[str, tuple[str, ...]], places: str = "splits/02/{}.txt") -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "full.jsonl", "sentence")
     for name, classes in lists.items():
         path = folder / places.format(name)
@@ -128,8 +131,8 @@ def write_intents(folder: Path, lists: dict[str, tuple[str, ...]], places: str =
 LISTS = {"train": VERBS[:5], "valid": VERBS[5:7], "test": VERBS[7:]}
 
 
-def intents(root: Path, fold: int = 2) -> Intents:
-    return Intents(str(root), name="liu", fold=fold, input_shape=[12], encoding=encoding())
+def intents(root: Path, fold: int = 2, authors: Path = Path("/nowhere")) -> Intents:
+    return Intents(str(root), name="liu", fold=fold, input_shape=[12], encoding=encoding(), url=f"file://{authors}")
 
 
 @pytest.mark.parametrize("place", ["liu", "text/liu"])
@@ -142,13 +145,34 @@ def test_intents_are_divided_as_their_authors_did(tmp_path: Path, place: str, pl
     assert banks["val"].texts[0] == TEXTS[expected[1][0]][0]
 
 
+def test_absent_files_are_downloaded_if_their_checksums_are_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authors, root = tmp_path / "authors", tmp_path / "data"
+    write_intents(authors, LISTS, "few_shot/02/labels.{}.txt")
+    with pytest.raises(OSError, match=f"^liu: {root}/liu/full.jsonl is absent; .* has the md5 .* instead of e564"):
+        intents(root, authors=authors).load()
+    monkeypatch.setattr(four_sets, "md5_of", lambda name: hashlib.md5((authors / name[4:]).read_bytes()).hexdigest())
+    assert intents(root, authors=authors).load()["train"].names == tuple(sorted(VERBS[:5]))
+    assert len([*(root / "liu").rglob("*.*")]) == 4
+    assert intents(root).load()["test"].names == tuple(sorted(VERBS[7:]))  # without the authors' folder
+
+
+def test_each_file_of_the_authors_has_a_checksum() -> None:
+    parts = ("full.jsonl", *(f"few_shot/{fold:02}/labels.{part}.txt" for fold in range(1, 6) for part in LISTS))
+    sums = [md5_of(f"{name}/{part}") for name in ("clinc150", "banking77", "hwu64", "liu") for part in parts]
+    assert len(set(sums)) == 64 and all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in sums)
+
+
 def test_intents_that_are_absent_or_in_two_splits_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="^liu: .*full.jsonl is absent; copy it from https://github.com/"):
         intents(tmp_path).load()
     write_intents(tmp_path / "liu", {**LISTS, "valid": (*VERBS[5:7], "play")})
     with pytest.raises(ValueError, match="^liu: split 2 has play in val and in train$"):
         intents(tmp_path).load()
-    with pytest.raises(OSError, match=r"^liu: .*splits/03/train.txt is absent"):
+    with pytest.raises(
+        OSError, match=r"^liu: .*few_shot/03/labels.train.txt is absent; copy it from https://github.com/"
+    ):
         intents(tmp_path, fold=3).load()
     (tmp_path / "liu/splits/02/valid.txt").write_text("dance\n")
     with pytest.raises(ValueError, match="^liu: .* has no texts of 1 classes of .*: dance$"):

@@ -10,6 +10,7 @@ from metalearn.episodes.counts import dirichlet_queries
 from metalearn.episodes.sampling import Setting, Shape, draw
 from metalearn.report.protocol import ACCURACY, column
 from metalearn.report.runs import find
+from metalearn.training.evaluation import settings_beside
 
 UNEQUAL = Setting(5, 1, 3, queries="unequal")
 
@@ -66,16 +67,31 @@ def test_equal_queries_are_drawn_as_ever() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("like", "names", "jointly", "expected"),
+    [
+        (Setting(5, 1, 3), None, True, ["5w1s-unequal"]),
+        (Setting(5, 1, 3), None, False, []),
+        (Setting(5, 1, 3), [], True, []),
+        (Setting(5, 1, 3), ["3w2s"], True, ["3w2s"]),
+        (Setting(5, 1, 3, queries="unequal"), None, True, []),
+        (Setting([3, 5], 1, 3), None, True, []),
+    ],
+)
+def test_a_method_that_may_rest_on_equal_queries_is_tested_on_unequal_ones_too(
+    like: Setting, names: list[str] | None, jointly: bool, expected: list[str]
+) -> None:
+    assert list(settings_beside(like, names, jointly)) == expected
+
+
 def test_both_are_columns_of_the_report(metalearn: Command) -> None:
-    run = metalearn("algorithm=soft_kmeans", "evaluation.settings=[5w1s-unequal,3w1s-unequal]")
+    run = metalearn("algorithm=soft_kmeans")
     assert run.code == 0, run.text
     assert run.result["transductive"]
     unequal = run.result["evaluations"]["5w1s-unequal"]
     assert unequal["episodes_sha256"] != run.test["episodes_sha256"]
     columns = [str(column(found.result, ACCURACY)) for found in find([run.folder]).runs]
-    assert columns == [
-        f"glyphs {way}-way 1-shot{also}" for way, also in ((5, ""), (5, " unequal queries"), (3, " unequal queries"))
-    ]
+    assert columns == ["glyphs 5-way 1-shot", "glyphs 5-way 1-shot unequal queries"]
 
 
 @pytest.mark.parametrize(

@@ -26,17 +26,18 @@ class Execution:
             vectors.
         compile: whether to compile the loss of a task and the derivatives of its inner steps into
             one program. It is faster and equal up to rounding; the first compilation on a machine
-            takes a minute or two.
+            takes a minute or two. None: not, which a long training
+            replaces by true (`metalearn.run.compiling`).
         checkpoint: whether to recompute each inner step where its derivatives are needed, instead
             of keeping its graph. It needs less memory and more time, and the tasks run one by one.
 
     Examples:
         >>> Execution(vmap=True)  # MAML(..., execution=...) adapts to all tasks of a batch at once
-        Execution(vmap=True, compile=False, checkpoint=False)
+        Execution(vmap=True, compile=None, checkpoint=False)
     """
 
     vmap: bool | None = None
-    compile: bool = False
+    compile: bool | None = None
     checkpoint: bool = False
 
     def __post_init__(self) -> None:
@@ -78,7 +79,8 @@ class Execution:
         return vectors or device.type != "cpu"
 
     def _batch_goes_together(self, batch: Episode) -> bool:
-        return self.goes_together(batch.query_x.device, vectors=batch.query_x.ndim == 3)
+        x = batch.query_x
+        return self.goes_together(x.device, vectors=x.ndim == 3 and x.is_floating_point())  # a text is ids
 
     def _compiled(self, function: OfTask) -> OfTask:
         return torch.compile(function) if self.compile else function
