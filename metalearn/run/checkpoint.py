@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run, and loading of its weights."""
+"""Facts of the run that wrote a checkpoint, and loading of its weights."""
 
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,6 @@
 """Jobs that are forked from a server which has imported everything, so that they start at once.
 
-They share no more than fresh processes do. Of a job of several processes the first is forked, and
+They share no more than fresh processes do. The first process of a job of several is forked, and
 starts the others by its command line.
 """
 

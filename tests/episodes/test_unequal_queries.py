@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import SMALL, Command
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.counts import dirichlet_queries
@@ -99,7 +99,7 @@ def test_both_are_columns_of_the_report(metalearn: Command) -> None:
     [
         (("episode.test.queries=other",), "episode.test.queries"),
         (("dataset=sinusoid", "algorithm=maml", "episode.test.queries=unequal"), "queries=unequal is for classes"),
-        (("evaluation.settings=[5w1s-odd]",), "5w1s-unequal for unequal queries"),
+        ((*SMALL, "evaluation.settings=[5w1s-odd]"), "5w1s-unequal for unequal queries"),
     ],
 )
 def test_what_cannot_be_is_refused(metalearn: Command, overrides: tuple[str, ...], why: str) -> None:
