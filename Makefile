@@ -62,10 +62,11 @@ clean: ## remove what make and python made; outputs/ and data/ stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Python compiles what it imports; pip would compile all 22,000 files first.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("metalearn needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,wandb-report,tensorboard,mlflow,postgresql,slurm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,wandb-report,tensorboard,mlflow,postgresql,slurm]'
 	@touch $(READY)
 
 $(DOCS): $(READY)

@@ -44,7 +44,9 @@ OmegaConf.register_new_resolver("unlimited_if", unlimited_if)
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def compose_and_run(config: DictConfig) -> float | None:
-    from metalearn.run.run import run  # late: torch takes seconds, and --help does without it
+    # Late: torch takes seconds, and --help does without it.
+    import metalearn.run.torchmetrics_imports  # noqa: F401 (before Lightning)
+    from metalearn.run.run import run
 
     at_home(config)
     return run(config)

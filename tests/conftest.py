@@ -1,5 +1,7 @@
 """Shared fixtures: a small bank, small episodes, and the command line on tiny data."""
 
+import copy
+import functools
 import json
 import os
 
@@ -23,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional as F
 
 import metalearn.__main__  # registers the resolvers of the configs
+import metalearn.run.torchmetrics_imports  # before Lightning, as in a run
 from metalearn.data.bank import ClassBank
 from metalearn.sweep.forks import ForkedProcess
 from metalearn.sweep.logs import ENDED
@@ -110,6 +113,7 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
         small: bool = True,
         named: bool = True,
         environment: dict[str, str] = environment,
+        meanwhile: Callable[[ForkedProcess], None] = lambda process: None,
     ) -> Finished:
         folder = folder or tmp_path_factory.mktemp("run")
         log = tmp_path_factory.mktemp("log") / "stdout.log"
@@ -117,6 +121,7 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
             process = ForkedProcess(
                 arguments(overrides, folder if named else None, small), log=log, environment=environment, held=held
             )
+            meanwhile(process)
             deadline = time.monotonic() + 120
             while (code := process.exit_code()) is None:
                 if time.monotonic() > deadline:
@@ -177,10 +182,15 @@ def episode(*, tasks: int = 2, way: int = 3, shot: int = 2, query: int = 4, size
     return Episode(*rows(shot), *rows(query))
 
 
+@functools.cache
+def composition(overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return compose("config", ["hydra.runtime.output_dir=out", *overrides], return_hydra_config=True)
+
+
 def composed(*overrides: str) -> DictConfig:
     """Composes the config of a run without running it."""
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        config = compose("config", ["hydra.runtime.output_dir=out", *overrides], return_hydra_config=True)
+    config = copy.deepcopy(composition(overrides))  # a copy takes a tenth of the time
     HydraConfig.instance().set_config(config)
     return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
 

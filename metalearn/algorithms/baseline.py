@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractClassifier
-from metalearn.algorithms.parts.heads import HeadFit
+from metalearn.algorithms.parts.heads import HeadFit, basis_of
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
@@ -39,6 +39,7 @@ class Baseline(AbstractClassifier):
     """
 
     replayable = True
+    compares_by_vmap = True
     of_training_alone = ("head",)
 
     def __init__(
@@ -49,9 +50,10 @@ class Baseline(AbstractClassifier):
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        z, way = support_z.detach(), support_y.shape[1]
+        basis, way = basis_of(support_z.detach()), support_y.shape[1]  # (D, R)
+        z = support_z.detach() @ basis  # (S, R)
         # The head starts at zero and not at random, so that a prediction is a function of its task.
         # The problem is convex.
         start = [z.new_zeros(way, z.shape[1]), z.new_zeros(way)]
-        head = self.head_fit(start, lambda head: F.linear(z, *head), support_y)
-        return F.linear(query_z, *head)
+        weight, bias = self.head_fit(start, lambda head: F.linear(z, *head), support_y)
+        return F.linear(query_z, weight @ basis.T, bias)

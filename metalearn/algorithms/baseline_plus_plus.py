@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding, class_means
-from metalearn.algorithms.parts.heads import HeadFit
+from metalearn.algorithms.parts.heads import HeadFit, basis_of
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
@@ -46,6 +46,7 @@ class BaselinePlusPlus(AbstractEmbedding):
     """
 
     replayable = True
+    compares_by_vmap = True
     of_training_alone = ("directions",)
 
     def __init__(
@@ -69,9 +70,10 @@ class BaselinePlusPlus(AbstractEmbedding):
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        z = support_z.detach()
+        basis = basis_of(support_z.detach())  # (D, R)
+        z = F.normalize(support_z.detach() @ basis, dim=1)  # (S, R)
         # The head starts at the class means (Qi et al. 2018, arXiv 1712.07136) and not at random,
         # so that a prediction is a function of its task.
-        start = [class_means(F.normalize(z, dim=1), support_y)]
+        start = [class_means(z, support_y)]
         (head,) = self.head_fit(start, lambda head: self.novel_scale * cosine_similarities(z, *head), support_y)
-        return self.novel_scale * cosine_similarities(query_z, head)
+        return self.novel_scale * cosine_similarities(query_z, head @ basis.T)

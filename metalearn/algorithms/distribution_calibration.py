@@ -49,6 +49,7 @@ class DistributionCalibration(AbstractClassifier):
     """
 
     replayable = True
+    compares_by_vmap = True
     base: BaseGaussians
 
     def __init__(

@@ -72,21 +72,24 @@ class TIM(AbstractClassifier):
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        support_z, query_z = F.normalize(support_z.detach(), dim=1), F.normalize(query_z.detach(), dim=1)
+        support, z = len(support_z), F.normalize(torch.cat([support_z, query_z]).detach(), dim=1)  # (S + Q, D)
 
         def loss(means: Tensor) -> Tensor:  # eq. 3
-            of_queries = self.logits(query_z, means).softmax(1)  # (Q, N)
+            logits = self.logits(z, means)  # (S + Q, N)
+            of_queries = logits[support:].softmax(1)  # (Q, N)
             marginal = entropy(of_queries.mean(0), self.alpha)
             conditional = entropy(of_queries, self.alpha).mean()
-            of_support = cross_entropy(self.logits(support_z, means), support_y)
+            of_support = cross_entropy(logits[:support], support_y)
             return self.support_weight * of_support - marginal + self.conditional_weight * conditional
 
-        means = adam(torch.func.grad(loss), class_means(support_z, support_y), lr=self.lr, steps=self.steps)
-        return self.logits(query_z, means)
+        start = class_means(z[:support], support_y)
+        means = adam(torch.func.grad(loss), start, lr=self.lr, steps=self.steps)
+        return self.logits(z[support:], means)
 
     def logits(self, z: Tensor, means: Tensor) -> Tensor:
         """Returns -τ/2 times the squared distances, eq. 2, of rows of unit length: (B, N)."""
-        return self.sharpness * (z @ means.T - (means.square().sum(1) + 1) / 2)
+        products = (means @ z.T).T  # (B, N); faster than z @ means.T, whose gradient is slow
+        return self.sharpness * (products - (means.square().sum(1) + 1) / 2)
 
 
 def entropy(p: Tensor, alpha: float) -> Tensor:

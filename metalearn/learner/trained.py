@@ -15,8 +15,8 @@ from metalearn.data.text.preparation import TextPreparation
 from metalearn.run.checkpoint import fill
 from metalearn.run.checkpoint_file import read_checkpoint
 from metalearn.run.checks.targets import check_targets
-from metalearn.run.exits import one_line
 from metalearn.run.folder import RunFolder
+from metalearn.run.names import one_line
 
 KEPT = ("metalearn", "state_dict", "global_step", "val", "temperature")
 """Keys of a checkpoint that a learner needs."""

@@ -9,7 +9,6 @@ from metalearn.report.page import page
 from metalearn.report.paired import leaders
 from metalearn.report.run_fields import fields
 from metalearn.report.sheet import Sheet
-from metalearn.run.wandb_run import settings_of
 
 
 def log(contents: Contents, folder: Path, project: str | None) -> str:
@@ -27,6 +26,8 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
         import wandb
     except ImportError as error:
         raise ValueError("--wandb needs wandb: pip install -e '.[wandb]' in the checkout") from error
+    from metalearn.run.wandb_run import settings_of  # late: Lightning takes seconds, most reports are no W&B run
+
     settings, name = settings_of(offline=False), folder.resolve().name
     project = project or settings.project or "metalearn"
     about: dict[str, Any] = {"name": f"report {name}", "group": name, "job_type": "report"}

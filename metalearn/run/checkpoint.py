@@ -1,26 +1,11 @@
-"""Checkpoints: the run that wrote them, and loading of their weights."""
+"""Facts of the run that wrote a checkpoint, and loading of its weights."""
 
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 from torch import Tensor, nn
 
 from metalearn.run.checkpoint_file import best_of, read_checkpoint, read_origin
-
-
-class Provenance(pl.Callback):
-    """Writes the facts of a run into each of its checkpoints.
-
-    Args:
-        run: facts in plain containers, so that the checkpoint loads with weights_only.
-    """
-
-    def __init__(self, run: dict[str, Any]) -> None:
-        self.run = run
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["metalearn"] = self.run
 
 
 def base_classes(path: Path) -> int:

@@ -10,6 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
+from metalearn.run.names import one_line
 from metalearn.run.result import Status
 
 FAILED, BAD_INPUT = 1, 2
@@ -56,7 +57,3 @@ def ending(error: BaseException, received: signal.Signals | None) -> Ending:
     if isinstance(error, BadInput):
         return Ending("failed", str(error), BAD_INPUT)
     return Ending("failed", f"{type(error).__name__}: {one_line(error)}", FAILED)
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

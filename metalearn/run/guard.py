@@ -12,7 +12,9 @@ from hydra._internal import hydra as hydra_application
 from hydra._internal import logging_config
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.instantiate import _instantiate2
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.allowed import LOGGING, allowed, locate
@@ -24,6 +26,7 @@ CHOOSES_CODE = re.compile(r"(METALEARN_TARGETS|PATH|(HYDRA|PYTHON|LD|DYLD|GIT)_?
 
 SHIPPED = {f"hydra.experimental.callbacks.{name}" for name in ("LogJobReturnCallback", "PickleJobInfoCallback")}
 LOGGING_KEYS = "hydra.job_logging or hydra.hydra_logging:"
+SINGLE = "hydra.mode=RUN"  # Hydra adds it to the overrides of a command line that is no sweep
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 _resolve_target, _configure_logging = _instantiate2._resolve_target, logging_config.configure_logging
@@ -39,15 +42,41 @@ def install() -> None:
 
 
 class WatchedLoader(ConfigLoaderImpl):
-    """Loader of configs, for the command line and for each job of a sweep."""
+    """Loader of configs, for the command line and for each job of a sweep.
 
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+    Hydra composes a command line twice, the first time to learn whether it is a sweep. The second
+    config of a single run is the first with its mode, so it is not composed again.
+    """
+
+    _first: tuple[list[str], DictConfig] | None = None
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        first, self._first = self._first, None
+        if first is not None and overrides == [*first[0], SINGLE]:
+            return self._single(first[1], overrides, from_shell)
         try:
-            config = super().load_configuration(*args, **kwargs)
+            config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except KeyError as error:
             raise ValueError(f"hydra.job.env_copy: the environment has no variable {error}") from error
         check_environment(config.hydra.job.env_set, config.hydra.job.env_copy)
         refuse_written(OmegaConf.to_container(config, resolve=False))
+        # Only a single run is refused where a group has no option.
+        if not validate_sweep_overrides and "???" not in config.hydra.runtime.choices.values():
+            self._first = list(overrides), config
+        return config
+
+    def _single(self, config: DictConfig, overrides: list[str], from_shell: bool) -> DictConfig:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        self.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell)
+        config.hydra.mode = RunMode.RUN
+        config.hydra.overrides.hydra.append(SINGLE)
         return config
 
 

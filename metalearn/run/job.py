@@ -18,11 +18,12 @@ from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import Provenance, load, load_backbone
+from metalearn.run.checkpoint import load, load_backbone
 from metalearn.run.checks import rules
 from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
-from metalearn.run.keeper import AtomicCheckpointIO, Keeper
+from metalearn.run.compiling import CompiledTasks
+from metalearn.run.keeper import AtomicCheckpointIO, Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
 from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
 from metalearn.run.overrides import anywhere
@@ -31,7 +32,7 @@ from metalearn.run.pruning import Pruning, pruning_of_environment
 from metalearn.run.secrets import struck_out
 from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
-from metalearn.training.evaluation import meta_test, named_setting
+from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedSteps, why_not
@@ -98,7 +99,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     algorithm = _algorithm(plan)
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = _data(plan, banks, algorithm, augmentation)
-    others = {name: named_setting(name, data.settings["test"]) for name in plan.config["evaluation"]["settings"]}
+    others = settings_beside(data.settings["test"], plan.config["evaluation"]["settings"], algorithm.predicts_jointly)
     for setting in others.values():
         data.check(setting, "test")
         rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
@@ -116,6 +117,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
         ValidateAtEnd(),
         Provenance(_provenance(plan, loaded)),
+        CompiledTasks(),
         *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_last),
         *([pruning] if pruning else []),

@@ -82,3 +82,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, lambda file: torch.save(checkpoint, file))
+
+
+class Provenance(pl.Callback):
+    """Writes the facts of a run into each of its checkpoints.
+
+    Args:
+        run: facts in plain containers, so that the checkpoint loads with weights_only.
+    """
+
+    def __init__(self, run: dict[str, Any]) -> None:
+        self.run = run
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["metalearn"] = self.run

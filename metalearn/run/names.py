@@ -1,4 +1,4 @@
-"""The nearest valid name for a wrong one."""
+"""The nearest valid name for a wrong one, and texts that fit in a line."""
 
 import difflib
 from collections.abc import Iterable
@@ -60,6 +60,10 @@ def nearest_key(wrong: str, keys: Iterable[str]) -> str:
 
 def shortened(text: str, length: int = 100) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _likeness(first: list[str], second: list[str]) -> float:

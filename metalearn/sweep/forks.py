@@ -1,7 +1,7 @@
 """Jobs that are forked from a server which has imported everything, so that they start at once.
 
-They share no more than fresh processes do. A job of several processes cannot be forked: it starts
-the others by its own command line.
+They share no more than fresh processes do. The first process of a job of several is forked, and
+starts the others by its command line.
 """
 
 import gc
@@ -17,8 +17,14 @@ from typing import IO, Any, final
 from metalearn.sweep import logs
 from metalearn.sweep.jobs import AbstractProcess
 
-PRELOADED = ["metalearn.__main__", "metalearn.run.run", "metalearn.algorithms.prototypical", "metalearn.data.glyphs"]
-
+PRELOADED = [
+    "metalearn.__main__",
+    "metalearn.run.torchmetrics_imports",  # before Lightning
+    "metalearn.run.run",
+    "metalearn.algorithms.prototypical",
+    "metalearn.data.glyphs",
+    "metalearn.sweep.warm",
+]
 
 OF_A_DEAD_SERVER = 255
 """Exit code that multiprocessing reports when the server has died, even if the process lives."""
@@ -103,6 +109,8 @@ def _work(arguments: list[str], log: Path, environment: dict[str, str], held: in
     os.environ.update(environment)
     sys.argv = ["metalearn", *arguments]
 
-    from metalearn.__main__ import main
+    from metalearn import __main__ as program
 
-    main()
+    # Lightning starts the other processes of a job by this name.
+    sys.modules["__main__"].__spec__ = program.__spec__
+    program.main()

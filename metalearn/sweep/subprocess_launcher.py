@@ -42,7 +42,7 @@ class SubprocessLauncher(AbstractLauncher):
 
         environment = {**os.environ, **slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
         arguments = [*self.arguments(job), *resuming(job.folder)]
-        if self.preload and self.processes(job) == 1:
+        if self.preload:
             return ForkedProcess(arguments, log=job.log, environment=environment, held=held)
         command = [sys.executable, "-m", "metalearn", *arguments]
         return FreshProcess(command, log=job.log, environment=environment, held=held)

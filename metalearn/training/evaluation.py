@@ -1,6 +1,7 @@
 """The test of a run: fields of result.json for its meta-test episodes and other settings."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +77,18 @@ def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
     total = accuracy.num_episodes * queries
     wrong = total - round(accuracy.mean * total)
     return ErrorRate(wrong / total, *wilson(wrong, total), total)
+
+
+def settings_beside(like: Setting, names: Sequence[str] | None, jointly: bool) -> dict[str, Setting]:
+    """Builds the further settings of a test, by name; `like` is its first.
+
+    None: unequal queries where predictions are made `jointly`, since their accuracy may rest on
+    equal ones; no setting else.
+    """
+    if names is None:
+        compares = jointly and like.has_one_shape and like.queries == "equal"
+        names = [f"{like.way}w{like.shot}s-unequal"] if compares else []
+    return {name: named_setting(name, like) for name in names}
 
 
 def named_setting(name: str, like: Setting) -> Setting:

@@ -42,8 +42,9 @@ The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS} in mem
 meta-test. The time includes drawing the episodes. metalearn embeds each image once, the others
 embed it again in each episode, so the ratio grows with the number of episodes.
 
-"compiled" is `algorithm.execution.compile=true`, which needs a C++ compiler. Its first step, not in
-the seconds here, takes one to two minutes on two cores, and a few seconds if the machine has
+"compiled" is `algorithm.execution.compile=true`, which needs a C++ compiler; a training of 40,000
+inner steps or more is compiled by default ([MAML](algorithms/maml.md#settings)). Its first step, not
+in the seconds here, takes one to two minutes on two cores, and a few seconds if the machine has
 compiled the same before.
 
 "vmap" is `algorithm.execution.vmap=true`, all tasks of a step at once. On a CPU it is faster for

@@ -45,6 +45,14 @@ def test_the_head_of_a_task_is_fitted_as_by_an_optimiser_on_a_module() -> None:
         torch.testing.assert_close(baseline().compare(z, y, queries), head(queries))
 
 
+@pytest.mark.parametrize("make", [baseline, plus_plus])
+def test_heads_that_are_fitted_together_are_as_each_alone(make) -> None:
+    algorithm, (z, y, queries) = make(), task()
+    tasks = torch.stack([z, 2 * z.flip(1), z.square()]), y.expand(3, -1, -1), queries.expand(3, -1, -1)
+    for found, *alone in zip(algorithm.compare_all(*tasks), *tasks, strict=True):
+        torch.testing.assert_close(found, algorithm.compare(*alone))
+
+
 def test_without_steps_the_cosine_head_is_the_nearest_direction() -> None:
     algorithm = plus_plus()
     algorithm.head_fit = HeadFit(steps=0, lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0)

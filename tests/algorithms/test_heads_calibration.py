@@ -74,7 +74,10 @@ def test_the_head_is_fitted_to_the_support_set_and_the_samples(task: SimpleNames
     y = torch.stack([*task.support_y, *(label for label in task.support_y for _ in range(12))])
     start = [torch.zeros(3, 5).double(), torch.zeros(3).double()]
     head = FIT(start, lambda head: F.linear(z, *head), y)
-    torch.testing.assert_close(compare(algorithm, task), F.linear(power(task.query_z, 0.5), *head))
+    expected = F.linear(power(task.query_z, 0.5), *head)
+    torch.testing.assert_close(compare(algorithm, task), expected)
+    twice = (part.expand(2, -1, -1) for part in (task.support_z, task.support_y, task.query_z))
+    torch.testing.assert_close(algorithm.compare_all(*twice), expected.expand(2, -1, -1))
 
 
 def test_samples_have_the_moments_of_the_gaussian(task: SimpleNamespace) -> None:

@@ -1,10 +1,9 @@
-"""DropBlock: shape and rate of the drops, and equal drops in a resumed training."""
+"""DropBlock: shape and rate of the drops."""
 
 import math
 
 import pytest
 import torch
-from conftest import SMALL
 from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional as F
@@ -68,22 +67,3 @@ def test_under_vmap_each_task_can_draw_its_own() -> None:
     x = torch.rand(4, 1, 32, 32).expand(2, -1, -1, -1, -1)
     first, second = vmap(lambda x: backbone(x, Rows()), randomness="different")(x)
     assert not torch.equal(first, second)
-
-
-def test_a_resumed_training_drops_the_same_blocks(metalearn) -> None:
-    small = ["backbone=resnet12", "backbone.widths=[4,4,4,4]", "backbone.drop_rate=0.3", "backbone.block_size=1"]
-    small += [
-        *(o for o in SMALL if not o.startswith("backbone")),
-        "trainer.max_steps=6",
-        "trainer.val_check_interval=3",
-    ]
-    straight = metalearn(*small, small=False)
-    assert straight.code == 0, straight.text
-    first = metalearn(*small, "trainer.max_steps=3", small=False)
-    resumed = metalearn(f"resume={first.folder}", "trainer.max_steps=6", folder=first.folder, small=False)
-    assert resumed.code == 0, resumed.text
-    weights, again = (run.checkpoint()["state_dict"] for run in (straight, resumed))
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-    other = metalearn(*small, "backbone.drop_rate=0.0", small=False).checkpoint()["state_dict"]
-    # Checks that something is dropped.
-    assert any(not torch.equal(weights[name], other[name]) for name in weights)

@@ -1,8 +1,10 @@
 """Omniglot: the published splits, the processing of its drawings, its banks and their cache."""
 
+import functools
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from omniglot_files import HALVES, LAKE, class_images, drawings, load, png, strokes, write_folders, write_zips
 from PIL import Image
 
+from metalearn.data import omniglot
 from metalearn.data.omniglot import process
 from metalearn.data.splits import known_splits, read_split
 
@@ -22,6 +25,13 @@ def zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_pattern_is_decoded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(omniglot, "process", functools.cache(process))
+        yield
 
 
 def test_published_splits() -> None:

@@ -7,26 +7,39 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, composed
+from algorithm_options import of_class
+from conftest import SMALL, composed
 from hydra.utils import instantiate
 
 from metalearn.algorithms import metric
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.data.bank import ClassBank
 from metalearn.episodes import datamodule
-from metalearn.episodes.datamodule import EMBEDDED_TASKS, EpisodicDataModule
+from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.embedded import CHUNK, EmbeddingTable
 from metalearn.episodes.sampling import Setting, Shape, draw
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS
 
-WAY, NUM_EPISODES = 3, EMBEDDED_TASKS + 7
-NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
+WAY, EMBEDDED_TASKS, NUM_EPISODES = 3, 6, 6 + 3
+"""Few tasks of a batch, and one batch that is not full."""
+FEW_STEPS = {
+    "baseline": "algorithm.head_fit.steps=5",
+    "baseline_plus_plus": "algorithm.head_fit.steps=5",
+    "distribution_calibration": "algorithm.head_fit.steps=5",
+    "tim": "algorithm.steps=5",
+}
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datamodule, "EMBEDDED_TASKS", EMBEDDED_TASKS)
 
 
 def build(name: str, *overrides: str) -> torch.nn.Module:
     torch.manual_seed(0)
     small = ["dataset.input_shape=[1,16,16]", "backbone.channels=4", f"episode.train.way={WAY}", "num_base_classes=12"]
+    small += [FEW_STEPS[name]] if name in FEW_STEPS else []
     algorithm = instantiate(composed(f"algorithm={name}", *small, *overrides).algorithm)
     for buffer in algorithm.buffers():  # running averages as after some training
         if buffer.is_floating_point():
@@ -34,7 +47,7 @@ def build(name: str, *overrides: str) -> torch.nn.Module:
     return algorithm
 
 
-EMBEDDING = [name for name in NAMES if isinstance(build(name), AbstractEmbedding)]
+EMBEDDING = of_class(AbstractEmbedding)
 
 
 def scores(
@@ -58,18 +71,19 @@ def scores(
 
 
 @pytest.mark.parametrize(
-    ("name", "shot"), [*((name, [1, 3]) for name in [*EMBEDDING, "matching algorithm.fce=true"]), ("prototypical", 2)]
+    ("name", "shot"), [*((name, 2) for name in [*EMBEDDING, "matching algorithm.fce=true"]), ("prototypical", [1, 3])]
 )
 def test_every_episode_scores_as_from_its_images(
     name: str, shot: int | list[int], bank: ClassBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # At one shape, embedded tasks are compared together; those of images are one by one.
     algorithm = build(*name.split(), "batch_norm=running")
     embedded = scores(algorithm, bank, shot)
     monkeypatch.setattr(AbstractEmbedding, "embeds_each_alone", False)
     plain = scores(algorithm, bank, shot)
     assert len(plain["accuracy"]) == NUM_EPISODES
     np.testing.assert_allclose(embedded["loss"], plain["loss"], rtol=2e-4, atol=1e-5)
-    assert (embedded["accuracy"] != plain["accuracy"]).mean() < 0.05  # a tie may break differently
+    assert (embedded["accuracy"] != plain["accuracy"]).sum() <= 1  # a tie may break differently
 
 
 @pytest.mark.parametrize("name", ["prototypical", "matching"])
@@ -87,15 +101,22 @@ def counting(algorithm: AbstractEmbedding) -> Callable[[], int]:
     return lambda: sum(rows)
 
 
+def used(bank: ClassBank, episodes: int) -> int:
+    """Counts the images of the first test episodes."""
+    shape = Shape((2,) * WAY, (4,) * WAY)
+    draws = [draw(bank.rows, shape, seed=0, split="test", index=index) for index in range(episodes)]
+    return len(torch.cat([rows for draw in draws for rows in (draw.support_rows, draw.query_rows)]).unique())
+
+
 def test_each_image_is_embedded_once_and_only_where_nothing_else_counts(bank: ClassBank) -> None:
-    for batch_norm, expected in (("running", len(bank.images)), ("support", NUM_EPISODES * WAY * 6)):
+    for batch_norm, expected in (("running", used(bank, NUM_EPISODES)), ("support", NUM_EPISODES * WAY * 6)):
         algorithm = build("prototypical", f"batch_norm={batch_norm}")
         count = counting(algorithm)
         scores(algorithm, bank)
         assert count() == expected
 
 
-@pytest.mark.parametrize(("tasks", "batches", "episodes"), [(2, 3, 6), (50, 1, 50), (50, 9, NUM_EPISODES)])
+@pytest.mark.parametrize(("tasks", "batches", "episodes"), [(2, 3, 6), (6, 1, 6), (6, 9, NUM_EPISODES)])
 def test_no_image_is_embedded_of_a_batch_that_is_left_out(
     tasks: int, batches: int, episodes: int, bank: ClassBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,15 +124,12 @@ def test_no_image_is_embedded_of_a_batch_that_is_left_out(
     algorithm = build("prototypical", "batch_norm=running")
     count = counting(algorithm)
     assert len(scores(algorithm, bank, batches=batches)["accuracy"]) == episodes
-    draws = [
-        draw(bank.rows, Shape((2,) * WAY, (4,) * WAY), seed=0, split="test", index=index) for index in range(episodes)
-    ]
-    rows = torch.cat([rows for draw in draws for rows in (draw.support_rows, draw.query_rows)])
-    assert count() == len(rows.unique())
+    assert count() == used(bank, episodes)
 
 
 def test_a_debug_run_is_of_few_episodes(metalearn) -> None:
-    result = metalearn("debug=default", "backbone.channels=4", small=False).result
+    small = [override for override in SMALL if "episode" not in override]
+    result = metalearn("debug=default", *small, small=False).result
     assert [result[split]["accuracy"]["num_episodes"] for split in ("val", "test")] == [5, 5]
 
 

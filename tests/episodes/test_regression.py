@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, composed
+from algorithm_options import of_class
+from conftest import composed
 from hydra.utils import instantiate
 
 from metalearn.algorithms.gradient import AbstractGradient
@@ -26,10 +27,7 @@ SMALL = (
     "episode.val.num_episodes=5",
     "episode.test.num_episodes=7",
 )
-ALGORITHMS = [path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml")]
-REGRESSING = [
-    name for name in ALGORITHMS if name != "protomaml" and "inner_loop" in composed(f"algorithm={name}").algorithm
-]
+REGRESSING = [name for name in of_class(AbstractGradient) if name != "protomaml"]
 
 
 def family(*functions: str, **ranges: list[float]) -> Sinusoid:

@@ -16,6 +16,11 @@ VARIABLE = "STOP_AT"
 CALLBACK = "+callbacks.stop={_target_:stopping.Stop}"
 
 
+def allowing(environment: dict[str, str]) -> dict[str, str]:
+    """Returns an environment whose runs may have the callback."""
+    return {**environment, "METALEARN_TARGETS": "stopping.", "PYTHONPATH": str(Path(__file__).parent)}
+
+
 class Stop(pl.Callback):
     """Stops at STOP_AT=<rank>:<how>:<point>:<count>, at the count-th pass of the point, from 1.
 

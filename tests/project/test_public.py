@@ -23,8 +23,18 @@ SMALLER = {
 """Sizes of the page's program, and smaller ones."""
 
 
-def test_the_package_is_imported_without_torch() -> None:
-    program = "import sys, metalearn; print({'torch', 'lightning', 'numpy', 'hydra'} & sys.modules.keys())"
+@pytest.mark.parametrize(
+    ("program", "slow"),
+    [
+        ("import metalearn", "torch lightning numpy hydra"),
+        ("import metalearn.__main__", "torch lightning optuna"),
+        ("import metalearn.report.__main__", "torch lightning optuna hydra"),
+        ("from metalearn import Learner", "lightning torchmetrics transformers"),
+        ("import metalearn.run.torchmetrics_imports, metalearn.run.run", "matplotlib scipy transformers optuna"),
+    ],
+)
+def test_a_program_starts_without_slow_packages_that_it_does_not_use(program: str, slow: str) -> None:
+    program = f"import sys; {program}; print(set({slow.split()}) & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
 

@@ -19,12 +19,12 @@ from metalearn.episodes.sampling import Setting
     ],
     ids=" ".join,
 )
-def test_two_processes_train_and_score_as_one(metalearn, fresh_metalearn, overrides: list[str]) -> None:
+def test_two_processes_train_and_score_as_one(metalearn, overrides: list[str]) -> None:
     # Plain gradient descent turns a difference in the gradients into an equal one in the weights;
     # float64 hides no real difference.
     plain = ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.nesterov=false"]
     common = [*overrides, *plain, "trainer.precision=64-true"]
-    both: Finished = fresh_metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
+    both: Finished = metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
     single: Finished = metalearn(*common, "trainer=cpu", "tasks_per_batch=4")
     assert (both.code, single.code) == (0, 0), both.text + single.text
     assert both.result["devices"] == 2

@@ -2,13 +2,19 @@
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
+from conftest import REPOSITORY, Command
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from metalearn.run.guard import StruckOut, check_environment, check_logging
+from metalearn.run.guard import StruckOut, WatchedLoader, check_environment, check_logging
 
 FOREIGN = "_target_: zipfile.ZipFile, file: MARK, mode: w"
 HANDLER = "class: zipfile.ZipFile, file: MARK, mode: w"
@@ -119,3 +125,26 @@ def test_messages_and_tracebacks_are_without_secrets(monkeypatch: pytest.MonkeyP
     written = StruckOut(logging.Formatter("%(levelname)s %(message)s")).format(record)
     assert written.startswith("ERROR asked https://me:***@host\nTraceback")
     assert "no such host: ***" in written and "ghp_" not in written
+
+
+def test_a_single_run_is_composed_once_and_as_hydra_composes_it() -> None:
+    path = create_config_search_path(str(REPOSITORY / "conf"))
+    typed, mode = ["seed=3", "algorithm=maml", "hydra.job.chdir=false"], ["hydra.mode=RUN"]
+    watched, plain = WatchedLoader(path), ConfigLoaderImpl(path)
+    first = watched.load_configuration("config", typed, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    assert first.hydra.mode is None
+    assert watched.load_configuration("config", [*typed, *mode], RunMode.RUN) is first
+    expected = plain.load_configuration("config", [*typed, *mode], RunMode.RUN)
+    # Without the values of interpolations, one of which is the time.
+    assert OmegaConf.to_container(first, resolve=False) == OmegaConf.to_container(expected, resolve=False)
+    assert watched.load_configuration("config", [*typed, *mode], RunMode.RUN) is not first
+
+
+def test_a_single_run_of_several_values_is_refused_as_by_hydra() -> None:
+    path, typed = create_config_search_path(str(REPOSITORY / "conf")), ["seed=3,4"]
+    watched = WatchedLoader(path)
+    with suppress(HydraException):  # as where Hydra learns the mode
+        watched.load_configuration("config", typed, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    for loader in (watched, ConfigLoaderImpl(path)):
+        with pytest.raises(HydraException, match=r"Ambiguous value for argument 'seed=3,4'"):
+            loader.load_configuration("config", [*typed, "hydra.mode=RUN"], RunMode.RUN)

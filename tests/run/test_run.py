@@ -4,18 +4,18 @@ import csv
 import fcntl
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import stopping
 import torch
 from conftest import SMALL, Command, Finished
+from sweeping import wait_for
 
 from metalearn.stats import estimate
+from metalearn.sweep.forks import ForkedProcess
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,8 @@ NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
 
 
 @pytest.fixture(scope="module")
-def finished(fresh_metalearn) -> Finished:
-    return fresh_metalearn()
+def finished(metalearn) -> Finished:
+    return metalearn()
 
 
 def comparable(result: dict[str, Any]) -> dict[str, Any]:
@@ -85,9 +85,9 @@ def test_the_person_sees_plan_and_result(finished: Finished) -> None:
     assert "Traceback" not in finished.text
 
 
-def test_same_command_same_result_other_seed_same_test_episodes(metalearn, finished: Finished) -> None:
-    """Compares a fresh process with forks."""
-    again, other = metalearn(), metalearn("seed=1")
+def test_same_command_same_result_other_seed_same_test_episodes(metalearn, fresh_metalearn, finished: Finished) -> None:
+    """Compares a fork with a fresh process."""
+    again, other = fresh_metalearn(), metalearn("seed=1")
     assert comparable(again.result) == comparable(finished.result)
     assert other.test["episodes_sha256"] == finished.test["episodes_sha256"]
     assert other.test["accuracy"]["mean"] != finished.test["accuracy"]["mean"]
@@ -168,26 +168,17 @@ def weights(finished: Finished) -> dict[str, torch.Tensor]:
     return finished.checkpoint()["state_dict"]
 
 
-def stop(environment: dict[str, str], folder: Path, sent: signal.Signals, *overrides: str) -> int:
-    """Starts a long run, sends a signal once it has validated, and returns its exit code."""
-    command = [sys.executable, "-m", "metalearn", *SMALL, f"hydra.run.dir={folder}", *overrides]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
-        deadline = time.monotonic() + 90
-        while not (folder / "checkpoints/last.ckpt").is_file():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(sent)
-        return process.wait(timeout=60)
-
-
-def test_a_run_that_was_stopped_and_moved_resumes_exactly(
-    metalearn: Command, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_run_that_was_stopped_and_moved_resumes_exactly(metalearn: Command, tmp_path: Path) -> None:
     """Stops by a signal at any moment; tests/run/test_resumption.py stops at chosen ones."""
     overrides = ["augmentation=characters", "trainer.accumulate_grad_batches=2", "logger=tensorboard"]
     first, folder = tmp_path / "before", tmp_path / "run"
-    assert stop(environment, first, signal.SIGINT, *overrides, "trainer.max_steps=100000") == 130
+
+    def interrupt(process: ForkedProcess) -> None:
+        wait_for(lambda: (first / "checkpoints/last.ckpt").is_file() or process.exit_code() is not None)
+        process.send(signal.SIGINT)
+
+    stopped_run = metalearn(*overrides, "trainer.max_steps=100000", folder=first, meanwhile=interrupt)
+    assert stopped_run.code == 130, stopped_run.text
     first.rename(folder)
     result = json.loads((folder / "result.json").read_text())
     assert (result["status"], result["error"]) == ("interrupted", "SIGINT")
@@ -209,17 +200,19 @@ def test_a_run_that_was_stopped_and_moved_resumes_exactly(
 def test_resume_auto_finds_the_unfinished_run_of_the_same_overrides(
     metalearn, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    outputs = tmp_path / "outputs"
+    allowed, outputs = stopping.allowing(environment), tmp_path / "outputs"
     folder = outputs / "glyphs-prototypical-conv4/first"
-    assert stop(environment, folder, signal.SIGTERM, "trainer.max_steps=120", f"paths.outputs={outputs}") == 143
-    command = [*SMALL, "trainer.max_steps=120", f"paths.outputs={outputs}", "resume=auto"]
-    again = metalearn(*command, folder=folder, small=False)
+    command = [*SMALL, stopping.CALLBACK, f"paths.outputs={outputs}"]
+    sent = {**allowed, stopping.VARIABLE: "0:SIGTERM:on_train_batch_end:6"}
+    assert metalearn(*command, folder=folder, small=False, environment=sent).code == 143
+    command.append("resume=auto")
+    again = metalearn(*command, folder=folder, small=False, environment=allowed)
     assert again.code == 0, again.text
-    assert (again.result["status"], again.result["steps"]) == ("completed", 120)
+    assert (again.result["status"], again.result["steps"]) == ("completed", 10)
     assert len(list(outputs.glob("*/*"))) == 1
     # Neither a completed run nor a run of another definition is continued.
-    assert metalearn(*command, "seed=5", small=False).code == 0
-    assert metalearn(*command, small=False).code == 0
+    assert metalearn(*command, "seed=5", small=False, environment=allowed).code == 0
+    assert metalearn(*command, small=False, environment=allowed).code == 0
     assert len(list(outputs.glob("*/*"))) == 3
 
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 Sweep = Callable[..., Finished]
 ENDLESS = "trainer.max_steps=1000000,1000001"
+LONG = ["trainer.max_steps=200", "trainer.val_check_interval=20"]  # time to stop it after the first checkpoint
 LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.cpus_per_task=1"]
 
 
@@ -88,20 +89,19 @@ def stop(controller: subprocess.Popen) -> None:
 
 def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(metalearn, sweep: Sweep) -> None:
     pytest.importorskip("submitit")
-    steps = "trainer.max_steps=200"
-    stopped = sweep(*LOCAL, steps, "hydra.launcher.slots=1", "seed=0", meanwhile=stop)
+    stopped = sweep(*LOCAL, *LONG, "hydra.launcher.slots=1", "seed=0", meanwhile=stop)
     assert stopped.code == 143, stopped.text
     assert job(stopped, 0).result["status"] == "interrupted"
-    finished = sweep(*LOCAL, steps, "seed=0")
+    finished = sweep(*LOCAL, *LONG, "seed=0")
     assert finished.code == 0, finished.text
-    assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
+    assert job(finished, 0).test == metalearn(*LONG, "trainer=cpu", "seed=0").test
     before = (finished.folder / "0/result.json").stat().st_mtime_ns
-    again = sweep(*LOCAL, steps, "seed=0")
+    again = sweep(*LOCAL, *LONG, "seed=0")
     assert again.code == 0, again.text
     assert "completed before" in again.text
     assert (finished.folder / "0/result.json").stat().st_mtime_ns == before
     assert (finished.folder / "0/stdout.log").read_text().count("$ ") == 2
-    other = sweep(*LOCAL, steps, "seed=7")
+    other = sweep(*LOCAL, *LONG, "seed=7")
     assert other.code == 2
     assert "its job 0 has seed=0 where this command has seed=7" in other.text
 
@@ -118,7 +118,6 @@ def test_options_of_sbatch_are_added_by_their_names() -> None:
 def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn, sweep: Sweep) -> None:
     """Preempts by SLURM's signal before a time limit."""
     pytest.importorskip("submitit")
-    steps = "trainer.max_steps=250"
 
     def preempt(controller: subprocess.Popen) -> None:
         folder = Path(controller.args[-1].partition("=")[2])
@@ -128,11 +127,11 @@ def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn,
         os.kill(task, signal.SIGUSR2)
         wait_for(lambda: log.read_text().count("$ ") == 2, controller)
 
-    finished = sweep(*LOCAL, "hydra.launcher.slots=1", steps, "seed=1", meanwhile=preempt)
+    finished = sweep(*LOCAL, "hydra.launcher.slots=1", *LONG, "seed=1", meanwhile=preempt)
     assert finished.code == 0, finished.text
     _, resumed = re.findall(r"^\$ .+", (finished.folder / "0/stdout.log").read_text(), re.MULTILINE)
     assert "resume=" in resumed
-    straight = metalearn(steps, "trainer=cpu", "seed=1")
+    straight = metalearn(*LONG, "trainer=cpu", "seed=1")
     assert job(finished, 0).test == straight.test
     assert [job(finished, 0).result[name] for name in ("steps", "best_step", "val")] == [
         straight.result[name] for name in ("steps", "best_step", "val")
@@ -142,7 +141,7 @@ def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn,
 
 def test_a_job_that_meets_its_time_limit_too_often_has_failed(sweep: Sweep) -> None:
     pytest.importorskip("submitit")
-    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=40", "hydra.launcher.max_requeues=0"]
+    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=48", "hydra.launcher.max_requeues=0"]
     finished = sweep(*LOCAL, *limit, "trainer.max_steps=1000000", "seed=0")
     assert finished.code == 1, finished.text
     assert "timed-out too many times" in finished.text
@@ -171,20 +170,19 @@ def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
 def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
     metalearn, sweep: Sweep, cluster: str
 ) -> None:
-    steps = "trainer.max_steps=200"
-    stopped = sweep("hydra/launcher=ray", "hydra.launcher.slots=1", steps, "seed=0,-1", meanwhile=stop)
+    stopped = sweep("hydra/launcher=ray", "hydra.launcher.slots=1", *LONG, "seed=0,-1", meanwhile=stop)
     assert stopped.code == 143, stopped.text
     assert job(stopped, 0).result["status"] == "interrupted"
     assert not (stopped.folder / "1").exists()
     join = [f"hydra.launcher.address={cluster}", "hydra.launcher.num_cpus=0.5"]
-    refused = sweep("hydra/launcher=ray", *join, "hydra.launcher.num_gpus=0.25", steps, "seed=0,-1")
+    refused = sweep("hydra/launcher=ray", *join, "hydra.launcher.num_gpus=0.25", *LONG, "seed=0,-1")
     assert refused.code == 2
     assert "no room for a job of 0.5 CPUs and 0.25 GPUs" in refused.text
-    finished = sweep("hydra/launcher=ray", *join, steps, "seed=0,-1")
+    finished = sweep("hydra/launcher=ray", *join, *LONG, "seed=0,-1")
     assert finished.code == 1, finished.text
     assert "2 jobs, 4 at a time" in finished.text
     assert "job 1 failed" in finished.text
-    assert job(finished, 0).test == metalearn(steps, "trainer=cpu", "seed=0").test
+    assert job(finished, 0).test == metalearn(*LONG, "trainer=cpu", "seed=0").test
 
 
 def test_a_sweep_that_is_left_to_ray_is_cancelled(

@@ -71,10 +71,10 @@ def test_ranks_of_a_sweep_agree(metalearn, sweep) -> None:
 def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
     metalearn, sweep, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    steps = "trainer.max_steps=200"
+    steps = ("trainer.max_steps=200", "trainer.val_check_interval=20")
     folder = tmp_path / "sweep"
     last = folder / "0/checkpoints/last.ckpt"
-    command = [sys.executable, "-m", "metalearn", "-m", *SMALL, steps, "seed=1,-1", f"hydra.sweep.dir={folder}"]
+    command = [sys.executable, "-m", "metalearn", "-m", *SMALL, *steps, "seed=1,-1", f"hydra.sweep.dir={folder}"]
     command += ["hydra.launcher.slots=1"]
     forking = "hydra.launcher.preload=true"
     quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
@@ -92,10 +92,10 @@ def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
     for pid in processes_of(folder):
         os.kill(pid, signal.SIGKILL)
     assert not (folder / "0/result.json").exists()
-    finished = sweep(steps, "seed=1,-1", forking)
+    finished = sweep(*steps, "seed=1,-1", forking)
     assert finished.code == 1, finished.text
     assert "job 1 failed" in finished.text
-    straight = metalearn(steps, "seed=1")
+    straight = metalearn(*steps, "seed=1")
     assert job(finished, 0).test == straight.test
     assert job(finished, 0).result["val"] == straight.result["val"]
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from conftest import REPOSITORY, composed, episode
+from algorithm_options import NAMES
+from conftest import composed, episode
 from hydra.utils import instantiate
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,7 +18,6 @@ COPIES = {"tolist", "numpy", "cpu", "tensor", "as_tensor", "new_tensor", "from_n
 FACTORIES = {"arange", "linspace", "eye", "full", "zeros", "ones", "empty", "rand", "randn"}
 """Functions that create their result on the host unless given a device; using it then copies."""
 
-NAMES = sorted(path.stem for path in (REPOSITORY / "conf/algorithm").glob("*.yaml"))
 WAITS = {
     "key_value_memory",  # as mann
     "mann",  # the labels of a batch seed the order of its rows

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from algorithm_options import NAMES, of_class
 from conftest import Command, composed, episode
 from hydra.utils import instantiate
-from test_host_sync import NAMES, WAITS
+from test_host_sync import WAITS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
@@ -69,7 +70,7 @@ def test_replayable_steps_launch_the_same_kernels(name: str) -> None:
     assert calls[0] == calls[1] or name in VARIES
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(built(name), AbstractGradient)])
+@pytest.mark.parametrize("name", of_class(AbstractGradient))
 def test_tasks_adapt_together_as_one_by_one(name: str) -> None:
     algorithm, batch = built(name).double().eval(), Episode(*(part.double() for part in episode(tasks=3, way=3)))
     with torch.no_grad():

@@ -26,17 +26,18 @@ class Execution:
             vectors.
         compile: whether to compile the loss of a task and the derivatives of its inner steps into
             one program. It is faster and equal up to rounding; the first compilation on a machine
-            takes a minute or two.
+            takes a minute or two. None: not, which a long training
+            replaces by true (`metalearn.run.compiling`).
         checkpoint: whether to recompute each inner step where its derivatives are needed, instead
             of keeping its graph. It needs less memory and more time, and the tasks run one by one.
 
     Examples:
         >>> Execution(vmap=True)  # MAML(..., execution=...) adapts to all tasks of a batch at once
-        Execution(vmap=True, compile=False, checkpoint=False)
+        Execution(vmap=True, compile=None, checkpoint=False)
     """
 
     vmap: bool | None = None
-    compile: bool = False
+    compile: bool | None = None
     checkpoint: bool = False
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metalearn.losses import cross_entropy
 
@@ -13,8 +13,9 @@ from metalearn.losses import cross_entropy
 class HeadFit:
     """Gradient descent with momentum on the mean cross-entropy of all support rows.
 
-    Every step uses all rows, so that their order does not matter. Autocast must be off, because it
-    would cache its cast of the initial weights.
+    Every step uses all rows, so that their order does not matter. The steps of `torch.optim.SGD`
+    are written as functions here, so that torch.vmap fits the heads of many tasks at once. Autocast
+    must be off, because it would compute gradients in half precision.
 
     Args:
         steps: number of steps.
@@ -46,13 +47,23 @@ class HeadFit:
 
         `logits` maps weights to the logits of the support rows, (S, N); `y` is one-hot, (S, N).
         """
-        weights = [nn.Parameter(weight.detach().clone()) for weight in start]
-        sgd = torch.optim.SGD(
-            weights, self.lr, momentum=self.momentum, dampening=self.dampening, weight_decay=self.weight_decay
-        )
-        with torch.enable_grad():
-            for _ in range(self.steps):
-                sgd.zero_grad()
-                cross_entropy(logits(weights), y).backward()
-                sgd.step()
-        return [weight.detach() for weight in weights]
+        gradient = torch.func.grad(lambda weights: cross_entropy(logits(weights), y))
+        weights, moves = start, None
+        for _ in range(self.steps):
+            gradients = [g + self.weight_decay * w for g, w in zip(gradient(weights), weights, strict=True)]
+            moves = gradients if moves is None else [self.moved(*pair) for pair in zip(moves, gradients, strict=True)]
+            weights = [w - self.lr * move for w, move in zip(weights, moves, strict=True)]
+        return weights
+
+    def moved(self, move: Tensor, gradient: Tensor) -> Tensor:
+        """Returns the next move, from the last one."""
+        return self.momentum * move + (1 - self.dampening) * gradient
+
+
+def basis_of(z: Tensor) -> Tensor:
+    """Returns an orthonormal basis of the span of rows: (S, D) -> (D, R), R = min(S, D).
+
+    A gradient of a head lies in the span of the support rows, so that `HeadFit` makes equal steps
+    in these few coordinates.
+    """
+    return torch.linalg.qr(z.T).Q

@@ -65,7 +65,7 @@ class Shapes(TypedDict):
 
 class Evaluation(TypedDict):
     protocol: Literal["episodes", "lake"]
-    settings: list[str]
+    settings: list[str] | None
     further: NotRequired[Part | None]  # evaluation besides the accuracy
     folds: NotRequired[int]  # number of folds of all classes
     fold: NotRequired[int]  # fold that is meta-test, from 0
