@@ -83,7 +83,7 @@ def test_every_episode_scores_as_from_its_images(
     plain = scores(algorithm, bank, shot)
     assert len(plain["accuracy"]) == NUM_EPISODES
     np.testing.assert_allclose(embedded["loss"], plain["loss"], rtol=2e-4, atol=1e-5)
-    assert (embedded["accuracy"] != plain["accuracy"]).sum() <= 1  # a tie may break differently
+    assert (embedded["accuracy"] != plain["accuracy"]).mean() < 0.05  # a tie may break differently
 
 
 @pytest.mark.parametrize("name", ["prototypical", "matching"])
