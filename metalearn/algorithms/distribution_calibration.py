@@ -47,7 +47,6 @@ class DistributionCalibration(AbstractClassifier):
     """
 
     replayable = True
-    compares_by_vmap = True
     base: BaseGaussians
 
     def __init__(
@@ -72,38 +71,48 @@ class DistributionCalibration(AbstractClassifier):
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         support_z, query_z = (power(z.detach(), self.exponent) for z in (support_z, query_z))  # eq. 3
-        means, factors = self.calibrated(support_z)  # (S, D), (S, R, D)
-        noise = self.noise(self.samples * support_y.shape[1] // len(support_y), factors)  # (M, R)
-        y = torch.cat([support_y, support_y.repeat_interleave(len(noise), 0)])  # (S + S M, N)
+        vectors, members = self.calibrated(support_z)  # (V, D + 1), (S, R)
+        rows, way = support_y.shape
+        weights = self.weights(max(self.samples * way // rows, 1), members.shape[1]).to(vectors)  # (1 + M, R)
+        columns = members.flatten().expand(way, -1)  # (N, S R)
 
-        def logits(head: Tensor) -> Tensor:
-            # Multiplies factors and head first, since the samples z = mean + factorᵀ noise would
-            # be many and long.
-            of_samples = F.linear(means, head[:, :-1], head[:, -1])[:, None] + noise @ (factors @ head[:, :-1].T)
-            return torch.cat([F.linear(support_z, head[:, :-1], head[:, -1]), of_samples.flatten(0, 1)])
+        def gradient(head: Tensor) -> Tensor:
+            # Multiplies by the vectors first, since the samples would be many and long.
+            products = head @ vectors.T  # (N, V)
+            logits = products[:, members] @ weights.T  # (N, S, 1 + M)
+            errors = logits.softmax(0) - support_y.T[..., None]
+            slopes = (errors @ weights).flatten(1) / (rows * len(weights))  # (N, S R)
+            return torch.zeros_like(products).scatter_add(1, columns, slopes) @ vectors
 
-        start = y.new_zeros(y.shape[1], support_z.shape[1] + 1)
-        _, pullback = torch.func.vjp(logits, start)  # logits are linear, so that it serves all heads
-        head = self.head_fit(start, lambda head: pullback((logits(head).softmax(1) - y) / len(y))[0])
+        head = self.head_fit(vectors.new_zeros(way, vectors.shape[1]), gradient)  # (N, D + 1)  eq. 8 and 9
         return F.linear(query_z, head[:, :-1], head[:, -1])
 
     def calibrated(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes the Gaussian of each row: mean (S, D), and factors (S, R, D).
+        """Computes the vectors of all Gaussians (V, D + 1), and which R a row has (S, R).
 
-        The covariance is factorᵀ factor.
+        They are the row itself, its mean, and the factors of its covariance factorᵀ factor. Rows
+        share the factors of a base class. The last number of a vector is the input of the bias.
         """
-        count = min(self.nearest, len(self.base.means))
         distances = squared_distances(z, self.base.means)  # (S, C)  eq. 4
-        chosen = distances.topk(count, largest=False).indices  # (S, k)  eq. 5
-        means = (self.base.means[chosen].sum(1) + z) / (count + 1)  # (S, D)  eq. 6
-        factors = self.base.factors[chosen].flatten(1, 2) / count**0.5  # (S, k K, D)
-        dispersion = torch.full_like(z, self.dispersion**0.5)[:, None]  # (S, 1, D)  α in each number
-        return means, torch.cat([factors, dispersion], dim=1)
+        nearest = distances.topk(min(self.nearest, len(self.base.means)), largest=False).indices  # (S, k)  eq. 5
+        (rows, width), count = z.shape, nearest.shape[1]
+        means = (self.base.means[nearest].sum(1) + z) / (count + 1)  # (S, D)  eq. 6
+        used, nearest = nearest.unique(return_inverse=True)  # (U,), (S, k)
+        factors = self.base.factors[used] / count**0.5  # (U, K, D)
+        dispersion = z.new_full((1, width), self.dispersion**0.5)  # α in each number
+        points = F.pad(torch.cat([z, means]), (0, 1), value=1.0)  # (2 S, D + 1)
+        spreads = F.pad(torch.cat([factors.flatten(0, 1), dispersion]), (0, 1))  # (U K + 1, D + 1)
+        vectors = torch.cat([points, spreads])
+        itself, mean, factor, last = torch.arange(len(vectors), device=z.device).split(
+            [rows, rows, len(spreads) - 1, 1]
+        )
+        borrowed = factor.view(factors.shape[:2])[nearest].flatten(1)  # (S, k K)
+        return vectors, torch.cat([itself[:, None], mean[:, None], borrowed, last.expand(rows, 1)], dim=1)
 
-    def noise(self, count: int, factors: Tensor) -> Tensor:
-        """Returns standard normal numbers (M, R).
+    def weights(self, count: int, members: int) -> Tensor:
+        """Returns the weights of the R vectors of a row in itself and in M samples: (1 + M, R).
 
         All rows share them, so that no prediction depends on the order of the rows.
         """
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(max(count, 1), factors.shape[1], generator=generator).to(factors)
+        noise = torch.randn(count, members - 2, generator=torch.Generator().manual_seed(0))
+        return torch.block_diag(torch.ones(1, 1), torch.cat([torch.ones(count, 1), noise], dim=1))

@@ -37,6 +37,12 @@ def calibration(nearest: int = 2, samples: int = 30) -> DistributionCalibration:
     return algorithm
 
 
+def gaussians(algorithm: DistributionCalibration, rows: Tensor) -> Tensor:
+    """Returns each row, its mean and its factors: (S, 2 + k K + 1, D)."""
+    vectors, members = algorithm.calibrated(rows)
+    return vectors[members][..., :-1]
+
+
 @pytest.fixture
 def task() -> SimpleNamespace:
     return random_task()
@@ -57,8 +63,10 @@ def test_gaussians_are_those_of_the_base_classes() -> None:
 def test_a_row_borrows_from_the_nearest_base_classes(task: SimpleNamespace) -> None:
     algorithm, z = calibration(), base_z()
     rows = power(task.support_z, 0.5)
-    for row, mean, factor in zip(rows, *algorithm.calibrated(rows), strict=True):
+    for row, (itself, mean, *factors) in zip(rows, gaussians(algorithm, rows), strict=True):
+        factor = torch.stack(factors)
         near = sorted(range(4), key=lambda c, row=row: (row - z[c].mean(0)).square().sum())[:2]
+        torch.testing.assert_close(itself, row)
         torch.testing.assert_close(mean, (sum(z[c].mean(0) for c in near) + row) / 3)
         torch.testing.assert_close(factor.T @ factor, sum(z[c].T.cov() for c in near) / 2 + 0.21)
 
@@ -66,11 +74,10 @@ def test_a_row_borrows_from_the_nearest_base_classes(task: SimpleNamespace) -> N
 def test_the_head_is_fitted_to_the_support_set_and_the_samples(task: SimpleNamespace) -> None:
     algorithm = calibration()
     rows = power(task.support_z, 0.5)
-    means, factors = algorithm.calibrated(rows)
-    noise = algorithm.noise(30 * 3 // 7, factors)
-    assert len(noise) == 12
-    samples = [mean + draw @ factor for mean, factor in zip(means, factors, strict=True) for draw in noise]
-    z = torch.stack([*rows, *samples])
+    vectors = gaussians(algorithm, rows)
+    weights = algorithm.weights(12, vectors.shape[1]).double()  # 30 * 3 // 7 samples of a row
+    assert len(weights) == 1 + 12 and torch.equal(weights[0] @ vectors, rows)
+    z = torch.cat([rows, *(weights[1:] @ of_row for of_row in vectors)])
     y = torch.stack([*task.support_y, *(label for label in task.support_y for _ in range(12))])
     loss = lambda head: F.cross_entropy(F.linear(z, head[:, :-1], head[:, -1]), y)  # noqa: E731
     head = FIT(torch.zeros(3, 6).double(), torch.func.grad(loss))
@@ -82,11 +89,12 @@ def test_the_head_is_fitted_to_the_support_set_and_the_samples(task: SimpleNames
 
 def test_samples_have_the_moments_of_the_gaussian(task: SimpleNamespace) -> None:
     algorithm = calibration()
-    _, factors = algorithm.calibrated(power(task.support_z, 0.5))
-    samples = algorithm.noise(200_000, factors) @ factors[0]
-    expected = factors[0].T @ factors[0]
+    vectors = gaussians(algorithm, power(task.support_z, 0.5))[0]
+    mean, factor = vectors[1], vectors[2:]
+    samples = algorithm.weights(200_000, len(vectors))[1:].double() @ vectors
+    expected = factor.T @ factor
     assert (samples.T.cov() - expected).norm() < 0.02 * expected.norm()
-    assert samples.mean(0).norm() < 0.02 * expected.norm()
+    assert (samples.mean(0) - mean).norm() < 0.02 * expected.norm()
 
 
 def test_more_base_classes_than_there_are_is_all_of_them(task: SimpleNamespace) -> None:

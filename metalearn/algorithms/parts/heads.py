@@ -11,9 +11,9 @@ from torch import Tensor
 class HeadFit:
     """Gradient descent with momentum on the mean cross-entropy of all support rows.
 
-    Every step uses all rows, so that their order does not matter. The steps are those of
-    `torch.optim.SGD`, on heads of one task or of many at once. A head gives its gradient as a
-    formula, which takes a tenth of the time of torch.func.grad in a problem that is so small.
+    Every step uses all rows, so that their order does not matter. The steps of `torch.optim.SGD`
+    are written as functions here, so that torch.vmap fits the heads of many tasks at once. The
+    gradient is a formula, since torch.func.grad took ten times as long on so few numbers.
 
     Args:
         steps: number of steps.
@@ -41,7 +41,10 @@ class HeadFit:
             raise ValueError(f"head_fit.steps is {self.steps}; it must not be negative")
 
     def __call__(self, start: Tensor, gradient: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns the head after `steps` steps from `start`; `gradient` is that of the loss at a head."""
+        """Returns the head after `steps` steps from `start`.
+
+        `gradient` computes the gradient of the loss at a head.
+        """
         head, move = start, None
         for _ in range(self.steps):
             slope = gradient(head) + self.weight_decay * head
