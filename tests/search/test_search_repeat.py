@@ -20,6 +20,7 @@ defaults:
   - override /hydra/sweeper: optuna
 hydra: {mode: MULTIRUN, sweeper: {n_trials: 1, params: {optimizer.lr: "interval(0.1, 1)", seed: 3}}}
 trainer: {max_steps: 7}
+test_dataset: {num_alphabets: [1, 1, 1]}
 published: {accuracy: 0.5, source: "it's ${dataset.characters}"}
 tasks_per_batch: 1
 """
@@ -60,8 +61,9 @@ def test_without_a_preset_overrides_stay(configs: Path) -> None:
 
 def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path) -> None:
     folder = configs / "it's a search"
-    small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'", "hydra.launcher.slots=1"]
-    typed = ("--config-dir", str(configs), "hparams_search=own", *small)
+    small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'"]
+    forked = ("hydra.launcher.slots=1", "hydra.launcher.preload=true")
+    typed = ("--config-dir", str(configs), "hparams_search=own", *small, *forked)
     searched = metalearn(*typed, folder=folder, small=False)
     assert searched.code == 0, searched.text
     best = yaml.safe_load((folder / "best.yaml").read_text())
