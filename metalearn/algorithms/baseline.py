@@ -50,10 +50,11 @@ class Baseline(AbstractClassifier):
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
-        basis, way = basis_of(support_z.detach()), support_y.shape[1]  # (D, R)
-        z = support_z.detach() @ basis  # (S, R)
+        support_z, query_z = (F.pad(z, (0, 1), value=1.0) for z in (support_z.detach(), query_z))  # for the bias
+        basis = basis_of(support_z)  # (D + 1, R)
+        z = support_z @ basis  # (S, R)
         # The head starts at zero and not at random, so that a prediction is a function of its task.
         # The problem is convex.
-        start = [z.new_zeros(way, z.shape[1]), z.new_zeros(way)]
-        weight, bias = self.head_fit(start, lambda head: F.linear(z, *head), support_y)
-        return F.linear(query_z, weight @ basis.T, bias)
+        start = z.new_zeros(support_y.shape[1], z.shape[1])
+        head = self.head_fit(start, lambda head: (F.linear(z, head).softmax(1) - support_y).T @ z / len(z))  # (N, R)
+        return F.linear(query_z, head @ basis.T)

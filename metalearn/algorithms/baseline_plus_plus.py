@@ -72,8 +72,16 @@ class BaselinePlusPlus(AbstractEmbedding):
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         basis = basis_of(support_z.detach())  # (D, R)
         z = F.normalize(support_z.detach() @ basis, dim=1)  # (S, R)
+
+        def gradient(head: Tensor) -> Tensor:
+            length = head.norm(dim=1, keepdim=True).clamp_min(1e-12)  # (N, 1)
+            unit = head / length  # (N, R)
+            errors = F.linear(z, self.novel_scale * unit).softmax(1) - support_y  # (S, N)
+            slope = self.novel_scale * errors.T @ z / len(z)  # (N, R)
+            # A cosine depends on the direction alone, so that nothing remains along it.
+            return (slope - (slope * unit).sum(1, keepdim=True) * unit) / length
+
         # The head starts at the class means (Qi et al. 2018, arXiv 1712.07136) and not at random,
         # so that a prediction is a function of its task.
-        start = [class_means(z, support_y)]
-        (head,) = self.head_fit(start, lambda head: self.novel_scale * cosine_similarities(z, *head), support_y)
+        head = self.head_fit(class_means(z, support_y), gradient)
         return self.novel_scale * cosine_similarities(query_z, head @ basis.T)

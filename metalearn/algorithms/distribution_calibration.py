@@ -5,8 +5,6 @@ arXiv 2101.06395. A support row stands for a Gaussian, which borrows part of its
 from the nearest base classes. A linear head is fitted to samples of these Gaussians. Inductive.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -78,15 +76,16 @@ class DistributionCalibration(AbstractClassifier):
         noise = self.noise(self.samples * support_y.shape[1] // len(support_y), factors)  # (M, R)
         y = torch.cat([support_y, support_y.repeat_interleave(len(noise), 0)])  # (S + S M, N)
 
-        def logits(head: Sequence[Tensor]) -> Tensor:
+        def logits(head: Tensor) -> Tensor:
             # Multiplies factors and head first, since the samples z = mean + factorᵀ noise would
             # be many and long.
-            of_samples = F.linear(means, *head)[:, None] + noise @ (factors @ head[0].T)  # (S, M, N)
-            return torch.cat([F.linear(support_z, *head), of_samples.flatten(0, 1)])
+            of_samples = F.linear(means, head[:, :-1], head[:, -1])[:, None] + noise @ (factors @ head[:, :-1].T)
+            return torch.cat([F.linear(support_z, head[:, :-1], head[:, -1]), of_samples.flatten(0, 1)])
 
-        way, width = y.shape[1], support_z.shape[1]
-        start = [y.new_zeros(way, width), y.new_zeros(way)]
-        return F.linear(query_z, *self.head_fit(start, logits, y))
+        start = y.new_zeros(y.shape[1], support_z.shape[1] + 1)
+        _, pullback = torch.func.vjp(logits, start)  # logits are linear, so that it serves all heads
+        head = self.head_fit(start, lambda head: pullback((logits(head).softmax(1) - y) / len(y))[0])
+        return F.linear(query_z, head[:, :-1], head[:, -1])
 
     def calibrated(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Computes the Gaussian of each row: mean (S, D), and factors (S, R, D).

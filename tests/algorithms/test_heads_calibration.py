@@ -72,9 +72,9 @@ def test_the_head_is_fitted_to_the_support_set_and_the_samples(task: SimpleNames
     samples = [mean + draw @ factor for mean, factor in zip(means, factors, strict=True) for draw in noise]
     z = torch.stack([*rows, *samples])
     y = torch.stack([*task.support_y, *(label for label in task.support_y for _ in range(12))])
-    start = [torch.zeros(3, 5).double(), torch.zeros(3).double()]
-    head = FIT(start, lambda head: F.linear(z, *head), y)
-    expected = F.linear(power(task.query_z, 0.5), *head)
+    loss = lambda head: F.cross_entropy(F.linear(z, head[:, :-1], head[:, -1]), y)  # noqa: E731
+    head = FIT(torch.zeros(3, 6).double(), torch.func.grad(loss))
+    expected = F.linear(power(task.query_z, 0.5), head[:, :-1], head[:, -1])
     torch.testing.assert_close(compare(algorithm, task), expected)
     twice = (part.expand(2, -1, -1) for part in (task.support_z, task.support_y, task.query_z))
     torch.testing.assert_close(algorithm.compare_all(*twice), expected.expand(2, -1, -1))

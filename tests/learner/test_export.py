@@ -92,7 +92,7 @@ def test_a_program_of_torch_needs_no_onnx(tmp_path: Path, capsys) -> None:
     ("name", "file", "message"),
     [
         ("maml", "m.onnx", "MAML adapts by gradients, which a graph cannot hold: add --adapted SUPPORT"),
-        ("baseline", "m.pt2", "Baseline adapts by gradients"),
+        ("distribution_calibration", "m.pt2", "DistributionCalibration adapts by gradients"),
         ("prototypical", "m.tflite", "must end in .onnx or .pt2"),
         ("prototypical", "there.onnx", "exists already"),
         ("prototypical", "absent/m.onnx", "is not a folder"),
