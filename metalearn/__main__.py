@@ -61,6 +61,14 @@ SHORT = {"train": [], "test": ["mode=test"], "help": ["--help"], "version": ["--
 
 def main() -> None:
     streams.make_unbreakable()
+    try:
+        start()
+    except KeyboardInterrupt:  # while packages are imported; a run has handlers of its own
+        refuse("interrupted", code=130)
+
+
+def start() -> None:
+    """Starts the program that the first word names."""
     word, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if word == "sweep" and any("=" in argument for argument in rest[:1]):
         sys.argv[1:] = ["-m", *rest]

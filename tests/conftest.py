@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import forked_sweeps
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,7 @@ from torch.nn import functional as F
 import metalearn.__main__  # registers the resolvers of the configs
 import metalearn.run.torchmetrics_imports  # before Lightning, as in a run
 from metalearn.data.bank import ClassBank
+from metalearn.sweep import forks
 from metalearn.sweep.forks import ForkedProcess
 from metalearn.sweep.logs import ENDED
 from metalearn.types import Episode
@@ -104,7 +107,8 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
     """Runs a command line to its end in its own run directory: metalearn("seed=1") -> Finished.
 
     The run is a fork of a process that has imported everything, as in a sweep with preload=true,
-    because the imports take longer than the run.
+    because the imports take longer than the run. A sweep with
+    preload=true forks its jobs from it too.
     """
 
     def call(
@@ -118,9 +122,9 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
         folder = folder or tmp_path_factory.mktemp("run")
         log = tmp_path_factory.mktemp("log") / "stdout.log"
         with log.open("a") as held:
-            process = ForkedProcess(
-                arguments(overrides, folder if named else None, small), log=log, environment=environment, held=held
-            )
+            words = arguments(overrides, folder if named else None, small)
+            with patch.object(forks, "_work", forked_sweeps.work):
+                process = ForkedProcess(words, log=log, environment=environment, held=held)
             meanwhile(process)
             deadline = time.monotonic() + 120
             while (code := process.exit_code()) is None:

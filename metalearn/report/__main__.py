@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from metalearn.report.sheet import terminal
 from metalearn.report.to_wandb import log
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m metalearn.report",
         description="Compare finished runs. Runs that differ in their seed alone are averaged: mean ± 95 % interval "
@@ -33,7 +34,7 @@ def main() -> None:
         help="also log a table of all jobs, the table of methods and the page as one W&B run; offline into the first "
         "DIR without an API key",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     try:
         found = contents.read(arguments.folders)
         written = write(arguments.write, found) if arguments.write else []

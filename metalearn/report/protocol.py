@@ -200,8 +200,9 @@ def _trained(result: Result) -> str:
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
     hard = ", hard classes" if train.sampling == "hard" else ""
     seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
+    queries = "1 query" if train.query == 1 else f"{train.query} queries"
     return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot, {train.query} queries{hard}{seen}"
+        f"{span(train.way)}-way {span(train.shot)}-shot, {queries}{hard}{seen}"
         if result.batch_size is None
         else f"{result.batch_size} images of all base classes{seen}"
     )

@@ -147,7 +147,7 @@ def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
 
 def shape(episode: EpisodeSetting) -> str:
     mean = " on average" if episode.queries == "unequal" else ""
-    queries = f"{episode.query} queries per class{mean}"
+    queries = f"{episode.query} {'query' if episode.query == 1 else 'queries'} per class{mean}"
     if episode.shots == "meta_dataset":
         return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {queries}"
     if episode.way == 1:  # a regression with one output

@@ -22,8 +22,10 @@ def spelled_out(overrides: Sequence[str], compose: Callable[[list[str]], DictCon
     if len(own) == len(overrides):
         return own
     wanted, choices = compose(list(overrides)), list[str]()
+    # Keys with a dot may exist only with the options that are sought.
+    chosen = [override for override in own if "." not in key(override).partition("@")[0]]
     for as_parts in (False, True):  # the name of a part mostly decides its content
-        plain = compose([*choices, *own])
+        plain = compose([*choices, *chosen])
         choices += [choice for choice in _choices(wanted, plain) if ("@" in key(choice)) == as_parts]
     before = dict(_leaves(compose([*choices, *own])))
     values = [

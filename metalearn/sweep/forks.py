@@ -8,9 +8,11 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import get_context, reduction
+from multiprocessing import forkserver, get_context, reduction, resource_tracker
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any, final
 
@@ -26,6 +28,12 @@ PRELOADED = [
     "metalearn.sweep.warm",
 ]
 
+PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds after each failed try to fork; a dying server counts as alive until it is gone."""
+
+OF_A_GROUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that a terminal or `timeout` sends to all processes of a command, the server included."""
+
 OF_A_DEAD_SERVER = 255
 """Exit code that multiprocessing reports when the server has died, even if the process lives."""
 
@@ -35,20 +43,12 @@ class ForkedProcess(AbstractProcess):
     """FreshProcess by a fork, for a command line of metalearn."""
 
     def __init__(self, arguments: Sequence[str], *, log: Path, environment: dict[str, str], held: IO[str]) -> None:
-        context = get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         # OpenMP reads it once, in the server.
         os.environ["OMP_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
         logs.note_begin(log, ("metalearn", *arguments))
         self._log = log
         self._code: int | str | None = None
-        given = (list(arguments), log, environment, _Handed(held.fileno()))
-        self._process = context.Process(target=_work, args=given)
-        try:
-            self._process.start()
-        except (EOFError, ConnectionError):  # the server has died; the next call starts another
-            self._process = context.Process(target=_work, args=given)
-            self._process.start()
+        self._process = _fork(list(arguments), log, environment, _Handed(held.fileno()))
 
     def exit_code(self) -> int | str | None:
         if self._code is not None:
@@ -75,8 +75,13 @@ class ForkedProcess(AbstractProcess):
             return False
 
     def send(self, sent: signal.Signals) -> None:
+        assert self._process.pid is not None
         with suppress(ProcessLookupError, PermissionError):  # it has ended
-            os.killpg(self._process.pid, sent)  # type: ignore[arg-type]  # it is started
+            try:
+                os.killpg(self._process.pid, sent)
+            except ProcessLookupError:
+                if self._process.exitcode is None:  # it has no group of its own yet
+                    os.kill(self._process.pid, sent)
 
 
 class _Handed:
@@ -94,11 +99,43 @@ def _arrived(handed: Any) -> int:
     return number
 
 
+def _fork(*given: Any) -> BaseProcess:
+    """Returns a process of the server, which is started where none is alive.
+
+    Raises ConnectionError where one server after another dies.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    for pause in PAUSES:
+        process = context.Process(target=_work, args=given)
+        try:
+            _ensure_server()
+            process.start()
+            return process
+        except (EOFError, OSError) as error:  # the server has died, or is dying
+            last = error
+            time.sleep(pause)
+    raise ConnectionError(
+        f"no job could be forked in {len(PAUSES)} tries ({last}): repeat the command with hydra.launcher.preload=false"
+    ) from last
+
+
+def _ensure_server() -> None:
+    """Starts the server if none is alive; the signals of its group are blocked in it for ever."""
+    resource_tracker.ensure_running()  # it unblocks signals when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_A_GROUP)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(arguments: list[str], log: Path, environment: dict[str, str], held: int) -> None:
     """Becomes what the command line would start; `held` stays open, and locked, until the end."""
     # To search the imports for garbage would take longer than to compose the config.
     gc.freeze()
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_A_GROUP)
     for number, target, how in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND)):
         opened = os.open(target, how)
         os.dup2(opened, number)

@@ -4,12 +4,14 @@ import copy
 import gc
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from algorithm_options import NAMES, of_class
-from conftest import composed, episode, resolved
+from conftest import composed, episode
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
@@ -19,12 +21,19 @@ from metalearn.types import Episode
 WAY = 3
 
 
-def build(name: str, *overrides: str) -> AbstractAlgorithm:
-    """Builds the algorithm of a YAML file, on a small backbone."""
+def config_of(name: str) -> DictConfig:
+    """Composes the algorithm of a YAML file, on a small backbone."""
     small = ["dataset.input_shape=[1,16,16]", "backbone.channels=4", f"episode.train.way={WAY}"]
-    small.append(f"num_base_classes={WAY}")
+    return composed(f"algorithm={name}", *small, f"num_base_classes={WAY}")
+
+
+def build(name: str, **changes: Any) -> AbstractAlgorithm:
+    """Builds the algorithm of a YAML file with other values, since composing again takes longer."""
+    config = config_of(name)
+    for key, value in changes.items():
+        OmegaConf.update(config, key, value)
     torch.manual_seed(0)
-    return instantiate(composed(f"algorithm={name}", *small, *overrides).algorithm)
+    return instantiate(config.algorithm)
 
 
 def training_batch(algorithm: AbstractAlgorithm) -> Episode:
@@ -53,7 +62,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
 def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None:
-    algorithm = build(name, f"batch_norm={batch_norm}")
+    algorithm = build(name, batch_norm=batch_norm)
     output = algorithm.loss(training_batch(algorithm))
     assert output.loss.shape == ()
     assert torch.isfinite(output.loss)
@@ -68,9 +77,8 @@ def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None
 
 def test_a_whole_number_does_where_a_float_is_meant(name: str) -> None:
     """Accepts `algorithm.scale=5` for 5.0."""
-    config = resolved(f"algorithm={name}")["algorithm"]
-    floats = {key: value for key, value in config.items() if isinstance(value, float)}
-    algorithm = build(name, *(f"algorithm.{key}={math.ceil(abs(value))}" for key, value in floats.items()))
+    floats = {key: value for key, value in config_of(name).algorithm.items() if isinstance(value, float)}
+    algorithm = build(name, **{f"algorithm.{key}": math.ceil(abs(value)) for key, value in floats.items()})
     list(train(algorithm, training_batch(algorithm), 1))
     assert all(weight.is_floating_point() for weight in algorithm.parameters())
 
@@ -129,7 +137,7 @@ def test_state_dict_round_trip(name: str) -> None:
 
 
 def test_the_order_of_support_rows_does_not_matter(name: str) -> None:
-    algorithm = build(name, "batch_norm=support").eval()
+    algorithm = build(name, batch_norm="support").eval()
     # A sequence reads the rows of a class in turn, so with several rows their order matters.
     task = episode(tasks=1, way=WAY, shot=1 if name in ("key_value_memory", "mann", "snail") else 2).tasks()[0]
     order = torch.randperm(len(task.support_x))
@@ -139,7 +147,7 @@ def test_the_order_of_support_rows_does_not_matter(name: str) -> None:
 
 
 def test_relabelling_the_classes_relabels_the_predictions(name: str) -> None:
-    algorithm = build(name, "batch_norm=support").eval()
+    algorithm = build(name, batch_norm="support").eval()
     if algorithm.fixed_way is not None:
         pytest.skip("a linear head has weights of its own for each way")
     task = episode(tasks=1, way=WAY).tasks()[0]
@@ -162,7 +170,7 @@ def test_another_way_and_shot_than_in_training(name: str) -> None:
 @pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
 @pytest.mark.parametrize("name", of_class(AbstractGradient))
 def test_vmap_and_loop_give_the_same_gradient(name: str, batch_norm: str) -> None:
-    algorithm = build(name, f"batch_norm={batch_norm}").double()
+    algorithm = build(name, batch_norm=batch_norm).double()
     batch = episode(way=WAY)
     batch = type(batch)(*(part.double() for part in batch))
     gradients = []

@@ -45,7 +45,7 @@ def depends_on_other_queries(algorithm: AbstractAlgorithm) -> bool:
 @pytest.mark.parametrize("batch_norm", MODES)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_algorithm_is_called_transductive_where_it_is(name: str, batch_norm: str) -> None:
-    algorithm = build(name, f"batch_norm={batch_norm}")
+    algorithm = build(name, batch_norm=batch_norm)
     assert algorithm.dependence() == (batch_norm, algorithm.predicts_jointly or batch_norm == "batch")
     assert depends_on_other_queries(algorithm) == algorithm.dependence().transductive
 

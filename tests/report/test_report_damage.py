@@ -1,24 +1,18 @@
 """Reports of folders with damaged runs: these are named, the others are compared."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from reporting import report
 from run_folders import episode, leave, result, search
 
 from metalearn.report import contents
 from metalearn.report.tables import all_sheets
 
 NEVER_STARTED = {"status": "failed", "test": None, "steps": None, "num_parameters": None, "seconds": {"fit": None}}
-
-
-def report(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "metalearn.report", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def lines(folder: Path) -> list[str]:
@@ -44,7 +38,7 @@ def test_a_report_names_what_is_damaged_and_compares_the_others(folder: Path, tm
     with (folder / "anil/metrics.csv").open("a") as file:
         file.write("1\n")
     done = report(folder, "--write", tmp_path / "out")
-    assert done.returncode == 0
+    assert done.code == 0
     said = done.stderr.splitlines()
     assert len(said) == 4
     for name, why in (
@@ -134,7 +128,7 @@ def test_runs_that_failed_later_are_failed(folder: Path, changes: dict[str, Any]
 def test_with_nothing_to_compare_the_exit_code_is_one(tmp_path: Path, fields: dict[str, Any]) -> None:
     leave(tmp_path / "run", fields)
     done = report(tmp_path, "--write", tmp_path / "out")
-    assert done.returncode == 1
+    assert done.code == 1
     assert "Traceback" not in done.stderr
     assert str(tmp_path / "run") in done.stdout.replace("\n", "")
 

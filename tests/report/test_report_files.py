@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reporting import report
 from run_folders import episode, leave, regression, result, sweep
 
 from metalearn.report.plots import scale
@@ -34,8 +35,9 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     sweep(folder, ALGORITHMS)
     leave(folder / "failed", result(None, algorithm="siamese", status="failed", error="loss is nan <&> 50 %\nmore"))
     (folder / "unfinished/.hydra").mkdir(parents=True)
-    command = [sys.executable, "-m", "metalearn.report", str(folder), "--write", str(out)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout, out
+    done = report(folder, "--write", out)
+    assert done.code == 0, done.stderr
+    return done.stdout, out
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -89,16 +91,15 @@ def test_reporting_twice_gives_the_same_files(reported, tmp_path: Path) -> None:
     sweep(tmp_path / "runs", {"maml": 0.7, "anil": 0.8}, seeds=2)
     texts = []
     for out in (tmp_path / "one", tmp_path / "two"):
-        command = [sys.executable, "-m", "metalearn.report", str(tmp_path / "runs"), "--write", str(out)]
-        subprocess.run(command, capture_output=True, check=True)
+        assert report(tmp_path / "runs", "--write", out).code == 0
         texts.append({path.name: path.read_text() for path in out.iterdir()})
     assert texts[0] == texts[1]
 
 
 def test_one_run_is_one_row(tmp_path: Path) -> None:
     leave(tmp_path / "run", result(0.9, batch_norm="batch", transductive=True), np.full(100, 0.9))
-    command = [sys.executable, "-m", "metalearn.report", str(tmp_path)]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    code, text, _ = report(tmp_path)
+    assert code == 0
     assert text.count("90.00 ± 0.80") == 1
     assert "Paired" not in text
 
@@ -106,8 +107,8 @@ def test_one_run_is_one_row(tmp_path: Path) -> None:
 def test_without_a_run_that_completed_there_is_still_a_report(tmp_path: Path) -> None:
     for i, shot in enumerate((1, 5)):
         leave(tmp_path / str(i), result(None, status="failed", episode=episode(shot=shot), error="out of memory"))
-    command = [sys.executable, "-m", "metalearn.report", str(tmp_path), "--write", str(tmp_path / "out")]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    code, text, _ = report(tmp_path, "--write", tmp_path / "out")
+    assert code == 0
     assert text.count("out of memory") == 2
 
 
@@ -118,8 +119,8 @@ def test_what_diverged_is_reported_and_not_drawn(tmp_path: Path, fine: bool) -> 
         curve = [0.9, 0.5] if mean else [7.0, math.inf, math.nan]
         rows = [f"{step},{value},{step}.0" for step, value in enumerate(curve)]
         (folder / "metrics.csv").write_text("\n".join(["step,val/mse,val/seconds", *rows]) + "\n")
-    command = [sys.executable, "-m", "metalearn.report", str(tmp_path), "--write", str(tmp_path / "out")]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    code, text, _ = report(tmp_path, "--write", tmp_path / "out")
+    assert code == 0
     assert ("0.5000 ± 0.0100" if fine else "2 diverged") in text
     page = (tmp_path / "out/report.html").read_text()
     # Validations before the divergence, and tested runs.

@@ -1,13 +1,12 @@
 """The HTML page of a report, rendered by headless Chromium at desktop and phone width."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import CHROMIUM, WIDTHS, browse
+from reporting import report
 from run_folders import leave, result, search, sweep
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt-get install chromium)")
@@ -25,8 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     leave(folder / "failed", failed)
     values = [0.4 + 0.5 * (0.37 * i % 1) for i in range(40)]
     search(folder / "search", values, pruned=tuple(range(20, 35)), failed=(3, 39))
-    command = [sys.executable, "-m", "metalearn.report", str(folder), "--write", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
+    assert report(folder, "--write", out).code == 0
     return (out / "report.html").read_text()
 
 

@@ -1,19 +1,13 @@
-"""The endings of a job in a sweep, also when its fork server or its reader has ended."""
+"""The endings of a job in a sweep, also when its reader has ended."""
 
-import os
-import signal
 import sys
-import time
-from multiprocessing.forkserver import _forkserver  # type: ignore[attr-defined]
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from sweeping import DONE, Sweep, wait_for
+from sweeping import DONE, Sweep
 
-from metalearn.sweep import forks
-from metalearn.sweep.forks import ForkedProcess
 from metalearn.sweep.jobs import quoted
 from metalearn.sweep.screen import Screen
 
@@ -57,34 +51,6 @@ def test_a_damaged_result_is_one_line_that_names_it(tmp_path: Path) -> None:
     (job.folder / "result.json").write_text('{"status": "completed", "seconds": null}')
     job.look()
     assert (job.finished, job.seconds) == (True, 0)
-
-
-def test_jobs_survive_the_death_of_their_fork_server(environment: dict[str, str], tmp_path: Path, monkeypatch) -> None:
-    """Lets a running job finish; the next job has a new server."""
-    monkeypatch.setattr(forks, "_work", _wait_for_a_file)
-    processes = []
-    for name in "ab":
-        log = tmp_path / name
-        with log.open("a") as held:
-            processes.append(ForkedProcess([], log=log, environment=environment, held=held))
-        wait_for((tmp_path / f"{name}.ready").exists)
-        server = _forkserver._forkserver_pid
-        os.kill(server, signal.SIGKILL)
-        time.sleep(0.1)
-        assert processes[-1].exit_code() is None
-    for name, process in zip("ab", processes, strict=True):
-        (tmp_path / f"{name}.go").touch()
-        wait_for(lambda process=process: process.exit_code() is not None)
-        assert "the server that forks jobs has died" in str(process.exit_code())
-        assert (tmp_path / f"{name}.done").exists()
-
-
-def _wait_for_a_file(arguments: list[str], log: Path, environment: dict[str, str], held: int) -> None:
-    os.setsid()
-    log.with_suffix(".ready").touch()
-    while not log.with_suffix(".go").exists():
-        time.sleep(0.01)
-    log.with_suffix(".done").touch()
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError])

@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import pytest
 import torch
 from conftest import SMALL, Command, Finished
 from stopping import CALLBACK, VARIABLE, allowing
+
+from metalearn.run.signals import WATCHED
 
 BASE = [
     CALLBACK,
@@ -37,42 +38,41 @@ RUNS = {
     "baseline": ["algorithm=baseline", "batch_size=16", "scheduler=plateau", "scheduler.patience=0"],
     "dropout": ["backbone=resnet12", "backbone.widths=[2,2,2,2]", "backbone.drop_rate=0.3", "backbone.block_size=1"],
 }
-TRAINING = ["on_train_batch_start:3", "on_after_backward:6", "on_train_batch_end:4", "on_train_batch_end:5"]
-VALIDATION = ["on_validation_start:1", "on_validation_batch_end:2", "on_validation_end:2"]
-END = ["on_train_end:1", "on_fit_end:1", "on_test_start:1", "on_test_batch_end:1"]
-WRITING = ["write-best.ckpt:1", "write-last.ckpt:2", "write-metrics.csv:2", "write-result.json:1"]
-POINTS = [*TRAINING, *VALIDATION, *END, *WRITING]
-WAYS = ["SIGTERM", "SIGKILL", "error"]
-EXIT = {"SIGTERM": 143, "SIGKILL": -signal.SIGKILL, "error": 1}
+FIRST = [
+    "on_train_batch_end:4",
+    "on_train_batch_start:3",  # killed before the first checkpoint
+    "on_after_backward:6",
+    "on_train_batch_end:5",
+    "write-best.ckpt:1",
+]
+THEN = [
+    "on_validation_end:2",
+    "write-last.ckpt:2",
+    "on_validation_start:1",
+    "write-metrics.csv:2",
+    "on_validation_batch_end:2",
+]
+LAST = ["on_train_end:1", "on_fit_end:1", "on_test_start:1", "on_test_batch_end:1", "write-result.json:1"]
+SIGNALS = [name for watched in WATCHED if (name := watched.name) != "SIGINT"]
+KILL_AND_ERROR = {"SIGKILL": -signal.SIGKILL, "error": 1}
 
 
-def covering() -> list[tuple[str, str, str]]:
-    """Pairs every point with two ways to stop, and every run with training and validation."""
-    runs, ways = itertools.cycle(RUNS), itertools.cycle(WAYS)
-    cases = [(next(runs), next(ways), point) for point in POINTS for _ in range(2)]
-    for name, stops in itertools.product(RUNS, (TRAINING, VALIDATION)):
-        if not any(run == name and point in stops for run, _, point in cases):
-            cases.append((name, "SIGKILL", stops[0]))
-    return sorted(cases)  # a process that tests some of them has few runs without a stop to make
+def chains() -> dict[str, list[tuple[str, str]]]:
+    """Lists three stops of each run: one by a signal, one by SIGKILL, and one by an error.
+
+    Ten runs share fifteen points, so that each point meets two ways to stop.
+    """
+    watched, stops = itertools.cycle(SIGNALS), {}
+    for number, name in enumerate(RUNS):
+        ways = [next(watched), *KILL_AND_ERROR]
+        points = [group[number % len(group)] for group in (FIRST, THEN, LAST)]
+        stops[name] = [(ways[(number + place) % 3], point) for place, point in enumerate(points)]
+    return stops
 
 
 @pytest.fixture(scope="module")
 def allowed(environment: dict[str, str]) -> dict[str, str]:
     return allowing(environment)
-
-
-@pytest.fixture(scope="module")
-def straight(metalearn: Command, allowed: dict[str, str]) -> Any:
-    """Runs each named run uninterrupted, once."""
-    made: dict[str, Finished] = {}
-
-    def get(name: str) -> Finished:
-        if name not in made:
-            made[name] = metalearn(*command(name), small=False, environment=allowed)
-            assert made[name].code == 0, made[name].text
-        return made[name]
-
-    return get
 
 
 def command(name: str) -> list[str]:
@@ -114,75 +114,49 @@ def assert_equal(resumed: Finished, straight: Finished) -> None:
     assert not list(resumed.folder.rglob(".*.ckpt*")), "half a file is left"
 
 
-@pytest.mark.parametrize(("name", "how", "point"), covering())
-def test_a_stopped_run_resumes_exactly(
-    metalearn: Command, allowed: dict[str, str], straight: Any, tmp_path: Path, name: str, how: str, point: str
-) -> None:
-    whole, folder = straight(name), tmp_path / "run"
-    stopped = metalearn(
-        *command(name), folder=folder, small=False, environment={**allowed, VARIABLE: f"0:{how}:{point}"}
-    )
-    if (how, point) == ("SIGTERM", "write-result.json:1"):
+def stop(run: Command, typed: list[str], folder: Path, environment: dict[str, str], how: str, point: str) -> None:
+    """Runs to the point, and looks at the exit code and the result."""
+    stopped = run(*typed, folder=folder, small=False, environment={**environment, VARIABLE: f"0:{how}:{point}"})
+    writing, is_signal = point.startswith("write-result"), how in SIGNALS
+    if writing and is_signal:
         assert stopped.code == 0, "a signal that comes while the result is written does not undo the run"
-        resumed = stopped
+        return
+    assert stopped.code == (128 + signal.Signals[how] if is_signal else KILL_AND_ERROR[how]), stopped.text
+    if writing or how == "SIGKILL":
+        assert not (folder / "result.json").exists()
     else:
-        assert stopped.code == EXIT[how], stopped.text
-        written = json.loads((folder / "result.json").read_text()) if (folder / "result.json").exists() else {}
-        expected = None if "write-result" in point else {"SIGTERM": "interrupted", "error": "failed"}.get(how)
-        assert written.get("status") == expected
-        resumed = metalearn(f"resume={folder}", folder=folder, small=False, environment=allowed)
-    assert resumed.code == 0, resumed.text
-    assert_equal(resumed, whole)
+        assert stopped.result["status"] == ("interrupted" if is_signal else "failed")
+        assert stopped.result["error"] == how or not is_signal
 
 
-def test_a_run_with_dropout_drops_something(metalearn: Command, allowed: dict[str, str], straight: Any) -> None:
-    without = metalearn(*command("dropout"), "backbone.drop_rate=0.0", small=False, environment=allowed)
-    assert not same(without.checkpoint()["state_dict"], straight("dropout").checkpoint()["state_dict"])
-
-
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU"])
-def test_warnings_of_batch_systems_stop_a_run_in_order(metalearn: Command, allowed: dict[str, str], name: str) -> None:
-    stopped = metalearn(*BASE, environment={**allowed, VARIABLE: f"0:{name}:on_train_batch_end:2"})
-    assert stopped.code == 128 + signal.Signals[name]
-    assert (stopped.result["status"], stopped.result["error"]) == ("interrupted", name)
-    assert stopped.checkpoint()["global_step"] == 2
-
-
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(("name", "stops"), chains().items())
 def test_a_run_that_is_stopped_three_times_resumes_exactly(
-    metalearn: Command, allowed: dict[str, str], straight: Any, tmp_path: Path, how: str
+    metalearn: Command, allowed: dict[str, str], tmp_path: Path, name: str, stops: list[tuple[str, str]]
 ) -> None:
-    """Stops three times, first before the first checkpoint."""
-    folder = tmp_path / "run"
-    typed = command("prototypical")
-    for point in ("on_train_batch_end:2", "on_validation_end:1", "on_test_batch_end:1"):
-        run = metalearn(*typed, folder=folder, small=False, environment={**allowed, VARIABLE: f"0:{how}:{point}"})
-        assert run.code == EXIT[how], run.text
+    straight, folder = metalearn(*command(name), small=False, environment=allowed), tmp_path / "run"
+    assert straight.code == 0, straight.text
+    typed = command(name)
+    for how, point in stops:
+        stop(metalearn, typed, folder, allowed, how, point)
         typed = [f"resume={folder}"]
-    assert_equal(metalearn(*typed, folder=folder, small=False, environment=allowed), straight("prototypical"))
-
-
-@pytest.fixture(scope="module")
-def two(metalearn: Command, allowed: dict[str, str]) -> Finished:
-    """Runs two processes without a stop."""
-    return metalearn(*BASE, "trainer=ddp_cpu", environment=allowed)
-
-
-@pytest.mark.parametrize(
-    ("how", "rank", "point"),
-    [
-        ("SIGTERM", 1, "on_train_batch_end:4"),
-        ("error", 1, "on_validation_batch_end:2"),
-        ("SIGKILL", 0, "on_validation_end:1"),
-    ],
-)
-def test_two_processes_of_which_one_is_stopped_resume_exactly(
-    metalearn: Command, allowed: dict[str, str], two: Finished, tmp_path: Path, how: str, rank: int, point: str
-) -> None:
-    stopped = metalearn(
-        *BASE, "trainer=ddp_cpu", folder=tmp_path / "run", environment={**allowed, VARIABLE: f"{rank}:{how}:{point}"}
-    )
-    assert stopped.code != 0
-    resumed = metalearn(f"resume={tmp_path / 'run'}", folder=tmp_path / "run", small=False, environment=allowed)
+    resumed = metalearn(*typed, folder=folder, small=False, environment=allowed)
     assert resumed.code == 0, resumed.text
-    assert_equal(resumed, two)
+    assert_equal(resumed, straight)
+
+
+def test_two_processes_of_which_one_is_stopped_resume_exactly(
+    metalearn: Command, allowed: dict[str, str], tmp_path: Path
+) -> None:
+    straight, folder = metalearn(*BASE, "trainer=ddp_cpu", environment=allowed), tmp_path / "run"
+    typed = [*SMALL, *BASE, "trainer=ddp_cpu"]
+    for stops in (
+        "1:SIGTERM:on_train_batch_end:4",
+        "1:error:on_validation_batch_end:2",
+        "0:SIGKILL:on_validation_end:1",
+    ):
+        stopped = metalearn(*typed, folder=folder, small=False, environment={**allowed, VARIABLE: stops})
+        assert stopped.code != 0
+        typed = [f"resume={folder}"]
+    resumed = metalearn(*typed, folder=folder, small=False, environment=allowed)
+    assert resumed.code == 0, resumed.text
+    assert_equal(resumed, straight)

@@ -50,3 +50,15 @@ def test_a_subcommand_is_the_program(monkeypatch: pytest.MonkeyPatch, capsys: py
     with pytest.raises(SystemExit, match="0"):
         command.main()
     assert "python -m metalearn.export" in capsys.readouterr().out
+
+
+def test_an_interruption_before_a_run_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["metalearn", "seed=1"])
+    monkeypatch.setattr(command.streams, "make_unbreakable", lambda: None)
+    monkeypatch.setattr(command, "compose_or_refuse", interrupted)
+    with pytest.raises(SystemExit) as exit:
+        command.main()
+    assert (exit.value.code, capsys.readouterr().err) == (130, "metalearn: interrupted\n")

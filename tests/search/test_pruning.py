@@ -96,9 +96,10 @@ def test_a_search_of_real_runs_prunes_both_ranks(metalearn, tmp_path: Path) -> N
     prefilled(folder)
 
     def search(space: str) -> Finished:
-        own = (f"hydra.sweep.dir={folder}", "hydra.launcher.slots=1", "hydra.sweeper.n_trials=6")
+        own = (f"hydra.sweep.dir={folder}", "hydra.sweeper.n_trials=6")
+        forked = ("hydra.launcher.slots=1", "hydra.launcher.preload=true")
         steps = ("trainer.val_check_interval=2", "trainer.max_steps=4")
-        all_overrides = ("hydra/sweeper=optuna", *SMALL, "trainer=ddp_cpu", *steps, *own, space)
+        all_overrides = ("hydra/sweeper=optuna", *SMALL, "trainer=ddp_cpu", *steps, *own, *forked, space)
         return metalearn("-m", *all_overrides, folder=folder, small=False)
 
     first = search("algorithm.temperature=tag(log,interval(0.1,10))")

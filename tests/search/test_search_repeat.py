@@ -20,6 +20,7 @@ defaults:
   - override /hydra/sweeper: optuna
 hydra: {mode: MULTIRUN, sweeper: {n_trials: 1, params: {optimizer.lr: "interval(0.1, 1)", seed: 3}}}
 trainer: {max_steps: 7}
+test_dataset: {num_alphabets: [1, 1, 1]}
 published: {accuracy: 0.5, source: "it's ${dataset.characters}"}
 tasks_per_batch: 1
 """
@@ -43,9 +44,11 @@ def run_config(folder: Path, overrides: list[str]) -> DictConfig:
 @pytest.mark.parametrize("preset", ["own", "maml_glyphs", "prototypical_glyphs"])
 def test_a_preset_is_spelled_out_as_what_it_composes(configs: Path, preset: str) -> None:
     typed = [f"hparams_search={preset}", "episode.train.way=5", "optimizer.lr=0.5"]
+    if preset == "own":
+        typed.append("test_dataset.characters=7")  # a key that only the preset brings
     spelled = spelled_out(typed, partial(run_config, configs))
     assert not any("hparams_search" in override or "hydra" in override for override in spelled)
-    assert spelled[-2:] == typed[1:]
+    assert spelled[1 - len(typed) :] == typed[1:]
     wanted, got = (run_config(configs, overrides) for overrides in (typed, spelled))
     keys = [name for name in wanted if name != "hydra"]
     assert OmegaConf.masked_copy(wanted, keys) == OmegaConf.masked_copy(got, keys)
@@ -60,8 +63,9 @@ def test_without_a_preset_overrides_stay(configs: Path) -> None:
 
 def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path) -> None:
     folder = configs / "it's a search"
-    small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'", "hydra.launcher.slots=1"]
-    typed = ("--config-dir", str(configs), "hparams_search=own", *small)
+    small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'"]
+    forked = ("hydra.launcher.slots=1", "hydra.launcher.preload=true")
+    typed = ("--config-dir", str(configs), "hparams_search=own", *small, *forked)
     searched = metalearn(*typed, folder=folder, small=False)
     assert searched.code == 0, searched.text
     best = yaml.safe_load((folder / "best.yaml").read_text())

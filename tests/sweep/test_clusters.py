@@ -19,6 +19,7 @@ from sweeping import wait_for
 
 from metalearn.sweep import definition
 from metalearn.sweep.cancel import cancel
+from metalearn.sweep.forks import ForkedProcess
 from metalearn.sweep.jobs import Job
 from metalearn.sweep.launcher import submit
 from metalearn.sweep.slots import Slots
@@ -36,24 +37,19 @@ LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher
 def sweep(metalearn, environment: dict[str, str], tmp_path: Path) -> Sweep:
     """Runs `-m` on the CPU in tmp_path/sweep to its end; `meanwhile` gets its process."""
 
-    def call(*overrides: str, meanwhile: Callable[[subprocess.Popen], None] | None = None) -> Finished:
+    def call(*overrides: str, **meanwhile: Any) -> Finished:
         folder = tmp_path / "sweep"
-        arguments = ["-m", *SMALL, "trainer=cpu", *overrides, f"hydra.sweep.dir={folder}"]
         env = {**environment, "HOME": str(tmp_path)}  # Ray writes a token to HOME
-        if meanwhile is None:
-            return metalearn(*arguments, folder=folder, small=False, environment=env)
-        with (tmp_path / "said").open("w+") as file:
-            given: dict[str, Any] = {"stdout": file, "stderr": subprocess.STDOUT, "cwd": tmp_path}
-            with subprocess.Popen([sys.executable, "-m", "metalearn", *arguments], env=env, **given) as controller:
-                try:
-                    meanwhile(controller)
-                    code = controller.wait(timeout=240)
-                finally:
-                    controller.kill()
-            file.seek(0)
-            return Finished(code, file.read(), folder)
+        own = ("trainer=cpu", *overrides, f"hydra.sweep.dir={folder}")
+        return metalearn("-m", *SMALL, *own, folder=folder, small=False, environment=env, **meanwhile)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def straight(metalearn) -> Finished:
+    """Runs the job of the sweeps that are stopped, at one go."""
+    return metalearn(*LONG, "trainer=cpu", "seed=1")
 
 
 def job(finished: Finished, number: int) -> Finished:
@@ -80,30 +76,37 @@ def tasks(folder: Path) -> list[int]:
 # --- any cluster -------------------------------------------------------------------------------
 
 
-def stop(controller: subprocess.Popen) -> None:
+@pytest.fixture
+def stop(tmp_path: Path) -> Callable[[ForkedProcess], None]:
     """Sends SIGTERM to the controller when its first job has a checkpoint."""
-    folder = Path(controller.args[-1].partition("=")[2])
-    wait_for((folder / "0/checkpoints/last.ckpt").exists, controller)
-    controller.terminate()
+
+    def call(controller: ForkedProcess) -> None:
+        wait_for((tmp_path / "sweep/0/checkpoints/last.ckpt").exists)
+        assert controller._process.pid is not None
+        os.kill(controller._process.pid, signal.SIGTERM)  # it alone: its group may hold more of a cluster
+
+    return call
 
 
-def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(metalearn, sweep: Sweep) -> None:
+def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(
+    straight: Finished, sweep: Sweep, stop: Callable
+) -> None:
     pytest.importorskip("submitit")
-    stopped = sweep(*LOCAL, *LONG, "hydra.launcher.slots=1", "seed=0", meanwhile=stop)
+    stopped = sweep(*LOCAL, *LONG, "hydra.launcher.slots=1", "seed=1", meanwhile=stop)
     assert stopped.code == 143, stopped.text
     assert job(stopped, 0).result["status"] == "interrupted"
-    finished = sweep(*LOCAL, *LONG, "seed=0")
+    finished = sweep(*LOCAL, *LONG, "seed=1")
     assert finished.code == 0, finished.text
-    assert job(finished, 0).test == metalearn(*LONG, "trainer=cpu", "seed=0").test
+    assert job(finished, 0).test == straight.test
     before = (finished.folder / "0/result.json").stat().st_mtime_ns
-    again = sweep(*LOCAL, *LONG, "seed=0")
+    again = sweep(*LOCAL, *LONG, "seed=1")
     assert again.code == 0, again.text
     assert "completed before" in again.text
     assert (finished.folder / "0/result.json").stat().st_mtime_ns == before
     assert (finished.folder / "0/stdout.log").read_text().count("$ ") == 2
     other = sweep(*LOCAL, *LONG, "seed=7")
     assert other.code == 2
-    assert "its job 0 has seed=0 where this command has seed=7" in other.text
+    assert "its job 0 has seed=1 where this command has seed=7" in other.text
 
 
 def test_options_of_sbatch_are_added_by_their_names() -> None:
@@ -115,23 +118,24 @@ def test_options_of_sbatch_are_added_by_their_names() -> None:
 # --- submitit: preemption ----------------------------------------------------------------------
 
 
-def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(metalearn, sweep: Sweep) -> None:
+def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(
+    straight: Finished, sweep: Sweep, tmp_path: Path
+) -> None:
     """Preempts by SLURM's signal before a time limit."""
     pytest.importorskip("submitit")
 
-    def preempt(controller: subprocess.Popen) -> None:
-        folder = Path(controller.args[-1].partition("=")[2])
+    def preempt(controller: ForkedProcess) -> None:
+        folder = tmp_path / "sweep"
         last, log = folder / "0/checkpoints/last.ckpt", folder / "0/stdout.log"
-        wait_for(last.exists, controller)
+        wait_for(last.exists)
         (task,) = tasks(folder)
         os.kill(task, signal.SIGUSR2)
-        wait_for(lambda: log.read_text().count("$ ") == 2, controller)
+        wait_for(lambda: log.read_text().count("$ ") == 2)
 
     finished = sweep(*LOCAL, "hydra.launcher.slots=1", *LONG, "seed=1", meanwhile=preempt)
     assert finished.code == 0, finished.text
     _, resumed = re.findall(r"^\$ .+", (finished.folder / "0/stdout.log").read_text(), re.MULTILINE)
     assert "resume=" in resumed
-    straight = metalearn(*LONG, "trainer=cpu", "seed=1")
     assert job(finished, 0).test == straight.test
     assert [job(finished, 0).result[name] for name in ("steps", "best_step", "val")] == [
         straight.result[name] for name in ("steps", "best_step", "val")
@@ -168,21 +172,21 @@ def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
-    metalearn, sweep: Sweep, cluster: str
+    straight: Finished, sweep: Sweep, stop: Callable, cluster: str
 ) -> None:
-    stopped = sweep("hydra/launcher=ray", "hydra.launcher.slots=1", *LONG, "seed=0,-1", meanwhile=stop)
+    stopped = sweep("hydra/launcher=ray", "hydra.launcher.slots=1", *LONG, "seed=1,-1", meanwhile=stop)
     assert stopped.code == 143, stopped.text
     assert job(stopped, 0).result["status"] == "interrupted"
     assert not (stopped.folder / "1").exists()
     join = [f"hydra.launcher.address={cluster}", "hydra.launcher.num_cpus=0.5"]
-    refused = sweep("hydra/launcher=ray", *join, "hydra.launcher.num_gpus=0.25", *LONG, "seed=0,-1")
+    refused = sweep("hydra/launcher=ray", *join, "hydra.launcher.num_gpus=0.25", *LONG, "seed=1,-1")
     assert refused.code == 2
     assert "no room for a job of 0.5 CPUs and 0.25 GPUs" in refused.text
-    finished = sweep("hydra/launcher=ray", *join, *LONG, "seed=0,-1")
+    finished = sweep("hydra/launcher=ray", *join, *LONG, "seed=1,-1")
     assert finished.code == 1, finished.text
     assert "2 jobs, 4 at a time" in finished.text
     assert "job 1 failed" in finished.text
-    assert job(finished, 0).test == metalearn(*LONG, "trainer=cpu", "seed=0").test
+    assert job(finished, 0).test == straight.test
 
 
 def test_a_sweep_that_is_left_to_ray_is_cancelled(

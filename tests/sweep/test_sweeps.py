@@ -13,16 +13,18 @@ import torch
 from conftest import SMALL, Finished
 from sweeping import wait_for
 
+from metalearn.sweep.forks import ForkedProcess
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def sweep(metalearn, tmp_path: Path) -> Callable[..., Finished]:
-    """Runs `-m` in tmp_path/sweep to its end, two jobs at a time."""
+    """Runs `-m` in tmp_path/sweep to its end, two jobs at a time, which are forked."""
 
-    def call(*overrides: str) -> Finished:
-        own = (f"hydra.sweep.dir={tmp_path}/sweep", "hydra.launcher.slots=2")
-        return metalearn("-m", *SMALL, *overrides, *own, folder=tmp_path / "sweep", small=False)
+    def call(*overrides: str, **meanwhile: Any) -> Finished:
+        own = (f"hydra.sweep.dir={tmp_path}/sweep", "hydra.launcher.slots=2", "hydra.launcher.preload=true")
+        return metalearn("-m", *SMALL, *own, *overrides, folder=tmp_path / "sweep", small=False, **meanwhile)
 
     return call
 
@@ -32,8 +34,7 @@ def job(finished: Finished, number: int) -> Finished:
 
 
 def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
-    """Alternates between forks and fresh processes."""
-    first = sweep("trainer.max_steps=2", "seed=0,-1", "hydra.launcher.preload=true")
+    first = sweep("trainer.max_steps=2", "seed=0,-1")
     assert first.code == 1
     assert "job 1 failed" in first.text
     assert f"{first.folder}/1/stdout.log" in first.text
@@ -57,7 +58,7 @@ def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
 def test_ranks_of_a_sweep_agree(metalearn, sweep) -> None:
     """Compares a job of two processes with one process that has the joint batch."""
     exact = ("trainer.precision=64-true", "optimizer=sgd", "trainer.max_steps=3", "seed=1")
-    both = sweep(*exact, "trainer=ddp_cpu", "hydra.launcher.preload=true")
+    both = sweep(*exact, "trainer=ddp_cpu")
     assert both.code == 0, both.text
     assert {path.name for path in both.folder.iterdir() if path.is_dir()} == {"0"}
     assert job(both, 0).result["devices"] == 2
@@ -71,28 +72,30 @@ def test_ranks_of_a_sweep_agree(metalearn, sweep) -> None:
 def test_a_sweep_that_is_stopped_and_killed_ends_as_one_that_is_not(
     metalearn, sweep, environment: dict[str, str], tmp_path: Path
 ) -> None:
+    """Alternates between forks and a fresh process."""
     steps = ("trainer.max_steps=200", "trainer.val_check_interval=20")
     folder = tmp_path / "sweep"
     last = folder / "0/checkpoints/last.ckpt"
-    command = [sys.executable, "-m", "metalearn", "-m", *SMALL, *steps, "seed=1,-1", f"hydra.sweep.dir={folder}"]
-    command += ["hydra.launcher.slots=1"]
-    forking = "hydra.launcher.preload=true"
-    quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with subprocess.Popen([*command, forking], **quiet) as controller:
-        wait_for(last.exists, controller)
-        controller.terminate()
-        assert controller.wait(timeout=120) == 143
-    assert job(Finished(0, "", folder), 0).result["status"] == "interrupted"
+
+    def stop(controller: ForkedProcess) -> None:
+        wait_for(last.exists)
+        controller.send(signal.SIGTERM)
+
+    stopped = sweep(*steps, "seed=1,-1", "hydra.launcher.slots=1", meanwhile=stop)
+    assert stopped.code == 143, stopped.text
+    assert job(stopped, 0).result["status"] == "interrupted"
     assert not (folder / "1").exists()
     # All processes are killed at once, as in a crash of the machine.
     before = last.stat().st_mtime_ns
-    with subprocess.Popen(command, **quiet) as controller:
+    command = [sys.executable, "-m", "metalearn", "-m", *SMALL, *steps, "seed=1,-1", f"hydra.sweep.dir={folder}"]
+    quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([*command, "hydra.launcher.slots=1"], **quiet) as controller:
         wait_for(lambda: last.stat().st_mtime_ns != before, controller)
         controller.kill()
     for pid in processes_of(folder):
         os.kill(pid, signal.SIGKILL)
     assert not (folder / "0/result.json").exists()
-    finished = sweep(*steps, "seed=1,-1", forking)
+    finished = sweep(*steps, "seed=1,-1")
     assert finished.code == 1, finished.text
     assert "job 1 failed" in finished.text
     straight = metalearn(*steps, "seed=1")
