@@ -119,6 +119,8 @@ def test_every_algorithm_is_a_graph_whole_or_adapted(
     for label in ("angle 2", "angle 3"):
         shutil.rmtree(examples / label)
     small = [] if name in ON_CONV4 else [*SMALLEST, "episode.train.way=2"]
+    if name in ("baseline", "baseline_plus_plus"):
+        small = [*small, "algorithm.head_fit.steps=2"]
     if name == "pt_map":
         small = [*small, "algorithm.steps=1"]
         monkeypatch.setattr(pt_map.sinkhorn, "__defaults__", (2,))
