@@ -135,6 +135,8 @@ def augmented(episode: Episode, augmentation: Augmentation, random: Tensor) -> E
     """Augments the images of an episode by random numbers (T, S + Q, K)."""
 
     def change(x: Tensor, random: Tensor) -> Tensor:  # (T, B, C, H, W), (T, B, K) -> (T, B, C, H, W)
+        if not x.numel():
+            return x  # a batch of base classes has no support rows
         return augmentation(x.flatten(0, 1), random.flatten(0, 1)).view(x.shape)
 
     support = episode.support_x.shape[1]

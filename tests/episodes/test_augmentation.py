@@ -13,7 +13,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Affine, Augmentation, CropFlipJitter, Unchanged, augmented
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
-from metalearn.types import SPLITS
+from metalearn.types import SPLITS, Episode
 
 
 def pictures(channels: int = 3) -> Tensor:
@@ -156,6 +156,15 @@ def test_every_precision_sees_the_same_images(name: str, bank: ClassBank) -> Non
         seen[precision] = data.episodes(plugin.convert_input(batch), "train").query_x
     for other in seen.values():
         assert torch.equal(other, seen["32-true"])
+
+
+@pytest.mark.parametrize("augmentation", [affine(shift=0.2), crop(area=0.5)])
+def test_a_batch_of_base_classes_has_no_support_to_augment(augmentation: Augmentation) -> None:
+    images, none = pictures()[None], torch.empty(1, 0, 3, 12, 12)
+    random = torch.rand(1, 4, augmentation.num_random)
+    changed = augmented(Episode(none, torch.empty(1, 0, 2), images, torch.empty(1, 4, 2)), augmentation, random)
+    assert changed.support_x.shape == none.shape
+    torch.testing.assert_close(changed.query_x[0], augmentation(images[0], random[0]))
 
 
 @pytest.mark.parametrize(("settings", "message"), [({"area": 0.0}, "area=0.0"), ({"stretch": 0.5}, "stretch=0.5")])
