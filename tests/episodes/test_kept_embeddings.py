@@ -1,5 +1,7 @@
 """Embeddings of frozen weights: computed once, found by hash, rebuilt if a file is torn."""
 
+import copy
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from torch import nn
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.matching import Matching
 from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.bag_of_ngrams import BagOfNgrams
 from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.fingerprint import fingerprint
+from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.kept import kept
@@ -106,6 +110,37 @@ def test_a_network_of_another_structure_has_another_fingerprint() -> None:
     strided.load_state_dict(first.state_dict())
     assert fingerprint(first) == fingerprint(first) != fingerprint(strided)
     assert fingerprint(first, "32-true") != fingerprint(first, "bf16-mixed")
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        (lambda: BagOfNgrams(30, longest=1), lambda: BagOfNgrams(30, longest=2)),
+        (lambda: BagOfNgrams(30, width=64), lambda: BagOfNgrams(30, width=128)),
+        (lambda: Conv4([1, 16, 16], channels=4, pools=4), lambda: Conv4([1, 16, 16], channels=4, pools=2)),
+        (
+            lambda: TextTransformer([9], num_tokens=30, width=8, heads=2),
+            lambda: TextTransformer([9], num_tokens=30, width=8, heads=4),
+        ),
+    ],
+    ids=["longest", "width", "pools", "heads"],
+)
+def test_a_setting_without_weights_is_part_of_the_fingerprint(
+    first: Callable[[], nn.Module], other: Callable[[], nn.Module]
+) -> None:
+    network, changed = first(), other()
+    changed.load_state_dict(network.state_dict())
+    assert fingerprint(network) == fingerprint(copy.deepcopy(network)) != fingerprint(changed)
+
+
+def test_the_code_of_a_network_is_part_of_its_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for name, factor in (("mine", 1), ("mine_too", 1), ("yours", 2)):
+        code = f"from torch import nn\nclass Net(nn.Module):\n    def forward(self, x): return {factor} * x\n"
+        (tmp_path / f"{name}.py").write_text(code)
+        found.append(fingerprint(importlib.import_module(name).Net()))
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize(
