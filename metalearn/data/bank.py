@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import mmap
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -151,12 +152,34 @@ def vocabulary(bank: object) -> str | None:
     return bank.vocabulary if isinstance(bank, ClassBank) else None
 
 
+TURN = re.compile("/rot(000|090|180|270)$")
+"""End of the name of a class of rotated images: the degrees."""
+
+
+def upright(name: str) -> str:
+    """Returns the name that a class has where no class is rotated.
+
+    >>> upright("Greek/character05/rot000"), upright("Greek/character05/rot090")
+    ('Greek/character05', 'Greek/character05/rot090')
+    """
+    return name.removesuffix("/rot000")
+
+
+def drawn_class(name: str) -> str:
+    """Returns the name of the class whose images another class may hold in rotation.
+
+    >>> drawn_class("Greek/character05/rot090")
+    'Greek/character05'
+    """
+    return TURN.sub("", name)
+
+
 def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
     """Warns of test classes that share the name of a training class, and counts them.
 
-    Names count across data sets.
+    Names count across data sets, and whether or not one of them has rotations.
     """
-    if shared := sorted(set(trained) & set(tested)):
+    if shared := sorted(set(map(upright, trained)) & set(map(upright, tested))):
         message = "%d of the %d meta-test classes have names of training classes: %s"
         log.warning(message, len(shared), len(tested), ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
     return len(shared)

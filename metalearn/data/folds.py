@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from metalearn.data.bank import ClassBank, vocabulary
+from metalearn.data.bank import ClassBank, drawn_class, vocabulary
 from metalearn.types import Split
 
 
@@ -13,16 +13,19 @@ def fold_of(banks: Mapping[Split, ClassBank], *, folds: int, fold: int, seed: in
     """Returns the splits of fold 0 .. folds - 1: that fold is meta-test, the next one meta-val.
 
     The other folds are meta-train. The classes of all splits are dealt to the folds in an order
-    drawn from the seed. Raises ValueError, in one line, for impossible folds.
+    drawn from the seed, and the rotations of a class stay in one fold. Raises ValueError, in one
+    line, for impossible folds.
     """
     images, rows, names = _together(banks)
+    drawn = {name: index for index, name in enumerate(dict.fromkeys(map(drawn_class, names)))}
     texts, first = tuple(text for bank in banks.values() for text in bank.texts), next(iter(banks.values()))
-    if not 3 <= folds <= len(names):
-        raise ValueError(f"evaluation.folds={folds} must be 3 to {len(names)}, the number of classes")
+    if not 3 <= folds <= len(drawn):
+        raise ValueError(f"evaluation.folds={folds} must be 3 to {len(drawn)}, the number of classes")
     if not 0 <= fold < folds:
         raise ValueError(f"evaluation.fold={fold} must be 0 to {folds - 1}")
-    dealt = np.empty(len(names), dtype=int)
-    dealt[np.random.default_rng([seed, folds]).permutation(len(names))] = np.arange(len(names)) % folds
+    fold_of_drawn = np.empty(len(drawn), dtype=int)
+    fold_of_drawn[np.random.default_rng([seed, folds]).permutation(len(drawn))] = np.arange(len(drawn)) % folds
+    dealt = fold_of_drawn[[drawn[drawn_class(name)] for name in names]]
     test, val = dealt == fold, dealt == (fold + 1) % folds
     chosen: dict[Split, np.ndarray] = {"train": ~(test | val), "val": val, "test": test}
 

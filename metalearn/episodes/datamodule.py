@@ -80,8 +80,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         embeddings: Path | None = None,
     ) -> None:
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
-        if "train" in settings and batch_size is not None and not 1 <= batch_size <= len(banks["train"].images):
-            count = len(banks["train"].images)
+        count = sum(map(len, banks["train"].rows)) if "train" in settings else 0
+        if "train" in settings and batch_size is not None and not 1 <= batch_size <= count:
             faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))
         hard = "train" in settings and settings["train"].sampling == "hard"
         if hard and batch_size is not None:
@@ -227,8 +227,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         draws = [self.draw(split, index) for index in self.evaluation_indices(split)[:num_episodes]]
         return torch.cat([rows for episode in draws for rows in (episode.support_rows, episode.query_rows)])
 
-    def test_episodes_sha256(self, count: int) -> str:
-        return episodes_sha256(self.banks["test"], (self.draw("test", index) for index in range(count)))
+    def episodes_sha256(self, split: Split, count: int) -> str:
+        return episodes_sha256(self.banks[split], (self.draw(split, index) for index in range(count)))
 
 
 def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:

@@ -10,7 +10,7 @@ from importlib import resources
 
 import torch
 
-from metalearn.data.bank import ClassBank
+from metalearn.data.bank import ClassBank, upright
 from metalearn.episodes.sampling import Draw
 
 NUM_RUNS, WAY = 20, 20
@@ -24,7 +24,7 @@ def lake_draws(bank: ClassBank) -> list[Draw]:
     Raises ValueError if the bank lacks drawings of Omniglot's evaluation set.
     """
     # Rotated characters are separate classes, and the runs use none of them.
-    classes = {name.removesuffix("/rot000"): rows for name, rows in zip(bank.names, bank.rows, strict=True)}
+    classes = {upright(name): rows for name, rows in zip(bank.names, bank.rows, strict=True)}
     text = resources.files(__package__).joinpath("lake_runs.csv").read_text(encoding="utf-8")
     trials = list(csv.DictReader(text.splitlines()))
     if missing := [trial["class"] for trial in trials if len(classes.get(trial["class"], ())) != 20]:

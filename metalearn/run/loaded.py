@@ -23,6 +23,7 @@ class LoadedData:
 
     banks: Mapping[Split, Any]  # some data sets read a split at its first use
     preparation: Preparation | TextPreparation | None  # form of new images or texts, if stated
+    trained_classes: list[str]  # names of the classes that the weights were trained on
     shared_classes: int  # number of meta-test classes that training has seen
 
 
@@ -37,19 +38,19 @@ def load_data(plan: Plan) -> LoadedData:
     if config.get("test_dataset"):
         other = instantiate(config["test_dataset"]).load()
         banks = ChainMap({"test": other["test"]}, banks)  # type: ignore[arg-type]
-        rules.check_same_input(config["dataset"], config["test_dataset"])
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
-    shared = tell_shared_classes(_trained_classes(plan, banks), class_names(banks["test"]))
-    return LoadedData(banks, getattr(source, "preparation", None), shared)
+    trained = _trained_classes(plan, banks)
+    shared = tell_shared_classes(trained, class_names(banks["test"]))
+    return LoadedData(banks, getattr(source, "preparation", None), trained, shared)
 
 
 def _trained_classes(plan: Plan, banks: Mapping[Split, Any]) -> list[str]:
-    """Returns the names of the training classes of the weights, of this or an earlier run."""
-    if not plan.tests_only:
-        return class_names(banks["train"])
-    return trained_classes(plan.trained_before) if plan.trained_before else []
+    """Returns the names of the training classes of the weights, of this and earlier runs."""
+    own = [] if plan.tests_only else class_names(banks["train"])
+    earlier = trained_classes(plan.trained_before) if plan.trained_before else []
+    return list(dict.fromkeys([*own, *earlier]))
 
 
 def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
@@ -58,7 +59,7 @@ def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
     Raises ValueError if the config states another number.
     """
     given = plan.config["num_base_classes"]
-    if plan.trained_before:
+    if plan.tests_only and plan.trained_before:
         counted = base_classes(plan.trained_before)
     elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
         counted = banks["train"].num_classes

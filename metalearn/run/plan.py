@@ -35,8 +35,10 @@ class Plan:
 
     @property
     def trained_before(self) -> Path | None:
-        """Checkpoint that mode=test tests, with a whole algorithm or only a backbone."""
-        path = (self.config["checkpoint"] or self.config["pretrained"]) if self.tests_only else None
+        """Checkpoint that the run tests, continues or begins with: an algorithm or a backbone."""
+        if self.resumes:
+            return self.folder.last
+        path = self.config["checkpoint"] or self.config["pretrained"]
         return best_of(Path(path)) if path else None
 
     @property

@@ -57,4 +57,6 @@ def test_classes_that_were_trained_on_are_told(caplog: pytest.LogCaptureFixture)
         tell_shared_classes(["a", "b", "c", "d", "e"], ["e", "d", "x", "c", "b"])
     (record,) = caplog.records
     assert record.getMessage() == ("4 of the 5 meta-test classes have names of training classes: b, c, d ...")
+    assert tell_shared_classes(["a/rot000", "b/rot090"], ["a", "b"]) == 1  # the upright images of a class
+    assert tell_shared_classes(["a"], ["a/rot000", "a/rot180"]) == 1
     assert class_names(ClassBank(IMAGES, ROWS, ("a", "b"))) == ["a", "b"] and class_names(None) == []
