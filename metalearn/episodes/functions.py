@@ -82,10 +82,10 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
     def episodes(self, batch: Episode, split: Split) -> Episode:
         return batch
 
-    def test_episodes_sha256(self, count: int) -> str:
+    def episodes_sha256(self, split: Split, count: int) -> str:
         digest = hashlib.sha256()
         for index in range(count):
-            for part in self.draw("test", index):
+            for part in self.draw(split, index):
                 digest.update(part.numpy().data)
         return digest.hexdigest()
 

@@ -90,8 +90,8 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         return 1
 
     @abstractmethod
-    def test_episodes_sha256(self, count: int) -> str:
-        """Hashes the first `count` meta-test episodes with all their data."""
+    def episodes_sha256(self, split: Split, count: int) -> str:
+        """Hashes the first `count` episodes of meta-val or meta-test with all their data."""
 
     def train_dataloader(self) -> DataLoader[Drawn]:
         return DataLoader(_Stream(self), batch_size=None)

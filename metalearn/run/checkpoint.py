@@ -20,6 +20,12 @@ def trained_classes(path: Path) -> list[str]:
     return names
 
 
+def trained_vocabulary(path: Path) -> str | None:
+    """Returns the hash of the vocabulary of the run that wrote a checkpoint; None without texts."""
+    sha256: str | None = read_origin(path).get("vocabulary")
+    return sha256
+
+
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
     """Loads the backbone weights of a checkpoint of any algorithm.
 

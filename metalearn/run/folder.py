@@ -90,7 +90,7 @@ class RunFolder:
             config: config as composed.
             safe: config as resolved, without secrets.
         """
-        for path in (self.result, self.path / "test_episode.png", *self.path.glob("test_episodes*.npz")):
+        for path in (self.result, *self.path.glob("test_episode*")):
             path.unlink(missing_ok=True)
         hydra = HydraConfig.instance().cfg
         folder = self.path / ".hydra"

@@ -19,12 +19,15 @@ PART_PATHS = {
     "dirpath",
     "file",
     "folder",
+    "installed",
     "manifest",
     "offline_directory",
     "path",
     "root",
     "save_dir",
+    "vectors",
     "weights",
+    "words",
 }
 
 

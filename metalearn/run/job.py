@@ -11,14 +11,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.data.bank import ClassBank, class_names, vocabulary
+from metalearn.data.bank import ClassBank, vocabulary
 from metalearn.episodes.augmentation import Augmentation, Unchanged
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import load, load_backbone
+from metalearn.run.checkpoint import load, load_backbone, trained_vocabulary
 from metalearn.run.checks import rules
 from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
@@ -100,18 +100,18 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = _data(plan, banks, algorithm, augmentation)
     others = settings_beside(data.settings["test"], plan.config["evaluation"]["settings"], algorithm.predicts_jointly)
-    for setting in others.values():
-        data.check(setting, "test")
-        rules.check_way({"test": {"way": setting.way}}, algorithm.fixed_way, plan.choices["algorithm"])
+    for name, setting in others.items():
+        rules.check_other_setting(name, setting, data, algorithm.fixed_way)
 
     module = _module(plan, algorithm)
     further = instantiate(plan.config["evaluation"].get("further"))
     if further is not None:
         further.check(meta_test(module, data, module.device))
-    checkpoint = _checkpoint(plan, module)
+    score = algorithm.objective.score_name
+    keeper, clock = Keeper(plan.folder, score, lambda: data.episodes_sha256("val", data.num_episodes["val"])), Clock()
+    checkpoint = _checkpoint(plan, module, keeper)
     _check_weights(plan, module, checkpoint, banks)
-    pruning = pruning_of_environment(algorithm.objective.score_name) if not plan.tests_only else None
-    keeper, clock = Keeper(plan.folder, algorithm.objective.score_name), Clock()
+    pruning = pruning_of_environment(score) if not plan.tests_only else None
     callbacks = [
         clock,
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
@@ -149,8 +149,8 @@ def _check_weights(
 ) -> None:
     """Raises ValueError if the weights cannot be trained or tested on these data."""
     algorithm = module.algorithm
-    if checkpoint is not None:
-        rules.check_vocabulary(checkpoint["metalearn"].get("vocabulary"), vocabulary(banks["test"]))
+    if plan.trained_before:
+        rules.check_vocabulary(trained_vocabulary(plan.trained_before), vocabulary(banks["test"]))
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     rules.check_sampling(plan.config["episode"], algorithm.answers_in_training, plan.choices["algorithm"])
@@ -159,6 +159,7 @@ def _check_weights(
     elif not plan.tests_only:
         check_trainable(algorithm, plan.choices, plan.config["pretrained"])
         rules.check_optimizer(checkpoint, module.make_optimizer())
+        rules.check_scheduler(module.scheduler, module.make_optimizer())
 
 
 def _algorithm(plan: Plan) -> AbstractAlgorithm:
@@ -208,7 +209,7 @@ def _data(
     )
 
 
-def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
+def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, Any] | None:
     """Loads the tested or resumed checkpoint, if any. Raises ValueError if it does not fit."""
     if plan.config["checkpoint"]:
         return load(Path(plan.config["checkpoint"]), module, plan.choices)
@@ -217,8 +218,11 @@ def _checkpoint(plan: Plan, module: FewShotModule) -> dict[str, Any] | None:
     checkpoint, folder = load(plan.folder.last, module, plan.choices), plan.folder
     if 0 < (limit := plan.config["trainer"]["max_steps"]) < (done := checkpoint["global_step"]):
         raise ValueError(f"{folder.path} has already trained {done} steps: raise trainer.max_steps={limit}")
-    best_step = checkpoint["callbacks"].get(Keeper.__qualname__, {}).get("best_step")
-    if best_step is not None:
+    kept = checkpoint["callbacks"].get(Keeper.__qualname__, {})
+    if kept.get("best_step") is not None:
+        if kept.get("meta_val", keeper.meta_val()) != keeper.meta_val():
+            remedy = f"keep dataset and episode.val, or begin anew with pretrained={folder.path}"
+            raise ValueError(f"{folder.path} chose its best weights on other meta-val episodes: {remedy}")
         try:
             load(folder.best, module, plan.choices)
         except (ValueError, OSError) as error:
@@ -231,7 +235,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
     return {
         **plan.choices,
         "num_base_classes": plan.config["num_base_classes"],
-        "classes": [] if plan.tests_only else class_names(loaded.banks["train"]),
+        "classes": loaded.trained_classes,
         "vocabulary": vocabulary(loaded.banks["test"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
         "built": struck_out(plan.config["algorithm"]),

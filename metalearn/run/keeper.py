@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, final
 
@@ -26,10 +28,11 @@ class Keeper(Checkpoint):
     Args:
         folder: run directory.
         score: name of the score, "accuracy" (largest is best) or "mse" (smallest is best).
+        meta_val: returns the hash of the episodes that the score is of.
     """
 
-    def __init__(self, folder: RunFolder, score: str) -> None:
-        self.folder, self.score = folder, score
+    def __init__(self, folder: RunFolder, score: str, meta_val: Callable[[], str]) -> None:
+        self.folder, self.score, self.meta_val = folder, score, cache(meta_val)
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._is_due = False  # whether last.ckpt is saved at the end of the epoch
@@ -64,7 +67,7 @@ class Keeper(Checkpoint):
         return score < self.best_score if self.score == "mse" else score > self.best_score
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_step": self.best_step}
+        return {"best_score": self.best_score, "best_step": self.best_step, "meta_val": self.meta_val()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]

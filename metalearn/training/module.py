@@ -98,8 +98,7 @@ class FewShotModule(pl.LightningModule):
         optimizer = self.make_optimizer()
         if isinstance(self.scheduler, Constant):
             return optimizer
-        monitored = f"val/{self.algorithm.objective.score_name}"
-        config = lightning_config(self.scheduler, optimizer, self.done, monitored)
+        config = lightning_config(self.scheduler, optimizer, self.done)
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def make_optimizer(self) -> torch.optim.Optimizer:
@@ -161,7 +160,7 @@ class FewShotModule(pl.LightningModule):
         self._collect("val")
         plateau = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
         if isinstance(plateau, ReduceLROnPlateau) and not self.trainer.sanity_checking:
-            plateau.step(float(self.scores["val"][self.algorithm.objective.score_name].mean()))
+            plateau.step(float(self.scores["val"]["loss"].mean()))
 
     def on_test_epoch_end(self) -> None:
         self._collect("test")

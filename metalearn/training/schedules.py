@@ -80,16 +80,12 @@ class Cosine(Schedule):
 
 
 def lightning_config(
-    schedule: Schedule | SchedulerFactory,
-    optimizer: Optimizer,
-    done: Callable[[], float],
-    monitored: str,
+    schedule: Schedule | SchedulerFactory, optimizer: Optimizer, done: Callable[[], float]
 ) -> dict[str, Any]:
     """Returns the config of Lightning for a scheduler.
 
     Args:
         done: function that returns the fraction of the training that is done.
-        monitored: metric of a scheduler that waits for a plateau.
     """
     if isinstance(schedule, Schedule):
         return {"scheduler": LambdaLR(optimizer, lambda _: schedule(done())), "interval": "step"}
@@ -99,4 +95,4 @@ def lightning_config(
     # The module steps this scheduler itself. Lightning would step it after the checkpoint of the
     # validation, and a resumed run would lose the step.
     never = {"interval": "epoch", "frequency": sys.maxsize}
-    return {"scheduler": scheduler, **never, "monitor": monitored, "strict": False}
+    return {"scheduler": scheduler, **never, "monitor": "val/loss", "strict": False}

@@ -160,5 +160,5 @@ def test_a_data_set_of_texts_chooses_its_backbone_and_its_words() -> None:
 def test_the_words_of_a_test_must_be_those_of_the_training() -> None:
     check_vocabulary("same", "same")
     check_vocabulary(None, None)
-    with pytest.raises(ValueError, match="the test texts have another vocabulary"):
+    with pytest.raises(ValueError, match="these texts have another vocabulary"):
         check_vocabulary("one", "other")

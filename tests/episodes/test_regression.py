@@ -80,7 +80,7 @@ def test_an_episode_depends_on_seed_split_and_index_alone() -> None:
     assert not same(first.draw("train", 5), other.draw("train", 5))
     assert same(first.draw("test", 5), other.draw("test", 5))
     assert not same(first.draw("test", 5), first.draw("val", 5))
-    assert first.test_episodes_sha256(3) == other.test_episodes_sha256(3) != first.test_episodes_sha256(2)
+    assert first.episodes_sha256("test", 3) == other.episodes_sha256("test", 3) != first.episodes_sha256("test", 2)
     assert [tuple(part.shape) for part in first.draw("val", 0)] == [(10, 1), (10, 1), (7, 1), (7, 1)]
 
 

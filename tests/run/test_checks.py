@@ -34,9 +34,17 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
             "trainer.max_epochs=5: .* give trainer.max_steps=N, or trainer.limit_train_batches=N",
         ),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0; it must be positive"),
-        (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0 is refused: a run without training is mode"),
-        (["trainer.limit_train_batches=0.5"], "limit_train_batches=0.5 must be a whole number: episodes have no end"),
+        (
+            ["trainer.limit_train_batches=0"],
+            "trainer.limit_train_batches=0 must be a positive whole number: episodes have no end",
+        ),
+        (
+            ["trainer.limit_train_batches=0.5"],
+            "limit_train_batches=0.5 must be a positive whole number: episodes have no end",
+        ),
         (["trainer.limit_val_batches=0"], "limit_val_batches=0 is refused: .* episode.val.num_episodes=5$"),
+        (["trainer.limit_test_batches=0.5"], "limit_test_batches=0.5 is refused: .* episode.test.num_episodes=5$"),
+        (["dataset@test_dataset=clinc150"], "dataset and test_dataset mix texts and images: choose two of one kind$"),
         (["trainer.limit_test_batches=0.0"], "limit_test_batches=0.0 is refused: .* episode.test.num_episodes=5$"),
         (["+trainer.fast_dev_run=true"], "fast_dev_run=True is refused: .* a run of a few steps is debug=default$"),
         (["+trainer.overfit_batches=3"], "overfit_batches=3 is refused"),
@@ -104,6 +112,10 @@ def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
         ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=8"],
         ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
         ["dataset@test_dataset=mnist"],
+        ["dataset=clinc150", "dataset@test_dataset=liu"],
+        ["dataset=sinusoid", "dataset@test_dataset=gp"],
+        ["dataset=completion", "dataset@dataset.images=mnist"],
+        ["dataset=sinusoid", "published={mse:0.1,source:x}"],
     ],
 )
 def test_these_are_no_mistakes(overrides: list[str]) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import Finished, composed
 from hydra.utils import instantiate
+from texts import write_csv
 
 from metalearn.run.checkpoint import load_backbone
 
@@ -99,3 +100,15 @@ def test_an_algorithm_that_copies_its_backbone_copies_the_pretrained_one() -> No
     for name, parameter in pretrained.named_parameters():
         if ".norm." in name:
             assert torch.equal(weights[f"backbone.{name}"], parameter)
+
+
+def test_a_backbone_of_other_words_is_refused(metalearn, tmp_path: Path) -> None:
+    small = [f"episode.{split}.{key}=2" for split in ("train", "val", "test") for key in ("way", "query")]
+    small += ["episode.val.num_episodes=2", "episode.test.num_episodes=2", "trainer.max_steps=2", "backbone.maps=4"]
+    texts = ["dataset=text", f"dataset.root={write_csv(tmp_path / 'own.csv')}", *small]
+    trained = metalearn(*texts, small=False)
+    assert trained.code == 0, trained.text
+    assert metalearn(*texts, f"pretrained={trained.folder}", small=False).code == 0
+    refused = metalearn(*texts, "dataset.split_seed=1", f"pretrained={trained.folder}", small=False)
+    assert refused.code == 2
+    assert "these texts have another vocabulary than those of the training" in refused.text

@@ -72,6 +72,14 @@ def test_a_resumed_run_needs_its_best_weights(metalearn: Command) -> None:
     assert "cannot be resumed, because its best weights are lost" in refused.text
 
 
+@pytest.mark.parametrize("change", ["episode.val.num_episodes=6", "episode.val.way=4"])
+def test_the_best_score_of_a_resumed_run_is_of_the_same_episodes(metalearn: Command, change: str) -> None:
+    run = metalearn("trainer.max_steps=4")
+    refused = metalearn(f"resume={run.folder}", "trainer.max_steps=8", change, folder=run.folder, small=False)
+    assert refused.code == 2, refused.text
+    assert "chose its best weights on other meta-val episodes: keep dataset and episode.val" in refused.text
+
+
 @pytest.mark.parametrize(
     "override", ["~callbacks.best", "callbacks.best.monitor=val/loss", "callbacks.last.filename=best"]
 )

@@ -35,7 +35,13 @@ RUNS = {
     "mann": ["algorithm=mann"],
     "maml_plus_plus": ["algorithm=maml_plus_plus", "algorithm.inner_loop.steps=2", "algorithm.inner_loop.test_steps=2"],
     "learned_optimizer": ["algorithm=learned_optimizer"],
-    "baseline": ["algorithm=baseline", "batch_size=16", "scheduler=plateau", "scheduler.patience=0"],
+    "baseline": [
+        "algorithm=baseline",
+        "batch_size=16",
+        "augmentation=characters",
+        "scheduler=plateau",
+        "scheduler.patience=0",
+    ],
     "dropout": ["backbone=resnet12", "backbone.widths=[2,2,2,2]", "backbone.drop_rate=0.3", "backbone.block_size=1"],
 }
 FIRST = [

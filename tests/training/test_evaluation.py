@@ -117,9 +117,12 @@ def test_other_settings_are_tested_with_the_same_weights(metalearn) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("evaluation.settings=[9w1s]",), "way 9 exceeds the 8 classes of split 'test'"),
+        (
+            ("evaluation.settings=[9w1s]",),
+            "evaluation.settings has 9w1s: way 9 exceeds the 8 classes of split 'test'",
+        ),
         (("evaluation.settings=[5w]",), "evaluation.settings holds '5w'"),
-        (("algorithm=maml", "evaluation.settings=[3w1s]"), "linear head of 5 ways"),
+        (("algorithm=maml", "evaluation.settings=[3w1s]"), "has 3w1s, but the linear head has 5 ways: leave it out"),
         (("evaluation=lake",), "dataset.split: Glyphs has no such argument"),
         (("test_dataset=glyphs", "test_dataset.input_shape=[1,14,14]"), "test_dataset has images of [1, 14, 14]"),
     ],

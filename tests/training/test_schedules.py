@@ -67,12 +67,21 @@ def test_a_scheduler_of_torch_counts_steps(metalearn: Command) -> None:
     assert rate(run) == pytest.approx(1e-3 / 8)
 
 
-def test_a_plateau_is_one_of_the_score_on_meta_val(metalearn: Command) -> None:
-    """Requires an improvement by 1, so the second and third of three validations are no better."""
-    no_better = ["scheduler.patience=0", "+scheduler.threshold=1.0", "+scheduler.threshold_mode=abs"]
+def test_a_plateau_is_one_of_the_loss_on_meta_val(metalearn: Command) -> None:
+    """Requires an improvement by 10 nats, which the last two of three validations lack."""
+    no_better = ["scheduler.patience=0", "+scheduler.threshold=10.0", "+scheduler.threshold_mode=abs"]
     run = metalearn("scheduler=plateau", *no_better)
     assert run.code == 0, run.text
     assert rate(run) == pytest.approx(1e-3 / 4)
+
+
+@pytest.mark.parametrize("wrong", [("step", "step_size=0"), ("plateau", "factor=2.0")])
+def test_what_a_scheduler_of_torch_refuses_is_one_line(metalearn: Command, wrong: tuple[str, str]) -> None:
+    name, setting = wrong
+    run = metalearn(f"scheduler={name}", f"scheduler.{setting}")
+    assert run.code == 2, run.text
+    assert "metalearn: scheduler: torch refuses these settings (" in run.text
+    assert "Traceback" not in run.text
 
 
 def test_an_unknown_scheduler_is_one_line(metalearn: Command) -> None:

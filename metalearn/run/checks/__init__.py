@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metalearn.run.checks.rules import check_callbacks, check_protocol, check_text
+from metalearn.run.checks.rules import check_callbacks, check_protocol, check_same_input, check_text
 from metalearn.run.checks.schema import Settings, check_settings
 from metalearn.run.checks.signatures import check_arguments
 from metalearn.run.checks.targets import nodes_with_target
@@ -14,6 +14,8 @@ def check_config(config: dict[str, Any]) -> None:
     check_settings(config, Settings, "")
     if config["seed"] < 0:
         raise ValueError(f"seed is {config['seed']}; it must not be negative")
+    if config.get("test_dataset"):
+        check_same_input(config["dataset"], config["test_dataset"])
     check_text(config["dataset"], config["backbone"], config["augmentation"])
     for path, node in nodes_with_target(config, ""):
         check_arguments(node, path)

@@ -72,7 +72,8 @@ class Evaluation(TypedDict):
 
 
 class Published(TypedDict):
-    accuracy: float  # fraction
+    accuracy: NotRequired[float]  # fraction
+    mse: NotRequired[float]  # of a regression
     source: str
 
 

@@ -14,7 +14,6 @@ NO_RESULT = {
 """Arguments of Lightning's Trainer that a run cannot use, and the settings that replace them."""
 
 LIMITS = {
-    "limit_train_batches": "a run without training is mode=test checkpoint=PATH",
     "limit_val_batches": "meta-val chooses the checkpoint; a short one has episode.val.num_episodes=5",
     "limit_test_batches": "a short test has episode.test.num_episodes=5",
 }
@@ -28,7 +27,7 @@ def check_trainer(trainer: dict[str, Any]) -> None:
     if trainer.get("enable_checkpointing") is False:
         raise ValueError("trainer.enable_checkpointing=false is refused: the best checkpoint is tested")
     for name, instead in LIMITS.items():
-        if (limit := trainer.get(name)) is not None and limit <= 0:
+        if (limit := trainer.get(name)) is not None and not _is_count(limit):
             raise ValueError(f"trainer.{name}={limit} is refused: {instead}")
     if trainer["skip_nonfinite"] < 0:
         raise ValueError(f"trainer.skip_nonfinite={trainer['skip_nonfinite']}; it must not be negative")
@@ -47,7 +46,7 @@ def _check_length(trainer: dict[str, Any]) -> None:
     if epochs == 0 or epochs < -1:
         raise ValueError(f"trainer.max_epochs={epochs}; it must be positive, or -1 for no limit")
     if batches is not None and not _is_count(batches):
-        raise ValueError(f"trainer.limit_train_batches={batches} must be a whole number: episodes have no end")
+        raise ValueError(f"trainer.limit_train_batches={batches} must be a positive whole number: episodes have no end")
     if epochs != -1 and batches is None:
         raise ValueError(
             f"trainer.max_epochs={epochs}: episodes have no epochs; give trainer.max_steps=N, "

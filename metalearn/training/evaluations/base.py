@@ -54,9 +54,9 @@ class MetaTest(NamedTuple):
 
         The inputs are embeddings (B, D), or images. It covers only the given rows.
         """
-        images = self.bank.images.to(self.device)
         if self.algorithm.embeds_each_alone:
             return self.embeddings(rows)
+        images = self.bank.images.to(self.device)
         return lambda some: self.converted(images[some.to(self.device)])
 
     def embeddings(self, rows: Tensor) -> EmbeddingTable:
