@@ -73,7 +73,7 @@ class Evaluation(TypedDict):
 
 class Published(TypedDict):
     accuracy: NotRequired[float]  # fraction
-    mse: NotRequired[float]  # of a regression
+    mse: NotRequired[float]  # for a regression
     source: str
 
 
