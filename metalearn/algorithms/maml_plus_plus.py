@@ -27,7 +27,7 @@ class MAMLPlusPlus(AbstractGradient):
         inner_lr: initial value of the rates, in units of the mean cross-entropy.
         learn_rates: whether to learn a rate for each adapted tensor and step (LSLR).
         adapt_norm: whether the inner loop also moves weights of normalisation layers that
-            `inner_loop.adapt` selects.
+            `inner_loop.adapt` selects; it excludes `norm_per_step`.
         norm_per_step: whether batch normalisation has weights, and in mode `running` moments, for
             each step (BNWB, BNRS).
         multi_step_until: fraction of the training over which the loss moves from the mean over all
@@ -79,6 +79,11 @@ class MAMLPlusPlus(AbstractGradient):
         )
         if inner_loop.steps < 1:
             raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
+        if adapt_norm and norm_per_step:
+            raise ValueError(
+                "adapt_norm=true has no effect with norm_per_step=true, where each step has weights of its own: "
+                "set one of them to false"
+            )
         if not adapt_norm:
             norms = norm.weights_of_norms(self.network)
             self.adapted = [name for name in self.adapted if name not in norms]

@@ -85,7 +85,7 @@ def test_each_layer_and_step_learns_its_rate() -> None:
 
 
 def test_batch_normalisation_has_weights_and_moments_of_each_step() -> None:
-    algorithm = plus_plus(norm_per_step=True, batch_norm="running")
+    algorithm = plus_plus(adapt_norm=False, norm_per_step=True, batch_norm="running")
     with torch.no_grad():
         for stacked in algorithm.norms.weights:
             stacked.add_(torch.arange(4)[:, None])
@@ -123,3 +123,8 @@ def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop(name: str) ->
 def test_maml_plus_plus_needs_a_step() -> None:
     with pytest.raises(ValueError, match="inner_loop.steps is 0"):
         plus_plus(steps=0)
+
+
+def test_the_inner_loop_moves_no_normalisation_that_each_step_has_anew() -> None:
+    with pytest.raises(ValueError, match="adapt_norm=true has no effect with norm_per_step=true"):
+        plus_plus(adapt_norm=True, norm_per_step=True)
