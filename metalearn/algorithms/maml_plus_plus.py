@@ -153,6 +153,8 @@ class MAMLPlusPlus(AbstractGradient):
 class NormOfStep(nn.Module):
     """Weights and running moments of all batch normalisations, for each inner step.
 
+    A frozen one keeps its own.
+
     Args:
         network: network whose BatchNorm modules are copied.
         num_steps: number of inner steps; each tensor has num_steps + 1 rows.
@@ -161,9 +163,11 @@ class NormOfStep(nn.Module):
     def __init__(self, network: nn.Module, num_steps: int) -> None:
         super().__init__()
         self.num_steps = num_steps
-        modules = {name: module for name, module in network.named_modules() if isinstance(module, norm.BatchNorm)}
-        self.weight_names = [f"{name}.{part}" for name in modules for part in ("weight", "bias")]
-        self.moment_names = [f"{name}.{part}" for name in modules for part in ("running_mean", "running_var")]
+        norms = [
+            name for name, module in network.named_modules() if isinstance(module, norm.BatchNorm) and not module.fixed
+        ]
+        self.weight_names = [f"{name}.{part}" for name in norms for part in ("weight", "bias")]
+        self.moment_names = [f"{name}.{part}" for name in norms for part in ("running_mean", "running_var")]
         self.weights = nn.ParameterList()
         for name in self.weight_names:
             # The copies replace the network's own weights, which no longer train.

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import composed
+from conftest import composed, episode
 from hydra.utils import instantiate
 from test_gradient_family import WAY, batch, gradients, mlp
 
@@ -128,3 +128,16 @@ def test_maml_plus_plus_needs_a_step() -> None:
 def test_the_inner_loop_moves_no_normalisation_that_each_step_has_anew() -> None:
     with pytest.raises(ValueError, match="adapt_norm=true has no effect with norm_per_step=true"):
         plus_plus(adapt_norm=True, norm_per_step=True)
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "running"])
+def test_frozen_normalisation_has_no_weights_of_each_step(batch_norm: str) -> None:
+    overrides = ("algorithm=maml_plus_plus", "backbone.freeze=true", f"batch_norm={batch_norm}")
+    algorithm = instantiate(composed(*overrides, "dataset.input_shape=[1,16,16]", "backbone.channels=4").algorithm)
+    before = {name: value.clone() for name, value in algorithm.network.backbone.state_dict().items()}
+    algorithm.loss(episode(tasks=2, way=5, shot=1, query=2)).loss.backward()
+    trained = {name for name, weight in algorithm.named_parameters() if weight.grad is not None}
+    assert trained == {"rates", "network.head.weight", "network.head.bias"}
+    assert not list(algorithm.norms.buffers())
+    for name, value in algorithm.network.backbone.state_dict().items():
+        assert torch.equal(value, before[name])
