@@ -40,7 +40,6 @@ class Baseline(AbstractClassifier):
 
     replayable = True
     compares_by_vmap = True
-    of_training_alone = ("head",)
 
     def __init__(
         self, backbone: AbstractBackbone, *, num_base_classes: int, head_fit: HeadFit, batch_norm: Moments

@@ -20,6 +20,9 @@ from metalearn.types import Episode, Parameters, TaskOutput
 
 Modulation = Literal["film", "concatenate"]
 
+MODULATED = (norm.BatchNorm, nn.Conv1d, nn.Conv2d, nn.Linear)
+"""Layers whose axis of channels is known: the last one of nn.Linear, the second of the others."""
+
 
 class Conditioned(AbstractNetwork):
     """Backbone with a linear head, one layer of which is modulated by the context φ.
@@ -28,7 +31,7 @@ class Conditioned(AbstractNetwork):
         backbone: network under the linear head.
         way: number of logits of the linear head.
         context: K, the number of context parameters.
-        layer: name of the modulated layer of the backbone.
+        layer: name of the modulated layer of the backbone, one of `MODULATED`.
         modulation: `concatenate` puts φ beside the input of the layer, which adds W φ to its
             output. `film` scales and shifts each channel of the output by linear functions of φ.
     """
@@ -40,9 +43,12 @@ class Conditioned(AbstractNetwork):
         if context < 1:
             raise ValueError(f"context={context} must be at least 1")
         self.backbone, self.way = checked(backbone), way
-        channels = {name: len(module.weight) for name, module in backbone.named_modules() if hasattr(module, "weight")}
+        channels = {name: len(part.weight) for name, part in backbone.named_modules() if isinstance(part, MODULATED)}
         if layer not in channels:
-            raise ValueError(f"algorithm.layer: no layer is called {layer!r}; choose from {', '.join(channels)}")
+            raise ValueError(
+                f"algorithm.layer: no convolution, linear layer or batch normalisation is called {layer!r}; "
+                f"choose from {', '.join(channels) or 'the layers of another backbone'}"
+            )
         self.layer = layer
         self.context = nn.Parameter(torch.zeros(context), requires_grad=False)  # φ, (K,), zero before each task
         films = modulation == "film"
@@ -56,9 +62,10 @@ class Conditioned(AbstractNetwork):
         finally:
             hook.remove()
 
-    def _modulated(self, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:  # (B, C, ...) -> (B, C, ...)
+    def _modulated(self, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         numbers = self.modulate(self.context)  # (C,) or (2 C,)
-        parts = [part.view(-1, *(1 for _ in output.shape[2:])) for part in numbers.split(output.shape[1])]
+        channels, *places = output.shape[-1:] if isinstance(layer, nn.Linear) else output.shape[1:]
+        parts = [part.view(-1, *(1 for _ in places)) for part in numbers.split(channels)]
         if len(parts) == 1:
             return output + parts[0]
         return output * (1 + parts[0]) + parts[1]

@@ -47,7 +47,7 @@ class FineTune(AbstractAlgorithm):
         steps: number of steps of Adam, on the cross-entropy of the augmented support set.
         lr: learning rate of the steps. From several, a validation chooses the best on meta-val.
         adapt: regular expressions; the steps move the weights whose name one of them matches at its
-            start.
+            start, also those of a frozen backbone.
         scale: factor of the cosines.
         entropy: weight of the mean entropy of the queries in the loss of the steps.
         augmentation: augmentation of the support images, drawn anew in each step and equal in every

@@ -34,7 +34,8 @@ class InnerLoop:
     Args:
         steps: number of inner steps in training.
         test_steps: number of inner steps at meta-val and meta-test.
-        batch_size: support rows that one step uses, in turn; None: all of them.
+        batch_size: largest number of support rows that one step uses, in turn. The rows are divided
+            evenly among as few steps as possible; None: one step uses all of them.
         adapt: regular expressions, matched at the start of a weight's name. The inner loop moves
             the weights that match at least one.
         first_order: whether the meta-gradient leaves out the second derivatives.

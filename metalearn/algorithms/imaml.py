@@ -72,6 +72,11 @@ class IMAML(AbstractGradient):
             raise ValueError(f"cg_steps={cg_steps} must be at least 1")
         if cg_damping < 0:
             raise ValueError(f"cg_damping={cg_damping} must not be negative")
+        if frozen := [name for name, weight in self.weights().items() if not weight.requires_grad]:
+            raise ValueError(
+                f"imaml moves all weights, but {frozen[0]} is frozen: train the whole backbone, as by "
+                "backbone.freeze=false"
+            )
         if len(self.adapted) < len(self.weights()):
             raise ValueError("imaml moves all weights; inner_loop.adapt must be ['.*']")
         self.inner_lr, self.proximity = inner_lr, proximity

@@ -60,6 +60,8 @@ class LaplacianShot(AbstractClassifier):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
+        if neighbours < 1:
+            raise ValueError(f"neighbours={neighbours} must be at least 1; laplacian=0 disables them")
         self.laplacian, self.neighbours, self.steps, self.sharpness = laplacian, neighbours, steps, sharpness
         self.base = BaseMean(num_base_classes, backbone.num_features)
 

@@ -79,6 +79,8 @@ class LearnedOptimizer(AbstractGradient):
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if cell not in CELLS:
             raise ValueError(f"learned_optimizer.cell is {cell!r}; it can be {', '.join(CELLS)}")
+        if layers < 1:
+            raise ValueError(f"layers={layers} must be at least 1")
         if inner_loop.steps < 1:
             raise ValueError(
                 "learned_optimizer: inner_loop.steps is 0; the losses after the steps are what it learns from"

@@ -27,7 +27,7 @@ class MAMLPlusPlus(AbstractGradient):
         inner_lr: initial value of the rates, in units of the mean cross-entropy.
         learn_rates: whether to learn a rate for each adapted tensor and step (LSLR).
         adapt_norm: whether the inner loop also moves weights of normalisation layers that
-            `inner_loop.adapt` selects.
+            `inner_loop.adapt` selects; it excludes `norm_per_step`.
         norm_per_step: whether batch normalisation has weights, and in mode `running` moments, for
             each step (BNWB, BNRS).
         multi_step_until: fraction of the training over which the loss moves from the mean over all
@@ -79,6 +79,11 @@ class MAMLPlusPlus(AbstractGradient):
         )
         if inner_loop.steps < 1:
             raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
+        if adapt_norm and norm_per_step:
+            raise ValueError(
+                "adapt_norm=true has no effect with norm_per_step=true, where each step has weights of its own: "
+                "set one of them to false"
+            )
         if not adapt_norm:
             norms = norm.weights_of_norms(self.network)
             self.adapted = [name for name in self.adapted if name not in norms]
@@ -148,6 +153,8 @@ class MAMLPlusPlus(AbstractGradient):
 class NormOfStep(nn.Module):
     """Weights and running moments of all batch normalisations, for each inner step.
 
+    A frozen one keeps its own.
+
     Args:
         network: network whose BatchNorm modules are copied.
         num_steps: number of inner steps; each tensor has num_steps + 1 rows.
@@ -156,9 +163,11 @@ class NormOfStep(nn.Module):
     def __init__(self, network: nn.Module, num_steps: int) -> None:
         super().__init__()
         self.num_steps = num_steps
-        modules = {name: module for name, module in network.named_modules() if isinstance(module, norm.BatchNorm)}
-        self.weight_names = [f"{name}.{part}" for name in modules for part in ("weight", "bias")]
-        self.moment_names = [f"{name}.{part}" for name in modules for part in ("running_mean", "running_var")]
+        norms = [
+            name for name, module in network.named_modules() if isinstance(module, norm.BatchNorm) and not module.fixed
+        ]
+        self.weight_names = [f"{name}.{part}" for name in norms for part in ("weight", "bias")]
+        self.moment_names = [f"{name}.{part}" for name in norms for part in ("running_mean", "running_var")]
         self.weights = nn.ParameterList()
         for name in self.weight_names:
             # The copies replace the network's own weights, which no longer train.

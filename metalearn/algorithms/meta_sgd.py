@@ -25,7 +25,8 @@ class MetaSGD(AbstractGradient):
     Args:
         backbone: network under the linear head.
         way: number of logits of the linear head.
-        inner_lr: bounds of the uniform draw of each rate in α, in units of the mean cross-entropy.
+        inner_lr: two bounds of the uniform draw of each rate in α, the smaller first, in units of
+            the mean cross-entropy.
         inner_loop: number of steps, and the weights that they move.
         execution: how the tasks of a batch are computed.
         batch_norm: moments of batch normalisation.
@@ -56,6 +57,8 @@ class MetaSGD(AbstractGradient):
         batch_norm: Moments,
         problem: Problem = "classification",
     ) -> None:
+        if not isinstance(inner_lr, Sequence) or len(inner_lr) != 2 or inner_lr[0] > inner_lr[1]:
+            raise ValueError(f"inner_lr={inner_lr} must be two numbers, the smaller first")
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         theta = self.weights()

@@ -58,6 +58,8 @@ class Relation(AbstractEmbedding):
         batch_norm: norm.Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
+        if channels < 1:
+            raise ValueError(f"channels={channels} must be at least 1")
         self.trained_for = objective
         self.map_shape = backbone.map_shape
         if min(self.map_shape[1:]) < SMALLEST_MAP:

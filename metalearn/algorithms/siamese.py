@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.matching import logsumexp_by_class
 from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.types import Episode, TaskOutput
@@ -51,7 +52,7 @@ class Siamese(AbstractEmbedding):
         return class_log_means(self.verify(support_z, query_z), support_y)
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.alpha((a - b).abs()).squeeze(-1)
+        return log_odds(a, b, self.alpha.weight, self.alpha.bias)
 
     def verify(self, support_z: Tensor, query_z: Tensor) -> Tensor:
         """Computes the log-odds that query and support share a class.
@@ -60,6 +61,15 @@ class Siamese(AbstractEmbedding):
         """
         # Koch et al., section 3.1, before the sigmoid.
         return self.similarity(query_z[..., :, None, :], support_z[..., None, :, :])
+
+
+@at_least_float32
+def log_odds(a: Tensor, b: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Computes the weighted L1 distance of pairs, row by row.
+
+    Shapes: (..., D), (..., D), (1, D), (1,) -> (...).
+    """
+    return F.linear((a - b).abs(), weight, bias).squeeze(-1)
 
 
 def balanced_cross_entropy(scores: Tensor, same: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ belongs to one class, and classes have equally many queries. Entropies of order 
 second demand. Transductive.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -76,8 +77,8 @@ class TIM(AbstractClassifier):
 
         def loss(means: Tensor) -> Tensor:  # eq. 3
             logits = self.logits(z, means)  # (S + Q, N)
-            of_queries = logits[support:].softmax(1)  # (Q, N)
-            marginal = entropy(of_queries.mean(0), self.alpha)
+            of_queries = logits[support:].log_softmax(1)  # (Q, N)
+            marginal = entropy(of_queries.logsumexp(0) - math.log(len(of_queries)), self.alpha)
             conditional = entropy(of_queries, self.alpha).mean()
             of_support = cross_entropy(logits[:support], support_y)
             return self.support_weight * of_support - marginal + self.conditional_weight * conditional
@@ -92,14 +93,15 @@ class TIM(AbstractClassifier):
         return self.sharpness * (products - (means.square().sum(1) + 1) / 2)
 
 
-def entropy(p: Tensor, alpha: float) -> Tensor:
-    """Computes the entropies of distributions (..., N), in nats.
+def entropy(log_p: Tensor, alpha: float) -> Tensor:
+    """Computes the entropies of distributions, given by their logarithms (..., N), in nats.
 
-    They are Tsallis' of order alpha; Shannon's if alpha is 1.
+    They are Tsallis' of order alpha; Shannon's if alpha is 1. Logarithms have finite derivatives
+    also where a probability is 0 in float32.
     """
     if alpha == 1:
-        return torch.special.entr(p).sum(-1)
-    return (1 - (p**alpha).sum(-1)) / (alpha - 1)
+        return -(log_p.exp() * log_p).sum(-1)
+    return (1 - (alpha * log_p).exp().sum(-1)) / (alpha - 1)
 
 
 def adam(

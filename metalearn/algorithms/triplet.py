@@ -72,14 +72,11 @@ class Triplet(AbstractEmbedding):
         self.takes_gradients = finetune_steps > 0
 
     def loss(self, batch: Episode) -> TaskOutput:
-        tasks, support = batch.support_x.shape[:2]
-        x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
+        support_z, query_z = self.embed(batch.support_x, batch.query_x)  # (T, S, D), (T, Q, D)
+        z = torch.cat([support_z, query_z], dim=1)  # (T, S + Q, D)
         y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, S + Q, N)
-        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
-        z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
         losses = torch.stack([self.triplet_loss(*task) for task in zip(z, y, strict=True)])  # (T,)
-        parts = zip(z[:, :support], batch.support_y, z[:, support:], strict=True)
-        return TaskOutput(losses.mean(), torch.stack([self.compare(*task) for task in parts]))
+        return TaskOutput(losses.mean(), self.compare_all(support_z, batch.support_y, query_z))
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
         params = self.finetune(self.weights(), support_x, support_y)

@@ -19,7 +19,8 @@ BILINEAR = 2  # number of the filter in image processors, from Pillow
 class HuggingFace(AbstractPretrained):
     """Vision model: images of any size -> its pooled output or first token, or their projection.
 
-    The first token, which is the class token, serves models that do not pool.
+    The first token, which is the class token, or the mean of the maps serves models that do not
+    pool.
 
     Args:
         input_shape: (C, H, W) of the images of the data set, with 1 or 3 colours.
@@ -64,7 +65,10 @@ class HuggingFace(AbstractPretrained):
 def _embedding(network: nn.Module, x: Tensor) -> Tensor:  # (B, 3, h, w) -> (B, D)
     output = network(pixel_values=x)
     pooled = getattr(output, "pooler_output", None)  # (B, D), or (B, D, 1, 1) of convolutional networks
-    return (output.last_hidden_state[:, 0] if pooled is None else pooled).flatten(1)
+    if pooled is None:
+        last = output.last_hidden_state  # tokens (B, L, D), or maps (B, D, h, w)
+        pooled = last.mean((2, 3)) if last.ndim == 4 else last[:, 0]
+    return pooled.flatten(1)
 
 
 def _loaded(name: str) -> tuple[nn.Module, Input]:

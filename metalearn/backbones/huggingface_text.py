@@ -5,6 +5,7 @@ the last layer over the tokens, as in Nils Reimers, Iryna Gurevych, Sentence-BER
 1908.10084. Weights are read from safetensors, so that no file can run code.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -51,7 +52,7 @@ class HuggingFaceText(AbstractPretrained):
         if not name:
             raise ValueError("backbone.name is missing: a text model, such as sentence-transformers/all-MiniLM-L6-v2")
         network = _loaded(name)
-        if input_shape[0] > (most := getattr(network.config, "max_position_embeddings", input_shape[0])):
+        if input_shape[0] > (most := _longest_text(network)):
             raise ValueError(f"backbone.name={name} reads {most} tokens at most: dataset.input_shape=[{most}]")
         super().__init__(
             network,
@@ -72,6 +73,16 @@ class HuggingFaceText(AbstractPretrained):
         mask = token_mask(x)  # (B, L)
         output = self.network(input_ids=(x.long() - 1).clamp_min(0), attention_mask=mask.long())
         return mean_of_tokens(output.last_hidden_state, mask)
+
+
+def _longest_text(network: nn.Module) -> float:
+    """Finds how many tokens the positions of a model allow.
+
+    RoBERTa and similar models start to count after the position of the padding.
+    """
+    positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return getattr(network.config, "max_position_embeddings", math.inf) - (0 if padding is None else padding + 1)
 
 
 def _loaded(name: str) -> nn.Module:

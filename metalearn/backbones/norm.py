@@ -98,9 +98,11 @@ class BatchNorm(nn.Module):
 
     def _by_support(self, x: Tensor, support: int) -> Tensor:
         pixels = [0, *range(2, x.ndim)]
-        var, mean = torch.var_mean(x[:support], pixels, correction=0, keepdim=True)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # as in the kernels of the other modes
+        var, mean = torch.var_mean(wide[:support], pixels, correction=0, keepdim=True)
         shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
-        return torch.addcmul(self.bias.view(shape), (x - mean) * (var + self.eps).rsqrt(), self.weight.view(shape))
+        normalised = (wide - mean) * (var + self.eps).rsqrt()
+        return torch.addcmul(self.bias.view(shape), normalised, self.weight.view(shape)).to(x.dtype)
 
 
 def weights_of_norms(network: nn.Module) -> set[str]:

@@ -43,9 +43,9 @@ def pt_map(rate: float = 0.2, steps: int = 20) -> PTMAP:
     return PTMAP(Flat(5), exponent=0.5, sharpness=10.0, rate=rate, steps=steps, **COMMON)
 
 
-def tim(steps: int = 40, alpha: float = 1.0, support_weight: float = 0.1) -> TIM:
+def tim(steps: int = 40, alpha: float = 1.0, support_weight: float = 0.1, sharpness: float = 15.0) -> TIM:
     weights = {"support_weight": support_weight, "conditional_weight": 0.1}
-    return TIM(Flat(5), sharpness=15.0, alpha=alpha, lr=1e-2, steps=steps, **weights, **COMMON)
+    return TIM(Flat(5), sharpness=sharpness, alpha=alpha, lr=1e-2, steps=steps, **weights, **COMMON)
 
 
 # Soft k-means
@@ -218,11 +218,17 @@ def test_tim_against_an_optimiser_on_the_loss_of_the_paper(
 
 
 def test_entropies_of_known_distributions() -> None:
-    uniform, sure = torch.full((4,), 0.25), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    uniform, sure = torch.zeros(4).log_softmax(0), torch.tensor([1e3, 0.0, 0.0, 0.0]).log_softmax(0)
     assert entropy(uniform, 1).item() == pytest.approx(math.log(4))
     assert entropy(uniform, 2).item() == pytest.approx(3 / 4)
-    assert entropy(uniform.double(), 1 + 1e-7).item() == pytest.approx(math.log(4), rel=1e-5)
+    assert entropy(uniform.double().log_softmax(0), 1 + 1e-7).item() == pytest.approx(math.log(4), rel=1e-5)
     assert entropy(sure, 1) == entropy(sure, 7) == 0
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 7.0])
+def test_tim_survives_predictions_that_are_certain(task: SimpleNamespace, alpha: float) -> None:
+    parts = (part.float() for part in (task.support_z, task.support_y, task.query_z))
+    assert torch.isfinite(tim(alpha=alpha, sharpness=1000.0).compare(*parts)).all()
 
 
 def test_adam_is_that_of_torch() -> None:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from metalearn.algorithms.cavia import CAVIA
+from metalearn.algorithms.cavia import CAVIA, Conditioned
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.imaml import IMAML
 from metalearn.algorithms.parts.conjugate_gradient import solve
 from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.types import Episode
 
 
@@ -182,8 +183,21 @@ def test_film_scales_and_shifts_each_channel() -> None:
     assert not torch.allclose(before, doubled)
 
 
-def test_a_layer_that_is_not_there_is_named() -> None:
-    with pytest.raises(InstantiationException, match=r"no layer is called 'blocks.7'; choose from blocks.0.conv"):
+@pytest.mark.parametrize("modulation", ["film", "concatenate"])
+def test_the_channels_of_a_linear_layer_come_last(modulation: str) -> None:
+    backbone = TextTransformer([8], num_tokens=50, width=16)
+    network = Conditioned(backbone, 3, context=4, layer="layers.1.output", modulation=modulation)  # type: ignore[arg-type]
+    nn.init.normal_(network.context)
+    changed = network._modulated(backbone.layers[1].output, None, torch.ones(2, 16, 16))  # as many tokens as channels
+    assert changed.std(2).min() > 0  # each channel has its number
+    assert changed.std((0, 1)).max() < 1e-6  # and each token of each text the numbers of all others
+
+
+def test_a_layer_that_cannot_be_modulated_is_named() -> None:
+    with pytest.raises(InstantiationException, match=r"is called 'blocks.7'; choose from blocks.0.conv, "):
         build("cavia", "algorithm.layer=blocks.7")
+    for layer in ("norm", "embedding", "layers.0.before_network"):  # LayerNorm and an embedding
+        with pytest.raises(ValueError, match=f"'{layer}'; choose from layers.0.projections, layers.0.output, "):
+            Conditioned(TextTransformer([8], num_tokens=50), 3, context=4, layer=layer, modulation="film")
     with pytest.raises(InstantiationException, match="cavia moves the context parameters alone"):
         build("cavia", "algorithm.inner_loop.adapt=[head]")

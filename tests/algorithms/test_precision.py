@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import InnerLoop
+from metalearn.algorithms.key_value_memory import KeyValueMemory
 from metalearn.algorithms.matching import Matching
 from metalearn.algorithms.metaoptnet import MetaOptNet
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.protomaml import ProtoMAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.r2d2 import R2D2
+from metalearn.algorithms.siamese import Siamese
 from metalearn.algorithms.triplet import Triplet
 
 WIDTH = 1600  # width of Conv4 for images of 84 x 84 pixels
@@ -28,11 +30,20 @@ class Given(Flat):
         self.weight = nn.Parameter(torch.zeros(1))
 
 
+def siamese() -> Siamese:
+    torch.manual_seed(0)
+    return Siamese(Given(), batch_norm="running")
+
+
 ALGORITHMS: dict[str, Callable[[], nn.Module]] = {
     "prototypical": lambda: Prototypical(Given(), batch_norm="running"),
     "prototypical by cosine": lambda: Prototypical(Given(), distance="cosine", temperature=0.1, batch_norm="running"),
     "matching": lambda: Matching(Given(), temperature=0.1, processing_steps=1, batch_norm="running"),
     "triplet": lambda: Triplet(Given(), mining="batch_hard", margin=1.0, finetune_lr=0.1, batch_norm="running"),
+    "siamese": siamese,
+    "key_value_memory": lambda: KeyValueMemory(
+        Given(), slots=8192, margin=0.1, inverse_temperature=40.0, batch_norm="running"
+    ),
     "r2d2": lambda: R2D2(Given(), scale=10.0, ridge=50.0, batch_norm="running"),
     "metaoptnet svm": lambda: MetaOptNet(Given(), head="svm", c=0.1, ridge=50.0, scale=1.0, batch_norm="running"),
     "metaoptnet ridge": lambda: MetaOptNet(Given(), head="ridge", c=0.1, ridge=50.0, scale=1.0, batch_norm="running"),

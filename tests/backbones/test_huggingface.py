@@ -46,6 +46,15 @@ MODELS: dict[str, tuple[Callable[[], Any], Pooled, str]] = {
         lambda output: output.pooler_output,
         "none",
     ),
+    "segformer": (  # maps without a pooler
+        lambda: transformers.SegformerModel(
+            transformers.SegformerConfig(
+                hidden_sizes=[4, 8, 12, 16], depths=[1] * 4, num_attention_heads=[1, 1, 2, 2], hidden_dropout_prob=0.0
+            )
+        ),
+        lambda output: output.last_hidden_state.mean((2, 3)),
+        "none",
+    ),
 }
 PROCESSOR = {
     "size": {"height": SIZE, "width": SIZE},

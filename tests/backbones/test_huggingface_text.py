@@ -61,6 +61,16 @@ def test_a_data_set_takes_the_tokens_of_the_model(folder: Path) -> None:
     assert set(bank.images[:, 0].tolist()) == {3} and set(bank.images[:, -1].tolist()) == {4}  # [CLS] ... [SEP]
 
 
+def test_positions_that_a_model_reserves_hold_no_token(tmp_path: Path) -> None:
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = transformers.RobertaConfig(vocab_size=20, max_position_embeddings=16, **size)
+    transformers.RobertaModel(config).save_pretrained(tmp_path)
+    longest = HuggingFaceText([14], num_tokens=21, name=str(tmp_path))
+    assert longest(torch.randint(3, 20, (2, 14))).shape == (2, 8)
+    with pytest.raises(ValueError, match=r"reads 14 tokens at most: dataset.input_shape=\[14\]$"):
+        HuggingFaceText([15], num_tokens=21, name=str(tmp_path))
+
+
 def test_what_cannot_be_is_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"reads 16 tokens at most: dataset.input_shape=\[16\]$"):
         HuggingFaceText([17], num_tokens=60, name=str(folder))

@@ -46,6 +46,16 @@ def test_support_moments_normalise_the_queries() -> None:
     torch.testing.assert_close(normalised, (x - mean) / std)
 
 
+@pytest.mark.parametrize("mode", [Rows(support=5), Rows()], ids=["support", "batch"])
+def test_moments_in_half_precision_are_those_of_float32(mode: Rows) -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(40, 64, 6, 6) + 5).bfloat16()
+    found, expected = BatchNorm(64)(x, mode), BatchNorm(64).double()(x.double(), mode)
+    assert found.dtype == torch.bfloat16
+    # Rounding the results is no systematic shift of a channel; rounding the moments is one.
+    assert (found.double() - expected).mean((0, 2, 3)).abs().max() < 1e-3
+
+
 def test_only_running_training_moves_the_averages() -> None:
     tracks = {
         (mode, training): bool((chosen := rows(mode, training=training, support=3)) and chosen.track)

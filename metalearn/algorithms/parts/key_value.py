@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metalearn.algorithms.parts.precision import at_least_float32
+
 ABSENT = -2.0
 """Similarity to an absent key, below all cosines."""
 
@@ -30,6 +32,7 @@ def empty(z: Tensor, y: Tensor, *, slots: int) -> Memory:
     return Memory(z.new_zeros(tasks, slots, z.shape[2]), y.new_zeros(tasks, slots, y.shape[2]), ages)
 
 
+@at_least_float32
 def scores(memory: Memory, query: Tensor) -> Tensor:
     """Finds the largest cosine of a query and the keys of each class: (T, Q, D) -> (T, Q, N).
 
@@ -40,6 +43,7 @@ def scores(memory: Memory, query: Tensor) -> Tensor:
     return torch.where(of_class, cosines[..., None], ABSENT).amax(2)
 
 
+@at_least_float32
 def update(memory: Memory, query: Tensor, y: Tensor) -> Memory:
     """Returns the memory after a row of each stream, (T, D) of length 1, and its label, (T, N)."""
     keys, values, ages = memory

@@ -1,0 +1,35 @@
+"""Settings that no algorithm can use are refused by its constructor, in one line."""
+
+import pytest
+from conftest import composed
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("meta_sgd algorithm.inner_lr=0.1", "inner_lr=0.1 must be two numbers, the smaller first"),
+        ("meta_sgd algorithm.inner_lr=[0.1]", r"inner_lr=\[0.1\] must be two numbers"),
+        ("meta_sgd algorithm.inner_lr=[]", r"inner_lr=\[\] must be two numbers"),
+        ("meta_sgd algorithm.inner_lr=[0.1,0.005]", r"inner_lr=\[0.1, 0.005\] must be two numbers"),
+        ("meta_sgd algorithm.inner_lr=[0.1,0.2,0.3]", r"inner_lr=\[0.1, 0.2, 0.3\] must be two numbers"),
+        ("maml algorithm.inner_loop.adapt=['(']", r"inner_loop.adapt: '\(' is not a regular expression: missing \)"),
+        ("finetune algorithm.adapt=['*']", r"algorithm.adapt: '\*' is not a regular expression: nothing to repeat"),
+        ("lstm_learner algorithm.inner_loop.adapt=[]", "inner_loop.adapt is empty"),
+        ("learned_optimizer algorithm.inner_loop.adapt=[]", "inner_loop.adapt is empty"),
+        ("finetune algorithm.adapt=[]", "algorithm.adapt is empty"),
+        ("imaml backbone.freeze=true", r"backbone.blocks.0.conv.weight is frozen: .* backbone.freeze=false"),
+        ("learned_optimizer algorithm.layers=0", "layers=0 must be at least 1"),
+        ("laplacian_shot algorithm.neighbours=0", "neighbours=0 must be at least 1"),
+        ("relation algorithm.channels=0", "channels=0 must be at least 1"),
+        ("pt_map algorithm.exponent=-0.5", "exponent=-0.5 must not be negative"),
+        ("distribution_calibration algorithm.exponent=-0.5", "exponent=-0.5 and dispersion=0.21 must not be negative"),
+        ("distribution_calibration algorithm.dispersion=-1", "exponent=0.5 and dispersion=-1 must not be negative"),
+    ],
+)
+def test_an_impossible_setting_is_one_line(overrides: str, message: str) -> None:
+    config = composed(*f"algorithm={overrides}".split())
+    with pytest.raises(InstantiationException, match=message) as raised:
+        instantiate(config.algorithm)
+    assert isinstance(raised.value.__cause__, ValueError)
