@@ -117,12 +117,23 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     path = best_of(path)
     run = Run(path.resolve().parents[1])
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
+    _refuse_other_seed(run.seed(kept), typed)
     root = next((value(o) for o in typed if node(o) == "dataset.root"), None)
     if run.has_other_images_than(root):
         kept = _without("dataset.manifest", kept)
     elif (split := run.folder / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
         kept.append(f"dataset.manifest={quoted(split)}")
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
+
+
+def _refuse_other_seed(trained: Any, typed: list[str]) -> None:
+    """Refuses another seed for a test: a report would count its equal numbers as another training.
+
+    Folds of another seed would even test classes of the training.
+    """
+    for override in typed:
+        if key(override) == "seed" and value(override) != trained:
+            raise ValueError(f"{override} changes nothing, since the weights are of seed={trained}: leave it out")
 
 
 class Run:
@@ -149,6 +160,11 @@ class Run:
     def choices(self) -> Mapping[str, Any]:
         """Option of each group."""
         return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
+
+    def seed(self, kept: list[str]) -> Any:
+        """Returns the seed of the weights: that of its overrides, or of a config of its own."""
+        named = (value(override) for override in kept if key(override) == "seed")
+        return next(named, OmegaConf.select(self._config, "seed", default=0))
 
     def has_other_images_than(self, root: Any) -> bool:
         """Whether its records name another folder of images than `root`."""
