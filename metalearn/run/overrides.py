@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from metalearn.run.checkpoint_file import best_of
 from metalearn.run.claim import is_claimed
 from metalearn.run.command_line import parse
+from metalearn.run.composed import outputs
 from metalearn.run.grammar import is_path, key, node, quoted, value
 from metalearn.run.inherited import checked, checkpoint_overrides
 from metalearn.run.result import Outcome
@@ -42,7 +43,7 @@ def expand(argv: list[str]) -> list[str]:
     given = {key(override): value(override) for override in typed if "=" in override}
     resume, checkpoint = given.get("resume"), given.get("checkpoint")
     if resume == "auto":
-        folder = newest_unfinished(Path(str(given.get("paths.outputs") or "outputs")), typed)
+        folder = newest_unfinished(outputs([*flags, *typed]), typed)
         typed = _resumed(folder, typed) if folder else [*_without("resume", typed), "resume=null"]
     elif resume and isinstance(resume, str):
         typed = _resumed(Path(resume), typed)
@@ -69,10 +70,10 @@ def _anchored(override: str, cwd: Path) -> str:
     return f"{override.partition('=')[0]}={quoted(cwd / path)}"
 
 
-def newest_unfinished(outputs: Path, typed: list[str]) -> Path | None:
+def newest_unfinished(folder_of_runs: Path, typed: list[str]) -> Path | None:
     """Returns the latest incomplete run of equal overrides that has a checkpoint."""
     wanted = _definition(typed)
-    for path in sorted(outputs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
+    for path in sorted(folder_of_runs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent.parent
         try:
             if _is_unfinished(folder, wanted):
