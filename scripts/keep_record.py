@@ -2,9 +2,9 @@
 
     python scripts/keep_record.py RUN...
 
-A record is one JSON file for a run, named after its experiment and seed. scripts/write_tables.py
-makes the tables of the pages from the records. tests/project/test_records.py composes each
-record's command again.
+A record is one JSON file for a run, named after its experiment and seed. It replaces an earlier one
+of the same command, and no other. scripts/write_tables.py makes the tables of the pages from the
+records. tests/project/test_records.py composes each record's command again.
 """
 
 import argparse
@@ -45,6 +45,17 @@ def record(run: Path) -> dict[str, Any]:
     }
 
 
+def write(kept: dict[str, Any]) -> Path:
+    """Writes a record. Raises ValueError if its file is the record of another command."""
+    path = RECORDS / f"{name(kept)}.json"
+    earlier = json.loads(path.read_text())["command"] if path.is_file() else kept["command"]
+    if set(earlier.split()) != set(kept["command"].split()):
+        raise ValueError(f"{path} is the record of another command, {earlier}: remove it first to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
 def name(kept: dict[str, Any]) -> str:
     result = Result.from_json(json.dumps(kept["result"]))
     what = result.experiment or f"{result.dataset}-{result.algorithm}-{result.backbone}"
@@ -72,11 +83,7 @@ def main() -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run directory")
     try:
         for run in parser.parse_args().runs:
-            kept = record(run)
-            path = RECORDS / f"{name(kept)}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-            print(path)
+            print(write(record(run)))
     except (ValueError, OSError) as error:
         sys.exit(f"keep_record: {error}")
 

@@ -1,10 +1,12 @@
-"""Times 10,000 predictions of a run on glyphs: `python scripts/time_queries.py RUN`.
+"""Times 10,000 predictions of a run on glyphs.
+
+    python scripts/time_queries.py RUN
 
 The drawings are of 28 x 28 pixels, once as arrays and once as PNG files, and 20 classes of five
 examples are learned. Prints wall and CPU time of each.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +20,10 @@ from metalearn import Learner
 QUERIES, CLASSES, SHOT = 10_000, 20, 5
 
 
-def main(run: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    run = parser.parse_args().run
     learner = Learner.load(run)
     bank = instantiate(OmegaConf.load(run / "hparams.yaml").dataset).load()["test"]
     paper = 255 - bank.images[:, 0].numpy()  # dark on light, class by class
@@ -42,4 +47,4 @@ def timed(kind: str, learner: Learner, queries: list) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

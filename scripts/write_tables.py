@@ -9,7 +9,8 @@ A table is between two comments of a page. The first names the experiments, with
     <!-- end of table -->
 
 A row is an experiment in one test setting: the mean over its seeds with Student's 95 % interval.
-With one seed, the interval is over its episodes.
+With one seed, the interval is over its episodes. The commands of its records may differ in the seed
+and in the limits of steps and time.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.report.protocol import protocol
+from metalearn.report.protocol import protocol, published
+from metalearn.run.grammar import key
 from metalearn.run.result import Evaluation, Result
 from metalearn.stats import estimate
 
@@ -30,6 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- table of (?P<names>\S+) -->\n)(?P<rows>.*?)(<!-- end of table -->)", re.DOTALL)
 HEADS = ("experiment", "tested on", "accuracy %", "published", "trained on", "batch norm", "seeds, episodes", "steps")
+OF_A_SEED = {"seed", "trainer.max_steps", "trainer.max_time"}
+"""Keys in which the commands of an experiment's records may differ."""
 
 
 class Row(NamedTuple):
@@ -47,12 +51,12 @@ class Row(NamedTuple):
         over = estimate(means) if len(means) > 1 else scores[0]
         assert over is not None
         how = protocol(first, None)
-        published = first.published if self.setting == _main_setting(first) else None
+        number = published(first) if self.setting == _main_setting(first) else None
         return [
             f"`{self.experiment}`",
             f"{first.test_dataset or first.dataset} {self.setting}",
             f"**{100 * over.mean:.2f} ± {100 * over.ci95:.2f}**",
-            f"{100 * published.accuracy:.1f} ({published.source})" if published and published.accuracy else "-",
+            f"{100 * number.accuracy:.1f} ({number.source})" if number and number.accuracy else "-",
             how.training,
             how.batch_norm_kind,
             f"{len(means)}, {scores[0].num_episodes if scores[0] else 0}",
@@ -61,12 +65,23 @@ class Row(NamedTuple):
 
 
 def read() -> dict[str, list[Result]]:
-    """Reads the results of each experiment, in the order of their seeds."""
+    """Reads the results of each experiment, in the order of their seeds.
+
+    Raises ValueError if the seeds of an experiment have other commands.
+    """
     results = defaultdict(list)
     for path in sorted((ROOT / "docs/records").glob("*.json")):
         kept: dict[str, Any] = json.loads(path.read_text())
         results[path.stem.rpartition("-seed")[0]].append(Result.from_json(json.dumps(kept["result"])))
+    for name, of_seeds in results.items():
+        _check_commands(name, of_seeds)
     return {name: sorted(of_seeds, key=lambda result: result.seed) for name, of_seeds in results.items()}
+
+
+def _check_commands(experiment: str, results: list[Result]) -> None:
+    commands = [{o for o in result.overrides if key(o) not in OF_A_SEED} for result in results]
+    if odd := set.union(*commands) - set.intersection(*commands):
+        raise ValueError(f"the records of {experiment} differ in {' '.join(sorted(odd))}: keep those of one command")
 
 
 def rows(names: str, records: dict[str, list[Result]]) -> Iterator[Row]:
@@ -104,10 +119,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page would change")
     check = parser.parse_args().check
-    records, changed = read(), []
-    for path in PAGES:
-        text = path.read_text()
-        if (new := written(text, records)) != text:
+    try:
+        records, changed = read(), []
+        pages = {path: written(path.read_text(), records) for path in PAGES}
+    except ValueError as error:
+        sys.exit(f"write_tables: {error}")
+    for path, new in pages.items():
+        if new != path.read_text():
             changed.append(str(path.relative_to(ROOT)))
             if not check:
                 path.write_text(new)

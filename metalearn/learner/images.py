@@ -50,6 +50,8 @@ def _integers(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * 255
     lowest, highest = array.min(), array.max()
+    if array.dtype.kind in "iu" and highest == 1:  # bytes would be black, numbers from 0 to 1 not
+        raise ValueError(f"pixels are {array.dtype} from {lowest} to 1: convert bytes to uint8, or 0 and 1 to bool")
     if array.dtype.kind in "iu" and lowest >= 0 and highest <= 255:
         return array.astype(np.uint8)
     if array.dtype.kind == "f" and lowest >= 0 and highest <= 1:

@@ -4,9 +4,37 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 KINDS = ((str, np.str_), (bool, np.bool_), (int, np.integer), (float, np.floating))
 """Kinds that numpy keeps unchanged, if all labels are of one kind."""
+
+
+def listed(labels: Iterable[Hashable], num_images: int) -> list[Hashable]:
+    """Returns the label of each image; tensors become plain numbers.
+
+    Raises ValueError for another number of labels, or labels that are rows.
+    """
+    shape = tuple(getattr(labels, "shape", (num_images,)))
+    if len(shape) != 1:
+        raise ValueError(f"labels have the shape {shape}; give one for each image, (n,)")
+    found = list(map(plain, labels))
+    if len(found) != num_images:
+        raise ValueError(f"there are {num_images} images and {len(found)} labels; each image needs one")
+    return found
+
+
+def plain(label: Hashable) -> Hashable:
+    """Returns the number in a tensor (), whose hash is that of the object; other labels unchanged.
+
+    Raises ValueError for a tensor or an array of another shape.
+    """
+    if not isinstance(label, np.ndarray | Tensor):
+        return label
+    if label.ndim:
+        raise ValueError(f"a label has the shape {tuple(label.shape)}; give one for each image, (n,)")
+    number: Hashable = label.item()
+    return number
 
 
 def vector(labels: Iterable[Hashable]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Learner: a classifier with the interface of scikit-learn, which it does not need itself."""
 
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -47,7 +47,7 @@ class Learner:
     _estimator_type = "classifier"  # for scikit-learn up to 1.5
 
     def __init__(self, trained: Trained, *, reject: float | None = None) -> None:
-        self.trained, self.reject = trained, reject
+        self.trained, self.reject = trained, _probability(reject)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, reject: float | None = None) -> Self:
@@ -81,17 +81,15 @@ class Learner:
 
     def fit(self, images: Iterable[Input], labels: Iterable[Hashable]) -> Self:
         """Learns the classes from images and their labels, and forgets an earlier fit."""
-        listed = list(labels)
         images = counted(images)
-        if len(images) != len(listed) or not listed:
-            raise ValueError(f"there are {len(images)} images and {len(listed)} labels; each image needs one")
+        listed = of_labels.listed(labels, len(images))
         classes = of_labels.distinct(listed)
         self._keep(self._support(images, [classes.index(label) for label in listed], classes))
         return self
 
     def add_class(self, name: Hashable, images: Iterable[Input]) -> Self:
         """Learns one more class, the last of `classes_`."""
-        kept = self._fitted()
+        kept, name = self._fitted(), of_labels.plain(name)
         if name in kept.classes:
             raise ValueError(f"the class {name!r:.60} already exists")
         images = counted(images)
@@ -126,11 +124,11 @@ class Learner:
         """
         return np.concatenate([self._probabilities(batch) for batch in self._batches(images)] or [self._none()])
 
-    def score(self, images: Iterable[Input], labels: Sequence[Hashable]) -> float:
+    def score(self, images: Iterable[Input], labels: Iterable[Hashable]) -> float:
         """Computes the fraction of the images whose label is predicted."""
-        return float(
-            np.mean([predicted == other for predicted, other in zip(self.predict(images), labels, strict=True)])
-        )
+        answers = self.predict(images)
+        listed = of_labels.listed(labels, len(answers))
+        return float(np.mean([answer == label for answer, label in zip(answers, listed, strict=True)]))
 
     def explain(self, image: Input, count: int = 5) -> list[Evidence]:
         """Returns the support images with the largest weights for an image (docs/learner.md)."""
@@ -150,6 +148,8 @@ class Learner:
         return found
 
     def _support(self, images: Iterable[Input], ways: list[int], classes: list[Hashable]) -> Kept:
+        if not ways:
+            raise ValueError("there are no images: give at least one of each class")
         rows = torch.cat(list(chunks(images, self.trained.preparation)))  # (S, C, H, W) or (S, L)
         support = torch.cat([self._features(some) for some in rows.split(CHUNK)])
         examples: Examples = list(map(str, images)) if self.trained.takes_texts else rows
@@ -207,11 +207,16 @@ class Learner:
         return {"trained": self.trained, "reject": self.reject}
 
     def set_params(self, **params: Any) -> Self:
-        """Sets arguments of the constructor. Raises ValueError for another name."""
+        """Sets arguments of the constructor. Raises ValueError for another name.
+
+        Another `trained` forgets the fit: its support set was embedded by the earlier network.
+        """
         for name, value in params.items():
             if name not in self.get_params():
                 raise ValueError(f"a Learner has no parameter {name!r}; it has {', '.join(self.get_params())}")
-            setattr(self, name, value)
+            if name == "trained" and value is not self.trained:
+                vars(self).pop("_kept", None)
+            setattr(self, name, _probability(value) if name == "reject" else value)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -222,3 +227,9 @@ class Learner:
 
         inputs = InputTags(two_d_array=False, three_d_array=True)
         return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags(), input_tags=inputs)
+
+
+def _probability(reject: float | None) -> float | None:
+    if not 0 <= (reject or 0) <= 1:
+        raise ValueError(f"reject={reject:g} must be a probability, from 0 to 1")
+    return reject

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,8 @@ from metalearn.predict.reader import Item
 
 NONE = "none of these"
 """Folder of images whose class was rejected."""
+
+LONGEST = 200  # limit of a folder's name in bytes
 
 
 class Answer(NamedTuple):
@@ -24,7 +28,10 @@ class Answer(NamedTuple):
 
 
 def check_free(csv_file: Path | None, page: Path | None, folder: Path | None) -> None:
-    """Raises ValueError if an output exists already, or its folder does not."""
+    """Raises ValueError if an output exists already or twice, or its folder does not."""
+    given = [path for path in (csv_file, page, folder) if path]
+    if len({path.resolve() for path in given}) < len(given):
+        raise ValueError(f"two outputs have the path {given[-1]}: name another for each")
     for path in filter(None, (csv_file, page)):
         if path.exists():
             raise ValueError(f"{path} exists already: name another file, or remove it")
@@ -43,19 +50,41 @@ def write_csv(path: Path, column: str, answers: Iterable[Answer]) -> None:
     write_atomically(path, lambda file: file.write(text.getvalue().encode(errors="surrogateescape")))
 
 
-def sort_into(folder: Path, answers: Iterable[Answer]) -> None:
+def sort_into(folder: Path, answers: Sequence[Answer]) -> None:
     """Copies each image to the folder of its class; the second with a name becomes name-2."""
+    names = folder_names({label for _, label, _ in answers if label is not None})
     for item, label, _ in answers:
-        path = Path(item)
-        of_class = folder / folder_name(NONE if label is None else label)
-        of_class.mkdir(parents=True, exist_ok=True)
-        target, number = of_class / path.name, 1
-        while target.exists():
-            number += 1
-            target = of_class / f"{path.stem}-{number}{path.suffix}"
-        shutil.copy2(path, target)
+        _copy(Path(item), folder / (NONE if label is None else names[label]))
+
+
+def _copy(path: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = _free(path.stem, path.suffix, lambda name: (folder / name).exists())
+    shutil.copy2(path, folder / name)
+
+
+def folder_names(labels: Iterable[str]) -> dict[str, str]:
+    """Returns a folder's name of its own for each label; the second with a name becomes name-2.
+
+    Labels that are the name of a folder come first. No label has the folder of rejected images.
+    """
+    names: dict[str, str] = {}
+    for label in sorted(labels, key=lambda label: (folder_name(label) != label, label)):
+        names[label] = _free(folder_name(label), "", lambda name: name == NONE or name in names.values())
+    return names
 
 
 def folder_name(label: str) -> str:
     """Converts a label to the name of one folder, without a path."""
-    return re.sub(r"[/\\\x00-\x1f]|^\.+", "_", label)[:200] or "_"
+    name = re.sub(r"[/\\\x00-\x1f]|^\.+", "_", label)[:LONGEST] or "_"
+    while len(os.fsencode(name)) > LONGEST:
+        name = name[:-1]
+    return name
+
+
+def _free(stem: str, suffix: str, is_taken: Callable[[str], bool]) -> str:
+    """Returns the first name of stem, stem-2, stem-3, ... that is not taken."""
+    name, numbers = f"{stem}{suffix}", count(2)
+    while is_taken(name):
+        name = f"{stem}-{next(numbers)}{suffix}"
+    return name

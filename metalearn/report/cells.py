@@ -70,8 +70,10 @@ class Cell:
         return next((Published(value, source) for value, source in numbers if value is not None), None)
 
     @property
-    def episodes_sha256(self) -> str | None:
-        return next((episodes_hash(run.result) for run in self.completed), None)
+    def episodes(self) -> frozenset[str]:
+        """Hashes of the test episodes of all completed runs; empty if a run has none."""
+        hashes = [episodes_hash(run.result) or "" for run in self.completed]
+        return frozenset(hashes) if all(hashes) else frozenset()
 
     def episode_scores(self) -> np.ndarray | None:
         """Returns the score of each test episode, mean over the seeds: (E,).

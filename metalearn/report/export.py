@@ -66,7 +66,7 @@ def _cell_fields(comparison: Comparison) -> list[Field]:
         ("not_completed", lambda cell: " ".join(f"{count} {status}" for status, count in sorted(cell.others.items()))),
         ("published", lambda cell: cell.published and cell.published.value),
         ("published_source", lambda cell: cell.published and cell.published.source),
-        ("episodes_sha256", lambda cell: cell.episodes_sha256),
+        ("episodes_sha256", lambda cell: " ".join(sorted(cell.episodes))),
         ("steps", lambda cell: _known(mean(run.result.steps for run in cell.completed))),
         ("seconds_of_training", lambda cell: _known(mean(run.result.seconds.fit for run in cell.completed))),
     ]

@@ -79,10 +79,10 @@ def leaders(groups: Iterable[Pairs]) -> list[Cell]:
 
 def pairs(comparison: Comparison) -> list[Pairs]:
     """Returns the pairs of each group of cells of a column that share their test episodes."""
-    groups: dict[tuple[Column, str, int], list[tuple[Cell, np.ndarray]]] = {}
+    groups: dict[tuple[Column, frozenset[str], int], list[tuple[Cell, np.ndarray]]] = {}
     for cell in comparison.cells:
-        episodes, scores = cell.episodes_sha256, cell.episode_scores()
-        if episodes is not None and scores is not None:
+        episodes, scores = cell.episodes, cell.episode_scores()
+        if episodes and scores is not None:
             groups.setdefault((cell.column, episodes, len(scores)), []).append((cell, scores))
     return [
         _pairs(column, [cell for cell, _ in group], np.stack([scores for _, scores in group]))

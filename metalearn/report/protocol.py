@@ -33,6 +33,11 @@ MSE = Score("mse", "mean squared error", 1, 4, -1, math.inf)
 SCORES = (ACCURACY, MSE)
 
 
+SHOTS = {"equal": "", "unequal": " unequal shots", "meta_dataset": " by Meta-Dataset's rule"}
+QUERIES = {"equal": "", "unequal": " unequal queries"}
+"""Words for the number of images of each class of an episode."""
+
+
 class Column(NamedTuple):
     """Data set, test setting and measure."""
 
@@ -40,13 +45,13 @@ class Column(NamedTuple):
     way: Range  # number of outputs of a regression
     shot: Range
     score: Score
+    shots: str = "equal"  # shots per class: equal, unequal or meta_dataset
     queries: str = "equal"  # queries per class: equal or unequal
 
     @property
     def setting(self) -> str:
         if self.score is ACCURACY:
-            unequal = " unequal queries" if self.queries == "unequal" else ""
-            return f"{_span(self.way)}-way {_span(self.shot)}-shot{unequal}"
+            return f"{_span(self.way)}-way {_span(self.shot)}-shot{SHOTS[self.shots]}{QUERIES[self.queries]}"
         return f"{_span(self.shot)}-shot {self.score.name}"
 
     def __str__(self) -> str:
@@ -68,7 +73,7 @@ class Protocol(NamedTuple):
     transductive: bool
     trained: str
     tasks_per_step: int
-    overrides: tuple[str, ...]  # overrides of the trainer and the data set
+    overrides: tuple[str, ...]  # overrides of the trainer, the data set and the evaluation
     queries: int
     episodes: int
     other_episodes: str  # hash of the test episodes, if most runs have another
@@ -113,12 +118,14 @@ IN_OTHER_FIELDS = {
     "batch_norm",
     "episode",
     "evaluation",
+    "evaluation.fold",
+    "evaluation.settings",
     "tasks_per_batch",
     "batch_size",
     "seed",
 }
 NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
-OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset"}
+OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
 OF_THE_PUBLISHED = {
     "dataset",
     "dataset@test_dataset",
@@ -139,7 +146,7 @@ def score(result: Result) -> Score | None:
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
     """Returns the data set and setting of a test or a validation."""
     setting = result.episode.test if split == "test" else result.episode.val
-    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured, setting.queries)
+    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured, setting.shots, setting.queries)
 
 
 def method(result: Result) -> Method:
@@ -200,9 +207,10 @@ def _trained(result: Result) -> str:
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
     hard = ", hard classes" if train.sampling == "hard" else ""
     seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
+    unequal = f"{SHOTS[train.shots]}{QUERIES[train.queries]}"
     queries = "1 query" if train.query == 1 else f"{train.query} queries"
     return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot, {queries}{hard}{seen}"
+        f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}{seen}"
         if result.batch_size is None
         else f"{result.batch_size} images of all base classes{seen}"
     )
@@ -215,8 +223,8 @@ def _own_overrides(result: Result) -> list[str]:
 
 def _is_in_other_field(key: str) -> bool:
     group, _, argument = key.partition(".")
-    if group in ("dataset", "algorithm", "backbone") and argument:
-        return False  # argument of a part, not its name
+    if group in ("dataset", "algorithm", "backbone", "evaluation") and argument:
+        return key in IN_OTHER_FIELDS  # argument of a part, not its name
     return group in IN_OTHER_FIELDS or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
 
 

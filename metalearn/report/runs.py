@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
     match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
     if match is None:
         raise ValueError(f"evaluations has the key {name!r}; write 5-way 1-shot as 5w1s")
-    queries = "unequal" if match[3] else "equal"
+    queries: Literal["equal", "unequal"] = "unequal" if match[3] else "equal"
     return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)
 
 

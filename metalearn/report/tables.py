@@ -100,8 +100,6 @@ def protocols(comparison: Comparison) -> list[Text]:
     notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(SEEN)]
     if any(protocol.saw_test_classes for protocol in marks):
         notes.append(Text("the pretraining has seen test classes, or may have", SEEN))
-    if comparison.num_repeated:
-        notes.append(Text(f"{comparison.num_repeated} runs repeat the seed of another and are left out"))
     return notes
 
 
@@ -153,11 +151,13 @@ def _shared_in_note(sheet: Sheet, keep: str) -> Sheet:
 
 
 def not_completed(contents: Contents) -> Sheet:
-    """Returns failed runs, run directories without a result, and the number of refused runs."""
+    """Returns failed runs, run directories without a result, and the numbers of other runs."""
     rows = [_end(run) for cell in contents.comparison.cells for run in cell.runs if not run.completed]
     rows += [_end(run) for run in [*contents.comparison.apart, *contents.failed]]
     rows += [[Text("no result"), Text(str(folder)), Text("")] for folder in contents.unfinished]
     notes = [Text(refused(contents.refused))] if contents.refused else []
+    if count := contents.comparison.num_repeated:
+        notes.append(Text(f"{count} run{'s repeat' if count > 1 else ' repeats'} the seed of another run"))
     return Sheet("Runs that are in no average", ["status", "run directory", "error"], 3, rows, notes)
 
 

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from metalearn.run.checkpoint_file import best_of
 from metalearn.run.claim import is_claimed
 from metalearn.run.command_line import parse
+from metalearn.run.composed import outputs
 from metalearn.run.grammar import is_path, key, node, quoted, value
 from metalearn.run.inherited import checked, checkpoint_overrides
 from metalearn.run.result import Outcome
@@ -42,7 +43,7 @@ def expand(argv: list[str]) -> list[str]:
     given = {key(override): value(override) for override in typed if "=" in override}
     resume, checkpoint = given.get("resume"), given.get("checkpoint")
     if resume == "auto":
-        folder = newest_unfinished(Path(str(given.get("paths.outputs") or "outputs")), typed)
+        folder = newest_unfinished(outputs([*flags, *typed]), typed)
         typed = _resumed(folder, typed) if folder else [*_without("resume", typed), "resume=null"]
     elif resume and isinstance(resume, str):
         typed = _resumed(Path(resume), typed)
@@ -69,10 +70,10 @@ def _anchored(override: str, cwd: Path) -> str:
     return f"{override.partition('=')[0]}={quoted(cwd / path)}"
 
 
-def newest_unfinished(outputs: Path, typed: list[str]) -> Path | None:
+def newest_unfinished(folder_of_runs: Path, typed: list[str]) -> Path | None:
     """Returns the latest incomplete run of equal overrides that has a checkpoint."""
     wanted = _definition(typed)
-    for path in sorted(outputs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
+    for path in sorted(folder_of_runs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent.parent
         try:
             if _is_unfinished(folder, wanted):
@@ -117,12 +118,23 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     path = best_of(path)
     run = Run(path.resolve().parents[1])
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
+    _refuse_other_seed(run.seed(kept), typed)
     root = next((value(o) for o in typed if node(o) == "dataset.root"), None)
     if run.has_other_images_than(root):
         kept = _without("dataset.manifest", kept)
     elif (split := run.folder / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
         kept.append(f"dataset.manifest={quoted(split)}")
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
+
+
+def _refuse_other_seed(trained: Any, typed: list[str]) -> None:
+    """Refuses another seed for a test: a report would count its equal numbers as another training.
+
+    Folds of another seed would even test classes of the training.
+    """
+    for override in typed:
+        if key(override) == "seed" and value(override) != trained:
+            raise ValueError(f"{override} changes nothing, since the weights are of seed={trained}: leave it out")
 
 
 class Run:
@@ -149,6 +161,11 @@ class Run:
     def choices(self) -> Mapping[str, Any]:
         """Option of each group."""
         return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
+
+    def seed(self, kept: list[str]) -> Any:
+        """Returns the seed of the weights: that of its overrides, or of a config of its own."""
+        named = (value(override) for override in kept if key(override) == "seed")
+        return next(named, OmegaConf.select(self._config, "seed", default=0))
 
     def has_other_images_than(self, root: Any) -> bool:
         """Whether its records name another folder of images than `root`."""

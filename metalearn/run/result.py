@@ -24,8 +24,8 @@ class EpisodeSetting:
     way: int | list[int]
     shot: int | list[int]
     query: int
-    shots: str = "equal"
-    queries: str = "equal"
+    shots: Literal["equal", "unequal", "meta_dataset"] = "equal"
+    queries: Literal["equal", "unequal"] = "equal"
     sampling: str = "uniform"  # only in meta-train
     num_episodes: int | None = None  # only in meta-val and meta-test
     more: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from metalearn.files import write_atomically
-from metalearn.run.overrides import key, value
+from metalearn.run.composed import outputs
+from metalearn.run.overrides import key
 from metalearn.sweep.jobs import Job, quoted
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,7 @@ def continued(argv: list[str]) -> list[str]:
     keys = [key(arg) for arg in argv]
     if not {"-m", "--multirun"} & set(argv) or "hydra.sweep.dir" in keys or {"--cfg", "-c"} & set(keys):
         return argv
-    named = (value(arg) for arg in reversed(argv) if key(arg) == "paths.outputs")
-    outputs = Path(next(named, "outputs"))
-    files = outputs.glob(f"sweeps/*/{NAME}")
+    files = outputs(argv).glob(f"sweeps/*/{NAME}")
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             content = read(path.parent)

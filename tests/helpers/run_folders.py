@@ -70,7 +70,9 @@ def contents(comparison: Comparison, **others: Any) -> Contents:
     return Contents(heading=Heading("runs", "", []), comparison=comparison, **{**empty, **others})
 
 
-def episode(*, way: int = 5, shot: int = 1, query: int = 15, train: dict[str, int] = TRAIN) -> dict[str, Any]:
+def episode(
+    *, way: int = 5, shot: int | list[int] = 1, query: int = 15, train: dict[str, Any] = TRAIN
+) -> dict[str, Any]:
     return {
         "train": train,
         "val": {"way": 5, "shot": 1, "query": 15, "num_episodes": 50},

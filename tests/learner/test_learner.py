@@ -80,6 +80,16 @@ def test_labels_are_anything_and_change_nothing_but_their_order(tmp_path: Path, 
     assert list(Learner.load(tmp_path / "saved.pt").classes_) == list(ours.classes_)
 
 
+@pytest.mark.parametrize("kind", [torch.tensor, np.array, lambda ways: list(torch.tensor(ways))])
+def test_labels_in_tensors_and_arrays_are_those_of_a_list(tmp_path: Path, kind) -> None:
+    ways, queries = ([int(label[-1]) for label in labels] for labels in (SUPPORT[1], QUERIES[1]))
+    plain, ours = learner(tmp_path).fit(SUPPORT[0], ways), learner(tmp_path).fit(SUPPORT[0], kind(ways))
+    assert ours.classes_.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(ours.predict_proba(QUERIES[0]), plain.predict_proba(QUERIES[0]))
+    assert ours.score(QUERIES[0], kind(queries)) == plain.score(QUERIES[0], queries) > 0.9
+    assert ours.add_class(kind([4])[0], SUPPORT[0][:1]).classes_.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_bars_are_told_apart_and_explained_by_their_like(tmp_path: Path) -> None:
     ours = learner(tmp_path).fit(*SUPPORT)
     assert ours.score(*QUERIES) > 0.9
@@ -123,6 +133,13 @@ def test_what_is_unlikely_is_rejected(tmp_path: Path) -> None:
     assert [answer is None for answer in ours.predict(QUERIES[0])] == [bool(p < np.median(sure)) for p in sure]
 
 
+def test_another_network_forgets_the_fit_and_the_same_one_keeps_it(tmp_path: Path) -> None:
+    ours, other = learner(tmp_path).fit(*SUPPORT), learner(tmp_path, "algorithm=matching")
+    ours.set_params(trained=ours.trained, reject=0.0).predict(QUERIES[0])
+    with pytest.raises(ValueError, match="call fit"):
+        ours.set_params(trained=other.trained).predict(QUERIES[0])
+
+
 def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp_path: Path, monkeypatch) -> None:
     ours = learner(tmp_path, "algorithm=prototypical", "batch_norm=batch").fit(*SUPPORT)
     together = ours.predict_proba(QUERIES[0])
@@ -147,13 +164,21 @@ def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
     [
         (lambda ours: ours.predict([]), "call fit"),
         (lambda ours: ours.fit(SUPPORT[0], ["a"]), "12 images and 1 labels"),
+        (lambda ours: ours.fit(SUPPORT[0], np.zeros((12, 1))), r"labels have the shape \(12, 1\); give one for each"),
+        (lambda ours: ours.fit(SUPPORT[0], list(torch.eye(12))), r"a label has the shape \(12,\); give one for each"),
+        (lambda ours: ours.fit(*SUPPORT).score(QUERIES[0], ["a"]), "20 images and 1 labels"),
+        (lambda ours: ours.fit([], []), "there are no images"),
+        (lambda ours: ours.fit(*SUPPORT).add_class("a", []), "there are no images"),
         (lambda ours: ours.fit("a.png", ["a"] * 5), "brackets"),
         (lambda ours: ours.set_params(way=5), "no parameter 'way'"),
+        (lambda ours: Learner(ours.trained, reject=2.0), "reject=2 must be a probability, from 0 to 1"),
+        (lambda ours: ours.set_params(reject=-0.5), "reject=-0.5 must be a probability"),
         (
             lambda ours: ours.fit(np.zeros((2, 784)), ["a", "b"]),
             r"image 0: pixels of the shape \(784,\) are not an image",
         ),
         (lambda ours: ours.fit([np.full((5, 5), 300.0)], ["a"]), "numbers from 0 to 1"),
+        (lambda ours: ours.fit([np.eye(5, dtype=int)], ["a"]), "int64 from 0 to 1: convert bytes to uint8, or .* bool"),
         (lambda ours: ours.fit(["absent.png"], ["a"]), r"image 0 \(absent.png\): .*No such file"),
     ],
 )

@@ -11,7 +11,7 @@ from PIL import Image
 from metalearn import Learner
 from metalearn.predict.__main__ import main
 from metalearn.predict.files import to_be_sorted
-from metalearn.predict.outputs import Answer, folder_name, sort_into
+from metalearn.predict.outputs import NONE, Answer, folder_name, folder_names, sort_into
 
 
 @pytest.fixture
@@ -92,6 +92,7 @@ def test_what_is_unlikely_belongs_to_none(place: Path, capsys) -> None:
         (["--csv", "{}/out.csv"], "out.csv", "out.csv exists already"),
         (["--html", "{}/out.html"], "out.html", "out.html exists already"),
         (["--sort-into", "{}/sorted"], "sorted/a.png", "is not empty"),
+        (["--csv", "{}/out", "--html", "{}/query/../out"], None, "two outputs have the path"),
         (["--csv", "{}/absent/out.csv"], None, "is not a folder"),
         (["--query", "{}/query/broken.PNG"], None, "none of the files to be sorted is an image"),
         (["--query", "{}/nowhere"], None, "is absent"),
@@ -124,6 +125,17 @@ def test_copies_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
     sort_into(tmp_path / "sorted", [Answer(path, "../up", 1.0) for path in paths])
     found = {path.name: path.read_text() for path in (tmp_path / "sorted/__up").iterdir()}
     assert found == {"a.png": "x", "a-2.png": "y", "a-3.png": "z"}
+
+
+def test_every_class_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("")
+    labels = [None, "a/b", "a_b", "a_b-2", "v1/5.x", "v1_5.x", NONE, "鳥" * 120, "鳥" * 121]
+    sort_into(tmp_path / "sorted", [Answer(tmp_path / "a.png", label, 1.0) for label in labels])
+    bird = "鳥" * 66
+    assert {path.name for path in (tmp_path / "sorted").iterdir()} == {
+        *(NONE, "a_b", "a_b-2", "a_b-3", "v1_5.x", "v1_5.x-2", f"{NONE}-2", bird, f"{bird}-2")
+    }
+    assert folder_names(["a/b", "a_b"]) == {"a_b": "a_b", "a/b": "a_b-2"}
 
 
 @pytest.mark.parametrize("label", ["../../etc", "/etc", "..", ".", "", "a/b\\c", "x\0y", "é 名"])

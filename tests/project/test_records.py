@@ -4,12 +4,16 @@ import importlib.util
 import json
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from conftest import REPOSITORY, resolved
+from run_folders import result
+
+from metalearn.run.result import Result
 
 RECORDS = sorted((REPOSITORY / "docs/records").glob("*.json"))
 RENAMED = {"task": "problem"}
@@ -75,6 +79,40 @@ def test_a_record_of_a_run_gives_a_row(metalearn, tmp_path: Path, monkeypatch: p
     assert f"**{100 * mean:.2f} ±" in rows[0]
     with pytest.raises(ValueError, match="has no record of other"):
         write_tables.written(page.replace("glyphs-*", "other"), write_tables.read())
+
+
+def test_a_record_of_another_command_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keep_record, "RECORDS", tmp_path)
+    kept = json.loads(RECORDS[0].read_text())
+    path = keep_record.write(kept)
+    assert keep_record.write({**kept, "validation": {}}) == path and json.loads(path.read_text())["validation"] == {}
+    with pytest.raises(ValueError, match=rf"{path.name} is the record of another command, python .*: remove it first"):
+        keep_record.write({**kept, "command": f"{kept['command']} trainer.max_steps=3"})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("trainer.max_steps=7", None), ("algorithm.inner_lr=1", "of experiment differ in algorithm.inner_lr=1: keep")],
+)
+def test_records_of_other_commands_have_no_mean(tmp_path, monkeypatch, override: str, message: str | None) -> None:
+    (tmp_path / "docs/records").mkdir(parents=True)
+    for seed, more in enumerate(([], [override])):
+        fields = result(seed=seed, overrides=[f"seed={seed}", "experiment=experiment", *more])
+        (tmp_path / f"docs/records/experiment-seed{seed}.json").write_text(json.dumps({"result": fields}))
+    monkeypatch.setattr(write_tables, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        assert [len(results) for results in write_tables.read().values()] == [2]
+
+
+def test_a_row_has_the_published_number_of_its_own_test() -> None:
+    number = {"accuracy": 0.988, "source": "nobody"}
+
+    def published(*overrides: str) -> str:
+        of_seed = Result.from_json(json.dumps(result(published=number, overrides=[*overrides])))
+        (row,) = write_tables.rows("experiment", {"experiment": [of_seed]})
+        return row.cells()[3]
+
+    assert (published(), published("episode.test.way=5")) == ("98.8 (nobody)", "-")
 
 
 def test_only_completed_runs_have_records(metalearn, tmp_path: Path) -> None:

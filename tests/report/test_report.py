@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_folders import contents, episode, leave, regression, result, runs
+from run_folders import TRAIN, contents, episode, leave, regression, result, runs
 
 from metalearn.report import tables
 from metalearn.report.comparison import Comparison, compare
@@ -45,6 +45,8 @@ def test_one_run_has_the_interval_over_its_episodes() -> None:
         {"trained_dataset": "omniglot"},
         {"overrides": ["trainer.max_steps=10"]},
         {"episode": episode(train={"way": 60, "shot": 1, "query": 5})},
+        {"episode": episode(train={**TRAIN, "shots": "unequal"})},
+        {"episode": episode(train={**TRAIN, "queries": "unequal"})},
         {"episode": episode(query=1)},
         {"test": {**result()["test"], "episodes_sha256": "f" * 16}},
     ],
@@ -54,6 +56,19 @@ def test_protocols_share_a_column_only_with_marks(change: dict[str, Any]) -> Non
     assert sorted(row[1].split()[-1] for row in rows) == ["a", "b"]
     notes = {note.mark: note.text for note in tables.settings(compared(result(), result(**change))).notes}
     assert notes["a"] != notes["b"]
+
+
+def test_other_numbers_of_shots_and_queries_of_a_class_are_columns_of_their_own() -> None:
+    def tested(**how: str) -> dict[str, Any]:
+        return result(episode=episode(shot=[1, 10]) | {"test": {**episode(shot=[1, 10])["test"], **how}})
+
+    ways = [{}, {"shots": "unequal"}, {"shots": "meta_dataset"}, {"queries": "unequal"}]
+    assert {str(column) for column in compared(*(tested(**how) for how in ways)).columns} == {
+        "glyphs 5-way 1 to 10-shot",
+        "glyphs 5-way 1 to 10-shot unequal shots",
+        "glyphs 5-way 1 to 10-shot by Meta-Dataset's rule",
+        "glyphs 5-way 1 to 10-shot unequal queries",
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,6 +119,8 @@ def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
     comparison = compared(result(0.9), again, result(None, status="failed"))
     assert [cell.means for cell in comparison.cells] == [[0.8]]
     assert comparison.num_repeated == 2
+    lines = [note.text for sheet in tables.all_sheets(contents(comparison)) for note in sheet.notes]
+    assert "2 runs repeat the seed of another run" in lines
 
 
 def test_the_published_number_stands_beside() -> None:

@@ -34,6 +34,17 @@ def test_the_page_has_the_table_and_the_curve() -> None:
     assert "Evaluations beside" not in page(contents(compare(runs(result()))))
 
 
+def test_settings_of_an_evaluation_are_averaged_apart() -> None:
+    def unknown(count: int, auroc: float) -> dict[str, Any]:
+        overrides = ["evaluation=open_set", f"evaluation.further.unknown={count}", "evaluation.settings=[]"]
+        return result(seed=count, further=open_set(auroc), overrides=overrides)
+
+    comparison = compare(runs(unknown(1, 0.6), unknown(5, 0.9)))
+    assert sorted(row[-1].text for row in further.sheets(comparison)[0].rows) == ["60.00 ± 2.00", "90.00 ± 2.00"]
+    notes = sorted(note.text for note in tables.protocols(comparison) if note.mark)
+    assert notes == ["evaluation.further.unknown=1", "evaluation.further.unknown=5"]
+
+
 def test_folds_are_averaged_as_seeds_are_and_apart_from_other_runs() -> None:
     def fold(index: int, mean: float) -> dict[str, Any]:
         made = result(mean, fold=index, overrides=["evaluation=crossval", f"evaluation.fold={index}"])

@@ -58,6 +58,18 @@ def test_only_runs_on_the_same_episodes_are_paired(tmp_path, rng) -> None:
     assert sorted(cell.method.algorithm for cell in group.cells) == ["anil", "maml"]
 
 
+def test_methods_of_other_folds_are_not_paired(tmp_path, rng) -> None:
+    folds = {"maml": range(5), "anil": range(5), "boil": range(2)}
+    for algorithm, numbers in folds.items():
+        for fold in numbers:
+            fields = result(0.5 + 0.1 * fold, algorithm=algorithm, fold=fold)
+            fields["test"]["episodes_sha256"] = str(fold)
+            leave(tmp_path / f"{algorithm}{fold}", fields, rng.uniform(size=EPISODES))
+    (group,) = pairs(compare(find([tmp_path]).runs))
+    assert sorted(cell.method.algorithm for cell in group.cells) == ["anil", "maml"]
+    assert group.cells[0].episodes == {"0", "1", "2", "3", "4"}
+
+
 def test_equal_scores_differ_by_nothing(tmp_path, rng) -> None:
     scores = rng.uniform(size=EPISODES)
     (group,) = groups(tmp_path, {("maml", 0): scores, ("anil", 0): scores})

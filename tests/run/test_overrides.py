@@ -42,6 +42,23 @@ def test_testing_takes_the_split_that_was_drawn_for_the_run(run: Path) -> None:
     assert not [o for o in expand(["mode=test", checkpoint, "dataset=omniglot"]) if "manifest" in o]
 
 
+def test_a_test_takes_no_seed_but_that_of_the_weights(run: Path) -> None:
+    test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
+    assert "seed=3" in expand([*test, "seed=3"])
+    for other in ("seed=4", "seed=0", "++seed=4"):
+        with pytest.raises(ValueError, match=rf"{re.escape(other)} changes nothing, .* of seed=3: leave it out"):
+            expand([*test, other])
+    with pytest.raises(ValueError, match="seed=3,4 changes nothing"):
+        expand(["-m", *test, "seed=3,4"])
+
+
+def test_the_seed_of_weights_may_be_that_of_a_config(own_images: Path) -> None:
+    test = ["mode=test", f"checkpoint={own_images}/checkpoints/best.ckpt"]
+    assert "seed=0" in expand([*test, "seed=0"])
+    (own_images / ".hydra/config.yaml").write_text("seed: 5\n")
+    assert "seed=5" in expand([*test, "seed=5"])
+
+
 def test_arguments_of_a_replaced_part_go_with_it(run: Path) -> None:
     expanded = expand(["mode=test", f"checkpoint={run}/checkpoints/last.ckpt", "algorithm=anil"])
     assert [o for o in expanded if "algorithm" in o] == ["algorithm=anil"]
@@ -55,12 +72,15 @@ def test_other_command_lines_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("typed", "flags"),
     [
-        ("seed=1 --cfg job TEST", ["--cfg", "job"]),
-        ("TEST -m seed=1,2", ["--multirun"]),
-        ("--config-dir=c seed=1 TEST --multirun", ["--multirun", "--config-dir", "c"]),
-        ("seed=1 -cd c -cn other TEST", ["--config-name", "other", "--config-dir", "c"]),
-        ("TEST --cfg job --resolve seed=1 --package _global_", ["--cfg", "job", "--resolve", "--package", "_global_"]),
-        ("TEST seed=1 --info", ["--info", "all"]),
+        ("batch_norm=batch --cfg job TEST", ["--cfg", "job"]),
+        ("TEST -m batch_norm=batch,running", ["--multirun"]),
+        ("--config-dir=c batch_norm=batch TEST --multirun", ["--multirun", "--config-dir", "c"]),
+        ("batch_norm=batch -cd c -cn other TEST", ["--config-name", "other", "--config-dir", "c"]),
+        (
+            "TEST --cfg job --resolve batch_norm=batch --package _global_",
+            ["--cfg", "job", "--resolve", "--package", "_global_"],
+        ),
+        ("TEST batch_norm=batch --info", ["--info", "all"]),
     ],
 )
 def test_flags_come_first_in_whatever_order_they_are_typed(run: Path, typed: str, flags: list[str]) -> None:

@@ -49,3 +49,23 @@ def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkey
         (sweep / f"{i}").mkdir()
         (sweep / f"{i}/result.json").write_text('{"status": "completed"}')
     assert definition.continued(argv) == argv  # all jobs are finished, so the next sweep is new
+
+
+@pytest.mark.parametrize("place", ["local", "searchpath", "typed"])
+def test_a_sweep_goes_on_where_any_config_puts_its_runs(tmp_path: Path, monkeypatch, place: str) -> None:
+    (tmp_path / "conf/local").mkdir(parents=True)
+    (tmp_path / "conf/local/default.yaml").write_text("paths: {outputs: ~/mine}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = {
+        "local": ["--config-dir", "conf"],
+        "searchpath": [f"hydra.searchpath=[file://{tmp_path}/conf]"],
+        "typed": ["paths.outputs='mine'"],
+    }
+    argv = ["-m", *words[place], "algorithm=maml,prototypical", "hydra/launcher=slurm", "seed=0,1"]
+    sweep = tmp_path / "mine/sweeps/first"
+    sweep.mkdir(parents=True)
+    definition.record(sweep, jobs(sweep, "seed=0", "seed=1"), argv)
+    (found,) = set(definition.continued(argv)) - set(argv)
+    assert found.startswith("hydra.sweep.dir=") and found.endswith("mine/sweeps/first'")
+    assert definition.continued([*argv, "seed"]) == [*argv, "seed"]  # Hydra refuses it later

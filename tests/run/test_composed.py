@@ -1,0 +1,43 @@
+"""Folder of run directories, as any config sets it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from metalearn.run.composed import outputs
+from metalearn.run.overrides import expand
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Writes conf/local/default.yaml with the folder mine of a home directory."""
+    (tmp_path / "conf/local").mkdir(parents=True)
+    (tmp_path / "conf/local/default.yaml").write_text("paths: {outputs: ~/mine}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "-m algorithm=maml,anil seed=0,1", "-m hparams_search=prototypical_glyphs hydra/launcher=slurm"],
+)
+def test_the_folder_is_that_of_the_config(home: Path, words: str) -> None:
+    assert outputs(["--config-dir", "conf", *words.split()]) == home / "mine"
+    assert outputs(["--config-dir", "conf", *words.split(), "paths.outputs=other"]) == Path("other")
+    assert outputs([*words.split(), "no such key"]) == outputs(words.split()) == Path("outputs")
+
+
+def test_the_newest_run_is_sought_where_the_config_puts_its_runs(home: Path) -> None:
+    folder = home / "mine/glyphs/run"
+    for name in ("checkpoints", ".hydra"):
+        (folder / name).mkdir(parents=True)
+    torch.save({"metalearn": {"overrides": ["seed=3"]}}, folder / "checkpoints/last.ckpt")
+    (folder / ".hydra/overrides.yaml").write_text("[seed=3]")
+    found = f"resume='{folder}'"
+    assert found in expand(["--config-dir", "conf", "seed=3", "resume=auto"])
+    assert "resume=null" in expand(["seed=3", "resume=auto"])
+    typed = f"paths.outputs='{home}/mine'"
+    (folder / ".hydra/overrides.yaml").write_text(f'[seed=3, "{typed}"]')
+    assert found in expand(["seed=3", "paths.outputs=~/mine", "resume=auto"])
