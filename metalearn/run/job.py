@@ -220,9 +220,7 @@ def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, 
         raise ValueError(f"{folder.path} has already trained {done} steps: raise trainer.max_steps={limit}")
     kept = checkpoint["callbacks"].get(Keeper.__qualname__, {})
     if kept.get("best_step") is not None:
-        if kept.get("meta_val", keeper.meta_val()) != keeper.meta_val():
-            remedy = f"keep dataset and episode.val, or begin anew with pretrained={folder.path}"
-            raise ValueError(f"{folder.path} chose its best weights on other meta-val episodes: {remedy}")
+        keeper.check_episodes(kept)
         try:
             load(folder.best, module, plan.choices)
         except (ValueError, OSError) as error:

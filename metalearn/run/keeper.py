@@ -61,6 +61,13 @@ class Keeper(Checkpoint):
         """Saves last.ckpt; all processes must call it, between two steps."""
         trainer.save_checkpoint(self.folder.last)
 
+    def check_episodes(self, state_dict: dict[str, Any]) -> None:
+        """Raises ValueError if the best score of a checkpoint is of other meta-val episodes."""
+        if state_dict.get("meta_val", self.meta_val()) != self.meta_val():
+            path = self.folder.path
+            remedy = f"keep dataset and episode.val, or begin anew with pretrained={path}"
+            raise ValueError(f"{path} chose its best weights on other meta-val episodes: {remedy}")
+
     def _is_better(self, score: float) -> bool:
         if self.best_score is None:
             return True
