@@ -157,10 +157,10 @@ class FineTune(AbstractAlgorithm):
     def predict(self, params: Parameters, support_x: Tensor, support_y: Tensor, x: Tensor) -> Tensor:
         """Computes the logits under given weights: (S, *X), (S, N), (B, *X) -> (B, N)."""
         support = len(support_x)
-        rows = support_x if x is support_x else torch.cat([support_x, x])  # one pass for what no augmentation changes
-        z = self.embed(params, rows, support)  # (S + B, D), or (S, D)
+        unchanged = x is support_x  # by augmentation: one pass for both
+        z = self.embed(params, support_x if unchanged else torch.cat([support_x, x]), support)  # (S, D) or (S + B, D)
         prototypes = params[HEAD] if HEAD in params else class_means(z[:support], support_y)  # (N, D)
-        return self.compare(prototypes, z[-len(x) :])
+        return self.compare(prototypes, z if unchanged else z[support:])
 
     def compare(self, prototypes: Tensor, z: Tensor) -> Tensor:
         """Computes scaled cosines: (N, D), (B, D) -> (B, N)."""

@@ -20,6 +20,7 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import load, load_backbone, trained_vocabulary
 from metalearn.run.checks import rules
+from metalearn.run.checks.built import check_other_setting, check_scheduler
 from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.compiling import CompiledTasks
@@ -101,7 +102,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     data = _data(plan, banks, algorithm, augmentation)
     others = settings_beside(data.settings["test"], plan.config["evaluation"]["settings"], algorithm.predicts_jointly)
     for name, setting in others.items():
-        rules.check_other_setting(name, setting, data, algorithm.fixed_way)
+        check_other_setting(name, setting, data, algorithm.fixed_way)
 
     module = _module(plan, algorithm)
     further = instantiate(plan.config["evaluation"].get("further"))
@@ -159,7 +160,7 @@ def _check_weights(
     elif not plan.tests_only:
         check_trainable(algorithm, plan.choices, plan.config["pretrained"])
         rules.check_optimizer(checkpoint, module.make_optimizer())
-        rules.check_scheduler(module.scheduler, module.make_optimizer())
+        check_scheduler(module.scheduler, module.make_optimizer())
 
 
 def _algorithm(plan: Plan) -> AbstractAlgorithm:

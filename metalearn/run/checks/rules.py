@@ -4,15 +4,11 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.lake import NUM_RUNS, SETTING
-from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
 from metalearn.losses import Problem
-from metalearn.training.schedules import Schedule, SchedulerFactory
 from metalearn.types import SPLITS, Split
 
 
@@ -57,22 +53,6 @@ def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
                 f"callbacks.{name} averages weights over epochs: give trainer.max_epochs and "
                 "trainer.limit_train_batches, or take lightning.pytorch.callbacks.EMAWeightAveraging"
             )
-
-
-def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer) -> None:
-    """Raises ValueError if a scheduler of torch refuses its arguments, now or in its first step.
-
-    The optimizer serves this check alone.
-    """
-    if isinstance(scheduler, Schedule):
-        return
-    try:
-        schedule = scheduler(optimizer)
-        if not isinstance(schedule, ReduceLROnPlateau):
-            optimizer.step()  # without gradients; torch warns of a schedule that is ahead of it
-            schedule.step()
-    except Exception as error:  # torch raises any kind
-        raise ValueError(f"scheduler: torch refuses these settings ({error})") from error
 
 
 def check_optimizer(resumed: dict[str, Any] | None, optimizer: Optimizer) -> None:
@@ -194,17 +174,6 @@ def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) ->
         remedy = " ".join(f"{key}={fixed_way}" for key in ways)
         head = f"{algorithm} has a linear head of {fixed_way} ways"
         raise ValueError(f"{head}, which {' and '.join(others)} cannot change: type {remedy}")
-
-
-def check_other_setting(name: str, setting: Setting, data: AbstractEpisodes[Any], fixed_way: int | None) -> None:
-    """Raises ValueError if a further test setting does not fit the data or the linear head."""
-    try:
-        data.check(setting, "test")
-    except ValueError as error:
-        raise ValueError(f"evaluation.settings has {name}: {error}") from error
-    if fixed_way not in (None, setting.way):
-        head = f"the linear head has {fixed_way} ways"
-        raise ValueError(f"evaluation.settings has {name}, but {head}: leave it out, or train with that way")
 
 
 def check_precision(precision: Any, algorithm: str) -> None:

@@ -1,0 +1,37 @@
+"""Checks of objects that are built from a config, before any training."""
+
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.sampling import Setting
+from metalearn.training.schedules import Schedule, SchedulerFactory
+
+
+def check_other_setting(name: str, setting: Setting, data: AbstractEpisodes[Any], fixed_way: int | None) -> None:
+    """Raises ValueError if a further test setting does not fit the data or the linear head."""
+    try:
+        data.check(setting, "test")
+    except ValueError as error:
+        raise ValueError(f"evaluation.settings has {name}: {error}") from error
+    if fixed_way not in (None, setting.way):
+        head = f"the linear head has {fixed_way} ways"
+        raise ValueError(f"evaluation.settings has {name}, but {head}: leave it out, or train with that way")
+
+
+def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer) -> None:
+    """Raises ValueError if a scheduler of torch refuses its arguments, now or in its first step.
+
+    The optimizer serves this check alone.
+    """
+    if isinstance(scheduler, Schedule):
+        return
+    try:
+        schedule = scheduler(optimizer)
+        if not isinstance(schedule, ReduceLROnPlateau):
+            optimizer.step()  # without gradients; torch warns of a schedule that is ahead of it
+            schedule.step()
+    except Exception as error:  # torch raises any kind
+        raise ValueError(f"scheduler: torch refuses these settings ({error})") from error
