@@ -90,7 +90,7 @@ def compose_or_refuse() -> None:
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
         secrets.refuse_typed(sys.argv[1:])
-        sys.argv[1:] = definition.continued(sys.argv[1:])
+        sys.argv[1:] = definition.continued(definition.in_jobs(sys.argv[1:]))
     except (ValueError, OSError) as error:
         refuse(str(error))
     hydra_plugins.register()

@@ -55,6 +55,15 @@ def value(override: str) -> Any:
     return _parser().parse_override(override).value()
 
 
+def is_sweep(override: str) -> bool:
+    """Whether an override has several values.
+
+    >>> is_sweep("x=1,2"), is_sweep("x=[1,2]")
+    (True, False)
+    """
+    return bool(_parser().parse_override(override).is_sweep_override())
+
+
 def alike(first: str, second: str) -> bool:
     """Returns whether two overrides have one key and one value.
 

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 
 from metalearn.files import write_atomically
 from metalearn.run.composed import outputs
-from metalearn.run.overrides import key
+from metalearn.run.grammar import is_sweep, key, node
 from metalearn.sweep.jobs import Job, quoted
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,29 @@ class Content(TypedDict):
     command: list[str]  # the part of the command line that defines the jobs
     typed: NotRequired[list[str]]  # the whole command line, as it was typed last
     jobs: dict[str, list[str]]  # overrides by directory; empty for a search
+
+
+def in_jobs(argv: list[str]) -> list[str]:
+    """Makes arguments of a part that a sweep chooses sweeps of one value.
+
+    Hydra composes the sweep itself with the default part, which may not know them.
+
+    >>> in_jobs(["-m", "algorithm=maml,fomaml", "algorithm.inner_lr=0.1", "seed=1"])
+    ['-m', 'algorithm=maml,fomaml', 'algorithm.inner_lr=choice(0.1)', 'seed=1']
+    """
+    if not {"-m", "--multirun"} & set(argv) or any(key(arg).startswith("hydra/sweeper") for arg in argv):
+        return argv
+    one_value = {arg: not is_sweep(arg) for arg in argv if "=" in arg and not arg.startswith(("-", "~"))}
+    chosen = {node(arg) for arg, is_one in one_value.items() if not is_one}
+
+    def of_jobs(arg: str) -> str:
+        part, _, argument = node(arg).partition(".")
+        if not (one_value.get(arg) and argument and part in chosen):
+            return arg
+        name, _, text = arg.partition("=")
+        return f"{name}=choice({text})"
+
+    return list(map(of_jobs, argv))
 
 
 def continued(argv: list[str]) -> list[str]:

@@ -69,3 +69,13 @@ def test_a_sweep_goes_on_where_any_config_puts_its_runs(tmp_path: Path, monkeypa
     (found,) = set(definition.continued(argv)) - set(argv)
     assert found.startswith("hydra.sweep.dir=") and found.endswith("mine/sweeps/first'")
     assert definition.continued([*argv, "seed"]) == [*argv, "seed"]  # Hydra refuses it later
+
+
+def test_arguments_of_swept_parts_are_left_to_the_jobs() -> None:
+    chosen = ["-m", "dataset=clinc150,liu", "algorithm=maml"]
+    assert definition.in_jobs([*chosen, "dataset.fold=2"])[-1] == "dataset.fold=choice(2)"
+    assert definition.in_jobs([*chosen, "dataset.input_shape=[16]"])[-1] == "dataset.input_shape=choice([16])"
+    for unchanged in ("algorithm.inner_lr=1", "dataset.fold=1,2", "~dataset.fold", "hydra.launcher.slots=1", "seed=3"):
+        assert definition.in_jobs([*chosen, unchanged]) == [*chosen, unchanged]
+    for argv in (["dataset=liu", "dataset.fold=2"], [*chosen, "dataset.fold=2", "hydra/sweeper=optuna"]):
+        assert definition.in_jobs(argv) == argv
