@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from metalearn.files import write_atomically
+from metalearn.run.command_line import parse
 from metalearn.run.composed import outputs
 from metalearn.run.grammar import is_sweep, key, node
 from metalearn.sweep.jobs import Job, quoted
@@ -31,21 +32,22 @@ def in_jobs(argv: list[str]) -> list[str]:
     Hydra composes the sweep itself with the default part, which may not know them.
 
     >>> in_jobs(["-m", "algorithm=maml,fomaml", "algorithm.inner_lr=0.1", "seed=1"])
-    ['-m', 'algorithm=maml,fomaml', 'algorithm.inner_lr=choice(0.1)', 'seed=1']
+    ['--multirun', 'algorithm=maml,fomaml', 'algorithm.inner_lr=choice(0.1)', 'seed=1']
     """
-    if not {"-m", "--multirun"} & set(argv) or any(key(arg).startswith("hydra/sweeper") for arg in argv):
+    flags, typed = parse(argv)
+    is_search = any(key(override).startswith(("hydra/sweeper", "hparams_search")) for override in typed)
+    if "--multirun" not in flags or is_search:
         return argv
-    one_value = {arg: not is_sweep(arg) for arg in argv if "=" in arg and not arg.startswith(("-", "~"))}
-    chosen = {node(arg) for arg, is_one in one_value.items() if not is_one}
+    chosen = {node(override) for override in typed if is_sweep(override)}
 
-    def of_jobs(arg: str) -> str:
-        part, _, argument = node(arg).partition(".")
-        if not (one_value.get(arg) and argument and part in chosen):
-            return arg
-        name, _, text = arg.partition("=")
+    def of_jobs(override: str) -> str:
+        part, _, argument = node(override).partition(".")
+        if not argument or part not in chosen or override.startswith("~") or is_sweep(override):
+            return override
+        name, _, text = override.partition("=")
         return f"{name}=choice({text})"
 
-    return list(map(of_jobs, argv))
+    return [*flags, *map(of_jobs, typed)]
 
 
 def continued(argv: list[str]) -> list[str]:

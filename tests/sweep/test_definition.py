@@ -72,10 +72,15 @@ def test_a_sweep_goes_on_where_any_config_puts_its_runs(tmp_path: Path, monkeypa
 
 
 def test_arguments_of_swept_parts_are_left_to_the_jobs() -> None:
-    chosen = ["-m", "dataset=clinc150,liu", "algorithm=maml"]
+    chosen = ["--multirun", "dataset=clinc150,liu", "algorithm=maml"]
     assert definition.in_jobs([*chosen, "dataset.fold=2"])[-1] == "dataset.fold=choice(2)"
     assert definition.in_jobs([*chosen, "dataset.input_shape=[16]"])[-1] == "dataset.input_shape=choice([16])"
     for unchanged in ("algorithm.inner_lr=1", "dataset.fold=1,2", "~dataset.fold", "hydra.launcher.slots=1", "seed=3"):
         assert definition.in_jobs([*chosen, unchanged]) == [*chosen, unchanged]
-    for argv in (["dataset=liu", "dataset.fold=2"], [*chosen, "dataset.fold=2", "hydra/sweeper=optuna"]):
+    with_folder = ["--multirun", "--config-dir", "/a=b(c", *chosen[1:]]
+    assert sorted(definition.in_jobs([*with_folder, "dataset.fold=2"])) == sorted(
+        [*with_folder, "dataset.fold=choice(2)"]
+    )
+    search = ["hydra/sweeper=optuna", "hparams_search=maml"]
+    for argv in (["dataset=liu", "dataset.fold=2"], *([*chosen, "dataset.fold=2", word] for word in search)):
         assert definition.in_jobs(argv) == argv

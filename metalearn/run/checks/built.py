@@ -1,5 +1,6 @@
 """Checks of objects that are built from a config, before any training."""
 
+import warnings
 from typing import Any
 
 from torch.optim import Optimizer
@@ -31,7 +32,7 @@ def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer
     try:
         schedule = scheduler(optimizer)
         if not isinstance(schedule, ReduceLROnPlateau):
-            optimizer.step()  # without gradients; torch warns of a schedule that is ahead of it
-            schedule.step()
+            with warnings.catch_warnings(action="ignore"):  # torch warns of a schedule that is ahead
+                schedule.step()
     except Exception as error:  # torch raises any kind
         raise ValueError(f"scheduler: torch refuses these settings ({error})") from error
