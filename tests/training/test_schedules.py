@@ -1,5 +1,6 @@
 """The outer learning rate over a training."""
 
+import csv
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -73,6 +74,9 @@ def test_a_plateau_is_one_of_the_loss_on_meta_val(metalearn: Command) -> None:
     run = metalearn("scheduler=plateau", *no_better)
     assert run.code == 0, run.text
     assert rate(run) == pytest.approx(1e-3 / 4)
+    rows = csv.DictReader((run.folder / "metrics.csv").read_text().splitlines())
+    first = next(float(row["val/loss"]) for row in rows if row["val/loss"])
+    assert run.checkpoint()["lr_schedulers"][0]["best"] == pytest.approx(first)
 
 
 @pytest.mark.parametrize("wrong", [("step", "step_size=0"), ("plateau", "factor=2.0")])
