@@ -100,7 +100,7 @@ class MANN(AbstractAlgorithm):
         # Most of each write goes to the least used slots.
         self.alpha = nn.Parameter(torch.tensor(-2.0))
         # Inverse softplus of the strength.
-        self.strength = nn.Parameter(torch.full((reads, 1), math.log(math.expm1(key_strength))))
+        self.strength = nn.Parameter(torch.full((reads, 1), key_strength + math.log(-math.expm1(-key_strength))))
         start_with_recall(self.gates, self.key, self.content, features=features, way=way)
 
     def loss(self, batch: Episode) -> TaskOutput:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
@@ -70,10 +71,14 @@ class Cell:
         return next((Published(value, source) for value, source in numbers if value is not None), None)
 
     @property
-    def episodes(self) -> frozenset[str]:
-        """Hashes of the test episodes of all completed runs; empty if a run has none."""
-        hashes = [episodes_hash(run.result) or "" for run in self.completed]
-        return frozenset(hashes) if all(hashes) else frozenset()
+    def episodes(self) -> dict[str, Fraction]:
+        """Hashes of the test episodes, each with its share of the completed runs.
+
+        Methods with several seeds on one fold and one on another weigh the folds otherwise. Empty
+        if a run has no hash.
+        """
+        runs = Counter(episodes_hash(run.result) or "" for run in self.completed)
+        return {} if "" in runs else {hashed: Fraction(count, runs.total()) for hashed, count in runs.items()}
 
     def episode_scores(self) -> np.ndarray | None:
         """Returns the score of each test episode, mean over the seeds: (E,).

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -79,9 +80,9 @@ def leaders(groups: Iterable[Pairs]) -> list[Cell]:
 
 def pairs(comparison: Comparison) -> list[Pairs]:
     """Returns the pairs of each group of cells of a column that share their test episodes."""
-    groups: dict[tuple[Column, frozenset[str], int], list[tuple[Cell, np.ndarray]]] = {}
+    groups: dict[tuple[Column, frozenset[tuple[str, Fraction]], int], list[tuple[Cell, np.ndarray]]] = {}
     for cell in comparison.cells:
-        episodes, scores = cell.episodes, cell.episode_scores()
+        episodes, scores = frozenset(cell.episodes.items()), cell.episode_scores()
         if episodes and scores is not None:
             groups.setdefault((cell.column, episodes, len(scores)), []).append((cell, scores))
     return [

@@ -178,6 +178,13 @@ def test_impossible_memories_are_refused(settings: dict[str, float], message: st
         MANN(MLP([1, 4, 4], hidden=[6]), way=3, batch_norm="running", **(usual | settings))
 
 
+@pytest.mark.parametrize("strength", [1e-3, 10.0, 1e4])
+def test_the_strength_of_the_keys_starts_where_it_is_set(strength: float) -> None:
+    usual = {"hidden": 8, "slots": 6, "width": 4, "reads": 2, "usage_decay": 0.9}
+    algorithm = MANN(MLP([4]), way=3, **usual, key_strength=strength, batch_norm="running")
+    assert F.softplus(algorithm.strength).flatten().tolist() == pytest.approx([strength] * 2, rel=1e-4)
+
+
 def test_the_loss_reaches_the_memory() -> None:
     algorithm = mann()
     algorithm.loss(Episode(*(part[None] for part in task()))).loss.backward()
