@@ -6,6 +6,10 @@ BENCH := .venv/.bench
 DOCS := .venv/.docs
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
+# Images of containers often set it; each command would then compile all that it imports again, two
+# thirds of the time of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help train demo test check docs wheel smoke reproduce tables bench report clean
 
