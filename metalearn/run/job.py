@@ -21,6 +21,7 @@ from metalearn.episodes.sampling import Setting
 from metalearn.run.checkpoint import load, load_backbone, trained_vocabulary
 from metalearn.run.checks import rules
 from metalearn.run.checks.built import check_other_setting, check_scheduler
+from metalearn.run.checks.continued import check_continued, restored
 from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.compiling import CompiledTasks
@@ -159,7 +160,7 @@ def _check_weights(
         check_trained(algorithm, plan.choices, plan.config["pretrained"])
     elif not plan.tests_only:
         check_trainable(algorithm, plan.choices, plan.config["pretrained"])
-        rules.check_optimizer(checkpoint, module.make_optimizer())
+        check_continued(checkpoint, plan.config, module.make_optimizer())
         check_scheduler(module.scheduler, module.make_optimizer())
 
 
@@ -238,6 +239,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
         "vocabulary": vocabulary(loaded.banks["test"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
         "built": struck_out(plan.config["algorithm"]),
+        "restored": restored(plan.config),
         "preparation": asdict(loaded.preparation) if loaded.preparation else None,
     }
 

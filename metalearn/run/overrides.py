@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.checkpoint_file import best_of
 from metalearn.run.claim import is_claimed
-from metalearn.run.command_line import parse
+from metalearn.run.command_line import is_multirun, parse
 from metalearn.run.composed import outputs
 from metalearn.run.grammar import is_path, key, node, quoted, value
 from metalearn.run.inherited import checked, checkpoint_overrides
@@ -42,6 +42,8 @@ def expand(argv: list[str]) -> list[str]:
     flags, typed = parse(argv)
     given = {key(override): value(override) for override in typed if "=" in override}
     resume, checkpoint = given.get("resume"), given.get("checkpoint")
+    if resume and is_multirun(flags, typed):
+        raise ValueError(f"resume={resume} continues one run; to continue a sweep, repeat its command")
     if resume == "auto":
         folder = newest_unfinished(outputs([*flags, *typed]), typed)
         typed = _resumed(folder, typed) if folder else [*_without("resume", typed), "resume=null"]
@@ -102,8 +104,11 @@ def _resumed(folder: Path, typed: list[str]) -> list[str]:
     else:
         raise FileNotFoundError(f"cannot resume {folder}: no run has begun there")
     typed = [*_without("resume", typed), f"resume={quoted(folder)}"]
-    if "hydra.run.dir" not in map(key, typed):
+    named = next((value(override) for override in typed if key(override) == "hydra.run.dir"), None)
+    if named is None:
         typed.append(f"hydra.run.dir={quoted(folder)}")
+    elif Path(str(named)).resolve() != folder.resolve():
+        raise ValueError(f"resume={folder} continues in that directory: leave hydra.run.dir={named} out")
     return _inherit(kept, typed, run.choices)
 
 

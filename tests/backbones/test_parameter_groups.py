@@ -9,7 +9,7 @@ from test_pretrained_backbones import algorithm as on
 
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.run.checks import check_config
-from metalearn.run.checks.rules import check_optimizer
+from metalearn.run.checks.continued import check_optimizer
 from metalearn.training.groups import groups_of
 from metalearn.training.module import FewShotModule
 
@@ -56,9 +56,9 @@ def test_a_run_is_not_resumed_with_other_groups() -> None:
     single, divided = (
         FewShotModule(algorithm, torch.optim.Adam, backbone_lr=lr).make_optimizer() for lr in (None, 0.1)
     )
-    check_optimizer({"optimizer_states": [divided.state_dict()]}, divided)
+    check_optimizer(divided.state_dict(), divided)
     with pytest.raises(ValueError, match=r"holds 1 groups of weights and the config makes 2: optimizer.backbone_lr"):
-        check_optimizer({"optimizer_states": [single.state_dict()]}, divided)
+        check_optimizer(single.state_dict(), divided)
 
 
 @pytest.mark.parametrize("scheduler", ["constant", "cosine"])

@@ -8,7 +8,8 @@ from conftest import resolved
 from odd_values import odd_lines, refusal
 
 from metalearn.run.checks import check_config
-from metalearn.run.checks.rules import check_devices, check_optimizer, check_precision
+from metalearn.run.checks.continued import check_optimizer
+from metalearn.run.checks.rules import check_devices, check_precision
 from metalearn.run.machine import accelerator
 from metalearn.run.names import nearest
 
@@ -159,10 +160,9 @@ def test_devices_that_are_there() -> None:
 def test_another_optimizer_does_not_resume_the_state_of_one() -> None:
     weights = [torch.zeros(1)]
     adam, sgd = torch.optim.Adam(weights), torch.optim.SGD(weights)
-    check_optimizer({"optimizer_states": [adam.state_dict()]}, torch.optim.Adam(weights, lr=0.5))
-    check_optimizer(None, sgd)
+    check_optimizer(adam.state_dict(), torch.optim.Adam(weights, lr=0.5))
     with pytest.raises(ValueError, match="^resume: .* of another optimizer than SGD: .* pretrained=CHECKPOINT$"):
-        check_optimizer({"optimizer_states": [adam.state_dict()]}, sgd)
+        check_optimizer(adam.state_dict(), sgd)
 
 
 @pytest.mark.parametrize("precision", [16, "16-true", "16-mixed"])

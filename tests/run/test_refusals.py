@@ -27,6 +27,13 @@ def finished(metalearn: Command) -> Finished:
         (["resume={}", "algorithm=maml"], "they differ in"),
         (["resume={}", "num_base_classes=5"], "num_base_classes=5"),
         (["resume={}", "trainer.max_steps=5"], "has already trained 10 steps"),
+        (["resume={}", "mode=test"], "to test its weights use mode=test checkpoint=DIR"),
+        (["resume={}", "mode=test", "checkpoint={}"], "to test its weights use mode=test checkpoint=DIR"),
+        (["resume={}", "optimizer.lr=0.3", "trainer.max_steps=20"], "continues with optimizer.lr=0.001"),
+        (
+            ["resume={}", "optimizer=adamw", "trainer.max_steps=20"],
+            "continues with optimizer._target_=torch.optim.Adam",
+        ),
         (["hydra.run.dir={}", "seed=5"], "already holds a run"),
     ],
 )

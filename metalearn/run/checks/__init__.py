@@ -21,6 +21,8 @@ def check_config(config: dict[str, Any]) -> None:
         check_arguments(node, path)
     if config["mode"] == "train" and config["checkpoint"]:
         raise ValueError("checkpoint=PATH is for mode=test; to continue a training use resume=DIR")
+    if config["mode"] == "test" and config["resume"]:
+        raise ValueError("resume=DIR continues a training; to test its weights use mode=test checkpoint=DIR")
     check_protocol(config["evaluation"], config["episode"]["test"])
     check_trainer(config["trainer"])
     check_callbacks(config["callbacks"], config["trainer"])

@@ -3,8 +3,6 @@
 from collections.abc import Container, Mapping
 from typing import Any
 
-from torch.optim import Optimizer
-
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.lake import NUM_RUNS, SETTING
@@ -53,26 +51,6 @@ def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
                 f"callbacks.{name} averages weights over epochs: give trainer.max_epochs and "
                 "trainer.limit_train_batches, or take lightning.pytorch.callbacks.EMAWeightAveraging"
             )
-
-
-def check_optimizer(resumed: dict[str, Any] | None, optimizer: Optimizer) -> None:
-    """Raises ValueError if a resumed checkpoint holds the state of another optimizer."""
-    if resumed is None:
-        return
-    held = resumed["optimizer_states"][0]
-    counts = len(held["param_groups"]), len(optimizer.param_groups)
-    if counts[0] != counts[1]:
-        raise ValueError(
-            f"resume: the checkpoint holds {counts[0]} groups of weights and the config makes {counts[1]}: "
-            "optimizer.backbone_lr must stay null, or a number"
-        )
-    theirs, own = set(held["param_groups"][0]), set(optimizer.state_dict()["param_groups"][0])
-    settled_later = {"initial_lr"}  # a schedule adds it
-    if different := (theirs ^ own) - settled_later:
-        raise ValueError(
-            f"resume: the checkpoint holds the state of another optimizer than {type(optimizer).__name__}: they "
-            f"differ in {min(different)}; to begin anew with another optimizer, use pretrained=CHECKPOINT"
-        )
 
 
 def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:

@@ -1,0 +1,62 @@
+"""Settings that a resumed training takes from its checkpoint, whatever the config says.
+
+Optimizers and schedulers of torch and Lightning's EarlyStopping put their settings into their
+state. A schedule of ours has no state: its factor follows from the fraction that is done.
+"""
+
+from typing import Any
+
+from torch.optim import Optimizer
+
+from metalearn.run.secrets import struck_out
+
+
+def restored(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns by key the settings of a plan that are restored with the state of a training."""
+    parts = {"optimizer": config["optimizer"]}
+    if config["scheduler"].get("_partial_"):
+        parts["scheduler"] = config["scheduler"]
+    for name, callback in config["callbacks"].items():
+        if "patience" in callback:
+            parts[f"callbacks.{name}"] = {"patience": callback["patience"]}
+    by_key = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    return dict(struck_out(by_key))
+
+
+def check_continued(checkpoint: dict[str, Any] | None, config: dict[str, Any], optimizer: Optimizer) -> None:
+    """Raises ValueError if a training cannot continue from a checkpoint with the config."""
+    if checkpoint is None:
+        return
+    if before := checkpoint["metalearn"].get("restored"):  # absent in checkpoints of earlier versions
+        check_restored(before, config)
+    check_optimizer(checkpoint["optimizer_states"][0], optimizer)
+
+
+def check_restored(before: dict[str, Any], config: dict[str, Any]) -> None:
+    """Raises ValueError if the state of a checkpoint would replace a setting of the config."""
+    now = restored(config)
+    for key in sorted(before.keys() | now.keys()):
+        if key.startswith("callbacks.") and key not in before.keys() & now.keys():
+            continue  # a callback that is new, or left out
+        if before.get(key) != now.get(key):
+            raise ValueError(
+                f"resume continues with {key}={before.get(key)} of the checkpoint, so {key}={now.get(key)} would "
+                "change nothing: leave it out, or begin anew, with the trained backbone, by pretrained=CHECKPOINT"
+            )
+
+
+def check_optimizer(held: dict[str, Any], optimizer: Optimizer) -> None:
+    """Raises ValueError if a resumed checkpoint holds the state of another optimizer."""
+    counts = len(held["param_groups"]), len(optimizer.param_groups)
+    if counts[0] != counts[1]:
+        raise ValueError(
+            f"resume: the checkpoint holds {counts[0]} groups of weights and the config makes {counts[1]}: "
+            "optimizer.backbone_lr must stay null, or a number"
+        )
+    theirs, own = set(held["param_groups"][0]), set(optimizer.state_dict()["param_groups"][0])
+    settled_later = {"initial_lr"}  # a schedule adds it
+    if different := (theirs ^ own) - settled_later:
+        raise ValueError(
+            f"resume: the checkpoint holds the state of another optimizer than {type(optimizer).__name__}: they "
+            f"differ in {min(different)}; to begin anew with another optimizer, use pretrained=CHECKPOINT"
+        )

@@ -1,0 +1,48 @@
+"""What a resumed training takes from its checkpoint, and its directory."""
+
+import re
+from typing import Any
+
+import pytest
+from conftest import Command
+
+from metalearn.run.checks.continued import check_restored, restored
+from metalearn.run.overrides import expand
+
+
+def training(**changes: Any) -> dict[str, Any]:
+    """Returns the parts of a config that a checkpoint restores."""
+    step = {"_target_": "torch.optim.lr_scheduler.StepLR", "_partial_": True, "gamma": 0.5}
+    stopping = {"early": {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "patience": 3, "monitor": "a"}}
+    return {"optimizer": {"lr": 0.1}, "scheduler": step, "callbacks": stopping} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": {"lr": 0.2}}, "optimizer.lr=0.1 of the checkpoint, so optimizer.lr=0.2 would change nothing"),
+        ({"scheduler": {**training()["scheduler"], "gamma": 0.9}}, "scheduler.gamma=0.5 of"),
+        ({"scheduler": {"_target_": "metalearn.training.schedules.Linear"}}, "scheduler._partial_=True of"),
+        ({"callbacks": {"early": {"patience": 4}}}, "callbacks.early.patience=3 of"),
+    ],
+)
+def test_what_a_checkpoint_restores_cannot_be_changed(changes: dict[str, Any], message: str) -> None:
+    check_restored(restored(training()), training())
+    check_restored(restored(training()), training(callbacks={}))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_restored(restored(training()), training(**changes))
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["hydra.run.dir={}/other"], "leave hydra.run.dir={}/other out"),
+        (["-m", "trainer.max_steps=20,30"], "continues one run"),
+        (["hydra.mode=MULTIRUN"], "continues one run"),
+    ],
+)
+def test_a_run_continues_in_its_own_directory(metalearn: Command, typed: list[str], words: str) -> None:
+    run = metalearn().folder
+    assert f"hydra.run.dir={run}" in expand([f"resume={run}", f"hydra.run.dir={run}"])
+    with pytest.raises(ValueError, match=re.escape(words.format(run))):
+        expand([f"resume={run}", *(word.format(run) for word in typed)])
