@@ -1,4 +1,4 @@
-"""What a resumed training takes from its checkpoint, and its directory."""
+"""Settings that a checkpoint restores, and the directory of a resumed run."""
 
 import re
 from typing import Any
