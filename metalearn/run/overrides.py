@@ -25,6 +25,9 @@ __all__ = ["anywhere", "expand", "key", "node", "quoted", "value"]
 NOW = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
 
+OF_A_TRAINING = ("seed", "episode.train", "tasks_per_batch", "batch_size", "optimizer", "scheduler", "augmentation")
+"""Settings that a training alone reads."""
+
 SPLIT = "classes.csv"
 """File in a run directory with the drawn split (conf/dataset/folder.yaml); a test must reuse it."""
 
@@ -123,7 +126,7 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     path = best_of(path)
     run = Run(path.resolve().parents[1])
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
-    _refuse_other_seed(run.seed(kept), typed)
+    _refuse_other_training(run, kept, typed, OF_A_TRAINING if name == "checkpoint" else ("seed",))
     root = next((value(o) for o in typed if node(o) == "dataset.root"), None)
     if run.has_other_images_than(root):
         kept = _without("dataset.manifest", kept)
@@ -132,14 +135,18 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
 
 
-def _refuse_other_seed(trained: Any, typed: list[str]) -> None:
-    """Refuses another seed for a test: a report would count its equal numbers as another training.
+def _refuse_other_training(run: "Run", kept: list[str], typed: list[str], only: tuple[str, ...]) -> None:
+    """Refuses other settings of the training for a test.
 
-    Folds of another seed would even test classes of the training.
+    They would change no number, but the result would name them, and a report would count another
+    training. Folds of another seed would even test classes of the training.
     """
     for override in typed:
-        if key(override) == "seed" and value(override) != trained:
-            raise ValueError(f"{override} changes nothing, since the weights are of seed={trained}: leave it out")
+        name = node(override)
+        if "=" in override and any(name == part or name.startswith(f"{part}.") for part in only):
+            trained = run.setting(override, kept)
+            if trained is not None and value(override) != trained:
+                raise ValueError(f"{override} changes nothing, since the weights are of {name}={trained}: leave it out")
 
 
 class Run:
@@ -167,10 +174,19 @@ class Run:
         """Option of each group."""
         return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
 
-    def seed(self, kept: list[str]) -> Any:
-        """Returns the seed of the weights: that of its overrides, or of a config of its own."""
-        named = (value(override) for override in kept if key(override) == "seed")
-        return next(named, OmegaConf.select(self._config, "seed", default=0))
+    def setting(self, override: str, kept: list[str]) -> Any:
+        """Returns the run's own value of an override: of its overrides, or of a config of its own.
+
+        None if it is null or not known; an unknown seed is 0.
+        """
+        name, own = key(override), {**{key(o): value(o) for o in kept if "=" in o}, **self.choices}
+        if name in own:
+            return own[name]
+        try:
+            found = OmegaConf.select(self._config, node(override), default=0 if name == "seed" else None)
+        except OmegaConfBaseException:
+            return None
+        return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
 
     def has_other_images_than(self, root: Any) -> bool:
         """Whether its records name another folder of images than `root`."""

@@ -52,6 +52,20 @@ def test_a_test_takes_no_seed_but_that_of_the_weights(run: Path) -> None:
         expand(["-m", *test, "seed=3,4"])
 
 
+def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
+    (run / ".hydra").mkdir(exist_ok=True)
+    (run / ".hydra/config.yaml").write_text("episode: {train: {way: 20, shot: [1, 5]}}\ntasks_per_batch: 1\n")
+    (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {optimizer: adam}, cwd: .}}\n")
+    test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
+    same = ["episode.train.way=20", "episode.train.shot=[1,5]", "tasks_per_batch=1", "optimizer=adam", "batch_size=9"]
+    assert [o for o in expand([*test, *same]) if o in same] == same
+    for other in ("episode.train.way=4", "episode.train.shot=1", "tasks_per_batch=2", "optimizer=sgd"):
+        with pytest.raises(ValueError, match=rf"{re.escape(other)} changes nothing, since the weights are of"):
+            expand([*test, other])
+    pretrained = expand(["mode=test", f"pretrained={run}/checkpoints/last.ckpt", "episode.train.way=4"])
+    assert "episode.train.way=4" in pretrained  # of a head that is not that run's
+
+
 def test_the_seed_of_weights_may_be_that_of_a_config(own_images: Path) -> None:
     test = ["mode=test", f"checkpoint={own_images}/checkpoints/best.ckpt"]
     assert "seed=0" in expand([*test, "seed=0"])
