@@ -11,7 +11,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics.classification import BinaryCalibrationError
 
 import metalearn
 from metalearn.algorithms.base import AbstractAlgorithm
@@ -21,6 +20,7 @@ from metalearn.episodes.sampling import intensities
 from metalearn.stats import estimate
 from metalearn.training import measures, predictions
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
+from metalearn.training.calibration import CalibrationError
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
@@ -80,7 +80,7 @@ class FewShotModule(pl.LightningModule):
         self._table = ScoreTable()
         self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
         # Calibration compares the largest probability with correctness, for any number of ways.
-        self._calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
+        self._calibration = CalibrationError()
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -200,7 +200,7 @@ class FewShotModule(pl.LightningModule):
         if not self.trainer.testing:
             return measures.of_validation(self.algorithm, predicted, batch.query_y)
         if self.algorithm.problem == "classification":
-            confidence = predicted[-1].float().softmax(-1).amax(-1)  # (T, Q)
+            confidence = predicted[-1].double().softmax(-1).amax(-1)  # (T, Q)
             right = predicted[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
             # NaN counts as no confidence.
             self._calibration.update(confidence.nan_to_num(0.0), right)

@@ -63,7 +63,7 @@ def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
         with pytest.raises(ValueError, match=rf"{re.escape(other)} changes nothing, since the weights are of"):
             expand([*test, other])
     pretrained = expand(["mode=test", f"pretrained={run}/checkpoints/last.ckpt", "episode.train.way=4"])
-    assert "episode.train.way=4" in pretrained  # of a head that is not that run's
+    assert "episode.train.way=4" in pretrained  # that run trained another head
 
 
 def test_the_seed_of_weights_may_be_that_of_a_config(own_images: Path) -> None:
