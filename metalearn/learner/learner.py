@@ -112,6 +112,8 @@ class Learner:
         chosen = self.classes_[probabilities.argmax(1)]
         if self.reject is None:
             return chosen
+        if None in self._fitted().classes:
+            raise ValueError(f"reject={self.reject:g} answers None where no class is likely, so no class can be None")
         chosen = chosen.astype(object)
         chosen[probabilities.max(1, initial=0.0) < self.reject] = None
         return chosen

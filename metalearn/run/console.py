@@ -84,8 +84,9 @@ def show_result(result: Result, folder: str) -> None:
             table.add_row(title, f"{percent(measured.mean)} ± {percent(measured.ci95)} %")
     if result.test_dataset != result.dataset:
         table.add_row("tested on", result.test_dataset)
+    elsewhere = f"{result.trained_dataset}, " if result.trained_dataset not in (None, result.dataset) else ""
     trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"
-    table.add_row("trained on", trained)
+    table.add_row("trained on", elsewhere + trained)
     if result.pretrained:
         table.add_row("pretrained", result.pretrained)
     if result.pretrained_on:

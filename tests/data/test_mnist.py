@@ -203,6 +203,7 @@ def test_what_was_trained_on_glyphs_is_tested_on_it(metalearn, data: Path, algor
     assert tested.code == 0, tested.text
     result = tested.result
     assert (result["dataset"], result["trained_dataset"], result["algorithm"]) == ("mnist", "glyphs", algorithm)
+    assert "glyphs, " in tested.text
     assert (result["episode"]["test"]["way"], result["test"]["accuracy"]["num_episodes"]) == (10, 7)
     assert result["val"] == trained.result["val"]
     assert result["test"]["episodes_sha256"] != trained.test["episodes_sha256"]

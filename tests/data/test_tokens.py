@@ -16,6 +16,7 @@ from metalearn.data.text.vectors import read_vectors, read_words
     [
         ("Isn't it?", ["is", "n't", "it", "?"]),
         ("We'll can't", ["we", "'ll", "ca", "n't"]),
+        ("We\u2019ll can\u2019t", ["we", "'ll", "ca", "n't"]),
         ("Zürich, 3.5%", ["zürich", ",", "3", ".", "5", "%"]),
         ("rock 'n' roll", ["rock", "'", "n", "'", "roll"]),
     ],

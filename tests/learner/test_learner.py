@@ -80,6 +80,13 @@ def test_labels_are_anything_and_change_nothing_but_their_order(tmp_path: Path, 
     assert list(Learner.load(tmp_path / "saved.pt").classes_) == list(ours.classes_)
 
 
+def test_no_class_is_named_as_the_answer_none_of_these(tmp_path: Path) -> None:
+    ours = learner(tmp_path).set_params(reject=0.9)
+    ours.fit(SUPPORT[0], [None if label == SUPPORT[1][0] else label for label in SUPPORT[1]])
+    with pytest.raises(ValueError, match=r"reject=0\.9 answers None where no class is likely, so no class can be None"):
+        ours.predict(QUERIES[0])
+
+
 @pytest.mark.parametrize("kind", [torch.tensor, np.array, lambda ways: list(torch.tensor(ways))])
 def test_labels_in_tensors_and_arrays_are_those_of_a_list(tmp_path: Path, kind) -> None:
     ways, queries = ([int(label[-1]) for label in labels] for labels in (SUPPORT[1], QUERIES[1]))

@@ -93,6 +93,7 @@ def test_what_cannot_be_kept_is_refused() -> None:
         (good._replace(algorithm=other), "which Prototypical lacks: use algorithm=key_value_memory"),
         (good._replace(setting=Setting(2, 2, 2)), "needs 6 meta-test classes of 8 rows; there are 0: lower"),
         (good._replace(setting=Setting((2, 3), 1, 2)), "not ranges"),
+        (good._replace(setting=Setting(2, 1, 2, queries="unequal")), "leave episode.test.queries equal"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluation.check(changed)
