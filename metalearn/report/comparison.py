@@ -41,7 +41,7 @@ class Comparison:
 
     cells: list[Cell]  # sorted by column, then the best first
     apart: list[Run]  # runs in no cell, because their test has no score
-    num_repeated: int  # number of runs that repeat the seed of another
+    num_repeated: int  # number of run directories that repeat the seed of another
 
     @cached_property
     def columns(self) -> list[Column]:
@@ -138,7 +138,8 @@ def compare(runs: Iterable[Run]) -> Comparison:
             seeds[repeat] = run
     cells = [Cell(*group, [seeds[seed] for seed in sorted(seeds)]) for group, seeds in groups.items()]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
-    return Comparison(cells, apart, len(within) - sum(len(cell.runs) for cell in cells))
+    repeated = {run.folder for run in within} - {run.folder for cell in cells for run in cell.runs}
+    return Comparison(cells, apart, len(repeated))
 
 
 def _has_place(run: Run) -> bool:

@@ -194,6 +194,13 @@ def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) 
     assert twenty.validations("accuracy") == ()  # the run's own validations are drawn once
 
 
+def test_a_repeated_run_counts_once_with_all_its_settings(tmp_path: Path) -> None:
+    more = {"20w1s": result(0.5)["test"], "5w5s": result(0.9)["test"]}
+    for name in ("first", "second"):
+        leave(tmp_path / name, result(0.9, evaluations=more))
+    assert compare(find([tmp_path]).runs).num_repeated == 1
+
+
 def test_folders_without_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no result.json below"):
         find([tmp_path])
