@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from run_folders import contents, result, runs
 
-from metalearn.report import further, tables
+from metalearn.report import further, further_plots, tables
 from metalearn.report.comparison import compare
 from metalearn.report.page import page
 
 
-def open_set(auroc: float) -> dict[str, Any]:
+def open_set(auroc: float, name: str = "open_set") -> dict[str, Any]:
     score = {"mean": auroc, "std": 0.1, "ci95": 0.02, "num_episodes": 100}
     curve = {"x_name": "false", "y_name": "true", "x": [0.0, 0.5, 1.0], "y": [0.0, auroc, 1.0]}
-    return {"name": "open_set", "scores": {"auroc": score}, "curve": curve}
+    return {"name": name, "scores": {"auroc": score}, "curve": curve}
 
 
 def test_scores_stand_beside_the_accuracy_with_their_interval() -> None:
@@ -32,6 +32,30 @@ def test_the_page_has_the_table_and_the_curve() -> None:
     assert "Evaluation: open_set" in text
     assert "open_set on glyphs 5-way 1-shot" in text
     assert "Evaluations beside" not in page(contents(compare(runs(result()))))
+
+
+def test_each_evaluation_of_one_run_has_its_table_and_its_plot_beside_the_training() -> None:
+    def tested(name: str, auroc: float, mean: float = 0.9) -> dict[str, Any]:
+        overrides = ["mode=test", "checkpoint=run", f"evaluation={name}"]
+        return result(mean, further=open_set(auroc, name), overrides=overrides, seconds={"fit": None, "test": 8.0})
+
+    training = result(seconds={"fit": 60.0, "test": 8.0})
+    again = tested("open_set", 0.5, mean=0.8)
+    comparison = compare(runs(training, again, tested("open_set", 0.75), tested("retrieval", 0.6)))
+    assert [(sheet.title, sheet.rows[0][-2].text, sheet.rows[0][-1].text) for sheet in further.sheets(comparison)] == [
+        ("Evaluation: open_set", "90.00", "75.00 ± 2.00"),
+        ("Evaluation: retrieval", "90.00", "60.00 ± 2.00"),
+    ]
+    assert [plot.title.split()[0] for plot in further_plots.curves(comparison)] == ["open_set", "retrieval"]
+    assert [run.result.seconds.fit for cell in comparison.cells for run in cell.runs] == [60.0]
+    assert comparison.num_repeated == 1
+    assert "3 completed" in page(contents(comparison))
+
+
+def test_the_accuracy_beside_an_evaluation_is_that_of_its_runs() -> None:
+    measured = result(0.7, seed=1, further=open_set(0.75))
+    (sheet,) = further.sheets(compare(runs(result(0.9), measured)))
+    assert sheet.rows[0][2].text == "70.00"
 
 
 def test_settings_of_an_evaluation_are_averaged_apart() -> None:
