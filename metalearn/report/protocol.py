@@ -145,8 +145,11 @@ def score(result: Result) -> Score | None:
 
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
     """Returns the data set and setting of a test or a validation."""
-    setting = result.episode.test if split == "test" else result.episode.val
-    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured, setting.shots, setting.queries)
+    if split == "test":
+        dataset, setting = result.dataset, result.episode.test
+    else:
+        dataset, setting = result.trained_dataset or result.dataset, result.episode.val
+    return Column(dataset, _range(setting.way), _range(setting.shot), measured, setting.shots, setting.queries)
 
 
 def method(result: Result) -> Method:
