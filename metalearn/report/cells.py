@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.report.protocol import Column, Method, Protocol, Score, episodes_hash, published
+from metalearn.report.protocol import Column, Method, Protocol, Score, episodes_hash
+from metalearn.report.published import published
 from metalearn.report.runs import Run
 from metalearn.stats import estimate
 

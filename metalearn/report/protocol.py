@@ -4,7 +4,7 @@ import math
 from typing import Literal, NamedTuple
 
 from metalearn.run.console import pretraining, span
-from metalearn.run.result import Published, Result
+from metalearn.run.result import Result
 
 Range = tuple[int, int]
 """Smallest and largest value."""
@@ -126,15 +126,6 @@ IN_OTHER_FIELDS = {
 }
 NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
 OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
-OF_THE_PUBLISHED = {
-    "dataset",
-    "dataset@test_dataset",
-    "algorithm",
-    "backbone",
-    "episode.test",
-    "episode.test.way",
-    "episode.test.shot",
-}
 
 
 def score(result: Result) -> Score | None:
@@ -184,15 +175,8 @@ def test_key(result: Result) -> str:
     return f"{result.dataset} {result.episode.test} {result.fold}"
 
 
-def published(result: Result) -> Published | None:
-    """Returns the published number of an experiment.
-
-    None where an override changed what the experiment measures.
-    """
-    keys = {_key(o) for o in result.overrides}
-    named_by_hand = any(key.partition(".")[0] == "published" for key in keys)
-    changed = keys & OF_THE_PUBLISHED and not named_by_hand
-    return None if changed else result.published
+def key_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def trained_nothing(result: Result) -> bool:
@@ -221,7 +205,7 @@ def _trained(result: Result) -> str:
 
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
-    return sorted(o for o in result.overrides if not _is_in_other_field(_key(o)))
+    return sorted(o for o in result.overrides if not _is_in_other_field(key_of(o)))
 
 
 def _is_in_other_field(key: str) -> bool:
@@ -231,12 +215,8 @@ def _is_in_other_field(key: str) -> bool:
     return group in IN_OTHER_FIELDS or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
 def _group(override: str) -> str:
-    return _key(override).partition(".")[0]
+    return key_of(override).partition(".")[0]
 
 
 def _range(value: int | list[int]) -> Range:

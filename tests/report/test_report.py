@@ -139,6 +139,31 @@ def test_a_published_number_of_another_test_is_left_out() -> None:
     assert compared(named).cells[0].published is not None
 
 
+@pytest.mark.parametrize(
+    ("override", "stays"),
+    [
+        ("evaluation=crossval", False),
+        ("evaluation=lake", False),
+        ("evaluation=open_set", True),
+        ("evaluation.settings=[]", True),
+        ("dataset.rotations=false", False),
+        ("dataset.split=lake", False),
+        ("test_dataset=mnist", False),
+        ("test_dataset.split=lake", False),
+        ("dataset.root=/data/omniglot", True),
+        ("test_dataset.cache=null", True),
+        ("dataset.fold=2", True),
+    ],
+)
+def test_a_published_number_stays_only_with_its_classes(override: str, stays: bool) -> None:
+    number = {"accuracy": 0.988, "source": "nobody"}
+    overrides = ["experiment=one", override]
+    (cell,) = compared(result(published=number, overrides=overrides)).cells
+    assert (cell.published is not None) == stays
+    (named,) = compared(result(published=number, overrides=[*overrides, "published.source=nobody"])).cells
+    assert named.published is not None
+
+
 def test_a_regression_is_better_the_lower_it_is() -> None:
     failed = result(None, algorithm="boil", dataset="sinusoid", status="failed")
     rows = table(regression(0.5), regression(0.25, algorithm="anil"), failed)
