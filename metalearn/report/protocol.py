@@ -1,6 +1,7 @@
 """Column, method and protocol of a result."""
 
 import math
+from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from metalearn.run.console import pretraining, span
@@ -79,6 +80,7 @@ class Protocol(NamedTuple):
     other_episodes: str  # hash of the test episodes, if most runs have another
     pretraining: str = ""  # data of the pretrained weights
     saw_test_classes: bool = False  # whether the pretraining saw test classes, or may have
+    checkpoint: str = ""  # file of tested weights that are not the best on meta-val
 
     @property
     def batch_norm_kind(self) -> str:
@@ -93,7 +95,8 @@ class Protocol(NamedTuple):
     @property
     def test(self) -> str:
         other = f", other episodes than most ({self.other_episodes})" if self.other_episodes else ""
-        return f"{self.queries} queries, {self.episodes} episodes{other}"
+        weights = f", weights of {self.checkpoint}" if self.checkpoint else ""
+        return f"{self.queries} queries, {self.episodes} episodes{other}{weights}"
 
     @property
     def parts(self) -> list[str]:
@@ -163,6 +166,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
         pretraining=pretraining(result.pretrained_on, seen) if result.pretrained_on else "",
         saw_test_classes=seen not in (None, "none"),
+        checkpoint=_checkpoint(result),
     )
 
 
@@ -186,6 +190,13 @@ def trained_nothing(result: Result) -> bool:
 
 def _folds(result: Result) -> tuple[str, ...]:
     return ("cross-validation over all classes",) if result.fold is not None else ()
+
+
+def _checkpoint(result: Result) -> str:
+    """Returns the name of a tested checkpoint's file; empty for a run directory or best.ckpt."""
+    values = (o.partition("=")[2].strip("'\"") for o in result.overrides if key_of(o) == "checkpoint")
+    names = (PurePath(value).name for value in values)
+    return next((name for name in names if name.endswith(".ckpt") and name != "best.ckpt"), "")
 
 
 def _trained(result: Result) -> str:

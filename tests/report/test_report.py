@@ -123,6 +123,24 @@ def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
     assert "2 runs repeat the seed of another run" in lines
 
 
+def test_checkpoints_of_one_run_are_protocols_of_their_own() -> None:
+    def tested(checkpoint: str, mean: float, **fields: Any) -> dict[str, Any]:
+        overrides = [f"seed={fields.get('seed', 0)}", "mode=test", f"checkpoint={checkpoint}"]
+        return result(mean, overrides=overrides, seconds={"fit": None, "test": 8.0}, **fields)
+
+    last = [tested(f"runs/{seed}/checkpoints/last.ckpt", mean, seed=seed) for seed, mean in enumerate([0.6, 0.8])]
+    best = [tested(checkpoint, 0.9) for checkpoint in ("'runs/0/checkpoints/best.ckpt'", "runs/0")]
+    comparison = compared(result(0.9), *best, *last, tested("'runs/0/checkpoints/step8.ckpt'", 0.5))
+    assert {cell.protocol.checkpoint: cell.means for cell in comparison.cells} == {
+        "": [0.9],
+        "last.ckpt": [0.6, 0.8],
+        "step8.ckpt": [0.5],
+    }
+    notes = " ".join(note.text for note in tables.settings(comparison).notes if note.mark)
+    assert "episodes, weights of step8.ckpt" in notes
+    assert comparison.num_repeated == 2
+
+
 def test_the_published_number_stands_beside() -> None:
     number = {"accuracy": 0.988, "source": "Snell et al. 2017"}
     sheet = tables.settings(compared(result(published=number), result(algorithm="maml")))
