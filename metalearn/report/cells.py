@@ -39,6 +39,13 @@ class Cell:
         chosen = {(run.result.seed, run.result.fold or 0): run for run in ranked}
         return [chosen[repeat] for repeat in sorted(chosen)]
 
+    @property
+    def repeats(self) -> str:
+        """Difference between the runs: "seed", "fold" of a cross-validation, or "run" for both."""
+        if self.runs[0].result.fold is None:
+            return "seed"
+        return "fold" if len({run.result.seed for run in self.runs}) == 1 else "run"
+
     @cached_property
     def further(self) -> dict[str, "Cell"]:
         """Cells of the completed runs with a further evaluation, by its name."""
@@ -68,7 +75,7 @@ class Cell:
 
     @property
     def ci95(self) -> float:
-        """Half of the 95 % interval: over the seeds, or over the test episodes of a single run.
+        """Half of the 95 % interval: over the runs, or over the test episodes of a single one.
 
         NaN without a completed run.
         """

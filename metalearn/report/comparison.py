@@ -77,9 +77,9 @@ class Comparison:
 
     @property
     def repeats(self) -> str:
-        """Difference between the runs of a cell: "fold" if all are cross-validated, else "seed"."""
-        runs = [run for cell in self.cells for run in cell.runs]
-        return "fold" if runs and all(run.result.fold is not None for run in runs) else "seed"
+        """Difference between the runs of every cell; "run" where cells differ."""
+        differences = {cell.repeats for cell in self.cells}
+        return differences.pop() if len(differences) == 1 else "run"
 
     @cached_property
     def common_overrides(self) -> list[str]:

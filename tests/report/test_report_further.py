@@ -1,5 +1,6 @@
 """Reports of evaluations beside the accuracy and of cross-validation."""
 
+import csv
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from run_folders import contents, result, runs
 
 from metalearn.report import further, further_plots, tables
 from metalearn.report.comparison import compare
+from metalearn.report.export import write
 from metalearn.report.page import page
 
 
@@ -80,3 +82,36 @@ def test_folds_are_averaged_as_seeds_are_and_apart_from_other_runs() -> None:
     assert not cell.protocol.other_episodes
     assert "3 folds each" in tables.protocols(folds)[0].text
     assert len(compare(runs(fold(0, 0.7), result(0.9))).cells) == 2
+
+
+def fold(index: int, *, seed: int = 0, **fields: Any) -> dict[str, Any]:
+    return result(0.8, fold=index, seed=seed, **fields)
+
+
+SEEDS = [result(algorithm="siamese", seed=seed) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("results", "together", "each"),
+    [
+        (SEEDS, "seed", ["seed"]),
+        ([fold(0), fold(1)], "fold", ["fold"]),
+        ([fold(0), fold(1), fold(0, seed=1), fold(1, seed=1)], "run", ["run"]),
+        ([*SEEDS, fold(0), fold(1)], "run", ["seed", "fold"]),
+    ],
+)
+def test_intervals_are_over_what_the_runs_of_a_cell_differ_in(results, together, each, tmp_path) -> None:
+    comparison = compare(runs(*results))
+    assert [cell.repeats for cell in comparison.cells] == each
+    for sheet in (tables.settings(comparison), tables.details(comparison)):
+        assert any(f"over the {together}s where there are several" in note.text for note in sheet.notes)
+    assert f"{together}s" in tables.details(comparison).head
+    write(tmp_path, contents(comparison))
+    with (tmp_path / "report.csv").open() as file:
+        assert [row["interval_over"] for row in csv.DictReader(file)] == [f"{repeats}s" for repeats in each]
+
+
+def test_a_cell_with_a_failed_run_counts_its_own_repeats() -> None:
+    failed = fold(2) | {"status": "failed", "test": None}
+    rows = tables.settings(compare(runs(*SEEDS, fold(0), fold(1), failed))).rows
+    assert any(row[1].text.endswith("(2 folds, 1 failed)") for row in rows)
