@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.report.protocol import protocol, published
+from metalearn.report.protocol import protocol
+from metalearn.report.published import published
 from metalearn.run.grammar import key
 from metalearn.run.result import Evaluation, Result
 from metalearn.stats import estimate

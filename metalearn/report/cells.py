@@ -3,14 +3,15 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.report.protocol import Column, Method, Protocol, Score, episodes_hash, published
+from metalearn.report.protocol import Column, Method, Protocol, Score, episodes_hash
+from metalearn.report.published import published
 from metalearn.report.runs import Run
 from metalearn.stats import estimate
 
@@ -24,12 +25,35 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs of one method in one column under one protocol, one for each seed."""
+    """Runs of one method in one column under one protocol."""
 
     column: Column
     method: Method
     protocol: Protocol
-    runs: list[Run]
+    tests: list[Run]  # all runs, also several of one seed
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """One run for each seed and fold: a completed one first, then a training, then the last."""
+        ranked = sorted(self.tests, key=lambda run: (run.completed, run.result.seconds.fit is not None))
+        chosen = {(run.result.seed, run.result.fold or 0): run for run in ranked}
+        return [chosen[repeat] for repeat in sorted(chosen)]
+
+    @property
+    def repeats(self) -> str:
+        """Difference between the runs: "seed", "fold" of a cross-validation, or "run" for both."""
+        if self.runs[0].result.fold is None:
+            return "seed"
+        return "fold" if len({run.result.seed for run in self.runs}) == 1 else "run"
+
+    @cached_property
+    def further(self) -> dict[str, "Cell"]:
+        """Cells of the completed runs with a further evaluation, by its name."""
+        tests: dict[str, list[Run]] = {}
+        for run in self.tests:
+            if run.completed and run.result.further is not None:
+                tests.setdefault(run.result.further.name, []).append(run)
+        return {name: replace(self, tests=measured) for name, measured in tests.items()}
 
     @cached_property
     def completed(self) -> list[Run]:
@@ -51,7 +75,7 @@ class Cell:
 
     @property
     def ci95(self) -> float:
-        """Half of the 95 % interval: over the seeds, or over the test episodes of a single run.
+        """Half of the 95 % interval: over the runs, or over the test episodes of a single one.
 
         NaN without a completed run.
         """

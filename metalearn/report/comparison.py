@@ -41,7 +41,17 @@ class Comparison:
 
     cells: list[Cell]  # sorted by column, then the best first
     apart: list[Run]  # runs in no cell, because their test has no score
-    num_repeated: int  # number of runs that repeat the seed of another
+
+    @cached_property
+    def shown(self) -> list[Run]:
+        """Runs of all cells, also of those of further evaluations."""
+        return [run for cell in self.cells for measured in (cell, *cell.further.values()) for run in measured.runs]
+
+    @property
+    def num_repeated(self) -> int:
+        """Number of run directories that repeat the seed of another."""
+        everywhere = {run.folder for cell in self.cells for run in cell.tests}
+        return len(everywhere - {run.folder for run in self.shown})
 
     @cached_property
     def columns(self) -> list[Column]:
@@ -67,9 +77,9 @@ class Comparison:
 
     @property
     def repeats(self) -> str:
-        """Difference between the runs of a cell: "fold" if all are cross-validated, else "seed"."""
-        runs = [run for cell in self.cells for run in cell.runs]
-        return "fold" if runs and all(run.result.fold is not None for run in runs) else "seed"
+        """Difference between the runs of every cell; "run" where cells differ."""
+        differences = {cell.repeats for cell in self.cells}
+        return differences.pop() if len(differences) == 1 else "run"
 
     @cached_property
     def common_overrides(self) -> list[str]:
@@ -120,25 +130,21 @@ class Comparison:
 
 
 def compare(runs: Iterable[Run]) -> Comparison:
-    """Groups runs; among runs of one seed, completed ones count first, then the last one."""
+    """Groups runs by their column, method and protocol."""
     runs = list(runs)
     measured = _scores(runs)
     within = [run for run in runs if _has_place(run)]
     apart = [run for run in runs if not _has_place(run)]
     usual = _usual_episodes(within)
-    groups: dict[tuple[Column, Method, Protocol], dict[tuple[int, int], Run]] = {}
+    groups: dict[tuple[Column, Method, Protocol], list[Run]] = {}
     for run in within:
         result = run.result
         where = column(result, measured.get(result.dataset, ACCURACY))
         group = where, method(result), protocol(result, usual.get(test_key(result)))
-        seeds = groups.setdefault(group, {})
-        repeat = result.seed, result.fold or 0
-        earlier = seeds.get(repeat)
-        if earlier is None or run.completed or not earlier.completed:
-            seeds[repeat] = run
-    cells = [Cell(*group, [seeds[seed] for seed in sorted(seeds)]) for group, seeds in groups.items()]
+        groups.setdefault(group, []).append(run)
+    cells = [Cell(*group, tests) for group, tests in groups.items()]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
-    return Comparison(cells, apart, len(within) - sum(len(cell.runs) for cell in cells))
+    return Comparison(cells, apart)
 
 
 def _has_place(run: Run) -> bool:

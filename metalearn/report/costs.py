@@ -9,7 +9,7 @@ from metalearn.report.run_fields import fields
 from metalearn.report.runs import Run
 from metalearn.report.sheet import Sheet, Text
 
-NOTE = Text("means over the seeds; adapt and predict: seconds of one episode, their median over the test episodes")
+NOTE = Text("means over the runs; adapt and predict: seconds of one episode, their median over the test episodes")
 
 VALUE: dict[str, Callable[[Run], float | None]] = dict(fields())
 

@@ -11,34 +11,27 @@ from metalearn.stats import estimate
 
 def sheets(comparison: Comparison) -> list[Sheet]:
     """Returns a table for each evaluation: its scores in percent, beside the accuracy."""
-    return [_sheet(name, comparison) for name in _names(comparison)]
-
-
-def _names(comparison: Comparison) -> list[str]:
-    return sorted({further.name for cell in comparison.cells for further in scored(cell)})
+    return [_sheet(name, comparison) for name in sorted({name for cell in comparison.cells for name in cell.further})]
 
 
 def scored(cell: Cell) -> list[Further]:
-    """Returns the further evaluations of the completed runs of a cell."""
-    return [run.result.further for run in cell.completed if run.result.further is not None]
+    """Returns the further evaluation of each run of a cell."""
+    return [run.result.further for run in cell.runs if run.result.further is not None]
 
 
 def _sheet(name: str, comparison: Comparison) -> Sheet:
-    named = [(cell, [further for further in scored(cell) if further.name == name]) for cell in comparison.cells]
-    measured = [(cell, evaluations) for cell, evaluations in named if evaluations]
-    scores = list(
-        dict.fromkeys(score for _, evaluations in measured for further in evaluations for score in further.scores)
-    )
+    cells = [cell.further[name] for cell in comparison.cells if name in cell.further]
+    scores = list(dict.fromkeys(score for cell in cells for further in scored(cell) for score in further.scores))
     rows = [
         [
             comparison.label(cell),
             Text(str(cell.column)),
             Text(cell.score.text(cell.mean)),
-            *(Text(_interval(evaluations, score)) for score in scores),
+            *(Text(_interval(scored(cell), score)) for score in scores),
         ]
-        for cell, evaluations in measured
+        for cell in cells
     ]
-    head = ["algorithm", "on", measured[0][0].score.title, *(f"{score.replace('_', ' ')} %" for score in scores)]
+    head = ["algorithm", "on", cells[0].score.title, *(f"{score.replace('_', ' ')} %" for score in scores)]
     note = Text("± is half of a 95 % interval: over the runs where there are several, else as the evaluation has it")
     return Sheet(f"Evaluation: {name}", head, 2, rows, [note])
 

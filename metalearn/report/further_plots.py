@@ -10,11 +10,12 @@ def curves(comparison: Comparison) -> list[LinePlot]:
     """Returns the plot of each evaluation, data set and test setting."""
     found: dict[tuple[str, Column, str, str], Series] = {}
     for cell in comparison.cells:
-        for further in scored(cell):
-            curve = further.curve
-            place = further.name, cell.column, curve.x_name, curve.y_name
-            points = list(zip(curve.x, curve.y, strict=True))
-            found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
+        for measured in cell.further.values():
+            for further in scored(measured):
+                curve = further.curve
+                place = further.name, cell.column, curve.x_name, curve.y_name
+                points = list(zip(curve.x, curve.y, strict=True))
+                found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
     return [
         lines(f"{name} on {column}", Score(y_name, f"{y_name} %", 100, 2, 1, 1.0), x_name, series)
         for (name, column, x_name, y_name), series in found.items()

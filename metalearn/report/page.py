@@ -78,7 +78,7 @@ def _known(things: Iterable[T | None]) -> list[T]:
 
 
 def _runs(comparison: Comparison) -> list[Run]:
-    return [*(run for cell in comparison.cells for run in cell.runs), *comparison.apart]
+    return [*comparison.shown, *comparison.apart]
 
 
 def _made_with(comparison: Comparison) -> list[str]:

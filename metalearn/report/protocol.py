@@ -1,10 +1,11 @@
 """Column, method and protocol of a result."""
 
 import math
+from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from metalearn.run.console import pretraining, span
-from metalearn.run.result import Published, Result
+from metalearn.run.result import Result
 
 Range = tuple[int, int]
 """Smallest and largest value."""
@@ -79,6 +80,7 @@ class Protocol(NamedTuple):
     other_episodes: str  # hash of the test episodes, if most runs have another
     pretraining: str = ""  # data of the pretrained weights
     saw_test_classes: bool = False  # whether the pretraining saw test classes, or may have
+    checkpoint: str = ""  # file of tested weights that are not the best on meta-val
 
     @property
     def batch_norm_kind(self) -> str:
@@ -93,7 +95,8 @@ class Protocol(NamedTuple):
     @property
     def test(self) -> str:
         other = f", other episodes than most ({self.other_episodes})" if self.other_episodes else ""
-        return f"{self.queries} queries, {self.episodes} episodes{other}"
+        weights = f", weights of {self.checkpoint}" if self.checkpoint else ""
+        return f"{self.queries} queries, {self.episodes} episodes{other}{weights}"
 
     @property
     def parts(self) -> list[str]:
@@ -126,15 +129,6 @@ IN_OTHER_FIELDS = {
 }
 NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
 OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
-OF_THE_PUBLISHED = {
-    "dataset",
-    "dataset@test_dataset",
-    "algorithm",
-    "backbone",
-    "episode.test",
-    "episode.test.way",
-    "episode.test.shot",
-}
 
 
 def score(result: Result) -> Score | None:
@@ -145,8 +139,11 @@ def score(result: Result) -> Score | None:
 
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
     """Returns the data set and setting of a test or a validation."""
-    setting = result.episode.test if split == "test" else result.episode.val
-    return Column(result.dataset, _range(setting.way), _range(setting.shot), measured, setting.shots, setting.queries)
+    if split == "test":
+        dataset, setting = result.dataset, result.episode.test
+    else:
+        dataset, setting = result.trained_dataset or result.dataset, result.episode.val
+    return Column(dataset, _range(setting.way), _range(setting.shot), measured, setting.shots, setting.queries)
 
 
 def method(result: Result) -> Method:
@@ -169,6 +166,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         other_episodes="" if episodes in (None, usual_episodes) else str(episodes)[:8],
         pretraining=pretraining(result.pretrained_on, seen) if result.pretrained_on else "",
         saw_test_classes=seen not in (None, "none"),
+        checkpoint=_checkpoint(result),
     )
 
 
@@ -181,15 +179,8 @@ def test_key(result: Result) -> str:
     return f"{result.dataset} {result.episode.test} {result.fold}"
 
 
-def published(result: Result) -> Published | None:
-    """Returns the published number of an experiment.
-
-    None where an override changed what the experiment measures.
-    """
-    keys = {_key(o) for o in result.overrides}
-    named_by_hand = any(key.partition(".")[0] == "published" for key in keys)
-    changed = keys & OF_THE_PUBLISHED and not named_by_hand
-    return None if changed else result.published
+def key_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def trained_nothing(result: Result) -> bool:
@@ -199,6 +190,13 @@ def trained_nothing(result: Result) -> bool:
 
 def _folds(result: Result) -> tuple[str, ...]:
     return ("cross-validation over all classes",) if result.fold is not None else ()
+
+
+def _checkpoint(result: Result) -> str:
+    """Returns the name of a tested checkpoint's file; empty for a run directory or best.ckpt."""
+    values = (o.partition("=")[2].strip("'\"") for o in result.overrides if key_of(o) == "checkpoint")
+    names = (PurePath(value).name for value in values)
+    return next((name for name in names if name.endswith(".ckpt") and name != "best.ckpt"), "")
 
 
 def _trained(result: Result) -> str:
@@ -218,7 +216,7 @@ def _trained(result: Result) -> str:
 
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
-    return sorted(o for o in result.overrides if not _is_in_other_field(_key(o)))
+    return sorted(o for o in result.overrides if not _is_in_other_field(key_of(o)))
 
 
 def _is_in_other_field(key: str) -> bool:
@@ -228,12 +226,8 @@ def _is_in_other_field(key: str) -> bool:
     return group in IN_OTHER_FIELDS or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
 def _group(override: str) -> str:
-    return _key(override).partition(".")[0]
+    return key_of(override).partition(".")[0]
 
 
 def _range(value: int | list[int]) -> Range:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from metalearn.report.protocol import published
+from metalearn.report.published import published
 from metalearn.report.runs import Run
 from metalearn.run.console import span
 from metalearn.run.result import Evaluation, Result

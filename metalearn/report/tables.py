@@ -13,12 +13,6 @@ from metalearn.report.sheet import Sheet, Text, Tone
 
 MISSING = Text("no run", tone="faint")
 
-INTERVALS = Text(
-    "± is half of a 95 % interval: over the seeds where there are several (Student's t), over the test episodes where "
-    "there is one"
-)
-
-
 LEADERS = Text("bold: the best of its column, and those whose paired difference from it is not shown")
 
 
@@ -58,8 +52,8 @@ def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
             if column in with_published:
                 row.append(_published(cell, sources))
         rows.append(row)
-    bold = [LEADERS] if best else []
-    notes = [*protocols(comparison), INTERVALS, *bold, *(Text(source, str(i)) for source, i in sources.items())]
+    notes = [*protocols(comparison), intervals(comparison), *([LEADERS] if best else [])]
+    notes += [Text(source, str(i)) for source, i in sources.items()]
     return Sheet(f"Meta-test {measures(comparison)}", head, 1, rows, notes)
 
 
@@ -79,13 +73,19 @@ def result(cell: Cell, comparison: Comparison, *, leads: bool) -> Text:
     others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
     if not done:
         return Text(", ".join(others), mark, _tone(*cell.others))
-    seeds = [seeds_of(done, comparison.repeats)] if comparison.common_seeds is None or others else []
+    seeds = [seeds_of(done, cell.repeats)] if comparison.common_seeds is None or others else []
     said = f" ({', '.join([*seeds, *others])})" if seeds else ""
     return Text(interval(cell) + said, mark, "good" if leads and not others else _tone(*cell.others))
 
 
 def seeds_of(count: int, repeats: str) -> str:
     return f"{count} {repeats}{'s' if count > 1 else ''}"
+
+
+def intervals(comparison: Comparison) -> Text:
+    """Returns the note on the numbers after ±."""
+    several = f"over the {comparison.repeats}s where there are several (Student's t)"
+    return Text(f"± is half of a 95 % interval: {several}, over the test episodes where there is one")
 
 
 def protocols(comparison: Comparison) -> list[Text]:
@@ -106,7 +106,7 @@ def protocols(comparison: Comparison) -> list[Text]:
 def details(comparison: Comparison) -> Sheet:
     """Returns one row for each cell, with its settings and its cost."""
     head = ["algorithm", "backbone", "dataset", "test", "batch norm", "pretrained on", "trained on", "with"]
-    head += ["seeds", measures(comparison), "steps/s", "parameters", "peak MB"]
+    head += [f"{comparison.repeats}s", measures(comparison), "steps/s", "parameters", "peak MB"]
     rows = []
     for cell in comparison.cells:
         protocol, method = cell.protocol, cell.method
@@ -130,7 +130,7 @@ def details(comparison: Comparison) -> Sheet:
         ]
         seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
-    return _shared_in_note(Sheet("All methods in detail", head, 8, rows, [INTERVALS]), keep="algorithm")
+    return _shared_in_note(Sheet("All methods in detail", head, 8, rows, [intervals(comparison)]), keep="algorithm")
 
 
 def _shared_in_note(sheet: Sheet, keep: str) -> Sheet:

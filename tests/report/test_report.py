@@ -123,20 +123,22 @@ def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
     assert "2 runs repeat the seed of another run" in lines
 
 
-def test_the_published_number_stands_beside() -> None:
-    number = {"accuracy": 0.988, "source": "Snell et al. 2017"}
-    sheet = tables.settings(compared(result(published=number), result(algorithm="maml")))
-    assert sheet.head == ["algorithm", "glyphs 5-way 1-shot", "published"]
-    assert sheet.rows[1][2].text == "98.80" or sheet.rows[0][2].text == "98.80"
-    assert "Snell et al. 2017" in [note.text for note in sheet.notes]
+def test_checkpoints_of_one_run_are_protocols_of_their_own() -> None:
+    def tested(checkpoint: str, mean: float, **fields: Any) -> dict[str, Any]:
+        overrides = [f"seed={fields.get('seed', 0)}", "mode=test", f"checkpoint={checkpoint}"]
+        return result(mean, overrides=overrides, seconds={"fit": None, "test": 8.0}, **fields)
 
-
-def test_a_published_number_of_another_test_is_left_out() -> None:
-    number = {"accuracy": 0.988, "source": "5-way"}
-    other = result(published=number, overrides=["experiment=one", "episode.test.way=20"], episode=episode(way=20))
-    assert compared(other).cells[0].published is None
-    named = {**other, "overrides": [*other["overrides"], "published.accuracy=0.96"]}
-    assert compared(named).cells[0].published is not None
+    last = [tested(f"runs/{seed}/checkpoints/last.ckpt", mean, seed=seed) for seed, mean in enumerate([0.6, 0.8])]
+    best = [tested(checkpoint, 0.9) for checkpoint in ("'runs/0/checkpoints/best.ckpt'", "runs/0")]
+    comparison = compared(result(0.9), *best, *last, tested("'runs/0/checkpoints/step8.ckpt'", 0.5))
+    assert {cell.protocol.checkpoint: cell.means for cell in comparison.cells} == {
+        "": [0.9],
+        "last.ckpt": [0.6, 0.8],
+        "step8.ckpt": [0.5],
+    }
+    notes = " ".join(note.text for note in tables.settings(comparison).notes if note.mark)
+    assert "episodes, weights of step8.ckpt" in notes
+    assert comparison.num_repeated == 2
 
 
 def test_a_regression_is_better_the_lower_it_is() -> None:
@@ -192,6 +194,13 @@ def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) 
     twenty = next(run for run in found if run.setting == "20w1s")
     assert twenty.episode_scores().tolist() == [0.5] * 5
     assert twenty.validations("accuracy") == ()  # the run's own validations are drawn once
+
+
+def test_a_repeated_run_counts_once_with_all_its_settings(tmp_path: Path) -> None:
+    more = {"20w1s": result(0.5)["test"], "5w5s": result(0.9)["test"]}
+    for name in ("first", "second"):
+        leave(tmp_path / name, result(0.9, evaluations=more))
+    assert compare(find([tmp_path]).runs).num_repeated == 1
 
 
 def test_folders_without_results_are_refused(tmp_path: Path) -> None:

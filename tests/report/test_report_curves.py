@@ -4,10 +4,10 @@ import re
 from itertools import pairwise
 
 import pytest
-from run_folders import sweep
+from run_folders import leave, result, sweep
 
 from metalearn.report.contents import read
-from metalearn.report.curves import LABEL, MOST_TOGETHER, lines
+from metalearn.report.curves import LABEL, MOST_TOGETHER, lines, validation_curves
 from metalearn.report.difference_tables import matrix
 from metalearn.report.paired import leaders
 from metalearn.report.protocol import ACCURACY
@@ -29,6 +29,17 @@ def test_a_method_is_its_mean_in_the_band_of_its_runs() -> None:
     assert places(curve.path) == wanted
     heights = [round(100 - plot.y.at(y), 2) for y in (0.7, 1.0, 0.6, 0.5)]
     assert [y for _, y in places(curve.band)] == pytest.approx(heights)
+
+
+def test_a_validation_curve_is_on_the_data_of_its_training(tmp_path) -> None:
+    leave(tmp_path / "same", result(trained_dataset="glyphs", test_dataset="glyphs"), steps=20)
+    elsewhere = {"dataset": "omniglot", "trained_dataset": "omniglot", "test_dataset": "glyphs"}
+    leave(tmp_path / "other", result(algorithm="matching", **elsewhere), steps=20)
+    plots = {plot.title: plot for plot in validation_curves(read([tmp_path]).comparison)[0]}
+    assert {title: [curve.name.text for curve in plot.curves] for title, plot in plots.items()} == {
+        "glyphs 5-way 1-shot": ["prototypical"],
+        "omniglot 5-way 1-shot": ["matching"],
+    }
 
 
 def test_one_run_has_no_band() -> None:

@@ -1,19 +1,21 @@
 """Reports of evaluations beside the accuracy and of cross-validation."""
 
+import csv
 from typing import Any
 
 import pytest
 from run_folders import contents, result, runs
 
-from metalearn.report import further, tables
+from metalearn.report import further, further_plots, tables
 from metalearn.report.comparison import compare
+from metalearn.report.export import write
 from metalearn.report.page import page
 
 
-def open_set(auroc: float) -> dict[str, Any]:
+def open_set(auroc: float, name: str = "open_set") -> dict[str, Any]:
     score = {"mean": auroc, "std": 0.1, "ci95": 0.02, "num_episodes": 100}
     curve = {"x_name": "false", "y_name": "true", "x": [0.0, 0.5, 1.0], "y": [0.0, auroc, 1.0]}
-    return {"name": "open_set", "scores": {"auroc": score}, "curve": curve}
+    return {"name": name, "scores": {"auroc": score}, "curve": curve}
 
 
 def test_scores_stand_beside_the_accuracy_with_their_interval() -> None:
@@ -32,6 +34,30 @@ def test_the_page_has_the_table_and_the_curve() -> None:
     assert "Evaluation: open_set" in text
     assert "open_set on glyphs 5-way 1-shot" in text
     assert "Evaluations beside" not in page(contents(compare(runs(result()))))
+
+
+def test_each_evaluation_of_one_run_has_its_table_and_its_plot_beside_the_training() -> None:
+    def tested(name: str, auroc: float, mean: float = 0.9) -> dict[str, Any]:
+        overrides = ["mode=test", "checkpoint=run", f"evaluation={name}"]
+        return result(mean, further=open_set(auroc, name), overrides=overrides, seconds={"fit": None, "test": 8.0})
+
+    training = result(seconds={"fit": 60.0, "test": 8.0})
+    again = tested("open_set", 0.5, mean=0.8)
+    comparison = compare(runs(training, again, tested("open_set", 0.75), tested("retrieval", 0.6)))
+    assert [(sheet.title, sheet.rows[0][-2].text, sheet.rows[0][-1].text) for sheet in further.sheets(comparison)] == [
+        ("Evaluation: open_set", "90.00", "75.00 ± 2.00"),
+        ("Evaluation: retrieval", "90.00", "60.00 ± 2.00"),
+    ]
+    assert [plot.title.split()[0] for plot in further_plots.curves(comparison)] == ["open_set", "retrieval"]
+    assert [run.result.seconds.fit for cell in comparison.cells for run in cell.runs] == [60.0]
+    assert comparison.num_repeated == 1
+    assert "3 completed" in page(contents(comparison))
+
+
+def test_the_accuracy_beside_an_evaluation_is_that_of_its_runs() -> None:
+    measured = result(0.7, seed=1, further=open_set(0.75))
+    (sheet,) = further.sheets(compare(runs(result(0.9), measured)))
+    assert sheet.rows[0][2].text == "70.00"
 
 
 def test_settings_of_an_evaluation_are_averaged_apart() -> None:
@@ -56,3 +82,36 @@ def test_folds_are_averaged_as_seeds_are_and_apart_from_other_runs() -> None:
     assert not cell.protocol.other_episodes
     assert "3 folds each" in tables.protocols(folds)[0].text
     assert len(compare(runs(fold(0, 0.7), result(0.9))).cells) == 2
+
+
+def fold(index: int, *, seed: int = 0, **fields: Any) -> dict[str, Any]:
+    return result(0.8, fold=index, seed=seed, **fields)
+
+
+SEEDS = [result(algorithm="siamese", seed=seed) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("results", "together", "each"),
+    [
+        (SEEDS, "seed", ["seed"]),
+        ([fold(0), fold(1)], "fold", ["fold"]),
+        ([fold(0), fold(1), fold(0, seed=1), fold(1, seed=1)], "run", ["run"]),
+        ([*SEEDS, fold(0), fold(1)], "run", ["seed", "fold"]),
+    ],
+)
+def test_intervals_are_over_what_the_runs_of_a_cell_differ_in(results, together, each, tmp_path) -> None:
+    comparison = compare(runs(*results))
+    assert [cell.repeats for cell in comparison.cells] == each
+    for sheet in (tables.settings(comparison), tables.details(comparison)):
+        assert any(f"over the {together}s where there are several" in note.text for note in sheet.notes)
+    assert f"{together}s" in tables.details(comparison).head
+    write(tmp_path, contents(comparison))
+    with (tmp_path / "report.csv").open() as file:
+        assert [row["interval_over"] for row in csv.DictReader(file)] == [f"{repeats}s" for repeats in each]
+
+
+def test_a_cell_with_a_failed_run_counts_its_own_repeats() -> None:
+    failed = fold(2) | {"status": "failed", "test": None}
+    rows = tables.settings(compare(runs(*SEEDS, fold(0), fold(1), failed))).rows
+    assert any(row[1].text.endswith("(2 folds, 1 failed)") for row in rows)

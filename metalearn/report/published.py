@@ -1,0 +1,33 @@
+"""Published numbers of experiments, for runs that measure the same."""
+
+from metalearn.report.protocol import key_of
+from metalearn.run.result import Published, Result
+
+OTHER_METHOD_OR_TEST = {
+    "algorithm",
+    "backbone",
+    "dataset@test_dataset",
+    "episode.test",
+    "episode.test.way",
+    "episode.test.shot",
+}
+OTHER_CLASSES = {"evaluation=crossval", "evaluation=lake"}
+SAME_CLASSES = {"root", "cache", "installed", "url", "fold"}
+"""Arguments of a data set for its place, and `fold`, which chooses one of its published splits."""
+
+
+def published(result: Result) -> Published | None:
+    """Returns the published number of an experiment.
+
+    None where an override changed what the experiment measures.
+    """
+    if any(key_of(override).partition(".")[0] == "published" for override in result.overrides):
+        return result.published
+    return None if any(map(_measures_otherwise, result.overrides)) else result.published
+
+
+def _measures_otherwise(override: str) -> bool:
+    key = key_of(override)
+    group, _, argument = key.partition(".")
+    other_data = group in ("dataset", "test_dataset") and argument not in SAME_CLASSES
+    return other_data or key in OTHER_METHOD_OR_TEST or override in OTHER_CLASSES
