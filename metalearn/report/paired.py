@@ -96,11 +96,13 @@ def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
     """Compares scores (k, E); the variance of a difference follows from their covariances."""
     means, covariance = scores.mean(1), np.cov(scores)
     mean = means[:, None] - means[None, :]
-    variance = np.diag(covariance)[:, None] + np.diag(covariance)[None, :] - 2 * covariance
-    variance[variance < 1e-12] = 0.0  # rounding error; one query with another answer gives far more
+    both = np.diag(covariance)[:, None] + np.diag(covariance)[None, :]
+    variance = both - 2 * covariance
+    variance[variance <= 1e-12 * both] = 0.0  # rounding error; one query with another answer gives far more
+    rounding = 1e-12 * np.abs(scores).max()
     error = np.sqrt(variance / scores.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(np.abs(mean) < 1e-12, 0.0, np.abs(mean) / error)
+        t = np.where(np.abs(mean) <= rounding, 0.0, np.abs(mean) / error)
     degrees = scores.shape[1] - 1
     above = np.triu_indices(len(cells), 1)
     p = np.ones_like(mean)

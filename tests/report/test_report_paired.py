@@ -88,6 +88,15 @@ def test_equal_scores_differ_by_nothing(tmp_path, rng) -> None:
     assert (difference.mean, difference.ci95, difference.p, difference.real) == (0, 0, 1, False)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e6])
+def test_a_difference_of_errors_does_not_depend_on_their_unit(tmp_path, rng, unit: float) -> None:
+    scores = {("maml", 0): rng.uniform(size=EPISODES), ("anil", 0): rng.uniform(size=EPISODES)}
+    (group,) = groups(tmp_path / "1", scores)
+    (scaled,) = groups(tmp_path / "2", {method: unit * values for method, values in scores.items()})
+    assert (scaled.p, scaled.ci95) == (pytest.approx(group.p), pytest.approx(unit * group.ci95))
+    assert not scaled.between(0, 1).real
+
+
 def test_a_constant_difference_is_real(tmp_path, rng) -> None:
     scores = rng.integers(0, 50, EPISODES) / 64
     (group,) = groups(tmp_path, {("maml", 0): scores, ("anil", 0): scores + 1 / 64})
