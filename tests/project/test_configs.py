@@ -99,7 +99,8 @@ def test_what_an_algorithm_needs_on_a_data_set_or_a_backbone_names_both(part: st
         if (group, other) == (part, "algorithm") and f"{option}_{algorithm}" == pair
     ]
     assert len(named) == 1
-    check_config(resolved(f"{part}={named[0][0]}", f"algorithm={named[0][1]}"))
+    texts = ["dataset=clinc150"] if named[0][0].startswith("text_") else []
+    check_config(resolved(*texts, f"{part}={named[0][0]}", f"algorithm={named[0][1]}"))
 
 
 def test_relation_asks_conv4_for_maps_and_what_is_typed_wins() -> None:
@@ -107,6 +108,14 @@ def test_relation_asks_conv4_for_maps_and_what_is_typed_wins() -> None:
     assert resolved("algorithm=relation", "backbone.pools=4")["algorithm"]["backbone"]["pools"] == 4
     assert resolved()["backbone"]["pools"] == 4
     check_config(resolved("algorithm=relation", "backbone=resnet12"))
+
+
+def test_maml_takes_a_smaller_inner_step_on_a_transformer_of_texts() -> None:
+    steps = [
+        resolved("dataset=clinc150", "algorithm=maml", f"backbone={name}")["algorithm"]["inner_lr"]
+        for name in ("text_cnn", "text_transformer")
+    ]
+    assert steps == [0.4, 0.1]
 
 
 @pytest.mark.parametrize("experiment", [option for group, option in OPTIONS if group == "experiment"])
