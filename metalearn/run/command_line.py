@@ -49,8 +49,9 @@ def parse(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def is_multirun(flags: list[str], overrides: list[str]) -> bool:
-    """Whether a value may be a sweep: by the flag, or by an override that sets the mode."""
-    return "--multirun" in flags or bool({"hydra.mode", "hparams_search"} & set(map(key, overrides)))
+    """Whether a value may be a sweep: by hydra.mode, which jobs have, else by flag or search."""
+    mode = next((override.partition("=")[2] for override in overrides if key(override) == "hydra.mode"), None)
+    return mode != "RUN" if mode else "--multirun" in flags or "hparams_search" in map(key, overrides)
 
 
 def _refuse_words(overrides: list[str]) -> None:

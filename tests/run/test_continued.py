@@ -43,6 +43,7 @@ def test_what_a_checkpoint_restores_cannot_be_changed(changes: dict[str, Any], m
 )
 def test_a_run_continues_in_its_own_directory(metalearn: Command, typed: list[str], words: str) -> None:
     run = metalearn().folder
-    assert f"hydra.run.dir={run}" in expand([f"resume={run}", f"hydra.run.dir={run}"])
+    of_a_job = [f"resume={run}", f"hydra.run.dir={run}", "hydra.mode=RUN"]
+    assert expand(of_a_job)[-3:] == [*of_a_job[1:], f"resume='{run}'"]
     with pytest.raises(ValueError, match=re.escape(words.format(run))):
         expand([f"resume={run}", *(word.format(run) for word in typed)])
