@@ -145,7 +145,7 @@ def _refuse_other_training(run: "Run", kept: list[str], typed: list[str], only: 
         name = node(override)
         if "=" in override and any(name == part or name.startswith(f"{part}.") for part in only):
             trained = run.setting(override, kept)
-            if trained is not None and value(override) != trained:
+            if value(override) != trained:
                 raise ValueError(f"{override} changes nothing, since the weights are of {name}={trained}: leave it out")
 
 
@@ -177,15 +177,16 @@ class Run:
     def setting(self, override: str, kept: list[str]) -> Any:
         """Returns the run's own value of an override: of its overrides, or of a config of its own.
 
-        None if it is null or not known; an unknown seed is 0.
+        One that is not known is as the override has it, but an unknown seed is 0.
         """
         name, own = key(override), {**{key(o): value(o) for o in kept if "=" in o}, **self.choices}
         if name in own:
             return own[name]
+        unknown = 0 if name == "seed" else value(override)
         try:
-            found = OmegaConf.select(self._config, node(override), default=0 if name == "seed" else None)
+            found = OmegaConf.select(self._config, node(override), default=unknown)
         except OmegaConfBaseException:
-            return None
+            return unknown
         return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
 
     def has_other_images_than(self, root: Any) -> bool:

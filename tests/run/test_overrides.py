@@ -54,12 +54,20 @@ def test_a_test_takes_no_seed_but_that_of_the_weights(run: Path) -> None:
 
 def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
     (run / ".hydra").mkdir(exist_ok=True)
-    (run / ".hydra/config.yaml").write_text("episode: {train: {way: 20, shot: [1, 5]}}\ntasks_per_batch: 1\n")
+    (run / ".hydra/config.yaml").write_text(
+        "episode: {train: {way: 20, shot: [1, 5]}}\ntasks_per_batch: 1\noptimizer: {backbone_lr: null}\n"
+    )
     (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {optimizer: adam}, cwd: .}}\n")
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
     same = ["episode.train.way=20", "episode.train.shot=[1,5]", "tasks_per_batch=1", "optimizer=adam", "batch_size=9"]
     assert [o for o in expand([*test, *same]) if o in same] == same
-    for other in ("episode.train.way=4", "episode.train.shot=1", "tasks_per_batch=2", "optimizer=sgd"):
+    for other in (
+        "episode.train.way=4",
+        "episode.train.shot=1",
+        "tasks_per_batch=2",
+        "optimizer=sgd",
+        "optimizer.backbone_lr=1",
+    ):
         with pytest.raises(ValueError, match=rf"{re.escape(other)} changes nothing, since the weights are of"):
             expand([*test, other])
     pretrained = expand(["mode=test", f"pretrained={run}/checkpoints/last.ckpt", "episode.train.way=4"])
