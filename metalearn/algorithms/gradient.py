@@ -3,10 +3,10 @@
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
 from metalearn.algorithms.parts.selection import selected
+from metalearn.algorithms.parts.threads import TaskThreads, own
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked, is_of_backbone
 from metalearn.losses import Problem
@@ -133,9 +134,15 @@ class AbstractGradient(AbstractAlgorithm):
                 "batch_norm=running keeps averages of the weights before the inner loop, which adapted weights "
                 "do not fit; batch_norm=support is inductive too"
             )
-        self.network, self.inner_loop, self.execution = network, inner_loop, execution
+        self.network = network  # type: ignore[misc]  # nn.Module keeps it, and the property reads it
+        self.inner_loop, self.execution, self.threads = inner_loop, execution, TaskThreads()
         frozen = {name for name, w in network.named_parameters() if is_of_backbone(name) and not w.requires_grad}
         self.adapted = inner_loop.select([name for name, _ in network.named_parameters() if name not in frozen])
+
+    @property
+    def network(self) -> AbstractNetwork:
+        """Holder of the weights θ; in a thread of a batch its copy, with the same weights."""
+        return own(cast(AbstractNetwork, self._modules["network"]))
 
     @abstractmethod
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, State]:
@@ -234,7 +241,11 @@ class AbstractGradient(AbstractAlgorithm):
     def mean_loss(self, task: OfTask, batch: Episode) -> TaskOutput:
         """Averages over the tasks a function that returns a task's loss, (), and query logits."""
         trained = [weight for weight in self.parameters() if weight.requires_grad]
-        return self.execution.mean_loss(task, batch, trained)
+        return self.execution.mean_loss(task, batch, trained, self.share)
+
+    def share(self, work: Callable[..., Any], tasks: Sequence[Episode]) -> list[Any]:
+        """Shares the tasks of a batch among threads."""
+        return self.threads.share(self.network, work, tasks)
 
     def track_moments(self, batch: Episode) -> None:
         """Updates running averages in use, by one pass at θ, since inner steps are pure."""

@@ -112,7 +112,8 @@ class IMAML(AbstractGradient):
             return loss, logits, *(meta_gradient[name] for name in self.adapted)
 
         with torch.no_grad():
-            losses, logits, *gradients = self.execution.map_tasks(task, batch)  # (T,), (T, Q, N), (T, ...) each
+            # (T,), (T, Q, N), (T, ...) each
+            losses, logits, *gradients = self.execution.map_tasks(task, batch, self.share)
         mean = {name: gradient.mean(0) for name, gradient in zip(self.adapted, gradients, strict=True)}
         self.track_moments(batch)
         here = dot(mean, {name: weight - weight.detach() for name, weight in theta.items()})  # 0, with gradient `mean`

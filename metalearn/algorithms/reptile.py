@@ -108,7 +108,7 @@ class Reptile(AbstractGradient):
             return *(phi[name] for name in self.adapted), *(moments[name] for name in self.adapted), steps
 
         with torch.no_grad():
-            *tensors, steps = self.execution.map_tasks(task, batch)
+            *tensors, steps = self.execution.map_tasks(task, batch, self.share)
             # each (T, ...)
             phi, moments = tensors[: len(self.adapted)], tensors[len(self.adapted) :]
             if self.carry_moments:

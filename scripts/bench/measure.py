@@ -13,7 +13,7 @@ from typing import Any
 
 import ours
 import torch
-from sides import BF16, COMPILED, OURS, SIDES, VMAP
+from sides import BF16, COMPILED, IN_TURN, OURS, SIDES, VMAP
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from works import EVALUATION, STEPS, Step, bank, batch_of
@@ -33,7 +33,7 @@ AT_FIRST_STEP = 77
 
 def one(side: str, work: str, *, steps: int, episodes: int, device: str) -> dict[str, float]:
     """Measures the seconds of a step or an evaluation, its accuracy, and peak memory in MB."""
-    if side in (OURS, BF16, COMPILED, VMAP):
+    if side in (OURS, IN_TURN, BF16, COMPILED, VMAP):
         keep_freed_memory()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -118,10 +118,10 @@ def product(size: int, dtype: torch.dtype, device: str) -> float:
 def operations(work: Step) -> float:
     """Counts the operations of a step's convolutions and matrix products, with derivatives.
 
-    It counts on the CPU, where the tasks run one by one: torch counts the convolutions that vmap
-    groups as if they had one group.
+    It counts on the CPU, with tasks one by one: torch counts the convolutions that vmap groups as
+    if they had one group, and only those of the main thread.
     """
-    _, loss_of = ours.step(work)
+    _, loss_of = ours.step_in_turn(work) if work.inner_steps else ours.step(work)
     with FlopCounterMode(display=False) as counter:
         loss_of(batch_of(work)).backward()
     return counter.get_total_flops()
@@ -144,7 +144,7 @@ class Convolutions(TorchDispatchMode):
 @torch.no_grad()
 def seconds_of_convolutions(work: Step, device: str, times: int = 5) -> float:
     """Measures the convolutions of a step alone, with derivatives, repeated one by one."""
-    module, loss_of = ours.step(work)
+    module, loss_of = ours.step(work) if device == "cuda" else ours.step_in_turn(work)
     module.to(device)
     with torch.enable_grad(), Convolutions() as noted:
         loss_of(batch_of(work, device)).backward()

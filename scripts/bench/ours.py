@@ -48,6 +48,11 @@ def step_by_vmap(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Ten
     return _step_by(work, vmap=True)
 
 
+def step_in_turn(work: Step) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
+    """Builds a step without threads, as by `algorithm.execution.vmap=false`."""
+    return _step_by(work, vmap=False)
+
+
 def _step_by(work: Step, **execution: bool) -> tuple[AbstractAlgorithm, Callable[[Episode], Tensor]]:
     algorithm, loss_of = step(work)
     assert isinstance(algorithm, AbstractGradient)

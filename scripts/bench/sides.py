@@ -12,12 +12,14 @@ from works import EVALUATION, STEPS, batch_of
 from metalearn.types import Episode
 
 OURS, BF16, COMPILED, VMAP = "metalearn", "metalearn, bf16", "metalearn, compiled", "metalearn, vmap"
+IN_TURN = "metalearn, one by one"
 LAUNCHED = "metalearn, no CUDA graph"
 PLAIN, EASYFSL, HIGHER, TORCHOPT = "plain PyTorch", "easyfsl", "higher", "torchopt"
 LIBRARIES = (EASYFSL, HIGHER, TORCHOPT)  # each may be missing, or not work with the installed torch
 
 MAML = {
     OURS: ours.step,
+    IN_TURN: ours.step_in_turn,
     VMAP: ours.step_by_vmap,
     COMPILED: ours.step_compiled,
     PLAIN: peers.plain,

@@ -1,6 +1,8 @@
 """Gradients of an inner step, and of a batch in the memory of one task."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,26 +13,42 @@ from metalearn.types import Parameters
 
 Tensors = tuple[Tensor, ...]
 
+Share = Callable[..., list[Any]]
+"""Function that divides tasks: (work, tasks) -> the results of work(share), in order."""
+
+
+def whole(work: Callable[..., Any], tasks: Sequence[Any]) -> list[Any]:
+    """Makes one share of all tasks."""
+    return [work(tasks)]
+
 
 def mean_over_tasks(
-    function: Callable[..., Tensors], tasks: Sequence[Sequence[Tensor]], weights: Sequence[Tensor]
+    function: Callable[..., Tensors], tasks: Sequence[Sequence[Tensor]], weights: Sequence[Tensor], share: Share = whole
 ) -> tuple[Tensor, list[Tensors]]:
     """Averages the losses `function(*task)[0]`, (), and returns the other results without a graph.
 
     The gradient in the weights is computed task by task, so that one task's graph is freed before
-    the next is built.
+    the next is built. `share` divides the tasks among threads.
     """
-    losses, others = list[Tensor](), list[Tensors]()
-    gradient: list[Tensor | None] = [None] * len(weights)
-    for task in tasks:
-        loss, *rest = function(*task)
-        if torch.is_grad_enabled() and weights:
-            with torch.autocast(loss.device.type, enabled=False):  # as in any backward pass
-                parts = torch.autograd.grad(loss / len(tasks), weights, allow_unused=True)
-            gradient = [_sum(*pair) for pair in zip(gradient, parts, strict=True)]
-        losses.append(loss.detach())
-        others.append(tuple(value.detach() for value in rest))
-    return _WithGradient.apply(torch.stack(losses).mean(), gradient, *weights), others  # type: ignore[no-untyped-call]
+
+    def total(tasks: Sequence[Sequence[Tensor]]) -> tuple[list[Tensor], list[Tensor | None], list[Tensors]]:
+        losses, others = list[Tensor](), list[Tensors]()
+        gradient: list[Tensor | None] = [None] * len(weights)
+        for task in tasks:
+            loss, *rest = function(*task)
+            if torch.is_grad_enabled() and weights:
+                with torch.autocast(loss.device.type, enabled=False):  # as in any backward pass
+                    parts = torch.autograd.grad(loss / num_tasks, weights, allow_unused=True)
+                gradient = [_sum(*pair) for pair in zip(gradient, parts, strict=True)]
+            losses.append(loss.detach())
+            others.append(tuple(value.detach() for value in rest))
+        return losses, gradient, others
+
+    num_tasks = len(tasks)
+    losses, gradients, others = zip(*share(total, tasks), strict=True)
+    gradient = [reduce(_sum, parts) for parts in zip(*gradients, strict=True)]
+    mean = torch.stack([*chain(*losses)]).mean()
+    return _WithGradient.apply(mean, gradient, *weights), [*chain(*others)]  # type: ignore[no-untyped-call]
 
 
 def grad_and_value(function: Callable[[Parameters], Tensor]) -> Callable[[Parameters], tuple[Parameters, Tensor]]:

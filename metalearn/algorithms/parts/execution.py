@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metalearn.algorithms.parts.backward import autocast_without_cache, mean_over_tasks
+from metalearn.algorithms.parts.backward import Share, autocast_without_cache, mean_over_tasks, whole
 from metalearn.types import Episode, TaskOutput
 
 OfTask = Callable[..., tuple[Tensor, ...]]
@@ -23,7 +24,7 @@ class Execution:
     Args:
         vmap: whether the tasks of a batch run together (true) or one after the other (false). None:
             together on an accelerator, which one small task cannot fill, and where the inputs are
-            vectors.
+            vectors; elsewhere in threads, unless compiled or checkpointed.
         compile: whether to compile the loss of a task and the derivatives of its inner steps into
             one program. It is faster and equal up to rounding; the first compilation on a machine
             takes a minute or two. None: not, which a long training
@@ -46,25 +47,27 @@ class Execution:
         if self.compile and not (shutil.which("g++") or shutil.which("clang++")):
             raise ValueError("execution.compile=true needs a C++ compiler: install g++ or clang++")
 
-    def mean_loss(self, function: OfTask, batch: Episode, weights: Sequence[Tensor]) -> TaskOutput:
+    def mean_loss(self, function: OfTask, batch: Episode, weights: Sequence[Tensor], share: Share) -> TaskOutput:
         """Averages over the tasks a function that returns a task's loss, (), and query logits.
 
         The gradient in the weights is computed task by task where the tasks run one by one.
         """
         with autocast_without_cache(batch.query_x.device.type):
             if self._batch_goes_together(batch):
-                losses, logits = self.map_tasks(function, batch)  # (T,), (T, Q, N)
+                losses, logits = self.map_tasks(function, batch, share)  # (T,), (T, Q, N)
                 return TaskOutput(losses.mean(), logits)
-            loss, others = mean_over_tasks(self._compiled(function), batch.tasks(), weights)
+            function = self._compiled(function)
+            loss, others = mean_over_tasks(function, batch.tasks(), weights, self._shared(share))
         return TaskOutput(loss, torch.stack([logits for (logits,) in others]))
 
-    def map_tasks(self, function: OfTask, batch: Episode) -> tuple[Tensor, ...]:
+    def map_tasks(self, function: OfTask, batch: Episode, share: Share) -> tuple[Tensor, ...]:
         """Applies a function to every task, and stacks each of its results to (T, ...)."""
         if self._batch_goes_together(batch):
             # Dropout differs between tasks.
             return self._compiled(torch.vmap(function, randomness="different"))(*batch)
         function = self._compiled(function)
-        return tuple(map(torch.stack, zip(*(function(*task) for task in batch.tasks()), strict=True)))
+        shares = self._shared(share)(lambda tasks: [function(*task) for task in tasks], batch.tasks())
+        return tuple(map(torch.stack, zip(*chain(*shares), strict=True)))
 
     def step(self, update: Callable[..., Any], *state: Any) -> Any:
         """Takes one inner step, update(*state), and keeps its graph or recomputes it."""
@@ -82,9 +85,13 @@ class Execution:
         x = batch.query_x
         return self.goes_together(x.device, vectors=x.ndim == 3 and x.is_floating_point())  # a text is ids
 
+    def _shared(self, share: Share) -> Share:
+        # A compiled program is not called by several threads at once.
+        return share if self.vmap is None and not (self.compile or self.checkpoint) else whole
+
     def _compiled(self, function: OfTask) -> OfTask:
         return torch.compile(function) if self.compile else function
 
 
 DEFAULT = Execution()
-"""Tasks together where that is faster, nothing compiled, every graph kept."""
+"""Tasks together or in threads where that is faster, nothing compiled, every graph kept."""
