@@ -39,8 +39,8 @@ class TaskThreads:
     torch.func.functional_call exchanges the weights of a module in place, so each thread has a copy
     of the network, `own(network)`, which holds the same weights. Some tasks run in turn instead:
     those that are not `SMALL`, those that draw random numbers, whose order would depend on the
-    threads, and those of a network with hooks or with functions among its attributes, because its
-    copy could refer to the original.
+    threads, and those of a network that cannot be copied, or has hooks or functions among its
+    attributes, because its copy could refer to the original.
 
     Examples:
         >>> network = nn.Linear(3, 2)
@@ -64,6 +64,10 @@ class TaskThreads:
             return [work(tasks)]
         bounds = [len(tasks) * thread // threads for thread in range(threads + 1)]
         shares = [tasks[start:end] for start, end in pairwise(bounds)]
+        try:
+            copies = [_copy(network) for _ in shares]
+        except Exception as error:  # a module of a user may refuse in any way
+            return self._only_in_turn(f"their network cannot be copied ({error})", work, tasks)
         work_as_here = _in_the_modes_of_this_thread(work)
 
         def run(share: Sequence[Episode], copied: nn.Module) -> Result:
@@ -74,14 +78,19 @@ class TaskThreads:
         before = torch.get_rng_state()
         try:
             with ThreadPoolExecutor(threads, "tasks") as pool:
-                results = [*pool.map(run, shares, [_copy(network) for _ in shares])]
+                results = [*pool.map(run, shares, copies)]
         finally:
             torch.set_num_threads(cores)  # the number of a thread is also that of later threads
         if torch.equal(torch.get_rng_state(), before):
             return results
-        log.info("the tasks of a batch run in turn, because they draw random numbers")
-        self._in_turn = True
         torch.set_rng_state(before)
+        return self._only_in_turn("they draw random numbers", work, tasks)
+
+    def _only_in_turn(
+        self, reason: str, work: Callable[[Sequence[Episode]], Result], tasks: Sequence[Episode]
+    ) -> list[Result]:
+        log.info("the tasks of a batch run in turn from now on: %s", reason)
+        self._in_turn = True
         return [work(tasks)]
 
 
