@@ -1,5 +1,9 @@
 """The entry point `metalearn [overrides]` and its subcommands, also `python -m metalearn`."""
 
+import metalearn.run.early_signals  # noqa: F401 (before all that takes time)
+
+# isort: split
+
 import os
 import runpy
 import sys

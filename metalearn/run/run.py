@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
-from metalearn.run import console, loggers
+from metalearn.run import console, early_signals, loggers
 from metalearn.run.as_json import decode
 from metalearn.run.checkpoint import load
 from metalearn.run.checkpoint_file import read_origin
@@ -64,6 +64,9 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
                     _begin(job, config)
                 begun = True
             if not plan.tests_only:
+                # Several processes wait for one another until the first step, where all can stop.
+                signals.training = job.trainer.world_size > 1
+                signals.deliver(early_signals.received)
                 fit(job, record)
             pruned = job.pruning is not None and job.pruning.pruned
             if not pruned:

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Self
 
@@ -61,6 +61,11 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for watched in self._before:
                 signal.signal(watched, self._handle)
+
+    def deliver(self, numbers: Iterable[int]) -> None:
+        """Handles signals that have arrived before."""
+        for number in numbers:
+            self._handle(number, None)
 
     def close(self) -> None:
         """Ignores signals from now on."""

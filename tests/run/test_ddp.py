@@ -1,11 +1,19 @@
 """Two gloo processes equal one process with the joint batch: weights, running averages, scores."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, Finished
+from sweeping import wait_for
 
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
@@ -37,6 +45,21 @@ def test_two_processes_train_and_score_as_one(metalearn, overrides: list[str]) -
     assert len(episodes[0]["accuracy"]) == both.test["accuracy"]["num_episodes"] == 7
     assert both.test["episodes_sha256"] == single.test["episodes_sha256"]
     assert not list(both.folder.parent.glob(f"{both.folder.name}?*"))  # only one run directory exists
+
+
+def test_a_signal_to_all_processes_while_one_of_them_starts_ends_the_run_in_order(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Covers Ctrl-C in a terminal, and the stop of a sweep."""
+    command = [sys.executable, "-m", "metalearn", *SMALL, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/run"]
+    with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE) as process:
+        log = tmp_path / "run" / "metalearn.log"
+        wait_for(lambda: log.exists() and "begins at step" in log.read_text(), process)
+        time.sleep(1.0)  # the other process imports its packages now
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said.decode()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
 
 
 def test_the_processes_share_the_episodes_of_a_step(bank) -> None:
