@@ -85,7 +85,7 @@ class Findings:
         if len(self._objectives) > 1:
             title = "the Pareto front: no other trial is as good in all objectives and better in one"
         else:
-            title = f"the best trials by {self._objectives[0].name} at meta-val"
+            title = f"the best trials by {self._objectives[0].name} at meta-{self._objectives[0].split}"
         if self._trials.seeds:
             title += f", means over {len(self._trials.seeds)} seeds"
         table = Table(title=title, title_justify="left")
@@ -102,12 +102,13 @@ class Findings:
     def _write_best(self, best: FrozenTrial) -> None:
         """Writes the facts of the best trial, and the experiment that repeats it."""
         overrides, seeds = self._trials.overrides(best), self._trials.seeds
+        objective = self._objectives[0]
         seeded = [*overrides, f"seed={seeds[0]}"] if seeds else overrides
         command = shlex.join(["python", "-m", "metalearn", *self._needed, *seeded])
         content = {
             "trial": best.number,
             "directory": self._trials.folder(best).name,
-            f"val_{self._objectives[0].name}": best.value,
+            f"{objective.split}_{objective.name}": best.value,
             **({"seeds": seeds} if seeds else {}),
             "parameters": dict(best.params),
             "overrides": overrides,

@@ -14,7 +14,7 @@ from metalearn.run.overrides import key
 from metalearn.run.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
-from metalearn.search.objectives import objectives
+from metalearn.search.objectives import SCORE, objectives
 from metalearn.search.preset import spelled_out
 from metalearn.search.source import FAILURES_IN_A_ROW, TrialSource
 from metalearn.search.study import enqueue_start, open_study
@@ -85,7 +85,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
         objectives=aims,
         folder=folder,
         seeds=settings.seeds,
-        address=address if len(aims) == 1 else None,  # Optuna compares one number of a validation
+        address=address if settings.objectives == [SCORE] else None,  # a validation has the score alone
     )
 
 
