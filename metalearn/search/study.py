@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 
 from metalearn.run.trial import open_storage
-from metalearn.search.objectives import Objective
+from metalearn.search.objectives import SECONDS_PER_TASK, Objective
 from metalearn.search.samplers import make_sampler
 from metalearn.search.space import Space
 
@@ -35,8 +35,9 @@ def open_study(
     )
     new: dict[str, Any] = {key: str(distribution) for key, distribution in space.items()}
     new |= {"overrides": sorted(fixed), "direction": directions[0], "grid": sampler == "grid"}
-    if len(objectives) > 1:
-        new["objectives"] = [objective.name for objective in objectives]
+    names = [objective.name for objective in objectives]
+    if SECONDS_PER_TASK in names:  # a study without an entry is of the score alone
+        new["objectives"] = names
     if seeds:
         new["seeds"] = list(seeds)
     _check_definition(study, new)

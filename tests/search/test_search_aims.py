@@ -158,6 +158,16 @@ def test_settings_that_exclude_each_other(settings: dict, line: str) -> None:
         sweeper._check_combinations()
 
 
+def test_another_objective_of_the_same_direction_is_another_search(tmp_path: Path) -> None:
+    Controller(tmp_path, aims=["score"], score="mse")
+    Controller(tmp_path, aims=["score"], score="mse")
+    with pytest.raises(ValueError, match=r"for objectives it has None, this command \['seconds_per_task'\]"):
+        Controller(tmp_path, aims=["seconds_per_task"], score="mse")
+    Controller(tmp_path / "time", aims=["seconds_per_task"], score="mse")
+    with pytest.raises(ValueError, match=r"for objectives it has \['seconds_per_task'\], this command None"):
+        Controller(tmp_path / "time", aims=["score"], score="mse")
+
+
 @pytest.mark.parametrize("aims", [["accuracy"], [], ["score", "score"]])
 def test_an_unknown_objective_is_refused(tmp_path: Path, aims: list[str]) -> None:
     with pytest.raises(ValueError, match="must list some of score, seconds_per_task, each once"):
