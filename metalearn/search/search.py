@@ -17,7 +17,7 @@ from metalearn.search.best import Findings
 from metalearn.search.objectives import SCORE, objectives
 from metalearn.search.preset import spelled_out
 from metalearn.search.source import FAILURES_IN_A_ROW, TrialSource
-from metalearn.search.study import enqueue_start, open_study
+from metalearn.search.study import enqueue_start, open_study, settings_of_all
 from metalearn.search.trials import Trials
 from metalearn.sweep import definition
 from metalearn.sweep.ending import report
@@ -56,8 +56,8 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
     if settings.seeds and "seed" in (*space, *map(key, typed)):
         raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
     fixed = spelled_out(typed, partial(launcher.compose, 0))
-    score = OBJECTIVES[launcher.compose(0, fixed).problem].score_name
-    aims = objectives(settings.objectives, score)
+    config = launcher.compose(0, fixed)
+    aims = objectives(settings.objectives, OBJECTIVES[config.problem].score_name)
     definition.record(folder, [], sys.argv[1:])
     storage = settings.storage
     storage = storage if "://" in storage else str(Path(storage).absolute())
@@ -69,6 +69,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
             objectives=aims,
             space=space,
             fixed=typed,
+            settings=settings_of_all(config, space),
             seeds=settings.seeds,
             sampler=settings.sampler,
             seed=settings.seed,
