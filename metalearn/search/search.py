@@ -53,7 +53,7 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
 def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: list[str], folder: Path) -> Trials:
     """Opens the study of a search. Raises ValueError for settings that do not fit together."""
     space, typed = search_space.read(settings.params, arguments)
-    if settings.seeds and "seed" in (*space, *map(key, typed)):
+    if settings.seeds and "seed" in map(key, (*space, *typed)):
         raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
     fixed = spelled_out(typed, partial(launcher.compose, 0))
     config = launcher.compose(0, fixed)

@@ -21,22 +21,19 @@ def read(params: Mapping[str, Any], arguments: Sequence[str]) -> tuple[Space, li
     Raises ValueError for a distribution that Optuna cannot have.
     """
     lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
-    space: Space = {}
-    fixed: dict[str, str] = {}
+    last: dict[str, Override] = {}
     for override in OverridesParser.create().parse_overrides(lines):
-        key = override.get_key_element()
-        space.pop(key, None)
-        fixed.pop(key, None)
-        if override.is_sweep_override():
-            space[key] = _distribution(override)
-        else:
-            fixed[key] = str(override.input_line)
+        key = override.get_key_element().lstrip("+")
+        last.pop(key, None)
+        last[key] = override
+    varied = [override for override in last.values() if override.is_sweep_override()]
+    space = {override.get_key_element(): _distribution(override) for override in varied}
     if not space:
         raise ValueError(
             "the search has nothing to vary: give hydra.sweeper.params, or "
             "algorithm.inner_lr='tag(log, interval(0.01, 1))' on the command line"
         )
-    return space, list(fixed.values())
+    return space, [str(override.input_line) for override in last.values() if not override.is_sweep_override()]
 
 
 def overrides(params: Mapping[str, Any]) -> list[str]:

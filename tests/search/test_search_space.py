@@ -46,6 +46,11 @@ def test_the_command_line_wins_over_the_params_of_a_preset() -> None:
     assert search_space.read(params, ["a=0.5"]) == ({"b": CategoricalDistribution(["1", "2"])}, ["a=0.5"])
     space, _ = search_space.read(params, ["a=tag(log,interval(1,2))"])
     assert space["a"] == FloatDistribution(1, 2, log=True)
+    assert search_space.read(params, ["++a=0.5", "+b=2,3"]) == (
+        {"+b": CategoricalDistribution(["2", "3"])},
+        ["++a=0.5"],
+    )
+    assert search_space.read({"+a": 1, "b": "1,2"}, ["++a=2"])[1] == ["++a=2"]
 
 
 @pytest.mark.parametrize("option", [path.stem for path in (REPOSITORY / "conf/hparams_search").glob("*.yaml")])
