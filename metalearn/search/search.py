@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from metalearn.losses import OBJECTIVES
 from metalearn.run import study_record
-from metalearn.run.overrides import key
+from metalearn.run.overrides import key, node
 from metalearn.run.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
@@ -53,6 +53,7 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
 def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: list[str], folder: Path) -> Trials:
     """Opens the study of a search. Raises ValueError for settings that do not fit together."""
     space, typed = search_space.read(settings.params, arguments)
+    _check_episodes(space)
     if settings.seeds and "seed" in map(key, (*space, *typed)):
         raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
     fixed = spelled_out(typed, partial(launcher.compose, 0))
@@ -88,6 +89,16 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
         seeds=settings.seeds,
         address=address if settings.objectives == [SCORE] else None,  # a validation has the score alone
     )
+
+
+def _check_episodes(space: search_space.Space) -> None:
+    """Raises ValueError for a parameter that changes the tasks of meta-val, since scores choose."""
+    for name in map(node, space):
+        if f"{name}.".startswith(("dataset.", "episode.val.")) and name != "dataset.input_shape":
+            raise ValueError(
+                f"{name} varies, which would compare scores on other meta-val episodes: "
+                "keep dataset and episode.val, or compare their values with hydra/sweeper=basic"
+            )
 
 
 def _check_success(trials: Trials, jobs: list[Job]) -> None:

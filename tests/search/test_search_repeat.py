@@ -92,6 +92,17 @@ def test_a_search_of_an_edited_file_is_another_search(
     begin(edited)
 
 
+@pytest.mark.parametrize(
+    "varied", ["episode.val.way=choice(2,5)", "dataset=glyphs,omniglot", "dataset.fold=range(0,5)"]
+)
+def test_a_search_over_other_tasks_of_meta_val_is_refused(tmp_path: Path, varied: str) -> None:
+    settings: Any = SimpleNamespace(params={"dataset.input_shape": "[3,84,84],[3,128,128]"}, seeds=[])
+    name = varied.partition("=")[0]
+    line = f"{name} varies, which would compare scores on other meta-val episodes: keep dataset and episode.val"
+    with pytest.raises(ValueError, match=line):
+        _trials(settings, None, [varied], tmp_path)  # type: ignore[arg-type]
+
+
 def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path) -> None:
     folder = configs / "it's a search"
     small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'"]
