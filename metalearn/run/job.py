@@ -113,7 +113,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     keeper, clock = Keeper(plan.folder, score, lambda: data.episodes_sha256("val", data.num_episodes["val"])), Clock()
     checkpoint = _checkpoint(plan, module, keeper)
     _check_weights(plan, module, checkpoint, banks)
-    pruning = pruning_of_environment(score) if not plan.tests_only else None
+    pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
     callbacks = [
         clock,
         FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),

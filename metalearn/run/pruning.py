@@ -5,6 +5,7 @@ at its step, as the step k · max_steps + step of the trial. Each comparison wit
 thus of means over equal seeds at equal steps.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -24,11 +25,12 @@ class Pruning(pl.Callback):
     Args:
         address: address of the trial.
         score: name of the score, such as "accuracy".
+        folder: run directory, with the validations before an interruption.
     """
 
-    def __init__(self, address: TrialAddress, *, score: str) -> None:
+    def __init__(self, address: TrialAddress, *, score: str, folder: Path) -> None:
         self.pruned = False
-        self._address, self._score = address, score
+        self._address, self._score, self._folder = address, score, folder
         self._trial: optuna.Trial | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -44,15 +46,29 @@ class Pruning(pl.Callback):
         Seeds after the first report nothing without a limit of steps, or where an earlier one has
         no score at this step.
         """
-        step, name = trainer.global_step, f"val/{self._score}"
-        earlier = [scores_by_step(Path(folder), name).get(step) for folder in self._address.earlier]
-        scores = [score for score in earlier if score is not None]
-        if earlier and (trainer.max_steps < 0 or len(scores) < len(earlier)):
+        step, earlier = trainer.global_step, [self._scores(Path(folder)) for folder in self._address.earlier]
+        now = {step: float(trainer.callback_metrics[f"val/{self._score}"])}
+        mean = _means([*earlier, now]).get(step)
+        if mean is None or (earlier and trainer.max_steps < 0):
             return False
-        scores.append(float(trainer.callback_metrics[name]))
-        trial = self._trial = self._trial or self._open(trainer)
-        trial.report(sum(scores) / len(scores), len(earlier) * trainer.max_steps + step)
-        return step != trainer.max_steps and trial.should_prune()
+        if self._trial is None:
+            self._trial = self._open(trainer)
+            self._catch_up(self._trial, earlier, trainer)
+        self._trial.report(mean, len(earlier) * trainer.max_steps + step)
+        return step != trainer.max_steps and self._trial.should_prune()
+
+    def _catch_up(self, trial: "optuna.Trial", earlier: list[dict[int, float]], trainer: pl.Trainer) -> None:
+        """Reports the validations before this one that a continued trial lacks."""
+        reported = trial.storage.get_trial(trial._trial_id).intermediate_values
+        before = {step: score for step, score in self._scores(self._folder).items() if step < trainer.global_step}
+        runs = [*earlier, before]
+        for index in range(len(runs)):
+            for step, mean in _means(runs[: index + 1]).items():
+                if (step_of_trial := index * trainer.max_steps + step) not in reported:
+                    trial.report(mean, step_of_trial)
+
+    def _scores(self, folder: Path) -> dict[int, float]:
+        return scores_by_step(folder, f"val/{self._score}")
 
     def _open(self, trainer: pl.Trainer) -> "optuna.Trial":
         import optuna
@@ -76,7 +92,13 @@ class Pruning(pl.Callback):
         return MedianPruner() if self._address.pruner == "median" else NopPruner()
 
 
-def pruning_of_environment(score: str) -> Pruning | None:
+def _means(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Returns the means over the runs at the steps that all of them have."""
+    steps = [step for step in runs[-1] if all(step in run for run in runs)]
+    return {step: sum(run[step] for run in runs) / len(runs) for step in steps}
+
+
+def pruning_of_environment(score: str, folder: Path) -> Pruning | None:
     """Returns the pruning of a run that a search has started, else None."""
     address = TrialAddress.from_environment()
-    return Pruning(address, score=score) if address else None
+    return Pruning(address, score=score, folder=folder) if address else None

@@ -57,7 +57,7 @@ class Findings:
         elif job.finished:
             values = ((objective, objective.value(job)) for objective in self._objectives)
             words += "".join(f"  {objective.text(value)}" for objective, value in values if value is not None)
-        self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]")
+        self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]", markup=True)
 
     def table(self) -> None:
         """Prints the best trials with their parameters, and how the others have ended."""
@@ -69,7 +69,7 @@ class Findings:
         self._screen.say(f"{len(completed) + len(pruned)} of {self._trials.n_trials} trials: {counts}")
         for trial in failed[-SHOWN:]:
             log = self._trials.runs(trial).looked().failed.log
-            self._screen.say(f"trial {self._trials.folder(trial).name} failed: {escape(str(log))}")
+            self._screen.say(f"trial {self._trials.folder(trial).name} failed: {log}")
 
     def write(self) -> None:
         """Writes the best trial, or all trials with their place on the Pareto front."""
@@ -85,7 +85,7 @@ class Findings:
         if len(self._objectives) > 1:
             title = "the Pareto front: no other trial is as good in all objectives and better in one"
         else:
-            title = f"the best trials by {self._objectives[0].name} at meta-val"
+            title = f"the best trials by {self._objectives[0].name} at meta-{self._objectives[0].split}"
         if self._trials.seeds:
             title += f", means over {len(self._trials.seeds)} seeds"
         table = Table(title=title, title_justify="left")
@@ -102,29 +102,30 @@ class Findings:
     def _write_best(self, best: FrozenTrial) -> None:
         """Writes the facts of the best trial, and the experiment that repeats it."""
         overrides, seeds = self._trials.overrides(best), self._trials.seeds
+        objective = self._objectives[0]
         seeded = [*overrides, f"seed={seeds[0]}"] if seeds else overrides
         command = shlex.join(["python", "-m", "metalearn", *self._needed, *seeded])
         content = {
             "trial": best.number,
             "directory": self._trials.folder(best).name,
-            f"val_{self._objectives[0].name}": best.value,
+            f"{objective.split}_{objective.name}": best.value,
             **({"seeds": seeds} if seeds else {}),
             "parameters": dict(best.params),
             "overrides": overrides,
             "command": command,
         }
         self._write(NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000))
-        self._screen.say(f"the best: {escape(command)}")
+        self._screen.say(f"the best: {command}")
         try:
             body = as_experiment(overrides, self._is_group)
         except ValueError as error:
-            self._screen.say(escape(str(error)))
+            self._screen.say(str(error))
             return
         call = ["python", "-m", "metalearn", "--config-dir", str(self._folder), "experiment=best"]
         head = f"# @package _global_\n# Best trial of a search. To run it: {shlex.join(call)}\n"
         (self._folder / EXPERIMENT).parent.mkdir(exist_ok=True)
         self._write(EXPERIMENT, head + body)
-        self._screen.say(f"as an experiment: {escape(shlex.join(call))}")
+        self._screen.say(f"as an experiment: {shlex.join(call)}")
 
     def _write_pareto(self, completed: Sequence[FrozenTrial]) -> None:
         front = {trial.number for trial in self._front()}
@@ -137,7 +138,7 @@ class Findings:
             on_front = int(trial.number in front)
             writer.writerow([self._trials.folder(trial).name, on_front, *trial.values, *params])
         self._write(PARETO, text.getvalue())
-        self._screen.say(f"all completed trials: {escape(str(self._folder / PARETO))}")
+        self._screen.say(f"all completed trials: {self._folder / PARETO}")
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self._folder / name, lambda file: file.write(text.encode()))

@@ -19,6 +19,7 @@ class Objective:
     """A number of a run."""
 
     name: str
+    split: Literal["val", "test"]  # split of the episodes that it is of
     direction: Direction
     value: Callable[[Job], float | None]  # None where the run left none
     text: Callable[[float], str]
@@ -44,11 +45,14 @@ def objectives(names: Sequence[str], score: str) -> list[Objective]:
     by_name = {
         SCORE: Objective(
             score,
+            "val",
             "minimize" if score == "mse" else "maximize",
             _score,
             lambda value: score_text(score, value),
         ),
-        SECONDS_PER_TASK: Objective(SECONDS_PER_TASK, "minimize", _seconds_per_task, lambda value: f"{value:.4g}"),
+        SECONDS_PER_TASK: Objective(
+            SECONDS_PER_TASK, "test", "minimize", _seconds_per_task, lambda value: f"{value:.4g}"
+        ),
     }
     return [by_name[name] for name in names]
 

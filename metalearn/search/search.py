@@ -10,14 +10,14 @@ from optuna.trial import TrialState
 
 from metalearn.losses import OBJECTIVES
 from metalearn.run import study_record
-from metalearn.run.overrides import key
+from metalearn.run.overrides import key, node
 from metalearn.run.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
-from metalearn.search.objectives import objectives
+from metalearn.search.objectives import SCORE, objectives
 from metalearn.search.preset import spelled_out
 from metalearn.search.source import FAILURES_IN_A_ROW, TrialSource
-from metalearn.search.study import enqueue_start, open_study
+from metalearn.search.study import enqueue_start, open_study, settings_of_all
 from metalearn.search.trials import Trials
 from metalearn.sweep import definition
 from metalearn.sweep.ending import report
@@ -53,11 +53,12 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
 def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: list[str], folder: Path) -> Trials:
     """Opens the study of a search. Raises ValueError for settings that do not fit together."""
     space, typed = search_space.read(settings.params, arguments)
-    if settings.seeds and "seed" in (*space, *map(key, typed)):
+    _check_episodes(space)
+    if settings.seeds and "seed" in map(key, (*space, *typed)):
         raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
     fixed = spelled_out(typed, partial(launcher.compose, 0))
-    score = OBJECTIVES[launcher.compose(0, fixed).problem].score_name
-    aims = objectives(settings.objectives, score)
+    config = launcher.compose(0, fixed)
+    aims = objectives(settings.objectives, OBJECTIVES[config.problem].score_name)
     definition.record(folder, [], sys.argv[1:])
     storage = settings.storage
     storage = storage if "://" in storage else str(Path(storage).absolute())
@@ -69,6 +70,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
             objectives=aims,
             space=space,
             fixed=typed,
+            settings=settings_of_all(config, space),
             seeds=settings.seeds,
             sampler=settings.sampler,
             seed=settings.seed,
@@ -85,8 +87,18 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
         objectives=aims,
         folder=folder,
         seeds=settings.seeds,
-        address=address if len(aims) == 1 else None,  # Optuna compares one number of a validation
+        address=address if settings.objectives == [SCORE] else None,  # a validation has the score alone
     )
+
+
+def _check_episodes(space: search_space.Space) -> None:
+    """Raises ValueError for a parameter that changes the tasks of meta-val, since scores choose."""
+    for name in map(node, space):
+        if f"{name}.".startswith(("dataset.", "episode.val.")) and name != "dataset.input_shape":
+            raise ValueError(
+                f"{name} varies, which would compare scores on other meta-val episodes: "
+                "keep dataset and episode.val, or compare their values with hydra/sweeper=basic"
+            )
 
 
 def _check_success(trials: Trials, jobs: list[Job]) -> None:

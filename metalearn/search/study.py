@@ -4,11 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
+from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.grammar import node
+from metalearn.run.secrets import struck_out
 from metalearn.run.trial import open_storage
-from metalearn.search.objectives import Objective
+from metalearn.search.objectives import SECONDS_PER_TASK, Objective
 from metalearn.search.samplers import make_sampler
 from metalearn.search.space import Space
+from metalearn.sweep.dropped import leaves
+
+OF_THE_MACHINE = ("hydra", "paths", "logger")
+"""Parts of the config in which the controllers of a study may differ."""
 
 
 def open_study(
@@ -18,11 +25,17 @@ def open_study(
     objectives: Sequence[Objective],
     space: Space,
     fixed: list[str],
+    settings: Mapping[str, str],
     seeds: Sequence[int] = (),
     sampler: str,
     seed: int | None,
 ) -> optuna.Study:
-    """Returns the study, new or stored. Raises ValueError if the stored definition differs."""
+    """Returns the study, new or stored. Raises ValueError if the stored definition differs.
+
+    Args:
+        fixed: typed overrides of every trial.
+        settings: settings that they compose, with the files that they name (settings_of_all).
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [objective.direction for objective in objectives]
     study = optuna.create_study(
@@ -35,12 +48,27 @@ def open_study(
     )
     new: dict[str, Any] = {key: str(distribution) for key, distribution in space.items()}
     new |= {"overrides": sorted(fixed), "direction": directions[0], "grid": sampler == "grid"}
-    if len(objectives) > 1:
-        new["objectives"] = [objective.name for objective in objectives]
+    names = [objective.name for objective in objectives]
+    if SECONDS_PER_TASK in names:  # a study without an entry is of the score alone
+        new["objectives"] = names
     if seeds:
         new["seeds"] = list(seeds)
-    _check_definition(study, new)
+    _check(study, "definition", new)
+    _check(study, "settings", settings)  # a study of an earlier version has none, and gets these
     return study
+
+
+def settings_of_all(config: DictConfig, space: Space) -> dict[str, str]:
+    """Returns the settings that all trials share, as texts, except those of a machine.
+
+    Args:
+        config: composed config of a run.
+        space: parameters, whose settings vary.
+    """
+    varied = tuple(f"{node(key)}." for key in space)
+    plain = struck_out(OmegaConf.to_container(config, resolve=False))
+    shared = {name: child for name, child in plain.items() if name not in OF_THE_MACHINE}
+    return {name: repr(value) for name, value in leaves(shared) if not f"{name}.".startswith(varied)}
 
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space: Space) -> None:
@@ -60,10 +88,11 @@ def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space
             study.enqueue_trial({key: _as_choice(space[key], value) for key, value in point.items()})
 
 
-def _check_definition(study: optuna.Study, new: Mapping[str, Any]) -> None:
-    recorded = study.user_attrs.get("definition")
+def _check(study: optuna.Study, name: str, new: Mapping[str, Any]) -> None:
+    """Records a part of the definition, or raises ValueError if another is recorded."""
+    recorded = study.user_attrs.get(name)
     if recorded is None:
-        study.set_user_attr("definition", new)
+        study.set_user_attr(name, new)
     elif recorded != new:
         key = next(key for key in (*new, *recorded) if new.get(key) != recorded.get(key))
         raise ValueError(

@@ -69,11 +69,10 @@ class OptunaSweeper(Sweeper):
             raise ValueError(f"hydra.sweeper.seeds={self.seeds} has a seed twice")
         if self.start and self.sampler == "grid":
             raise ValueError("hydra.sweeper.sampler=grid runs all points: leave out hydra.sweeper.start")
-        if len(self.objectives) > 1:
-            if self.pruner != "none":
-                raise ValueError(
-                    f"hydra.sweeper.pruner={self.pruner} compares one objective, and there are "
-                    f"{len(self.objectives)}: hydra.sweeper.pruner=none"
-                )
-            if self.sampler == "cmaes":
-                raise ValueError("hydra.sweeper.sampler=cmaes has one objective: take tpe, random or grid")
+        if "seconds_per_task" in self.objectives and self.pruner != "none":
+            raise ValueError(
+                f"hydra.sweeper.pruner={self.pruner} compares scores at meta-val, not seconds_per_task: "
+                "give hydra.sweeper.pruner=none"
+            )
+        if len(self.objectives) > 1 and self.sampler == "cmaes":
+            raise ValueError("hydra.sweeper.sampler=cmaes has one objective: take tpe, random or grid")

@@ -71,9 +71,10 @@ class Screen:
         first = self._refusals.setdefault(job.reason, job.number)
         return job.reason if first == job.number or not job.reason.startswith("refused") else f"refused as job {first}"
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, *, markup: bool = False) -> None:
+        """Prints a line; square brackets are markup of rich only if `markup` says so."""
         with self._read_or_not():
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, markup=markup, emoji=False, highlight=False, soft_wrap=True)
 
     def draw(self, table: Table) -> None:
         with self._read_or_not():
@@ -98,7 +99,7 @@ class Screen:
             words += f" ({escape(self.reason(job))}): {escape(str(job.log))}" + (", once again" if again else "")
         elif mean := score(job):
             words += f"  {mean}"
-        self.say(f"{words}  [dim]{escape(self.label(job))}[/]")
+        self.say(f"{words}  [dim]{escape(self.label(job))}[/]", markup=True)
 
     def show(self, running: Sequence[Attempt], *, pending: int, elsewhere: int) -> None:
         """Updates the live lines, if there is a terminal."""
@@ -126,7 +127,8 @@ class Screen:
     def table(self) -> None:
         """Prints all jobs, and the logs of the failed ones."""
         if self._common:
-            self.say(f"[dim]all: {escape(' '.join(o for o in self.jobs[0].overrides if o in self._common))}[/]")
+            shared = " ".join(override for override in self.jobs[0].overrides if override in self._common)
+            self.say(f"[dim]all: {escape(shared)}[/]", markup=True)
         table = Table()
         tests = [job.score("test") for job in self.jobs if job.finished]
         scored = dict.fromkeys(SCORES[test.name] for test in tests if test is not None)
@@ -141,7 +143,7 @@ class Screen:
         self.draw(table)
         for job in self.jobs:
             if job.status == "failed":
-                self.say(f"log of job {job.number}: {escape(str(job.log))}")
+                self.say(f"log of job {job.number}: {job.log}")
 
 
 def score(job: Job) -> str:

@@ -54,6 +54,7 @@ class Controller:
         storage: str | None = None,
         seeds: Sequence[int] = (),
         aims: Sequence[str] = ("score",),
+        score: str = "accuracy",
         start: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.retries = retries
@@ -61,11 +62,11 @@ class Controller:
         folder.mkdir(parents=True, exist_ok=True)
         space, fixed = search_space.read({"x": params}, ["y=1"])
         storage = storage or str(folder / "study.log")
-        chosen = objectives(aims, "accuracy")
+        chosen = objectives(aims, score)
         common: dict[str, Any] = {"objectives": chosen, "space": space, "fixed": fixed, "seeds": seeds}
-        self.study = open_study(storage, name=folder.name, sampler=sampler, seed=seed, **common)
+        self.study = open_study(storage, name=folder.name, sampler=sampler, seed=seed, settings={}, **common)
         enqueue_start(self.study, start, space)
-        address = partial(TrialAddress, storage, folder.name, pruner="none") if len(aims) == 1 else None
+        address = partial(TrialAddress, storage, folder.name, pruner="none") if list(aims) == ["score"] else None
         self.trials = Trials(self.study, n_trials=n_trials, folder=folder, address=address, **common)
         self.jobs: list[Job] = []
 

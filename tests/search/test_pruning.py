@@ -46,7 +46,9 @@ def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -
     for i in range(12):
         number = study.ask().number
         trial = study.get_trials()[number]
-        callback = Pruning(TrialAddress(storage, "s", trial._trial_id, pruner=pruner), score="accuracy")
+        callback = Pruning(
+            TrialAddress(storage, "s", trial._trial_id, pruner=pruner), score="accuracy", folder=tmp_path / str(i)
+        )
         trainer: Any = SimpleNamespace(
             sanity_checking=False,
             is_global_zero=True,
@@ -82,13 +84,32 @@ def test_a_later_seed_reports_the_mean_of_all_so_far(tmp_path: Path) -> None:
         (tmp_path / f"seed{seed}/metrics.csv").write_text(f"step,val/accuracy\n2,{score}\n3,\n4,{score}\n")
     earlier = [str(tmp_path / f"seed{seed}") for seed in range(2)]
     address = TrialAddress(storage, "s", trial_id, pruner="median", num_seeds=3, earlier=earlier)
-    callback = Pruning(address, score="accuracy")
+    callback = Pruning(address, score="accuracy", folder=tmp_path / "seed2")
     trainer: Any = SimpleNamespace(max_steps=4, callback_metrics={"val/accuracy": 0.9})
     for step in (2, 3):  # the earlier seeds have no score at step 3
         trainer.global_step = step
         assert not callback._report(trainer)
     (trial,) = study.get_trials()
-    assert trial.intermediate_values == {2 * 4 + 2: pytest.approx(0.5)}
+    # Means of seed 0 at steps 2 and 4, of seeds 0 and 1, then of all three.
+    means = {2: 0.2, 4: 0.2, 4 + 2: 0.3, 4 + 4: 0.3, 2 * 4 + 2: 0.5}
+    assert trial.intermediate_values == pytest.approx(means)
+
+
+def test_a_continued_trial_keeps_its_best_score(tmp_path: Path) -> None:
+    """Continues at step 6 with 0.1 after 0.9 at step 2, where others have 0.5 at each step."""
+    storage = str(tmp_path / "study.log")
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
+    for _ in range(6):
+        study.add_trial(create_trial(value=0.5, intermediate_values=dict.fromkeys((2, 4, 6), 0.5)))
+    (tmp_path / "metrics.csv").write_text("step,val/accuracy\n2,0.9\n4,0.1\n6,0.1\n")
+    address = TrialAddress(storage, "s", study.ask()._trial_id, pruner="median")
+    callback = Pruning(address, score="accuracy", folder=tmp_path)
+    trainer: Any = SimpleNamespace(max_steps=8, callback_metrics={"val/accuracy": 0.1}, global_step=6)
+    assert not callback._report(trainer)
+    assert study.get_trials()[-1].intermediate_values == pytest.approx({2: 0.9, 4: 0.1, 6: 0.1})
+    retried = Pruning(address, score="accuracy", folder=tmp_path)  # in the same trial
+    trainer.global_step = 8
+    assert not retried._report(trainer)
 
 
 def test_a_search_of_real_runs_prunes_both_ranks(metalearn, tmp_path: Path) -> None:

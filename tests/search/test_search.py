@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient  # noqa: F401
 
+from metalearn.search import search
 from metalearn.search.source import FAILURES_IN_A_ROW
 
 
@@ -72,6 +74,21 @@ def test_failed_and_pruned_trials(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "4 of 4 trials: 3 completed, 1 pruned, 1 failed" in printed
     assert f"(exit code 1): {tmp_path}/0002/stdout.log" in printed
     assert f"trial 0002 failed: {tmp_path}/0002/stdout.log" in printed
+
+
+def test_a_directory_with_square_brackets_is_named_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "[b]" / "[" / "a]"
+    controller = Controller(folder, n_trials=1)
+    monkeypatch.setattr(search, "_trials", lambda *_: controller.trials)
+    monkeypatch.setattr(search, "report", lambda *_: f"report: {folder}")
+    run = {"prepare": lambda: (folder, controller.slots), "run": lambda *_: controller.run()}
+    launcher: Any = SimpleNamespace(needed=list, is_group=lambda _: False, **run)
+    search.search(None, launcher, [])  # type: ignore[arg-type]
+    printed = capfd.readouterr().out
+    assert f"1 trials, 2 at a time: {folder}\n" in printed
+    assert f"report: {folder}\n" in printed
 
 
 def test_a_search_of_failures_alone_ends(tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_the_pareto_front_of_two_objectives(tmp_path: Path, capfd: pytest.Captur
     assert not (tmp_path / "best.yaml").exists()
 
 
+def test_the_time_of_a_task_is_named_after_meta_test(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    search = Controller(tmp_path, script=TRADE, aims=["seconds_per_task"], params="range(0, 6)", sampler="grid")
+    search.run()
+    assert "the best trials by seconds_per_task at meta-test" in " ".join(capfd.readouterr().out.split())
+    best = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert best["test_seconds_per_task"] == min(trial.value for trial in search.trials.all(TrialState.COMPLETE))
+    assert "val_seconds_per_task" not in best
+
+
 def test_a_search_begins_at_its_start_points(tmp_path: Path) -> None:
     start = [{"x": 0.25}, {"x": 0.75}]
     for n_trials in (1, 3):
@@ -137,7 +146,8 @@ def test_a_choice_may_be_a_start_point(tmp_path: Path) -> None:
     [
         ({"seeds": [1, 1]}, r"seeds=\[1, 1\] has a seed twice"),
         ({"start": [{"x": 1}], "sampler": "grid"}, "grid runs all points"),
-        ({"objectives": ["score", "seconds_per_task"]}, "pruner=median compares one objective, and there are 2"),
+        ({"objectives": ["score", "seconds_per_task"]}, "pruner=median compares scores at meta-val, not"),
+        ({"objectives": ["seconds_per_task"]}, "not seconds_per_task: give hydra.sweeper.pruner=none"),
         ({"objectives": ["score", "seconds_per_task"], "pruner": "none", "sampler": "cmaes"}, "cmaes has one"),
     ],
 )
@@ -146,6 +156,16 @@ def test_settings_that_exclude_each_other(settings: dict, line: str) -> None:
     sweeper = OptunaSweeper(1, **{**usual, **settings}, storage="study.log", study_name=None, params={})
     with pytest.raises(ValueError, match=line):
         sweeper._check_combinations()
+
+
+def test_another_objective_of_the_same_direction_is_another_search(tmp_path: Path) -> None:
+    Controller(tmp_path, aims=["score"], score="mse")
+    Controller(tmp_path, aims=["score"], score="mse")
+    with pytest.raises(ValueError, match=r"for objectives it has None, this command \['seconds_per_task'\]"):
+        Controller(tmp_path, aims=["seconds_per_task"], score="mse")
+    Controller(tmp_path / "time", aims=["seconds_per_task"], score="mse")
+    with pytest.raises(ValueError, match=r"for objectives it has \['seconds_per_task'\], this command None"):
+        Controller(tmp_path / "time", aims=["score"], score="mse")
 
 
 @pytest.mark.parametrize("aims", [["accuracy"], [], ["score", "score"]])

@@ -4,7 +4,10 @@ import shlex
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import optuna
 import pytest
 import yaml
 from conftest import REPOSITORY, SMALL
@@ -12,6 +15,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.search.preset import spelled_out
+from metalearn.search.search import _trials
+from metalearn.search.trials import Trials
 
 OWN_PRESET = """# @package _global_
 defaults:
@@ -59,6 +64,43 @@ def test_without_a_preset_overrides_stay(configs: Path) -> None:
     spelled = spelled_out(["hparams_search=own"], partial(run_config, configs))
     source = "++published.source='it\\'s ${dataset.characters}'"
     assert {"algorithm=reptile", "dataset@test_dataset=glyphs", "trainer.max_steps=7", source} <= set(spelled)
+
+
+@pytest.mark.parametrize("group", ["hparams_search", "experiment"])
+def test_a_search_of_an_edited_file_is_another_search(
+    configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    (tmp_path / "files" / group).mkdir(parents=True)
+    file = tmp_path / "files" / group / "own.yaml"
+    launcher: Any = SimpleNamespace(compose=lambda _, overrides: run_config(tmp_path / "files", overrides))
+    usual = {"sampler": "tpe", "seeds": [], "objectives": ["score"], "start": [], "study_name": None, "seed": 0}
+    settings: Any = SimpleNamespace(
+        **usual, n_trials=1, pruner="none", storage=str(tmp_path / "study.log"), params={"seed": "range(0, 9)"}
+    )
+
+    def begin(written: str) -> Trials:
+        file.write_text(written)
+        return _trials(settings, launcher, [f"{group}=own"], tmp_path)
+
+    trials = begin(OWN_PRESET)
+    begin(f"{OWN_PRESET}seed: 5  # which varies")
+    edited = OWN_PRESET.replace("max_steps: 7", "max_steps: 9")
+    with pytest.raises(ValueError, match=r"of another search: for trainer\.max_steps it has 7, this command 9;"):
+        begin(edited)
+    old = {name: value for name, value in trials.study.user_attrs.items() if name == "definition"}
+    monkeypatch.setattr(optuna.Study, "user_attrs", old)  # study of an earlier version
+    begin(edited)
+
+
+@pytest.mark.parametrize(
+    "varied", ["episode.val.way=choice(2,5)", "dataset=glyphs,omniglot", "dataset.fold=range(0,5)"]
+)
+def test_a_search_over_other_tasks_of_meta_val_is_refused(tmp_path: Path, varied: str) -> None:
+    settings: Any = SimpleNamespace(params={"dataset.input_shape": "[3,84,84],[3,128,128]"}, seeds=[])
+    name = varied.partition("=")[0]
+    line = f"{name} varies, which would compare scores on other meta-val episodes: keep dataset and episode.val"
+    with pytest.raises(ValueError, match=line):
+        _trials(settings, None, [varied], tmp_path)  # type: ignore[arg-type]
 
 
 def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path) -> None:

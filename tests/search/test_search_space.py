@@ -9,9 +9,11 @@ import optuna
 import pytest
 from conftest import REPOSITORY, resolved
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metalearn.run.checks import check_config
+from metalearn.run.grammar import value
 from metalearn.search import space as search_space
 
 
@@ -26,7 +28,9 @@ from metalearn.search import space as search_space
         ("range(2, 11, step=3)", IntDistribution(2, 8, step=3)),
         ("range(5, 1, step=-2)", IntDistribution(3, 5, step=2)),
         ("range(0, 1, step=0.25)", FloatDistribution(0, 0.75, step=0.25)),
-        ("shuffle(range(1, 4))", None),
+        ("tag(log, range(1, 10))", IntDistribution(1, 9, log=True)),
+        ("shuffle(range(1, 4))", IntDistribution(1, 3)),
+        ("shuffle(d, c, b, a)", CategoricalDistribution(["d", "c", "b", "a"])),
         ("choice(relu, tanh)", CategoricalDistribution(["relu", "tanh"])),
         ("1,5", CategoricalDistribution(["1", "5"])),
         ("choice([1,2],true,0.1)", CategoricalDistribution(["[1,2]", "True", "0.1"])),
@@ -35,10 +39,25 @@ from metalearn.search import space as search_space
 def test_the_grammar_of_search_spaces(written: str, distribution: Any) -> None:
     space, fixed = search_space.read({"a": written, "b": 3}, ["algorithm=maml"])
     assert fixed == ["b=3", "algorithm=maml"]
-    if distribution is None:
-        assert sorted(space["a"].choices) == ["1", "2", "3"]
-    else:
-        assert space == {"a": distribution}
+    assert space == {"a": distribution}
+
+
+@pytest.mark.parametrize("log", ["range(1, 9, step=2)", "range(0, 1, step=0.25)"])
+def test_a_logarithm_has_no_steps(log: str) -> None:
+    with pytest.raises(ValueError, match=r"a=tag\(log, range.* is not a search space: .*step"):
+        search_space.read({"a": f"tag(log, {log})"}, [])
+
+
+@pytest.mark.parametrize("text", ["it's", 'a"b', "é", "#", "~x", "a b", "a,b"])
+def test_a_choice_reads_as_it_was_typed(text: str) -> None:
+    space, _ = search_space.read({"x": f"choice({QuotedString(text, Quote.single).with_quotes()},b)"}, [])
+    first, second = space["x"].choices
+    assert [value(override) for x in (first, second) for override in search_space.overrides({"x": x})] == [text, "b"]
+
+
+def test_a_grid_has_equal_choices_once() -> None:
+    space, _ = search_space.read({"a": "1,1,2", "b": "tag(log, range(1, 3))"}, [])
+    assert search_space.points(space) == {"a": ["1", "2"], "b": [1, 2]}
 
 
 def test_the_command_line_wins_over_the_params_of_a_preset() -> None:
@@ -46,6 +65,11 @@ def test_the_command_line_wins_over_the_params_of_a_preset() -> None:
     assert search_space.read(params, ["a=0.5"]) == ({"b": CategoricalDistribution(["1", "2"])}, ["a=0.5"])
     space, _ = search_space.read(params, ["a=tag(log,interval(1,2))"])
     assert space["a"] == FloatDistribution(1, 2, log=True)
+    assert search_space.read(params, ["++a=0.5", "+b=2,3"]) == (
+        {"+b": CategoricalDistribution(["2", "3"])},
+        ["++a=0.5"],
+    )
+    assert search_space.read({"+a": 1, "b": "1,2"}, ["++a=2"])[1] == ["++a=2"]
 
 
 @pytest.mark.parametrize("option", [path.stem for path in (REPOSITORY / "conf/hparams_search").glob("*.yaml")])

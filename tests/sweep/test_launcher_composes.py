@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY
@@ -16,6 +18,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 
 from metalearn.sweep.jobs import Job
+from metalearn.sweep.launcher import AbstractLauncher
 from metalearn.sweep.loop import Loop
 from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
@@ -145,3 +148,14 @@ def test_each_experiment_of_a_list_keeps_its_settings(launcher) -> None:
     configs = [launcher.compose(i, [f"experiment={name}"]) for i, name in enumerate(names)]
     assert [config.episode.test.shot for config in configs] == [1, 5, 1]
     assert [config.hydra.runtime.choices.algorithm for config in configs] == ["prototypical", "prototypical", "maml"]
+
+
+def test_a_directory_with_square_brackets_is_named_as_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "[b]" / "[" / "a]"
+    sweep.mkdir(parents=True)
+    launcher: Any = SimpleNamespace(prepare=lambda: (sweep, SimpleNamespace(capacity=2)), run=lambda *_: None)
+    for launcher.leave in (None, lambda slots, jobs: None):
+        AbstractLauncher.launch(launcher, [], 0)
+        printed = capfd.readouterr().out
+        assert f"0 jobs, 2 at a time: {sweep}\n" in printed
+        assert printed.count(str(sweep)) == 2
