@@ -67,7 +67,7 @@ class AbstractLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs to their ends. Raises ValueError for bad input, SystemExit on a signal."""
-        from metalearn.sweep import definition
+        from metalearn.sweep import definition, unchanged
         from metalearn.sweep.ending import report
         from metalearn.sweep.loop import JobList
         from metalearn.sweep.screen import Screen
@@ -80,10 +80,11 @@ class AbstractLauncher(Launcher, ABC):
             job.look()
             if not job.finished:
                 self.trainer(job)  # finds a wrong name before the first job starts
+        finished = [job for job in jobs if job.finished]
+        unchanged.check(finished, self.config, self.compose, self.is_group)
 
         screen = Screen(jobs)
-        before = sum(job.finished for job in jobs)
-        done = f", {before} finished before" if before else ""
+        done = f", {len(finished)} finished before" if finished else ""
         screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
         if self.leave is not None:
             screen.say(submit(jobs, partial(self.leave, slots)))
