@@ -1,5 +1,6 @@
 """The jobs of a sweep that are composed before one starts, and the overrides of each."""
 
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from metalearn.sweep.jobs import Job
+from metalearn.sweep.launcher import JobFailed
 from metalearn.sweep.loop import Loop
 from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
@@ -204,3 +206,18 @@ def test_an_edit_before_a_job_began_is_no_edit(launcher, finished, tmp_path: Pat
     for number in range(2):
         os.utime(tmp_path / "it's" / str(number) / CONFIG, (later, later))
     launcher.launch(finished, 0)
+
+
+@pytest.mark.parametrize("filename", ["a/stdout.log", None])
+def test_a_full_disk_stops_a_sweep_as_a_failure(launcher, tmp_path: Path, monkeypatch, capfd, filename) -> None:
+    def fill(loop: Loop) -> None:
+        loop._source.next().status = "running"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
+
+    monkeypatch.setattr(Loop, "run", fill)
+    named = re.escape(filename or f"{tmp_path}/it's")
+    with pytest.raises(JobFailed, match=f"^No space left on device: {named}; .*repeat the command"):
+        launcher.launch([["seed=0"], ["seed=1"]], 0)
+    table = capfd.readouterr().out
+    assert "│   0 │ seed=0    │ interrupted" in table
+    assert "│   1 │ seed=1    │ pending" in table
