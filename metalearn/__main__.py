@@ -4,6 +4,7 @@ import metalearn.run.early_signals  # noqa: F401 (before all that takes time)
 
 # isort: split
 
+import errno
 import os
 import runpy
 import sys
@@ -110,7 +111,8 @@ def compose_or_refuse() -> None:
             raise
         refuse(line)
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        refuse(explain(error, sys.argv[1:], conf_dir()))
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        refuse(explain(error, sys.argv[1:], conf_dir()), code=1 if is_full else 2)
 
 
 def refuse(text: str, code: int = 2) -> NoReturn:

@@ -7,6 +7,7 @@ from functools import cached_property
 from string import ascii_lowercase
 
 from metalearn.report.cells import Cell, best_first
+from metalearn.report.configs import by_config
 from metalearn.report.protocol import (
     ACCURACY,
     Column,
@@ -130,7 +131,7 @@ class Comparison:
 
 
 def compare(runs: Iterable[Run]) -> Comparison:
-    """Groups runs by their column, method and protocol."""
+    """Groups runs by their column, method, protocol and config."""
     runs = list(runs)
     measured = _scores(runs)
     within = [run for run in runs if _has_place(run)]
@@ -142,7 +143,11 @@ def compare(runs: Iterable[Run]) -> Comparison:
         where = column(result, measured.get(result.dataset, ACCURACY))
         group = where, method(result), protocol(result, usual.get(test_key(result)))
         groups.setdefault(group, []).append(run)
-    cells = [Cell(*group, tests) for group, tests in groups.items()]
+    cells = [
+        Cell(where, how._replace(overrides=how.overrides + own), under, part)
+        for (where, how, under), tests in groups.items()
+        for own, part in by_config(tests)
+    ]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))
     return Comparison(cells, apart)
 

@@ -240,6 +240,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
         "overrides": anywhere(plan.overrides, plan.cwd),
         "built": struck_out(plan.config["algorithm"]),
         "restored": restored(plan.config),
+        "settings": plan.settings,
         "preparation": asdict(loaded.preparation) if loaded.preparation else None,
     }
 

@@ -15,6 +15,7 @@ from metalearn.run.checks import check_config, rules
 from metalearn.run.checks.targets import check_targets
 from metalearn.run.folder import RunFolder
 from metalearn.run.machine import accelerator
+from metalearn.run.settings import composed_settings
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Plan:
 
     config: dict[str, Any]  # resolved, plain and checked config; exactly this is instantiated
     folder: RunFolder
+    settings: dict[str, Any]  # settings that the numbers depend on, references unresolved
     choices: dict[str, str]  # names of the dataset, the algorithm and the backbone
     test_dataset: str  # name of the data set of meta-test
     experiment: str | None
@@ -76,6 +78,7 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     return Plan(
         plain,
         folder,
+        composed_settings(config),
         choices={name: chosen[name] for name in ("dataset", "algorithm", "backbone")},
         test_dataset=chosen.get("dataset@test_dataset") or chosen["dataset"],
         experiment=chosen.get("experiment"),

@@ -85,6 +85,7 @@ def planned(plan: Plan) -> Result:
         test_dataset=plan.test_dataset,
         published=published,
         overrides=plan.overrides,
+        config_sha256=None,
         test=None,
         evaluations={},
         further=None,

@@ -211,6 +211,7 @@ class Result(Outcome):
     test_dataset: str | None
     published: Published | None
     overrides: list[str]
+    config_sha256: str | None  # hash of the settings that runs of one mean have in common
     evaluations: dict[str, Evaluation] | None  # scores of further settings, by names such as 20w1s
     further: Further | None  # evaluation besides the accuracy
     fold: int | None  # cross-validation fold that is meta-test

@@ -25,6 +25,7 @@ from metalearn.run.plan import resolve
 from metalearn.run.record import Record, planned
 from metalearn.run.result import Evaluation, Further
 from metalearn.run.secrets import struck_out
+from metalearn.run.settings import sha256, tested
 from metalearn.run.signals import Signals
 from metalearn.training.callbacks import NonFiniteLoss
 from metalearn.training.evaluation import error_rate, evaluate, evaluate_further
@@ -209,7 +210,7 @@ def _report(error: BaseException, code: int, folder: RunFolder) -> None:
 
 
 def _announce(job: Job, record: Record) -> None:
-    pretrained_on = job.module.algorithm.pretrained_on
+    plan, pretrained_on = job.plan, job.module.algorithm.pretrained_on
     record.result = replace(
         record.result,
         num_parameters=job.num_parameters,
@@ -218,11 +219,12 @@ def _announce(job: Job, record: Record) -> None:
         transductive=job.module.dependence.transductive,
         batch_size=job.batch_size,
         pretrained_on=pretrained_on,
-        seen_in_pretraining=seen_in_pretraining(job.plan.tested_dataset, pretrained_on),
+        seen_in_pretraining=seen_in_pretraining(plan.tested_dataset, pretrained_on),
         shared_classes=job.shared_classes,
+        config_sha256=sha256(plan.settings if not plan.tests_only else tested(plan.settings, job.checkpoint)),
     )
-    safe = struck_out(job.plan.config)
+    safe = struck_out(plan.config)
     loggers.begin(job.trainer.loggers, safe, record.result, job.score_name)
     if is_rank_zero():
-        world, folder = job.trainer.world_size, job.plan.folder.path
+        world, folder = job.trainer.world_size, plan.folder.path
         console.show_plan(safe, record.result.episode, job.batch_size, job.num_parameters, world, folder)

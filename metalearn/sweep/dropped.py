@@ -12,6 +12,10 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.settings import leaves
+
+__all__ = ["check", "leaves"]
+
 SECTIONS = ("launcher", "sweeper", "sweep")
 LAUNCHER = "hydra/launcher"
 WHOLE = ("experiment", "hparams_search", "debug")
@@ -69,12 +73,3 @@ def _settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
         node = OmegaConf.to_container(config.hydra[section], resolve=False)
         assert isinstance(node, Mapping)
         yield from leaves(node, f"hydra.{section}.")
-
-
-def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the values of a config that are no filled dictionaries, with their keys."""
-    for name, child in node.items():
-        if isinstance(child, Mapping) and child:
-            yield from leaves(child, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", child

@@ -1,9 +1,12 @@
-"""The end of a sweep: one page that compares its jobs."""
+"""The end of a sweep: one page that compares its jobs, and what Hydra receives of each."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from hydra.core.utils import JobReturn, JobStatus
+
 from metalearn.sweep.jobs import Job
+from metalearn.sweep.launcher import JobFailed
 
 NAME = "report.html"
 
@@ -19,6 +22,21 @@ def report(sweep: Path, jobs: Iterable[Job]) -> str:
         except (ValueError, OSError) as error:
             return f"no report: {error}"
     return f"report: {page}"
+
+
+def returned(job: Job) -> JobReturn:
+    """Returns the score at meta-val, as Hydra and a sweeper that searches expect it."""
+    ended = JobReturn(overrides=job.overrides, working_dir=str(job.folder))
+    if job.finished:
+        ended.status = JobStatus.COMPLETED
+        val = job.score("val")
+        ended.return_value = val.estimate.mean if val else None
+    elif job.status == "pending":  # it is left to a cluster
+        ended.status, ended.return_value = JobStatus.COMPLETED, None
+    else:
+        ended.status = JobStatus.FAILED
+        ended.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")
+    return ended
 
 
 def _is_current(page: Path, jobs: Iterable[Job]) -> bool:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # late, because --help must not wait for it
 OF_THE_SWEEP = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launch", "hydra/launch")
 OF_THE_SWEEPER = ("hydra.sweeper", "hydra/sweeper")
 NUMBERED = ("${hydra.job.num}", "${hydra:job.num}")
+
+Stop = signal.Signals | OSError
+"""Early end of a loop of jobs: a signal, or a fault of the machine such as a full disk."""
 
 Leave = Callable[["Slots", Sequence["Job"]], None]
 
@@ -67,8 +70,8 @@ class AbstractLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs to their ends. Raises ValueError for bad input, SystemExit on a signal."""
-        from metalearn.sweep import definition
-        from metalearn.sweep.ending import report
+        from metalearn.sweep import definition, unchanged
+        from metalearn.sweep.ending import report, returned
         from metalearn.sweep.loop import JobList
         from metalearn.sweep.screen import Screen
 
@@ -80,35 +83,45 @@ class AbstractLauncher(Launcher, ABC):
             job.look()
             if not job.finished:
                 self.trainer(job)  # finds a wrong name before the first job starts
+        finished = [job for job in jobs if job.finished]
+        unchanged.check(finished, self.config, self.compose, self.is_group)
 
         screen = Screen(jobs)
-        before = sum(job.finished for job in jobs)
-        done = f", {before} finished before" if before else ""
+        done = f", {len(finished)} finished before" if finished else ""
         screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
         if self.leave is not None:
             screen.say(submit(jobs, partial(self.leave, slots)))
             screen.say(f"to watch them: python -m metalearn.sweep watch {shlex.quote(str(sweep))}")
-            return [_returned(job) for job in jobs]
-        received = self.run(JobList(jobs, screen), slots, screen)
+            return [returned(job) for job in jobs]
+        stop = self.run(JobList(jobs, screen), slots, screen)
         screen.table()
-        exit_if_stopped(received, screen)
+        exit_if_stopped(stop, screen)
         screen.say(report(sweep, jobs))
-        return [_returned(job) for job in jobs]
+        return [returned(job) for job in jobs]
 
-    def run(self, source: "AbstractSource", slots: "Slots", screen: "Screen") -> signal.Signals | None:
-        """Runs the jobs of a source to their ends; returns the signal that ended it early."""
+    def run(self, source: "AbstractSource", slots: "Slots", screen: "Screen") -> Stop | None:
+        """Runs the jobs of a source to their ends; returns what ended it early."""
         from metalearn.sweep.loop import Loop
 
-        return Loop(
-            source,
-            slots=slots,
-            start=partial(self.start, slots),
-            processes=self.processes,
-            screen=screen,
-            timeout=self.timeout,
-            retries=self.retries,
-            is_cancelled=self._cancel.is_there,
-        ).run()
+        try:
+            return Loop(
+                source,
+                slots=slots,
+                start=partial(self.start, slots),
+                processes=self.processes,
+                screen=screen,
+                timeout=self.timeout,
+                retries=self.retries,
+                is_cancelled=self._cancel.is_there,
+            ).run()
+        except OSError as error:
+            if error.errno is None:  # a message to the user, not a fault of the machine
+                raise
+            error.filename = error.filename or str(self.config.hydra.sweep.dir)
+            for job in screen.jobs:
+                if job.status == "running" and not job.reason:  # this process has stopped it
+                    job.status = "interrupted"
+            return error
 
     def prepare(self) -> tuple[Path, "Slots"]:
         """Makes the directory of the sweep, and the slots. Raises ValueError for bad input."""
@@ -228,23 +241,10 @@ def submit(jobs: Sequence["Job"], leave: Callable[[Sequence["Job"]], None]) -> s
     return f"{len(begun)} jobs submitted" + (f", {at_work} at work before" if at_work else "")
 
 
-def exit_if_stopped(received: signal.Signals | None, screen: "Screen") -> None:
-    """Raises SystemExit after a signal."""
-    if received is not None:
+def exit_if_stopped(stop: Stop | None, screen: "Screen") -> None:
+    """Raises SystemExit after a signal, JobFailed after an error such as a full disk."""
+    if isinstance(stop, OSError):
+        raise JobFailed(f"{stop.strerror}: {stop.filename}; remove the cause, then repeat the command to continue")
+    if stop is not None:
         screen.say("stopped; repeat the command to continue")
-        raise SystemExit(128 + received)
-
-
-def _returned(job: "Job") -> JobReturn:
-    """Returns the score at meta-val, as Hydra and a sweeper that searches expect it."""
-    returned = JobReturn(overrides=job.overrides, working_dir=str(job.folder))
-    if job.finished:
-        returned.status = JobStatus.COMPLETED
-        val = job.score("val")
-        returned.return_value = val.estimate.mean if val else None
-    elif job.status == "pending":  # it is left to a cluster
-        returned.status, returned.return_value = JobStatus.COMPLETED, None
-    else:
-        returned.status = JobStatus.FAILED
-        returned.return_value = JobFailed(f"job {job.number} failed ({job.reason}): see {job.log}")
-    return returned
+        raise SystemExit(128 + stop)

@@ -1,5 +1,7 @@
 """`metalearn` as one word with subcommands."""
 
+import errno
+import os
 import sys
 
 import pytest
@@ -62,3 +64,17 @@ def test_an_interruption_before_a_run_is_one_line(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SystemExit) as exit:
         command.main()
     assert (exit.value.code, capsys.readouterr().err) == (130, "metalearn: interrupted\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.ENOENT, 2)])
+def test_a_full_disk_is_no_bad_input(monkeypatch: pytest.MonkeyPatch, capsys, number: int, code: int) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "study.log")
+
+    monkeypatch.setattr(sys, "argv", ["metalearn"])
+    monkeypatch.setattr(command, "compose_and_run", fail)
+    monkeypatch.setattr(command.guard, "install", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        command.compose_or_refuse()
+    assert ended.value.code == code
+    assert "study.log" in capsys.readouterr().err

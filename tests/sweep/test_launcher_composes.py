@@ -1,6 +1,8 @@
 """The jobs of a sweep that are composed before one starts, and the overrides of each."""
 
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,9 +18,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
 
 from metalearn.sweep.jobs import Job
-from metalearn.sweep.launcher import AbstractLauncher
+from metalearn.sweep.launcher import AbstractLauncher, JobFailed
 from metalearn.sweep.loop import Loop
 from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
@@ -159,3 +162,75 @@ def test_a_directory_with_square_brackets_is_named_as_it_is(tmp_path: Path, capf
         printed = capfd.readouterr().out
         assert f"0 jobs, 2 at a time: {sweep}\n" in printed
         assert printed.count(str(sweep)) == 2
+
+
+@pytest.fixture
+def finished(launcher, tmp_path: Path) -> list[list[str]]:
+    """Leaves two finished jobs of an experiment with a learning rate, and returns all three."""
+    (tmp_path / "experiment").mkdir()
+    batch = [["experiment=mine", f"seed={seed}", "trainer.max_steps=2"] for seed in range(3)]
+    edit(tmp_path, "optimizer: {lr: 0.002}")
+    for number in range(2):
+        folder = tmp_path / "it's" / str(number)
+        finish(folder)
+        (folder / ".hydra").mkdir()
+        config = launcher.compose(number, batch[number])
+        OmegaConf.save(OmegaConf.masked_copy(config, [name for name in config if name != "hydra"]), folder / CONFIG)
+    definition = {"command": [], "jobs": {str(number): batch[number] for number in range(2)}}
+    (tmp_path / "it's/sweep.json").write_text(json.dumps(definition))
+    return batch
+
+
+CONFIG = ".hydra/config.yaml"
+
+
+def edit(folder: Path, content: str) -> None:
+    (folder / "experiment/mine.yaml").write_text(f"# @package _global_\n{content}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("optimizer: {lr: 0.5}", "job 0 ran with optimizer.lr=0.002, which a config file now has as 0.5: undo"),
+        ("optimizer: {lr: 0.002}\ncallbacks: {ema: {decay: 0.9}}", "callbacks.ema.decay=null, which a config file now"),
+        ("optimizer: {lr: 0.002}\nseed: 7\nepisode: {test: {shot: 5}}", "ran with episode.test.shot=1, which a"),
+    ],
+)
+def test_an_edited_config_is_refused_for_a_finished_job(launcher, finished, tmp_path, content: str, line: str) -> None:
+    edit(tmp_path, content)
+    with pytest.raises(ValueError, match=re.escape(line)):
+        launcher.launch(finished, 0)
+
+
+def test_an_edit_that_changes_no_number_is_no_edit(launcher, finished, composed, tmp_path: Path) -> None:
+    """Typed values win over files, so their edits matter no more than those of places."""
+    launcher.launch(finished, 0)
+    assert composed == [finished[2]], "finished jobs are not composed"
+    edit(tmp_path, "# !\noptimizer: {lr: 2.0e-3}\ntrainer: {max_steps: 9, devices: 1}\npaths: {data: d}\nseed: 7")
+    composed.clear()
+    launcher.launch(finished, 0)
+    assert composed == [finished[0]], "jobs that differ in values are composed once"
+
+
+def test_an_edit_before_a_job_began_is_no_edit(launcher, finished, tmp_path: Path) -> None:
+    edit(tmp_path, "optimizer: {lr: 0.5}")
+    launcher.launch(finished[2:], 2)
+    later = (tmp_path / "experiment/mine.yaml").stat().st_ctime + 1
+    for number in range(2):
+        os.utime(tmp_path / "it's" / str(number) / CONFIG, (later, later))
+    launcher.launch(finished, 0)
+
+
+@pytest.mark.parametrize("filename", ["a/stdout.log", None])
+def test_a_full_disk_stops_a_sweep_as_a_failure(launcher, tmp_path: Path, monkeypatch, capfd, filename) -> None:
+    def fill(loop: Loop) -> None:
+        loop._source.next().status = "running"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
+
+    monkeypatch.setattr(Loop, "run", fill)
+    named = re.escape(filename or f"{tmp_path}/it's")
+    with pytest.raises(JobFailed, match=f"^No space left on device: {named}; .*repeat the command"):
+        launcher.launch([["seed=0"], ["seed=1"]], 0)
+    table = capfd.readouterr().out
+    assert "│   0 │ seed=0    │ interrupted" in table
+    assert "│   1 │ seed=1    │ pending" in table

@@ -1,0 +1,100 @@
+"""The settings of a run that its numbers depend on, and their hash in result.json."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from metalearn.run.secrets import struck_out
+
+IRRELEVANT = {
+    *("mode", "checkpoint", "resume", "paths", "logger", "published"),
+    *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "cache", "installed", "url")),
+    *("dataset.manifest", "test_dataset.manifest"),
+    *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "cuda_graph", "plugins")),
+    *(f"trainer.{name}" for name in ("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps")),
+    *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing")),
+    *(f"callbacks.{name}" for name in ("progress", "picture", "points", "model_summary", "save_top_k")),
+    "algorithm.execution",
+}
+"""Keys of the machine, of places and of the screen, with all keys below them."""
+
+IN_OTHER_FIELDS = {"seed", "tasks_per_batch", "episode.test", "evaluation"}
+"""Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
+
+OF_A_TRAINING = {
+    *("episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
+    *("trainer", "callbacks"),
+}
+"""Keys that a test takes from the training of its weights."""
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of an unresolved config that matter to a result, by key.
+
+    References stay: a value that follows from the seed or from a folder is equal in all runs. A
+    null counts as absent, since a later version may add such keys.
+    """
+    return {key: value for key, value in leaves(config) if value is not None and not _is_below(key, IRRELEVANT)}
+
+
+def composed_settings(config: DictConfig) -> dict[str, Any]:
+    """Returns the settings of a composed config, with values in place of environment variables."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return {
+        key: struck_out(OmegaConf.select(config, key)) if "${oc.env:" in str(value) else value
+        for key, value in settings(plain).items()
+    }
+
+
+def written_settings(folder: Path) -> dict[str, Any]:
+    """Returns the settings of the run in a folder; empty if its config cannot be read."""
+    try:
+        config = yaml.load((folder / ".hydra/config.yaml").read_text(), Loader=yaml.CSafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return settings(config) if isinstance(config, dict) else {}
+
+
+def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the settings of a test; those of a training are of its weights, if it has any."""
+    trained = checkpoint["metalearn"].get("settings", {}) if checkpoint else {}  # absent in earlier versions
+    rest = {key: value for key, value in own.items() if not _is_below(key, OF_A_TRAINING)}
+    return rest | {key: value for key, value in trained.items() if _is_below(key, OF_A_TRAINING)}
+
+
+def common(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings that runs have in common which differ in seed or fold alone."""
+    return {key: value for key, value in values.items() if not _is_below(key, IN_OTHER_FIELDS)}
+
+
+def sha256(values: dict[str, Any]) -> str:
+    """Returns the hash of the common settings."""
+    return hashlib.sha256(json.dumps(common(values), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def as_typed(value: Any) -> str:
+    """Returns the text of a value as one types it.
+
+    >>> as_typed(None), as_typed([1, 2]), as_typed("sgd")
+    ('null', '[1, 2]', 'sgd')
+    """
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the values of a config that are no filled dictionaries, with their keys."""
+    for name, child in node.items():
+        if isinstance(child, Mapping) and child:
+            yield from leaves(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
+
+
+def _is_below(key: str, parts: set[str]) -> bool:
+    """Whether a key is one of some keys, or lies below one."""
+    return key in parts or any(key[:end] in parts for end, sign in enumerate(key) if sign == ".")

@@ -1,0 +1,64 @@
+"""Runs of one command before and after an edit of a config file are no mean."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from run_folders import leave, result
+
+from metalearn.report import tables
+from metalearn.report.comparison import Comparison, compare
+from metalearn.report.runs import find
+
+SLOW, FAST = "a" * 64, "b" * 64
+
+
+def compared(folder: Path, *runs: dict[str, Any]) -> Comparison:
+    """Compares runs with these fields; `optimizer` is not a field, but part of the config."""
+    for i, fields in enumerate(runs):
+        optimizer = fields.pop("optimizer", None)
+        run = leave(folder / str(i), result(**{"seed": i, "overrides": ["experiment=mine"], **fields}))
+        if optimizer is not None:
+            (run / ".hydra").mkdir()
+            (run / ".hydra/config.yaml").write_text(yaml.safe_dump({"seed": i, "optimizer": optimizer}))
+    return compare(find([folder]).runs)
+
+
+def rows(comparison: Comparison) -> list[str]:
+    return [row[0].text for row in tables.settings(comparison).rows]
+
+
+def test_an_edited_setting_separates_runs_and_names_their_rows(tmp_path: Path) -> None:
+    slow = [{"config_sha256": SLOW, "optimizer": {"lr": 0.001}} for _ in range(2)]
+    comparison = compared(tmp_path, *slow, {"config_sha256": FAST, "optimizer": {"lr": 0.5, "momentum": True}})
+    assert [len(cell.runs) for cell in comparison.cells] == [2, 1]
+    assert rows(comparison) == [
+        "prototypical optimizer.lr=0.001 optimizer.momentum=null",
+        "prototypical optimizer.lr=0.5 optimizer.momentum=true",
+    ]
+
+
+def test_a_row_has_the_hash_where_its_settings_are_lost_or_many(tmp_path: Path) -> None:
+    lost = compared(tmp_path / "lost", {"config_sha256": SLOW}, {"config_sha256": FAST})
+    assert rows(lost) == ["prototypical config=aaaaaaaa", "prototypical config=bbbbbbbb"]
+    many = {"config_sha256": FAST, "optimizer": dict.fromkeys("abcd", 1)}
+    other = {"config_sha256": SLOW, "optimizer": dict.fromkeys("abcd", 2)}
+    named = "prototypical optimizer.a={0} optimizer.b={0} optimizer.c={0} config={1}"
+    expected = {named.format(1, "bbbbbbbb"), named.format(2, "aaaaaaaa")}
+    assert set(rows(compared(tmp_path / "many", many, other))) == expected
+
+
+@pytest.mark.parametrize("hashes", [(SLOW, SLOW, SLOW), (None, SLOW, SLOW), (None, None, None)])
+def test_equal_and_unknown_configs_stay_one_row(tmp_path: Path, hashes: tuple[str | None, ...]) -> None:
+    (cell,) = compared(tmp_path, *({"config_sha256": hashed} for hashed in hashes)).cells
+    assert len(cell.runs) == 3
+
+
+def test_a_test_does_not_name_the_setting_of_its_training(tmp_path: Path) -> None:
+    """A test has the hash of its training, but the config of the files at its own time."""
+    slow = {"config_sha256": SLOW, "optimizer": {"lr": 0.001}}
+    test = {"config_sha256": SLOW, "optimizer": {"lr": 0.5}, "seconds": {"fit": None, "test": 1.0}, "seed": 1}
+    fast = {"config_sha256": FAST, "optimizer": {"lr": 0.5}}
+    comparison = compared(tmp_path, test, slow, fast)
+    assert set(rows(comparison)) == {"prototypical optimizer.lr=0.001", "prototypical optimizer.lr=0.5"}

@@ -1,0 +1,82 @@
+"""The hash of a config: equal for runs of one mean, and different for other trainings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, composed
+
+from metalearn.run.settings import composed_settings, sha256
+
+
+def hash_of(*overrides: str) -> str:
+    return sha256(composed_settings(composed(*overrides)))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("seed=1",),
+        ("logger=wandb",),
+        ("trainer=gpu",),
+        ("trainer=ddp", "trainer.devices=4", "tasks_per_batch=2"),
+        ("callbacks=save_top_k",),
+        ("callbacks.progress.seconds_between_lines=1",),
+        ("paths.data=elsewhere", "paths.outputs=there", "dataset.cache=here"),
+        ("evaluation.settings=[5w5s]",),
+        ("evaluation=open_set",),
+        ("mode=test", "checkpoint=best.ckpt", "resume=run"),
+        ("published={accuracy: 0.9}",),
+        ("+trainer.profiler=null",),
+    ],
+)
+def test_runs_of_one_mean_have_one_hash(overrides: tuple[str, ...]) -> None:
+    assert hash_of(*overrides) == hash_of()
+
+
+def test_folds_and_what_follows_from_a_seed_have_one_hash() -> None:
+    folds = ("evaluation=crossval", "dataset.seed=${seed}")
+    assert hash_of(*folds, "evaluation.fold=1", "seed=1") == hash_of(*folds, "evaluation.fold=2")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.lr=0.5",
+        "trainer.max_steps=7",
+        "callbacks=ema",
+        "episode.val.shot=5",
+        "backbone=mlp",
+        "dataset=omniglot",
+    ],
+)
+def test_other_trainings_have_other_hashes(override: str) -> None:
+    assert hash_of(override) != hash_of()
+
+
+def test_a_variable_of_the_environment_counts_by_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    override = "optimizer.lr=${oc.env:RATE}"
+    monkeypatch.setenv("RATE", "0.1")
+    first = hash_of(override)
+    monkeypatch.setenv("RATE", "0.2")
+    assert hash_of(override) != first
+
+
+def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path) -> None:
+    experiment = tmp_path / "experiment/mine.yaml"
+    experiment.parent.mkdir()
+    search = f"hydra.searchpath=['file://{tmp_path}']"
+
+    def run(content: str, *overrides: str, **how: Any) -> Any:
+        experiment.write_text(f"# @package _global_\n{content}\n")
+        done = metalearn(search, "experiment=mine", "trainer.max_steps=4", *overrides, **how)
+        assert done.code == 0, done.text
+        return done
+
+    slow, fast = "optimizer: {lr: 0.001}", "optimizer: {lr: 0.5}"
+    trained = run(slow)
+    expected = trained.result["config_sha256"]
+    assert run(slow, "seed=1").result["config_sha256"] == expected
+    assert run(fast).result["config_sha256"] != expected
+    test = metalearn(search, "mode=test", f"checkpoint={trained.folder}", small=False)
+    assert test.result["config_sha256"] == expected, "the weights are of the training before the edit"
