@@ -78,6 +78,6 @@ def saved(label: Hashable) -> Any:
         label = label.item()
     if isinstance(label, tuple):
         return tuple(map(saved, label))
-    if label is None or isinstance(label, str | bool | int | float | bytes):
+    if label is None or type(label) in (str, bool, int, float, bytes):  # an Enum may be a str or an int
         return label
     raise ValueError(f"the label {label!r:.60} is a {type(label).__name__}: texts, numbers and tuples can be saved")

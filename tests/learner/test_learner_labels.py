@@ -1,15 +1,18 @@
 """Labels of a learner: kept as they were given, or refused."""
 
 from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
 
 import numpy as np
 import pytest
 import torch
 from learners import learner, pictures
 
+from metalearn import Learner
 from metalearn.learner import labels as of_labels
 
 SUPPORT = pictures(1)[0]
+Text, Mixed, Number = StrEnum("Text", "A B"), Enum("Mixed", {"A": "a", "B": "b"}, type=str), IntEnum("Number", "A B")
 
 
 class Missing:
@@ -78,3 +81,19 @@ def test_classes_that_a_float_cannot_distinguish_stay_apart(tmp_path) -> None:
     labels = [2**63, 2**63 + 1, 1, 2]
     ours = learner(tmp_path).fit(SUPPORT, labels)
     assert ours.classes_.tolist() == sorted(labels) and ours.score(SUPPORT, labels) == 1
+
+
+@pytest.mark.parametrize("kind", [Text, Mixed, Number])
+def test_labels_whose_class_would_be_loaded_are_not_saved(tmp_path, kind) -> None:
+    ours = learner(tmp_path).fit(SUPPORT[:2], [kind.A, kind.B])
+    assert ours.predict(SUPPORT[:2]).tolist() == [kind.A, kind.B]
+    (tmp_path / "saved.pt").write_text("older")
+    with pytest.raises(ValueError, match=rf"is a {kind.__name__}: texts, numbers and tuples can be saved"):
+        ours.save(tmp_path / "saved.pt")
+    assert (tmp_path / "saved.pt").read_text() == "older"
+
+
+def test_saved_labels_are_loaded_as_they_were(tmp_path) -> None:
+    labels = [np.str_("a"), 2**70, ("a", (np.int8(3), None)), b"a\0"]
+    learner(tmp_path).fit(SUPPORT, labels).save(tmp_path / "saved.pt")
+    assert Learner.load(tmp_path / "saved.pt").classes_.tolist() == labels
