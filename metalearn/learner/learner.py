@@ -81,7 +81,7 @@ class Learner:
 
     def fit(self, images: Iterable[Input], labels: Iterable[Hashable]) -> Self:
         """Learns the classes from images and their labels, and forgets an earlier fit."""
-        images = counted(images)
+        images = counted(images, self.trained.preparation)
         listed = of_labels.listed(labels, len(images))
         classes = of_labels.distinct(listed)
         self._keep(self._support(images, [classes.index(label) for label in listed], classes))
@@ -92,7 +92,7 @@ class Learner:
         kept, name = self._fitted(), of_labels.plain(name)
         if name in kept.classes:
             raise ValueError(f"the class {name!r:.60} already exists")
-        images = counted(images)
+        images = counted(images, self.trained.preparation)
         more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
         support = torch.cat([kept.features, more.features])
         self._keep(Kept(more.classes, torch.cat([kept.ways, more.ways]), support, joined(kept.examples, more.examples)))
