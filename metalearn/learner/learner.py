@@ -53,12 +53,15 @@ class Learner:
     def load(cls, path: str | os.PathLike[str], *, reject: float | None = None) -> Self:
         """Loads a run directory, a checkpoint, or a saved learner, which is already fitted.
 
-        Raises OSError or ValueError, in one line, for anything else.
+        A saved learner keeps its own `reject` unless one is given. Raises OSError or ValueError, in
+        one line, for anything else.
         """
         checkpoint = checkpoint_of(Path(path))
         learner = cls(build(Path(path), checkpoint), reject=reject)
         if "learner" in checkpoint:
             learner._keep(read(Path(path), checkpoint["learner"]))
+            if reject is None:
+                learner.reject = checkpoint["learner"].get("reject")
         return learner
 
     @classmethod
@@ -72,12 +75,13 @@ class Learner:
         return cls(build(name, checkpoint_of_parts(backbone, head)), reject=reject)
 
     def save(self, path: str | os.PathLike[str], *, keep_images: bool = False) -> None:
-        """Writes network and support set to one file, from which `load` restores this learner.
+        """Writes the learner to one file: network, support set and `reject`; `load` restores it.
 
         Without `keep_images`, the file holds only embeddings of the support images or texts. Raises
         ValueError if the method predicts from the images themselves.
         """
-        write(Path(path), self.trained.checkpoint, self._fitted(), keep_images=keep_images)
+        kept = self._fitted()
+        write(Path(path), self.trained.checkpoint, kept, keep_images=keep_images, reject=self.reject)
 
     def fit(self, images: Iterable[Input], labels: Iterable[Hashable]) -> Self:
         """Learns the classes from images and their labels, and forgets an earlier fit."""

@@ -123,6 +123,22 @@ def test_a_saved_learner_answers_the_same(tmp_path: Path, keep_images: bool) -> 
     assert np.array_equal(pickle.loads(pickle.dumps(again)).predict(QUERIES[0]), ours.predict(QUERIES[0]))
 
 
+def test_a_saved_learner_rejects_as_it_did(tmp_path: Path) -> None:
+    ours, file = learner(tmp_path).fit(*SUPPORT), tmp_path / "saved.pt"
+    median = np.median(ours.predict_proba(QUERIES[0]).max(1))  # a scalar of numpy, as of a search
+    ours.set_params(reject=median).save(file)
+    assert Learner.load(file).predict(QUERIES[0]).tolist() == ours.predict(QUERIES[0]).tolist()
+    assert Learner.load(file).reject == median and Learner.load(file, reject=0.25).reject == 0.25
+    older = torch.load(file, weights_only=True)
+    del older["learner"]["reject"]
+    torch.save(older, file)
+    assert Learner.load(file).reject is None and Learner.load(file, reject=0.25).reject == 0.25
+    older["learner"]["reject"] = 7.0
+    torch.save(older, file)
+    with pytest.raises(ValueError, match="saved.pt is damaged: its support set is not what a learner saves"):
+        Learner.load(file)
+
+
 def test_a_method_that_needs_the_images_says_so(tmp_path: Path) -> None:
     ours = learner(tmp_path, "algorithm=maml").fit(*SUPPORT)
     with pytest.raises(ValueError, match="keep_images=True"):
