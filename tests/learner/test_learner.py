@@ -105,6 +105,13 @@ def test_bars_are_told_apart_and_explained_by_their_like(tmp_path: Path) -> None
     assert np.array_equal(first.example[..., 0], image[0].numpy())
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_single_support_image_decides_everything(tmp_path: Path, name: str) -> None:
+    ours = learner(tmp_path, f"algorithm={name}").fit(SUPPORT[0][:1], ["a"])
+    for (evidence,) in ours.explain_all(QUERIES[0][:3]):
+        assert (evidence.label, evidence.weight, evidence.row) == ("a", 1.0, 0)
+
+
 def test_a_class_that_is_added_was_as_good_as_there(tmp_path: Path) -> None:
     whole = learner(tmp_path).fit(*SUPPORT)
     grown = learner(tmp_path).fit(SUPPORT[0][:9], SUPPORT[1][:9]).add_class("angle 3", SUPPORT[0][9:])
