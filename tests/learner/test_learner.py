@@ -10,8 +10,11 @@ from conftest import Finished
 from hydra.utils import instantiate
 from learners import ALGORITHMS, PREPARATION, checkpoint, learner, pictures
 from omegaconf import OmegaConf
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from torch.nn import functional as F
 
 from metalearn import Learner
@@ -189,6 +192,25 @@ def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
     assert search.best_params_ == {"reject": None} and search.predict(x[:2]).tolist() == ["angle 0"] * 2
 
 
+def test_a_score_weighs_the_images(tmp_path: Path) -> None:
+    ours, (images, labels) = learner(tmp_path).fit(*SUPPORT), QUERIES
+    wrong, weights = ["angle 9", *labels[1:]], [3.0] + [1.0] * 19
+    plain = np.array(ours.predict(images)) == wrong
+    assert ours.score(images, wrong, sample_weight=weights) == pytest.approx(plain[1:].sum() / 22)
+    assert ours.score(images, wrong, sample_weight=None) == ours.score(images, wrong) == plain.mean()
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_it_is_the_end_of_a_pipeline(tmp_path: Path, routing: bool) -> None:
+    ours, x, y = learner(tmp_path), np.stack(QUERIES[0]), np.array(QUERIES[1])
+    with config_context(enable_metadata_routing=routing):
+        pipeline = make_pipeline(FunctionTransformer(np.fliplr), ours).fit(x, y)
+        assert pipeline.predict(x).tolist() == ours.predict(np.fliplr(x)).tolist()
+        first = np.arange(len(y)) == 0
+        assert pipeline.score(x, y) > 0.9 and pipeline.score(x, y[::-1], sample_weight=first) == 0
+        assert cross_val_score(pipeline, x, y, cv=3, error_score="raise").mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [
@@ -203,6 +225,8 @@ def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
         (lambda ours: ours.set_params(way=5), "no parameter 'way'"),
         (lambda ours: Learner(ours.trained, reject=2.0), "reject=2 must be a probability, from 0 to 1"),
         (lambda ours: ours.set_params(reject=-0.5), "reject=-0.5 must be a probability"),
+        (lambda ours: Learner(ours.trained, reject="0.5"), "reject='0.5' is a str: give a number, from 0 to 1"),
+        (lambda ours: ours.fit(*SUPPORT).score(*QUERIES, [1.0]), "Shape of weights must be consistent"),
         (
             lambda ours: ours.fit(np.zeros((2, 784)), ["a", "b"]),
             r"image 0: pixels of the shape \(784,\) are not an image",
