@@ -59,8 +59,10 @@ class AbstractAdapted(ABC):
     def _weights_by_leaving_out(self, features: Tensor) -> Tensor:
         """Measures how much the probability of the predicted class falls without a support image.
 
-        One image is left out at a time.
+        One image is left out at a time; a single one decides everything.
         """
+        if len(self.support) == 1:
+            return torch.ones(len(features), 1, device=features.device)
         probabilities = self.logits(features).softmax(1)  # (B, N)
         predicted = probabilities.argmax(1, keepdim=True)  # (B, 1)
         falls = []

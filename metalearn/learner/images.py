@@ -32,7 +32,7 @@ def prepared(image: Picture, preparation: Preparation) -> Tensor:
 def picture(pixels: np.ndarray | Tensor) -> Image.Image:
     """Converts an array or a tensor to an image. Raises ValueError if it is none."""
     is_tensor = isinstance(pixels, Tensor)
-    array = pixels.detach().cpu().numpy() if isinstance(pixels, Tensor) else np.asarray(pixels)
+    array = _array(pixels)
     shape = array.shape
     if array.ndim == 3 and shape[0] in COLOURS and (is_tensor or shape[2] not in COLOURS):
         array = array.transpose(1, 2, 0)
@@ -43,9 +43,23 @@ def picture(pixels: np.ndarray | Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(_integers(array)))
 
 
+def _array(pixels: np.ndarray | Tensor) -> np.ndarray:
+    """Converts pixels to an array in the byte order of this machine."""
+    if isinstance(pixels, Tensor):
+        pixels = pixels.detach().cpu()
+        return (pixels.float() if pixels.dtype == torch.bfloat16 else pixels).numpy()  # numpy has no bfloat16
+    array = np.asarray(pixels)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def _integers(array: np.ndarray) -> np.ndarray:
-    """Converts pixels to types that Pillow accepts: bytes, or 16 bits of grey."""
-    if array.dtype == np.uint8 or (array.dtype == np.uint16 and array.ndim == 2):
+    """Converts pixels to types that Pillow accepts: bytes, or 16 bits of grey.
+
+    The type alone decides that pixels have 16 bits, so that a dark image stays dark.
+    """
+    if array.dtype == np.uint16 and array.ndim == 3:
+        raise ValueError("pixels are uint16 in colour, but 16 bits must be grey: give bytes (uint8), or 0 to 1")
+    if array.dtype in (np.uint8, np.uint16):
         return array
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * 255

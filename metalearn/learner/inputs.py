@@ -1,8 +1,9 @@
 """Inputs of a learner, images or texts, as the rows that the network of a run was trained on."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,11 @@ CHUNK = 256
 """Number of inputs in memory and in one pass of the network."""
 
 
-def counted(inputs: Iterable[Input]) -> Sequence[Input] | np.ndarray | Tensor:
+def counted(
+    inputs: Iterable[Input], preparation: Preparation | TextPreparation
+) -> Sequence[Input] | np.ndarray | Tensor:
     """Returns the inputs with a length, unchanged if they have one."""
+    _check_list(inputs, preparation)
     return inputs if isinstance(inputs, Sequence | np.ndarray | Tensor) else list(inputs)
 
 
@@ -32,10 +36,9 @@ def chunks(inputs: Iterable[Input], preparation: Preparation | TextPreparation) 
     Images are (B, C, H, W) uint8, texts (B, L) int32. Raises ValueError or OSError, which names the
     input.
     """
-    kind = "texts" if isinstance(preparation, TextPreparation) else "images"
-    if isinstance(inputs, str | os.PathLike | Image.Image):
-        raise ValueError(f"{kind} are a list; put a single one into brackets")
-    each = (_named(f"{kind[:-1]} {number}", given, preparation) for number, given in enumerate(inputs))
+    _check_list(inputs, preparation)
+    kind = "text" if isinstance(preparation, TextPreparation) else "image"
+    each = (_named(f"{kind} {number}", given, preparation) for number, given in enumerate(inputs))
     while some := list(islice(each, CHUNK)):
         yield torch.stack(some)
 
@@ -47,6 +50,15 @@ def prepared(given: Input, preparation: Preparation | TextPreparation) -> Tensor
     if not isinstance(given, str):
         raise ValueError(f"a {type(given).__name__} is not a text, but the run was trained on texts")
     return preparation.of_text(given)
+
+
+def _check_list(inputs: Any, preparation: Preparation | TextPreparation) -> None:
+    """Refuses a single input, and a table, which would be read as the names of its columns."""
+    kind, column = ("texts", "text") if isinstance(preparation, TextPreparation) else ("images", "path")
+    if isinstance(inputs, str | os.PathLike | Image.Image):
+        raise ValueError(f"{kind} are a list; put a single one into brackets")
+    if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):  # a DataFrame of any library
+        raise ValueError(f"a table is not a list of {kind}; give one column, such as table[{column!r}]")
 
 
 def _named(name: str, given: Input, preparation: Preparation | TextPreparation) -> Tensor:

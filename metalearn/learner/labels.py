@@ -6,42 +6,54 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-KINDS = ((str, np.str_), (bool, np.bool_), (int, np.integer), (float, np.floating))
-"""Kinds that numpy keeps unchanged, if all labels are of one kind."""
+KINDS = {"U": (str, np.str_), "b": (bool, np.bool_), "iu": (int, np.integer), "f": (float, np.floating)}
+"""Types that an array keeps, if all labels are of one kind; keys are the kinds of its dtype."""
 
 
 def listed(labels: Iterable[Hashable], num_images: int) -> list[Hashable]:
     """Returns the label of each image; tensors become plain numbers.
 
-    Raises ValueError for another number of labels, or labels that are rows.
+    Raises ValueError for another number of labels, missing labels, or labels that are rows.
     """
     shape = tuple(getattr(labels, "shape", (num_images,)))
     if len(shape) != 1:
         raise ValueError(f"labels have the shape {shape}; give one for each image, (n,)")
-    found = list(map(plain, labels))
+    found = [plain(label, f"the label of image {row}") for row, label in enumerate(labels)]
     if len(found) != num_images:
         raise ValueError(f"there are {num_images} images and {len(found)} labels; each image needs one")
     return found
 
 
-def plain(label: Hashable) -> Hashable:
+def plain(label: Hashable, name: str = "the label") -> Hashable:
     """Returns the number in a tensor (), whose hash is that of the object; other labels unchanged.
 
-    Raises ValueError for a tensor or an array of another shape.
+    Raises ValueError for a tensor or an array of another shape, and for a missing label.
     """
-    if not isinstance(label, np.ndarray | Tensor):
-        return label
-    if label.ndim:
-        raise ValueError(f"a label has the shape {tuple(label.shape)}; give one for each image, (n,)")
-    number: Hashable = label.item()
-    return number
+    if isinstance(label, np.ndarray | Tensor):
+        if label.ndim:
+            raise ValueError(f"a label has the shape {tuple(label.shape)}; give one for each image, (n,)")
+        label = label.item()
+    if _is_missing(label):
+        raise ValueError(f"{name} is missing ({label}): give one, or leave the image out")
+    return label
+
+
+def _is_missing(label: Hashable) -> bool:
+    """Whether a label is NaN, NaT or the NA of pandas: it does not equal itself."""
+    try:
+        return bool(label != label)  # noqa: PLR0124
+    except TypeError:  # NA is neither equal nor unequal
+        return True
 
 
 def vector(labels: Iterable[Hashable]) -> np.ndarray:
-    """Returns the labels as an array (n,)."""
+    """Returns the labels as an array (n,), of objects where another would change them."""
     listed = list(labels)
-    if listed and any(all(isinstance(label, kind) for label in listed) for kind in KINDS):
-        return np.array(listed)
+    for kind, types in KINDS.items():
+        if listed and all(isinstance(label, types) for label in listed):
+            array = np.array(listed)
+            if array.dtype.kind in kind and array.tolist() == listed:
+                return array
     found = np.empty(len(listed), dtype=object)
     for row, label in enumerate(listed):  # one by one, because numpy would unpack tuples
         found[row] = label
@@ -66,6 +78,6 @@ def saved(label: Hashable) -> Any:
         label = label.item()
     if isinstance(label, tuple):
         return tuple(map(saved, label))
-    if label is None or isinstance(label, str | bool | int | float | bytes):
+    if label is None or type(label) in (str, bool, int, float, bytes):  # an Enum may be a str or an int
         return label
     raise ValueError(f"the label {label!r:.60} is a {type(label).__name__}: texts, numbers and tuples can be saved")

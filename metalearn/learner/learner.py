@@ -1,7 +1,8 @@
 """Learner: a classifier with the interface of scikit-learn, which it does not need itself."""
 
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metalearn.learner import labels as of_labels
+from metalearn.learner import scikit_learn
 from metalearn.learner.adapted import AbstractAdapted, adapted, features
 from metalearn.learner.inputs import CHUNK, Input, chunks, counted
 from metalearn.learner.saving import Examples, Kept, joined, read, write
@@ -53,12 +55,15 @@ class Learner:
     def load(cls, path: str | os.PathLike[str], *, reject: float | None = None) -> Self:
         """Loads a run directory, a checkpoint, or a saved learner, which is already fitted.
 
-        Raises OSError or ValueError, in one line, for anything else.
+        A saved learner keeps its own `reject` unless one is given. Raises OSError or ValueError, in
+        one line, for anything else.
         """
         checkpoint = checkpoint_of(Path(path))
         learner = cls(build(Path(path), checkpoint), reject=reject)
         if "learner" in checkpoint:
             learner._keep(read(Path(path), checkpoint["learner"]))
+            if reject is None:
+                learner.reject = checkpoint["learner"].get("reject")
         return learner
 
     @classmethod
@@ -72,16 +77,17 @@ class Learner:
         return cls(build(name, checkpoint_of_parts(backbone, head)), reject=reject)
 
     def save(self, path: str | os.PathLike[str], *, keep_images: bool = False) -> None:
-        """Writes network and support set to one file, from which `load` restores this learner.
+        """Writes the learner to one file: network, support set and `reject`; `load` restores it.
 
         Without `keep_images`, the file holds only embeddings of the support images or texts. Raises
         ValueError if the method predicts from the images themselves.
         """
-        write(Path(path), self.trained.checkpoint, self._fitted(), keep_images=keep_images)
+        kept = self._fitted()
+        write(Path(path), self.trained.checkpoint, kept, keep_images=keep_images, reject=self.reject)
 
     def fit(self, images: Iterable[Input], labels: Iterable[Hashable]) -> Self:
         """Learns the classes from images and their labels, and forgets an earlier fit."""
-        images = counted(images)
+        images = counted(images, self.trained.preparation)
         listed = of_labels.listed(labels, len(images))
         classes = of_labels.distinct(listed)
         self._keep(self._support(images, [classes.index(label) for label in listed], classes))
@@ -92,7 +98,7 @@ class Learner:
         kept, name = self._fitted(), of_labels.plain(name)
         if name in kept.classes:
             raise ValueError(f"the class {name!r:.60} already exists")
-        images = counted(images)
+        images = counted(images, self.trained.preparation)
         more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
         support = torch.cat([kept.features, more.features])
         self._keep(Kept(more.classes, torch.cat([kept.ways, more.ways]), support, joined(kept.examples, more.examples)))
@@ -124,13 +130,19 @@ class Learner:
         Rows add up to 1. A transductive method predicts all images of one call together, so each
         depends on the others; more than `JOINT` images raise ValueError.
         """
-        return np.concatenate([self._probabilities(batch) for batch in self._batches(images)] or [self._none()])
+        none = np.empty((0, len(self._fitted().classes)))
+        return np.concatenate([none, *map(self._probabilities, self._batches(images))])
 
-    def score(self, images: Iterable[Input], labels: Iterable[Hashable]) -> float:
-        """Computes the fraction of the images whose label is predicted."""
+    def score(
+        self,
+        images: Iterable[Input],
+        labels: Iterable[Hashable],
+        sample_weight: Sequence[float] | np.ndarray | None = None,
+    ) -> float:
+        """Computes the fraction of the images whose label is predicted, weighted if given."""
         answers = self.predict(images)
-        listed = of_labels.listed(labels, len(answers))
-        return float(np.mean([answer == label for answer, label in zip(answers, listed, strict=True)]))
+        right = [answer == label for answer, label in zip(answers, of_labels.listed(labels, len(answers)), strict=True)]
+        return float(np.average(right, axis=0, weights=sample_weight))
 
     def explain(self, image: Input, count: int = 5) -> list[Evidence]:
         """Returns the support images with the largest weights for an image (docs/learner.md)."""
@@ -196,9 +208,6 @@ class Learner:
         logits = self._adapted.logits(batch).double() / self.trained.temperature  # (B, N)
         return logits.softmax(1).cpu().numpy()
 
-    def _none(self) -> np.ndarray:
-        return np.empty((0, len(self._fitted().classes)))
-
     def _fitted(self) -> Kept:
         if not hasattr(self, "_kept"):
             raise ValueError("this learner has not seen any classes yet: call fit(images, labels) first")
@@ -225,13 +234,16 @@ class Learner:
         return hasattr(self, "_kept")
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags  # only scikit-learn calls this
+        return scikit_learn.tags()
 
-        inputs = InputTags(two_d_array=False, three_d_array=True)
-        return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags(), input_tags=inputs)
+    def get_metadata_routing(self) -> Any:
+        """Returns the arguments that scikit-learn passes on: `sample_weight` of `score`."""
+        return scikit_learn.routing()
 
 
 def _probability(reject: float | None) -> float | None:
+    if not isinstance(reject, Real | None):
+        raise ValueError(f"reject={reject!r:.40} is a {type(reject).__name__}: give a number, from 0 to 1")
     if not 0 <= (reject or 0) <= 1:
         raise ValueError(f"reject={reject:g} must be a probability, from 0 to 1")
     return reject

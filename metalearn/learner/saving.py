@@ -45,7 +45,7 @@ def joined(first: Examples | None, second: Examples | None) -> Examples | None:
     return [*first, *second] if first is not None and second is not None else None
 
 
-def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bool) -> None:
+def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bool, reject: float | None) -> None:
     """Writes the file of a learner.
 
     Raises ValueError if labels are neither texts nor numbers, or if the features are images that
@@ -59,6 +59,7 @@ def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bo
         "ways": kept.ways,
         "features": kept.features,
         "images": kept.examples if keep_images else None,
+        "reject": None if reject is None else float(reject),
     }
     write_atomically(path, lambda file: torch.save({**checkpoint, "learner": support}, file))
 
@@ -73,7 +74,9 @@ def read(path: Path, support: Any) -> Kept:
             is_kind = examples is None or isinstance(examples, Tensor) or _are_texts(examples)
             lengths = {*map(len, (ways, features, *([] if examples is None or not is_kind else [examples])))}
             has_all = ways.dtype == torch.int64 and set(ways.tolist()) == set(range(len(classes)))
-            if is_kind and len(lengths) == 1 and has_all:
+            reject = support.get("reject")  # absent in older files
+            is_probability = reject is None or (isinstance(reject, float) and 0 <= reject <= 1)
+            if is_kind and len(lengths) == 1 and has_all and is_probability:
                 return Kept(classes, ways, features, examples)
     raise ValueError(f"{path} is damaged: its support set is not what a learner saves")
 

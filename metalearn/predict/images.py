@@ -25,6 +25,8 @@ class ImageReader(AbstractReader):
     def examples(self, support: Path) -> list[tuple[Item, str]]:
         check_present(support)
         of_class = files_by_list(support) if support.is_file() else files_by_folder(support)
+        if empty := [name for name, files in of_class.items() if not files]:
+            raise ValueError(f"the class {empty[0]} of {support} has no images")
         return [(Path(path), name) for name, files in of_class.items() for path in files]
 
     def queries(self, places: Iterable[Path]) -> list[Item]:

@@ -23,6 +23,7 @@ from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_don
 from metalearn.training.calibration import CalibrationError
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
+from metalearn.training.independence import DeclaredDependence
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature
@@ -92,7 +93,7 @@ class FewShotModule(pl.LightningModule):
             data.adapts_together = self._adapts_together
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        return [SeededBatches(), AveragedBuffers()]
+        return [SeededBatches(), AveragedBuffers(), DeclaredDependence()]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()
@@ -147,8 +148,7 @@ class FewShotModule(pl.LightningModule):
         if self._evaluates_embeddings:
             self.trainer.datamodule.forget_embeddings()  # type: ignore[attr-defined]
 
-    def on_test_end(self) -> None:
-        self.on_validation_end()
+    on_test_end = on_validation_end
 
     def validation_step(self, batch: IndexedBatch, batch_idx: int) -> None:
         self._table.add(batch.indices, self._scores(batch.episodes))

@@ -76,6 +76,12 @@ def test_an_adapted_classifier_knows_its_classes(tmp_path: Path, capsys, example
     assert facts["preparation"] == {"input_shape": [1, 28, 28], "invert": True, "bits": 16}
 
 
+def test_a_class_without_images_is_not_left_out_of_a_classifier(tmp_path: Path, capsys, examples: Path) -> None:
+    (examples / "wren").mkdir()
+    code, said = call(capsys, checkpoint(tmp_path, *SMALLEST), tmp_path / "m.pt2", "--adapted", examples)
+    assert code == 2 and f"the class wren of {examples} has no images" in said and not (tmp_path / "m.pt2").exists()
+
+
 def test_a_program_of_torch_needs_no_onnx(tmp_path: Path, capsys) -> None:
     code, said = call(capsys, checkpoint(tmp_path, "algorithm=matching"), tmp_path / "method.pt2")
     assert code == 0, said

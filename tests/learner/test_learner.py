@@ -10,8 +10,11 @@ from conftest import Finished
 from hydra.utils import instantiate
 from learners import ALGORITHMS, PREPARATION, checkpoint, learner, pictures
 from omegaconf import OmegaConf
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from torch.nn import functional as F
 
 from metalearn import Learner
@@ -105,6 +108,13 @@ def test_bars_are_told_apart_and_explained_by_their_like(tmp_path: Path) -> None
     assert np.array_equal(first.example[..., 0], image[0].numpy())
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_single_support_image_decides_everything(tmp_path: Path, name: str) -> None:
+    ours = learner(tmp_path, f"algorithm={name}").fit(SUPPORT[0][:1], ["a"])
+    for (evidence,) in ours.explain_all(QUERIES[0][:3]):
+        assert (evidence.label, evidence.weight, evidence.row) == ("a", 1.0, 0)
+
+
 def test_a_class_that_is_added_was_as_good_as_there(tmp_path: Path) -> None:
     whole = learner(tmp_path).fit(*SUPPORT)
     grown = learner(tmp_path).fit(SUPPORT[0][:9], SUPPORT[1][:9]).add_class("angle 3", SUPPORT[0][9:])
@@ -121,6 +131,22 @@ def test_a_saved_learner_answers_the_same(tmp_path: Path, keep_images: bool) -> 
     assert np.array_equal(again.predict_proba(QUERIES[0]), ours.predict_proba(QUERIES[0]))
     assert (again.explain(QUERIES[0][0])[0].example is not None) == keep_images
     assert np.array_equal(pickle.loads(pickle.dumps(again)).predict(QUERIES[0]), ours.predict(QUERIES[0]))
+
+
+def test_a_saved_learner_rejects_as_it_did(tmp_path: Path) -> None:
+    ours, file = learner(tmp_path).fit(*SUPPORT), tmp_path / "saved.pt"
+    median = np.median(ours.predict_proba(QUERIES[0]).max(1))  # a scalar of numpy, as of a search
+    ours.set_params(reject=median).save(file)
+    assert Learner.load(file).predict(QUERIES[0]).tolist() == ours.predict(QUERIES[0]).tolist()
+    assert Learner.load(file).reject == median and Learner.load(file, reject=0.25).reject == 0.25
+    older = torch.load(file, weights_only=True)
+    del older["learner"]["reject"]
+    torch.save(older, file)
+    assert Learner.load(file).reject is None and Learner.load(file, reject=0.25).reject == 0.25
+    older["learner"]["reject"] = 7.0
+    torch.save(older, file)
+    with pytest.raises(ValueError, match="saved.pt is damaged: its support set is not what a learner saves"):
+        Learner.load(file)
 
 
 def test_a_method_that_needs_the_images_says_so(tmp_path: Path) -> None:
@@ -166,6 +192,25 @@ def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
     assert search.best_params_ == {"reject": None} and search.predict(x[:2]).tolist() == ["angle 0"] * 2
 
 
+def test_a_score_weighs_the_images(tmp_path: Path) -> None:
+    ours, (images, labels) = learner(tmp_path).fit(*SUPPORT), QUERIES
+    wrong, weights = ["angle 9", *labels[1:]], [3.0] + [1.0] * 19
+    plain = np.array(ours.predict(images)) == wrong
+    assert ours.score(images, wrong, sample_weight=weights) == pytest.approx(plain[1:].sum() / 22)
+    assert ours.score(images, wrong, sample_weight=None) == ours.score(images, wrong) == plain.mean()
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_it_is_the_end_of_a_pipeline(tmp_path: Path, routing: bool) -> None:
+    ours, x, y = learner(tmp_path), np.stack(QUERIES[0]), np.array(QUERIES[1])
+    with config_context(enable_metadata_routing=routing):
+        pipeline = make_pipeline(FunctionTransformer(np.fliplr), ours).fit(x, y)
+        assert pipeline.predict(x).tolist() == ours.predict(np.fliplr(x)).tolist()
+        first = np.arange(len(y)) == 0
+        assert pipeline.score(x, y) > 0.9 and pipeline.score(x, y[::-1], sample_weight=first) == 0
+        assert cross_val_score(pipeline, x, y, cv=3, error_score="raise").mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [
@@ -180,6 +225,8 @@ def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
         (lambda ours: ours.set_params(way=5), "no parameter 'way'"),
         (lambda ours: Learner(ours.trained, reject=2.0), "reject=2 must be a probability, from 0 to 1"),
         (lambda ours: ours.set_params(reject=-0.5), "reject=-0.5 must be a probability"),
+        (lambda ours: Learner(ours.trained, reject="0.5"), "reject='0.5' is a str: give a number, from 0 to 1"),
+        (lambda ours: ours.fit(*SUPPORT).score(*QUERIES, [1.0]), "Shape of weights must be consistent"),
         (
             lambda ours: ours.fit(np.zeros((2, 784)), ["a", "b"]),
             r"image 0: pixels of the shape \(784,\) are not an image",

@@ -45,8 +45,13 @@ def test_an_opened_image_is_its_file(mode: str, preparation: Preparation) -> Non
         (PIXELS[..., :1], PIXELS[..., 0]),
         (PIXELS[..., 0] > 127, (PIXELS[..., 0] > 127) * np.uint8(255)),
         (torch.zeros(3, 5, 3), np.zeros((5, 3, 3), np.uint8)),
+        ((PIXELS / 255).astype(">f4"), PIXELS),
+        (torch.tensor([[[0.0, 0.25], [0.5, 1.0]]], dtype=torch.bfloat16), np.array([[0, 64], [128, 255]], np.uint8)),
     ],
-    ids=["array", "tensor", "channels first", "fractions", "integers", "grey", "one channel", "bits", "ambiguous"],
+    ids=[
+        *("array", "tensor", "channels first", "fractions", "integers", "grey", "one channel", "bits", "ambiguous"),
+        *("other byte order", "bfloat16"),
+    ],
 )
 def test_pixels_are_the_image_that_they_make(pixels, like: np.ndarray) -> None:
     assert np.array_equal(np.asarray(picture(pixels)), like)
@@ -58,6 +63,22 @@ def test_sixteen_bits_are_read_as_the_data_set_uses_them() -> None:
     preparation = Preparation((1, 20, 30), bits=12)
     assert np.array_equal(prepared(deep, preparation)[0], PIXELS[..., 0])
     assert torch.equal(prepared(image, preparation), of_file(image, preparation))
+
+
+@pytest.mark.parametrize("brightest", [200, 40_000])
+@pytest.mark.parametrize("kind", ["<u2", ">u2"])
+def test_sixteen_bits_are_those_of_a_file_however_dark(kind: str, brightest: int) -> None:
+    deep = (PIXELS[..., 0].astype(np.uint16) * (brightest / 255)).astype(kind)
+    preparation = Preparation((1, 20, 30))
+    expected = of_file(Image.fromarray(deep.astype(np.uint16)), preparation)
+    for pixels in (deep, deep[None], torch.from_numpy(deep.astype(np.uint16))):
+        assert torch.equal(prepared(pixels, preparation), expected)
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2"])
+def test_sixteen_bits_of_colour_are_refused_however_dark(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"uint16 in colour, but 16 bits must be grey: give bytes \(uint8\)"):
+        picture(PIXELS.astype(kind))
 
 
 def test_a_turned_photograph_stands_upright() -> None:

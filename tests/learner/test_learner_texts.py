@@ -3,13 +3,14 @@
 import pickle
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import Finished
 from hydra.utils import instantiate
-from learners import learner, text_checkpoint
+from learners import learner, pictures, text_checkpoint
 from omegaconf import OmegaConf
 from sklearn.model_selection import cross_val_score
 from texts import TEXTS, VERBS, banks, encoding, write_csv
@@ -98,7 +99,7 @@ def test_a_tokeniser_is_rebuilt_from_its_recipe(kind: str) -> None:
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda ours: ours.fit("a text", [*"a text"]), "texts are a list; put a single one into brackets"),
+        (lambda ours: ours.fit("a text", ["a"]), "texts are a list; put a single one into brackets"),
         (lambda ours: ours.fit(["a"], ["a"]).add_class("b", "text"), "texts are a list; put a single one"),
         (lambda ours: ours.fit(["a", 3], ["a", "b"]), "text 1: a int is not a text"),
         (lambda ours: ours.fit(["a", " "], ["a", "b"]), "text 1: the text ' ' has no tokens"),
@@ -108,6 +109,34 @@ def test_a_tokeniser_is_rebuilt_from_its_recipe(kind: str) -> None:
 def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         act(Learner.load(text_checkpoint(tmp_path)))
+
+
+@pytest.mark.parametrize("act", ["fit", "predict", "score", "add_class"])
+@pytest.mark.parametrize("takes", ["text", "image"])
+def test_a_table_is_no_list(tmp_path: Path, takes: str, act: str) -> None:
+    ours = Learner.load(text_checkpoint(tmp_path)) if takes == "text" else learner(tmp_path)
+    ours.fit(*(SUPPORT if takes == "text" else pictures(1)))
+    table = {"text": ["play it", "stop it"], "label": ["play", "stop"]}
+    column = "text" if takes == "text" else "path"
+    message = rf"a table is not a list of {takes}s; give one column, such as table\['{column}'\]"
+    acts = {
+        "fit": lambda given: ours.fit(given, ["a", "b"]),
+        "predict": ours.predict,
+        "score": lambda given: ours.score(given, ["a", "b"]),
+        "add_class": lambda given: ours.add_class("a", given),
+    }
+    for given in (table, SimpleNamespace(columns=[*table])):
+        with pytest.raises(ValueError, match=message):
+            acts[act](given)
+
+
+def test_a_frame_is_no_list_and_its_column_is_one(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    ours, frame = Learner.load(text_checkpoint(tmp_path)), pandas.DataFrame({"text": SUPPORT[0], "verb": SUPPORT[1]})
+    with pytest.raises(ValueError, match="a table is not a list of texts"):
+        ours.fit(frame, frame["verb"])
+    expected = Learner.load(text_checkpoint(tmp_path)).fit(*SUPPORT).predict_proba(QUERIES[0])
+    assert np.array_equal(ours.fit(frame["text"], frame["verb"]).predict_proba(QUERIES[0]), expected)
 
 
 FACTS = asdict(TextPreparation.of_training(encoding(), {"train": TEXTS}, 12))

@@ -117,6 +117,16 @@ def test_a_class_that_cannot_be_seen_is_an_error(place: Path, capsys) -> None:
     assert code == 2 and "the class empty" in said
 
 
+@pytest.mark.parametrize("hidden", [[], [".DS_Store"]], ids=["empty", "hidden files alone"])
+def test_a_class_without_images_is_refused(place: Path, capsys, hidden: list[str]) -> None:
+    (place / "support/wren").mkdir()
+    for name in hidden:
+        (place / "support/wren" / name).touch()
+    code, said = call(place, capsys, "--csv", str(place / "out.csv"))
+    assert code == 2 and f"the class wren of {place / 'support'} has no images" in said and said.count("\n") == 1
+    assert not (place / "out.csv").exists()
+
+
 def test_copies_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
     paths = [tmp_path / folder / "a.png" for folder in "xyz"]
     for path in paths:
