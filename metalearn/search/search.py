@@ -70,7 +70,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
             objectives=aims,
             space=space,
             fixed=typed,
-            settings=settings_of_all(config, space),
+            composed=settings_of_all(config, space),
             seeds=settings.seeds,
             sampler=settings.sampler,
             seed=settings.seed,

@@ -8,14 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.grammar import node
 from metalearn.run.secrets import struck_out
+from metalearn.run.settings import settings
 from metalearn.run.trial import open_storage
 from metalearn.search.objectives import SECONDS_PER_TASK, Objective
 from metalearn.search.samplers import make_sampler
 from metalearn.search.space import Space
-from metalearn.sweep.dropped import leaves
-
-OF_THE_MACHINE = ("hydra", "paths", "logger")
-"""Parts of the config in which the controllers of a study may differ."""
 
 
 def open_study(
@@ -25,7 +22,7 @@ def open_study(
     objectives: Sequence[Objective],
     space: Space,
     fixed: list[str],
-    settings: Mapping[str, str],
+    composed: Mapping[str, str],
     seeds: Sequence[int] = (),
     sampler: str,
     seed: int | None,
@@ -34,7 +31,7 @@ def open_study(
 
     Args:
         fixed: typed overrides of every trial.
-        settings: settings that they compose, with the files that they name (settings_of_all).
+        composed: settings that they compose, with the files that they name (settings_of_all).
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [objective.direction for objective in objectives]
@@ -54,12 +51,12 @@ def open_study(
     if seeds:
         new["seeds"] = list(seeds)
     _check(study, "definition", new)
-    _check(study, "settings", settings)  # a study of an earlier version has none, and gets these
+    _check(study, "settings", composed)  # a study of an earlier version has none, and gets these
     return study
 
 
 def settings_of_all(config: DictConfig, space: Space) -> dict[str, str]:
-    """Returns the settings that all trials share, as texts, except those of a machine.
+    """Returns the settings that all trials share and their numbers depend on, as texts.
 
     Args:
         config: composed config of a run.
@@ -67,8 +64,8 @@ def settings_of_all(config: DictConfig, space: Space) -> dict[str, str]:
     """
     varied = tuple(f"{node(key)}." for key in space)
     plain = struck_out(OmegaConf.to_container(config, resolve=False))
-    shared = {name: child for name, child in plain.items() if name not in OF_THE_MACHINE}
-    return {name: repr(value) for name, value in leaves(shared) if not f"{name}.".startswith(varied)}
+    shared = settings({name: child for name, child in plain.items() if name != "hydra"})
+    return {name: repr(value) for name, value in shared.items() if not f"{name}.".startswith(varied)}
 
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space: Space) -> None:

@@ -64,7 +64,7 @@ class Controller:
         storage = storage or str(folder / "study.log")
         chosen = objectives(aims, score)
         common: dict[str, Any] = {"objectives": chosen, "space": space, "fixed": fixed, "seeds": seeds}
-        self.study = open_study(storage, name=folder.name, sampler=sampler, seed=seed, settings={}, **common)
+        self.study = open_study(storage, name=folder.name, sampler=sampler, seed=seed, composed={}, **common)
         enqueue_start(self.study, start, space)
         address = partial(TrialAddress, storage, folder.name, pruner="none") if list(aims) == ["score"] else None
         self.trials = Trials(self.study, n_trials=n_trials, folder=folder, address=address, **common)
