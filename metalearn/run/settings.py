@@ -43,12 +43,25 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def composed_settings(config: DictConfig) -> dict[str, Any]:
-    """Returns the settings of a composed config, with values in place of environment variables."""
+    """Returns the settings of a composed config, with values in place of environment variables.
+
+    Secrets are struck out.
+    """
+
+    def filled(node: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
+        return {
+            name: filled(child, f"{prefix}{name}.") if isinstance(child, Mapping) else value(f"{prefix}{name}", child)
+            for name, child in node.items()
+        }
+
+    def value(key: str, written: Any) -> Any:
+        if "${oc.env:" not in str(written):
+            return written
+        found = OmegaConf.select(config, key)
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    return {
-        key: struck_out(OmegaConf.select(config, key)) if "${oc.env:" in str(value) else value
-        for key, value in settings(plain).items()
-    }
+    return settings(struck_out(filled(plain)))
 
 
 def written_settings(folder: Path) -> dict[str, Any]:
