@@ -156,8 +156,9 @@ def test_each_experiment_of_a_list_keeps_its_settings(launcher) -> None:
 def test_a_directory_with_square_brackets_is_named_as_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sweep = tmp_path / "[b]" / "[" / "a]"
     sweep.mkdir(parents=True)
-    unused = dict.fromkeys(("config", "compose", "is_group"))  # there is no job
-    launcher: Any = SimpleNamespace(prepare=lambda: (sweep, SimpleNamespace(capacity=2)), run=lambda *_: None, **unused)
+    config = OmegaConf.create({"hydra": {"runtime": {"config_sources": []}}})
+    prepared = {"prepare": lambda: (sweep, SimpleNamespace(capacity=2)), "run": lambda *_: None}
+    launcher: Any = SimpleNamespace(**prepared, config=config, compose=None, is_group=bool)
     for launcher.leave in (None, lambda slots, jobs: None):
         AbstractLauncher.launch(launcher, [], 0)
         printed = capfd.readouterr().out
