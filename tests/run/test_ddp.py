@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,19 +47,29 @@ def test_two_processes_train_and_score_as_one(metalearn, overrides: list[str]) -
     assert not list(both.folder.parent.glob(f"{both.folder.name}?*"))  # only one run directory exists
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the signals of a process are read from /proc")
 def test_a_signal_to_all_processes_while_one_of_them_starts_ends_the_run_in_order(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Covers Ctrl-C in a terminal, and the stop of a sweep."""
     command = [sys.executable, "-m", "metalearn", *SMALL, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/run"]
     with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE) as process:
-        log = tmp_path / "run" / "metalearn.log"
-        wait_for(lambda: log.exists() and "begins at step" in log.read_text(), process)
-        time.sleep(1.0)  # the other process imports its packages now
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        # The other process keeps signals from then on, and imports its packages.
+        wait_for(lambda: any(map(catches_sigterm, children.read_text().split())), process)
         os.killpg(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 143, said.decode()
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
+
+
+def catches_sigterm(process: str) -> bool:
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:  # it has ended
+        return False
+    caught = re.search(r"SigCgt:\s*(\w+)", status)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_the_processes_share_the_episodes_of_a_step(bank) -> None:
