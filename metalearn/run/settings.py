@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from metalearn.run.secrets import struck_out
 
 IRRELEVANT = {
-    *("mode", "checkpoint", "resume", "paths", "logger", "published"),
+    *("hydra", "mode", "checkpoint", "resume", "paths", "logger", "published"),
     *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "cache", "installed", "url")),
     *("dataset.manifest", "test_dataset.manifest"),
     *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "cuda_graph", "plugins")),

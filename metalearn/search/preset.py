@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.overrides import key
-from metalearn.sweep.dropped import leaves
+from metalearn.run.settings import leaves
 
 GROUP = "hparams_search"
 

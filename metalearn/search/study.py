@@ -64,8 +64,7 @@ def settings_of_all(config: DictConfig, space: Space) -> dict[str, str]:
     """
     varied = tuple(f"{node(key)}." for key in space)
     plain = struck_out(OmegaConf.to_container(config, resolve=False))
-    shared = settings({name: child for name, child in plain.items() if name != "hydra"})
-    return {name: repr(value) for name, value in shared.items() if not f"{name}.".startswith(varied)}
+    return {name: repr(value) for name, value in settings(plain).items() if not f"{name}.".startswith(varied)}
 
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space: Space) -> None:

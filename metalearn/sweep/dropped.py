@@ -14,8 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.settings import leaves
 
-__all__ = ["check", "leaves"]
-
 SECTIONS = ("launcher", "sweeper", "sweep")
 LAUNCHER = "hydra/launcher"
 WHOLE = ("experiment", "hparams_search", "debug")

@@ -54,7 +54,7 @@ def check(
 def _settings(config: DictConfig) -> dict[str, Any]:
     at_home(config)
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    return settings({name: child for name, child in plain.items() if name != "hydra"})
+    return settings(plain)
 
 
 def _last_edit(sweep: DictConfig) -> float:

@@ -57,6 +57,8 @@ def test_a_signal_to_all_processes_while_one_of_them_starts_ends_the_run_in_orde
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         # The other process keeps signals from then on, and imports its packages.
         wait_for(lambda: any(map(catches_sigterm, children.read_text().split())), process)
+        (other,) = filter(catches_sigterm, children.read_text().split())
+        assert "libtorch" not in Path(f"/proc/{other}/maps").read_text(), "it keeps signals too late"
         os.killpg(process.pid, signal.SIGTERM)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 143, said.decode()
