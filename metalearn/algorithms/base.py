@@ -51,6 +51,8 @@ class AbstractAlgorithm(nn.Module, ABC):
     replayable = False
     # Whether `loss` returns the predictions of the queries.
     answers_in_training = True
+    # Number of `candidates`, from which a validation chooses.
+    num_candidates = 1
     # Whether the prediction for one query depends on the other queries, whatever the normalisation.
     predicts_jointly = False
 

@@ -1,11 +1,12 @@
 """Cross-validation: all classes of a data set in folds, each of which is meta-test once."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
-import torch
 
-from metalearn.data.bank import ClassBank, drawn_class, vocabulary
+from metalearn.data.bank import ClassBank, drawn_class
+from metalearn.data.joined import joined
 from metalearn.types import Split
 
 
@@ -16,33 +17,20 @@ def fold_of(banks: Mapping[Split, ClassBank], *, folds: int, fold: int, seed: in
     drawn from the seed, and the rotations of a class stay in one fold. Raises ValueError, in one
     line, for impossible folds.
     """
-    images, rows, names = _together(banks)
-    drawn = {name: index for index, name in enumerate(dict.fromkeys(map(drawn_class, names)))}
-    texts, first = tuple(text for bank in banks.values() for text in bank.texts), next(iter(banks.values()))
+    whole = joined(banks.values())
+    drawn = {name: index for index, name in enumerate(dict.fromkeys(map(drawn_class, whole.names)))}
     if not 3 <= folds <= len(drawn):
         raise ValueError(f"evaluation.folds={folds} must be 3 to {len(drawn)}, the number of classes")
     if not 0 <= fold < folds:
         raise ValueError(f"evaluation.fold={fold} must be 0 to {folds - 1}")
     fold_of_drawn = np.empty(len(drawn), dtype=int)
     fold_of_drawn[np.random.default_rng([seed, folds]).permutation(len(drawn))] = np.arange(len(drawn)) % folds
-    dealt = fold_of_drawn[[drawn[drawn_class(name)] for name in names]]
+    dealt = fold_of_drawn[[drawn[drawn_class(name)] for name in whole.names]]
     test, val = dealt == fold, dealt == (fold + 1) % folds
     chosen: dict[Split, np.ndarray] = {"train": ~(test | val), "val": val, "test": test}
 
     def bank(classes: np.ndarray) -> ClassBank:
         places = np.flatnonzero(classes)
-        of_classes = tuple(rows[i] for i in places), tuple(names[i] for i in places)
-        return ClassBank(images, *of_classes, texts=texts, vocabulary=vocabulary(first))
+        return replace(whole, rows=tuple(whole.rows[i] for i in places), names=tuple(whole.names[i] for i in places))
 
     return {split: bank(classes) for split, classes in chosen.items()}
-
-
-def _together(banks: Mapping[Split, ClassBank]) -> tuple[torch.Tensor, list[np.ndarray], list[str]]:
-    """Joins the images of all splits; returns them, the rows of each class, and the class names."""
-    rows: list[np.ndarray] = []
-    before = 0
-    for bank in banks.values():
-        rows += [of_class + before for of_class in bank.rows]
-        before += len(bank.images)
-    names = [name for bank in banks.values() for name in bank.names]
-    return torch.cat([bank.images for bank in banks.values()]), rows, names

@@ -39,6 +39,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
 
     batch_size: int | None = None  # images of a batch of all base classes; None: train on episodes
     test_name = "test"  # prefix of the logged meta-test scores
+    selects = True  # whether meta-val selects weights; False where training has seen its classes
 
     def __init__(
         self,
@@ -62,6 +63,11 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         self._episodes_before = 0  # episodes trained on before the checkpoint that is resumed
         # Lightning's count of these batches; None until Lightning restores it.
         self._batches_before: int | None = 0
+
+    @property
+    def val_name(self) -> str:
+        """Prefix of the logged scores of validation."""
+        return "val" if self.selects else "train_val"
 
     @abstractmethod
     def draw(self, split: Split, index: int) -> Drawn:

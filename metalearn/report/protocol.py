@@ -205,12 +205,13 @@ def _trained(result: Result) -> str:
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
     hard = ", hard classes" if train.sampling == "hard" else ""
     seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
+    val = ", on meta-train and meta-val" if result.train_split else ""
     unequal = f"{SHOTS[train.shots]}{QUERIES[train.queries]}"
     queries = "1 query" if train.query == 1 else f"{train.query} queries"
     return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}{seen}"
+        f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}{val}{seen}"
         if result.batch_size is None
-        else f"{result.batch_size} images of all base classes{seen}"
+        else f"{result.batch_size} images of all base classes{val}{seen}"
     )
 
 

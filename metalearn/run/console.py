@@ -49,6 +49,8 @@ def show_plan(
         table.add_row("tasks per step", f"{tasks} x {num_devices} devices x {batches} batches")
         table.add_row("training episodes" if batch_size is None else "training batches", seen)
         table.add_row("trained on", trained_on(episode.train, batch_size))
+        if config["train_split"]:
+            table.add_row("", "meta-train and meta-val; nothing selects, the last weights are tested")
     table.add_row("tested on", shape(episode.test))
     console.print(table)
     show_folder(folder)
@@ -86,7 +88,10 @@ def show_result(result: Result, folder: str) -> None:
         table.add_row("tested on", result.test_dataset)
     elsewhere = f"{result.trained_dataset}, " if result.trained_dataset not in (None, result.dataset) else ""
     trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"
-    table.add_row("trained on", elsewhere + trained)
+    both = result.train_split is not None and result.steps != 0
+    table.add_row("trained on", elsewhere + trained + (", on meta-train and meta-val" if both else ""))
+    if both:
+        table.add_row("tested weights", f"the last, step {result.best_step}: no meta-val is left to select")
     if result.pretrained:
         table.add_row("pretrained", result.pretrained)
     if result.pretrained_on:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     algorithm = _algorithm(plan)
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = _data(plan, banks, algorithm, augmentation)
+    data.selects = plan.config["train_split"] is None
     others = settings_beside(data.settings["test"], plan.config["evaluation"]["settings"], algorithm.predicts_jointly)
     for name, setting in others.items():
         check_other_setting(name, setting, data, algorithm.fixed_way)
@@ -110,7 +112,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     if further is not None:
         further.check(meta_test(module, data, module.device))
     score = algorithm.objective.score_name
-    keeper, clock = Keeper(plan.folder, score, lambda: data.episodes_sha256("val", data.num_episodes["val"])), Clock()
+    keeper, clock = _keeper(plan, data, score), Clock()
     checkpoint = _checkpoint(plan, module, keeper)
     _check_weights(plan, module, checkpoint, banks)
     pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
@@ -131,6 +133,12 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need at least as many meta-val and meta-test episodes")
     return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
+
+
+def _keeper(plan: Plan, data: AbstractEpisodes[Any], score: str) -> Keeper:
+    """Builds the keeper of the best weights, or of the last ones where nothing selects."""
+    episodes = partial(data.episodes_sha256, "val", data.num_episodes["val"])
+    return Keeper(plan.folder, score, episodes, prefix=data.val_name, selects=data.selects)
 
 
 def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
@@ -155,6 +163,7 @@ def _check_weights(
         rules.check_vocabulary(trained_vocabulary(plan.trained_before), vocabulary(banks["test"]))
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
+    rules.check_candidates(algorithm.num_candidates, plan.config["train_split"], plan.choices["algorithm"])
     rules.check_sampling(plan.config["episode"], algorithm.answers_in_training, plan.choices["algorithm"])
     if plan.trains_nothing:
         check_trained(algorithm, plan.choices, plan.config["pretrained"])

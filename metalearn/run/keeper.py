@@ -23,16 +23,22 @@ class Keeper(Checkpoint):
     """Saves last.ckpt at every validation, and best.ckpt at the best meta-val score so far.
 
     It saves between two steps only, so that a resumed run equals one that was never stopped. The
-    best logged score always chooses the tested weights.
+    best logged score always chooses the tested weights, unless nothing selects: then the last
+    weights with a finite loss are tested.
 
     Args:
         folder: run directory.
         score: name of the score, "accuracy" (largest is best) or "mse" (smallest is best).
         meta_val: returns the hash of the episodes that the score is of.
+        prefix: prefix of the score in the logged metrics.
+        selects: whether the score selects the weights of best.ckpt.
     """
 
-    def __init__(self, folder: RunFolder, score: str, meta_val: Callable[[], str]) -> None:
+    def __init__(
+        self, folder: RunFolder, score: str, meta_val: Callable[[], str], *, prefix: str = "val", selects: bool = True
+    ) -> None:
         self.folder, self.score, self.meta_val = folder, score, cache(meta_val)
+        self.prefix, self.selects = prefix, selects
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._is_due = False  # whether last.ckpt is saved at the end of the epoch
@@ -40,7 +46,7 @@ class Keeper(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        score, loss = (float(trainer.callback_metrics[f"val/{name}"]) for name in (self.score, "loss"))
+        score, loss = (float(trainer.callback_metrics[f"{self.prefix}/{name}"]) for name in (self.score, "loss"))
         if not (math.isfinite(score) and math.isfinite(loss)):
             log.warning("step %d: the loss on meta-val is %g, so its weights are not chosen", trainer.global_step, loss)
         elif self._is_better(score):
@@ -65,11 +71,11 @@ class Keeper(Checkpoint):
         """Raises ValueError if the best score of a checkpoint is of other meta-val episodes."""
         if state_dict.get("meta_val", self.meta_val()) != self.meta_val():
             path = self.folder.path
-            remedy = f"keep dataset and episode.val, or begin anew with pretrained={path}"
+            remedy = f"keep dataset, train_split and episode.val, or begin anew with pretrained={path}"
             raise ValueError(f"{path} chose its best weights on other meta-val episodes: {remedy}")
 
     def _is_better(self, score: float) -> bool:
-        if self.best_score is None:
+        if self.best_score is None or not self.selects:
             return True
         return score < self.best_score if self.score == "mse" else score > self.best_score
 

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from metalearn.data.bank import class_names, tell_shared_classes, vocabulary
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
+from metalearn.data.joined import joined
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.run.checkpoint import base_classes, trained_classes
 from metalearn.run.checks import rules
@@ -41,6 +42,9 @@ def load_data(plan: Plan) -> LoadedData:
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
+    if config["train_split"] and not config["checkpoint"]:
+        both = joined([banks["train"], banks["val"]])
+        banks = ChainMap({"train": both, "val": both}, banks)  # type: ignore[arg-type]
     trained = _trained_classes(plan, banks)
     shared = tell_shared_classes(trained, class_names(banks["test"]))
     return LoadedData(banks, getattr(source, "preparation", None), trained, shared)

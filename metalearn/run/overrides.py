@@ -25,7 +25,10 @@ __all__ = ["anywhere", "expand", "key", "node", "quoted", "value"]
 NOW = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
 
-OF_A_TRAINING = ("seed", "episode.train", "tasks_per_batch", "batch_size", "optimizer", "scheduler", "augmentation")
+OF_A_TRAINING = (
+    *("seed", "train_split", "episode.train", "tasks_per_batch", "batch_size"),
+    *("optimizer", "scheduler", "augmentation"),
+)
 """Settings that a training alone reads."""
 
 SPLIT = "classes.csv"

@@ -206,6 +206,7 @@ class Result(Outcome):
     episode: Episodes
     tasks_per_batch: int
     batch_size: int | None  # number of images, in training on batches of all base classes
+    train_split: str | None  # train_val: trained on meta-train and meta-val, without a selection
     shared_classes: int | None  # number of meta-test classes that training has seen
     trained_dataset: str | None  # data set of the training, which may differ from the test's
     test_dataset: str | None

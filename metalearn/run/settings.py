@@ -27,7 +27,7 @@ IN_OTHER_FIELDS = {"seed", "tasks_per_batch", "episode.test", "evaluation"}
 """Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
 
 OF_A_TRAINING = {
-    *("episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
+    *("train_split", "episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
     *("trainer", "callbacks"),
 }
 """Keys that a test takes from the training of its weights."""

@@ -58,6 +58,10 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
         raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
     fixed = spelled_out(typed, partial(launcher.compose, 0))
     config = launcher.compose(0, fixed)
+    if config.train_split is not None:
+        raise ValueError(
+            f"train_split={config.train_split} leaves no meta-val, on which a search chooses: leave it out"
+        )
     aims = objectives(settings.objectives, OBJECTIVES[config.problem].score_name)
     definition.record(folder, [], sys.argv[1:])
     storage = settings.storage
@@ -94,7 +98,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
 def _check_episodes(space: search_space.Space) -> None:
     """Raises ValueError for a parameter that changes the tasks of meta-val, since scores choose."""
     for name in map(node, space):
-        if f"{name}.".startswith(("dataset.", "episode.val.")) and name != "dataset.input_shape":
+        if f"{name}.".startswith(("dataset.", "episode.val.", "train_split.")) and name != "dataset.input_shape":
             raise ValueError(
                 f"{name} varies, which would compare scores on other meta-val episodes: "
                 "keep dataset and episode.val, or compare their values with hydra/sweeper=basic"

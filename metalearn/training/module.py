@@ -166,7 +166,7 @@ class FewShotModule(pl.LightningModule):
         self._collect("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "val" in self.scores:
+        if "val" in self.scores and self.trainer.datamodule.selects:  # type: ignore[attr-defined]
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
             checkpoint["temperature"] = self.temperature
@@ -226,13 +226,14 @@ class FewShotModule(pl.LightningModule):
 
     def _collect(self, split: Split) -> None:
         scores, score_name = self._table.collect(), self.algorithm.objective.score_name
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
         if split == "val":
             best, scores = best_candidate(scores, score_name)
             self.algorithm.choose(best)
             if TEMPERED in scores:
                 self.temperature = best_temperature(scores.pop(TEMPERED))
         self.scores[split] = scores
-        name_of_split = self.trainer.datamodule.test_name if split == "test" else split  # type: ignore[attr-defined]
+        name_of_split = {"val": data.val_name, "test": data.test_name}[split]
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
             # The numbers are equal on all processes, so no reduction is needed. All processes log

@@ -84,7 +84,7 @@ def test_the_best_score_of_a_resumed_run_is_of_the_same_episodes(metalearn: Comm
     run = metalearn("trainer.max_steps=4")
     refused = metalearn(f"resume={run.folder}", "trainer.max_steps=8", change, folder=run.folder, small=False)
     assert refused.code == 2, refused.text
-    assert "chose its best weights on other meta-val episodes: keep dataset and episode.val" in refused.text
+    assert "chose its best weights on other meta-val episodes: keep dataset, train_split and" in refused.text
 
 
 @pytest.mark.parametrize(

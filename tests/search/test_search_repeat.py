@@ -93,7 +93,8 @@ def test_a_search_of_an_edited_file_is_another_search(
 
 
 @pytest.mark.parametrize(
-    "varied", ["episode.val.way=choice(2,5)", "dataset=glyphs,omniglot", "dataset.fold=range(0,5)"]
+    "varied",
+    ["episode.val.way=choice(2,5)", "dataset=glyphs,omniglot", "dataset.fold=range(0,5)", "train_split=null,train_val"],
 )
 def test_a_search_over_other_tasks_of_meta_val_is_refused(tmp_path: Path, varied: str) -> None:
     settings: Any = SimpleNamespace(params={"dataset.input_shape": "[3,84,84],[3,128,128]"}, seeds=[])

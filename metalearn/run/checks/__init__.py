@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metalearn.run.checks.rules import check_callbacks, check_protocol, check_same_input, check_text
+from metalearn.run.checks.rules import check_callbacks, check_protocol, check_same_input, check_text, check_train_split
 from metalearn.run.checks.schema import Settings, check_settings
 from metalearn.run.checks.signatures import check_arguments
 from metalearn.run.checks.targets import nodes_with_target
@@ -26,3 +26,4 @@ def check_config(config: dict[str, Any]) -> None:
     check_protocol(config["evaluation"], config["episode"]["test"])
     check_trainer(config["trainer"])
     check_callbacks(config["callbacks"], config["trainer"])
+    check_train_split(config)

@@ -53,6 +53,29 @@ def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
             )
 
 
+def check_train_split(config: dict[str, Any]) -> None:
+    """Raises ValueError for settings that need a meta-val which the training has taken."""
+    if config["train_split"] is None:
+        return
+    if config["problem"] != "classification":
+        raise ValueError(f"train_split=train_val joins classes, which a {config['problem']} has not: leave it out")
+    monitors = {f"callbacks.{name}": callback.get("monitor") for name, callback in config["callbacks"].items()}
+    if config["scheduler"]["_target_"].endswith(".ReduceLROnPlateau"):
+        monitors["scheduler"] = "val/loss"
+    for part, monitor in monitors.items():
+        if str(monitor).startswith("val/"):
+            raise ValueError(f"{part} needs {monitor}, but train_split=train_val leaves no meta-val: leave one out")
+
+
+def check_candidates(number: int, train_split: str | None, algorithm: str) -> None:
+    """Raises ValueError if the algorithm chooses a setting on a meta-val that is not left."""
+    if train_split is not None and number > 1:
+        raise ValueError(
+            f"{algorithm} chooses from {number} settings on meta-val, but train_split={train_split} leaves none: "
+            "give one value"
+        )
+
+
 def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
     """Raises ValueError if the test's settings differ from those of Lake's runs."""
     if evaluation["protocol"] != "lake":

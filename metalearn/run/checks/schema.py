@@ -83,6 +83,7 @@ class Settings(TypedDict):
     mode: Literal["train", "test"]
     seed: int
     problem: Problem
+    train_split: Literal["train_val"] | None  # None: meta-train
     tasks_per_batch: int
     batch_size: int
     num_base_classes: int
