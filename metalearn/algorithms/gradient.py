@@ -245,7 +245,7 @@ class AbstractGradient(AbstractAlgorithm):
 
     def share(self, work: Callable[..., Any], tasks: Sequence[Episode]) -> list[Any]:
         """Shares the tasks of a batch among threads."""
-        return self.threads.share(self.network, work, tasks)
+        return self.threads.share(self.network, work, tasks, compiled=bool(self.execution.compile))
 
     def track_moments(self, batch: Episode) -> None:
         """Updates running averages in use, by one pass at θ, since inner steps are pure."""

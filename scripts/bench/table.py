@@ -42,9 +42,9 @@ The images of the evaluation are {CLASSES} made-up classes of {PER_CLASS} in mem
 meta-test. The time includes drawing the episodes. metalearn embeds each image once, the others
 embed it again in each episode, so the ratio grows with the number of episodes.
 
-metalearn computes the tasks of MAML in as many threads as there are cores, each with the operations
-of one task at a time; a side "one by one" (`algorithm.execution.vmap=false`) has all cores for the
-operations of one task, as the peers have.
+metalearn computes the tasks of MAML in as many threads as there are cores, compiled or not, each
+with the operations of one task at a time; a side "one by one" (`algorithm.execution.vmap=false`)
+has all cores for the operations of one task, as the peers have.
 
 "compiled" is `algorithm.execution.compile=true`, which needs a C++ compiler; a training of 40,000
 inner steps or more is compiled by default ([MAML](algorithms/maml.md#settings)). Its first step, not

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -192,3 +193,70 @@ def test_each_thread_has_its_own_network_with_the_same_weights() -> None:
     assert len({id(copied) for copied in copies} | {id(network)}) == 1 + THREADS
     assert all(copied.weight is network.weight for copied in copies)
     assert own(network) is network
+
+
+@pytest.fixture
+def eager_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the traced graphs without compiling them, which takes a minute."""
+    whole = torch.compile
+
+    def traced(function: Any, *, fullgraph: bool = False, options: Any = None) -> Any:
+        return whole(function, backend="aot_eager", fullgraph=fullgraph)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.usefixtures("eager_backend")
+@pytest.mark.parametrize("name", ["maml", "fomaml"])
+def test_compiled_tasks_share_a_network_among_threads(name: str) -> None:
+    algorithm, in_turn = build(name, *CONV4), build(name, *CONV4)
+    algorithm.execution, in_turn.execution = Execution(compile=True), Execution(vmap=False)
+    weights = dict(algorithm.named_parameters())
+    for tasks in (4, 4, 7):
+        loss, gradient = results(algorithm, batch_of(tasks=tasks))
+        expected_loss, expected = results(in_turn, batch_of(tasks=tasks))
+        torch.testing.assert_close(loss, expected_loss)
+        torch.testing.assert_close(gradient, expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not algorithm.threads._in_turn
+    assert all(weight is weights[key] for key, weight in algorithm.named_parameters())
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.usefixtures("eager_backend")
+def test_tasks_that_are_not_compiled_as_a_whole_run_in_turn(caplog: pytest.LogCaptureFixture) -> None:
+    class Breaks(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            torch._dynamo.graph_break()
+            return super().forward(x)
+
+    algorithm, in_turn = (build("maml", *CONV4) for _ in range(2))
+    for each in (algorithm, in_turn):
+        each.network.head.__class__ = Breaks
+    algorithm.execution, in_turn.execution = Execution(compile=True), Execution(vmap=False)
+    expected_loss, expected = results(in_turn, batch_of())
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            loss, gradient = results(algorithm, batch_of())
+            torch.testing.assert_close(loss, expected_loss)
+            torch.testing.assert_close(gradient, expected)
+    assert caplog.text.count("run in turn from now on: they cannot be compiled as a whole") == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.slow
+def test_programs_are_compiled_for_threads() -> None:
+    network = nn.Linear(3, 2)
+    execution, threads = Execution(compile=True), TaskThreads()
+    share = partial(threads.share, network, compiled=True)
+
+    def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
+        return network(query_x).square().mean(), query_x
+
+    batch = Episode(*torch.rand(4, 5, 1, 3))
+    loss = execution.mean_loss(task, batch, list(network.parameters()), share).loss
+    torch.testing.assert_close(loss, network(batch.query_x).square().mean())
+    assert not threads._in_turn

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metalearn.algorithms.parts.backward import Share, autocast_without_cache, mean_over_tasks, whole
+from metalearn.algorithms.parts.threads import is_in_thread
 from metalearn.types import Episode, TaskOutput
 
 OfTask = Callable[..., tuple[Tensor, ...]]
@@ -24,7 +25,7 @@ class Execution:
     Args:
         vmap: whether the tasks of a batch run together (true) or one after the other (false). None:
             together on an accelerator, which one small task cannot fill, and where the inputs are
-            vectors; elsewhere in threads, unless compiled or checkpointed.
+            vectors; elsewhere in threads, unless checkpointed.
         compile: whether to compile the loss of a task and the derivatives of its inner steps into
             one program. It is faster and equal up to rounding; the first compilation on a machine
             takes a minute or two. None: not, which a long training
@@ -86,11 +87,20 @@ class Execution:
         return self.goes_together(x.device, vectors=x.ndim == 3 and x.is_floating_point())  # a text is ids
 
     def _shared(self, share: Share) -> Share:
-        # A compiled program is not called by several threads at once.
-        return share if self.vmap is None and not (self.compile or self.checkpoint) else whole
+        return share if self.vmap is None and not self.checkpoint else whole
 
     def _compiled(self, function: OfTask) -> OfTask:
-        return torch.compile(function) if self.compile else function
+        if not self.compile:
+            return function
+        alone = torch.compile(function)
+        # Threads share one network, which a part that is not compiled would change, and run at the
+        # same time only what holds no lock of Python.
+        in_threads = torch.compile(function, fullgraph=True, options={"cpp_wrapper": True})
+
+        def compiled(*task: Tensor) -> tuple[Tensor, ...]:
+            return in_threads(*task) if is_in_thread() else alone(*task)
+
+        return compiled
 
 
 DEFAULT = Execution()

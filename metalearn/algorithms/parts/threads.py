@@ -4,7 +4,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -33,14 +33,20 @@ def own(network: Network) -> Network:
     return copied if original is network else network  # type: ignore[return-value]
 
 
+def is_in_thread() -> bool:
+    """Whether a thread of `TaskThreads` runs this."""
+    return hasattr(_of_thread, "networks")
+
+
 class TaskThreads:
     """Shares the tasks of a batch among threads, and the cores of this process with them.
 
     torch.func.functional_call exchanges the weights of a module in place, so each thread has a copy
-    of the network, `own(network)`, which holds the same weights. Some tasks run in turn instead:
+    of the network, `own(network)`, which holds the same weights. A compiled program exchanges
+    nothing, and belongs to one network, so the threads share it. Some tasks run in turn instead:
     those that are not `SMALL`, those that draw random numbers, whose order would depend on the
-    threads, and those of a network that cannot be copied, or has hooks or functions among its
-    attributes, because its copy could refer to the original.
+    threads, those that cannot be compiled as a whole, and those of a network that cannot be copied,
+    or has hooks or functions among its attributes, because its copy could refer to the original.
 
     Examples:
         >>> network = nn.Linear(3, 2)
@@ -52,20 +58,32 @@ class TaskThreads:
     """
 
     def __init__(self) -> None:
-        self._in_turn = False
+        self._in_turn = self._has_compiled = False
 
     def share(
-        self, network: nn.Module, work: Callable[[Sequence[Episode]], Result], tasks: Sequence[Episode]
+        self,
+        network: nn.Module,
+        work: Callable[[Sequence[Episode]], Result],
+        tasks: Sequence[Episode],
+        *,
+        compiled: bool = False,
     ) -> list[Result]:
-        """Applies `work` to the tasks of each thread; the results are in the order of the tasks."""
+        """Applies `work` to the tasks of each thread; the results are in the order of the tasks.
+
+        Args:
+            network: network that `work` calls.
+            work: function of some of the tasks.
+            tasks: tasks of a batch.
+            compiled: whether `work` calls the network in compiled programs only.
+        """
         cores = torch.get_num_threads()
         threads = min(cores, len(tasks))
-        if threads < 2 or self._in_turn or not _is_small(tasks[0]) or not _is_copyable(network):
+        if threads < 2 or self._in_turn or not _is_small(tasks[0]) or not (compiled or _is_copyable(network)):
             return [work(tasks)]
         bounds = [len(tasks) * thread // threads for thread in range(threads + 1)]
         shares = [tasks[start:end] for start, end in pairwise(bounds)]
         try:
-            copies = [_copy(network) for _ in shares]
+            copies = [network if compiled else _copy(network) for _ in shares]
         except Exception as error:  # a module of a user may refuse in any way
             return self._only_in_turn(f"their network cannot be copied ({error})", work, tasks)
         work_as_here = _in_the_modes_of_this_thread(work)
@@ -78,7 +96,17 @@ class TaskThreads:
         before = torch.get_rng_state()
         try:
             with ThreadPoolExecutor(threads, "tasks") as pool:
-                results = [*pool.map(run, shares, copies)]
+                futures = [pool.submit(run, shares[0], copies[0])]
+                if compiled and not self._has_compiled:
+                    wait(futures)  # the first thread compiles for all
+                    self._has_compiled = True
+                futures += [pool.submit(run, *each) for each in zip(shares[1:], copies[1:], strict=True)]
+                results = [future.result() for future in futures]
+        except Exception as error:
+            if not (compiled and _is_of_compiler(error)):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            return self._only_in_turn(f"they cannot be compiled as a whole ({reason})", work, tasks)
         finally:
             torch.set_num_threads(cores)  # the number of a thread is also that of later threads
         if torch.equal(torch.get_rng_state(), before):
@@ -96,6 +124,12 @@ class TaskThreads:
 
 def _is_small(task: Episode) -> bool:
     return task.query_x.device.type == "cpu" and task.support_x.numel() + task.query_x.numel() <= SMALL
+
+
+def _is_of_compiler(error: Exception) -> bool:
+    from torch._dynamo import exc  # late: it takes a second
+
+    return isinstance(error, exc.TorchDynamoException | exc.FailOnRecompileLimitHit)
 
 
 def _is_copyable(network: nn.Module) -> bool:
