@@ -15,8 +15,8 @@ from metalearn.episodes.sampling import Setting
 from metalearn.run.result import Result
 from metalearn.training.evaluations.base import MetaTest, ranks, thinned
 from metalearn.training.evaluations.incremental import Incremental, accuracy_by_session
-from metalearn.training.evaluations.open_set import OpenSet, known_from_unknown
-from metalearn.training.evaluations.retrieval import Retrieval
+from metalearn.training.evaluations.open_set import OpenSet, known_from_unknown, log_odds
+from metalearn.training.evaluations.retrieval import Retrieval, places_of
 from metalearn.training.evaluations.verification import Verification, draw_pairs, same_from_different
 
 CLASSES, EACH = 8, 6
@@ -65,6 +65,16 @@ def test_open_set_by_hand() -> None:
     # One of 6 pairs of a known and an unknown query is in the wrong order. All known queries are
     # found above 0.5 alone.
     assert known_from_unknown(confidence, is_known) == pytest.approx({"auroc": 5 / 6, "fpr_at_95_tpr": 1 / 2})
+
+
+def test_open_set_ranks_probabilities_that_round_to_one() -> None:
+    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    odds = torch.log(p := logits.softmax(-1).amax(-1)) - torch.log1p(-p)
+    torch.testing.assert_close(log_odds(logits), odds)
+    # The order of two-way probabilities does not depend on the scale of the logits.
+    order = ranks(log_odds(logits[:, :2]))
+    assert torch.equal(ranks(log_odds(1000 * logits[:, :2])), order)
+    assert len((1000 * logits[:, :2]).softmax(-1).amax(-1).unique()) < 50 == len(order.unique())
 
 
 def test_verification_of_a_perfect_and_of_a_chance_scorer() -> None:
@@ -119,6 +129,16 @@ def test_retrieval_of_a_perfect_scorer_and_by_hand() -> None:
     means_possible = [(of_zero + of_one_class + of_ten + of_two + of_thirty) / 5 for of_one_class in of_one]
     assert any(found["mean_average_precision"] == pytest.approx(mean, abs=1e-5) for mean in means_possible)
     assert found["recall_at_1"] in (pytest.approx(sum(hits) / 5), pytest.approx((sum(hits) - 1) / 5))
+
+
+def test_equal_similarities_do_not_go_by_class() -> None:
+    similarities = torch.tensor([0.5, 0.5, 0.9, 0.1, 0.5])
+    order = torch.tensor([4, 2, 0, 3, 1])
+    assert places_of(similarities, order).tolist() == [3, 4, 5, 1, 2]
+    # Chance finds the class of the query first in 5 of 47 cases. By class, it was 1 or 0.
+    found = means(Retrieval(num_queries=CLASSES * EACH), built(chance=True))
+    assert found["recall_at_1"] == pytest.approx((EACH - 1) / (CLASSES * EACH - 1), abs=0.12)
+    assert found["mean_average_precision"] == pytest.approx(0.19, abs=0.05)
 
 
 def test_incremental_of_a_perfect_and_of_a_chance_scorer() -> None:

@@ -67,7 +67,7 @@ class OpenSet(AbstractEvaluation):
             support, ways = inputs(episode.support_rows[shown]), episode.support_ways[shown].to(meta_test.device)
             logits = meta_test.predict(support, ways, way, inputs(episode.query_rows)).double().cpu()  # (Q, N)
             is_known = episode.query_ways < way  # (Q,)
-            confidence = logits.softmax(-1).amax(-1)  # (Q,)
+            confidence = log_odds(logits)  # (Q,)
             for name, value in known_from_unknown(confidence, is_known).items():
                 found[name].append(value)
             right = logits.argmax(-1)[is_known] == episode.query_ways[is_known]
@@ -78,6 +78,15 @@ class OpenSet(AbstractEvaluation):
         x, y = thinned(false.tolist(), true.tolist())
         curve = Curve("unknown queries taken for known", "known queries taken for known", x, y)
         return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
+
+
+def log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Computes log(p / (1 - p)) of the largest probability p: (Q, N) -> (Q,).
+
+    It keeps the order of p, which itself rounds to 1 where the largest logit leads by more than 37.
+    """
+    first, others = logits.sort(-1, descending=True).values.tensor_split([1], dim=-1)
+    return -(others - first).logsumexp(-1)
 
 
 def known_from_unknown(confidence: torch.Tensor, is_known: torch.Tensor) -> dict[str, float]:

@@ -13,14 +13,7 @@ from torchmetrics.functional.retrieval import retrieval_average_precision, retri
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.loaders import EVALUATION_SEED
 from metalearn.stats import estimate
-from metalearn.training.evaluations.base import (
-    AbstractEvaluation,
-    Curve,
-    MetaTest,
-    Scored,
-    check_embeds,
-    ranks,
-)
+from metalearn.training.evaluations.base import AbstractEvaluation, Curve, MetaTest, Scored, check_embeds
 
 DEPTHS = (1, 2, 4, 8, 16, 32)
 """Values of K in the curve of recall@K, from Song et al. 2016."""
@@ -58,13 +51,14 @@ class Retrieval(AbstractEvaluation):
     def __call__(self, meta_test: MetaTest) -> Scored:
         rows, classes, queries = self.draw(meta_test.bank)
         z = meta_test.embeddings(rows)(rows)  # (M, D)
+        rng = np.random.default_rng([EVALUATION_SEED, 2, 0, 0, 0, 2])
         found: dict[str, list[float]] = {"mean_average_precision": []}
         hits: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
         for query in queries.tolist():
             others = torch.arange(len(rows)) != query  # (M,)
             similarities = meta_test.algorithm.similarity(z[query].expand_as(z), z)[others.to(z.device)]  # type: ignore[operator]
-            places = 1 + ranks(similarities).cpu()  # torchmetrics counts scores that are not positive as not found
             same = (classes == classes[query])[others]
+            places = places_of(similarities.cpu(), torch.from_numpy(rng.permutation(len(same))))
             found["mean_average_precision"].append(retrieval_average_precision(places, same).item())
             for depth in DEPTHS:
                 hits[depth].append(retrieval_hit_rate(places, same, top_k=min(depth, len(same))).item())
@@ -83,3 +77,14 @@ class Retrieval(AbstractEvaluation):
         rng = np.random.default_rng([EVALUATION_SEED, 2, 0, 0, 0, 1])
         queries = rng.choice(can_ask, min(self.num_queries, len(can_ask)), replace=False)
         return torch.from_numpy(rows), torch.from_numpy(classes), torch.from_numpy(queries)
+
+
+def places_of(similarities: Tensor, order: Tensor) -> Tensor:
+    """Returns the places of images from the least similar one on, 1 .. M: (M,), (M,) -> (M,).
+
+    Equal similarities have places in a given order, a permutation, since that of a bank goes by
+    class. torchmetrics would count scores that are not positive as not found.
+    """
+    places = torch.empty(len(order), dtype=torch.float64)
+    places[order[similarities[order].argsort(stable=True)]] = torch.arange(1, len(order) + 1).double()
+    return places
