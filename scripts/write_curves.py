@@ -35,6 +35,8 @@ def read() -> dict[str, list[Run]]:
     runs = defaultdict(list)
     for path in sorted((ROOT / "docs/records").glob("*.json")):
         record: dict[str, Any] = json.loads(path.read_text())
+        if not record["validation"]:
+            continue  # trained on meta-val too
         score = "accuracy" if "accuracy" in record["result"]["test"] else "mse"
         factor = 100 if score == "accuracy" else 1
         points = [(int(step), factor * value) for step, value in record["validation"].items()]
