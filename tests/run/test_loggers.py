@@ -1,4 +1,4 @@
-"""Logs of W&B, TensorBoard and MLflow, read back; test_run covers metrics.csv."""
+"""Logs of W&B, TensorBoard and Comet, read back; test_run covers metrics.csv."""
 
 import json
 import sys
@@ -150,22 +150,6 @@ def test_tensorboard_has_curves_and_result(metalearn) -> None:
     assert best.value == finished.result["best_step"]
     assert "choice" in (events / "hparams.yaml").read_text()
     assert (finished.folder / "metrics.csv").is_file()
-
-
-def test_mlflow_has_curves_and_result(metalearn, environment: dict[str, str], tmp_path: Path) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    finished = metalearn("logger=mlflow", environment={**environment, "MLFLOW_TRACKING_URI": uri})
-    assert finished.code == 0, finished.text
-    client = mlflow.tracking.MlflowClient(uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("metalearn").experiment_id])
-    assert run.info.run_name == "prototypical-glyphs-5w1s-conv4-s0"
-    assert run.info.status == "FINISHED"
-    assert (run.data.params["choice/algorithm"], run.data.params["seed"]) == ("prototypical", "0")
-    assert run.data.params["git"] == str(finished.result["git"])
-    assert run.data.metrics["best_step"] == finished.result["best_step"]
-    assert run.data.tags["status"] == "completed"
-    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "val/accuracy")] == [4, 8, 10]
 
 
 def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) -> None:
