@@ -96,6 +96,7 @@ def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code:
     numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
     finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
     texts = {name: value for name, value in facts.items() if name not in numbers}
+    status, step = "failed" if exit_code else "success", result.steps or 0
     for logger in loggers:
         if isinstance(logger, WandbRun):
             console.say(logger.end(facts, folder.best, exit_code))
@@ -103,7 +104,7 @@ def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code:
             logger.log_metrics(finite)
             for name, text in texts.items():
                 logger.experiment.set_tag(logger.run_id, name, text)
-            logger.finalize("success" if exit_code == 0 else "failed")
+            logger.finalize(status)
             console.say(f"MLflow: run {logger.run_id}")
         elif isinstance(logger, CometLogger):
             logger.experiment.log_metrics(finite)
@@ -113,5 +114,8 @@ def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code:
         elif isinstance(logger, TensorBoardLogger):
             assert isinstance(logger.hparams, dict)
             place, config = Path(logger.log_dir), flat(logger.hparams)
-            tensorboard_result.write(place, config, finite, texts, step=result.steps or 0, failed=exit_code != 0)
+            tensorboard_result.write(place, config, finite, texts, step=step, failed=exit_code != 0)
             logger.finalize("success")
+        elif not isinstance(logger, MetricsFile):
+            logger.log_metrics(finite, step)
+            logger.finalize(status)
