@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorB
 from metalearn.run import console, tensorboard_result
 from metalearn.run.folder import RunFolder
 from metalearn.run.metrics import MetricsFile
+from metalearn.run.mlflow_run import MlflowRun
 from metalearn.run.result import Result
 from metalearn.run.wandb_run import WandbRun
 
@@ -35,6 +36,8 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
     for logger in loggers:
         if isinstance(logger, WandbRun):
             logger.begin(facts, per_step, score)
+        elif isinstance(logger, MlflowRun):
+            logger.begin(flat(facts))
         elif isinstance(logger, TensorBoardLogger):
             tensorboard_result.remove(Path(logger.log_dir))
             logger.log_hyperparams(facts, {})  # without metrics only hparams.yaml has them
@@ -101,7 +104,7 @@ def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code:
         if isinstance(logger, WandbRun):
             console.say(logger.end(facts, folder.best, exit_code))
         elif isinstance(logger, MLFlowLogger):
-            logger.log_metrics(finite)
+            logger.log_metrics(finite, step)
             for name, text in texts.items():
                 logger.experiment.set_tag(logger.run_id, name, text)
             logger.finalize(status)
