@@ -16,7 +16,8 @@ from metalearn.run import study_record
 from metalearn.run.result import EpisodeSetting, Result
 from metalearn.stats import Estimate
 
-NOT_ENTERED = {".hydra", "checkpoints", "wandb"}
+OF_RUN = {".hydra", "checkpoints", "wandb"}
+"""Folders of a run directory that hold no other runs."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,15 @@ def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Yields each folder, its folders and its files, in the order of their names."""
-    for place, inner, files in os.walk(folder):
-        yield Path(place), inner, files
-        inner[:] = sorted(set(inner) - NOT_ENTERED)
+    """Yields each folder once, its folders and its files; those behind links come last."""
+    starts, visited = [str(folder)], set[str]()
+    for start in starts:  # grows with the links
+        for place, inner, files in os.walk(start):
+            if (real := os.path.realpath(place)) in visited:
+                inner.clear()
+                continue
+            visited.add(real)
+            yield Path(place), inner, files
+            of_run = "result.json" in files or ".hydra" in inner
+            inner[:] = sorted(set(inner) - (OF_RUN if of_run else set()))
+            starts += filter(os.path.islink, (os.path.join(place, name) for name in inner))

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger
 
-from metalearn.run import console
+from metalearn.run import console, tensorboard_result
 from metalearn.run.folder import RunFolder
 from metalearn.run.metrics import MetricsFile
+from metalearn.run.mlflow_run import MlflowRun
 from metalearn.run.result import Result
 from metalearn.run.wandb_run import WandbRun
 
@@ -34,6 +36,11 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
     for logger in loggers:
         if isinstance(logger, WandbRun):
             logger.begin(facts, per_step, score)
+        elif isinstance(logger, MlflowRun):
+            logger.begin(flat(facts))
+        elif isinstance(logger, TensorBoardLogger):
+            tensorboard_result.remove(Path(logger.log_dir))
+            logger.log_hyperparams(facts, {})  # without metrics only hparams.yaml has them
         elif not isinstance(logger, MetricsFile):
             logger.log_hyperparams(facts)
 
@@ -52,6 +59,18 @@ def begun(config: Mapping[str, Any], result: Result) -> dict[str, Any]:
         "git": result.git,
         "versions": result.versions,
     }
+
+
+def flat(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Returns nested facts as one level.
+
+    >>> flat({"seed": 0, "optimizer": {"lr": 0.1}})
+    {'seed': 0, 'optimizer/lr': 0.1}
+    """
+    fields: dict[str, Any] = {}
+    for name, value in facts.items():
+        fields |= flat(value, f"{above}{name}/") if isinstance(value, Mapping) else {f"{above}{name}": value}
+    return fields
 
 
 def ended(result: Result) -> dict[str, Any]:
@@ -79,14 +98,16 @@ def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code:
     facts = ended(result)
     numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
     finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    texts = {name: value for name, value in facts.items() if name not in numbers}
+    status, step = "failed" if exit_code else "success", result.steps or 0
     for logger in loggers:
         if isinstance(logger, WandbRun):
             console.say(logger.end(facts, folder.best, exit_code))
         elif isinstance(logger, MLFlowLogger):
-            logger.log_metrics(finite)
-            for name in facts.keys() - numbers.keys():
-                logger.experiment.set_tag(logger.run_id, name, facts[name])
-            logger.finalize("success" if exit_code == 0 else "failed")
+            logger.log_metrics(finite, step)
+            for name, text in texts.items():
+                logger.experiment.set_tag(logger.run_id, name, text)
+            logger.finalize(status)
             console.say(f"MLflow: run {logger.run_id}")
         elif isinstance(logger, CometLogger):
             logger.experiment.log_metrics(finite)
@@ -94,7 +115,10 @@ def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code:
             logger.experiment.end()
             console.say(f"Comet: experiment {logger.version}")
         elif isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(logger.hparams, finite)
-            for name in facts.keys() - numbers.keys():
-                logger.experiment.add_text(name, str(facts[name]))
+            assert isinstance(logger.hparams, dict)
+            place, config = Path(logger.log_dir), flat(logger.hparams)
+            tensorboard_result.write(place, config, finite, texts, step=step, failed=exit_code != 0)
             logger.finalize("success")
+        elif not isinstance(logger, MetricsFile):
+            logger.log_metrics(finite, step)
+            logger.finalize(status)

@@ -29,6 +29,7 @@ SHOWN_ONLY = {
     "metalearn.backbones.huggingface",  # downloads a model
     "metalearn.backbones.huggingface_text",  # likewise
     "metalearn.learner.learner",  # reads a finished run
+    "metalearn.run.mlflow_run",  # needs a server
     "metalearn.run.wandb_run",  # starts a process of W&B
 }
 """Modules whose examples are shown but skipped."""

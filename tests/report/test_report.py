@@ -180,6 +180,18 @@ def test_runs_are_found_once_and_unfinished_ones_are_told(tmp_path: Path) -> Non
     assert found.unfinished == [tmp_path / "sweep/1"]
 
 
+def test_runs_behind_links_and_in_folders_of_any_name_are_found_once(tmp_path: Path) -> None:
+    inside = leave(tmp_path / "outputs/sweep/0", result())
+    leave(tmp_path / "outputs/wandb/checkpoints/0", result())
+    leave(inside / "wandb/copy", result())  # W&B keeps copies of files in a run directory
+    elsewhere = leave(tmp_path / "elsewhere/1", result())
+    (elsewhere / "back").symlink_to(tmp_path / "outputs")
+    (tmp_path / "outputs/latest").symlink_to(inside)
+    (tmp_path / "outputs/moved").symlink_to(tmp_path / "elsewhere")
+    places = {run.folder.relative_to(tmp_path / "outputs").as_posix() for run in find([tmp_path / "outputs"]).runs}
+    assert places == {"sweep/0", "wandb/checkpoints/0", "moved/1"}
+
+
 def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) -> None:
     more = {"20w1s": result(0.5)["test"], "5w1s": result(0.9)["test"]}
     folder = leave(tmp_path / "run", result(0.9, evaluations=more), np.full(5, 0.9), steps=20)

@@ -1,19 +1,21 @@
-"""Logs of W&B, TensorBoard and MLflow, read back; test_run covers metrics.csv."""
+"""Logs of W&B, TensorBoard and Comet, read back; test_run covers metrics.csv."""
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import composed
-from lightning.pytorch.loggers import CometLogger
+from lightning.pytorch.loggers import CometLogger, Logger
 from run_folders import result, runs
 from wandb_files import wandb_run
 
 from metalearn.run import loggers
 from metalearn.run.folder import RunFolder
+from metalearn.run.metrics import MetricsFile
 from metalearn.run.run_name import run_name, sweep_of
 from metalearn.run.wandb_run import WandbRun
 
@@ -152,22 +154,6 @@ def test_tensorboard_has_curves_and_result(metalearn) -> None:
     assert (finished.folder / "metrics.csv").is_file()
 
 
-def test_mlflow_has_curves_and_result(metalearn, environment: dict[str, str], tmp_path: Path) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    finished = metalearn("logger=mlflow", environment={**environment, "MLFLOW_TRACKING_URI": uri})
-    assert finished.code == 0, finished.text
-    client = mlflow.tracking.MlflowClient(uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("metalearn").experiment_id])
-    assert run.info.run_name == "prototypical-glyphs-5w1s-conv4-s0"
-    assert run.info.status == "FINISHED"
-    assert (run.data.params["choice/algorithm"], run.data.params["seed"]) == ("prototypical", "0")
-    assert run.data.params["git"] == str(finished.result["git"])
-    assert run.data.metrics["best_step"] == finished.result["best_step"]
-    assert run.data.tags["status"] == "completed"
-    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "val/accuracy")] == [4, 8, 10]
-
-
 def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) -> None:
     folder = tmp_path / "shots" / "3"
     folder.mkdir(parents=True)
@@ -218,3 +204,33 @@ def test_comet_gets_the_result_and_is_closed(tmp_path: Path, capsys: pytest.Capt
     assert calls[0][1]["best_step"] == 40 and calls[0][1]["selected/test_accuracy"] == 0.9
     assert calls[1][1]["status"] == "completed"
     assert "Comet: experiment key" in capsys.readouterr().out
+
+
+class OwnLogger(Logger):
+    """Logger that metalearn does not know; it keeps its calls."""
+
+    name = version = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+
+    def log_hyperparams(self, params: Any) -> None:
+        self.calls.append(("hyperparams", params))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.calls.append(("metrics", metrics, step))
+
+    def finalize(self, status: str) -> None:
+        self.calls.append(("finalize", status))
+
+
+@pytest.mark.parametrize(("exit_code", "status"), [(0, "success"), (1, "failed")])
+def test_any_logger_of_lightning_gets_the_result(exit_code: int, status: str, tmp_path: Path) -> None:
+    own, metrics_file = OwnLogger(), MetricsFile(str(tmp_path))
+    (run,) = runs(result(0.9, steps=40))
+    loggers.end([metrics_file, own], run.result, RunFolder(tmp_path), exit_code)
+    (_, metrics, step), ended = own.calls
+    assert (metrics["selected/test_accuracy"], step) == (0.9, 40)
+    assert ended == ("finalize", status)
+    assert not metrics_file.path.exists()
