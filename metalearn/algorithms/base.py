@@ -1,6 +1,8 @@
 """The interface of every algorithm: adapt to a support set, and return the training loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +129,17 @@ class AbstractAlgorithm(nn.Module, ABC):
         Each predictor maps (T, Q, *X) to (T, Q, N).
         """
         raise NotImplementedError(f"{type(self).__name__} adapts to one task at a time")
+
+    def shares_tasks(self, device: torch.device) -> bool:
+        """Whether `share` divides the tasks of a batch on a device."""
+        return False
+
+    def share(self, work: Callable[..., Any], tasks: Sequence[Episode], *, compiled: bool = False) -> list[Any]:
+        """Applies `work` to all tasks, or to parts of them in threads; the results are in order.
+
+        `compiled`: whether `work` calls compiled programs only.
+        """
+        return [work(tasks)]
 
     def candidates(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors from which a validation chooses.

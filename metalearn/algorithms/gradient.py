@@ -243,9 +243,11 @@ class AbstractGradient(AbstractAlgorithm):
         trained = [weight for weight in self.parameters() if weight.requires_grad]
         return self.execution.mean_loss(task, batch, trained, self.share)
 
-    def share(self, work: Callable[..., Any], tasks: Sequence[Episode]) -> list[Any]:
-        """Shares the tasks of a batch among threads."""
-        return self.threads.share(self.network, work, tasks, compiled=bool(self.execution.compile))
+    def shares_tasks(self, device: torch.device) -> bool:
+        return device.type == "cpu" and self.execution.uses_threads
+
+    def share(self, work: Callable[..., Any], tasks: Sequence[Episode], *, compiled: bool = False) -> list[Any]:
+        return self.threads.share(self.network, work, tasks, compiled=compiled)
 
     def track_moments(self, batch: Episode) -> None:
         """Updates running averages in use, by one pass at θ, since inner steps are pure."""

@@ -97,7 +97,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self.augmentation = augmentation or Unchanged()
         self.hard = HardClasses(banks["train"].rows) if hard else None
         self._trained_on: Tensor | None = None  # query rows (T, Q) of the training batch in progress
-        self.adapts_together = False  # whether an evaluation batch of images has several tasks
+        self.evaluates_together = False  # whether an evaluation batch of images has several tasks
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
         self._weights = ""
@@ -139,7 +139,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             return 1
         if self._embed:
             return EMBEDDED_TASKS
-        if self.adapts_together:
+        if self.evaluates_together:
             episode = self.draw(split, 0)
             values = (len(episode.support_rows) + len(episode.query_rows)) * self.banks[split].images[0].numel()
             return max(1, min(EMBEDDED_TASKS, ADAPTED_VALUES // values))

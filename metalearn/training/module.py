@@ -89,8 +89,10 @@ class FewShotModule(pl.LightningModule):
             self._evaluates_embeddings = self.algorithm.embeds_each_alone
             weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
             data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None, weights)
-            self._adapts_together = self.algorithm.adapts_together(self.trainer.strategy.root_device)
-            data.adapts_together = self._adapts_together
+            device = self.trainer.strategy.root_device
+            self._adapts_together = self.algorithm.adapts_together(device)
+            shares = stage != "test" and self.algorithm.shares_tasks(device)
+            data.evaluates_together = self._adapts_together or shares
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers(), DeclaredDependence()]

@@ -1,5 +1,8 @@
 """Predictions of the episodes of an evaluation, computed as fast as an algorithm allows."""
 
+from collections.abc import Sequence
+from itertools import chain
+
 import torch
 from torch import Tensor
 
@@ -28,12 +31,20 @@ def of_tasks_together(
 def of_tasks_in_turn(
     algorithm: AbstractAlgorithm, batch: Episode, cost: Cost, device: torch.device, *, stages: bool
 ) -> list[Tensor]:
-    """Adapts to one task after the other: a prediction (T, Q, N) of each stage or candidate."""
+    """Adapts to each task alone: a prediction (T, Q, N) of each stage, or candidate.
+
+    The tasks of a validation may share the cores; those of a test, whose cost counts, do not.
+    """
     predictors_of = algorithm.stages if stages else algorithm.candidates
-    predictions = []  # (T, K)
-    for task in batch.tasks():
-        with cost.of("adapt", device):
-            predictors = predictors_of(task.support_x, task.support_y)
-        with cost.of("predict", device, times=len(predictors)):
-            predictions.append([predict(task.query_x) for predict in predictors])
-    return [torch.stack(of_stage) for of_stage in zip(*predictions, strict=True)]
+
+    def predicted(tasks: Sequence[Episode]) -> list[list[Tensor]]:
+        predictions = []  # (T, K)
+        for task in tasks:
+            with cost.of("adapt", device):
+                predictors = predictors_of(task.support_x, task.support_y)
+            with cost.of("predict", device, times=len(predictors)):
+                predictions.append([predict(task.query_x) for predict in predictors])
+        return predictions
+
+    shares = [predicted(batch.tasks())] if stages else algorithm.share(predicted, batch.tasks())
+    return [torch.stack(of_stage) for of_stage in zip(*chain(*shares), strict=True)]

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.algorithms.parts.execution import Execution
 from metalearn.algorithms.parts.threads import TaskThreads, own
+from metalearn.training.cost import Cost
+from metalearn.training.predictions import of_tasks_in_turn
 from metalearn.types import Episode
 
 THREADS = 3
@@ -195,6 +197,31 @@ def test_each_thread_has_its_own_network_with_the_same_weights() -> None:
     assert own(network) is network
 
 
+@pytest.mark.parametrize("name", of_class(AbstractGradient))
+def test_the_tasks_of_a_validation_are_shared_and_those_of_a_test_are_not(name: str, used: set[str]) -> None:
+    algorithm, batch, cpu = build(name, *CONV4).eval(), batch_of(tasks=7), torch.device("cpu")
+    assert algorithm.shares_tasks(cpu)
+    (validated,) = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=False)
+    assert used and used <= IN_THREADS
+    used.clear()
+    tested = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=True)[-1]
+    assert used == IN_TURN
+    torch.testing.assert_close(validated, tested)
+    assert not torch.allclose(tested[0], tested[-1])
+
+
+def test_compiled_training_does_not_share_the_network_of_an_evaluation(used: set[str]) -> None:
+    algorithm, batch, cpu = build("maml", *CONV4).eval(), batch_of(tasks=7), torch.device("cpu")
+    expected = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=True)[-1]
+    algorithm.execution = Execution(compile=True)
+    networks = set[int]()
+    predict = algorithm.predict
+    algorithm.predict = lambda *inputs: networks.add(id(algorithm.network)) or predict(*inputs)
+    (validated,) = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=False)
+    torch.testing.assert_close(validated, expected)
+    assert len(networks) == THREADS
+
+
 @pytest.fixture
 def eager_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs the traced graphs without compiling them, which takes a minute."""
@@ -208,7 +235,7 @@ def eager_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.utils.counters.clear()
 
 
-@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.filterwarnings("ignore")  # the compiler warns
 @pytest.mark.usefixtures("eager_backend")
 @pytest.mark.parametrize("name", ["maml", "fomaml"])
 def test_compiled_tasks_share_a_network_among_threads(name: str) -> None:
@@ -225,7 +252,7 @@ def test_compiled_tasks_share_a_network_among_threads(name: str) -> None:
     assert all(weight is weights[key] for key, weight in algorithm.named_parameters())
 
 
-@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.filterwarnings("ignore")  # the compiler warns
 @pytest.mark.usefixtures("eager_backend")
 def test_tasks_that_are_not_compiled_as_a_whole_run_in_turn(caplog: pytest.LogCaptureFixture) -> None:
     class Breaks(nn.Linear):
@@ -246,7 +273,7 @@ def test_tasks_that_are_not_compiled_as_a_whole_run_in_turn(caplog: pytest.LogCa
     assert caplog.text.count("run in turn from now on: they cannot be compiled as a whole") == 1
 
 
-@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.filterwarnings("ignore")  # the compiler warns
 @pytest.mark.slow
 def test_programs_are_compiled_for_threads() -> None:
     network = nn.Linear(3, 2)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -82,12 +83,19 @@ class Execution:
             return bool(self.vmap)
         return vectors or device.type != "cpu"
 
+    @property
+    def uses_threads(self) -> bool:
+        """Whether small tasks on a CPU run in threads, where they do not go together."""
+        return self.vmap is None and not self.checkpoint
+
     def _batch_goes_together(self, batch: Episode) -> bool:
         x = batch.query_x
         return self.goes_together(x.device, vectors=x.ndim == 3 and x.is_floating_point())  # a text is ids
 
     def _shared(self, share: Share) -> Share:
-        return share if self.vmap is None and not self.checkpoint else whole
+        if not self.uses_threads:
+            return whole
+        return partial(share, compiled=True) if self.compile else share
 
     def _compiled(self, function: OfTask) -> OfTask:
         if not self.compile:
