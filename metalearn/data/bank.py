@@ -174,14 +174,14 @@ def drawn_class(name: str) -> str:
     return TURN.sub("", name)
 
 
-def tell_shared_classes(trained: Iterable[str], tested: Sequence[str]) -> int:
-    """Warns of test classes that share the name of a training class, and counts them.
+def tell_shared_classes(trained: Iterable[str], tested: Sequence[str], split: str = "meta-test") -> int:
+    """Warns of classes of a split that share the name of a training class, and counts them.
 
     Names count across data sets, and whether or not one of them has rotations.
     """
     if shared := sorted(set(map(upright, trained)) & set(map(upright, tested))):
-        message = "%d of the %d meta-test classes have names of training classes: %s"
-        log.warning(message, len(shared), len(tested), ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
+        message = "%d of the %d %s classes have names of training classes: %s"
+        log.warning(message, len(shared), len(tested), split, ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
     return len(shared)
 
 

@@ -91,7 +91,8 @@ def show_result(result: Result, folder: str) -> None:
     both = result.train_split is not None and result.steps != 0
     table.add_row("trained on", elsewhere + trained + (", on meta-train and meta-val" if both else ""))
     if both:
-        table.add_row("tested weights", f"the last, step {result.best_step}: no meta-val is left to select")
+        last = "the last" if result.best_step == result.steps else "the last with a finite loss"
+        table.add_row("tested weights", f"{last}, step {result.best_step}: no meta-val is left to select")
     if result.pretrained:
         table.add_row("pretrained", result.pretrained)
     if result.pretrained_on:

@@ -48,7 +48,8 @@ class Keeper(Checkpoint):
             return
         score, loss = (float(trainer.callback_metrics[f"{self.prefix}/{name}"]) for name in (self.score, "loss"))
         if not (math.isfinite(score) and math.isfinite(loss)):
-            log.warning("step %d: the loss on meta-val is %g, so its weights are not chosen", trainer.global_step, loss)
+            where = "meta-val" if self.selects else "classes of the training"
+            log.warning("step %d: the loss on %s is %g, so its weights are not kept", trainer.global_step, where, loss)
         elif self._is_better(score):
             self.best_score, self.best_step = score, trainer.global_step
             trainer.save_checkpoint(self.folder.best)

@@ -3,6 +3,7 @@
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
@@ -13,6 +14,7 @@ from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.run.checkpoint import base_classes, trained_classes
+from metalearn.run.checkpoint_file import best_of, read_origin
 from metalearn.run.checks import rules
 from metalearn.run.plan import Plan
 from metalearn.types import Split
@@ -42,12 +44,29 @@ def load_data(plan: Plan) -> LoadedData:
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
-    if config["train_split"] and not config["checkpoint"]:
+    if config["train_split"] and not plan.tests_only:
         both = joined([banks["train"], banks["val"]])
         banks = ChainMap({"train": both, "val": both}, banks)  # type: ignore[arg-type]
+    if config["pretrained"] and not (plan.tests_only or plan.resumes or config["train_split"]):
+        _check_selection(plan, banks)
     trained = _trained_classes(plan, banks)
     shared = tell_shared_classes(trained, class_names(banks["test"]))
     return LoadedData(banks, getattr(source, "preparation", None), trained, shared)
+
+
+def _check_selection(plan: Plan, banks: Mapping[Split, Any]) -> None:
+    """Warns of meta-val classes that the pretrained weights have seen.
+
+    Raises ValueError where they were trained on meta-val by intent.
+    """
+    path = plan.config["pretrained"]
+    origin = read_origin(best_of(Path(path)))
+    seen = tell_shared_classes(origin.get("classes", []), class_names(banks["val"]), "meta-val")
+    if seen and origin.get("settings", {}).get("train_split"):
+        raise ValueError(
+            f"pretrained={path} was trained on {seen} meta-val classes (train_split), so meta-val cannot select: "
+            "add train_split=train_val, or take other weights"
+        )
 
 
 def _trained_classes(plan: Plan, banks: Mapping[Split, Any]) -> list[str]:

@@ -80,7 +80,7 @@ def planned(plan: Plan) -> Result:
         episode=episode,
         tasks_per_batch=config["tasks_per_batch"],
         batch_size=None,
-        train_split=config["train_split"],
+        train_split=None if plan.trains_nothing else config["train_split"],
         shared_classes=None,
         trained_dataset=plan.choices["dataset"],
         test_dataset=plan.test_dataset,

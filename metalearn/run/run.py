@@ -123,7 +123,7 @@ def fit(job: Job, record: Record) -> None:
             skipped_batches=job.module.num_skipped,
         )
     if job.keeper.best_step is None:
-        raise NonFiniteLoss("the loss on meta-val was never a finite number, so there are no weights to test")
+        raise NonFiniteLoss("the loss of the validations was never a finite number, so there are no weights to test")
     best = load(job.plan.folder.best, job.module, job.plan.choices)
     assert best["global_step"] == job.keeper.best_step
     record.result = replace(record.result, **_of_validation(best))

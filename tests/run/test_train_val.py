@@ -1,6 +1,7 @@
 """Trainings on meta-train and meta-val together, in which nothing selects."""
 
 import csv
+import math
 import re
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -8,6 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from conftest import Finished
+from own_images import write
 
 from metalearn.report.protocol import protocol
 from metalearn.run.folder import RunFolder
@@ -64,6 +66,16 @@ def test_a_falling_score_selects_only_where_meta_val_does(tmp_path: Path, select
     assert keeper.best_step == step
 
 
+def test_the_last_weights_need_a_finite_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keeper = Keeper(RunFolder(tmp_path), "accuracy", lambda: "", prefix="x", selects=False)
+    for step, loss in enumerate([1.0, math.inf], start=1):
+        trainer = MagicMock(sanity_checking=False, global_step=step)
+        trainer.callback_metrics = {"x/accuracy": 0.5, "x/loss": loss}
+        keeper.on_validation_end(trainer, MagicMock())
+    assert keeper.best_step == 1
+    assert "the loss on classes of the training is inf" in caplog.text
+
+
 def test_a_test_of_the_weights_knows_their_training(metalearn, both: Finished) -> None:
     tested = metalearn("mode=test", f"checkpoint={both.folder}", small=False)
     assert tested.code == 0, tested.text
@@ -85,9 +97,31 @@ def test_a_run_with_a_selection_is_not_continued_without_one(metalearn) -> None:
     assert (refused.code, "train_split" in refused.text) == (2, True), refused.text
 
 
+def test_weights_that_have_seen_meta_val_cannot_be_selected_on_it(metalearn, alone: Finished, both: Finished) -> None:
+    refused = metalearn(f"pretrained={both.folder}")
+    assert refused.code == 2
+    assert "was trained on 8 meta-val classes (train_split), so meta-val cannot select" in refused.text
+    again = metalearn(f"pretrained={both.folder}", BOTH, "trainer.max_steps=1")
+    assert again.code == 0, again.text
+    elsewhere = metalearn(f"pretrained={alone.folder}", "trainer.max_steps=1")
+    assert elsewhere.code == 0, elsewhere.text
+    assert "meta-val classes have names" not in elsewhere.text
+
+
+def test_a_test_of_the_backbone_alone_joins_nothing(metalearn, both: Finished, tmp_path: Path) -> None:
+    root = write(tmp_path / "own")
+    folder = ["dataset=folder", f"dataset.root={root}", "dataset.split=[0,0,1]", "dataset.input_shape=[1,28,28]"]
+    episodes = ["episode.test.way=3", "episode.test.query=2", "episode.test.num_episodes=3"]
+    of_backbone = ["mode=test", f"pretrained={both.folder}", "algorithm=prototypical", f"paths.cache={tmp_path}"]
+    tested = metalearn(*of_backbone, *folder, *episodes, small=False)
+    assert tested.code == 0, tested.text
+    assert tested.result["train_split"] is None
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["mode=test"], "is for a training: leave it out of a test"),
         (["callbacks=early_stopping"], "callbacks.early_stopping needs val/loss"),
         (["callbacks=save_top_k"], "callbacks.save_top_k needs val/loss"),
         (["scheduler=plateau"], "scheduler needs val/loss"),
