@@ -1,5 +1,6 @@
 """Messages of Hydra and YAML about wrong keys, options or files, as one line with the remedy."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +26,13 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
     """Returns Hydra's message as one line with the nearest valid key or option.
 
     Args:
-        error: error of Hydra or OmegaConf.
+        error: error of Hydra or OmegaConf, or of a directory that Hydra could not make.
         argv: words of the command line.
         conf: folder of the configs.
     """
     text = str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError) and (path := _not_a_folder(error.filename)):
+        return f"{path} is not a folder: remove it, or name another directory"
     if match := re.search(r"Could not find '(.+)/(.+)'", text):
         group, option = match.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
@@ -57,6 +60,12 @@ def known_keys(config: DictConfig, conf: str) -> list[str]:
     """Returns all keys and groups of a config."""
     groups = [entry.name for entry in Path(conf).iterdir() if entry.is_dir()]
     return [*groups, *_keys(OmegaConf.to_container(config))]
+
+
+def _not_a_folder(wanted: Any) -> Path | None:
+    """Finds what is in the way of a directory: itself, or one that it would be in."""
+    path = Path(str(wanted))
+    return next((part for part in (path, *path.parents) if os.path.lexists(part) and not part.is_dir()), None)
 
 
 def _explain_key(wrong: str, argv: list[str], conf: str) -> str:

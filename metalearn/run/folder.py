@@ -1,5 +1,6 @@
 """The run directory: the paths of its files, and its lock."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,8 +71,8 @@ class RunFolder:
     def claimed(self, *, resume: bool) -> Iterator[None]:
         """Locks the directory.
 
-        Raises ValueError if another process has locked it, or if it holds a run and `resume` is
-        false.
+        Raises ValueError if another process has locked it, if it holds a run and `resume` is false,
+        or if something else is where its checkpoints go.
         """
         file = lock(self.path / LOCK)
         if file is None:
@@ -81,6 +82,10 @@ class RunFolder:
             if not resume and self.holds_run:
                 remedy = f"resume it with {quote(f'resume={self.path}')}, or name another directory"
                 raise ValueError(f"{self.path} already holds a run: {remedy}")
+            checkpoints = self.best.parent
+            if os.path.lexists(checkpoints) and not checkpoints.is_dir():
+                remedy = "remove it, or name another directory"
+                raise ValueError(f"{checkpoints} is not a folder, which a run needs: {remedy}")
             yield
 
     def begin(self, config: DictConfig, safe: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ from metalearn.run.signals import Signals, StopBetweenSteps
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
+from metalearn.training.independence import check_backbone
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedSteps, why_not
 from metalearn.types import SPLITS, Split
@@ -115,6 +116,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     keeper, clock = _keeper(plan, data, score), Clock()
     checkpoint = _checkpoint(plan, module, keeper)
     _check_weights(plan, module, checkpoint, banks)
+    check_backbone(algorithm, data)
     pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
     callbacks = [
         clock,

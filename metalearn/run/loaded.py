@@ -44,6 +44,7 @@ def load_data(plan: Plan) -> LoadedData:
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
+    rules.check_input_shape(banks, config)
     if config["train_split"] and not plan.tests_only:
         both = joined([banks["train"], banks["val"]])
         banks = ChainMap({"train": both, "val": both}, banks)  # type: ignore[arg-type]

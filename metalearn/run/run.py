@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from omegaconf import DictConfig
@@ -168,10 +169,18 @@ def test(job: Job, record: Record) -> None:
     if job.further is not None:
         scored = evaluate_further(job.trainer, job.module, job.data, job.further)
         record.result = replace(record.result, further=decode(Further, scored.as_fields(), "further"))
-    for name, evaluation in {"meta-test": test, **others}.items():
+    _check_finite({"meta-test": test, **others}, record.result.further)
+
+
+def _check_finite(evaluations: dict[str, Evaluation], further: Further | None) -> None:
+    """Raises NonFiniteLoss if a loss or a score of a further evaluation is not finite."""
+    for name, evaluation in evaluations.items():
         if evaluation.loss is None or not evaluation.loss.mean < float("inf"):
             mean = evaluation.loss and evaluation.loss.mean
             raise NonFiniteLoss(f"the loss on {name} is {mean}, so its score means nothing")
+    for name, score in further.scores.items() if further else ():
+        if not isfinite(score.mean):
+            raise NonFiniteLoss(f"the score {name} of the evaluation is {score.mean}, so it means nothing")
 
 
 def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:

@@ -13,7 +13,7 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Queries, Setting
 from metalearn.stats import ErrorRate, Estimate, estimate, wilson
-from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, checked
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
 
@@ -65,11 +65,14 @@ def meta_test(module: FewShotModule, data: AbstractEpisodes[Any], device: torch.
 def evaluate_further(
     trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any], evaluation: AbstractEvaluation
 ) -> Scored:
-    """Scores the meta-test images by an evaluation, in the precision of the trainer."""
+    """Scores the meta-test images by an evaluation, in the precision of the trainer.
+
+    Raises TypeError if the evaluation returns anything but scores.
+    """
     device = trainer.strategy.root_device
     module.to(device).eval()
     with torch.no_grad(), trainer.precision_plugin.forward_context():
-        return evaluation(meta_test(module, data, device))
+        return checked(evaluation(meta_test(module, data, device)), type(evaluation).__name__)
 
 
 def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:

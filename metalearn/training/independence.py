@@ -1,32 +1,44 @@
-"""Check of a user's own algorithm: predictions that depend on other queries are declared."""
+"""Checks of a user's own parts: what depends on other rows is declared."""
 
+import logging
 from functools import partial
 from typing import Any, final
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones import norm
+from metalearn.backbones.base import backbone_of
 from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.types import Episode, IndexedBatch
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 0.01
 """Largest difference that is rounding, of probabilities, or of outputs relative to the largest."""
 
+ROWS = 4
+"""Largest number of support rows, and of queries, that an own backbone embeds to be checked."""
+
+
+def is_own(part: nn.Module) -> bool:
+    """Whether a user wrote the class of a part; tests show what parts of the package depend on."""
+    return type(part).__module__.partition(".")[0] != "metalearn"
+
 
 @final
 class DeclaredDependence(pl.Callback):
-    """Checks the first episode of each evaluation in full precision.
-
-    Algorithms of the package are not checked, because tests show what their predictions depend on.
-    """
+    """Checks an own algorithm on the first episode of each evaluation in full precision."""
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: IndexedBatch, batch_idx: int, *_: Any
     ) -> None:
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
-        is_own = type(algorithm).__module__.partition(".")[0] != "metalearn"
-        if not is_own or batch_idx or trainer.precision != "32-true" or algorithm.dependence().transductive:
+        if not is_own(algorithm) or batch_idx or trainer.precision != "32-true" or algorithm.dependence().transductive:
             return
         is_embedded = algorithm.embeds_each_alone and isinstance(trainer.datamodule, EpisodicDataModule)  # type: ignore
         check_declared(algorithm, batch.episodes.tasks()[0], is_embedded=is_embedded)
@@ -54,3 +66,51 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
         f"{name} predicts a query differently among other queries and alone, but its results would not be marked "
         f"transductive: set predicts_jointly = True in {name}"
     )
+
+
+def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:
+    """Checks the embeddings of an own backbone, on a few rows of meta-test.
+
+    Raises ValueError if they have another shape than it states, or if one depends on other rows
+    although no moments of the batch are declared. Embeddings that change when they are repeated are
+    random, and are not judged.
+    """
+    backbone = backbone_of(algorithm)
+    if backbone is None or not is_own(backbone):
+        return
+    name, width = type(backbone).__name__, backbone.num_features
+    task = data.episodes(data.collate([data.draw("test", 0)]), "test").tasks()[0]
+    support = task.support_x[:ROWS]
+    x = torch.cat([support, task.query_x[:ROWS]])  # (B, *X)
+    rows = norm.rows(algorithm.batch_norm, training=False, support=len(support))
+    try:
+        z, repeated, fewer = (_embedded(backbone, part, rows) for part in (x, x, x[: len(support) + 1]))
+    except Exception as error:  # it may need a GPU or another precision
+        log.warning("%s was not checked, since it failed on a CPU: %s", name, " ".join(str(error).split()))
+        return
+    if not isinstance(z, Tensor) or z.shape != (len(x), width):
+        shape = tuple(z.shape) if isinstance(z, Tensor) else f"a {type(z).__name__}"
+        raise ValueError(
+            f"{name} embeds {len(x)} inputs as {shape}, not {(len(x), width)}: "
+            "return (B, num_features), or correct its num_features"
+        )
+    largest = TOLERANCE * z.abs().max()
+    if algorithm.dependence().batch_norm == "batch" or (z - repeated).abs().max() > largest:
+        return
+    if (z[: len(fewer)] - fewer).abs().max() > largest:
+        raise ValueError(
+            f"{name} embeds an input differently among other inputs, but its results would state that it does not: "
+            f"use metalearn's BatchNorm in {name}, and pass `rows` to it (docs/extending.md)"
+        )
+
+
+def _embedded(backbone: nn.Module, x: Tensor, rows: norm.Rows | None) -> Any:
+    """Embeds inputs as in evaluation; the random state, the buffers and the mode stay unchanged."""
+    modes = {module: module.training for module in backbone.modules()}
+    buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    try:
+        with torch.random.fork_rng([]), torch.no_grad():
+            return functional_call(backbone.eval(), buffers, (x, rows))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

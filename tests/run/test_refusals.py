@@ -94,3 +94,28 @@ def test_which_weights_are_kept_is_no_option(metalearn: Command, override: str, 
     refused = metalearn(override, folder=tmp_path / "run")
     assert refused.code == 2
     assert "Traceback" not in refused.text
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "paths.outputs", "hydra.sweep.dir"])
+def test_a_file_where_a_folder_is_needed_is_named(metalearn: Command, tmp_path: Path, key: str) -> None:
+    (tmp_path / "notes").write_text("mine")
+    sweep = ["-m", "seed=1"] if "sweep" in key else []
+    refused = metalearn(*sweep, f"{key}={tmp_path}/notes", named=False)
+    assert refused.code == 2, refused.text
+    assert refused.text == f"metalearn: {tmp_path}/notes is not a folder: remove it, or name another directory\n"
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_run_directory_whose_checkpoints_are_no_folder_is_refused(
+    metalearn: Command, tmp_path: Path, is_link: bool
+) -> None:
+    if is_link:
+        (tmp_path / "checkpoints").symlink_to(tmp_path / "absent")
+    else:
+        (tmp_path / "checkpoints").write_text("mine")
+    refused = metalearn(folder=tmp_path)
+    assert refused.code == 2, refused.text
+    remedy = "remove it, or name another directory"
+    assert refused.text == f"metalearn: {tmp_path}/checkpoints is not a folder, which a run needs: {remedy}\n"
+    assert [path.name for path in tmp_path.iterdir() if path.name != LOCK] == ["checkpoints"]

@@ -1,15 +1,20 @@
 """Own algorithms whose predictions depend on other queries are refused unless they say so."""
 
+from pathlib import Path
+
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from conftest import SMALL, Command
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from metalearn import MLP, ClassBank, EpisodicDataModule, Prototypical, Setting, evaluate
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.training.independence import check_declared
+from metalearn.backbones.norm import BatchNorm, Moments, Rows
+from metalearn.training.independence import check_backbone, check_declared
 from metalearn.training.module import FewShotModule
 from metalearn.types import Episode, Predictor, TaskOutput
 
@@ -43,11 +48,15 @@ class Outputs(AbstractAlgorithm):
         raise AssertionError
 
 
-def run(algorithm: AbstractAlgorithm, stage: str = "test") -> None:
-    torch.manual_seed(0)
+def episodes(stage: str = "test") -> EpisodicDataModule:
     images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 4, 4), dtype=np.uint8)
     bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3)
-    data = EpisodicDataModule({stage: bank}, {stage: setting}, seed=0, tasks_per_batch=1, num_episodes={stage: 2})
+    return EpisodicDataModule({stage: bank}, {stage: setting}, seed=0, tasks_per_batch=1, num_episodes={stage: 2})
+
+
+def run(algorithm: AbstractAlgorithm, stage: str = "test") -> None:
+    torch.manual_seed(0)
+    data = episodes(stage)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
     module = FewShotModule(algorithm, torch.optim.Adam)
     if stage == "val":
@@ -88,3 +97,125 @@ def test_predictions_are_compared_in_their_unit(function: Predictor, is_joint: b
             check_declared(algorithm, task, is_embedded=False)
     else:
         check_declared(algorithm, task, is_embedded=False)
+
+
+class Own(nn.Module):
+    """Own backbone that embeds the pixels by a function."""
+
+    def __init__(self, function: Predictor, num_features: int = 16) -> None:
+        super().__init__()
+        self.function, self.num_features, self.map_shape = function, num_features, (num_features, 1, 1)
+        self.dropout = nn.Dropout()
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        self.passes += 1
+        return self.function(self.dropout(x.flatten(1)))
+
+
+class Normalised(Own):
+    def __init__(self, function: Predictor) -> None:
+        super().__init__(function)
+        self.norm = BatchNorm(16)
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        return self.function(self.norm(x.flatten(1), rows))
+
+
+COUPLED = {
+    "batch_norm": lambda z: F.batch_norm(z, None, None, training=True),
+    "std": lambda z: z / z.std(0),
+    "largest": lambda z: z - z.amax(0),
+}
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "support"])
+@pytest.mark.parametrize("kind", [Own, Normalised])
+@pytest.mark.parametrize("coupled", COUPLED)
+def test_an_own_backbone_that_couples_rows_is_refused(coupled: str, kind: type[Own], batch_norm: Moments) -> None:
+    algorithm = Prototypical(kind(COUPLED[coupled]), batch_norm=batch_norm)
+    message = f"{kind.__name__} embeds an input differently among other inputs.*: use metalearn's BatchNorm .*rows"
+    with pytest.raises(ValueError, match=message):
+        check_backbone(algorithm, episodes())
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        Own(lambda z: F.layer_norm(z, (16,))),
+        Own(lambda z: z + torch.randn_like(z)),
+        Normalised(torch.relu),
+        MLP([1, 4, 4], hidden=[8]),
+    ],
+    ids=["each alone", "random", "ours", "of the package"],
+)
+def test_an_own_backbone_that_embeds_rows_alone_is_accepted(backbone: nn.Module, batch_norm: Moments) -> None:
+    torch.manual_seed(0)
+    drawn, algorithm = torch.get_rng_state(), Prototypical(backbone, batch_norm=batch_norm)
+    check_backbone(algorithm, episodes())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert algorithm.backbone.training
+    assert not getattr(backbone, "passes", 0)
+
+
+def test_an_own_backbone_may_couple_rows_where_the_moments_of_the_batch_are_declared() -> None:
+    check_backbone(Prototypical(Normalised(COUPLED["batch_norm"]), batch_norm="batch"), episodes())
+
+
+@pytest.mark.parametrize(("function", "found"), [(lambda z: z[:, :3], r"\(8, 3\)"), (lambda z: (z, z), "a tuple")])
+def test_an_embedding_of_another_shape_is_refused(function: Predictor, found: str) -> None:
+    with pytest.raises(ValueError, match=rf"Own embeds 8 inputs as {found}, not \(8, 16\)"):
+        check_backbone(Prototypical(Own(function), batch_norm="running"), episodes())
+
+
+class Bag(Own):
+    """Own backbone of texts."""
+
+    def __init__(self, function: Predictor) -> None:
+        super().__init__(function)
+        self.bag = nn.EmbeddingBag(50, 16)
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        return self.function(self.bag(x))
+
+
+def test_an_own_backbone_of_texts_is_checked_too() -> None:
+    texts = torch.from_numpy(np.random.default_rng(0).integers(50, size=(20, 8), dtype=np.int32))
+    bank = ClassBank(texts, tuple(np.arange(20).reshape(5, 4)), tuple("abcde"))
+    setting = Setting(way=5, shot=1, query=3)
+    data = EpisodicDataModule({"test": bank}, {"test": setting}, seed=0, tasks_per_batch=1, num_episodes={"test": 2})
+    check_backbone(Prototypical(Bag(torch.relu), batch_norm="running"), data)
+    with pytest.raises(ValueError, match="Bag embeds an input differently among other inputs"):
+        check_backbone(Prototypical(Bag(COUPLED["std"]), batch_norm="running"), data)
+
+
+def test_an_own_backbone_that_needs_a_gpu_is_not_judged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(z: Tensor) -> Tensor:
+        raise RuntimeError("z must be\n on a GPU")
+
+    check_backbone(Prototypical(Own(fail), batch_norm="running"), episodes())
+    assert "Own was not checked" in caplog.text
+    assert "z must be on a GPU" in caplog.text
+
+
+def test_a_run_with_an_own_backbone_that_couples_rows_is_refused(
+    metalearn: Command, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf/backbone").mkdir(parents=True)
+    (tmp_path / "conf/backbone/coupled.yaml").write_text("_target_: own_coupled.Coupled\n")
+    (tmp_path / "own_coupled.py").write_text(
+        "from torch import nn\n\n\nclass Coupled(nn.Module):\n"
+        "    num_features, map_shape = 784, (784, 1, 1)\n\n"
+        "    def __init__(self):\n        super().__init__()\n        self.linear = nn.Linear(784, 784)\n\n"
+        "    def forward(self, x, rows=None):\n"
+        "        return nn.functional.batch_norm(self.linear(x.flatten(1)), None, None, training=True)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)  # a fork searches for modules where its parent does
+    small = [option for option in SMALL if not option.startswith("backbone")]
+    options = [*small, f"hydra.searchpath=[file://{tmp_path}/conf]", "backbone=coupled"]
+    own = {**environment, "METALEARN_TARGETS": "own_coupled."}
+    for algorithm in ("prototypical", "maml"):
+        run = metalearn(*options, f"algorithm={algorithm}", small=False, environment=own)
+        assert run.code == 2, run.text
+        assert "metalearn: Coupled embeds an input differently among other inputs" in run.text

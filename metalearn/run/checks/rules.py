@@ -99,6 +99,21 @@ def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
         )
 
 
+def check_input_shape(banks: Mapping[Split, Any], config: dict[str, Any]) -> None:
+    """Raises ValueError if the images of a split of the run have another shape than stated."""
+    for split in ("test",) if config["mode"] == "test" else SPLITS:
+        part = "test_dataset" if split == "test" and config.get("test_dataset") else "dataset"
+        stated, bank = config[part].get("input_shape"), banks[split]
+        if stated is None or not isinstance(bank, ClassBank) or bank.is_text:
+            continue
+        wanted, found = (str(list(shape)).replace(" ", "") for shape in (stated, bank.images.shape[1:]))
+        if found != wanted:
+            raise ValueError(
+                f"{part}.input_shape={wanted}, but the images of split '{split}' are {found}: "
+                f"type {part}.input_shape={found}"
+            )
+
+
 def check_base_statistics(
     base: AbstractBaseStatistics | None, splits: Container[Split], choices: dict[str, str]
 ) -> None:

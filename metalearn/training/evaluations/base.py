@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +39,22 @@ class Scored(NamedTuple):
         """Returns the fields of result.json."""
         scores = {name: score._asdict() for name, score in self.scores.items()}
         return {"name": self.name, "scores": scores, "curve": self.curve._asdict()}
+
+
+def checked(scored: Any, evaluation: str) -> Scored:
+    """Returns what an evaluation of that class returned; raises TypeError if it is no result."""
+    parts: list[tuple[str, Any, type]] = [("result", scored, Scored)]
+    if isinstance(scored, Scored):
+        parts += [("curve", scored.curve, Curve), ("table of scores", scored.scores, dict)]
+        if isinstance(scored.scores, dict):
+            parts += [(f"score {name}", score, Estimate) for name, score in scored.scores.items()]
+    for name, part, wanted in parts:
+        if not isinstance(part, wanted):
+            raise TypeError(
+                f"{evaluation} must return Scored, with an Estimate for each score and a Curve, but its {name} is a "
+                f"{type(part).__name__} (docs/extending.md)"
+            )
+    return cast(Scored, scored)
 
 
 class MetaTest(NamedTuple):

@@ -1,0 +1,88 @@
+"""Banks of an own data set have the shape of inputs that their config states."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from metalearn.data.bank import ClassBank
+from metalearn.run import loaded
+from metalearn.run.folder import RunFolder
+from metalearn.run.plan import Plan
+
+SPLITS = ("train", "val", "test")
+
+
+def images(name: str, size: int = 8) -> ClassBank:
+    return ClassBank.from_classes(np.zeros((2, 3, 1, size, size), dtype=np.uint8), [f"{name}a", f"{name}b"])
+
+
+class Own(Mapping[str, Any]):
+    """Own data set whose splits are read at their first use; `None` cannot be read."""
+
+    def __init__(self, **banks: Any) -> None:
+        self.banks = banks
+
+    def load(self) -> Mapping[str, Any]:
+        return self
+
+    def __getitem__(self, split: str) -> Any:
+        bank = self.banks[split]
+        assert bank is not None, "a test reads meta-test alone"
+        return bank
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.banks)
+
+    def __len__(self) -> int:
+        return len(self.banks)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, *, mode: str = "train", shape: Any = (1, 8, 8), **banks: Any) -> None:
+    """Loads an own data set; `other` is the bank of a test_dataset of 1 x 8 x 8."""
+    monkeypatch.setattr(loaded, "instantiate", lambda part: part["source"])
+    other = banks.pop("other", None)
+    config = {
+        "dataset": {"source": Own(**banks)} | ({} if shape is None else {"input_shape": list(shape)}),
+        "test_dataset": other and {"source": Own(test=other), "input_shape": [1, 8, 8]},
+        "evaluation": {"folds": None},
+        "mode": mode,
+        "train_split": None,
+        "checkpoint": None,
+        "pretrained": None,
+        "resume": None,
+    }
+    plan = Plan(config, RunFolder(Path("out")), {}, {"dataset": "own"}, "own", None, [], Path())
+    loaded.load_data(plan)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_images_of_another_shape_are_refused(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    banks = {name: images(name, 9 if name == split else 8) for name in SPLITS}
+    message = rf"dataset.input_shape=\[1,8,8\], but the images of split '{split}' are \[1,9,9\]: type .*=\[1,9,9\]$"
+    with pytest.raises(ValueError, match=message):
+        load(monkeypatch, **banks)
+
+
+def test_images_of_a_test_dataset_are_compared_with_its_own_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    banks = {name: images(name) for name in SPLITS}
+    load(monkeypatch, **banks, other=images("other"))
+    with pytest.raises(ValueError, match=r"^test_dataset.input_shape=\[1,8,8\], but .* split 'test' are \[1,9,9\]"):
+        load(monkeypatch, **banks, other=images("other", 9))
+
+
+def test_a_test_alone_reads_no_other_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    load(monkeypatch, mode="test", train=None, val=None, test=images("test"))
+    with pytest.raises(ValueError, match="of split 'test'"):
+        load(monkeypatch, mode="test", train=None, val=None, test=images("test", 9))
+
+
+def test_texts_functions_and_a_shape_that_is_not_stated_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (np.arange(3), np.arange(3, 6))
+    texts = {name: ClassBank(torch.ones(6, 5, dtype=torch.int32), rows, (name, f"{name}2")) for name in SPLITS}
+    load(monkeypatch, **texts)
+    load(monkeypatch, **{name: object() for name in SPLITS})
+    load(monkeypatch, shape=None, **{name: images(name, 9) for name in SPLITS})
