@@ -103,9 +103,8 @@ def test_no_file_of_a_run_holds_a_secret(folder: Path) -> None:
 def test_a_failed_run_of_an_agent_has_its_id_and_is_not_shown_as_finished(
     metalearn, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "checkpoints").write_text("")  # a file instead of a folder
     of_agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
-    done = metalearn("logger=wandb", folder=tmp_path, environment=environment | of_agent)
+    done = metalearn("logger=wandb", "optimizer.lr=1e30", folder=tmp_path, environment=environment | of_agent)
     run = wandb_run(tmp_path)
     assert done.code == run["exit_code"] == 1
     assert run["summary"]["status"] == "failed"

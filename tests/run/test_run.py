@@ -24,7 +24,7 @@ FIELDS = {
     "episode", "tasks_per_batch", "batch_size", "devices", "test", "val", "best_step", "steps", "num_parameters",
     "seconds", "peak_memory_bytes", "experiment", "overrides", "git", "versions", "problem", "evaluations", "published",
     "trained_dataset", "test_dataset", "skipped_batches", "schema", "shared_classes", "temperature",
-    "seen_in_pretraining", "further", "fold", "pretrained_on", "config_sha256",
+    "seen_in_pretraining", "further", "fold", "pretrained_on", "config_sha256", "train_split",
 }  # fmt: skip
 NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
 
@@ -149,16 +149,12 @@ def test_trainer_keys_are_lightnings(metalearn) -> None:
     assert debug.code == 0, debug.text
 
 
-def test_a_failure_is_written_down(metalearn, tmp_path: Path) -> None:
-    # A file named as the folder of the checkpoints prevents the first checkpoint.
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "checkpoints").write_text("")
-    finished = metalearn(folder=folder)
+def test_a_failure_is_written_down(metalearn) -> None:
+    finished = metalearn("callbacks=early_stopping", "callbacks.early_stopping.monitor=val/nothing")
     assert finished.code == 1
     assert finished.result["status"] == "failed"
     assert "Error" in finished.result["error"]
-    assert "Traceback" in (folder / "metalearn.log").read_text()
+    assert "Traceback" in (finished.folder / "metalearn.log").read_text()
 
 
 # --- continuing --------------------------------------------------------------------------------

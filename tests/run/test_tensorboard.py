@@ -44,8 +44,7 @@ def test_a_resumed_run_has_its_new_hyperparameters_beside_its_new_result(metalea
 
 
 def test_a_failed_run_is_shown_as_failed(metalearn, tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").write_text("")  # a file instead of a folder
-    done = metalearn("logger=tensorboard", folder=tmp_path)
+    done = metalearn("logger=tensorboard", "optimizer.lr=1e30", folder=tmp_path)
     assert done.code == 1
     (session,) = row(tmp_path).sessions
     assert session.status == api_pb2.STATUS_FAILURE
