@@ -77,6 +77,16 @@ def test_open_set_ranks_probabilities_that_round_to_one() -> None:
     assert len((1000 * logits[:, :2]).softmax(-1).amax(-1).unique()) < 50 == len(order.unique())
 
 
+def test_open_set_of_two_ways_does_not_depend_on_the_temperature() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (CLASSES, EACH, 1, 1, CLASSES)).astype(np.uint8)
+    bank = ClassBank.from_classes(images, [str(c) for c in range(CLASSES)])
+    meta_test, found = built(chance=True)._replace(bank=bank), []
+    for temperature in (0.001, 10.0):
+        meta_test.algorithm.temperature = temperature
+        found.append(means(OpenSet(num_episodes=5, unknown=3), meta_test))
+    assert found[0] == pytest.approx(found[1])
+
+
 def test_verification_of_a_perfect_and_of_a_chance_scorer() -> None:
     evaluation = Verification(num_draws=2, pairs=1000)
     assert means(evaluation, built(chance=False)) == pytest.approx({"auc": 1.0, "eer": 0.0, "tar_at_far_0.001": 1.0})
