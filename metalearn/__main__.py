@@ -1,6 +1,6 @@
 """The entry point `metalearn [overrides]` and its subcommands, also `python -m metalearn`."""
 
-import metalearn.run.early_signals  # noqa: F401 (before all that takes time)
+import metalearn.run.process.early_signals  # noqa: F401 (before all that takes time)
 
 # isort: split
 
@@ -18,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
-from metalearn.run import groups, guard, overrides, secrets, streams
-from metalearn.run.conf import conf_dir
+from metalearn.run.command import groups, guard, overrides
+from metalearn.run.command.conf import conf_dir
+from metalearn.run.command.grammar import at_home
+from metalearn.run.command.names import shortened
+from metalearn.run.directory import secrets
 from metalearn.run.explain import explain, explain_yaml
-from metalearn.run.grammar import at_home
-from metalearn.run.names import shortened
-from metalearn.run.run_name import run_name
+from metalearn.run.loggers.run_name import run_name
+from metalearn.run.screen import streams
 from metalearn.sweep import definition
 from metalearn.sweep.launcher import JobFailed
 
@@ -50,7 +52,7 @@ OmegaConf.register_new_resolver("unlimited_if", unlimited_if)
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def compose_and_run(config: DictConfig) -> float | None:
     # Late: torch takes seconds, and --help does without it.
-    import metalearn.run.torchmetrics_imports  # noqa: F401 (before Lightning)
+    import metalearn.run.process.torchmetrics_imports  # noqa: F401 (before Lightning)
     from metalearn.run.run import run
 
     at_home(config)

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from metalearn.run.result import Result
+from metalearn.run.directory.result import Result
 
 RECORDS = Path(__file__).resolve().parent.parent / "docs/records"
 MACHINE_KEYS = ("paths", "callbacks", "logger", "resume")

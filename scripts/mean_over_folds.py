@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from metalearn.run.result import Result
+from metalearn.run.directory.result import Result
 from metalearn.stats import Estimate, estimate
 
 Method = tuple[str, str, int]

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 from metalearn.report.protocol import protocol
 from metalearn.report.published import published
-from metalearn.run.grammar import key
-from metalearn.run.result import Evaluation, Result
+from metalearn.run.command.grammar import key
+from metalearn.run.directory.result import Evaluation, Result
 from metalearn.stats import estimate
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional as F
 
 import metalearn.__main__  # registers the resolvers of the configs
-import metalearn.run.torchmetrics_imports  # before Lightning, as in a run
+import metalearn.run.process.torchmetrics_imports  # before Lightning, as in a run
 from metalearn.data.bank import ClassBank
 from metalearn.sweep import forks
 from metalearn.sweep.forks import ForkedProcess

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from metalearn.learner import command
-from metalearn.run.folder import RunFolder
-from metalearn.run.result import Outcome
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.result import Outcome
 
 FOLDER = Path("outputs/demo")
 

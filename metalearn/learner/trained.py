@@ -12,11 +12,11 @@ from torch import nn
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.text.preparation import TextPreparation
-from metalearn.run.checkpoint import fill
-from metalearn.run.checkpoint_file import read_checkpoint
 from metalearn.run.checks.targets import check_targets
-from metalearn.run.folder import RunFolder
-from metalearn.run.names import one_line
+from metalearn.run.command.names import one_line
+from metalearn.run.directory.checkpoint import fill
+from metalearn.run.directory.checkpoint_file import read_checkpoint
+from metalearn.run.directory.folder import RunFolder
 
 KEPT = ("metalearn", "state_dict", "global_step", "val", "temperature")
 """Keys of a checkpoint that a learner needs."""

@@ -5,7 +5,7 @@ import math
 from metalearn.report.cells import Cell, mean
 from metalearn.report.comparison import Comparison
 from metalearn.report.sheet import Sheet, Text
-from metalearn.run.result import Further
+from metalearn.run.directory.result import Further
 from metalearn.stats import estimate
 
 

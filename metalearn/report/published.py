@@ -1,7 +1,7 @@
 """Published numbers of experiments, for runs that measure the same."""
 
 from metalearn.report.protocol import key_of
-from metalearn.run.result import Published, Result
+from metalearn.run.directory.result import Published, Result
 
 OTHER_METHOD_OR_TEST = {
     "algorithm",

@@ -5,8 +5,8 @@ from typing import Any
 
 from metalearn.report.published import published
 from metalearn.report.runs import Run
-from metalearn.run.console import span
-from metalearn.run.result import Evaluation, Result
+from metalearn.run.directory.result import Evaluation, Result
+from metalearn.run.screen.console import span
 
 Field = tuple[str, Callable[[Any], Any]]
 """A column: its name, and the function that gives the value of a row."""

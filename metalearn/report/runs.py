@@ -12,8 +12,8 @@ import numpy as np
 
 from metalearn.report.files import Curve, EpisodeScores, Validation, curve, episode_scores
 from metalearn.report.protocol import SCORES, score
-from metalearn.run import study_record
-from metalearn.run.result import EpisodeSetting, Result
+from metalearn.run.directory.result import EpisodeSetting, Result
+from metalearn.run.trials import study_record
 from metalearn.stats import Estimate
 
 OF_RUN = {".hydra", "checkpoints", "wandb"}

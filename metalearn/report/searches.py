@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metalearn.report.protocol import SCORES, Score
-from metalearn.run import study_record
-from metalearn.run.trial import counted, directory, open_storage
+from metalearn.run.trials import study_record
+from metalearn.run.trials.trial import counted, directory, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import
     import optuna

@@ -26,7 +26,9 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
         import wandb
     except ImportError as error:
         raise ValueError("--wandb needs wandb: pip install -e '.[wandb]' in the checkout") from error
-    from metalearn.run.wandb_run import settings_of  # late: Lightning takes seconds, most reports are no W&B run
+    from metalearn.run.loggers.wandb_run import (
+        settings_of,  # late: Lightning takes seconds, most reports are no W&B run
+    )
 
     settings, name = settings_of(offline=False), folder.resolve().name
     project = project or settings.project or "metalearn"

@@ -14,7 +14,7 @@ from torch import nn
 from metalearn.algorithms.maml import MAML
 from metalearn.backbones.base import is_of_backbone
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.run import console
+from metalearn.run.screen import console
 
 log = logging.getLogger(__name__)
 

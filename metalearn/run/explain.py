@@ -12,9 +12,9 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.grammar import key, quoted, value
-from metalearn.run.groups import COME_ALONG
-from metalearn.run.names import nearest, nearest_key, shortened
+from metalearn.run.command.grammar import key, quoted, value
+from metalearn.run.command.groups import COME_ALONG
+from metalearn.run.command.names import nearest, nearest_key, shortened
 
 OF_ENTRIES = ("callbacks", "logger")
 """Groups whose options add an entry of their name."""
@@ -112,8 +112,8 @@ def _takes(config: DictConfig, wrong: str) -> bool:
     node = OmegaConf.select(config, part) if part else None
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return False
-    from metalearn.run.allowed import locate  # late: it imports the class, and with it torch
     from metalearn.run.checks.signatures import arguments
+    from metalearn.run.command.allowed import locate  # late: it imports the class, and with it torch
 
     try:
         return argument in arguments(locate(node["_target_"], part))

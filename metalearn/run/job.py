@@ -19,21 +19,21 @@ from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
-from metalearn.run.checkpoint import load, load_backbone, trained_vocabulary
 from metalearn.run.checks import rules
 from metalearn.run.checks.built import check_other_setting, check_scheduler
 from metalearn.run.checks.continued import check_continued, restored
 from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
+from metalearn.run.command.overrides import anywhere
 from metalearn.run.compiling import CompiledTasks
+from metalearn.run.directory.checkpoint import load, load_backbone, trained_vocabulary
+from metalearn.run.directory.secrets import struck_out
 from metalearn.run.keeper import AtomicCheckpointIO, Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
-from metalearn.run.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
-from metalearn.run.overrides import anywhere
 from metalearn.run.plan import Plan, with_base_classes
-from metalearn.run.pruning import Pruning, pruning_of_environment
-from metalearn.run.secrets import struck_out
-from metalearn.run.signals import Signals, StopBetweenSteps
+from metalearn.run.process.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
+from metalearn.run.process.signals import Signals, StopBetweenSteps
+from metalearn.run.trials.pruning import Pruning, pruning_of_environment
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation

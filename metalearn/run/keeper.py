@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from metalearn.files import write_atomically
-from metalearn.run.folder import RunFolder
+from metalearn.run.directory.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
 from metalearn.data.text.preparation import TextPreparation
-from metalearn.run.checkpoint import base_classes, trained_classes
-from metalearn.run.checkpoint_file import best_of, read_origin
 from metalearn.run.checks import rules
+from metalearn.run.directory.checkpoint import base_classes, trained_classes
+from metalearn.run.directory.checkpoint_file import best_of, read_origin
 from metalearn.run.plan import Plan
 from metalearn.types import Split
 

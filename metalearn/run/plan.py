@@ -9,12 +9,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.allowed import locate
-from metalearn.run.checkpoint_file import best_of
 from metalearn.run.checks import check_config, rules
 from metalearn.run.checks.targets import check_targets
-from metalearn.run.folder import RunFolder
-from metalearn.run.machine import accelerator
+from metalearn.run.command.allowed import locate
+from metalearn.run.directory.checkpoint_file import best_of
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.process.machine import accelerator
 from metalearn.run.settings import composed_settings
 
 

@@ -14,11 +14,11 @@ import torch
 
 from metalearn import __version__
 from metalearn.files import write_atomically
-from metalearn.run.as_json import decode
-from metalearn.run.folder import RunFolder
-from metalearn.run.machine import is_rank_zero
+from metalearn.run.directory.as_json import decode
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.result import Episodes, Outcome, Published, Result, Seconds
 from metalearn.run.plan import Plan
-from metalearn.run.result import Episodes, Outcome, Published, Result, Seconds
+from metalearn.run.process.machine import is_rank_zero
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 

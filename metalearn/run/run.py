@@ -13,21 +13,23 @@ from omegaconf import DictConfig
 
 from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
-from metalearn.run import console, early_signals, loggers
-from metalearn.run.as_json import decode
-from metalearn.run.checkpoint import load
-from metalearn.run.checkpoint_file import read_origin
-from metalearn.run.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
-from metalearn.run.folder import RunFolder
+from metalearn.run.directory.as_json import decode
+from metalearn.run.directory.checkpoint import load
+from metalearn.run.directory.checkpoint_file import read_origin
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.result import Evaluation, Further
+from metalearn.run.directory.secrets import struck_out
 from metalearn.run.job import Job, build
-from metalearn.run.machine import is_rank_zero
-from metalearn.run.metrics import MetricsFile
+from metalearn.run.loggers import every_logger
+from metalearn.run.loggers.metrics import MetricsFile
 from metalearn.run.plan import resolve
+from metalearn.run.process import early_signals
+from metalearn.run.process.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
+from metalearn.run.process.machine import is_rank_zero
+from metalearn.run.process.signals import Signals
 from metalearn.run.record import Record, planned
-from metalearn.run.result import Evaluation, Further
-from metalearn.run.secrets import struck_out
+from metalearn.run.screen import console
 from metalearn.run.settings import sha256, tested
-from metalearn.run.signals import Signals
 from metalearn.training.callbacks import NonFiniteLoss
 from metalearn.training.evaluation import error_rate, evaluate, evaluate_further
 
@@ -86,7 +88,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
         else:
             code = _leave(record, folder, code, begun=begun)
         if job is not None:
-            loggers.end(job.trainer.loggers, record.result, folder, code)
+            every_logger.end(job.trainer.loggers, record.result, folder, code)
     if code:
         # Lightning kills rank 0 if another rank exits with a code other than 0. A signal stops all
         # ranks in order, so the others exit with 0.
@@ -233,7 +235,7 @@ def _announce(job: Job, record: Record) -> None:
         config_sha256=sha256(plan.settings if not plan.tests_only else tested(plan.settings, job.checkpoint)),
     )
     safe = struck_out(plan.config)
-    loggers.begin(job.trainer.loggers, safe, record.result, job.score_name)
+    every_logger.begin(job.trainer.loggers, safe, record.result, job.score_name)
     if is_rank_zero():
         world, folder = job.trainer.world_size, plan.folder.path
         console.show_plan(safe, record.result.episode, job.batch_size, job.num_parameters, world, folder)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.secrets import struck_out
+from metalearn.run.directory.secrets import struck_out
 
 IRRELEVANT = {
     *("hydra", "mode", "checkpoint", "resume", "paths", "logger", "published"),

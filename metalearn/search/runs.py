@@ -1,7 +1,7 @@
 """The runs of a trial, one for each seed. The value of the trial is their mean.
 
 They run one after another, so that each may be pruned by the mean of the seeds so far
-(metalearn/run/pruning.py). A bad trial thus costs a part of one run instead of a part of each.
+(metalearn/run/trials/pruning.py). A bad trial thus costs a part of one run, not a part of each.
 """
 
 from collections import deque

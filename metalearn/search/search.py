@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from metalearn.losses import OBJECTIVES
-from metalearn.run import study_record
-from metalearn.run.overrides import key, node
-from metalearn.run.trial import TrialAddress
+from metalearn.run.command.overrides import key, node
+from metalearn.run.trials import study_record
+from metalearn.run.trials.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
 from metalearn.search.objectives import SCORE, objectives

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from metalearn.run.grammar import value
+from metalearn.run.command.grammar import value
 
 Space = dict[str, BaseDistribution]
 

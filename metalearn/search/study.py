@@ -6,10 +6,10 @@ from typing import Any
 import optuna
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.grammar import node
-from metalearn.run.secrets import struck_out
+from metalearn.run.command.grammar import node
+from metalearn.run.directory.secrets import struck_out
 from metalearn.run.settings import settings
-from metalearn.run.trial import open_storage
+from metalearn.run.trials.trial import open_storage
 from metalearn.search.objectives import SECONDS_PER_TASK, Objective
 from metalearn.search.samplers import make_sampler
 from metalearn.search.space import Space

@@ -7,7 +7,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from metalearn.run.trial import Pruner
+from metalearn.run.trials.trial import Pruner
 from metalearn.sweep.launcher import AbstractLauncher
 from metalearn.sweep.settings import check_settings
 

@@ -15,7 +15,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.run.trial import TrialAddress, counted, directory
+from metalearn.run.trials.trial import TrialAddress, counted, directory
 from metalearn.search import space as search_space
 from metalearn.search.heartbeat import HEARTBEAT, is_alive, this_process
 from metalearn.search.objectives import Objective

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metalearn.run import streams
+from metalearn.run.screen import streams
 from metalearn.sweep import board, definition
 from metalearn.sweep.cancel import cancel
 from metalearn.sweep.ending import report

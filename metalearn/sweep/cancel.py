@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from metalearn.run.claim import LOCK, owner
+from metalearn.run.directory.claim import LOCK, owner
 from metalearn.sweep import standing, submitted
 from metalearn.sweep.control import is_attended, request_cancel
 from metalearn.sweep.jobs import Job

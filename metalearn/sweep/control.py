@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import IO, final
 
-from metalearn.run.claim import is_locked
+from metalearn.run.directory.claim import is_locked
 
 CONTROLLERS = ".controllers.lock"
 """Shared lock that each controller holds."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from metalearn.files import write_atomically
-from metalearn.run.command_line import parse
-from metalearn.run.composed import outputs
-from metalearn.run.grammar import is_sweep, key, node
+from metalearn.run.command.command_line import parse
+from metalearn.run.command.composed import outputs
+from metalearn.run.command.grammar import is_sweep, key, node
 from metalearn.sweep.jobs import Job, quoted
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from metalearn.sweep.jobs import AbstractProcess
 
 PRELOADED = [
     "metalearn.__main__",
-    "metalearn.run.torchmetrics_imports",  # before Lightning
+    "metalearn.run.process.torchmetrics_imports",  # before Lightning
     "metalearn.run.run",
     "metalearn.algorithms.prototypical",
     "metalearn.data.glyphs",

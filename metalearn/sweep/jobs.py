@@ -14,8 +14,8 @@ from typing import IO, Literal, final
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from metalearn.run.claim import LOCK, is_locked, lock
-from metalearn.run.result import Measured, Outcome
+from metalearn.run.directory.claim import LOCK, is_locked, lock
+from metalearn.run.directory.result import Measured, Outcome
 from metalearn.sweep import logs
 from metalearn.sweep.submitted import is_submitted
 

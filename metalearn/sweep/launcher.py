@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from metalearn.run.overrides import key
+from metalearn.run.command.overrides import key
 from metalearn.sweep import dropped
 from metalearn.sweep.control import CancelRequest, attend
 from metalearn.sweep.settings import check_settings

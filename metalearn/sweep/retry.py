@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from metalearn.run import study_record
-from metalearn.run.trial import counted, directory, open_storage
+from metalearn.run.trials import study_record
+from metalearn.run.trials.trial import counted, directory, open_storage
 from metalearn.sweep import submitted
 from metalearn.sweep.standing import Standing, read
 

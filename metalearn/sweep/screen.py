@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from metalearn.run.console import interval
+from metalearn.run.screen.console import interval
 from metalearn.sweep.jobs import Attempt, Job
 from metalearn.sweep.logs import last_line
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.grammar import at_home, key, node
+from metalearn.run.command.grammar import at_home, key, node
 from metalearn.run.settings import as_typed, settings, written_settings
 from metalearn.sweep.jobs import Job
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from works import EVALUATION, STEPS, Step, bank, batch_of
 
-from metalearn.run.machine import keep_freed_memory
+from metalearn.run.process.machine import keep_freed_memory
 
 # Ends the whole program at its first step.
 TO_FIRST_STEP = """

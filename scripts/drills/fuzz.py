@@ -17,8 +17,8 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["metalearn.run", "zipfile"]):
-    from metalearn.run.checkpoint_file import read_checkpoint
-    from metalearn.run.inherited import check_kept
+    from metalearn.run.command.inherited import check_kept
+    from metalearn.run.directory.checkpoint_file import read_checkpoint
 
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser

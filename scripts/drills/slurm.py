@@ -26,7 +26,7 @@ from marked import describe, marked, new_mark
 from rich.console import Console
 from slurm_cluster import NODES, Cluster
 
-from metalearn.run.claim import LOCK, owner
+from metalearn.run.directory.claim import LOCK, owner
 from metalearn.sweep import board, standing
 
 LOOK = 2.0  # seconds

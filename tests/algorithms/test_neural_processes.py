@@ -16,7 +16,7 @@ from metalearn.data.gp import GaussianProcess, covariance
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.sampling import Setting
 from metalearn.losses import DENSITY, coverage, negative_log_likelihood
-from metalearn.run.points_picture import completed_images, functions
+from metalearn.run.loggers.points_picture import completed_images, functions
 from metalearn.types import SPLITS
 
 RANGES = {"length": [0.3, 0.6], "scale": [0.5, 1.0], "period": [0.5, 2.0], "noise": 0.02, "x": [-2.0, 2.0]}

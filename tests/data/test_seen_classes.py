@@ -10,8 +10,8 @@ from metalearn.data.seen import seen_in_pretraining
 from metalearn.report import tables
 from metalearn.report.comparison import compare
 from metalearn.report.sheet import Sheet
-from metalearn.run.allowed import locate
-from metalearn.run.console import pretraining
+from metalearn.run.command.allowed import locate
+from metalearn.run.screen.console import pretraining
 
 IN_IMAGENET = {
     "mini_imagenet": "all",

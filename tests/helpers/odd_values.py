@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.checks import check_config, rules
-from metalearn.run.command_line import parse
+from metalearn.run.command.command_line import parse
 from metalearn.run.explain import known_keys
 
 WORDS = r"""

@@ -14,9 +14,9 @@ from metalearn.report.comparison import Comparison
 from metalearn.report.contents import Contents
 from metalearn.report.heading import Heading
 from metalearn.report.runs import Run
-from metalearn.run import study_record
-from metalearn.run.result import Result
-from metalearn.run.trial import open_storage
+from metalearn.run.directory.result import Result
+from metalearn.run.trials import study_record
+from metalearn.run.trials.trial import open_storage
 
 TRAIN = {"way": 20, "shot": 1, "query": 5}
 NUM_EPISODES = 100

@@ -13,7 +13,7 @@ from typing import IO, Any
 import pytest
 from optuna.trial import TrialState
 
-from metalearn.run.trial import TrialAddress
+from metalearn.run.trials.trial import TrialAddress
 from metalearn.search import source
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings

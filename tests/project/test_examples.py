@@ -29,8 +29,8 @@ SHOWN_ONLY = {
     "metalearn.backbones.huggingface",  # downloads a model
     "metalearn.backbones.huggingface_text",  # likewise
     "metalearn.learner.learner",  # reads a finished run
-    "metalearn.run.mlflow_run",  # needs a server
-    "metalearn.run.wandb_run",  # starts a process of W&B
+    "metalearn.run.loggers.mlflow_run",  # needs a server
+    "metalearn.run.loggers.wandb_run",  # starts a process of W&B
 }
 """Modules whose examples are shown but skipped."""
 

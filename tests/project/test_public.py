@@ -30,7 +30,10 @@ SMALLER = {
         ("import metalearn.__main__", "torch lightning optuna"),
         ("import metalearn.report.__main__", "torch lightning optuna hydra"),
         ("from metalearn import Learner", "lightning torchmetrics transformers"),
-        ("import metalearn.run.torchmetrics_imports, metalearn.run.run", "matplotlib scipy transformers optuna"),
+        (
+            "import metalearn.run.process.torchmetrics_imports, metalearn.run.run",
+            "matplotlib scipy transformers optuna",
+        ),
     ],
 )
 def test_a_program_starts_without_slow_packages_that_it_does_not_use(program: str, slow: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY, resolved
 from run_folders import result
 
-from metalearn.run.result import Result
+from metalearn.run.directory.result import Result
 
 RECORDS = sorted((REPOSITORY / "docs/records").glob("*.json"))
 RENAMED = {"task": "problem"}

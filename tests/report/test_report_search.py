@@ -14,9 +14,9 @@ from run_folders import leave, result, search
 from metalearn.report import contents, search_plots, search_tables, searches, tables
 from metalearn.report.contents import Contents
 from metalearn.report.export import write
-from metalearn.run import study_record
-from metalearn.run.study_record import StudyRecord
-from metalearn.run.trial import open_storage
+from metalearn.run.trials import study_record
+from metalearn.run.trials.study_record import StudyRecord
+from metalearn.run.trials.trial import open_storage
 
 VALUES = [0.5, 0.7, 0.6, 0.65, 0.9, 0.8]
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metalearn.run.checkpoint import load_backbone
-from metalearn.run.checkpoint_file import read_checkpoint, read_origin
+from metalearn.run.directory.checkpoint import load_backbone
+from metalearn.run.directory.checkpoint_file import read_checkpoint, read_origin
 
 QUICK = settings(
     max_examples=60,

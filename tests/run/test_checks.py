@@ -10,8 +10,8 @@ from odd_values import odd_lines, refusal
 from metalearn.run.checks import check_config
 from metalearn.run.checks.continued import check_optimizer
 from metalearn.run.checks.rules import check_devices, check_precision
-from metalearn.run.machine import accelerator
-from metalearn.run.names import nearest
+from metalearn.run.command.names import nearest
+from metalearn.run.process.machine import accelerator
 
 LAKE = ["dataset=omniglot", "evaluation=lake"]
 

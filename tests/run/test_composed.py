@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from metalearn.run.composed import outputs
-from metalearn.run.overrides import expand
+from metalearn.run.command.composed import outputs
+from metalearn.run.command.overrides import expand
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 from run_folders import regression, runs
 
-from metalearn.run import console, progress
-from metalearn.run.console import show_result
-from metalearn.run.progress import episodes
+from metalearn.run.screen import console, progress
+from metalearn.run.screen.console import show_result
+from metalearn.run.screen.progress import episodes
 
 
 @pytest.mark.parametrize(

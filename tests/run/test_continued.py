@@ -7,7 +7,7 @@ import pytest
 from conftest import Command
 
 from metalearn.run.checks.continued import check_restored, restored
-from metalearn.run.overrides import expand
+from metalearn.run.command.overrides import expand
 
 
 def training(**changes: Any) -> dict[str, Any]:

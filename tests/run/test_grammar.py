@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from metalearn.run.grammar import at_home, is_path, node, quoted, readable, value
+from metalearn.run.command.grammar import at_home, is_path, node, quoted, readable, value
 
 SIGNS = st.one_of(st.sampled_from("'\"\\${}=,()[]~ \n:é"), st.characters())
 

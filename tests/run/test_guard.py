@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from metalearn.run.guard import StruckOut, WatchedLoader, check_environment, check_logging
+from metalearn.run.command.guard import StruckOut, WatchedLoader, check_environment, check_logging
 
 FOREIGN = "_target_: zipfile.ZipFile, file: MARK, mode: w"
 HANDLER = "class: zipfile.ZipFile, file: MARK, mode: w"

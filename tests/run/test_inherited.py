@@ -9,7 +9,7 @@ from conftest import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalearn.run.inherited import check_kept, checkpoint_overrides
+from metalearn.run.command.inherited import check_kept, checkpoint_overrides
 
 HARMLESS = [
     "seed=1",

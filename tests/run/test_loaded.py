@@ -10,7 +10,7 @@ import torch
 
 from metalearn.data.bank import ClassBank
 from metalearn.run import loaded
-from metalearn.run.folder import RunFolder
+from metalearn.run.directory.folder import RunFolder
 from metalearn.run.plan import Plan
 
 SPLITS = ("train", "val", "test")

@@ -13,11 +13,11 @@ from lightning.pytorch.loggers import CometLogger, Logger
 from run_folders import result, runs
 from wandb_files import wandb_run
 
-from metalearn.run import loggers
-from metalearn.run.folder import RunFolder
-from metalearn.run.metrics import MetricsFile
-from metalearn.run.run_name import run_name, sweep_of
-from metalearn.run.wandb_run import WandbRun
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.loggers import every_logger
+from metalearn.run.loggers.metrics import MetricsFile
+from metalearn.run.loggers.run_name import run_name, sweep_of
+from metalearn.run.loggers.wandb_run import WandbRun
 
 WANDB = ["logger=wandb", "logger.wandb.log_model=true", "logger.wandb.notes=of a test", "logger.wandb.entity=team"]
 
@@ -198,7 +198,7 @@ def test_comet_gets_the_result_and_is_closed(tmp_path: Path, capsys: pytest.Capt
     logger = CometLogger.__new__(CometLogger)
     logger._experiment = experiment
     (run,) = runs(result(0.9, best_step=40))
-    loggers.end([logger], run.result, RunFolder(tmp_path), exit_code=0)
+    every_logger.end([logger], run.result, RunFolder(tmp_path), exit_code=0)
     assert [name for name, _ in calls] == ["metrics", "others", "end"]
     assert calls[0][1]["best_step"] == 40 and calls[0][1]["selected/test_accuracy"] == 0.9
     assert calls[1][1]["status"] == "completed"
@@ -228,7 +228,7 @@ class OwnLogger(Logger):
 def test_any_logger_of_lightning_gets_the_result(exit_code: int, status: str, tmp_path: Path) -> None:
     own, metrics_file = OwnLogger(), MetricsFile(str(tmp_path))
     (run,) = runs(result(0.9, steps=40))
-    loggers.end([metrics_file, own], run.result, RunFolder(tmp_path), exit_code)
+    every_logger.end([metrics_file, own], run.result, RunFolder(tmp_path), exit_code)
     (_, metrics, step), ended = own.calls
     assert (metrics["selected/test_accuracy"], step) == (0.9, 40)
     assert ended == ("finalize", status)

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
 from mlflow.tracking import MlflowClient
 
-from metalearn.run.mlflow_run import known_run
+from metalearn.run.loggers.mlflow_run import known_run
 
 fork = multiprocessing.get_context("fork")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metalearn import __version__
-from metalearn.run.overrides import SPLIT, anywhere, expand, key, newest_unfinished, node, value
+from metalearn.run.command.overrides import SPLIT, anywhere, expand, key, newest_unfinished, node, value
 
 EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb", "logger.wandb.group=g", "+trainer.x=1"]
 

@@ -8,8 +8,20 @@ from PIL import Image
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.sampling import Shape, draw
-from metalearn.run import picture as module
-from metalearn.run.picture import CELL, FRAME, PAPER, RIGHT, SIZE, WRONG, class_names, confusion, label, picture, title
+from metalearn.run.loggers import picture as module
+from metalearn.run.loggers.picture import (
+    CELL,
+    FRAME,
+    PAPER,
+    RIGHT,
+    SIZE,
+    WRONG,
+    class_names,
+    confusion,
+    label,
+    picture,
+    title,
+)
 
 NAMES = ("a", "b", "c")
 

@@ -8,7 +8,7 @@ from conftest import Finished, composed
 from hydra.utils import instantiate
 from texts import write_csv
 
-from metalearn.run.checkpoint import load_backbone
+from metalearn.run.directory.checkpoint import load_backbone
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from conftest import Command, Finished
 from own_images import write
 
-from metalearn.run.claim import LOCK
+from metalearn.run.directory.claim import LOCK
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from run_folders import episode, result
 
-from metalearn.run.result import Estimate, Result
+from metalearn.run.directory.result import Estimate, Result
 
 
 def read(**changes: Any) -> Result:

@@ -11,7 +11,7 @@ import torch
 from conftest import SMALL, Command, Finished
 from stopping import CALLBACK, VARIABLE, allowing
 
-from metalearn.run.signals import WATCHED
+from metalearn.run.process.signals import WATCHED
 
 BASE = [
     CALLBACK,

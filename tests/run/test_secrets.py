@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from metalearn.run.secret_names import is_secret
-from metalearn.run.secrets import refuse_typed, refuse_written, struck_out
+from metalearn.run.directory.secret_names import is_secret
+from metalearn.run.directory.secrets import refuse_typed, refuse_written, struck_out
 
 TYPED = """++token=x|+passwd=x|+password=hunter2|+password=12345|+a={password:x}|+callbacks={x:{api_key:x}}|+tokens=[x]
 +bearer=x|+key2=abc|+my.apiKey=x|~secret=x|+a=[{b:{auth:x}}]|+wandb.pat=x,y|token=a,'b c'|+credentials={user:u,x:y}

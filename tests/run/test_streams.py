@@ -19,7 +19,7 @@ def test_a_run_outlives_the_reader_of_its_output(environment: dict[str, str], tm
 
 
 def test_a_terminal_of_few_characters_gets_them_spelt(environment: dict[str, str]) -> None:
-    program = "from metalearn.run.streams import make_unbreakable; make_unbreakable(); print('1 ± 2')"
+    program = "from metalearn.run.screen.streams import make_unbreakable; make_unbreakable(); print('1 ± 2')"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env={**environment, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=True)
     assert done.stdout == b"1 \\xb1 2\n"

@@ -7,9 +7,9 @@ from conftest import resolved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalearn.run.allowed import allowed, check_name
 from metalearn.run.checks import check_config
 from metalearn.run.checks.targets import check_targets
+from metalearn.run.command.allowed import allowed, check_name
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from metalearn.run.checks.targets import check_targets
         ("metalearn.run.job.Path", "is refused: it is not a class of metalearn$"),
         ("metalearn.data.files.download.download", "is refused: it is not a class of metalearn$"),
         ("torch.nn.modules.module.torch", "is refused: it is not a class of torch$"),
-        ("metalearn.run.result.subprocess.run", "cannot be imported: No module named"),
+        ("metalearn.run.directory.result.subprocess.run", "cannot be imported: No module named"),
         ("metalearn.data.nowhere.Thing", "cannot be imported: No module named"),
         ("metalearn.data.glyphs.", "cannot be imported: "),
         ("${evil}", "is refused: the name of a class must be written out$"),

@@ -12,9 +12,9 @@ from conftest import Finished
 from own_images import write
 
 from metalearn.report.protocol import protocol
-from metalearn.run.folder import RunFolder
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.result import Result
 from metalearn.run.keeper import Keeper
-from metalearn.run.result import Result
 
 BOTH = "train_split=train_val"
 

@@ -14,8 +14,8 @@ from lightning.pytorch.plugins.precision import Precision
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting, Shape, collate, draw, fetch
-from metalearn.run.picture import TestEpisode
-from metalearn.run.transcript import answered, transcript
+from metalearn.run.loggers.picture import TestEpisode
+from metalearn.run.loggers.transcript import answered, transcript
 
 IDS = torch.arange(1, 25, dtype=torch.int32).view(12, 2)
 TEXTS = tuple(f"text {row}" for row in range(12))

@@ -12,8 +12,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from metalearn.report import contents
-from metalearn.run.pruning import Pruning
-from metalearn.run.trial import TrialAddress, open_storage
+from metalearn.run.trials.pruning import Pruning
+from metalearn.run.trials.trial import TrialAddress, open_storage
 
 PRUNED = TrialState.PRUNED
 

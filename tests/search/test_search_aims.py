@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 from searching import Controller, impatient  # noqa: F401
 
-from metalearn.run.trial import VARIABLE
+from metalearn.run.trials.trial import VARIABLE
 from metalearn.search.experiment import as_experiment
 from metalearn.search.sweeper import OptunaSweeper
 from metalearn.sweep import definition, standing

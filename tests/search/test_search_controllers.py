@@ -17,9 +17,9 @@ from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient, of_a_dead_process  # noqa: F401
 
 from metalearn.report import searches
-from metalearn.run import study_record
-from metalearn.run.study_record import StudyRecord
-from metalearn.run.trial import open_storage
+from metalearn.run.trials import study_record
+from metalearn.run.trials.study_record import StudyRecord
+from metalearn.run.trials.trial import open_storage
 
 SCORED = {"mean": 0.5, "std": 0, "ci95": 0, "num_episodes": 1}
 DONE = json.dumps({"status": "completed", "val": {"accuracy": SCORED}})

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metalearn.run.checks import check_config
-from metalearn.run.grammar import value
+from metalearn.run.command.grammar import value
 from metalearn.search import space as search_space
 
 

@@ -16,8 +16,9 @@ from rich.console import Console
 from searching import COMPLETED, Controller, impatient  # noqa: F401
 from sweeping import wait_for
 
-from metalearn.run import claim, study_record
-from metalearn.run.study_record import StudyRecord
+from metalearn.run.directory import claim
+from metalearn.run.trials import study_record
+from metalearn.run.trials.study_record import StudyRecord
 from metalearn.sweep import board, definition, logs, standing, submitted
 from metalearn.sweep.__main__ import main
 from metalearn.sweep.cancel import cancel
@@ -125,7 +126,7 @@ CONTROLLED = f"""
     sweep.run(); print(*sweep.statuses)
 """
 ALONE = """
-    import signal, sys, time; from pathlib import Path; from metalearn.run import claim
+    import signal, sys, time; from pathlib import Path; from metalearn.run.directory import claim
     def stop(*_): Path("saved").touch(); sys.exit(143)
     file = claim.lock(Path(".lock")); claim.sign(file); signal.signal(signal.SIGTERM, stop)
     Path("ready").touch(); time.sleep(60)

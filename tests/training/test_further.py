@@ -12,7 +12,7 @@ from embedded_tasks import Flat
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.sampling import Setting
-from metalearn.run.result import Result
+from metalearn.run.directory.result import Result
 from metalearn.training.evaluations.base import MetaTest, ranks, thinned
 from metalearn.training.evaluations.incremental import Incremental, accuracy_by_session
 from metalearn.training.evaluations.open_set import OpenSet, known_from_unknown, log_odds

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from metalearn.run.secrets import struck_out
+from metalearn.run.directory.secrets import struck_out
 
 
 def restored(config: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from metalearn.backbones.norm import Moments
 from metalearn.episodes.sampling import Queries, Sampling, Shots
 from metalearn.losses import Problem
 from metalearn.run.checks.signatures import check_value
-from metalearn.run.names import nearest, shortened
+from metalearn.run.command.names import nearest, shortened
 
 
 class Part(TypedDict):

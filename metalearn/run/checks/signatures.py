@@ -7,8 +7,8 @@ from typing import Any, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
-from metalearn.run.allowed import locate
-from metalearn.run.names import nearest, shortened
+from metalearn.run.command.allowed import locate
+from metalearn.run.command.names import nearest, shortened
 
 OURS = {"trainer": {"skip_nonfinite", "cuda_graph"}, "optimizer": {"backbone_lr"}}
 """Keys of a part that the run itself uses; they are not arguments of the class."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from metalearn.run.allowed import locate
+from metalearn.run.command.allowed import locate
 
 
 def check_targets(config: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from metalearn.run.result import Episodes, EpisodeSetting, Evaluation, Measured, Result
+from metalearn.run.directory.result import Episodes, EpisodeSetting, Evaluation, Measured, Result
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from metalearn.run.allowed import check_name
-from metalearn.run.secret_names import is_secret
+from metalearn.run.command.allowed import check_name
+from metalearn.run.directory.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
 RESOLVERS = ("hydra", "now", "short_id", *NESTING)
@@ -26,7 +26,7 @@ def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
         path: checkpoint.
         typed: keys that the command sets anew; their overrides are not checked.
     """
-    from metalearn.run.checkpoint_file import read_origin
+    from metalearn.run.directory.checkpoint_file import read_origin
 
     return checked(read_origin(path)["overrides"], path, typed)
 

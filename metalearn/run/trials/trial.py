@@ -56,7 +56,7 @@ def open_storage(storage: str) -> "optuna.storages.BaseStorage":
     from sqlalchemy import event
     from sqlalchemy.exc import SQLAlchemyError
 
-    from metalearn.run.journal import open_journal
+    from metalearn.run.trials.journal import open_journal
 
     if "://" not in storage:
         Path(storage).parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from metalearn.run.secret_names import is_secret
+from metalearn.run.directory.secret_names import is_secret
 
 URL = re.compile(r"(?<=://)([^/?#@\s:]*):([^/?#@\s]+)@")
 QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s]+)")

@@ -12,13 +12,13 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.checkpoint_file import best_of
-from metalearn.run.claim import is_claimed
-from metalearn.run.command_line import is_multirun, parse
-from metalearn.run.composed import outputs
-from metalearn.run.grammar import is_path, key, node, quoted, value
-from metalearn.run.inherited import checked, checkpoint_overrides
-from metalearn.run.result import Outcome
+from metalearn.run.command.command_line import is_multirun, parse
+from metalearn.run.command.composed import outputs
+from metalearn.run.command.grammar import is_path, key, node, quoted, value
+from metalearn.run.command.inherited import checked, checkpoint_overrides
+from metalearn.run.directory.checkpoint_file import best_of
+from metalearn.run.directory.claim import is_claimed
+from metalearn.run.directory.result import Outcome
 
 __all__ = ["anywhere", "expand", "key", "node", "quoted", "value"]
 

@@ -6,8 +6,8 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from metalearn import __version__
-from metalearn.run.grammar import is_path, key, readable, value
-from metalearn.run.names import nearest, shortened
+from metalearn.run.command.grammar import is_path, key, readable, value
+from metalearn.run.command.names import nearest, shortened
 
 OTHER_WORDS = {
     "export": "metalearn export RUN FILE.onnx",

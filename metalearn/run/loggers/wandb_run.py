@@ -12,8 +12,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
 from metalearn.files import write_atomically
-from metalearn.run.names import nearest
-from metalearn.run.run_name import sweep_of
+from metalearn.run.command.names import nearest
+from metalearn.run.loggers.run_name import sweep_of
 
 OF_THE_RUN = {"config", "dir", "id", "resume", "settings"}
 """Arguments of wandb.init that the run itself gives."""

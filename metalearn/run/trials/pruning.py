@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, final
 
 import lightning.pytorch as pl
 
-from metalearn.run.metrics import scores_by_step
-from metalearn.run.trial import TrialAddress, open_storage
+from metalearn.run.loggers.metrics import scores_by_step
+from metalearn.run.trials.trial import TrialAddress, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import
     import optuna

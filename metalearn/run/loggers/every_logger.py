@@ -8,12 +8,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger
 
-from metalearn.run import console, tensorboard_result
-from metalearn.run.folder import RunFolder
-from metalearn.run.metrics import MetricsFile
-from metalearn.run.mlflow_run import MlflowRun
-from metalearn.run.result import Result
-from metalearn.run.wandb_run import WandbRun
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.result import Result
+from metalearn.run.loggers import tensorboard_result
+from metalearn.run.loggers.metrics import MetricsFile
+from metalearn.run.loggers.mlflow_run import MlflowRun
+from metalearn.run.loggers.wandb_run import WandbRun
+from metalearn.run.screen import console
 
 GROUPS = ("algorithm", "dataset", "backbone", "optimizer", "scheduler", "experiment")
 """Groups whose chosen options are logged."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from metalearn.data.seen import Seen
-from metalearn.run.as_json import decode, encode
-from metalearn.run.secrets import struck_out
+from metalearn.run.directory.as_json import decode, encode
+from metalearn.run.directory.secrets import struck_out
 from metalearn.stats import ErrorRate, Estimate
 
 SCHEMA = 3

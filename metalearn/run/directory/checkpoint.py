@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from metalearn.run.checkpoint_file import best_of, read_checkpoint, read_origin
+from metalearn.run.directory.checkpoint_file import best_of, read_checkpoint, read_origin
 
 
 def base_classes(path: Path) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
-from metalearn.run.grammar import alike, node
+from metalearn.run.command.grammar import alike, node
 
 IN_NAME = {"algorithm", "backbone", "dataset", "seed", "episode.test.way", "episode.test.shot"}
 """Keys whose values are in every name."""

@@ -16,7 +16,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Draw, collate, fetch
 from metalearn.files import write_atomically
-from metalearn.run.transcript import answered, transcript
+from metalearn.run.loggers.transcript import answered, transcript
 from metalearn.types import Episode
 
 RIGHT, WRONG, PAPER = (0, 114, 178), (213, 94, 0), (255, 255, 255)  # blue and vermilion are safe for colour-blind eyes

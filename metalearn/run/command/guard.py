@@ -17,9 +17,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.allowed import LOGGING, allowed, locate
-from metalearn.run.secret_names import is_secret
-from metalearn.run.secrets import refuse_written, struck_out
+from metalearn.run.command.allowed import LOGGING, allowed, locate
+from metalearn.run.directory.secret_names import is_secret
+from metalearn.run.directory.secrets import refuse_written, struck_out
 
 CHOOSES_CODE = re.compile(r"(METALEARN_TARGETS|PATH|(HYDRA|PYTHON|LD|DYLD|GIT)_?\w*)$")
 """Variables that choose the code of a process; a config must not set them."""

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.conf import conf_dir
+from metalearn.run.command.conf import conf_dir
 
 
 def outputs(argv: Sequence[str]) -> Path:

@@ -10,8 +10,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.names import one_line
-from metalearn.run.result import Status
+from metalearn.run.command.names import one_line
+from metalearn.run.directory.result import Status
 
 FAILED, BAD_INPUT = 1, 2
 OF_THE_USER = (ValueError, OSError, ImportError, MisconfigurationException, OmegaConfBaseException)

@@ -10,8 +10,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.claim import LOCK, lock, sign
-from metalearn.run.result import Outcome
+from metalearn.run.directory.claim import LOCK, lock, sign
+from metalearn.run.directory.result import Outcome
 
 
 class RunFolder:
