@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.report.plots import Scale, scale
+from metalearn.report.plots.plots import Scale, scale
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 640, 280

@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.report.protocol import protocol
-from metalearn.report.published import published
+from metalearn.report.reading.protocol import protocol
+from metalearn.report.reading.published import published
 from metalearn.run.command.grammar import key
 from metalearn.run.directory.result import Evaluation, Result
 from metalearn.stats import estimate

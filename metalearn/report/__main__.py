@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metalearn.report import contents, tables
+from metalearn.report.comparing import contents
 from metalearn.report.export import write
 from metalearn.report.sheet import terminal
+from metalearn.report.tables import tables
 from metalearn.report.to_wandb import log
 
 

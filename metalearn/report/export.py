@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.files import write_atomically
-from metalearn.report import tables
-from metalearn.report.cells import mean
-from metalearn.report.comparison import Comparison
-from metalearn.report.contents import Contents, read
+from metalearn.report.comparing.cells import mean
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
-from metalearn.report.run_fields import Field, fields
-from metalearn.report.searches import Search
+from metalearn.report.reading.run_fields import Field, fields
+from metalearn.report.reading.searches import Search
 from metalearn.report.sheet import latex, markdown
+from metalearn.report.tables import tables
 
 
 def write(folder: Path, contents: Contents) -> list[Path]:

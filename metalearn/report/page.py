@@ -6,25 +6,14 @@ from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from metalearn.report import (
-    costs,
-    curves,
-    difference_tables,
-    further,
-    further_plots,
-    pareto,
-    plots,
-    search_plots,
-    search_tables,
-    tables,
-    trade_offs,
-)
-from metalearn.report.comparison import Comparison
-from metalearn.report.contents import Contents
-from metalearn.report.paired import MOST_IN_FULL, leaders
-from metalearn.report.pictures import pictures
-from metalearn.report.runs import Run
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.comparing.contents import Contents
+from metalearn.report.comparing.paired import MOST_IN_FULL, leaders
+from metalearn.report.plots import curves, further_plots, pareto, plots, search_plots, trade_offs
+from metalearn.report.plots.pictures import pictures
+from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Text
+from metalearn.report.tables import costs, difference_tables, further, search_tables, tables
 
 T = TypeVar("T")
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from metalearn.report import tables
-from metalearn.report.contents import Contents
+from metalearn.report.comparing.contents import Contents
+from metalearn.report.comparing.paired import leaders
 from metalearn.report.page import page
-from metalearn.report.paired import leaders
-from metalearn.report.run_fields import fields
+from metalearn.report.reading.run_fields import fields
 from metalearn.report.sheet import Sheet
+from metalearn.report.tables import tables
 
 
 def log(contents: Contents, folder: Path, project: str | None) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from marked import environment, marked, new_mark, processes
 
-from metalearn.report.runs import find
+from metalearn.report.reading.runs import find
 
 TINY = (
     "dataset.num_alphabets=[3,1,1] dataset.characters=8 backbone.channels=4 episode.train.way=5 episode.train.query=2 "

@@ -7,9 +7,9 @@ from conftest import REPOSITORY, resolved
 from run_folders import result, runs
 
 from metalearn.data.seen import seen_in_pretraining
-from metalearn.report import tables
-from metalearn.report.comparison import compare
+from metalearn.report.comparing.comparison import compare
 from metalearn.report.sheet import Sheet
+from metalearn.report.tables import tables
 from metalearn.run.command.allowed import locate
 from metalearn.run.screen.console import pretraining
 

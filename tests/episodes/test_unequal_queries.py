@@ -8,8 +8,8 @@ from conftest import SMALL, Command
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.counts import dirichlet_queries
 from metalearn.episodes.sampling import Setting, Shape, draw
-from metalearn.report.protocol import ACCURACY, column
-from metalearn.report.runs import find
+from metalearn.report.reading.protocol import ACCURACY, column
+from metalearn.report.reading.runs import find
 from metalearn.training.evaluation import settings_beside
 
 UNEQUAL = Setting(5, 1, 3, queries="unequal")

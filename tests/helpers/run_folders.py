@@ -10,10 +10,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from metalearn.report.comparison import Comparison
-from metalearn.report.contents import Contents
-from metalearn.report.heading import Heading
-from metalearn.report.runs import Run
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.comparing.contents import Contents
+from metalearn.report.comparing.heading import Heading
+from metalearn.report.reading.runs import Run
 from metalearn.run.directory.result import Result
 from metalearn.run.trials import study_record
 from metalearn.run.trials.trial import open_storage

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from run_folders import leave, result
 
-from metalearn.report import tables
-from metalearn.report.comparison import Comparison, compare
-from metalearn.report.runs import find
+from metalearn.report.comparing.comparison import Comparison, compare
+from metalearn.report.reading.runs import find
+from metalearn.report.tables import tables
 
 SLOW, FAST = "a" * 64, "b" * 64
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from run_folders import TRAIN, contents, episode, leave, regression, result, runs
 
-from metalearn.report import tables
-from metalearn.report.comparison import Comparison, compare
-from metalearn.report.paired import pairs
-from metalearn.report.runs import find
+from metalearn.report.comparing.comparison import Comparison, compare
+from metalearn.report.comparing.paired import pairs
+from metalearn.report.reading.runs import find
+from metalearn.report.tables import tables
 
 
 def compared(*results: dict[str, Any]) -> Comparison:

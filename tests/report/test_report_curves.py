@@ -6,13 +6,13 @@ from itertools import pairwise
 import pytest
 from run_folders import leave, result, sweep
 
-from metalearn.report.contents import read
-from metalearn.report.curves import LABEL, MOST_TOGETHER, lines, validation_curves
-from metalearn.report.difference_tables import matrix
-from metalearn.report.paired import leaders
-from metalearn.report.protocol import ACCURACY
+from metalearn.report.comparing.contents import read
+from metalearn.report.comparing.paired import leaders
+from metalearn.report.plots.curves import LABEL, MOST_TOGETHER, lines, validation_curves
+from metalearn.report.reading.protocol import ACCURACY
 from metalearn.report.sheet import Text
-from metalearn.report.tables import all_sheets
+from metalearn.report.tables.difference_tables import matrix
+from metalearn.report.tables.tables import all_sheets
 
 
 def places(path: str) -> list[tuple[float, ...]]:

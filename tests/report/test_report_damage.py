@@ -9,8 +9,8 @@ import pytest
 from reporting import report
 from run_folders import episode, leave, result, search
 
-from metalearn.report import contents
-from metalearn.report.tables import all_sheets
+from metalearn.report.comparing import contents
+from metalearn.report.tables.tables import all_sheets
 
 NEVER_STARTED = {"status": "failed", "test": None, "steps": None, "num_parameters": None, "seconds": {"fit": None}}
 

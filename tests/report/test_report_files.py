@@ -13,7 +13,7 @@ import pytest
 from reporting import report
 from run_folders import episode, leave, regression, result, sweep
 
-from metalearn.report.plots import scale
+from metalearn.report.plots.plots import scale
 from metalearn.report.sheet import Sheet, Text, latex, markdown
 
 ALGORITHMS = {

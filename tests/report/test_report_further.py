@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from run_folders import contents, result, runs
 
-from metalearn.report import further, further_plots, tables
-from metalearn.report.comparison import compare
+from metalearn.report.comparing.comparison import compare
 from metalearn.report.export import write
 from metalearn.report.page import page
+from metalearn.report.plots import further_plots
+from metalearn.report.tables import further, tables
 
 
 def open_set(auroc: float, name: str = "open_set") -> dict[str, Any]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from run_folders import leave, result
 
-from metalearn.report.comparison import compare
-from metalearn.report.paired import MOST_IN_FULL, Pairs, holm, pairs
-from metalearn.report.runs import find
+from metalearn.report.comparing.comparison import compare
+from metalearn.report.comparing.paired import MOST_IN_FULL, Pairs, holm, pairs
+from metalearn.report.reading.runs import find
 from metalearn.stats import estimate
 
 EPISODES = 200

@@ -8,9 +8,10 @@ import optuna
 import pytest
 from run_folders import pareto
 
-from metalearn.report import contents, search_tables
-from metalearn.report import pareto as pareto_plot
+from metalearn.report.comparing import contents
 from metalearn.report.export import write
+from metalearn.report.plots import pareto as pareto_plot
+from metalearn.report.tables import search_tables
 
 POINTS = [(0.5, 0.1), (0.9, 0.4), (0.6, 0.3), (0.7, 0.2), (0.7, 0.5), (0.5, 0.1)]
 """Trial 2 is beaten by 3, and 4 by 3 and 1; 0 and 5 are equal."""

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from run_folders import episode, result, runs
 
-from metalearn.report import tables
-from metalearn.report.comparison import Comparison, compare
+from metalearn.report.comparing.comparison import Comparison, compare
+from metalearn.report.tables import tables
 
 
 def compared(*results: dict[str, Any]) -> Comparison:

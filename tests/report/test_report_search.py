@@ -11,9 +11,12 @@ import pytest
 from optuna.trial import TrialState
 from run_folders import leave, result, search
 
-from metalearn.report import contents, search_plots, search_tables, searches, tables
-from metalearn.report.contents import Contents
+from metalearn.report.comparing import contents
+from metalearn.report.comparing.contents import Contents
 from metalearn.report.export import write
+from metalearn.report.plots import search_plots
+from metalearn.report.reading import searches
+from metalearn.report.tables import search_tables, tables
 from metalearn.run.trials import study_record
 from metalearn.run.trials.study_record import StudyRecord
 from metalearn.run.trials.trial import open_storage

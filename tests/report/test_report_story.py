@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from run_folders import leave, result, search, sweep
 
-from metalearn.report import costs
-from metalearn.report.contents import Contents, read
+from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
-from metalearn.report.trade_offs import BINS, histograms, scatters
+from metalearn.report.plots.trade_offs import BINS, histograms, scatters
+from metalearn.report.tables import costs
 
 
 @pytest.fixture(scope="module")

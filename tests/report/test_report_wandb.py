@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from run_folders import sweep
 from wandb_files import wandb_run
 
-from metalearn.report.contents import read as read_runs
+from metalearn.report.comparing.contents import read as read_runs
 from metalearn.report.to_wandb import log
 
 wandb = pytest.importorskip("wandb")

@@ -11,7 +11,7 @@ from conftest import SMALL, Finished
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from metalearn.report import contents
+from metalearn.report.comparing import contents
 from metalearn.run.trials.pruning import Pruning
 from metalearn.run.trials.trial import TrialAddress, open_storage
 

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient, of_a_dead_process  # noqa: F401
 
-from metalearn.report import searches
+from metalearn.report.reading import searches
 from metalearn.run.trials import study_record
 from metalearn.run.trials.study_record import StudyRecord
 from metalearn.run.trials.trial import open_storage

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metalearn.report.searches import FEWEST, Search, Trial
+from metalearn.report.reading.searches import FEWEST, Search, Trial
 from metalearn.report.sheet import Sheet, Text, Tone
 
 MOST_TRIALS = 20

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.report.cells import Cell, mean
-from metalearn.report.comparison import Comparison
-from metalearn.report.plots import MOST_DOTS, Scale, scale
-from metalearn.report.protocol import Column, Score
+from metalearn.report.comparing.cells import Cell, mean
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.plots.plots import MOST_DOTS, Scale, scale
+from metalearn.report.reading.protocol import Column, Score
 from metalearn.report.sheet import Text
 
 BINS = 24

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from metalearn.report import costs, difference_tables, further, search_tables
-from metalearn.report.cells import Cell, mean
-from metalearn.report.comparison import SEEN, Comparison
-from metalearn.report.contents import Contents
-from metalearn.report.paired import leaders
-from metalearn.report.runs import Run
+from metalearn.report.comparing.cells import Cell, mean
+from metalearn.report.comparing.comparison import SEEN, Comparison
+from metalearn.report.comparing.contents import Contents
+from metalearn.report.comparing.paired import leaders
+from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Sheet, Text, Tone
+from metalearn.report.tables import costs, difference_tables, further, search_tables
 
 MISSING = Text("no run", tone="faint")
 

@@ -1,6 +1,6 @@
 """Published numbers of experiments, for runs that measure the same."""
 
-from metalearn.report.protocol import key_of
+from metalearn.report.reading.protocol import key_of
 from metalearn.run.directory.result import Published, Result
 
 OTHER_METHOD_OR_TEST = {

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.plots import Scale, scale
-from metalearn.report.protocol import Score
-from metalearn.report.search_tables import percent
-from metalearn.report.searches import Search, Trial
+from metalearn.report.plots.plots import Scale, scale
+from metalearn.report.reading.protocol import Score
+from metalearn.report.reading.searches import Search, Trial
+from metalearn.report.tables.search_tables import percent
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Plots of evaluations beside the accuracy, such as the ROC curve of open_set."""
 
-from metalearn.report.comparison import Comparison
-from metalearn.report.curves import LinePlot, Series, lines
-from metalearn.report.further import scored
-from metalearn.report.protocol import Column, Score
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.plots.curves import LinePlot, Series, lines
+from metalearn.report.reading.protocol import Column, Score
+from metalearn.report.tables.further import scored
 
 
 def curves(comparison: Comparison) -> list[LinePlot]:

@@ -2,8 +2,8 @@
 
 import math
 
-from metalearn.report.cells import Cell, mean
-from metalearn.report.comparison import Comparison
+from metalearn.report.comparing.cells import Cell, mean
+from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.sheet import Sheet, Text
 from metalearn.run.directory.result import Further
 from metalearn.stats import estimate

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from metalearn.report.runs import Run
+from metalearn.report.reading.runs import Run
 
 
 class Heading(NamedTuple):

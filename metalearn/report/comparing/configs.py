@@ -1,6 +1,6 @@
 """Runs whose commands are equal, but whose config files were edited in between."""
 
-from metalearn.report.runs import Run
+from metalearn.report.reading.runs import Run
 
 MOST_WORDS = 3
 

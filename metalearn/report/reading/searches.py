@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from metalearn.report.protocol import SCORES, Score
+from metalearn.report.reading.protocol import SCORES, Score
 from metalearn.run.trials import study_record
 from metalearn.run.trials.trial import counted, directory, open_storage
 

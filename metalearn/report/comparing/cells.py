@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.report.protocol import Column, Method, Protocol, Score, episodes_hash
-from metalearn.report.published import published
-from metalearn.report.runs import Run
+from metalearn.report.reading.protocol import Column, Method, Protocol, Score, episodes_hash
+from metalearn.report.reading.published import published
+from metalearn.report.reading.runs import Run
 from metalearn.stats import estimate
 
 

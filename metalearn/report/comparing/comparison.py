@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from string import ascii_lowercase
 
-from metalearn.report.cells import Cell, best_first
-from metalearn.report.configs import by_config
-from metalearn.report.protocol import (
+from metalearn.report.comparing.cells import Cell, best_first
+from metalearn.report.comparing.configs import by_config
+from metalearn.report.reading.protocol import (
     ACCURACY,
     Column,
     Method,
@@ -21,7 +21,7 @@ from metalearn.report.protocol import (
     score,
     test_key,
 )
-from metalearn.report.runs import Run
+from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Text
 
 SEEN = "†"

@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.comparison import Comparison
-from metalearn.report.plots import Scale, scale
-from metalearn.report.protocol import Column, Score, column
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.plots.plots import Scale, scale
+from metalearn.report.reading.protocol import Column, Score, column
 from metalearn.report.sheet import Text
 
 MOST_POINTS = 150

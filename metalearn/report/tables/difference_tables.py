@@ -1,7 +1,7 @@
 """Tables of differences: each method against the best, and each pair."""
 
-from metalearn.report.comparison import Comparison
-from metalearn.report.paired import Difference, Pairs
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.comparing.paired import Difference, Pairs
 from metalearn.report.sheet import Sheet, Text
 
 CORRECTED = Text(

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from metalearn.report import searches
-from metalearn.report.comparison import Comparison, compare
-from metalearn.report.heading import Heading, heading
-from metalearn.report.paired import Pairs, pairs
-from metalearn.report.runs import Run, find
-from metalearn.report.searches import Search, Trial
+from metalearn.report.comparing.comparison import Comparison, compare
+from metalearn.report.comparing.heading import Heading, heading
+from metalearn.report.comparing.paired import Pairs, pairs
+from metalearn.report.reading import searches
+from metalearn.report.reading.runs import Run, find
+from metalearn.report.reading.searches import Search, Trial
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import NamedTuple
 
-from metalearn.report.comparison import Comparison
+from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.sheet import Text
 
 MOST = 4

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from metalearn.report.published import published
-from metalearn.report.runs import Run
+from metalearn.report.reading.published import published
+from metalearn.report.reading.runs import Run
 from metalearn.run.directory.result import Evaluation, Result
 from metalearn.run.screen.console import span
 

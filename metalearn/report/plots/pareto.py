@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.plots import Scale, scale
-from metalearn.report.protocol import Score
-from metalearn.report.searches import Search, Trial
+from metalearn.report.plots.plots import Scale, scale
+from metalearn.report.reading.protocol import Score
+from metalearn.report.reading.searches import Search, Trial
 
 
 class Point(NamedTuple):

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.cells import Cell
-from metalearn.report.comparison import Comparison
-from metalearn.report.protocol import Column, Score
+from metalearn.report.comparing.cells import Cell
+from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.reading.protocol import Column, Score
 from metalearn.report.sheet import Text
-from metalearn.report.tables import interval
+from metalearn.report.tables.tables import interval
 
 MOST_DOTS = 40
 """Most methods of a plot."""

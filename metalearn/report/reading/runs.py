@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from metalearn.report.files import Curve, EpisodeScores, Validation, curve, episode_scores
-from metalearn.report.protocol import SCORES, score
+from metalearn.report.reading.files import Curve, EpisodeScores, Validation, curve, episode_scores
+from metalearn.report.reading.protocol import SCORES, score
 from metalearn.run.directory.result import EpisodeSetting, Result
 from metalearn.run.trials import study_record
 from metalearn.stats import Estimate
