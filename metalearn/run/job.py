@@ -11,27 +11,23 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.bank import ClassBank, vocabulary
-from metalearn.episodes.augmentation import Augmentation, Unchanged
-from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.functions import FunctionDataModule
-from metalearn.episodes.lake import lake_draws
+from metalearn.episodes.augmentation import Unchanged
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checks import rules
 from metalearn.run.checks.built import check_other_setting, check_scheduler
 from metalearn.run.checks.continued import check_continued, restored
-from metalearn.run.checks.signatures import OURS
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.command.overrides import anywhere
 from metalearn.run.compiling import CompiledTasks
-from metalearn.run.directory.checkpoint import load, load_backbone, trained_vocabulary
+from metalearn.run.directory.checkpoint import load, trained_vocabulary
 from metalearn.run.directory.secrets import struck_out
-from metalearn.run.keeper import AtomicCheckpointIO, Keeper, Provenance
+from metalearn.run.keeper import Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
+from metalearn.run.parts import build_algorithm, build_data, build_module, build_trainer
 from metalearn.run.plan import Plan, with_base_classes
-from metalearn.run.process.machine import environments, is_rank_zero, keep_freed_memory, quieten_lightning
+from metalearn.run.process.machine import keep_freed_memory, quieten_lightning
 from metalearn.run.process.signals import Signals, StopBetweenSteps
 from metalearn.run.trials.pruning import Pruning, pruning_of_environment
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
@@ -40,7 +36,7 @@ from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.independence import check_backbone
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedSteps, why_not
-from metalearn.types import SPLITS, Split
+from metalearn.types import Split
 
 
 @dataclass(frozen=True)
@@ -100,15 +96,15 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         plan = with_base_classes(plan, config, num_base_classes(plan, banks))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
-    algorithm = _algorithm(plan)
+    algorithm = build_algorithm(plan)
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
-    data = _data(plan, banks, algorithm, augmentation)
+    data = build_data(plan, banks, algorithm, augmentation)
     data.selects = plan.config["train_split"] is None
     others = settings_beside(data.settings["test"], plan.config["evaluation"]["settings"], algorithm.predicts_jointly)
     for name, setting in others.items():
         check_other_setting(name, setting, data, algorithm.fixed_way)
 
-    module = _module(plan, algorithm)
+    module = build_module(plan, algorithm)
     further = instantiate(plan.config["evaluation"].get("further"))
     if further is not None:
         further.check(meta_test(module, data, module.device))
@@ -118,18 +114,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     _check_weights(plan, module, checkpoint, banks)
     check_backbone(algorithm, data)
     pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
-    callbacks = [
-        clock,
-        FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
-        ValidateAtEnd(),
-        Provenance(_provenance(plan, loaded)),
-        CompiledTasks(),
-        *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
-        StopBetweenSteps(signals, save=keeper.save_last),
-        *([pruning] if pruning else []),
-        keeper,
-    ]
-    trainer = _trainer(plan, callbacks)
+    trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
     if plan.config["trainer"]["cuda_graph"] and (reason := why_not(algorithm, trainer, data)):
         raise ValueError(f"trainer.cuda_graph=true: {reason}")
     if min(data.num_episodes.values()) < trainer.world_size:
@@ -143,17 +128,21 @@ def _keeper(plan: Plan, data: AbstractEpisodes[Any], score: str) -> Keeper:
     return Keeper(plan.folder, score, episodes, prefix=data.val_name, selects=data.selects)
 
 
-def _module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
-    """Builds the module: the algorithm with its optimizer and schedule."""
-    config = plan.config
-    optimizer = {name: value for name, value in config["optimizer"].items() if name != "backbone_lr"}
-    return FewShotModule(
-        algorithm,
-        instantiate(optimizer),
-        instantiate(config["scheduler"]),
-        backbone_lr=config["optimizer"]["backbone_lr"],
-        skip_nonfinite=config["trainer"]["skip_nonfinite"],
-    )
+def _callbacks(
+    plan: Plan, loaded: LoadedData, signals: Signals, clock: Clock, keeper: Keeper, pruning: Pruning | None
+) -> list[pl.Callback]:
+    """Builds the callbacks that every run has; those of the config come before them."""
+    return [
+        clock,
+        FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
+        ValidateAtEnd(),
+        Provenance(_provenance(plan, loaded)),
+        CompiledTasks(),
+        *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
+        StopBetweenSteps(signals, save=keeper.save_last),
+        *([pruning] if pruning else []),
+        keeper,
+    ]
 
 
 def _check_weights(
@@ -173,53 +162,6 @@ def _check_weights(
         check_trainable(algorithm, plan.choices, plan.config["pretrained"])
         check_continued(checkpoint, plan.config, module.make_optimizer())
         check_scheduler(module.scheduler, module.make_optimizer())
-
-
-def _algorithm(plan: Plan) -> AbstractAlgorithm:
-    """Builds the algorithm, on the pretrained backbone of another run if the config names one."""
-    config, names = plan.config, plan.choices
-    if not config["pretrained"] or config["checkpoint"] or plan.resumes:
-        algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
-    else:
-        backbone = instantiate(config["backbone"])
-        load_backbone(Path(config["pretrained"]), backbone, names["backbone"])
-        # The backbone is loaded before the algorithm, which may copy its initial weights.
-        algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
-    if algorithm.problem != config["problem"]:
-        raise ValueError(f"{names['algorithm']} classifies, but {names['dataset']} is a regression: use algorithm=maml")
-    if algorithm.takes_gradients:
-        rules.check_precision(config["trainer"]["precision"], names["algorithm"])
-    return algorithm
-
-
-def _data(
-    plan: Plan, banks: Mapping[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
-) -> AbstractEpisodes[Any]:
-    """Builds the episodes of the data set by the protocol of the config."""
-    config = plan.config
-    splits: tuple[Split, ...] = ("test",) if plan.tests_only else SPLITS
-    settings = {
-        split: Setting(**{name: value for name, value in config["episode"][split].items() if name != "num_episodes"})
-        for split in splits
-    }
-    common: dict[str, Any] = {
-        "seed": config["seed"],
-        "tasks_per_batch": config["tasks_per_batch"],
-        "num_episodes": {split: config["episode"][split]["num_episodes"] for split in ("val", "test")},
-    }
-    if algorithm.problem == "regression":
-        return FunctionDataModule(banks, settings, **common)
-    lake = config["evaluation"]["protocol"] == "lake"
-    unchanged = plan.trains_nothing or algorithm.backbone_is_frozen
-    return EpisodicDataModule(
-        banks,
-        settings,
-        **common,
-        batch_size=config["batch_size"] if algorithm.num_base_classes is not None else None,
-        augmentation=augmentation,
-        test_draws=lake_draws(banks["test"]) if lake else None,
-        embeddings=Path(config["paths"]["cache"]) / "embeddings" if unchanged else None,
-    )
 
 
 def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, Any] | None:
@@ -254,16 +196,3 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
         "settings": plan.settings,
         "preparation": asdict(loaded.preparation) if loaded.preparation else None,
     }
-
-
-def _trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
-    config = plan.config
-    arguments = {name: value for name, value in config["trainer"].items() if name not in OURS["trainer"]}
-    trainer: pl.Trainer = instantiate(
-        arguments,
-        callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
-        logger=list(instantiate(config["logger"]).values()) if is_rank_zero() else [],
-        plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
-        default_root_dir=str(plan.folder.path),
-    )
-    return trainer

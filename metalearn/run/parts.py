@@ -1,0 +1,98 @@
+"""The parts of a run, built from its plan: algorithm, episodes, module, and trainer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from hydra.utils import instantiate
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.episodes.augmentation import Augmentation
+from metalearn.episodes.datamodule import EpisodicDataModule
+from metalearn.episodes.functions import FunctionDataModule
+from metalearn.episodes.lake import lake_draws
+from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.sampling import Setting
+from metalearn.run.checks import rules
+from metalearn.run.checks.signatures import OURS
+from metalearn.run.directory.checkpoint import load_backbone
+from metalearn.run.keeper import AtomicCheckpointIO
+from metalearn.run.plan import Plan
+from metalearn.run.process.machine import environments, is_rank_zero
+from metalearn.training.module import FewShotModule
+from metalearn.types import SPLITS, Split
+
+
+def build_algorithm(plan: Plan) -> AbstractAlgorithm:
+    """Builds the algorithm, on the pretrained backbone of another run if the config names one."""
+    config, names = plan.config, plan.choices
+    if not config["pretrained"] or config["checkpoint"] or plan.resumes:
+        algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
+    else:
+        backbone = instantiate(config["backbone"])
+        load_backbone(Path(config["pretrained"]), backbone, names["backbone"])
+        # The backbone is loaded before the algorithm, which may copy its initial weights.
+        algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
+    if algorithm.problem != config["problem"]:
+        raise ValueError(f"{names['algorithm']} classifies, but {names['dataset']} is a regression: use algorithm=maml")
+    if algorithm.takes_gradients:
+        rules.check_precision(config["trainer"]["precision"], names["algorithm"])
+    return algorithm
+
+
+def build_data(
+    plan: Plan, banks: Mapping[Split, Any], algorithm: AbstractAlgorithm, augmentation: Augmentation
+) -> AbstractEpisodes[Any]:
+    """Builds the episodes of the data set by the protocol of the config."""
+    config = plan.config
+    splits: tuple[Split, ...] = ("test",) if plan.tests_only else SPLITS
+    settings = {
+        split: Setting(**{name: value for name, value in config["episode"][split].items() if name != "num_episodes"})
+        for split in splits
+    }
+    common: dict[str, Any] = {
+        "seed": config["seed"],
+        "tasks_per_batch": config["tasks_per_batch"],
+        "num_episodes": {split: config["episode"][split]["num_episodes"] for split in ("val", "test")},
+    }
+    if algorithm.problem == "regression":
+        return FunctionDataModule(banks, settings, **common)
+    lake = config["evaluation"]["protocol"] == "lake"
+    unchanged = plan.trains_nothing or algorithm.backbone_is_frozen
+    return EpisodicDataModule(
+        banks,
+        settings,
+        **common,
+        batch_size=config["batch_size"] if algorithm.num_base_classes is not None else None,
+        augmentation=augmentation,
+        test_draws=lake_draws(banks["test"]) if lake else None,
+        embeddings=Path(config["paths"]["cache"]) / "embeddings" if unchanged else None,
+    )
+
+
+def build_module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
+    """Builds the module: the algorithm with its optimizer and schedule."""
+    config = plan.config
+    optimizer = {name: value for name, value in config["optimizer"].items() if name != "backbone_lr"}
+    return FewShotModule(
+        algorithm,
+        instantiate(optimizer),
+        instantiate(config["scheduler"]),
+        backbone_lr=config["optimizer"]["backbone_lr"],
+        skip_nonfinite=config["trainer"]["skip_nonfinite"],
+    )
+
+
+def build_trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Builds the trainer, with the callbacks and loggers of the config."""
+    config = plan.config
+    arguments = {name: value for name, value in config["trainer"].items() if name not in OURS["trainer"]}
+    built: pl.Trainer = instantiate(
+        arguments,
+        callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],
+        logger=list(instantiate(config["logger"]).values()) if is_rank_zero() else [],
+        plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
+        default_root_dir=str(plan.folder.path),
+    )
+    return built
