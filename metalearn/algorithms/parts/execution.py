@@ -29,8 +29,8 @@ class Execution:
             vectors; elsewhere in threads, unless checkpointed.
         compile: whether to compile the loss of a task and the derivatives of its inner steps into
             one program. It is faster and equal up to rounding; the first compilation on a machine
-            takes a minute or two. None: not, which a long training
-            replaces by true (`metalearn.run.compiling`).
+            takes a minute or two. None: not, except in a long training, which replaces it by true
+            (`metalearn.run.compiling`).
         checkpoint: whether to recompute each inner step where its derivatives are needed, instead
             of keeping its graph. It needs less memory and more time, and the tasks run one by one.
 
