@@ -35,8 +35,8 @@ if TYPE_CHECKING:  # gives type checkers and editors these names
     from metalearn.episodes.datamodule import EpisodicDataModule as EpisodicDataModule
     from metalearn.episodes.functions import FunctionDataModule as FunctionDataModule
     from metalearn.episodes.sampling import Setting as Setting
+    from metalearn.estimates import Estimate as Estimate
     from metalearn.learner.learner import Learner as Learner
-    from metalearn.stats import Estimate as Estimate
     from metalearn.stats import estimate as estimate
     from metalearn.training.evaluation import evaluate as evaluate
     from metalearn.training.module import FewShotModule as FewShotModule
@@ -56,7 +56,7 @@ _MODULES = {
     "Conv4": "backbones.conv4",
     "Episode": "types",
     "EpisodicDataModule": "episodes.datamodule",
-    "Estimate": "stats",
+    "Estimate": "estimates",
     "FewShotModule": "training.module",
     "Folder": "data.folder",
     "FunctionDataModule": "episodes.functions",

@@ -4,32 +4,10 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 
-
-class Estimate(NamedTuple):
-    """Mean over episodes or seeds, with its spread and 95 % interval.
-
-    Examples:
-        >>> Estimate(mean=0.98, std=0.03, ci95=0.002, num_episodes=600).ci95
-        0.002
-    """
-
-    mean: float
-    std: float  # sample standard deviation (n - 1)
-    ci95: float  # half width of the 95 % interval, t * std / sqrt(n)
-    num_episodes: int
-
-
-class ErrorRate(NamedTuple):
-    """Fraction of wrong trials, with Wilson's 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-    num_trials: int
+from metalearn.estimates import Estimate
 
 
 def estimate(scores: Sequence[float] | np.ndarray) -> Estimate:

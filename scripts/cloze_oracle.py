@@ -22,7 +22,8 @@ from metalearn.data.text.cloze import Cloze, read_sentences
 from metalearn.data.text.tokens import BLANK, Encoding
 from metalearn.episodes.loaders import EVALUATION_SEED
 from metalearn.episodes.sampling import Shape, draw
-from metalearn.stats import Estimate, estimate
+from metalearn.estimates import Estimate
+from metalearn.stats import estimate
 from metalearn.types import Split
 
 ORDER = 3

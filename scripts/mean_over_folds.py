@@ -15,8 +15,9 @@ from pathlib import Path
 
 import yaml
 
+from metalearn.estimates import Estimate
 from metalearn.run.directory.result import Result
-from metalearn.stats import Estimate, estimate
+from metalearn.stats import estimate
 
 Method = tuple[str, str, int]
 """Algorithm, backbone and number of training steps."""

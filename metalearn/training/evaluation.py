@@ -12,7 +12,8 @@ import torch
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Queries, Setting
-from metalearn.stats import ErrorRate, Estimate, estimate, wilson
+from metalearn.estimates import ErrorRate, Estimate
+from metalearn.stats import estimate, wilson
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, checked
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves

@@ -27,7 +27,7 @@ SMALLER = {
     ("program", "slow"),
     [
         ("import metalearn", "torch lightning numpy hydra"),
-        ("import metalearn.__main__", "torch lightning optuna"),
+        ("import metalearn.__main__", "torch lightning numpy optuna"),
         ("import metalearn.report.__main__", "torch lightning optuna hydra"),
         ("from metalearn import Learner", "lightning torchmetrics transformers"),
         (

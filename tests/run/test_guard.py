@@ -10,6 +10,7 @@ import pytest
 from conftest import REPOSITORY, Command
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -148,3 +149,19 @@ def test_a_single_run_of_several_values_is_refused_as_by_hydra() -> None:
     for loader in (watched, ConfigLoaderImpl(path)):
         with pytest.raises(HydraException, match=r"Ambiguous value for argument 'seed=3,4'"):
             loader.load_configuration("config", [*typed, "hydra.mode=RUN"], RunMode.RUN)
+
+
+def test_groups_are_listed_as_by_hydra_also_those_of_a_search_path(tmp_path: Path) -> None:
+    path = create_config_search_path(str(REPOSITORY / "conf"))
+    path.append("command-line", str(tmp_path))
+    (tmp_path / "dataset/own").mkdir(parents=True)
+    (tmp_path / "dataset/mine.yaml").touch()
+    watched, plain = WatchedLoader(path), ConfigLoaderImpl(path)
+    assert "mine" in watched.get_group_options("dataset")
+    for kind in (ObjectType.GROUP, ObjectType.CONFIG, None):
+        for group in ("", "hydra", "dataset", "algorithm", "nowhere"):
+            assert watched.get_group_options(group, kind) == plain.get_group_options(group, kind)
+    added = [f"hydra.searchpath=[file://{tmp_path}]"]
+    without = create_config_search_path(str(REPOSITORY / "conf"))
+    assert "mine" not in WatchedLoader(without).get_group_options("dataset")
+    assert "mine" in WatchedLoader(without).get_group_options("dataset", overrides=added)

@@ -9,7 +9,8 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.splits import read_split
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.sampling import Setting
-from metalearn.stats import ErrorRate, Estimate, wilson
+from metalearn.estimates import ErrorRate, Estimate
+from metalearn.stats import wilson
 from metalearn.training.evaluation import error_rate, named_setting
 
 CHARACTERS = read_split("omniglot", "lake")["test"]

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from metalearn.estimates import Estimate
 from metalearn.report.reading.files import Curve, EpisodeScores, Validation, curve, episode_scores
 from metalearn.report.reading.protocol import SCORES, score
 from metalearn.run.directory.result import EpisodeSetting, Result
 from metalearn.run.trials import study_record
-from metalearn.stats import Estimate
 
 OF_RUN = {".hydra", "checkpoints", "wandb"}
 """Folders of a run directory that hold no other runs."""

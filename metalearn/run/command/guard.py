@@ -12,6 +12,7 @@ from hydra._internal import hydra as hydra_application
 from hydra._internal import logging_config
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.instantiate import _instantiate2
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
@@ -71,6 +72,18 @@ class WatchedLoader(ConfigLoaderImpl):
         if not validate_sweep_overrides and "???" not in config.hydra.runtime.choices.values():
             self._first = list(overrides), config
         return config
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        if config_name or overrides:
+            return super().get_group_options(group_name, results_filter, config_name, overrides)
+        # Hydra copies all its sources for each of the 160 calls of --help, half of its time.
+        return self.repository.get_group_options(group_name, results_filter)
 
     def _single(self, config: DictConfig, overrides: list[str], from_shell: bool) -> DictConfig:
         parsed = OverridesParser.create().parse_overrides(overrides)

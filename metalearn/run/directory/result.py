@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from metalearn.data.seen import Seen
+from metalearn.estimates import ErrorRate, Estimate
 from metalearn.run.directory.as_json import decode, encode
 from metalearn.run.directory.secrets import struck_out
-from metalearn.stats import ErrorRate, Estimate
 
 SCHEMA = 3
 """Version of the format of result.json; older files without a version are read, too."""

@@ -13,7 +13,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.embedded import EmbeddingTable
 from metalearn.episodes.loaders import EVALUATION_SEED
 from metalearn.episodes.sampling import Draw, Setting, Shape, draw, intensities
-from metalearn.stats import Estimate
+from metalearn.estimates import Estimate
 
 MOST_POINTS = 200
 """Largest number of points of a curve in a result."""
