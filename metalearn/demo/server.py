@@ -21,6 +21,7 @@ from uvicorn import Config, Server
 from metalearn.data.files.preparation import Preparation
 from metalearn.demo.strokes import Strokes, rasterised, style_of
 from metalearn.demo.task import LARGEST, MOST_CLASSES, MOST_DRAWINGS, task_of
+from metalearn.formats import one_line
 from metalearn.learner import Learner
 
 HOST = "127.0.0.1"
@@ -74,7 +75,7 @@ async def body_of(request: Request) -> bytes:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
+    return JSONResponse({"error": one_line(error)}, status_code=400)
 
 
 def address(image: Image.Image) -> str:

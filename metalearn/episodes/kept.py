@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metalearn.data.files.cache import writing_to_cache
 from metalearn.files import write_atomically
+from metalearn.formats import one_line
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
         except FileNotFoundError:
             pass
         except Exception as error:  # zipfile and torch raise any kind for a damaged archive
-            why = " ".join(str(error).split())[:200] or type(error).__name__
+            why = one_line(error)[:200]
             log.warning("the cache %s is damaged (%s); computing it again", path, why)
         tensor = compute()
         with writing_to_cache(path.parent):

@@ -20,6 +20,7 @@ from metalearn.data.text.preparation import TextPreparation
 from metalearn.export.decompositions import DECOMPOSITIONS
 from metalearn.export.graph import Classifier, Method, takes_gradients
 from metalearn.files import write_atomically
+from metalearn.formats import first_line
 from metalearn.learner import Learner
 from metalearn.predict.command import learn
 from metalearn.predict.images import ImageReader
@@ -123,7 +124,7 @@ def _program(traced: Traced) -> torch.export.ExportedProgram:
     except GuardOnDataDependentSymNode as error:
         raise ValueError(f"{name} takes steps that depend on the data, which a graph cannot hold: {advice}") from error
     except Exception as error:  # a method may raise any kind
-        raise ValueError(f"torch.export cannot trace {name}: {_first_line(error)}; {advice}") from error
+        raise ValueError(f"torch.export cannot trace {name}: {first_line(error, 160)}; {advice}") from error
     for input_name, sizes in _sizes(program, traced).items():
         for size in (sizes[axis] for axis in dynamic[input_name]):
             if size is not None:
@@ -142,7 +143,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
         model = torch.onnx.export(program.run_decompositions(DECOMPOSITIONS), dynamo=True, verbose=False)
     except Exception as error:  # torch wraps any error of its translation
         missing = re.search(r"aten[.:]+[\w.]+", str(error.__cause__ or error))
-        what = f"has no counterpart of {missing[0]}" if missing else f"cannot hold it ({_first_line(error)})"
+        what = f"has no counterpart of {missing[0]}" if missing else f"cannot hold it ({first_line(error, 160)})"
         raise ValueError(f"ONNX {what}; FILE.pt2 may be possible") from error
     assert model is not None
     proto = model.model_proto
@@ -174,7 +175,7 @@ def _check(run: Callable[[Inputs], Tensor], traced: Traced, kind: str) -> None:
         try:
             difference = float((run(inputs) - traced.module(**inputs)).abs().max())
         except Exception as error:  # each runtime has its own
-            raise ValueError(f"{kind} fails on other numbers of rows than traced: {_first_line(error)}") from error
+            raise ValueError(f"{kind} fails on other numbers of rows than traced: {first_line(error, 160)}") from error
         if not difference < TOLERANCE:
             raise ValueError(f"{kind} and PyTorch differ by {difference:.2g}, so nothing is written")
 
@@ -204,7 +205,3 @@ def _sizes(program: torch.export.ExportedProgram, traced: Traced) -> dict[str, l
 
 def _constant(size: int | torch.SymInt) -> int | None:
     return size.node.maybe_as_int() if isinstance(size, torch.SymInt) else size
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:160] or type(error).__name__

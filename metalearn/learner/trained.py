@@ -12,8 +12,8 @@ from torch import nn
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.text.preparation import TextPreparation
+from metalearn.formats import one_line
 from metalearn.run.checks.targets import check_targets
-from metalearn.run.command.names import one_line
 from metalearn.run.directory.checkpoint import fill
 from metalearn.run.directory.checkpoint_file import read_checkpoint
 from metalearn.run.directory.folder import RunFolder

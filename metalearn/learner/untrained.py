@@ -11,8 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.algorithms.parts.base_classes import BaseMean
 from metalearn.data.files.preparation import Preparation
+from metalearn.formats import one_line
 from metalearn.run.command.conf import conf_dir
-from metalearn.run.command.names import one_line
 
 INPUT_SHAPE = (3, 224, 224)  # input of ImageNet networks; a backbone scales its own
 

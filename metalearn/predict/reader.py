@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.console import Console
 from rich.progress import track
 
+from metalearn.formats import one_line
 from metalearn.learner.inputs import Input
 
 Item = Path | str
@@ -44,7 +45,7 @@ class AbstractReader(ABC):
 
     def leave_out(self, item: Item, error: Exception) -> None:
         """Records why an item cannot be read."""
-        self.unreadable[item] = " ".join(str(error).split())
+        self.unreadable[item] = one_line(error)
 
     def opened(self, items: Iterable[Item], title: str, read: list[Item]) -> Iterator[Input]:
         """Yields the inputs of the readable items, and adds these to `read` one by one.

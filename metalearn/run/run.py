@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 
 from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
+from metalearn.formats import interval
+from metalearn.run.directory import of_hydra
 from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.checkpoint_file import read_origin
@@ -42,7 +44,7 @@ def run(config: DictConfig) -> float | None:
     Raises SystemExit with 2 for bad input before any training, with 128 + the number of a signal
     that stopped it (143 after SIGTERM, 130 after Ctrl-C), and with 1 for other failures.
     """
-    folder = RunFolder.of_hydra()
+    folder = of_hydra.run_folder()
     if not is_rank_zero():
         return _run(config, folder)
     with ExitStack() as stack:
@@ -106,7 +108,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
 
 def _begin(job: Job, config: DictConfig) -> None:
     """Removes the files of an earlier run, except those that this run resumes."""
-    job.plan.folder.begin(config, struck_out(job.plan.config))
+    of_hydra.begin(job.plan.folder, config, struck_out(job.plan.config))
     for logger in job.trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.resume(job.first_step)
@@ -160,7 +162,7 @@ def test(job: Job, record: Record) -> None:
     record.result = replace(record.result, test=test, seconds=seconds)
     record.write_episodes(scores)
     if test.measured:
-        log.info("meta-test %s %s", test.measured.name, console.interval(test.measured))
+        log.info("meta-test %s %s", test.measured.name, interval(test.measured))
     others: dict[str, Evaluation] = {}
     for name, setting in job.others.items():
         data = job.data.tested_by(setting, f"test_{name}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from metalearn.run.screen.console import score as score_text
+from metalearn.formats import score as score_text
 from metalearn.sweep.jobs import Job
 
 Direction = Literal["maximize", "minimize"]

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.overrides import key
+from metalearn.run.command.grammar import key
 from metalearn.run.settings import leaves
 
 GROUP = "hparams_search"

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, final
+from typing import Any, final
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
@@ -10,8 +10,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from metalearn.search.space import Space, points
-
-SamplerName = Literal["tpe", "random", "grid", "cmaes"]
 
 
 def make_sampler(name: str, *, space: Space, seed: int | None) -> BaseSampler:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from metalearn.losses import OBJECTIVES
-from metalearn.run.command.overrides import key, node
+from metalearn.run.command.grammar import key, node
 from metalearn.run.trials import study_record
 from metalearn.run.trials.trial import TrialAddress
 from metalearn.search import space as search_space

@@ -10,8 +10,9 @@ from typing import NotRequired, TypedDict
 from metalearn.files import write_atomically
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.composed import outputs
-from metalearn.run.command.grammar import is_sweep, key, node
-from metalearn.sweep.jobs import Job, quoted
+from metalearn.run.command.grammar import is_sweep, key, node, quoted
+from metalearn.run.directory.folder import RunFolder
+from metalearn.sweep.jobs import Job
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def _add(jobs: dict[str, list[str]], job: Job, sweep: Path) -> None:
             f"{sweep} is another sweep: its job {name} has {was} where this command has {now}; "
             "name this one with hydra.sweep.dir=DIR"
         )
-    if before is None and (job.folder / "result.json").exists():
+    if before is None and RunFolder(job.folder).result.exists():
         raise ValueError(f"{job.folder} holds another run: name another directory with hydra.sweep.dir=DIR")
     jobs[name] = job.overrides
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from metalearn.run.directory.folder import RunFolder
 from metalearn.sweep.jobs import Job
 from metalearn.sweep.launcher import JobFailed
 
@@ -43,6 +44,6 @@ def _is_current(page: Path, jobs: Iterable[Job]) -> bool:
     """Returns whether no result is newer than the page."""
     if not page.is_file():
         return False
-    results = (job.folder / "result.json" for job in jobs)
+    results = (RunFolder(job.folder).result for job in jobs)
     newest = max((result.stat().st_mtime_ns for result in results if result.is_file()), default=0)
     return page.stat().st_mtime_ns > newest

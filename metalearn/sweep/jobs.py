@@ -1,7 +1,6 @@
 """A job of a sweep: its directory, its status, and the process that is at work on it."""
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -12,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, final
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
+from metalearn.run.command.grammar import quoted
 from metalearn.run.directory.claim import LOCK, is_locked, lock
+from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Measured, Outcome
 from metalearn.sweep import logs
 from metalearn.sweep.submitted import is_submitted
@@ -55,7 +54,7 @@ class Job:
     def result(self) -> Outcome | None:
         """Returns its result.json, if it has one. Raises ValueError where that is no result."""
         try:
-            return Outcome.from_json(self.folder / "result.json")
+            return Outcome.from_json(RunFolder(self.folder).result)
         except FileNotFoundError:
             return None
 
@@ -96,7 +95,7 @@ class Job:
             held.close()
             return None
         # A run refuses a directory that holds a result, such as that of an attempt that failed.
-        (self.folder / "result.json").unlink(missing_ok=True)
+        RunFolder(self.folder).result.unlink(missing_ok=True)
         self.status, self.reason = "running", ""
         self.attempts += 1
         return held
@@ -225,12 +224,6 @@ def resuming(folder: Path) -> list[str]:
     """Returns the arguments that continue a run in its directory; none before a checkpoint."""
     saved = any((folder / f"checkpoints/{name}.ckpt").is_file() for name in ("last", "best"))
     return [f"resume={quoted(folder)}"] if saved else []
-
-
-def quoted(path: Path | str) -> str:
-    """Returns a path as a value of an override that Hydra and OmegaConf keep as it is."""
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(path))  # else ${ would begin an interpolation
-    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _signal_name(number: int) -> str:

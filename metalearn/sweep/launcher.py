@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from metalearn.run.command.overrides import key
+from metalearn.run.command.grammar import key, quoted
 from metalearn.sweep import dropped
 from metalearn.sweep.control import CancelRequest, attend
 from metalearn.sweep.settings import check_settings
@@ -207,8 +207,6 @@ class AbstractLauncher(Launcher, ABC):
 
     def arguments(self, job: "Job") -> list[str]:
         """Returns the command line for this job alone."""
-        from metalearn.sweep.jobs import quoted
-
         own = [f"hydra.run.dir={quoted(job.folder)}", "hydra.mode=RUN", f"hydra.job.num={job.number}"]
         main = ["--config-name", str(self.config.hydra.job.config_name), *self._sources("--config-path", "main")]
         return [*main, *self.needed(), *job.overrides, *own, f"hydra.job.id={job.number}"]

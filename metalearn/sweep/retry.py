@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from metalearn.run.directory.folder import RunFolder
 from metalearn.run.trials import study_record
 from metalearn.run.trials.trial import counted, directory, open_storage
 from metalearn.sweep import submitted
@@ -15,7 +16,7 @@ def clear_failed(sweep: Path) -> list[Standing]:
     """Sets back each failed job of a sweep; the failed trials of a search are queued again."""
     failed = [standing for standing in read(sweep) if standing.state == "failed"]
     for standing in failed:
-        (standing.job.folder / "result.json").unlink(missing_ok=True)
+        RunFolder(standing.job.folder).result.unlink(missing_ok=True)
         submitted.forget(standing.job.folder)
         if standing.job.log.is_file():
             standing.job.log.replace(standing.job.folder / ASIDE)

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from metalearn.run.screen.console import interval
+from metalearn.formats import interval
 from metalearn.sweep.jobs import Attempt, Job
 from metalearn.sweep.logs import last_line
 
@@ -38,12 +38,10 @@ class Screen:
         common: overrides that are not shown with each job; None for all that the jobs share now.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], *, common: Iterable[str] | None = None, console: Console | None = None
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], *, common: Iterable[str] | None = None) -> None:
         self.jobs = jobs
         # In a log or a pipe, lines may be long.
-        self.console = console or (UnreadConsole() if sys.stdout.isatty() else UnreadConsole(width=160))
+        self.console = UnreadConsole() if sys.stdout.isatty() else UnreadConsole(width=160)
         shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
         self._common = shared if common is None else set(common)
         self._live: Live | None = None

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple, final
 
 import yaml
 
+from metalearn.formats import interval, score
 from metalearn.run.directory.claim import LOCK, is_locked
-from metalearn.run.screen.console import interval, score
 from metalearn.sweep import definition, logs
 from metalearn.sweep.jobs import JOB_LOCK, Job
 from metalearn.sweep.submitted import is_submitted

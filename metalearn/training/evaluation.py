@@ -1,6 +1,5 @@
 """The test of a run: fields of result.json for its meta-test episodes and other settings."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,8 +10,9 @@ import torch
 
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Queries, Setting
+from metalearn.episodes.sampling import Setting
 from metalearn.estimates import ErrorRate, Estimate
+from metalearn.formats import named_shape
 from metalearn.stats import estimate, wilson
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, checked
 from metalearn.training.module import FewShotModule
@@ -100,10 +100,9 @@ def named_setting(name: str, like: Setting) -> Setting:
 
     "5w1s-unequal" has unequal queries. Raises ValueError for another form.
     """
-    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
-    if match is None:
+    if (shape := named_shape(name)) is None:
         raise ValueError(
             f"evaluation.settings holds {name!r}; write 5w1s for 5-way 1-shot, 5w1s-unequal for unequal queries"
         )
-    queries: Queries = "unequal" if match[3] else "equal"
-    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)
+    way, shot, unequal = shape
+    return replace(like, way=way, shot=shot, shots="equal", queries="unequal" if unequal else "equal")

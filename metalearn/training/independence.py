@@ -14,6 +14,7 @@ from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.formats import one_line
 from metalearn.types import Episode, IndexedBatch
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
     try:
         z, repeated, fewer = (_embedded(backbone, part, rows) for part in (x, x, x[: len(support) + 1]))
     except Exception as error:  # it may need a GPU or another precision
-        log.warning("%s was not checked, since it failed on a CPU: %s", name, " ".join(str(error).split()))
+        log.warning("%s was not checked, since it failed on a CPU: %s", name, one_line(error))
         return
     if not isinstance(z, Tensor) or z.shape != (len(x), width):
         shape = tuple(z.shape) if isinstance(z, Tensor) else f"a {type(z).__name__}"

@@ -7,11 +7,11 @@ from conftest import REPOSITORY, resolved
 from run_folders import result, runs
 
 from metalearn.data.seen import seen_in_pretraining
+from metalearn.formats import pretraining
 from metalearn.report.comparing.comparison import compare
 from metalearn.report.sheet import Sheet
 from metalearn.report.tables import tables
 from metalearn.run.command.allowed import locate
-from metalearn.run.screen.console import pretraining
 
 IN_IMAGENET = {
     "mini_imagenet": "all",

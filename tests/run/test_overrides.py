@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from metalearn import __version__
-from metalearn.run.command.overrides import SPLIT, anywhere, expand, key, newest_unfinished, node, value
+from metalearn.run.command.grammar import key, node, value
+from metalearn.run.command.overrides import SPLIT, anywhere, expand, newest_unfinished
 
 EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb", "logger.wandb.group=g", "+trainer.x=1"]
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from metalearn.formats import one_line
+
 MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels
 LARGEST = 1 << 30  # limit of a file in bytes; Pillow limits an image to 89 million pixels
 BYTE = 8  # bits
@@ -38,7 +40,7 @@ def open_image(content: bytes, kinds: tuple[str, ...]) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise ValueError("not an image of a known format") from error
     except Exception as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(one_line(error)) from error
 
 
 def decode(content: bytes, channels: int, bits: int = 16) -> Image.Image:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from metalearn.files import write_atomically
+from metalearn.formats import one_line
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def cached(path: Path, build: Callable[[], Arrays]) -> Arrays:
     except FileNotFoundError:
         pass
     except Exception as error:  # a damaged archive makes zipfile and numpy raise anything
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = one_line(error)
         log.warning("the cache %s is damaged (%s); building it again", path, why)
     with writing_to_cache(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

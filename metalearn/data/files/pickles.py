@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from metalearn.data.files.regular import open_regular
+from metalearn.formats import one_line
 
 PLAIN_DTYPE = re.compile(r"[biuf]\d{1,2}|[SU]\d+")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -38,7 +39,7 @@ def read_plain(file: IO[bytes], where: Path) -> Any:
     except OSError:
         raise
     except Exception as error:  # a forged pickle can raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise ValueError(f"{where} is not a pickle of arrays, dicts, lists, strings and numbers ({reason})") from error
 
 

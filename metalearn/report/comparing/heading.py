@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.report.reading.runs import Run
+from metalearn.run.directory.folder import RunFolder
 
 
 class Heading(NamedTuple):
@@ -22,7 +23,7 @@ def heading(folders: Sequence[Path], runs: Sequence[Run]) -> Heading:
     """Returns the heading of a report on `folders`; the date is in UTC."""
     names = [folder.resolve().name for folder in folders]
     title = names[0] if len(names) == 1 else f"A comparison of {', '.join(names)}"
-    times = [path.stat().st_mtime for run in runs if (path := run.folder / "result.json").is_file()]
+    times = [path.stat().st_mtime for run in runs if (path := RunFolder(run.folder).result).is_file()]
     date = datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
     sweeps = dict.fromkeys([*folders, *(run.folder.parent for run in runs)])
     return Heading(title, date, list(filter(None, map(_command, sweeps))))

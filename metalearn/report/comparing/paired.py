@@ -44,10 +44,6 @@ class Pairs:
     ci95: np.ndarray  # (k, k)
     p: np.ndarray  # (k, k), after Holm's correction
 
-    @property
-    def num_pairs(self) -> int:
-        return len(self.cells) * (len(self.cells) - 1) // 2
-
     def between(self, i: int, j: int) -> Difference:
         return Difference(
             self.cells[i], self.cells[j], *(float(matrix[i, j]) for matrix in (self.mean, self.ci95, self.p))

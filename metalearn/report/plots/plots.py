@@ -57,7 +57,7 @@ class DotPlot:
         return any(dot.published is not None for dot in self.dots)
 
 
-def scale(values: Iterable[float], *, num_ticks: int = 5, factor: int = 1) -> Scale:
+def scale(values: Iterable[float], *, factor: int = 1) -> Scale:
     """Returns a scale around values.
 
     Its ticks are at 1, 2 or 5 times a power of ten, in units of `factor` times the values.
@@ -66,7 +66,7 @@ def scale(values: Iterable[float], *, num_ticks: int = 5, factor: int = 1) -> Sc
     low, high = min(scaled), max(scaled)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
-    rough = (high - low) / num_ticks
+    rough = (high - low) / 5  # about five ticks
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metalearn.formats import one_line
+
 
 class Validation(NamedTuple):
     """One validation during a training."""
@@ -74,14 +76,10 @@ def episode_scores(path: Path, score: str) -> EpisodeScores:
         with path.open("rb") as file, np.load(file) as scores:
             values = np.asarray(scores[score], dtype=np.float64)
     except Exception as error:  # a damaged zip raises nearly anything
-        return EpisodeScores(None, f"{path} cannot be read: {_one_line(error)}")
+        return EpisodeScores(None, f"{path} cannot be read: {one_line(error)}")
     if values.ndim != 1:
         return EpisodeScores(None, f"{path} has not one {score} for each episode: {values.shape}")
     return EpisodeScores(values, "")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _torn(path: Path, numbers: Iterable[int]) -> str:

@@ -4,8 +4,8 @@ import math
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
+from metalearn.formats import pretraining, span
 from metalearn.run.directory.result import Result
-from metalearn.run.screen.console import pretraining, span
 
 Range = tuple[int, int]
 """Smallest and largest value."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from metalearn.formats import span
 from metalearn.report.reading.published import published
 from metalearn.report.reading.runs import Run
 from metalearn.run.directory.result import Evaluation, Result
-from metalearn.run.screen.console import span
 
 Field = tuple[str, Callable[[Any], Any]]
 """A column: its name, and the function that gives the value of a row."""

@@ -1,18 +1,19 @@
 """Reads finished runs from their directories."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from metalearn.estimates import Estimate
+from metalearn.formats import named_shape
 from metalearn.report.reading.files import Curve, EpisodeScores, Validation, curve, episode_scores
 from metalearn.report.reading.protocol import SCORES, score
+from metalearn.run.directory.folder import RESULT, RunFolder
 from metalearn.run.directory.result import EpisodeSetting, Result
 from metalearn.run.trials import study_record
 
@@ -66,8 +67,8 @@ class Run:
     @cached_property
     def _episode_scores(self) -> EpisodeScores:
         measured = score(self.result)
-        name = f"test_episodes_{self.setting}.npz" if self.setting else "test_episodes.npz"
-        return episode_scores(self.folder / name, measured.name) if measured else EpisodeScores(None, "")
+        path = RunFolder(self.folder).episodes(self.setting)
+        return episode_scores(path, measured.name) if measured else EpisodeScores(None, "")
 
     @cached_property
     def _curve(self) -> Curve:
@@ -96,7 +97,7 @@ def find(folders: Iterable[Path]) -> Found:
         for path, inner, files in _walk(folder):
             if study_record.NAME in files:
                 searches[path.resolve()] = path
-            if "result.json" in files:
+            if RESULT in files:
                 found = True
                 try:
                     runs[path.resolve()] = _read(path)
@@ -112,14 +113,14 @@ def find(folders: Iterable[Path]) -> Found:
 
 def _read(folder: Path) -> list[Run]:
     """Reads the run of a folder; each further test setting gives one more run."""
-    result = Result.from_json(folder / "result.json")
+    result = Result.from_json(RunFolder(folder).result)
     result = replace(result, dataset=result.test_dataset or result.dataset)
     tests = [Run(folder, result)]
     for name, evaluation in (result.evaluations or {}).items():
         try:
             other = _named(name, result.episode.test)
         except ValueError as error:
-            raise ValueError(f"{folder / 'result.json'} cannot be read: {error}") from error
+            raise ValueError(f"{RunFolder(folder).result} cannot be read: {error}") from error
         if other != result.episode.test:
             episode = replace(result.episode, test=other)
             own = replace(result, episode=episode, test=evaluation, published=None, further=None)
@@ -128,11 +129,10 @@ def _read(folder: Path) -> list[Run]:
 
 
 def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
-    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
-    if match is None:
+    if (shape := named_shape(name)) is None:
         raise ValueError(f"evaluations has the key {name!r}; write 5-way 1-shot as 5w1s")
-    queries: Literal["equal", "unequal"] = "unequal" if match[3] else "equal"
-    return replace(like, way=int(match[1]), shot=int(match[2]), shots="equal", queries=queries)
+    way, shot, unequal = shape
+    return replace(like, way=way, shot=shot, shots="equal", queries="unequal" if unequal else "equal")
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -145,6 +145,6 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
                 continue
             visited.add(real)
             yield Path(place), inner, files
-            of_run = "result.json" in files or ".hydra" in inner
+            of_run = RESULT in files or ".hydra" in inner
             inner[:] = sorted(set(inner) - (OF_RUN if of_run else set()))
             starts += filter(os.path.islink, (os.path.join(place, name) for name in inner))

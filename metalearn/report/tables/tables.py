@@ -130,15 +130,13 @@ def details(comparison: Comparison) -> Sheet:
         ]
         seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
-    return _shared_in_note(Sheet("All methods in detail", head, 8, rows, [intervals(comparison)]), keep="algorithm")
+    return _shared_in_note(Sheet("All methods in detail", head, 8, rows, [intervals(comparison)]))
 
 
-def _shared_in_note(sheet: Sheet, keep: str) -> Sheet:
-    """Moves columns whose rows are all equal into a note, except the column `keep`."""
-    words = range(sheet.num_words)
-    shared = [
-        i for i in words if sheet.head[i] != keep and len(sheet.rows) > 1 and len({row[i] for row in sheet.rows}) == 1
-    ]
+def _shared_in_note(sheet: Sheet) -> Sheet:
+    """Moves columns of words whose rows are all equal into a note, except the first."""
+    words = range(1, sheet.num_words) if len(sheet.rows) > 1 else ()
+    shared = [i for i in words if len({row[i] for row in sheet.rows}) == 1]
     shared_words = [f"{sheet.head[i]} {text}" for i in shared if (text := sheet.rows[0][i].text) not in ("", "-")]
     left = [i for i in range(len(sheet.head)) if i not in shared]
     return Sheet(

@@ -17,7 +17,7 @@ def check_config(config: dict[str, Any]) -> None:
     if config.get("test_dataset"):
         check_same_input(config["dataset"], config["test_dataset"])
     check_text(config["dataset"], config["backbone"], config["augmentation"])
-    for path, node in nodes_with_target(config, ""):
+    for path, node in nodes_with_target(config):
         check_arguments(node, path)
     if config["mode"] == "train" and config["checkpoint"]:
         raise ValueError("checkpoint=PATH is for mode=test; to continue a training use resume=DIR")

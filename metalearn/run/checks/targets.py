@@ -11,16 +11,16 @@ def check_targets(config: dict[str, Any]) -> None:
 
     A remaining interpolation is refused, too: Hydra would resolve it once more, to any value.
     """
-    for path, node in nodes_with_target(config, ""):
+    for path, node in nodes_with_target(config):
         locate(node["_target_"], path)
     for path, part in parts(config, ""):
         if isinstance(part, str) and "${" in part:
             raise ValueError(f"{path}={part!r:.80} is refused: it holds an interpolation that is not resolved")
 
 
-def nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def nodes_with_target(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Returns all parts of a config that name a class, each with its key."""
-    return ((key, part) for key, part in parts(node, path) if isinstance(part, dict) and "_target_" in part)
+    return ((key, part) for key, part in parts(config, "") if isinstance(part, dict) and "_target_" in part)
 
 
 def parts(node: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,12 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from metalearn.run.command import grammar
 from metalearn.run.command.allowed import check_name
+from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.directory.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
@@ -26,8 +31,6 @@ def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
         path: checkpoint.
         typed: keys that the command sets anew; their overrides are not checked.
     """
-    from metalearn.run.directory.checkpoint_file import read_origin
-
     return checked(read_origin(path)["overrides"], path, typed)
 
 
@@ -36,7 +39,7 @@ def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> li
     kept = []
     for override in overrides:
         try:
-            if override.partition("=")[0].lstrip("+~") not in typed:
+            if grammar.key(override) not in typed:
                 check_kept(override)
         except ValueError as error:
             line = f"{source} is refused: it holds the override {override!a:.200}, {error}"
@@ -47,9 +50,6 @@ def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> li
 
 def check_kept(override: str) -> None:
     """Raises ValueError with the reason if an override must not come from a checkpoint."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     if override.startswith("-") or ("=" not in override and not override.startswith("~")):
         raise ValueError("which is not a setting")
     try:

@@ -62,10 +62,6 @@ def shortened(text: str, length: int = 100) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
 def _likeness(first: list[str], second: list[str]) -> float:
     """Returns the smallest likeness of two parts, in 0..1; 0 for keys of different depth."""
     if len(first) != len(second):

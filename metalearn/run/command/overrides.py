@@ -17,10 +17,9 @@ from metalearn.run.command.composed import outputs
 from metalearn.run.command.grammar import is_path, key, node, quoted, value
 from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
-from metalearn.run.directory.claim import is_claimed
+from metalearn.run.directory.claim import LOCK, is_locked
+from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Outcome
-
-__all__ = ["anywhere", "expand", "key", "node", "quoted", "value"]
 
 NOW = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
@@ -93,10 +92,10 @@ def newest_unfinished(folder_of_runs: Path, typed: list[str]) -> Path | None:
 
 
 def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
-    overrides, result = folder / ".hydra/overrides.yaml", folder / "result.json"
+    overrides, result = folder / ".hydra/overrides.yaml", RunFolder(folder).result
     if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
         return False
-    if is_claimed(folder):
+    if is_locked(folder / LOCK):  # a run works there
         return False
     return not result.is_file() or Outcome.from_json(result).status != "completed"
 

@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from metalearn.formats import first_line
+
 REMEDY = "copy it again, or use another checkpoint of its run"
 STATISTICS = {"mean", "std", "ci95", "num_episodes"}
 ZIP = b"PK\x03\x04"
@@ -84,7 +86,7 @@ def verify(path: Path, only: str = "") -> None:
                     _read_through(archive, info)
     except ZIP_ERRORS as error:
         where = f"record {record!a:.60}: " if record else "its list of records; it may be cut short: "
-        raise ValueError(f"{path} is damaged ({where}{_line(error)}): {REMEDY}") from error
+        raise ValueError(f"{path} is damaged ({where}{first_line(error)}): {REMEDY}") from error
 
 
 def _check_plain(records: list[zipfile.ZipInfo], size: int) -> None:
@@ -113,7 +115,7 @@ def _loaded(path: Path, *, mmap: bool) -> Any:
         name = foreign[1] if foreign else "Python objects"
         objects = f"it holds {name}, which is not loaded because it could run code"
         is_pickle = isinstance(error, pickle.UnpicklingError)
-        raise _no_checkpoint(path, objects if is_pickle else _line(error)) from error
+        raise _no_checkpoint(path, objects if is_pickle else first_line(error)) from error
 
 
 def _check_origin(path: Path, checkpoint: Any) -> None:
@@ -158,8 +160,3 @@ def _description(start: bytes) -> str:
 
 def _no_checkpoint(path: Path, why: str) -> ValueError:
     return ValueError(f"{path} is not a checkpoint of metalearn: {why}")
-
-
-def _line(error: BaseException) -> str:
-    """Returns the first line of a library's error message."""
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

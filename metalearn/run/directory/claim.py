@@ -29,11 +29,6 @@ class Owner(NamedTuple):
         return self.host == socket.gethostname()
 
 
-def is_claimed(folder: Path) -> bool:
-    """Whether a run works in the directory."""
-    return is_locked(folder / LOCK)
-
-
 def lock(path: Path) -> IO[str] | None:
     """Returns the locked file, or None if another process has locked it.
 

@@ -5,17 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any
-
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.directory.claim import LOCK, lock, sign
 from metalearn.run.directory.result import Outcome
 
+RESULT = "result.json"
+
 
 class RunFolder:
-    """A run directory.
+    """A run directory. Every command reads such directories, so it does without Hydra.
 
     Args:
         path: its path.
@@ -28,16 +26,9 @@ class RunFolder:
     def __init__(self, path: Path, *, named: bool = True) -> None:
         self.path, self.named = path, named
 
-    @classmethod
-    def of_hydra(cls) -> "RunFolder":
-        """Returns the run directory of the command that Hydra has composed."""
-        config = HydraConfig.get()
-        named = any(override.startswith("hydra.run.dir=") for override in config.overrides.hydra)
-        return cls(Path(config.runtime.output_dir), named=named)
-
     @property
     def result(self) -> Path:
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def best(self) -> Path:
@@ -87,23 +78,6 @@ class RunFolder:
                 remedy = "remove it, or name another directory"
                 raise ValueError(f"{checkpoints} is not a folder, which a run needs: {remedy}")
             yield
-
-    def begin(self, config: DictConfig, safe: dict[str, Any]) -> None:
-        """Writes the config of the run that begins, and removes the results of an earlier run.
-
-        Args:
-            config: config as composed.
-            safe: config as resolved, without secrets.
-        """
-        for path in (self.result, *self.path.glob("test_episode*")):
-            path.unlink(missing_ok=True)
-        hydra = HydraConfig.instance().cfg
-        folder = self.path / ".hydra"
-        folder.mkdir(exist_ok=True)
-        OmegaConf.save(config, folder / "config.yaml")
-        OmegaConf.save(OmegaConf.masked_copy(hydra, "hydra"), folder / "hydra.yaml")  # type: ignore[arg-type]
-        OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
-        OmegaConf.save(safe, self.path / "hparams.yaml")
 
     def discard(self) -> None:
         """Removes the directory if no run began in it, and its parent if it is then empty."""

@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.command.names import one_line
+from metalearn.formats import one_line
 from metalearn.run.directory.result import Status
 
 FAILED, BAD_INPUT = 1, 2

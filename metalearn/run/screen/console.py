@@ -1,7 +1,6 @@
 """Console output before and after the training."""
 
 import logging
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from metalearn.run.directory.result import Episodes, EpisodeSetting, Evaluation, Measured, Result
+from metalearn.formats import interval, percent, pretraining, score, span
+from metalearn.run.directory.result import Episodes, EpisodeSetting, Evaluation, Result
 
 log = logging.getLogger(__name__)
 
@@ -127,33 +127,6 @@ def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
         table.add_row("targets in 95 % intervals", f"{percent(test.coverage.mean)} %")
 
 
-def interval(measured: Measured) -> str:
-    """Formats mean ± 95 % interval, an accuracy in percent; NaN is a question mark."""
-    name, estimate = measured
-    if name == "accuracy":
-        return f"{percent(estimate.mean)} ± {percent(estimate.ci95)} %"
-    return f"{score(name, estimate.mean)} ± {score(name, estimate.ci95)}"
-
-
-def score(name: str, value: float | None) -> str:
-    if name == "accuracy":
-        return f"{percent(value)} %"
-    return "?" if value is None or math.isnan(value) else f"{value:.4g}"
-
-
-SEEN = {
-    "all": "which holds all test classes",
-    "some": "which holds some of the test classes",
-    "none": "which holds none of the test classes",
-    "unknown": "which may hold test classes",
-}
-
-
-def pretraining(data: str, seen: str | None) -> str:
-    """Describes the data of a pretraining, and how many test classes they hold."""
-    return f"{data}, {SEEN[seen or 'unknown']}"
-
-
 def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
     return shape(episode) if batch_size is None else f"{batch_size} images of all base classes per batch"
 
@@ -168,16 +141,3 @@ def shape(episode: EpisodeSetting) -> str:
     own = " of each class" if episode.shots == "unequal" else ""
     hard = ", hard classes" if episode.sampling == "hard" else ""
     return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}{hard}"
-
-
-def span(value: int | list[int]) -> str:
-    """Formats a number, or a range [smallest, largest].
-
-    >>> span([5, 20])
-    '5 to 20'
-    """
-    return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
-
-
-def percent(fraction: float | None) -> str:
-    return "?" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.run.screen.console import console, score, span
+from metalearn.formats import score, span
+from metalearn.run.screen.console import console
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)

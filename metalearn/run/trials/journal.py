@@ -9,6 +9,8 @@ from typing import Any, final
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
 
+from metalearn.formats import one_line
+
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +56,7 @@ class Journal(BaseJournalBackend):
         self._file.append_logs(list(logs))
 
     def damaged(self, error: Exception) -> DamagedStudy:
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = one_line(error)
         return DamagedStudy(f"{self._path}, line {self._line}: the study is damaged here: {why}")
 
     def _cut(self) -> None:

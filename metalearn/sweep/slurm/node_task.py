@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple, final
 
+from metalearn.run.directory.folder import RunFolder
 from metalearn.sweep.jobs import FreshProcess, Job, resuming
 
 if TYPE_CHECKING:  # late: an extra
@@ -128,7 +129,7 @@ def _start(command: JobCommand, rank: int, ignored: str) -> FreshProcess:
     words = [*deaf, sys.executable, "-m", "metalearn", *command.arguments, *resuming(command.folder)]
     log = command.folder / "stdout.log"
     if rank == 0:
-        (command.folder / "result.json").unlink(missing_ok=True)  # result before the requeue
+        RunFolder(command.folder).result.unlink(missing_ok=True)  # result before the requeue
     else:
         words += ["hydra.output_subdir=null", f"hydra.job.name=rank{rank}"]
         log = command.folder / f"stdout_rank{rank}.log"

@@ -1,0 +1,66 @@
+"""How numbers, settings and errors are written, on a screen, in a report and in messages."""
+
+import math
+import re
+
+from metalearn.estimates import Estimate
+
+SEEN = {
+    "all": "which holds all test classes",
+    "some": "which holds some of the test classes",
+    "none": "which holds none of the test classes",
+    "unknown": "which may hold test classes",
+}
+
+
+def interval(measured: tuple[str, Estimate]) -> str:
+    """Formats mean ± 95 % interval, an accuracy in percent; NaN is a question mark."""
+    name, estimate = measured
+    if name == "accuracy":
+        return f"{percent(estimate.mean)} ± {percent(estimate.ci95)} %"
+    return f"{score(name, estimate.mean)} ± {score(name, estimate.ci95)}"
+
+
+def score(name: str, value: float | None) -> str:
+    """Formats an accuracy in percent, and another score with four digits."""
+    if name == "accuracy":
+        return f"{percent(value)} %"
+    return "?" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+def percent(fraction: float | None) -> str:
+    return "?" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
+
+
+def span(value: int | list[int]) -> str:
+    """Formats a number, or a range [smallest, largest].
+
+    >>> span([5, 20])
+    '5 to 20'
+    """
+    return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
+
+
+def pretraining(data: str, seen: str | None) -> str:
+    """Describes the data of a pretraining, and how many test classes they hold."""
+    return f"{data}, {SEEN[seen or 'unknown']}"
+
+
+def named_shape(name: str) -> tuple[int, int, bool] | None:
+    """Parses a setting such as 5w1s or 5w1s-unequal: its way, its shot, and whether queries differ.
+
+    >>> named_shape("20w5s"), named_shape("5w1s-unequal"), named_shape("5-way")
+    ((20, 5, False), (5, 1, True), None)
+    """
+    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
+    return (int(match[1]), int(match[2]), match[3] is not None) if match else None
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message of an error as one line, or its kind if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException, length: int = 200) -> str:
+    """Returns the first line of a library's message, cut to `length`; its kind if it has none."""
+    return str(error).strip().partition("\n")[0][:length] or type(error).__name__
