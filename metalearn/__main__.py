@@ -20,10 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from metalearn import hydra_plugins
 from metalearn.run.command import groups, guard, overrides
 from metalearn.run.command.conf import conf_dir
+from metalearn.run.command.explain import explain, explain_yaml
 from metalearn.run.command.grammar import at_home
 from metalearn.run.command.names import shortened
 from metalearn.run.directory import secrets
-from metalearn.run.explain import explain, explain_yaml
 from metalearn.run.loggers.run_name import run_name
 from metalearn.run.screen import streams
 from metalearn.sweep import definition

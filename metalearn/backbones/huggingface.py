@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metalearn.backbones.hub import check_whole, reading
 from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
 
 BILINEAR = 2  # number of the filter in image processors, from Pillow
@@ -76,27 +77,17 @@ def _loaded(name: str) -> tuple[nn.Module, Input]:
 
     Raises ValueError, in one line, if it is no vision model.
     """
-    try:
-        import transformers
-        from transformers.image_processing_base import ImageProcessingMixin
-    except ImportError as error:
-        needed = "pip install -e '.[pretrained]' in the checkout"
-        raise ValueError(f"backbone=huggingface needs transformers: {needed} ({error})") from error
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
+    with reading(name, "huggingface") as transformers:
         config = transformers.AutoConfig.from_pretrained(name)
         config = getattr(config, "vision_config", config)  # CLIP and similar models, without their text tower
         network, report = transformers.AutoModel.from_pretrained(
             name, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
-        processor, _ = ImageProcessingMixin.get_image_processor_dict(name)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"backbone.name={name}: {str(error).strip().partition(chr(10))[0]}") from error
+        of_images = transformers.image_processing_base.ImageProcessingMixin
+        processor, _ = of_images.get_image_processor_dict(name)
     if hasattr(getattr(network, "pooler", None), "dense"):
         network.pooler = None  # layer of its first task on the class token; many files lack it
-    if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
-        raise ValueError(f"backbone.name={name} has no weights for {min(missing)}, which would be random")
+    check_whole(name, report)
     if network.main_input_name != "pixel_values":
         raise ValueError(f"backbone.name={name} is {type(network).__name__}, which takes no images")
     return network, _input(name, processor)

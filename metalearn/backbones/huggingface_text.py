@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.backbones.embedding import mean_of_tokens, needed, token_mask, without_common_padding
+from metalearn.backbones.hub import check_whole, reading
 from metalearn.backbones.norm import Rows
 from metalearn.backbones.pretrained import AbstractPretrained
 
@@ -87,23 +88,13 @@ def _longest_text(network: nn.Module) -> float:
 
 def _loaded(name: str) -> nn.Module:
     """Loads an encoder of texts. Raises ValueError, in one line, for any other model."""
-    try:
-        import transformers
-    except ImportError as error:
-        needed_package = "pip install -e '.[pretrained]' in the checkout"
-        raise ValueError(f"backbone=huggingface_text needs transformers: {needed_package} ({error})") from error
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
+    with reading(name, "huggingface_text") as transformers:
         network, report = transformers.AutoModel.from_pretrained(
             name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
         )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"backbone.name={name}: {str(error).strip().partition(chr(10))[0]}") from error
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # layer on the first token, which the mean over all does not use
-    if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
-        raise ValueError(f"backbone.name={name} has no weights for {min(missing)}, which would be random")
+    check_whole(name, report)
     if network.main_input_name != "input_ids" or network.config.is_encoder_decoder:
         raise ValueError(f"backbone.name={name} is {type(network).__name__}, which is not a text encoder")
     return network

@@ -20,8 +20,8 @@ from metalearn.data.files.names import some
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import image_shape, named
-from metalearn.data.manifest import Division
-from metalearn.types import SPLITS, Split
+from metalearn.data.manifest import Division, complete
+from metalearn.types import Split
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +102,8 @@ class Folder:
         if not divided:
             of_class = files_by_list(self.root) if self.root.is_file() else files_by_folder(self.root)
             classes = self.division.classes(of_class)
-            files = {split: {name: of_class[name] for name in names} for split, names in classes.items() if names}
-        if [*files] not in ([*SPLITS], ["test"]):
-            missing = " and ".join(split for split in SPLITS if split not in files)
-            raise ValueError(f"{self.root} has no classes for {missing}: all three splits are needed, or test alone")
+            files = {split: {name: of_class[name] for name in names} for split, names in classes.items()}
+        files = complete(files, self.root)
         seen = self._seen(files)
         count = len(_paths(files))
         files = self._readable(files, seen)

@@ -4,9 +4,10 @@ import csv
 import hashlib
 import io
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from metalearn.types import SPLITS, Split
 log = logging.getLogger(__name__)
 
 HEADER = ["split", "class"]
+Filled = TypeVar("Filled", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ class Division:
             message = "%s: %d classes are not in %s and left out: %s"
             log.warning(message, self.source, len(others), self.manifest, some(others))
         return classes
+
+
+def complete(splits: Mapping[Split, Filled], where: Path) -> dict[Split, Filled]:
+    """Returns the splits that have classes. Raises ValueError unless all have, or test alone."""
+    filled = {split: classes for split, classes in splits.items() if classes}
+    if [*filled] not in ([*SPLITS], ["test"]):
+        missing = " and ".join(split for split in SPLITS if split not in filled)
+        raise ValueError(f"{where} has no classes for {missing}: all three splits are needed, or test alone")
+    return filled
 
 
 def draw_split(names: Iterable[str], fractions: Sequence[float], seed: int) -> ClassLists:

@@ -37,7 +37,7 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
     folder, slots = launcher.prepare()
     trials = _trials(settings, launcher, arguments, folder)
     jobs: list[Job] = []
-    screen = Screen(jobs, common=trials.overrides_of_all)
+    screen = Screen(jobs, common=trials.fixed)
     findings = Findings(trials, screen=screen, folder=folder, needed=launcher.needed(), is_group=launcher.is_group)
     done = f", {trials.num_finished} finished before" if trials.num_finished else ""
     screen.say(f"{trials.n_trials} trials{done}, {slots.capacity} at a time: {folder}")

@@ -55,7 +55,7 @@ class Trials:
         seeds: Sequence[int] = (),
         address: Callable[..., TrialAddress] | None,
     ) -> None:
-        self.study, self._space, self._fixed, self._folder = study, space, fixed, folder
+        self.study, self._space, self.fixed, self._folder = study, space, fixed, folder
         self.objectives, self.seeds, self._address = list(objectives), list(seeds), address
         grid = study.sampler if isinstance(study.sampler, Grid) else None
         self._grid, self.n_trials = grid, min(n_trials, grid.size) if grid else n_trials
@@ -144,13 +144,8 @@ class Trials:
         """Returns the directory of its runs, which continue from their last checkpoints."""
         return self._folder / directory(trial)
 
-    @property
-    def overrides_of_all(self) -> list[str]:
-        """Overrides of all trials."""
-        return self._fixed
-
     def overrides(self, trial: FrozenTrial) -> list[str]:
-        return [*self._fixed, *search_space.overrides(trial.params)]
+        return [*self.fixed, *search_space.overrides(trial.params)]
 
     def runs(self, trial: FrozenTrial) -> TrialRuns:
         """Returns the runs of a trial, as its directory shows them."""

@@ -155,8 +155,7 @@ class FewShotModule(pl.LightningModule):
     def validation_step(self, batch: IndexedBatch, batch_idx: int) -> None:
         self._table.add(batch.indices, self._scores(batch.episodes))
 
-    def test_step(self, batch: IndexedBatch, batch_idx: int) -> None:
-        self._table.add(batch.indices, self._scores(batch.episodes))
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         self._collect("val")

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.checks import check_config, rules
 from metalearn.run.command.command_line import parse
-from metalearn.run.explain import known_keys
+from metalearn.run.command.explain import known_keys
 
 WORDS = r"""
 null true no 0 -1 1 1. 2.5 -0.0 1e30 9e18 99999999999999999999 nan inf abc é '' 'a b' "" [] [1] [[]]

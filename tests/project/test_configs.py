@@ -12,7 +12,7 @@ from conftest import REPOSITORY, composed, resolved
 from hydra.errors import HydraException
 
 from metalearn.run.checks import check_config
-from metalearn.run.explain import explain, explain_yaml, known_keys
+from metalearn.run.command.explain import explain, explain_yaml, known_keys
 
 CONF = REPOSITORY / "conf"
 OPTIONS = sorted(

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.source import named
-from metalearn.data.manifest import Division
+from metalearn.data.manifest import Division, complete
 from metalearn.data.text.banks import text_banks, text_shape
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import read_texts
 from metalearn.data.text.tokens import Encoding
-from metalearn.types import SPLITS, Split
+from metalearn.types import Split
 
 ADVICE = "dataset.root=FILE is a CSV file with the header text,label, or FILE.jsonl of objects with text and label"
 
@@ -61,10 +61,7 @@ class LabelledTexts:
             if not self.root.exists():
                 raise FileNotFoundError(f"{self.root.absolute()} is absent; {ADVICE}")
             texts = read_texts(self.root)
-            classes = {split: names for split, names in self.division.classes(texts).items() if names}
-            if [*classes] not in ([*SPLITS], ["test"]):
-                missing = " and ".join(split for split in SPLITS if split not in classes)
-                raise ValueError(f"no classes are for {missing}: all three splits are needed, or test alone")
+            classes = complete(self.division.classes(texts), self.root)
             splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
             self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
             banks = text_banks("text", splits, self.preparation)

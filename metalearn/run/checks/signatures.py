@@ -2,22 +2,15 @@
 
 import inspect
 import re
-from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
-from metalearn.run.command.allowed import locate
+from metalearn.run.command.allowed import arguments, locate
 from metalearn.run.command.names import nearest, shortened
 
 OURS = {"trainer": {"skip_nonfinite", "cuda_graph"}, "optimizer": {"backbone_lr"}}
 """Keys of a part that the run itself uses; they are not arguments of the class."""
-
-
-def arguments(target: Any) -> Mapping[str, inspect.Parameter]:
-    """Returns the arguments of a class by name."""
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name: p for name, p in inspect.signature(target).parameters.items() if p.kind in named}
 
 
 def check_arguments(node: dict[str, Any], path: str) -> None:

@@ -5,6 +5,7 @@ Every command line imports this file, so it has no heavy imports.
 
 import inspect
 import os
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -74,3 +75,9 @@ def locate(target: Any, path: str) -> Any:
     if not inspect.isclass(found) or home.partition(".")[0] != target.partition(".")[0]:
         raise ValueError(f"{path}._target_={target} is refused: it is not a class of {target.partition('.')[0]}")
     return found
+
+
+def arguments(target: Any) -> Mapping[str, inspect.Parameter]:
+    """Returns the arguments of a class by name."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: p for name, p in inspect.signature(target).parameters.items() if p.kind in named}

@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from metalearn.run.command.allowed import arguments, locate
 from metalearn.run.command.grammar import key, quoted, value
 from metalearn.run.command.groups import COME_ALONG
 from metalearn.run.command.names import nearest, nearest_key, shortened
@@ -112,9 +113,6 @@ def _takes(config: DictConfig, wrong: str) -> bool:
     node = OmegaConf.select(config, part) if part else None
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return False
-    from metalearn.run.checks.signatures import arguments
-    from metalearn.run.command.allowed import locate  # late: it imports the class, and with it torch
-
     try:
         return argument in arguments(locate(node["_target_"], part))
     except (ValueError, OmegaConfBaseException):
