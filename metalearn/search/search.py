@@ -56,6 +56,11 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
     _check_episodes(space)
     if settings.seeds and "seed" in map(key, (*space, *typed)):
         raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
+    if settings.seeds and settings.pruner != "none" and "trainer.max_steps" in map(node, space):
+        raise ValueError(
+            f"trainer.max_steps varies, so the seeds {settings.seeds} of two trials begin at other steps, which "
+            f"hydra.sweeper.pruner={settings.pruner} would compare: give hydra.sweeper.pruner=none"
+        )
     fixed = spelled_out(typed, partial(launcher.compose, 0))
     config = launcher.compose(0, fixed)
     if config.train_split is not None:

@@ -62,7 +62,11 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["trainer.skip_nonfinite=few"], "trainer.skip_nonfinite='few' is not of the type int"),
         (
             ["+callbacks.swa={_target_:lightning.pytorch.callbacks.StochasticWeightAveraging,swa_lrs:0.1}"],
-            "callbacks.swa averages weights over epochs: give trainer.max_epochs",
+            "callbacks.swa averages weights that are not those of the validation: use callbacks=ema",
+        ),
+        (
+            ["+callbacks.mean._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
+            "callbacks.mean averages weights that are not those of the validation: use callbacks=ema",
         ),
         (["+tasks_per_bach=4"], "there is no key 'tasks_per_bach'; did you mean 'tasks_per_batch'\\?$"),
         (["++episodes.train.way=3"], "there is no key 'episodes'; did you mean 'episode'\\?$"),
@@ -111,7 +115,7 @@ def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
         ["trainer.max_epochs=2", "trainer.limit_train_batches=5"],
         ["trainer.skip_nonfinite=3"],
         ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=8"],
-        ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
+        ["callbacks=ema"],
         ["dataset@test_dataset=mnist"],
         ["dataset=clinc150", "dataset@test_dataset=liu"],
         ["dataset=sinusoid", "dataset@test_dataset=gp"],

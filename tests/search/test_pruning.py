@@ -95,6 +95,28 @@ def test_a_later_seed_reports_the_mean_of_all_so_far(tmp_path: Path) -> None:
     assert trial.intermediate_values == pytest.approx(means)
 
 
+def test_the_median_prunes_a_later_seed_although_the_first_was_good(tmp_path: Path) -> None:
+    """Compares 0.4 and 0.6, means of two seeds, with 0.5 and 0.7 of the others at these steps.
+
+    The first seed has no score at step 3.
+    """
+    storage, folder = str(tmp_path / "study.log"), tmp_path / "seed0"
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
+    others = {2: 0.5, 4: 0.7, 6: 0.8, 8: 0.5, 10: 0.7, 12: 0.8}
+    for _ in range(6):
+        study.add_trial(create_trial(value=0.8, intermediate_values=others))
+    folder.mkdir()
+    folder.joinpath("metrics.csv").write_text("step,val/accuracy\n2,0.5\n4,0.7\n6,0.9\n")
+    number = study.ask()._trial_id
+    address = TrialAddress(storage, "s", number, pruner="median", num_seeds=2, earlier=[str(folder)])
+    callback = Pruning(address, score="accuracy", folder=tmp_path / "seed1")
+    trainer: Any = SimpleNamespace(max_steps=6)
+    for trainer.global_step, score, hopeless in ((2, 0.3, True), (3, 0.3, False), (4, 0.5, True)):
+        trainer.callback_metrics = {"val/accuracy": score}
+        assert callback._report(trainer) == hopeless
+    assert len(study.get_trials()[-1].intermediate_values) == 5  # nothing is lost
+
+
 def test_a_continued_trial_keeps_its_best_score(tmp_path: Path) -> None:
     """Continues at step 6 with 0.1 after 0.9 at step 2, where others have 0.5 at each step."""
     storage = str(tmp_path / "study.log")

@@ -104,6 +104,13 @@ def test_a_search_over_other_tasks_of_meta_val_is_refused(tmp_path: Path, varied
         _trials(settings, None, [varied], tmp_path)  # type: ignore[arg-type]
 
 
+def test_seeds_of_trainings_of_several_lengths_are_not_pruned(tmp_path: Path) -> None:
+    settings: Any = SimpleNamespace(params={"trainer.max_steps": "10,20"}, seeds=[0, 1], pruner="hyperband")
+    line = r"the seeds \[0, 1\] of two trials begin at other steps, .*: give hydra.sweeper.pruner=none"
+    with pytest.raises(ValueError, match=line):
+        _trials(settings, None, [], tmp_path)  # type: ignore[arg-type]
+
+
 def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path) -> None:
     folder = configs / "it's a search"
     small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'"]

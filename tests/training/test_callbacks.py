@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from conftest import SMALL, composed
+from hydra.utils import instantiate
 
+from metalearn import Learner
 from metalearn.run.checks.rules import check_half_precision
 
 RUN = ("trainer.max_steps=12", "trainer.val_check_interval=2")
@@ -24,6 +27,25 @@ def test_ema_tests_averaged_weights(metalearn) -> None:
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     changed = [name for name, value in averaged.items() if not torch.equal(value, current[name])]
     assert changed
+
+
+def test_ema_has_the_statistics_of_the_averaged_weights(metalearn) -> None:
+    """Tests the checkpoint with the mean of the base classes that its weights embed."""
+    finished = metalearn(*RUN, "callbacks=ema", "algorithm=simple_shot")
+    assert finished.code == 0, finished.text
+    tested, current = (finished.checkpoint("best")[name] for name in ("state_dict", "current_model_state"))
+    algorithm = Learner.load(finished.folder).trained.algorithm
+    images = instantiate(composed(*SMALL).dataset).load()["train"].images
+    averaged = algorithm.embed_each(images.float() / 255).mean(0)
+    torch.testing.assert_close(tested["algorithm.base.mean"], averaged, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(current["algorithm.base.mean"], averaged, rtol=0.1, atol=0.1)
+
+
+def test_ema_has_the_choice_of_the_averaged_weights(metalearn) -> None:
+    rates = ("algorithm=finetune", "algorithm.lr=[0.0,0.001]", "algorithm.steps=2")
+    finished = metalearn(*RUN, "callbacks=ema", *rates)
+    assert finished.code == 0, finished.text
+    assert finished.checkpoint("best")["state_dict"]["algorithm.rate"] in (0.0, 0.001)
 
 
 @pytest.mark.parametrize("precision", ["16", 16, "16-mixed"])

@@ -176,7 +176,8 @@ def episodes_hash(result: Result) -> str | None:
 
 def test_key(result: Result) -> str:
     """Returns a key that is equal for runs whose test episodes should be equal."""
-    return f"{result.dataset} {result.episode.test} {result.fold}"
+    dealt = "" if result.fold is None else f" fold {result.fold} of seed {result.seed}"  # the seed deals the folds
+    return f"{result.dataset} {result.episode.test}{dealt}"
 
 
 def key_of(override: str) -> str:

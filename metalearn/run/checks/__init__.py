@@ -25,5 +25,5 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError("resume=DIR continues a training; to test its weights use mode=test checkpoint=DIR")
     check_protocol(config["evaluation"], config["episode"]["test"])
     check_trainer(config["trainer"])
-    check_callbacks(config["callbacks"], config["trainer"])
+    check_callbacks(config["callbacks"])
     check_train_split(config)

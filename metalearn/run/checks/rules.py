@@ -43,13 +43,13 @@ def check_half_precision(trainer: dict[str, Any], accelerators: int) -> None:
         raise ValueError(f"trainer.precision={precision} needs a GPU: type trainer.precision=bf16-mixed")
 
 
-def check_callbacks(callbacks: dict[str, Any], trainer: dict[str, Any]) -> None:
-    """Raises ValueError for a callback that needs epochs in a training without epochs."""
+def check_callbacks(callbacks: dict[str, Any]) -> None:
+    """Raises ValueError for averages of Lightning, which the tested weights would not be."""
     for name, callback in callbacks.items():
-        if callback["_target_"].endswith(".StochasticWeightAveraging") and trainer["max_epochs"] == -1:
+        target = callback["_target_"]
+        if target.startswith("lightning.") and target.endswith("WeightAveraging"):
             raise ValueError(
-                f"callbacks.{name} averages weights over epochs: give trainer.max_epochs and "
-                "trainer.limit_train_batches, or take lightning.pytorch.callbacks.EMAWeightAveraging"
+                f"callbacks.{name} averages weights that are not those of the validation: use callbacks=ema"
             )
 
 

@@ -6,6 +6,7 @@ thus of means over equal seeds at equal steps.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -54,8 +55,21 @@ class Pruning(pl.Callback):
         if self._trial is None:
             self._trial = self._open(trainer)
             self._catch_up(self._trial, earlier, trainer)
-        self._trial.report(mean, len(earlier) * trainer.max_steps + step)
-        return step != trainer.max_steps and self._trial.should_prune()
+        begin = len(earlier) * trainer.max_steps
+        self._trial.report(mean, begin + step)
+        return step != trainer.max_steps and self._is_hopeless(self._trial, begin)
+
+    def _is_hopeless(self, trial: "optuna.Trial", begin: int) -> bool:
+        """Asks the pruner; `begin` is the step of the trial at which this run began.
+
+        Optuna's median compares the best score so far. The trained network of an earlier seed would
+        be better than any at the start of this one, so the median sees the scores of this run.
+        """
+        state = trial.storage.get_trial(trial._trial_id)
+        if self._address.pruner == "median":
+            state = copy(state)
+            state.intermediate_values = {at: value for at, value in state.intermediate_values.items() if at > begin}
+        return trial.study.pruner.prune(trial.study, state)
 
     def _catch_up(self, trial: "optuna.Trial", earlier: list[dict[int, float]], trainer: pl.Trainer) -> None:
         """Reports the validations before this one that a continued trial lacks."""
