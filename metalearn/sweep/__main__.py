@@ -1,7 +1,6 @@
 """`python -m metalearn.sweep COMMAND DIR`: looks at a sweep, and stops it, from any terminal."""
 
 import argparse
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from metalearn.run.directory import sweep_record
 from metalearn.run.screen import streams
-from metalearn.sweep import board, definition
+from metalearn.sweep import board
 from metalearn.sweep.cancel import cancel
 from metalearn.sweep.ending import report
 from metalearn.sweep.retry import clear_failed
@@ -29,8 +29,8 @@ def main() -> None:
         "retry": _retry,
     }
     try:
-        if not (given.sweep / definition.NAME).is_file():
-            raise ValueError(f"{given.sweep} holds no sweep: it has no {definition.NAME}")
+        if not (given.sweep / sweep_record.NAME).is_file():
+            raise ValueError(f"{given.sweep} holds no sweep: it has no {sweep_record.NAME}")
         code = commands[given.command](given)
     except (ValueError, OSError) as error:
         print(f"metalearn.sweep: {error}", file=sys.stderr)
@@ -86,17 +86,8 @@ def _retry(given: argparse.Namespace) -> int:
     names = " ".join(standing.name for standing in cleared)
     print(f"{len(cleared)} failed jobs are set back{f': {names}' if names else ''}")
     if cleared:
-        print(f"to start them: {command(given.sweep)}")
+        print(f"to start them: {sweep_record.command_line(given.sweep)}")
     return 0
-
-
-def command(sweep: Path) -> str:
-    """Returns the command line of a sweep with its name, as it was typed last."""
-    content = definition.read(sweep)
-    typed = content.get("typed") or ["-m", *content["command"]]
-    named = any(arg.startswith("hydra.sweep.dir=") for arg in typed)
-    place = [] if named else [f"hydra.sweep.dir={sweep}"]
-    return shlex.join(["python", "-m", "metalearn", *typed, *place])
 
 
 def _exit_code(standings: Sequence[Standing]) -> int:

@@ -5,26 +5,16 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
 
 from metalearn.files import write_atomically
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.grammar import is_sweep, key, node, quoted
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.sweep_record import NAME, Content, read
 from metalearn.sweep.jobs import Job
 
 log = logging.getLogger(__name__)
-
-NAME = "sweep.json"
-
-
-class Content(TypedDict):
-    """Content of sweep.json."""
-
-    command: list[str]  # the part of the command line that defines the jobs
-    typed: NotRequired[list[str]]  # the whole command line, as it was typed last
-    jobs: dict[str, list[str]]  # overrides by directory; empty for a search
 
 
 def in_jobs(argv: list[str]) -> list[str]:
@@ -105,17 +95,6 @@ def folders(sweep: Path) -> dict[tuple[str, ...], list[Path]]:
     for name, overrides in jobs.items():
         recorded.setdefault(tuple(overrides), []).append(sweep / name)
     return recorded
-
-
-def read(sweep: Path) -> Content:
-    """Returns the content of the file. Raises ValueError in one line where it is damaged."""
-    from typeguard import TypeCheckError, check_type  # late, because --help must not wait for it
-
-    path = sweep / NAME
-    try:
-        return check_type(json.loads(path.read_text()), Content)
-    except (ValueError, TypeCheckError) as error:
-        raise ValueError(f"{path} is not the list of jobs of a sweep: {error}") from error
 
 
 def _add(jobs: dict[str, list[str]], job: Job, sweep: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple, final
 import yaml
 
 from metalearn.formats import interval, score
+from metalearn.run.directory import sweep_record
 from metalearn.run.directory.claim import LOCK, is_locked
-from metalearn.sweep import definition, logs
+from metalearn.sweep import logs
 from metalearn.sweep.jobs import JOB_LOCK, Job
 from metalearn.sweep.submitted import is_submitted
 
@@ -73,7 +74,7 @@ def read(sweep: Path) -> list[Standing]:
 
 def jobs(sweep: Path) -> list[Job]:
     """Returns the jobs of a sweep, or the trials of a search that have begun."""
-    if recorded := definition.read(sweep)["jobs"]:
+    if recorded := sweep_record.read(sweep)["jobs"]:
         pairs = [(sweep / name, overrides) for name, overrides in recorded.items()]
     else:
         folders = sorted(log.parent for place in TRIALS for log in sweep.glob(place))

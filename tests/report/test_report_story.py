@@ -36,7 +36,7 @@ def test_the_heading_names_the_sweep_its_command_and_its_date(contents: Contents
     title, date, (command,) = contents.heading
     assert title == "shots"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", date)
-    assert command.startswith("metalearn -m seed=0,1 algorithm=relation,maml hydra.sweep.dir=")
+    assert command.startswith("python -m metalearn -m seed=0,1 algorithm=relation,maml hydra.sweep.dir=")
 
 
 def test_selection_and_cost_are_means_over_the_seeds(contents: Contents) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from metalearn.run.directory import sweep_record
 from metalearn.sweep import definition
 from metalearn.sweep.jobs import Job
 
@@ -16,10 +17,10 @@ def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> No
     definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1"), ["-m"])
     # An extension of the sweep.
     definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2"), ["-m"])
-    before = (tmp_path / definition.NAME).read_text()
+    before = (tmp_path / sweep_record.NAME).read_text()
     with pytest.raises(ValueError, match=r"its job 1 has seed=1 where this command has seed=7; .* hydra\.sweep\.dir"):
         definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=7"), ["-m"])
-    assert (tmp_path / definition.NAME).read_text() == before
+    assert (tmp_path / sweep_record.NAME).read_text() == before
     (tmp_path / "3").mkdir()
     (tmp_path / "3/result.json").write_text("{}")
     with pytest.raises(ValueError, match="3 holds another run"):

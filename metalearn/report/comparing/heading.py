@@ -1,13 +1,12 @@
 """The heading of a report: which folders it compares, the command of a sweep, and its date."""
 
-import json
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.report.reading.runs import Run
+from metalearn.run.directory import sweep_record
 from metalearn.run.directory.folder import RunFolder
 
 
@@ -32,9 +31,6 @@ def heading(folders: Sequence[Path], runs: Sequence[Run]) -> Heading:
 def _command(sweep: Path) -> str:
     """Returns what was typed for a sweep; nothing where no file states it."""
     try:
-        content = json.loads((sweep / "sweep.json").read_text())
-        typed = content.get("typed") or ["-m", *content["command"]]
-        named = any(argument.startswith("hydra.sweep.dir=") for argument in typed)
-        return shlex.join(["metalearn", *typed, *([] if named else [f"hydra.sweep.dir={sweep}"])])
-    except (OSError, ValueError, KeyError, TypeError):
+        return sweep_record.command_line(sweep)
+    except (OSError, ValueError):
         return ""

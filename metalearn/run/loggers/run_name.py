@@ -1,12 +1,12 @@
 """Names of runs that a person can read: algorithm, data set, setting, backbone and seed."""
 
-import json
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from metalearn.run.command.grammar import alike, node
+from metalearn.run.directory import sweep_record
 
 IN_NAME = {"algorithm", "backbone", "dataset", "seed", "episode.test.way", "episode.test.shot"}
 """Keys whose values are in every name."""
@@ -40,14 +40,14 @@ def sweep_folder(folder: Path) -> Path | None:
     A trial of several seeds has a folder for each, one level further down.
     """
     above = (folder.parent, folder.parent.parent)
-    return next((home for home in above if (home / "sweep.json").is_file()), None)
+    return next((home for home in above if (home / sweep_record.NAME).is_file()), None)
 
 
 def varied(folder: Path, overrides: list[str]) -> list[str]:
     """Lists overrides that other jobs of a sweep lack and that are not in the name."""
     if (home := sweep_folder(folder)) is None:
         return []
-    typed = json.loads((home / "sweep.json").read_text())["command"]
+    typed = sweep_record.read(home)["command"]
     own = [override for override in overrides if node(override) not in IN_NAME]
     return [override for override in own if not any(alike(override, word) for word in typed)]
 
