@@ -89,7 +89,7 @@ def start() -> None:
 
 
 def compose_or_refuse() -> None:
-    """Run what the command line says; a wrong one ends with one line and the exit code 2."""
+    """Runs what the command line says; a wrong one ends with one line and the exit code 2."""
     # Threads that spin for long take cores from others; threads that sleep at once wake up late.
     # This value is as fast as the better of both. GNU OpenMP reads it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -1,4 +1,4 @@
-"""Estimates that a result holds. Every command line imports them, so they do without NumPy."""
+"""Estimates and curves of a result. Every command line imports them, so they do without NumPy."""
 
 from typing import NamedTuple
 
@@ -24,3 +24,12 @@ class ErrorRate(NamedTuple):
     low: float
     high: float
     num_trials: int
+
+
+class Curve(NamedTuple):
+    """Points of a plot in a report."""
+
+    x_name: str
+    y_name: str
+    x: list[float]
+    y: list[float]

@@ -1,4 +1,4 @@
-"""Atomic writing: no reader and no killed process ever leaves or sees half a file."""
+"""Atomic writing: no reader sees half a file, and no killed process leaves one."""
 
 import contextlib
 import fcntl

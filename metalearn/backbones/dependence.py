@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metalearn.backbones.norm import BatchNorm, Moments
 
-OURS = f"{BatchNorm.__module__}.{BatchNorm.__qualname__}"
+OUR_NORM = f"{BatchNorm.__module__}.{BatchNorm.__qualname__}"
 
 
 class Dependence(NamedTuple):
@@ -29,12 +29,12 @@ def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -
     for name, module in theirs.items():
         kind = f"{type(module).__name__} at {name}"
         if not module.track_running_stats:
-            raise ValueError(f"{kind} keeps no running averages, so a prediction depends on other rows: use {OURS}")
+            raise ValueError(f"{kind} keeps no running averages, so a prediction depends on other rows: use {OUR_NORM}")
         if mode != "running":
             also = "" if takes_gradients else ", or batch_norm=running"
-            raise ValueError(f"batch_norm={mode} does not reach {kind}: use {OURS} instead{also}")
+            raise ValueError(f"batch_norm={mode} does not reach {kind}: use {OUR_NORM} instead{also}")
         if takes_gradients:
-            raise ValueError(f"each inner step would move the running averages of {kind}: use {OURS} instead")
+            raise ValueError(f"each inner step would move the running averages of {kind}: use {OUR_NORM} instead")
     if theirs or not all(norm.fixed for norm in ours):
         return mode
     return "running" if ours else "none"

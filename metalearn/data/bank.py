@@ -181,7 +181,8 @@ def tell_shared_classes(trained: Iterable[str], tested: Sequence[str], split: st
     """
     if shared := sorted(set(map(upright, trained)) & set(map(upright, tested))):
         message = "%d of the %d %s classes have names of training classes: %s"
-        log.warning(message, len(shared), len(tested), split, ", ".join(shared[:3]) + " ..." * (len(shared) > 3))
+        more = " ..." if len(shared) > 3 else ""
+        log.warning(message, len(shared), len(tested), split, ", ".join(shared[:3]) + more)
     return len(shared)
 
 

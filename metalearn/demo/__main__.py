@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from metalearn.formats import one_line
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with suppress(KeyboardInterrupt):  # its way to end
             server.serve(learner, given.port)
     except (ValueError, OSError) as error:
-        print(f"metalearn.demo: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"metalearn.demo: {one_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = 130

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metalearn.predict import shown
+from metalearn.predict import subcommands
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Outcome
 
@@ -20,5 +20,5 @@ def default_run(folder: Path = FOLDER) -> Path:
     except FileNotFoundError:
         finished = False
     if not finished:
-        shown.run("metalearn", f"resume={folder}" if run.last.exists() else f"hydra.run.dir={folder}")
+        subcommands.run_shown("metalearn", f"resume={folder}" if run.last.exists() else f"hydra.run.dir={folder}")
     return folder

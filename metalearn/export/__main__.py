@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metalearn.formats import one_line
+
 KINDS = (".onnx", ".pt2")
 
 
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.export(given.run, given.file, given.adapted)
         code = 0
     except (ValueError, OSError, ImportError) as error:
-        print(f"metalearn.export: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"metalearn.export: {one_line(error)}", file=sys.stderr)
         code = 2
     sys.exit(code)
 

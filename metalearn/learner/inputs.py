@@ -65,5 +65,6 @@ def _named(name: str, given: Input, preparation: Preparation | TextPreparation) 
     try:
         return prepared(given, preparation)
     except (ValueError, OSError) as error:
-        place = f" ({given})" if isinstance(given, os.PathLike) or (isinstance(given, str) and name[0] == "i") else ""
+        is_text = isinstance(given, str) and isinstance(preparation, TextPreparation)
+        place = f" ({given})" if isinstance(given, str | os.PathLike) and not is_text else ""
         raise type(error)(f"{name}{place}: {error}") from error

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metalearn.formats import one_line
 from metalearn.predict.outputs import check_free
 
 
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             given.run, given.support, given.query = demo.prepare(given.run)
         code = command.predict(given)
     except (ValueError, OSError) as error:
-        print(f"metalearn.predict: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"metalearn.predict: {one_line(error)}", file=sys.stderr)
         code = 2
     sys.exit(code)
 

@@ -93,7 +93,8 @@ def _show(reader: AbstractReader, answers: list[Answer], written: list[Path]) ->
     if (more := len(answers) - MOST_ROWS) > 0:
         console.print(f"and {more:,} more" + ("" if written else "; --csv FILE lists all"), highlight=False)
     counts = Counter(NONE if answer.label is None else answer.label for answer in answers)
-    found = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(10)) + " ..." * (len(counts) > 10)
+    others = " ..." if len(counts) > 10 else ""
+    found = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(10)) + others
     left_out = f"; {len(reader.unreadable):,} unreadable left out" if reader.unreadable else ""
     console.print(f"{len(answers):,} {reader.kind}s: {escape(found)}{left_out}", highlight=False, soft_wrap=True)
     for path in written:

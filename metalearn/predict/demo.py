@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from metalearn.data.glyphs import draw
-from metalearn.predict import shown
+from metalearn.predict import subcommands
 from metalearn.types import SPLITS
 
 FOLDER = Path("metalearn-demo")
@@ -32,6 +32,6 @@ def prepare(run: Path | None) -> tuple[Path, Path, list[Path]]:
             ImageOps.invert(Image.fromarray(ink)).save(folder / f"character {number}, hand {hand}.png")
     if run is None:
         run = FOLDER / "run"
-        shown.run("metalearn", f"trainer.max_steps={STEPS}", f"hydra.run.dir={run}")
-    print(shown.line("metalearn.predict", str(run), "--support", str(support), "--query", str(query)))
+        subcommands.run_shown("metalearn", f"trainer.max_steps={STEPS}", f"hydra.run.dir={run}")
+    print(subcommands.typed("metalearn.predict", str(run), "--support", str(support), "--query", str(query)))
     return run, support, [query]

@@ -12,7 +12,7 @@ from metalearn.report.tables import tables
 
 
 def log(contents: Contents, folder: Path, project: str | None) -> str:
-    """Log a report to W&B; returns a line that says where it is.
+    """Logs a report to W&B, and returns a line that says where it is.
 
     Args:
         contents: the report.

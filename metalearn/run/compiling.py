@@ -28,7 +28,7 @@ the queries, by 9 ms (docs/benchmarks.md).
 
 @final
 class CompiledTasks(pl.Callback):
-    """Compiles the loss of a task in a training, if `why_not` has no reason against it.
+    """Compiles the loss of a task in a training, unless `why_not_compiled` has a reason.
 
     The decision depends on the settings alone, so repeated runs give the same numbers.
     """
@@ -37,7 +37,7 @@ class CompiledTasks(pl.Callback):
         algorithm = module.algorithm
         if not isinstance(algorithm, MAML) or algorithm.execution.compile is not None:
             return
-        if (reason := why_not(algorithm, trainer, trainer.datamodule)) is not None:  # type: ignore[attr-defined]
+        if (reason := why_not_compiled(algorithm, trainer, trainer.datamodule)) is not None:  # type: ignore[attr-defined]
             log.info("the loss of a task is not compiled: %s", reason)
             return
         algorithm.execution = dataclasses.replace(algorithm.execution, compile=True)
@@ -45,7 +45,7 @@ class CompiledTasks(pl.Callback):
             console.say("compiling the loss of a task, which takes one to two minutes the first time on a machine")
 
 
-def why_not(algorithm: MAML, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
+def why_not_compiled(algorithm: MAML, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
     """Returns the reason why a training does not compile the loss of a task; None if it does."""
     device, loop, execution = trainer.strategy.root_device, algorithm.inner_loop, algorithm.execution
     inner_steps = trainer.max_steps * trainer.accumulate_grad_batches * data.tasks_per_batch * loop.steps

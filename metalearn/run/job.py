@@ -35,7 +35,7 @@ from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.independence import check_backbone
 from metalearn.training.module import FewShotModule
-from metalearn.training.replay import ReplayedSteps, why_not
+from metalearn.training.replay import ReplayedSteps, why_not_replayed
 from metalearn.types import Split
 
 
@@ -89,10 +89,10 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     loaded = load_data(plan)
     banks = loaded.banks
     augmentation = instantiate(plan.config["augmentation"])
-    images = isinstance(banks["test"], ClassBank)
+    has_classes = isinstance(banks["test"], ClassBank)
     augmented = not isinstance(augmentation, Unchanged)
-    rules.check_problem(plan.config["problem"], images, augmented, plan.choices["dataset"])
-    if images:
+    rules.check_problem(plan.config["problem"], plan.choices["dataset"], has_classes=has_classes, augmented=augmented)
+    if has_classes:
         plan = with_base_classes(plan, config, num_base_classes(plan, banks))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
@@ -100,7 +100,9 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = build_data(plan, banks, algorithm, augmentation)
     data.selects = plan.config["train_split"] is None
-    others = settings_beside(data.settings["test"], plan.config["evaluation"]["settings"], algorithm.predicts_jointly)
+    others = settings_beside(
+        data.settings["test"], plan.config["evaluation"]["settings"], predicts_jointly=algorithm.predicts_jointly
+    )
     for name, setting in others.items():
         check_other_setting(name, setting, data, algorithm.fixed_way)
 
@@ -115,7 +117,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     check_backbone(algorithm, data)
     pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
     trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
-    if plan.config["trainer"]["cuda_graph"] and (reason := why_not(algorithm, trainer, data)):
+    if plan.config["trainer"]["cuda_graph"] and (reason := why_not_replayed(algorithm, trainer, data)):
         raise ValueError(f"trainer.cuda_graph=true: {reason}")
     if min(data.num_episodes.values()) < trainer.world_size:
         raise ValueError(f"{trainer.world_size} processes need at least as many meta-val and meta-test episodes")

@@ -15,7 +15,7 @@ from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
 from metalearn.run.checks import rules
-from metalearn.run.checks.signatures import OURS
+from metalearn.run.checks.signatures import KEYS_OF_THE_RUN
 from metalearn.run.directory.checkpoint import load_backbone
 from metalearn.run.keeper import AtomicCheckpointIO
 from metalearn.run.plan import Plan
@@ -74,7 +74,7 @@ def build_data(
 def build_module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
     """Builds the module: the algorithm with its optimizer and schedule."""
     config = plan.config
-    optimizer = {name: value for name, value in config["optimizer"].items() if name != "backbone_lr"}
+    optimizer = {name: value for name, value in config["optimizer"].items() if name not in KEYS_OF_THE_RUN["optimizer"]}
     return FewShotModule(
         algorithm,
         instantiate(optimizer),
@@ -87,7 +87,7 @@ def build_module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
 def build_trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Builds the trainer, with the callbacks and loggers of the config."""
     config = plan.config
-    arguments = {name: value for name, value in config["trainer"].items() if name not in OURS["trainer"]}
+    arguments = {name: value for name, value in config["trainer"].items() if name not in KEYS_OF_THE_RUN["trainer"]}
     built: pl.Trainer = instantiate(
         arguments,
         callbacks=[*instantiate(config["callbacks"]).values(), *callbacks],

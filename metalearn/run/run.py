@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
 from metalearn.formats import interval
-from metalearn.run.directory import of_hydra
+from metalearn.run.directory import hydra_folder
 from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.checkpoint_file import read_origin
@@ -44,7 +44,7 @@ def run(config: DictConfig) -> float | None:
     Raises SystemExit with 2 for bad input before any training, with 128 + the number of a signal
     that stopped it (143 after SIGTERM, 130 after Ctrl-C), and with 1 for other failures.
     """
-    folder = of_hydra.run_folder()
+    folder = hydra_folder.run_folder()
     if not is_rank_zero():
         return _run(config, folder)
     with ExitStack() as stack:
@@ -107,8 +107,8 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
 
 
 def _begin(job: Job, config: DictConfig) -> None:
-    """Removes the files of an earlier run, except those that this run resumes."""
-    of_hydra.begin(job.plan.folder, config, struck_out(job.plan.config))
+    """Writes the config, removes earlier results, and cuts metrics.csv to the resumed step."""
+    hydra_folder.write_config(job.plan.folder, config, struck_out(job.plan.config))
     for logger in job.trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.resume(job.first_step)
@@ -179,9 +179,10 @@ def test(job: Job, record: Record) -> None:
 def _check_finite(evaluations: dict[str, Evaluation], further: Further | None) -> None:
     """Raises NonFiniteLoss if a loss or a score of a further evaluation is not finite."""
     for name, evaluation in evaluations.items():
-        if evaluation.loss is None or not evaluation.loss.mean < float("inf"):
-            mean = evaluation.loss and evaluation.loss.mean
-            raise NonFiniteLoss(f"the loss on {name} is {mean}, so its score means nothing")
+        if evaluation.loss is None:
+            raise NonFiniteLoss(f"the loss on {name} is not a number, so its score means nothing")
+        if not isfinite(evaluation.loss.mean):
+            raise NonFiniteLoss(f"the loss on {name} is {evaluation.loss.mean}, so its score means nothing")
     for name, score in further.scores.items() if further else ():
         if not isfinite(score.mean):
             raise NonFiniteLoss(f"the score {name} of the evaluation is {score.mean}, so it means nothing")

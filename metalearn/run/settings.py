@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.secrets import struck_out
 
 IRRELEVANT = {
@@ -23,10 +24,10 @@ IRRELEVANT = {
 }
 """Keys of the machine, of places and of the screen, with all keys below them."""
 
-IN_OTHER_FIELDS = {"seed", "tasks_per_batch", "episode.test", "evaluation"}
+NOT_HASHED = {"seed", "tasks_per_batch", "episode.test", "evaluation"}
 """Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
 
-OF_A_TRAINING = {
+TAKEN_FROM_THE_TRAINING = {
     *("train_split", "episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
     *("trainer", "callbacks"),
 }
@@ -67,7 +68,7 @@ def composed_settings(config: DictConfig) -> dict[str, Any]:
 def written_settings(folder: Path) -> dict[str, Any]:
     """Returns the settings of the run in a folder; empty if its config cannot be read."""
     try:
-        config = yaml.load((folder / ".hydra/config.yaml").read_text(), Loader=yaml.CSafeLoader)
+        config = yaml.load(RunFolder(folder).config.read_text(), Loader=yaml.CSafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return settings(config) if isinstance(config, dict) else {}
@@ -76,13 +77,13 @@ def written_settings(folder: Path) -> dict[str, Any]:
 def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, Any]:
     """Returns the settings of a test; those of a training are of its weights, if it has any."""
     trained = checkpoint["metalearn"].get("settings", {}) if checkpoint else {}  # absent in earlier versions
-    rest = {key: value for key, value in own.items() if not _is_below(key, OF_A_TRAINING)}
-    return rest | {key: value for key, value in trained.items() if _is_below(key, OF_A_TRAINING)}
+    rest = {key: value for key, value in own.items() if not _is_below(key, TAKEN_FROM_THE_TRAINING)}
+    return rest | {key: value for key, value in trained.items() if _is_below(key, TAKEN_FROM_THE_TRAINING)}
 
 
 def common(values: dict[str, Any]) -> dict[str, Any]:
     """Returns the settings that runs have in common which differ in seed or fold alone."""
-    return {key: value for key, value in values.items() if not _is_below(key, IN_OTHER_FIELDS)}
+    return {key: value for key, value in values.items() if not _is_below(key, NOT_HASHED)}
 
 
 def sha256(values: dict[str, Any]) -> str:

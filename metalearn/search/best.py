@@ -68,7 +68,7 @@ class Findings:
         counts = f"{len(completed)} completed, {len(pruned)} pruned, {len(failed)} failed"
         self._screen.say(f"{len(completed) + len(pruned)} of {self._trials.n_trials} trials: {counts}")
         for trial in failed[-SHOWN:]:
-            log = self._trials.runs(trial).looked().failed.log
+            log = self._trials.runs(trial).looked().first_incomplete.log
             self._screen.say(f"trial {self._trials.folder(trial).name} failed: {log}")
 
     def write(self) -> None:
@@ -145,7 +145,7 @@ class Findings:
 
     def _best_first(self) -> list[FrozenTrial]:
         """Returns the completed trials by their first objective."""
-        sign = self._objectives[0].sign
+        sign = self._objectives[0].loss_sign
         return sorted(self._trials.all(TrialState.COMPLETE), key=lambda trial: sign * trial.values[0])
 
     def _front(self) -> list[FrozenTrial]:

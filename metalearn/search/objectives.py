@@ -25,8 +25,8 @@ class Objective:
     text: Callable[[float], str]
 
     @property
-    def sign(self) -> int:
-        """Factor with which less is better."""
+    def loss_sign(self) -> int:
+        """Factor that turns the number into a loss."""
         return -1 if self.direction == "maximize" else 1
 
 

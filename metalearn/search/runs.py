@@ -64,8 +64,8 @@ class TrialRuns:
         return sum(values) / len(values) if len(values) == len(self.jobs) else None
 
     @property
-    def failed(self) -> Job:
-        """The first run that did not complete."""
+    def first_incomplete(self) -> Job:
+        """The first run that did not complete, or the first of all."""
         return next((job for job in self.jobs if job.status != "completed"), self.jobs[0])
 
     @property

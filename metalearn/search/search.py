@@ -116,5 +116,5 @@ def _check_success(trials: Trials, jobs: list[Job]) -> None:
         last = next(job for job in reversed(jobs) if job.status == "failed")
         raise JobFailed(f"{FAILURES_IN_A_ROW} trials in a row have failed: see {last.log}")
     if (failed := trials.failed()) and not trials.all(TrialState.COMPLETE):
-        log = trials.runs(failed[-1]).looked().failed.log
+        log = trials.runs(failed[-1]).looked().first_incomplete.log
         raise JobFailed(f"no trial has completed, and {len(failed)} have failed: see {log}")

@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 def in_jobs(argv: list[str]) -> list[str]:
-    """Makes arguments of a part that a sweep chooses sweeps of one value.
+    """Writes algorithm.KEY=choice(VALUE) for algorithm.KEY=VALUE where the sweep varies algorithm.
 
-    Hydra composes the sweep itself with the default part, which may not know them.
+    Hydra composes the sweep itself with the default part, which may not know the key.
 
     >>> in_jobs(["-m", "algorithm=maml,fomaml", "algorithm.inner_lr=0.1", "seed=1"])
     ['--multirun', 'algorithm=maml,fomaml', 'algorithm.inner_lr=choice(0.1)', 'seed=1']

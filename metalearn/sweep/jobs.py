@@ -222,8 +222,8 @@ class Attempt:
 
 def resuming(folder: Path) -> list[str]:
     """Returns the arguments that continue a run in its directory; none before a checkpoint."""
-    saved = any((folder / f"checkpoints/{name}.ckpt").is_file() for name in ("last", "best"))
-    return [f"resume={quoted(folder)}"] if saved else []
+    run = RunFolder(folder)
+    return [f"resume={quoted(folder)}"] if run.last.is_file() or run.best.is_file() else []
 
 
 def _signal_name(number: int) -> str:

@@ -147,7 +147,8 @@ class AbstractLauncher(Launcher, ABC):
     ) -> "Job":
         """Returns a job with its folder; a finished job keeps the folder recorded for it.
 
-        It composes only where a name depends on the config: in that time 20 jobs are skipped.
+        Composing takes as long as skipping 20 jobs, so it composes only where a name depends on the
+        config.
         """
         from metalearn.sweep.jobs import Job
 

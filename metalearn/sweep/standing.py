@@ -1,9 +1,7 @@
 """The state of each job of a sweep as its directory shows it, whoever runs the jobs and where."""
 
-import csv
-import math
 import signal
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, final
@@ -13,6 +11,8 @@ import yaml
 from metalearn.formats import interval, score
 from metalearn.run.directory import sweep_record
 from metalearn.run.directory.claim import LOCK, is_locked
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.validations import validation_curve
 from metalearn.sweep import logs
 from metalearn.sweep.jobs import JOB_LOCK, Job
 from metalearn.sweep.submitted import is_submitted
@@ -95,19 +95,15 @@ def look(job: Job, sweep: Path, shared: Set[str]) -> Standing:
         reason=reason,
         exit_code=logs.exit_code(job.log) if ended else None,
         seconds_left=logs.seconds_left(job.log) if state == "running" else None,
-        best=best_so_far(job.folder / "metrics.csv"),
+        best=best_so_far(RunFolder(job.folder).metrics),
         test=interval(test) if test is not None else "",
     )
 
 
 def best_so_far(metrics: Path) -> Best | None:
-    """Returns the best row of metrics.csv at meta-val, whose last row may be half written."""
-    if not metrics.is_file():
-        return None
-    with metrics.open(newline="", errors="replace") as file:
-        rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
-    found = [Best(name, value) for name in SIGNS for value in _finite(rows, f"val/{name}")]
-    return max(found, key=lambda best: best.rank, default=None)
+    """Returns the best score at meta-val in metrics.csv, whose last row may be half written."""
+    found = validation_curve(metrics, SIGNS)
+    return max((Best(found.score, row.score) for row in found.validations), key=lambda best: best.rank, default=None)
 
 
 def _state(job: Job) -> tuple[State, str]:
@@ -134,10 +130,5 @@ def _state(job: Job) -> tuple[State, str]:
 
 def _overrides(folder: Path) -> list[str]:
     """Returns the overrides of a run, which it records when it has composed its config."""
-    path = folder / ".hydra/overrides.yaml"
+    path = RunFolder(folder).overrides
     return yaml.safe_load(path.read_text()) or [] if path.is_file() else []
-
-
-def _finite(rows: Iterable[dict[str, str]], column: str) -> list[float]:
-    texts = [text for row in rows if isinstance(text := row.get(column), str) and text]
-    return [value for value in map(float, texts) if math.isfinite(value)]

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import at_home, key, node
+from metalearn.run.directory.folder import RunFolder
 from metalearn.run.settings import as_typed, settings, written_settings
 from metalearn.sweep.jobs import Job
 
@@ -36,7 +37,7 @@ def check(
     is_group, edited = cache(is_group), _last_edit(sweep)
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
     for job in finished:
-        config = job.folder / ".hydra/config.yaml"
+        config = RunFolder(job.folder).config
         if not config.is_file() or config.stat().st_mtime > edited:
             continue
         alike = tuple(arg if is_group(key(arg)) else node(arg) for arg in job.overrides)

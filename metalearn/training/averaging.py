@@ -14,10 +14,16 @@ class WeightAverage(EMAWeightAveraging):
     are computed before that epoch, and the choice of a candidate is made after it: both would be
     those of the weights that no test uses.
 
+    Args:
+        decay: weight of the average so far in each step's new average.
+
     Examples:
         >>> WeightAverage(decay=0.999).state_dict()
         {'latest_update_step': 0}
     """
+
+    def __init__(self, *, decay: float) -> None:
+        super().__init__(decay=decay)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)

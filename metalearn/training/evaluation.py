@@ -83,14 +83,14 @@ def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:
     return ErrorRate(wrong / total, *wilson(wrong, total), total)
 
 
-def settings_beside(like: Setting, names: Sequence[str] | None, jointly: bool) -> dict[str, Setting]:
+def settings_beside(like: Setting, names: Sequence[str] | None, *, predicts_jointly: bool) -> dict[str, Setting]:
     """Builds the further settings of a test, by name; `like` is its first.
 
-    None: unequal queries where predictions are made `jointly`, since their accuracy may rest on
+    None: unequal queries where the algorithm `predicts_jointly`, since their accuracy may rest on
     equal ones; no setting else.
     """
     if names is None:
-        compares = jointly and like.has_one_shape and like.queries == "equal"
+        compares = predicts_jointly and like.has_one_shape and like.queries == "equal"
         names = [f"{like.way}w{like.shot}s-unequal"] if compares else []
     return {name: named_setting(name, like) for name in names}
 

@@ -210,7 +210,8 @@ class FewShotModule(pl.LightningModule):
     def _predict(self, batch: Episode) -> list[Tensor]:
         """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
         testing = self.trainer.testing
-        how = (self.algorithm, batch, self.cost, self.device if testing else torch.device("cpu"))  # no wait in fit
+        # Only a test measures its cost; on the clock of the CPU, a validation waits for no GPU.
+        how = (self.algorithm, batch, self.cost, self.device if testing else torch.device("cpu"))
         if self._evaluates_embeddings:
             return predictions.of_embeddings(*how)
         if self._adapts_together:

@@ -69,11 +69,11 @@ class _Loss(nn.Module):
 
 @final
 class ReplayedSteps(pl.Callback):
-    """Replays the steps of a training as CUDA graphs, if `why_not` has no reason against it."""
+    """Replays the steps of a training as CUDA graphs, unless `why_not_replayed` has a reason."""
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
-        reason = why_not(algorithm, trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        reason = why_not_replayed(algorithm, trainer, trainer.datamodule)  # type: ignore[attr-defined]
         if reason is None:
             module.loss = ReplayedLoss(algorithm)  # type: ignore[assignment]
         else:
@@ -83,7 +83,7 @@ class ReplayedSteps(pl.Callback):
         module.loss = module.algorithm.loss  # type: ignore[union-attr]  # frees the memory of the graphs
 
 
-def why_not(algorithm: AbstractAlgorithm, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
+def why_not_replayed(algorithm: AbstractAlgorithm, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
     """Returns the reason why a training cannot replay its steps; None if it can."""
     device, one_shape = trainer.strategy.root_device, data.settings["train"].has_one_shape
     reasons = {

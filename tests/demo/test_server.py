@@ -144,7 +144,7 @@ def test_what_cannot_be_served_says_so_in_a_line(tmp_path: Path, capsys, monkeyp
 )
 def test_the_default_run_is_trained_once(tmp_path: Path, monkeypatch, status, has_checkpoint, command) -> None:
     called = []
-    monkeypatch.setattr(default_run.shown, "run", lambda *words: called.append(words))
+    monkeypatch.setattr(default_run.subcommands, "run_shown", lambda *words: called.append(words))
     if status:
         (tmp_path / "result.json").write_text(json.dumps({"status": status, "error": None, "test": None, "val": None}))
     if has_checkpoint:

@@ -81,7 +81,7 @@ def test_equal_queries_are_drawn_as_ever() -> None:
 def test_a_method_that_may_rest_on_equal_queries_is_tested_on_unequal_ones_too(
     like: Setting, names: list[str] | None, jointly: bool, expected: list[str]
 ) -> None:
-    assert list(settings_beside(like, names, jointly)) == expected
+    assert list(settings_beside(like, names, predicts_jointly=jointly)) == expected
 
 
 def test_both_are_columns_of_the_report(metalearn: Command) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Timer
 
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.episodes.sampling import Setting
-from metalearn.run.compiling import CompiledTasks, why_not
+from metalearn.run.compiling import CompiledTasks, why_not_compiled
 
 LONG: dict[str, Any] = {
     "max_steps": 5_000,
@@ -58,18 +58,18 @@ def test_reasons_against_compiling(
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr("pathlib.Path.exists", lambda path: True)
     run = training(**trainer)
-    assert why_not(built(*overrides), run, run.datamodule) == reason
+    assert why_not_compiled(built(*overrides), run, run.datamodule) == reason
 
 
 def test_what_a_compiler_needs_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     run = training()
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/clang++" if name == "clang++" else None)
-    assert why_not(built(), run, run.datamodule) == "the headers of Python are missing"
+    assert why_not_compiled(built(), run, run.datamodule) == "the headers of Python are missing"
     (tmp_path / "Python.h").touch()
-    assert why_not(built(), run, run.datamodule) is None
+    assert why_not_compiled(built(), run, run.datamodule) is None
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert why_not(built(), run, run.datamodule) == "there is neither g++ nor clang++"
+    assert why_not_compiled(built(), run, run.datamodule) == "there is neither g++ nor clang++"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_long_training_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("metalearn.run.compiling.why_not", _only_by_steps)
+    monkeypatch.setattr("metalearn.run.compiling.why_not_compiled", _only_by_steps)
     module = SimpleNamespace(algorithm=built(*overrides))
     CompiledTasks().on_fit_start(training(max_steps=steps), module)
     assert module.algorithm.execution.compile is compiles

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.episodes.sampling import Setting
-from metalearn.training.replay import why_not
+from metalearn.training.replay import why_not_replayed
 from metalearn.types import Episode
 
 VARIES = WAITS | {"maml_plus_plus"}
@@ -106,5 +106,5 @@ def test_reasons_against_a_replay(changed: dict[str, Any], reason: str | None) -
     given |= {"_detect_anomaly": False} | changed
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(given.pop("device"))), **given)
     data = SimpleNamespace(batch_size=None, settings={"train": Setting(given["way"], 1, 1)})
-    found = why_not(built(given["algorithm"]), trainer, data)
+    found = why_not_replayed(built(given["algorithm"]), trainer, data)
     assert found is None if reason is None else reason in str(found)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from metalearn.formats import first_line
 from metalearn.types import Episode
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -105,8 +106,7 @@ class TaskThreads:
         except Exception as error:
             if not (compiled and _is_of_compiler(error)):
                 raise
-            reason = str(error).strip().partition("\n")[0]
-            return self._only_in_turn(f"they cannot be compiled as a whole ({reason})", work, tasks)
+            return self._only_in_turn(f"they cannot be compiled as a whole ({first_line(error)})", work, tasks)
         finally:
             torch.set_num_threads(cores)  # the number of a thread is also that of later threads
         if torch.equal(torch.get_rng_state(), before):

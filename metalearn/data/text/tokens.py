@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from metalearn.data.text.vectors import read_words
+from metalearn.formats import first_line
 
 WORD = re.compile(r"\w+(?=n't)|n't|'(?:s|re|ll|m|d|ve)\b|\w+|[^\w\s]")
 """Word, part of a contraction as in the Penn Treebank and GloVe, or one sign."""
@@ -172,8 +173,7 @@ def _load_tokenizer(name: str) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{name} has no tokenizer that transformers can read ({first_line})") from error
+        raise ValueError(f"{name} has no tokenizer that transformers can read ({first_line(error)})") from error
 
 
 def _hash(*parts: object) -> str:

@@ -24,7 +24,7 @@ from metalearn.report.reading.protocol import (
 from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Text
 
-SEEN = "†"
+DAGGER = "†"
 """Marks results on classes that the pretraining has seen."""
 
 
@@ -67,7 +67,8 @@ class Comparison:
         protocols = [protocol for protocol, _ in Counter(cell.protocol for cell in self.cells).most_common()]
         letters = [_letters(i) if len(protocols) > 1 else "" for i in range(len(protocols))]
         return {
-            protocol: mark + SEEN * protocol.saw_test_classes for protocol, mark in zip(protocols, letters, strict=True)
+            protocol: mark + (DAGGER if protocol.saw_test_classes else "")
+            for protocol, mark in zip(protocols, letters, strict=True)
         }
 
     @cached_property

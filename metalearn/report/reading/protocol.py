@@ -113,7 +113,7 @@ class Protocol(NamedTuple):
         return "; ".join(self.parts)
 
 
-IN_OTHER_FIELDS = {
+IN_OTHER_COLUMNS = {
     "dataset",
     "dataset@test_dataset",
     "algorithm",
@@ -224,8 +224,8 @@ def _own_overrides(result: Result) -> list[str]:
 def _is_in_other_field(key: str) -> bool:
     group, _, argument = key.partition(".")
     if group in ("dataset", "algorithm", "backbone", "evaluation") and argument:
-        return key in IN_OTHER_FIELDS  # argument of a part, not its name
-    return group in IN_OTHER_FIELDS or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
+        return key in IN_OTHER_COLUMNS  # argument of a part, not its name
+    return group in IN_OTHER_COLUMNS or not {group, key}.isdisjoint(NOT_OF_THE_RESULT) or key == "trainer"
 
 
 def _group(override: str) -> str:

@@ -1,6 +1,7 @@
 """Reads finished runs from their directories."""
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,10 +12,11 @@ import numpy as np
 
 from metalearn.estimates import Estimate
 from metalearn.formats import named_shape
-from metalearn.report.reading.files import Curve, EpisodeScores, Validation, curve, episode_scores
+from metalearn.report.reading.episode_scores import EpisodeScores, episode_scores
 from metalearn.report.reading.protocol import SCORES, score
 from metalearn.run.directory.folder import RESULT, RunFolder
 from metalearn.run.directory.result import EpisodeSetting, Result
+from metalearn.run.directory.validations import Validation, ValidationCurve, validation_curve
 from metalearn.run.trials import study_record
 
 OF_RUN = {".hydra", "checkpoints", "wandb"}
@@ -71,10 +73,10 @@ class Run:
         return episode_scores(path, measured.name) if measured else EpisodeScores(None, "")
 
     @cached_property
-    def _curve(self) -> Curve:
+    def _curve(self) -> ValidationCurve:
         if self.setting:  # the curve of the training belongs to the main test
-            return Curve()
-        return curve(self.folder / "metrics.csv", [measure.name for measure in SCORES])
+            return ValidationCurve()
+        return validation_curve(RunFolder(self.folder).metrics, [measure.name for measure in SCORES])
 
 
 class Found(NamedTuple):
@@ -137,9 +139,9 @@ def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Yields each folder once, its folders and its files; those behind links come last."""
-    starts, visited = [str(folder)], set[str]()
-    for start in starts:  # grows with the links
-        for place, inner, files in os.walk(start):
+    waiting, visited = deque([str(folder)]), set[str]()
+    while waiting:
+        for place, inner, files in os.walk(waiting.popleft()):
             if (real := os.path.realpath(place)) in visited:
                 inner.clear()
                 continue
@@ -147,4 +149,4 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
             yield Path(place), inner, files
             of_run = RESULT in files or ".hydra" in inner
             inner[:] = sorted(set(inner) - (OF_RUN if of_run else set()))
-            starts += filter(os.path.islink, (os.path.join(place, name) for name in inner))
+            waiting.extend(filter(os.path.islink, (os.path.join(place, name) for name in inner)))

@@ -20,7 +20,7 @@ def trials(search: Search) -> Sheet:
     if any(trial.state == "pruned" for trial in shown):
         notes.append(Text("a pruned trial has the score of its last validation"))
     if search.has_front:
-        notes.append(Text("bold: the Pareto front, whose trials no other beats in all objectives"))
+        notes.append(Text("bold: the Pareto front: no other trial is as good in all objectives and better in one"))
     if search.best:
         notes.append(Text(f"among the runs above, the search has its best trial, {search.best.folder.name}, alone"))
     head = ["trial", "state", *(objective.title for objective in search.objectives), "steps", *search.params]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from metalearn.report.comparing.cells import Cell, mean
-from metalearn.report.comparing.comparison import SEEN, Comparison
+from metalearn.report.comparing.comparison import DAGGER, Comparison
 from metalearn.report.comparing.contents import Contents
 from metalearn.report.comparing.paired import leaders
 from metalearn.report.reading.runs import Run
@@ -97,9 +97,9 @@ def protocols(comparison: Comparison) -> list[Text]:
     common += [f"{seeds_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
     notes = [Text(f"all: {'; '.join(common)}")] if common else []
     own = {mark: "; ".join(part for part in protocol.parts if part not in common) for protocol, mark in marks.items()}
-    notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(SEEN)]
+    notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(DAGGER)]
     if any(protocol.saw_test_classes for protocol in marks):
-        notes.append(Text("the pretraining has seen test classes, or may have", SEEN))
+        notes.append(Text("the pretraining has seen test classes, or may have", DAGGER))
     return notes
 
 

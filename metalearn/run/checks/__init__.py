@@ -6,7 +6,7 @@ from metalearn.run.checks.rules import check_callbacks, check_protocol, check_sa
 from metalearn.run.checks.schema import Settings, check_settings
 from metalearn.run.checks.signatures import check_arguments
 from metalearn.run.checks.targets import nodes_with_target
-from metalearn.run.checks.training import check_trainer
+from metalearn.run.checks.trainer import check_trainer
 
 
 def check_config(config: dict[str, Any]) -> None:

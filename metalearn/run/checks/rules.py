@@ -167,13 +167,13 @@ def check_vocabulary(trained: str | None, tested: str | None) -> None:
         raise ValueError(f"these texts have another vocabulary than those of the training: {remedy}")
 
 
-def check_problem(problem: Problem, images: bool, augmented: bool, dataset: str) -> None:
+def check_problem(problem: Problem, dataset: str, *, has_classes: bool, augmented: bool) -> None:
     """Raises ValueError if the data set is for another problem, or if points are augmented."""
-    if images != (problem == "classification"):
+    if has_classes != (problem == "classification"):
         raise ValueError(
-            f"problem={problem}, but {dataset} is {'a data set of classes' if images else 'for regression'}"
+            f"problem={problem}, but {dataset} is {'a data set of classes' if has_classes else 'for regression'}"
         )
-    if augmented and not images:
+    if augmented and not has_classes:
         raise ValueError(f"augmentation is for images, but {dataset} has none: use augmentation=none")
 
 

@@ -9,7 +9,7 @@ from typeguard import TypeCheckError, check_type
 from metalearn.run.command.allowed import arguments, locate
 from metalearn.run.command.names import nearest, shortened
 
-OURS = {"trainer": {"skip_nonfinite", "cuda_graph"}, "optimizer": {"backbone_lr"}}
+KEYS_OF_THE_RUN = {"trainer": {"skip_nonfinite", "cuda_graph"}, "optimizer": {"backbone_lr"}}
 """Keys of a part that the run itself uses; they are not arguments of the class."""
 
 
@@ -18,7 +18,7 @@ def check_arguments(node: dict[str, Any], path: str) -> None:
     check_value(node["_target_"], str, f"{path}._target_")
     target = locate(node["_target_"], path)
     expected, hints = arguments(target), _hints(target)
-    others = {"_target_", "_partial_", "_convert_"} | OURS.get(path, set())
+    others = {"_target_", "_partial_", "_convert_"} | KEYS_OF_THE_RUN.get(path, set())
     given = {name: value for name, value in node.items() if name not in others}
     parameters = inspect.signature(target).parameters.values()
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -12,6 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from metalearn.formats import first_line
 from metalearn.run.command.command_line import is_multirun, parse
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.grammar import is_path, key, node, quoted, value
@@ -21,14 +22,14 @@ from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Outcome
 
-NOW = {"mode", "checkpoint", "resume"}
+OF_THIS_COMMAND = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
 
-OF_A_TRAINING = (
+REFUSED_IN_A_TEST = (
     *("seed", "train_split", "episode.train", "tasks_per_batch", "batch_size"),
     *("optimizer", "scheduler", "augmentation"),
 )
-"""Settings that a training alone reads."""
+"""Settings of the training that a test must not change."""
 
 SPLIT = "classes.csv"
 """File in a run directory with the drawn split (conf/dataset/folder.yaml); a test must reuse it."""
@@ -69,7 +70,7 @@ def anywhere(overrides: list[str], cwd: Path) -> list[str]:
 
 
 def _anchored(override: str, cwd: Path) -> str:
-    if override.startswith("~") or key(override) in NOW or not is_path(node(override)):
+    if override.startswith("~") or key(override) in OF_THIS_COMMAND or not is_path(node(override)):
         return override
     path = value(override)
     if not path or not isinstance(path, str) or "${" in path or "://" in path:
@@ -86,13 +87,13 @@ def newest_unfinished(folder_of_runs: Path, typed: list[str]) -> Path | None:
             if _is_unfinished(folder, wanted):
                 return folder
         except (ValueError, OSError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-            why = str(error).partition("\n")[0]
+            why = first_line(error)
             print(f"metalearn: skipping {folder}, since its records are damaged: {why}", file=sys.stderr)
     return None
 
 
 def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
-    overrides, result = folder / ".hydra/overrides.yaml", RunFolder(folder).result
+    overrides, result = RunFolder(folder).overrides, RunFolder(folder).result
     if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
         return False
     if is_locked(folder / LOCK):  # a run works there
@@ -101,7 +102,7 @@ def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
 
 
 def _resumed(folder: Path, typed: list[str]) -> list[str]:
-    run, last, begun = Run(folder), folder / "checkpoints/last.ckpt", folder / ".hydra/overrides.yaml"
+    run, last, begun = EarlierRun(folder), RunFolder(folder).last, RunFolder(folder).overrides
     if last.is_file():
         kept = checkpoint_overrides(last, set(map(key, typed)))
     elif begun.is_file():  # a run that stopped before its first checkpoint begins anew
@@ -126,9 +127,9 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         typed: overrides of the command.
     """
     path = best_of(path)
-    run = Run(path.resolve().parents[1])
+    run = EarlierRun(path.resolve().parents[1])
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
-    _refuse_other_training(run, kept, typed, OF_A_TRAINING if name == "checkpoint" else ("seed",))
+    _refuse_other_training(run, kept, typed, REFUSED_IN_A_TEST if name == "checkpoint" else ("seed",))
     root = next((value(o) for o in typed if node(o) == "dataset.root"), None)
     if run.has_other_images_than(root):
         kept = _without("dataset.manifest", kept)
@@ -137,7 +138,7 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
 
 
-def _refuse_other_training(run: "Run", kept: list[str], typed: list[str], only: tuple[str, ...]) -> None:
+def _refuse_other_training(run: "EarlierRun", kept: list[str], typed: list[str], only: tuple[str, ...]) -> None:
     """Refuses other settings of the training for a test.
 
     They would change no number, but the result would name them, and a report would count another
@@ -151,7 +152,7 @@ def _refuse_other_training(run: "Run", kept: list[str], typed: list[str], only: 
                 raise ValueError(f"{override} changes nothing, since the weights are of {name}={trained}: leave it out")
 
 
-class Run:
+class EarlierRun:
     """An earlier run, as Hydra's records in its directory describe it, if they exist.
 
     Args:
@@ -161,8 +162,8 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self._config = OmegaConf.load(folder / ".hydra/config.yaml")
-            self._hydra = OmegaConf.load(folder / ".hydra/hydra.yaml")
+            self._config = OmegaConf.load(RunFolder(folder).config)
+            self._hydra = OmegaConf.load(RunFolder(folder).of_hydra)
         except (OSError, ValueError, yaml.YAMLError):
             self._config = self._hydra = OmegaConf.create()
 
@@ -177,9 +178,9 @@ class Run:
         return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
 
     def setting(self, override: str, kept: list[str]) -> Any:
-        """Returns the run's own value of an override: of its overrides, or of a config of its own.
+        """Returns the run's own value of an override, from its overrides or its config.
 
-        One that is not known is as the override has it, but an unknown seed is 0.
+        An unknown value is taken as typed; an unknown seed is 0.
         """
         name, own = key(override), {**{key(o): value(o) for o in kept if "=" in o}, **self.choices}
         if name in own:
@@ -196,10 +197,8 @@ class Run:
         if not isinstance(root, str) or "${" in root:
             return False
         try:
-            cwd, own = (
-                OmegaConf.select(self._hydra, "hydra.runtime.cwd"),
-                OmegaConf.select(self._config, "dataset.root"),
-            )
+            cwd = OmegaConf.select(self._hydra, "hydra.runtime.cwd")
+            own = OmegaConf.select(self._config, "dataset.root")
         except OmegaConfBaseException:
             return False
         return bool(cwd and own) and (Path(cwd) / Path(own).expanduser()).resolve() != Path(root).resolve()
@@ -213,7 +212,7 @@ def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> l
 
     def stays(name: str) -> bool:
         above = {name[:end] for end, sign in enumerate(name) if sign == "."}
-        return name not in again | NOW and not above & replaced
+        return name not in again | OF_THIS_COMMAND and not above & replaced
 
     return [*(o for o in kept if stays(node(o))), *typed]
 
@@ -227,4 +226,4 @@ def _without(name: str, overrides: list[str]) -> list[str]:
 
 
 def _definition(overrides: list[str]) -> set[str]:
-    return {o for o in overrides if key(o) not in NOW and not key(o).startswith("hydra")}
+    return {o for o in overrides if key(o) not in OF_THIS_COMMAND and not key(o).startswith("hydra")}

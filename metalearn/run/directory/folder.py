@@ -38,6 +38,24 @@ class RunFolder:
     def last(self) -> Path:
         return self.path / "checkpoints/last.ckpt"
 
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def config(self) -> Path:
+        """Composed config, with its interpolations."""
+        return self.path / ".hydra/config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        return self.path / ".hydra/overrides.yaml"
+
+    @property
+    def of_hydra(self) -> Path:
+        """Hydra's own part of the config."""
+        return self.path / ".hydra/hydra.yaml"
+
     def episodes(self, setting: str = "") -> Path:
         """Returns the path of the scores of all test episodes.
 

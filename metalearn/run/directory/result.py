@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from metalearn.data.seen import Seen
-from metalearn.estimates import ErrorRate, Estimate
+from metalearn.estimates import Curve, ErrorRate, Estimate
 from metalearn.run.directory.as_json import decode, encode
 from metalearn.run.directory.secrets import struck_out
 
@@ -91,16 +91,6 @@ class Evaluation:
         """Whether a score or the loss is not finite; NaN logits would count as class 0."""
         measured = (score for score in (self.accuracy, self.mse, self.loss) if score is not None)
         return any(not math.isfinite(score.mean) for score in measured)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Points of a plot in a report."""
-
-    x_name: str
-    y_name: str
-    x: list[float]
-    y: list[float]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ OF_THE_MACHINE = {"callbacks", "hydra", "logger", "paths"}
 
 
 def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, score: str) -> None:
-    """Log the config of a run.
+    """Logs the config of a run.
 
     Args:
         config: resolved config without secrets.
@@ -95,7 +95,7 @@ def ended(result: Result) -> dict[str, Any]:
 
 
 def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code: int) -> None:
-    """Log the result of a run, close its loggers and print where the logs are."""
+    """Logs the result of a run, closes its loggers and prints where the logs are."""
     facts = ended(result)
     numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
     finite = {name: value for name, value in numbers.items() if math.isfinite(value)}

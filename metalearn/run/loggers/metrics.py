@@ -11,6 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
 from metalearn.files import write_atomically
+from metalearn.run.directory.folder import RunFolder
 
 Row = dict[str, Any]
 
@@ -35,7 +36,7 @@ class MetricsFile(Logger):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = RunFolder(Path(folder)).metrics
         self._columns: list[str] | None = None  # columns of the file, None before it is read
 
     @property
@@ -95,9 +96,3 @@ class MetricsFile(Logger):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
         self._columns = columns
-
-
-def scores_by_step(folder: Path, name: str) -> dict[int, float]:
-    """Returns the values of a column of a run's metrics.csv by their steps."""
-    rows = MetricsFile(str(folder)).rows()
-    return {int(row["step"]): float(row[name]) for row in rows if row.get(name)}

@@ -41,7 +41,7 @@ class TestEpisode(pl.Callback):
         folder: run directory.
 
     Examples:
-        >>> picture = TestEpisode("outputs/run")  # a folder that exists
+        >>> picture = TestEpisode("outputs/run")  # an existing folder
         >>> trainer = pl.Trainer(callbacks=[picture], accelerator="cpu", logger=False)
     """
 

@@ -32,7 +32,7 @@ class TestFunctions(pl.Callback):
         folder: run directory.
 
     Examples:
-        >>> picture = TestFunctions("outputs/run")  # a folder that exists
+        >>> picture = TestFunctions("outputs/run")  # an existing folder
         >>> trainer = pl.Trainer(callbacks=[picture], accelerator="cpu", logger=False)
     """
 

@@ -82,7 +82,7 @@ class WandbRun(WandbLogger):
         self._episodes_per_step, self._score = 1, "accuracy"
 
     def begin(self, facts: Mapping[str, Any], episodes_per_step: int, score: str) -> None:
-        """Log the config, and define the step axis and the summaries of the curves.
+        """Logs the config, and defines the step axis and the summaries of the curves.
 
         Args:
             facts: config of the run, without secrets.
@@ -101,14 +101,14 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics at a number of steps done, with the number of episodes seen by then."""
+        """Logs metrics at a number of steps done, with the number of episodes seen by then."""
         logged = {name: value for name, value in metrics.items() if name != "epoch"}
         if step is not None:
             logged["episodes"] = step * self._episodes_per_step
         super().log_metrics(logged, step)
 
     def end(self, facts: Mapping[str, Any], best: Path, exit_code: int) -> str:
-        """Log the result as summary and close the run; returns a line that says where it is.
+        """Logs the result as summary, closes the run, and returns a line that says where it is.
 
         Args:
             facts: fields of the result.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, final
 
 import lightning.pytorch as pl
 
-from metalearn.run.loggers.metrics import scores_by_step
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.validations import validation_curve
 from metalearn.run.trials.trial import TrialAddress, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import
@@ -82,7 +83,8 @@ class Pruning(pl.Callback):
                     trial.report(mean, step_of_trial)
 
     def _scores(self, folder: Path) -> dict[int, float]:
-        return scores_by_step(folder, f"val/{self._score}")
+        found = validation_curve(RunFolder(folder).metrics, [self._score])
+        return {row.step: row.score for row in found.validations}
 
     def _open(self, trainer: pl.Trainer) -> "optuna.Trial":
         import optuna

@@ -1,15 +1,14 @@
 """search.json: the place of a search's study, for a report; without passwords of databases."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.files import write_atomically
+from metalearn.run.directory.secret_names import is_secret
 
 NAME = "search.json"
-SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 
 
 class StudyRecord(NamedTuple):
@@ -66,7 +65,7 @@ def _without_secrets(storage: str) -> str:
     if "://" not in storage:
         return storage
     url = make_url(storage)
-    query = {name: value for name, value in url.query.items() if not SECRET.search(name)}
+    query = {name: value for name, value in url.query.items() if not is_secret(name, value)}
     return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query).render_as_string()
 
 

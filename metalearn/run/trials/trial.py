@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from metalearn.formats import first_line
+
 if TYPE_CHECKING:  # an extra that is slow to import
     import optuna
 
@@ -67,8 +69,8 @@ def open_storage(storage: str) -> "optuna.storages.BaseStorage":
         database = RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
     except (SQLAlchemyError, ImportError) as error:
         # The message leaves out the URL, which may hold a password.
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"the study's {storage.partition(':')[0]} storage cannot be opened: {why}") from error
+        kind = storage.partition(":")[0]
+        raise ValueError(f"the study's {kind} storage cannot be opened: {first_line(error)}") from error
     # SQLite lacks SELECT FOR UPDATE. Without a lock two controllers would take one trial.
     event.listen(database.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return get_storage(database)

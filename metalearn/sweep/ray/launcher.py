@@ -79,7 +79,7 @@ class RayLauncher(AbstractLauncher):
         )
 
     def _room(self) -> int:
-        """Start Ray, or join it; how many processes it has room for."""
+        """Starts or joins Ray, and returns how many processes it has room for."""
         try:
             import ray
         except ImportError as error:

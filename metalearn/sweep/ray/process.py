@@ -11,6 +11,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import RayError
 
+from metalearn.formats import first_line
 from metalearn.sweep import submitted
 from metalearn.sweep.jobs import AbstractProcess, FreshProcess
 from metalearn.sweep.ray.queue import NAMESPACE
@@ -92,7 +93,7 @@ class RayProcess(AbstractProcess):
             try:
                 self._code = int(ray.get(self._ended))
             except RayError as error:
-                self._code = "Ray: " + str(error).strip().partition("\n")[0]
+                self._code = f"Ray: {first_line(error)}"
             ray.kill(self._actor)  # gives its share back
         return self._code
 

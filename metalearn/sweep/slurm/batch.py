@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, final
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from metalearn.formats import one_line
 from metalearn.sweep import submitted
 from metalearn.sweep.jobs import AbstractProcess
 from metalearn.sweep.slurm.node_task import JobCommand, NodeTask
@@ -116,7 +117,7 @@ class Submitter:
             with executor.batch():
                 jobs = [executor.submit(NodeTask([process.command for process in pack])) for pack in packs]
         except (FailedJobError, FailedSubmissionError) as error:
-            raise ValueError(f"the jobs were not submitted: {' '.join(str(error).split())}") from error
+            raise ValueError(f"the jobs were not submitted: {one_line(error)}") from error
         for pack, job in zip(packs, jobs, strict=True):
             allocation = Allocation(job, self.cluster)
             for index, process in enumerate(pack):

@@ -13,19 +13,10 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.embedded import EmbeddingTable
 from metalearn.episodes.loaders import EVALUATION_SEED
 from metalearn.episodes.sampling import Draw, Setting, Shape, draw, intensities
-from metalearn.estimates import Estimate
+from metalearn.estimates import Curve, Estimate
 
 MOST_POINTS = 200
 """Largest number of points of a curve in a result."""
-
-
-class Curve(NamedTuple):
-    """Curve that a report plots."""
-
-    x_name: str
-    y_name: str
-    x: list[float]
-    y: list[float]
 
 
 class Scored(NamedTuple):

@@ -7,8 +7,9 @@ alone. The logits of all sessions so far are concatenated, like prototypes that 
 
 import torch
 
+from metalearn.estimates import Curve
 from metalearn.stats import estimate
-from metalearn.training.evaluations.base import AbstractEvaluation, Curve, MetaTest, Scored, check_episodes
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_episodes
 
 
 class Incremental(AbstractEvaluation):

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.episodes.loaders import EVALUATION_SEED
+from metalearn.estimates import Curve
 from metalearn.stats import estimate
-from metalearn.training.evaluations.base import AbstractEvaluation, Curve, MetaTest, Scored, check_episodes
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_episodes
 
 TOGETHER = 256
 """Number of rows that are embedded together."""

@@ -12,16 +12,9 @@ from torchmetrics.functional.classification import (
     binary_specificity_at_sensitivity,
 )
 
+from metalearn.estimates import Curve
 from metalearn.stats import estimate
-from metalearn.training.evaluations.base import (
-    AbstractEvaluation,
-    Curve,
-    MetaTest,
-    Scored,
-    check_episodes,
-    ranks,
-    thinned,
-)
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_episodes, ranks, thinned
 
 SENSITIVITY = 0.95
 

@@ -12,8 +12,9 @@ from torchmetrics.functional.retrieval import retrieval_average_precision, retri
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.loaders import EVALUATION_SEED
+from metalearn.estimates import Curve
 from metalearn.stats import estimate
-from metalearn.training.evaluations.base import AbstractEvaluation, Curve, MetaTest, Scored, check_embeds
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_embeds
 
 DEPTHS = (1, 2, 4, 8, 16, 32)
 """Values of K in the curve of recall@K, from Song et al. 2016."""

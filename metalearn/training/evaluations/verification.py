@@ -17,16 +17,9 @@ from torchmetrics.functional.classification import (
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.loaders import EVALUATION_SEED
+from metalearn.estimates import Curve
 from metalearn.stats import estimate
-from metalearn.training.evaluations.base import (
-    AbstractEvaluation,
-    Curve,
-    MetaTest,
-    Scored,
-    check_embeds,
-    ranks,
-    thinned,
-)
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_embeds, ranks, thinned
 
 FALSE_ACCEPT = 1e-3
 

@@ -1,14 +1,10 @@
-"""Reads the files beside a result as far as they are intact, and reports damage in one line."""
+"""The validations in metrics.csv, read as far as they are intact; damage is one line."""
 
 import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-
-from metalearn.formats import one_line
 
 
 class Validation(NamedTuple):
@@ -19,7 +15,7 @@ class Validation(NamedTuple):
     score: float
 
 
-class Curve(NamedTuple):
+class ValidationCurve(NamedTuple):
     """Finite scores at meta-val in metrics.csv."""
 
     score: str = ""
@@ -27,27 +23,20 @@ class Curve(NamedTuple):
     damage: str = ""  # empty for an intact file
 
 
-class EpisodeScores(NamedTuple):
-    """Score of each test episode in test_episodes.npz: (E,); None where it cannot be read."""
-
-    values: np.ndarray | None
-    damage: str  # empty for an intact file
-
-
-def curve(path: Path, scores: Iterable[str]) -> Curve:
+def validation_curve(path: Path, scores: Iterable[str]) -> ValidationCurve:
     """Returns the validation curve of the first of these scores that exists, without torn rows."""
     if not path.is_file():
-        return Curve()
+        return ValidationCurve()
     try:
         text = path.read_bytes().decode(errors="replace")
         head, *rows = list(csv.reader(text.splitlines())) or [[]]
     except (OSError, csv.Error) as error:
-        return Curve(damage=f"{path} cannot be read: {error}")
+        return ValidationCurve(damage=f"{path} cannot be read: {error}")
     score = next((name for name in scores if f"val/{name}" in head), None)
     if score is None:
-        return Curve()
+        return ValidationCurve()
     if "step" not in head:
-        return Curve(damage=f"{path} has no column 'step'")
+        return ValidationCurve(damage=f"{path} has no column 'step'")
     if not text.endswith("\n") and rows:
         rows[-1] = ["torn"]  # its last number may have lost digits
     found, torn = list[Validation](), list[int]()
@@ -61,25 +50,12 @@ def curve(path: Path, scores: Iterable[str]) -> Curve:
         except ValueError:
             torn.append(line)
     finite = [validation for validation in found if math.isfinite(validation.score)]
-    return Curve(score, finite, _torn(path, torn) if torn else "")
+    return ValidationCurve(score, finite, _torn(path, torn) if torn else "")
 
 
 def _validation(row: dict[str, str], score: str) -> Validation:
     seconds = row.get("val/seconds")
     return Validation(int(row["step"]), float(seconds) if seconds else None, float(row[f"val/{score}"]))
-
-
-def episode_scores(path: Path, score: str) -> EpisodeScores:
-    if not path.is_file():
-        return EpisodeScores(None, "")
-    try:
-        with path.open("rb") as file, np.load(file) as scores:
-            values = np.asarray(scores[score], dtype=np.float64)
-    except Exception as error:  # a damaged zip raises nearly anything
-        return EpisodeScores(None, f"{path} cannot be read: {one_line(error)}")
-    if values.ndim != 1:
-        return EpisodeScores(None, f"{path} has not one {score} for each episode: {values.shape}")
-    return EpisodeScores(values, "")
 
 
 def _torn(path: Path, numbers: Iterable[int]) -> str:

@@ -16,7 +16,7 @@ def run_folder() -> RunFolder:
     return RunFolder(Path(config.runtime.output_dir), named=named)
 
 
-def begin(folder: RunFolder, config: DictConfig, safe: dict[str, Any]) -> None:
+def write_config(folder: RunFolder, config: DictConfig, safe: dict[str, Any]) -> None:
     """Writes the config of the run that begins, and removes the results of an earlier run.
 
     Args:
@@ -27,9 +27,8 @@ def begin(folder: RunFolder, config: DictConfig, safe: dict[str, Any]) -> None:
     for path in (folder.result, *folder.path.glob("test_episode*")):
         path.unlink(missing_ok=True)
     hydra = HydraConfig.instance().cfg
-    place = folder.path / ".hydra"
-    place.mkdir(exist_ok=True)
-    OmegaConf.save(config, place / "config.yaml")
-    OmegaConf.save(OmegaConf.masked_copy(hydra, "hydra"), place / "hydra.yaml")  # type: ignore[arg-type]
-    OmegaConf.save(HydraConfig.get().overrides.task, place / "overrides.yaml")
+    folder.config.parent.mkdir(exist_ok=True)
+    OmegaConf.save(config, folder.config)
+    OmegaConf.save(OmegaConf.masked_copy(hydra, "hydra"), folder.of_hydra)  # type: ignore[arg-type]
+    OmegaConf.save(HydraConfig.get().overrides.task, folder.overrides)
     OmegaConf.save(safe, folder.path / "hparams.yaml")
