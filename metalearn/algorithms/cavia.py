@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from metalearn.algorithms.gradient import AbstractGradient, AbstractNetwork, InnerLoop, descend
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import Problem

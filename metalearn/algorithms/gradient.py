@@ -2,23 +2,24 @@
 
 import logging
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
+from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.algorithms.parts.selection import selected
 from metalearn.algorithms.parts.threads import TaskThreads, own
 from metalearn.backbones import norm
-from metalearn.backbones.base import AbstractBackbone, checked, is_of_backbone
+from metalearn.backbones.base import is_of_backbone
 from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 
@@ -62,28 +63,6 @@ class InnerLoop:
     def select(self, names: Sequence[str]) -> list[str]:
         """Selects the names that it moves; raises ValueError where a pattern matches none."""
         return selected(self.adapt, names, "inner_loop.adapt")
-
-
-class AbstractNetwork(nn.Module, ABC):
-    """Network of the gradient family; its parameters are the weights θ."""
-
-    way: int | None  # number of logits; None: as many as the task has ways
-
-    @abstractmethod
-    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:
-        """Computes logits: (B, *X) -> (B, N)."""
-
-
-class Classifier(AbstractNetwork):
-    """Backbone with a linear head of `way` logits."""
-
-    def __init__(self, backbone: AbstractBackbone, way: int) -> None:
-        super().__init__()
-        self.backbone, self.way = checked(backbone), way
-        self.head = nn.Linear(backbone.num_features, way)
-
-    def forward(self, x: Tensor, rows: norm.Rows | None) -> Tensor:  # (B, *X) -> (B, N)
-        return self.head(self.backbone(x, rows))
 
 
 def descend(params: Parameters, grads: Parameters, rate: float | Tensor) -> Parameters:

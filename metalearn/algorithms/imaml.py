@@ -11,9 +11,10 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.parts.conjugate_gradient import dot, solve
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem

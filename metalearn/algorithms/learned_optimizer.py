@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.parts.coordinatewise import (
     LSTM,
     AbstractCell,
@@ -23,6 +23,7 @@ from metalearn.algorithms.parts.coordinatewise import (
     unflatten,
 )
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem

@@ -9,9 +9,10 @@ far to move. Transductive as run here: batch statistics of the queries.
 import torch
 from torch import Tensor, nn
 
-from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem

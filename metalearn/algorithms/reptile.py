@@ -9,8 +9,9 @@ is no query set in training, and no derivative of the inner loop. The paper's tr
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.gradient import AbstractGradient, Classifier, InnerLoop, descend
+from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem

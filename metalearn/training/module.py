@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -74,8 +75,7 @@ class FewShotModule(pl.LightningModule):
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = self._adapts_together = False
         self._time_done = 0.0  # fraction of the time limit
-        # Temperature of the logits, the best of the last validation, for classification.
-        self.temperature: float | None = None
+        self.temperature: float | None = None  # best divisor of the logits in the last validation
         self.calibration_error: float | None = None  # last test's error, for classification
         self.cost = Cost()  # cost of the last evaluated episodes
         self._table = ScoreTable()
@@ -88,7 +88,10 @@ class FewShotModule(pl.LightningModule):
         if isinstance(data, EpisodicDataModule):
             self._evaluates_embeddings = self.algorithm.embeds_each_alone
             weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
-            data.evaluate_embeddings(self._embed if self._evaluates_embeddings else None, weights)
+            embed = None
+            if self._evaluates_embeddings:
+                embed = partial(self._embed_by, self.algorithm.embed_each)  # type: ignore[arg-type]
+            data.evaluate_embeddings(embed, weights)
             device = self.trainer.strategy.root_device
             self._adapts_together = self.algorithm.adapts_together(device)
             shares = stage != "test" and self.algorithm.shares_tasks(device)
@@ -138,7 +141,8 @@ class FewShotModule(pl.LightningModule):
     def on_validation_start(self) -> None:
         if (base := self.algorithm.base) is not None:
             embedded = self.trainer.datamodule.embedded_base_classes  # type: ignore[attr-defined]
-            base.fit(embedded(self._embed_base, base.per_class))
+            embed = partial(self._embed_by, self.algorithm.embed_together)  # type: ignore[arg-type]
+            base.fit(embedded(embed, base.per_class))
 
     def on_test_start(self) -> None:
         if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
@@ -180,12 +184,6 @@ class FewShotModule(pl.LightningModule):
         """Hashes all that an embedding depends on beside the image."""
         how = (metalearn.__version__, str(self.trainer.precision), self.device.type)
         return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
-
-    def _embed(self, images: Tensor) -> Tensor:
-        return self._embed_by(self.algorithm.embed_each, images)  # type: ignore[arg-type]
-
-    def _embed_base(self, images: Tensor) -> Tensor:
-        return self._embed_by(self.algorithm.embed_together, images)  # type: ignore[arg-type]
 
     def _embed_by(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin

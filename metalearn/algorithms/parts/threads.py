@@ -81,8 +81,7 @@ class TaskThreads:
         threads = min(cores, len(tasks))
         if threads < 2 or self._in_turn or not _is_small(tasks[0]) or not (compiled or _is_copyable(network)):
             return [work(tasks)]
-        bounds = [len(tasks) * thread // threads for thread in range(threads + 1)]
-        shares = [tasks[start:end] for start, end in pairwise(bounds)]
+        shares = _divided(tasks, threads)
         try:
             copies = [network if compiled else _copy(network) for _ in shares]
         except Exception as error:  # a module of a user may refuse in any way
@@ -120,6 +119,11 @@ class TaskThreads:
         log.info("the tasks of a batch run in turn from now on: %s", reason)
         self._in_turn = True
         return [work(tasks)]
+
+
+def _divided(tasks: Sequence[Episode], parts: int) -> list[Sequence[Episode]]:
+    bounds = [len(tasks) * part // parts for part in range(parts + 1)]
+    return [tasks[start:end] for start, end in pairwise(bounds)]
 
 
 def _is_small(task: Episode) -> bool:
