@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.report.reading.protocol import protocol
+from metalearn.report.comparing.protocol import protocol
 from metalearn.report.reading.published import published
 from metalearn.run.command.grammar import key
 from metalearn.run.directory.result import Evaluation, Result

@@ -12,10 +12,10 @@ from metalearn.report.comparing.cells import mean
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
-from metalearn.report.reading.run_fields import Field, fields
 from metalearn.report.reading.searches import Search
 from metalearn.report.sheet import latex, markdown
 from metalearn.report.tables import tables
+from metalearn.report.tables.run_fields import Field, fields
 
 
 def write(folder: Path, contents: Contents) -> list[Path]:

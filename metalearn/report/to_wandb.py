@@ -6,9 +6,9 @@ from typing import Any
 from metalearn.report.comparing.contents import Contents
 from metalearn.report.comparing.paired import leaders
 from metalearn.report.page import page
-from metalearn.report.reading.run_fields import fields
 from metalearn.report.sheet import Sheet
 from metalearn.report.tables import tables
+from metalearn.report.tables.run_fields import fields
 
 
 def log(contents: Contents, folder: Path, project: str | None) -> str:

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from metalearn.losses import OBJECTIVES
 from metalearn.run.command.grammar import key, node
-from metalearn.run.trials import study_record
+from metalearn.run.directory import study_record
 from metalearn.run.trials.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings

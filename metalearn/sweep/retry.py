@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from metalearn.run.directory import study_record
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.trials import study_record
 from metalearn.run.trials.trial import counted, directory, open_storage
 from metalearn.sweep import submitted
 from metalearn.sweep.standing import Standing, read

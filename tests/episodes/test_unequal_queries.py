@@ -8,8 +8,9 @@ from conftest import SMALL, Command
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.counts import dirichlet_queries
 from metalearn.episodes.sampling import Setting, Shape, draw
-from metalearn.report.reading.protocol import ACCURACY, column
+from metalearn.report.comparing.protocol import column
 from metalearn.report.reading.runs import find
+from metalearn.report.reading.scores import ACCURACY
 from metalearn.training.evaluation import settings_beside
 
 UNEQUAL = Setting(5, 1, 3, queries="unequal")

@@ -14,8 +14,8 @@ from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.contents import Contents
 from metalearn.report.comparing.heading import Heading
 from metalearn.report.reading.runs import Run
+from metalearn.run.directory import study_record
 from metalearn.run.directory.result import Result
-from metalearn.run.trials import study_record
 from metalearn.run.trials.trial import open_storage
 
 TRAIN = {"way": 20, "shot": 1, "query": 5}

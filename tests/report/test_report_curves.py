@@ -9,7 +9,7 @@ from run_folders import leave, result, sweep
 from metalearn.report.comparing.contents import read
 from metalearn.report.comparing.paired import leaders
 from metalearn.report.plots.curves import LABEL, MOST_TOGETHER, lines, validation_curves
-from metalearn.report.reading.protocol import ACCURACY
+from metalearn.report.reading.scores import ACCURACY
 from metalearn.report.sheet import Text
 from metalearn.report.tables.difference_tables import matrix
 from metalearn.report.tables.tables import all_sheets

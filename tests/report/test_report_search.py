@@ -17,8 +17,8 @@ from metalearn.report.export import write
 from metalearn.report.plots import search_plots
 from metalearn.report.reading import searches
 from metalearn.report.tables import search_tables, tables
-from metalearn.run.trials import study_record
-from metalearn.run.trials.study_record import StudyRecord
+from metalearn.run.directory import study_record
+from metalearn.run.directory.study_record import StudyRecord
 from metalearn.run.trials.trial import open_storage
 
 VALUES = [0.5, 0.7, 0.6, 0.65, 0.9, 0.8]

@@ -11,7 +11,7 @@ import torch
 from conftest import Finished
 from own_images import write
 
-from metalearn.report.reading.protocol import protocol
+from metalearn.report.comparing.protocol import protocol
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Result
 from metalearn.run.keeper import Keeper

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient, of_a_dead_process  # noqa: F401
 
 from metalearn.report.reading import searches
-from metalearn.run.trials import study_record
-from metalearn.run.trials.study_record import StudyRecord
+from metalearn.run.directory import study_record
+from metalearn.run.directory.study_record import StudyRecord
 from metalearn.run.trials.trial import open_storage
 
 SCORED = {"mean": 0.5, "std": 0, "ci95": 0, "num_episodes": 1}

@@ -8,8 +8,8 @@ from searching import Controller, impatient  # noqa: F401
 from test_definition import jobs
 
 from metalearn.report.reading import searches
-from metalearn.run.trials import study_record
-from metalearn.run.trials.study_record import StudyRecord
+from metalearn.run.directory import study_record
+from metalearn.run.directory.study_record import StudyRecord
 from metalearn.sweep import definition
 
 

@@ -16,9 +16,8 @@ from rich.console import Console
 from searching import COMPLETED, Controller, impatient  # noqa: F401
 from sweeping import wait_for
 
-from metalearn.run.directory import claim
-from metalearn.run.trials import study_record
-from metalearn.run.trials.study_record import StudyRecord
+from metalearn.run.directory import claim, study_record
+from metalearn.run.directory.study_record import StudyRecord
 from metalearn.sweep import board, definition, logs, standing, submitted
 from metalearn.sweep.__main__ import main
 from metalearn.sweep.cancel import cancel

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.report.reading.protocol import Column, Method, Protocol, Score, episodes_hash
+from metalearn.report.comparing.protocol import Column, Method, Protocol, episodes_hash
 from metalearn.report.reading.published import published
 from metalearn.report.reading.runs import Run
+from metalearn.report.reading.scores import Score
 from metalearn.stats import estimate
 
 

@@ -8,20 +8,18 @@ from string import ascii_lowercase
 
 from metalearn.report.comparing.cells import Cell, best_first
 from metalearn.report.comparing.configs import by_config
-from metalearn.report.reading.protocol import (
-    ACCURACY,
+from metalearn.report.comparing.protocol import (
     Column,
     Method,
     Protocol,
-    Score,
     column,
     episodes_hash,
     method,
     protocol,
-    score,
     test_key,
 )
 from metalearn.report.reading.runs import Run
+from metalearn.report.reading.scores import ACCURACY, Score, score
 from metalearn.report.sheet import Text
 
 DAGGER = "†"

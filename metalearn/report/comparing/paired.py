@@ -9,7 +9,7 @@ import numpy as np
 
 from metalearn.report.comparing.cells import Cell
 from metalearn.report.comparing.comparison import Comparison
-from metalearn.report.reading.protocol import Column
+from metalearn.report.comparing.protocol import Column
 from metalearn.stats import student_t, two_sided_p
 
 MOST_IN_FULL = 40

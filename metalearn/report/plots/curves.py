@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.comparing.protocol import Column, column
 from metalearn.report.plots.plots import Scale, scale
-from metalearn.report.reading.protocol import Column, Score, column
+from metalearn.report.reading.scores import Score
 from metalearn.report.sheet import Text
 
 MOST_POINTS = 150

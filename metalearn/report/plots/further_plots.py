@@ -1,8 +1,9 @@
 """Plots of evaluations beside the accuracy, such as the ROC curve of open_set."""
 
 from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.comparing.protocol import Column
 from metalearn.report.plots.curves import LinePlot, Series, lines
-from metalearn.report.reading.protocol import Column, Score
+from metalearn.report.reading.scores import Score
 from metalearn.report.tables.further import scored
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from metalearn.report.comparing.cells import Cell
 from metalearn.report.comparing.comparison import Comparison
-from metalearn.report.reading.protocol import Column, Score
+from metalearn.report.comparing.protocol import Column
+from metalearn.report.reading.scores import Score
 from metalearn.report.sheet import Text
 from metalearn.report.tables.tables import interval
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from metalearn.report.plots.plots import Scale, scale
-from metalearn.report.reading.protocol import Score
+from metalearn.report.reading.scores import Score
 from metalearn.report.reading.searches import Search, Trial
 from metalearn.report.tables.search_tables import percent
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from metalearn.report.comparing.cells import Cell, mean
 from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.comparing.protocol import Column
 from metalearn.report.plots.plots import MOST_DOTS, Scale, scale
-from metalearn.report.reading.protocol import Column, Score
+from metalearn.report.reading.scores import Score
 from metalearn.report.sheet import Text
 
 BINS = 24

@@ -1,6 +1,5 @@
 """Published numbers of experiments, for runs that measure the same."""
 
-from metalearn.report.reading.protocol import key_of
 from metalearn.run.directory.result import Published, Result
 
 OTHER_METHOD_OR_TEST = {
@@ -24,6 +23,10 @@ def published(result: Result) -> Published | None:
     if any(key_of(override).partition(".")[0] == "published" for override in result.overrides):
         return result.published
     return None if any(map(_measures_otherwise, result.overrides)) else result.published
+
+
+def key_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _measures_otherwise(override: str) -> bool:

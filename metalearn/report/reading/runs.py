@@ -13,11 +13,11 @@ import numpy as np
 from metalearn.estimates import Estimate
 from metalearn.formats import named_shape
 from metalearn.report.reading.episode_scores import EpisodeScores, episode_scores
-from metalearn.report.reading.protocol import SCORES, score
+from metalearn.report.reading.scores import SCORES, score
+from metalearn.run.directory import study_record
 from metalearn.run.directory.folder import RESULT, RunFolder
 from metalearn.run.directory.result import EpisodeSetting, Result
 from metalearn.run.directory.validations import Validation, ValidationCurve, validation_curve
-from metalearn.run.trials import study_record
 
 OF_RUN = {".hydra", "checkpoints", "wandb"}
 """Folders of a run directory that hold no other runs."""

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from metalearn.report.reading.protocol import SCORES, Score
-from metalearn.run.trials import study_record
+from metalearn.report.reading.scores import SCORES, Score
+from metalearn.run.directory import study_record
 from metalearn.run.trials.trial import counted, directory, open_storage
 
 if TYPE_CHECKING:  # late: an extra, and slow to import

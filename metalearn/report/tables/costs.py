@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from metalearn.report.comparing.cells import Cell, mean
 from metalearn.report.comparing.comparison import Comparison
-from metalearn.report.reading.run_fields import fields
 from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Sheet, Text
+from metalearn.report.tables.run_fields import fields
 
 NOTE = Text("means over the runs; adapt and predict: seconds of one episode, their median over the test episodes")
 

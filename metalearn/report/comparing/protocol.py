@@ -1,37 +1,15 @@
 """Column, method and protocol of a result."""
 
-import math
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from metalearn.formats import pretraining, span
+from metalearn.report.reading.published import key_of
+from metalearn.report.reading.scores import ACCURACY, Score
 from metalearn.run.directory.result import Result
 
 Range = tuple[int, int]
 """Smallest and largest value."""
-
-
-class Score(NamedTuple):
-    """Measure of a test, and its form in a report."""
-
-    name: str
-    title: str
-    factor: int  # from the number in a file to the number in a report
-    digits: int
-    sign: int  # +1 where more is better, -1 where less is better
-    ceiling: float
-
-    def text(self, value: float) -> str:
-        return "-" if math.isnan(value) else f"{self.factor * value:.{self.digits}f}"
-
-    def signed(self, value: float, *, digits: int | None = None) -> str:
-        places = self.digits if digits is None else digits
-        return f"{self.factor * value:+.{places}f}".replace("-", "−")
-
-
-ACCURACY = Score("accuracy", "accuracy %", 100, 2, 1, 1.0)
-MSE = Score("mse", "mean squared error", 1, 4, -1, math.inf)
-SCORES = (ACCURACY, MSE)
 
 
 SHOTS = {"equal": "", "unequal": " unequal shots", "meta_dataset": " by Meta-Dataset's rule"}
@@ -131,12 +109,6 @@ NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "publish
 OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
 
 
-def score(result: Result) -> Score | None:
-    """Returns the measure of a test; None for a run that was not tested."""
-    measured = result.test.measured if result.test else None
-    return next(measure for measure in SCORES if measure.name == measured.name) if measured else None
-
-
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
     """Returns the data set and setting of a test or a validation."""
     if split == "test":
@@ -178,10 +150,6 @@ def test_key(result: Result) -> str:
     """Returns a key that is equal for runs whose test episodes should be equal."""
     dealt = "" if result.fold is None else f" fold {result.fold} of seed {result.seed}"  # the seed deals the folds
     return f"{result.dataset} {result.episode.test}{dealt}"
-
-
-def key_of(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def trained_nothing(result: Result) -> bool:
