@@ -33,6 +33,8 @@ def plain(label: Hashable, name: str = "the label") -> Hashable:
         if label.ndim:
             raise ValueError(f"a label has the shape {tuple(label.shape)}; give one for each image, (n,)")
         label = label.item()
+    if not isinstance(label, Hashable):
+        raise ValueError(f"{name} is a {type(label).__name__}: give one word or number")
     if _is_missing(label):
         raise ValueError(f"{name} is missing ({label}): give one, or leave the image out")
     return label

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Hashable, Iterable, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,6 +13,7 @@ from metalearn.learner import labels as of_labels
 from metalearn.learner import scikit_learn
 from metalearn.learner.adapted import AbstractAdapted, adapted, features
 from metalearn.learner.inputs import CHUNK, Input, chunks, counted
+from metalearn.learner.rejecting import check_classes, probability
 from metalearn.learner.saving import Examples, Kept, joined, read, write
 from metalearn.learner.trained import Trained, build, checkpoint_of
 from metalearn.learner.untrained import checkpoint_of_parts
@@ -49,7 +49,7 @@ class Learner:
     _estimator_type = "classifier"  # for scikit-learn up to 1.5
 
     def __init__(self, trained: Trained, *, reject: float | None = None) -> None:
-        self.trained, self.reject = trained, _probability(reject)
+        self.trained, self.reject = trained, probability(reject)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, reject: float | None = None) -> Self:
@@ -118,8 +118,7 @@ class Learner:
         chosen = self.classes_[probabilities.argmax(1)]
         if self.reject is None:
             return chosen
-        if None in self._fitted().classes:
-            raise ValueError(f"reject={self.reject:g} answers None where no class is likely, so no class can be None")
+        check_classes(self.reject, self._fitted().classes)
         chosen = chosen.astype(object)
         chosen[probabilities.max(1, initial=0.0) < self.reject] = None
         return chosen
@@ -150,6 +149,8 @@ class Learner:
 
     def explain_all(self, images: Iterable[Input], count: int = 5) -> list[list[Evidence]]:
         """Returns the explanation of each of several images."""
+        if count < 1:
+            raise ValueError(f"count={count} must be at least 1")
         kept = self._fitted()
         found: list[list[Evidence]] = []
         for some in self._batches(images):
@@ -227,7 +228,7 @@ class Learner:
                 raise ValueError(f"a Learner has no parameter {name!r}; it has {', '.join(self.get_params())}")
             if name == "trained" and value is not self.trained:
                 vars(self).pop("_kept", None)
-            setattr(self, name, _probability(value) if name == "reject" else value)
+            setattr(self, name, probability(value) if name == "reject" else value)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -239,11 +240,3 @@ class Learner:
     def get_metadata_routing(self) -> Any:
         """Returns the arguments that scikit-learn passes on: `sample_weight` of `score`."""
         return scikit_learn.routing()
-
-
-def _probability(reject: float | None) -> float | None:
-    if not isinstance(reject, Real | None):
-        raise ValueError(f"reject={reject!r:.40} is a {type(reject).__name__}: give a number, from 0 to 1")
-    if not 0 <= (reject or 0) <= 1:
-        raise ValueError(f"reject={reject:g} must be a probability, from 0 to 1")
-    return reject

@@ -72,6 +72,8 @@ def learn(learner: Learner, reader: AbstractReader, support: Path | None) -> lis
         raise ValueError(f"the class {lost[0]} of {support} has no readable {reader.kind}")
     if not inputs:
         raise ValueError(f"{support} has no readable {reader.kind}")
+    if len({*labels}) == 1:
+        raise ValueError(f"{support} has one class, so each {reader.kind} would be of it: give examples of others too")
     learner.fit(inputs, labels)
     return read
 

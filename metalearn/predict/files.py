@@ -20,6 +20,16 @@ def to_be_sorted(places: Iterable[Path]) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    """Yields the files below a folder, through links too, but each folder once."""
+    visited = set[str]()
+    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        if (real := os.path.realpath(parent)) in visited:
+            folders.clear()
+            continue
+        visited.add(real)
         folders[:] = sorted(name for name in folders if name[0] != ".")
         yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
+
+
+def _raise(error: OSError) -> None:
+    raise error

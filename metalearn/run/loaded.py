@@ -1,5 +1,6 @@
 """The data of a run, loaded by its config."""
 
+import logging
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from metalearn.run.directory.checkpoint import base_classes, trained_classes
 from metalearn.run.directory.checkpoint_file import best_of, read_origin
 from metalearn.run.plan import Plan
 from metalearn.types import Split
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def load_data(plan: Plan) -> LoadedData:
         banks = ChainMap({"test": other["test"]}, banks)  # type: ignore[arg-type]
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
+    _warn_of_other_white(plan, getattr(source, "preparation", None))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     rules.check_input_shape(banks, config)
     if config["train_split"] and not plan.tests_only:
@@ -53,6 +57,17 @@ def load_data(plan: Plan) -> LoadedData:
     trained = _trained_classes(plan, banks)
     shared = tell_shared_classes(trained, class_names(banks["test"]))
     return LoadedData(banks, getattr(source, "preparation", None), trained, shared)
+
+
+def _warn_of_other_white(plan: Plan, own: Preparation | TextPreparation | None) -> None:
+    """Warns where the files use other bits of 16 than those of the training, so other values."""
+    if plan.trained_before is None or not isinstance(own, Preparation):
+        return
+    bits = (read_origin(plan.trained_before).get("preparation") or {}).get("bits", own.bits)
+    if bits != own.bits:
+        message = "%s: white is %d in these images of 16 bits and was %d in the training, so they look %s"
+        look = "darker" if own.bits > bits else "brighter"
+        log.warning(message, plan.choices["dataset"], 2**own.bits - 1, 2**bits - 1, look)
 
 
 def _check_selection(plan: Plan, banks: Mapping[Split, Any]) -> None:

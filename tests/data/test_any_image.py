@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny_images import encoded, pixels
 
-from metalearn.data.files.any_image import decode, formats
+from metalearn.data.files.any_image import as_bytes, decode, formats
 
 COLOURS = pixels(0)
 
@@ -37,6 +37,19 @@ def test_a_film_is_its_first_image() -> None:
     frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (7, 200)]
     content = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert np.unique(decode(content, 3)).tolist() == [7]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_transparent_grey_is_white(dtype: type) -> None:
+    grey = np.full((4, 4), 100 if dtype == np.uint8 else 100 << 8, dtype)
+    grey[0] = 7
+    content = file_of(Image.fromarray(grey), transparency=7)
+    np.testing.assert_array_equal(np.unique(decode(content, 1)), [100, 255])
+
+
+def test_an_image_without_pixels_is_refused() -> None:
+    with pytest.raises(ValueError, match="an image of 0 x 3 pixels"):
+        as_bytes(Image.new("L", (0, 3)), 1)
 
 
 def test_kinds_of_pixels() -> None:

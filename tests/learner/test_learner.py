@@ -223,6 +223,15 @@ def test_it_is_the_end_of_a_pipeline(tmp_path: Path, routing: bool) -> None:
         (lambda ours: ours.fit(*SUPPORT).add_class("a", []), "there are no images"),
         (lambda ours: ours.fit("a.png", ["a"] * 5), "brackets"),
         (lambda ours: ours.set_params(way=5), "no parameter 'way'"),
+        (
+            lambda ours: ours.set_params(reject=0.5).fit(SUPPORT[0][:1], ["a"]).predict(QUERIES[0]),
+            "reject=0.5 compares classes, and there is one: give examples of others too",
+        ),
+        (lambda ours: ours.explain(QUERIES[0][0], count=-1), "count=-1 must be at least 1"),
+        (
+            lambda ours: ours.fit(np.zeros((28, 28, 3), np.uint8), ["a"] * 28),
+            "is one image in colour; put a single one into",
+        ),
         (lambda ours: Learner(ours.trained, reject=2.0), "reject=2 must be a probability, from 0 to 1"),
         (lambda ours: ours.set_params(reject=-0.5), "reject=-0.5 must be a probability"),
         (lambda ours: Learner(ours.trained, reject="0.5"), "reject='0.5' is a str: give a number, from 0 to 1"),

@@ -97,3 +97,8 @@ def test_saved_labels_are_loaded_as_they_were(tmp_path) -> None:
     labels = [np.str_("a"), 2**70, ("a", (np.int8(3), None)), b"a\0"]
     learner(tmp_path).fit(SUPPORT, labels).save(tmp_path / "saved.pt")
     assert Learner.load(tmp_path / "saved.pt").classes_.tolist() == labels
+
+
+def test_a_label_that_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ValueError, match="^the label of image 0 is a list: give one word or number$"):
+        of_labels.listed([["a"]], 1)  # type: ignore[list-item]

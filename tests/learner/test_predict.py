@@ -1,6 +1,7 @@
 """`python -m metalearn.predict`: answers for folders of images; no file is overwritten."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,33 @@ def test_files_are_found_below_folders_once_and_hidden_ones_are_not(tmp_path: Pa
         (tmp_path / name).touch()
     found = to_be_sorted([tmp_path, tmp_path / "a.png"])
     assert [str(path.relative_to(tmp_path)) for path in found] == ["a.png", "b/2.png", "b/c/1.png"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    for name in ("photos/a.png", "elsewhere/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "photos/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "photos")
+    found = to_be_sorted([tmp_path / "photos"])
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["photos/a.png", "photos/link/b.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(place: str) -> None:
+        raise PermissionError(13, "Permission denied", place)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        to_be_sorted([tmp_path])
+
+
+def test_one_class_is_no_question(place: Path, capsys) -> None:
+    for folder in sorted((place / "support").iterdir())[1:]:
+        shutil.rmtree(folder)
+    code, said = call(place, capsys)
+    assert code == 2
+    assert f"{place}/support has one class, so each image would be of it: give examples of others too" in said
 
 
 def test_the_page_shows_the_least_sure_and_escapes_names(place: Path, capsys, monkeypatch) -> None:

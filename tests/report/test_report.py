@@ -30,6 +30,14 @@ def test_seeds_are_averaged_with_the_interval_over_seeds() -> None:
     assert cell.ci95 == pytest.approx(4.30265 * np.std(means, ddof=1) / math.sqrt(3), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("problem", "score"), [("regression", "mse"), ("classification", "accuracy"), (None, "accuracy")]
+)
+def test_failed_runs_have_the_column_of_their_problem(problem: str | None, score: str) -> None:
+    (cell,) = compared(result(None, status="failed", problem=problem)).cells
+    assert cell.column.score.name == score
+
+
 def test_one_run_has_the_interval_over_its_episodes() -> None:
     (cell,) = compared(result()).cells
     assert (cell.mean, cell.ci95) == (0.9, 0.008)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from metalearn.data.bank import ClassBank
+from metalearn.data.files.preparation import Preparation
 from metalearn.run import loaded
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.plan import Plan
@@ -57,6 +59,17 @@ def load(monkeypatch: pytest.MonkeyPatch, *, mode: str = "train", shape: Any = (
     }
     plan = Plan(config, RunFolder(Path("out")), {}, {"dataset": "own"}, "own", None, [], Path())
     loaded.load_data(plan)
+
+
+@pytest.mark.parametrize(("bits", "look"), [(16, "darker"), (10, "brighter"), (12, None)])
+def test_other_bits_than_those_of_the_training_are_a_warning(
+    bits: int, look: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loaded, "read_origin", lambda path: {"preparation": {"bits": 12}})
+    plan: Any = SimpleNamespace(trained_before=Path("best.ckpt"), choices={"dataset": "folder"})
+    loaded._warn_of_other_white(plan, Preparation((1, 8, 8), bits=bits))
+    white = f"folder: white is {2**bits - 1} in these images of 16 bits and was 4095 in the training"
+    assert caplog.messages == ([f"{white}, so they look {look}"] if look else [])
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -117,6 +117,29 @@ def test_the_median_prunes_a_later_seed_although_the_first_was_good(tmp_path: Pa
     assert len(study.get_trials()[-1].intermediate_values) == 5  # nothing is lost
 
 
+def test_hyperband_prunes_in_the_first_seed_alone(tmp_path: Path) -> None:
+    """Compares trials whose first seeds get worse; their second seeds begin badly."""
+    storage = str(tmp_path / "study.log")
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
+    trainer: Any = SimpleNamespace(max_steps=9, val_check_batch=1, accumulate_grad_batches=1)
+    hopeless = [False, False]
+    for i in range(27):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        trial = study.ask()
+        for seed in range(2):
+            earlier = [str(folder)] if seed else []
+            address = TrialAddress(storage, "s", trial._trial_id, pruner="hyperband", num_seeds=2, earlier=earlier)
+            callback = Pruning(address, score="accuracy", folder=tmp_path / f"{i}-{seed}")
+            for trainer.global_step in range(1, 10):
+                trainer.callback_metrics = {"val/accuracy": trainer.global_step / 10 + (0.01 if seed else -0.01) * i}
+                hopeless[seed] |= callback._report(trainer)
+            rows = [f"{step},{step / 10 - 0.01 * i}" for step in range(1, 10)]
+            folder.joinpath("metrics.csv").write_text("\n".join(["step,val/accuracy", *rows]) + "\n")
+        study.tell(trial, 0.5)
+    assert hopeless == [True, False]
+
+
 def test_a_continued_trial_keeps_its_best_score(tmp_path: Path) -> None:
     """Continues at step 6 with 0.1 after 0.9 at step 2, where others have 0.5 at each step."""
     storage = str(tmp_path / "study.log")

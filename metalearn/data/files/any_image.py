@@ -58,10 +58,14 @@ def as_bytes(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
 
     Raises ValueError if the white of its pixels is not known.
     """
+    if 0 in image.size:
+        raise ValueError(f"an image of {image.size[0]} x {image.size[1]} pixels")
     image = ImageOps.exif_transpose(image)
     if _is_deep(image):  # Pillow would clip these pixels at 255
-        pixels = np.asarray(image) >> max(0, bits - BYTE)
-        image = Image.fromarray(pixels.clip(max=255).astype(np.uint8))
+        values = np.asarray(image)
+        pixels = (values >> max(0, bits - BYTE)).clip(max=255)
+        pixels[values == image.info.get("transparency")] = 255
+        image = Image.fromarray(pixels.astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
     elif image.has_transparency_data:

@@ -19,7 +19,7 @@ from metalearn.report.comparing.protocol import (
     test_key,
 )
 from metalearn.report.reading.runs import Run
-from metalearn.report.reading.scores import ACCURACY, Score, score
+from metalearn.report.reading.scores import ACCURACY, MSE, Score, score
 from metalearn.report.sheet import Text
 
 DAGGER = "†"
@@ -139,7 +139,8 @@ def compare(runs: Iterable[Run]) -> Comparison:
     groups: dict[tuple[Column, Method, Protocol], list[Run]] = {}
     for run in within:
         result = run.result
-        where = column(result, measured.get(result.dataset, ACCURACY))
+        untested = MSE if result.problem == "regression" else ACCURACY
+        where = column(result, measured.get(result.dataset, untested))
         group = where, method(result), protocol(result, usual.get(test_key(result)))
         groups.setdefault(group, []).append(run)
     cells = [

@@ -66,6 +66,8 @@ class Pruning(pl.Callback):
         Optuna's median compares the best score so far. The trained network of an earlier seed would
         be better than any at the start of this one, so the median sees the scores of this run.
         """
+        if begin and self._address.pruner == "hyperband":  # it compares the first seeds
+            return False
         state = trial.storage.get_trial(trial._trial_id)
         if self._address.pruner == "median":
             state = copy(state)
@@ -98,13 +100,13 @@ class Pruning(pl.Callback):
         from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 
         if self._address.pruner == "hyperband":
-            # Resources are steps, from the first validation to the last step of the last seed.
-            # Without a limit of steps, the longest trial so far counts.
+            # Resources are steps of the first seed, from the first validation to the last step; a
+            # rung behind it would compare networks at their start. Without a limit of steps, the
+            # longest trial so far counts.
             least = int(max(1, trainer.val_check_batch // trainer.accumulate_grad_batches))  # type: ignore[operator]
             if trainer.max_steps < 0:
                 return HyperbandPruner(min_resource=least, max_resource="auto")
-            most = trainer.max_steps * self._address.num_seeds
-            return HyperbandPruner(min_resource=min(least, trainer.max_steps), max_resource=most)
+            return HyperbandPruner(min_resource=min(least, trainer.max_steps), max_resource=trainer.max_steps)
         return MedianPruner() if self._address.pruner == "median" else NopPruner()
 
 
