@@ -174,7 +174,7 @@ def drawn_class(name: str) -> str:
     return TURN.sub("", name)
 
 
-def tell_shared_classes(trained: Iterable[str], tested: Sequence[str], split: str = "meta-test") -> int:
+def warn_of_shared_classes(trained: Iterable[str], tested: Sequence[str], split: str = "meta-test") -> int:
     """Warns of classes of a split that share the name of a training class, and counts them.
 
     Names count across data sets, and whether or not one of them has rotations.

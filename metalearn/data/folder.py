@@ -107,7 +107,7 @@ class Folder:
         seen = self._seen(files)
         count = len(_paths(files))
         files = self._readable(files, seen)
-        tell_equal(files, seen.digests)
+        warn_of_equal(files, seen.digests)
         self.preparation = replace(self.preparation, bits=seen.bits)
         banks = self._banks(files)
         for split, bank in banks.items():
@@ -185,7 +185,7 @@ def _show(root: Path, banks: dict[Split, ClassBank], num_files: int, origin: str
         log.info("folder: %s", line)
 
 
-def tell_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
+def warn_of_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
     """Warns of files with equal content in two splits.
 
     This is no error, because miniImageNet as published has six such images.

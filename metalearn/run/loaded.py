@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from metalearn.data.bank import class_names, tell_shared_classes, vocabulary
+from metalearn.data.bank import class_names, vocabulary, warn_of_shared_classes
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
@@ -55,7 +55,7 @@ def load_data(plan: Plan) -> LoadedData:
     if config["pretrained"] and not (plan.tests_only or plan.resumes or config["train_split"]):
         _check_selection(plan, banks)
     trained = _trained_classes(plan, banks)
-    shared = tell_shared_classes(trained, class_names(banks["test"]))
+    shared = warn_of_shared_classes(trained, class_names(banks["test"]))
     return LoadedData(banks, getattr(source, "preparation", None), trained, shared)
 
 
@@ -77,7 +77,7 @@ def _check_selection(plan: Plan, banks: Mapping[Split, Any]) -> None:
     """
     path = plan.config["pretrained"]
     origin = read_origin(best_of(Path(path)))
-    seen = tell_shared_classes(origin.get("classes", []), class_names(banks["val"]), "meta-val")
+    seen = warn_of_shared_classes(origin.get("classes", []), class_names(banks["val"]), "meta-val")
     if seen and origin.get("settings", {}).get("train_split"):
         raise ValueError(
             f"pretrained={path} was trained on {seen} meta-val classes (train_split), so meta-val cannot select: "

@@ -81,14 +81,14 @@ def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, 
     return rest | {key: value for key, value in trained.items() if _is_below(key, TAKEN_FROM_THE_TRAINING)}
 
 
-def common(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings that runs have in common which differ in seed or fold alone."""
+def without_repeats(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings without seed, fold and test, which other fields of a result have."""
     return {key: value for key, value in values.items() if not _is_below(key, NOT_HASHED)}
 
 
 def sha256(values: dict[str, Any]) -> str:
-    """Returns the hash of the common settings."""
-    return hashlib.sha256(json.dumps(common(values), sort_keys=True, default=str).encode()).hexdigest()
+    """Returns the hash of the settings that all seeds and folds share."""
+    return hashlib.sha256(json.dumps(without_repeats(values), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def as_typed(value: Any) -> str:

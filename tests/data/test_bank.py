@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from metalearn.data.bank import ClassBank, class_names, tell_shared_classes
+from metalearn.data.bank import ClassBank, class_names, warn_of_shared_classes
 
 IMAGES = torch.zeros(6, 1, 4, 4, dtype=torch.uint8)
 ROWS = (np.arange(3), np.arange(3, 6))
@@ -52,11 +52,11 @@ def test_images_of_another_shape_than_classes_are_refused() -> None:
 
 def test_classes_that_were_trained_on_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        tell_shared_classes(["a", "b"], ["c", "d"])
+        warn_of_shared_classes(["a", "b"], ["c", "d"])
         assert not caplog.records
-        tell_shared_classes(["a", "b", "c", "d", "e"], ["e", "d", "x", "c", "b"])
+        warn_of_shared_classes(["a", "b", "c", "d", "e"], ["e", "d", "x", "c", "b"])
     (record,) = caplog.records
     assert record.getMessage() == ("4 of the 5 meta-test classes have names of training classes: b, c, d ...")
-    assert tell_shared_classes(["a/rot000", "b/rot090"], ["a", "b"]) == 1  # the upright images of a class
-    assert tell_shared_classes(["a"], ["a/rot000", "a/rot180"]) == 1
+    assert warn_of_shared_classes(["a/rot000", "b/rot090"], ["a", "b"]) == 1  # the upright images of a class
+    assert warn_of_shared_classes(["a"], ["a/rot000", "a/rot180"]) == 1
     assert class_names(ClassBank(IMAGES, ROWS, ("a", "b"))) == ["a", "b"] and class_names(None) == []

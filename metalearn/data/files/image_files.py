@@ -45,18 +45,24 @@ def class_folders(root: Path, classes: ClassLists) -> dict[Split, dict[str, Path
     for split, names in classes.items():
         found[split] = {}
         for name in names:
-            for parent in (split, *(other for other in SPLITS if other != split), ""):
-                if (folder := root / parent / name).is_dir():
-                    if parent not in (split, ""):
-                        raise ValueError(f"{folder} is in the wrong place: the class belongs to {split}")
-                    found[split][name] = folder
-                    break
+            if (folder := _folder_of(root, split, name)) is not None:
+                found[split][name] = folder
     missing = [name for split, names in classes.items() for name in names if name not in found[split]]
     if missing:
         total = sum(map(len, classes.values()))
         where = f"{root} has {total - len(missing)} of {total} classes as folders"
         raise ValueError(f"{where}, itself or in train, val and test; missing {some(missing)}")
     return found
+
+
+def _folder_of(root: Path, split: Split, name: str) -> Path | None:
+    """Finds the folder of a class. Raises ValueError if it is in another split."""
+    for parent in (split, *(other for other in SPLITS if other != split), ""):
+        if (folder := root / parent / name).is_dir():
+            if parent not in (split, ""):
+                raise ValueError(f"{folder} is in the wrong place: the class belongs to {split}")
+            return folder
+    return None
 
 
 def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:

@@ -26,7 +26,7 @@ def text_banks(source: str, splits: Mapping[Split, Texts], preparation: TextPrep
     """Builds a bank for each split, of texts as they are prepared."""
     num_texts = sum(len(texts) for of_split in splits.values() for texts in of_split.values())
     check_memory(source, 4 * preparation.length * num_texts)
-    tell_shared_texts(source, splits)
+    warn_of_shared_texts(source, splits)
     return {split: _bank(source, split, texts, preparation) for split, texts in splits.items()}
 
 
@@ -45,7 +45,7 @@ def _bank(source: str, split: Split, texts: Texts, preparation: TextPreparation)
     return ClassBank(ids, rows, tuple(names), texts=flat, vocabulary=preparation.tokeniser.identity)
 
 
-def tell_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:
+def warn_of_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:
     """Warns of texts that are in two splits.
 
     Training then sees a text of the test, with another label.

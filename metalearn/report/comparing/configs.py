@@ -31,8 +31,8 @@ def _words(settings: dict[str, dict[str, str]]) -> dict[str, tuple[str, ...]]:
 
 def _settings(runs: list[Run]) -> dict[str, str]:
     """Returns the settings of a training, since a test has the hash of its training."""
-    from metalearn.run.settings import as_typed, common, written_settings  # late: most reports do without YAML
+    from metalearn.run.settings import as_typed, without_repeats, written_settings  # late: most reports do without YAML
 
     trainings_first = sorted(runs, key=lambda run: run.result.seconds.fit is None)
     written = next((values for run in trainings_first if (values := written_settings(run.folder))), {})
-    return {key: as_typed(value) for key, value in common(written).items()}
+    return {key: as_typed(value) for key, value in without_repeats(written).items()}
