@@ -24,7 +24,7 @@ def read_texts(path: Path, *, key: str = "text", fewest: int = 2) -> Texts:
     class, as many as a task needs. Raises ValueError or OSError in one line that names the
     file, and the line in it.
     """
-    is_json = path.suffix == ".jsonl"
+    is_json = path.suffix.lower() == ".jsonl"
     texts: Texts = {}
     spellings = set()
     try:
@@ -49,7 +49,7 @@ def read_unlabelled(path: Path) -> list[str]:
     has a text in each line. Raises ValueError or OSError in one line.
     """
     try:
-        match path.suffix:
+        match path.suffix.lower():
             case ".jsonl":
                 lines = [(number, record.get("text")) for number, record in _records(path)]
             case ".csv":
