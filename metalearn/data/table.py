@@ -7,7 +7,6 @@ therefore do not matter, and a row is an image of one line.
 M  rows    F  columns of numbers
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,8 @@ import torch
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.names import class_name, some
-from metalearn.data.files.regular import open_regular
 from metalearn.data.files.source import named
-from metalearn.data.files.table import BadLine, read_lines
+from metalearn.data.files.table import BadLine, with_header
 from metalearn.data.manifest import Division
 from metalearn.types import SPLITS, Split
 
@@ -112,11 +110,12 @@ def read_table(path: Path, label: str) -> dict[str, list[list[float]]]:
     """
     rows_of: dict[str, list[list[float]]] = {}
     try:
-        header = _header(path)
+        lines = with_header(path)
+        _, header = next(lines)
         if header.count(label) != 1 or len(header) < 2:
             raise ValueError(f"its header is '{','.join(header)[:80]}', without one column {label} and others")
         place = header.index(label)
-        for line, fields in read_lines(path, header):
+        for line, fields in lines:
             name = class_name(fields[place])
             if not name:
                 raise BadLine(line, f"its {label} is empty")
@@ -129,12 +128,6 @@ def read_table(path: Path, label: str) -> dict[str, list[list[float]]]:
     if alone := [name for name, rows in rows_of.items() if len(rows) < 2]:
         raise ValueError(f"{path} has {len(alone)} classes with a single row, but needs two of each: {some(alone)}")
     return rows_of
-
-
-def _header(path: Path) -> list[str]:
-    with open_regular(path) as file:
-        line = file.readline(1 << 20)
-    return next(csv.reader([line.decode("utf-8-sig")]), [])
 
 
 def _number(line: int, column: str, field: str) -> float:

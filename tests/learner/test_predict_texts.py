@@ -145,9 +145,12 @@ def test_a_file_that_holds_other_things_is_refused_by_its_line(tmp_path: Path, n
     [
         ("a.CSV", b"text,label\none,a\ntwo,b\n"),
         ("a.JSONL", b'{"text": "one"}\n{"text": "two"}\n'),
+        ("a.csv", b'"text","label"\none,a\ntwo,b\n'),
+        ("a.csv", b'\xef\xbb\xbf"text",label\r\none,a\r\ntwo,b\r\n'),
+        ("a.csv", b"text,label\rone,a\rtwo,b\r"),
     ],
 )
-def test_capital_suffixes_are_read(tmp_path: Path, name: str, content: bytes) -> None:
+def test_capital_suffixes_quoted_headers_and_all_line_ends_are_read(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert read_unlabelled(tmp_path / name) == ["one", "two"]
 

@@ -53,9 +53,7 @@ def read_unlabelled(path: Path) -> list[str]:
             case ".jsonl":
                 lines = [(number, record.get("text")) for number, record in _records(path)]
             case ".csv":
-                with open_regular(path) as file:
-                    has_labels = file.readline(100).decode(errors="replace").strip("\ufeff\r\n") == ",".join(HEADER)
-                lines = [(number, fields[0]) for number, fields in read_lines(path, HEADER[: 1 + has_labels])]
+                lines = [(number, fields[0]) for number, fields in read_lines(path, HEADER[:1], HEADER)]
             case _:
                 lines = [(number, line) for number, line in _plain_lines(path) if line.strip()]
         return [_checked(number, text) for number, text in lines]
