@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from metalearn.data.bank import class_names, tell_shared_classes, vocabulary
+from metalearn.data.bank import class_names, columns, tell_shared_classes, vocabulary
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
@@ -43,6 +43,7 @@ def load_data(plan: Plan) -> LoadedData:
         banks = ChainMap({"test": other["test"]}, banks)  # type: ignore[arg-type]
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
+            rules.check_columns(columns(banks["train"]), columns(banks["test"]))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     rules.check_input_shape(banks, config)
     if config["train_split"] and not plan.tests_only:
