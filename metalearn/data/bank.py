@@ -31,6 +31,7 @@ class ClassBank:
         known_sha256: hash of this content from when its file was written; saves reading it again.
         texts: the M texts as written, if the rows are texts.
         vocabulary: hash of what gives the tokens of texts their ids.
+        columns: names of the columns, if the rows are those of a table.
 
     Raises ValueError that names the fault and the expected form.
 
@@ -48,6 +49,7 @@ class ClassBank:
     known_sha256: str | None = None
     texts: tuple[str, ...] = ()
     vocabulary: str | None = None
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if fault := self._fault():
@@ -150,6 +152,11 @@ def vocabulary(bank: object) -> str | None:
     None: the bank has no texts.
     """
     return bank.vocabulary if isinstance(bank, ClassBank) else None
+
+
+def columns(bank: object) -> list[str]:
+    """Returns the names of the columns of a bank of a table, and no names for other data."""
+    return list(bank.columns) if isinstance(bank, ClassBank) else []
 
 
 TURN = re.compile("/rot(000|090|180|270)$")

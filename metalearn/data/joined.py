@@ -28,4 +28,5 @@ def joined(banks: Iterable[ClassBank]) -> ClassBank:
         tuple(name for bank in banks for name in bank.names),
         texts=tuple(text for bank in banks for text in bank.texts),
         vocabulary=vocabulary(banks[0]),
+        columns=banks[0].columns,
     )

@@ -7,7 +7,6 @@ therefore do not matter, and a row is an image of one line.
 M  rows    F  columns of numbers
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,8 @@ import torch
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.names import class_name, some
-from metalearn.data.files.regular import open_regular
 from metalearn.data.files.source import named
-from metalearn.data.files.table import BadLine, read_lines
+from metalearn.data.files.table import BadLine, with_header
 from metalearn.data.manifest import Division
 from metalearn.types import SPLITS, Split
 
@@ -67,8 +65,8 @@ class Table:
         with named("table"):
             if not self.root.exists():
                 raise FileNotFoundError(f"{self.root.absolute()} is absent; {ADVICE}")
-            rows_of = read_table(self.root, self.label)
-            count = len(next(iter(rows_of.values()))[0])
+            columns, rows_of = read_table(self.root, self.label)
+            count = len(columns)
             if count != self.input_shape[2]:
                 raise ValueError(f"{self.root} has {count} columns of numbers: type dataset.input_shape=[1,1,{count}]")
             classes = {split: names for split, names in self.division.classes(rows_of).items() if names}
@@ -77,17 +75,19 @@ class Table:
                 raise ValueError(f"no classes are for {missing}: all three splits are needed")
             arrays = {split: [np.array(rows_of[name]) for name in names] for split, names in classes.items()}
             reference = np.sort(np.concatenate(arrays["train"]), axis=0)  # (M, F)
-            banks = {split: bank(arrays[split], classes[split], reference) for split in SPLITS}
+            banks = {split: bank(arrays[split], classes[split], reference, columns) for split in SPLITS}
             self.division.keep(classes)
             return banks
 
 
-def bank(rows_of: Sequence[np.ndarray], names: Sequence[str], reference: np.ndarray) -> ClassBank:
+def bank(
+    rows_of: Sequence[np.ndarray], names: Sequence[str], reference: np.ndarray, columns: Sequence[str]
+) -> ClassBank:
     """Builds the bank of classes with these rows (n, F), ranked among sorted columns (M, F)."""
     levels = torch.from_numpy(ranks(np.concatenate(rows_of), reference))  # (M, F)
     ends = np.cumsum([len(rows) for rows in rows_of])
     own = np.split(np.arange(ends[-1]), ends[:-1])
-    return ClassBank(levels[:, None, None], tuple(own), tuple(names))
+    return ClassBank(levels[:, None, None], tuple(own), tuple(names), columns=tuple(columns))
 
 
 def ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -105,36 +105,32 @@ def ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.rint(255 * np.stack(columns, 1)).astype(np.uint8)
 
 
-def read_table(path: Path, label: str) -> dict[str, list[list[float]]]:
-    """Reads the rows of each class, in the order of the file.
+def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[float]]]]:
+    """Reads the names of the columns of numbers, and the rows of each class, as the file has them.
 
     Raises ValueError that names the file, and the line in it.
     """
     rows_of: dict[str, list[list[float]]] = {}
     try:
-        header = _header(path)
+        lines = with_header(path)
+        _, header = next(lines)
         if header.count(label) != 1 or len(header) < 2:
             raise ValueError(f"its header is '{','.join(header)[:80]}', without one column {label} and others")
         place = header.index(label)
-        for line, fields in read_lines(path, header):
+        columns = header[:place] + header[place + 1 :]
+        for line, fields in lines:
             name = class_name(fields[place])
             if not name:
                 raise BadLine(line, f"its {label} is empty")
-            columns = zip(header[:place] + header[place + 1 :], fields[:place] + fields[place + 1 :], strict=True)
-            rows_of.setdefault(name, []).append([_number(line, *column) for column in columns])
+            pairs = zip(columns, fields[:place] + fields[place + 1 :], strict=True)
+            rows_of.setdefault(name, []).append([_number(line, *pair) for pair in pairs])
     except ValueError as error:
         raise ValueError(f"{path} is not such a table ({error}); {ADVICE}") from error
     if not rows_of:
         raise ValueError(f"{path} has no rows")
     if alone := [name for name, rows in rows_of.items() if len(rows) < 2]:
         raise ValueError(f"{path} has {len(alone)} classes with a single row, but needs two of each: {some(alone)}")
-    return rows_of
-
-
-def _header(path: Path) -> list[str]:
-    with open_regular(path) as file:
-        line = file.readline(1 << 20)
-    return next(csv.reader([line.decode("utf-8-sig")]), [])
+    return columns, rows_of
 
 
 def _number(line: int, column: str, field: str) -> float:

@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from metalearn.data.bank import ClassBank, vocabulary
+from metalearn.data.bank import ClassBank, columns, vocabulary
 from metalearn.episodes.augmentation import Unchanged
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.sampling import Setting
@@ -21,7 +21,7 @@ from metalearn.run.checks.continued import check_continued, restored
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.command.overrides import anywhere
 from metalearn.run.compiling import CompiledTasks
-from metalearn.run.directory.checkpoint import load, trained_vocabulary
+from metalearn.run.directory.checkpoint import load, trained_columns, trained_vocabulary
 from metalearn.run.directory.secrets import struck_out
 from metalearn.run.keeper import Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
@@ -154,6 +154,7 @@ def _check_weights(
     algorithm = module.algorithm
     if plan.trained_before:
         rules.check_vocabulary(trained_vocabulary(plan.trained_before), vocabulary(banks["test"]))
+        rules.check_columns(trained_columns(plan.trained_before), columns(banks["test"]))
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     rules.check_candidates(algorithm.num_candidates, plan.config["train_split"], plan.choices["algorithm"])
@@ -192,6 +193,7 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
         "num_base_classes": plan.config["num_base_classes"],
         "classes": loaded.trained_classes,
         "vocabulary": vocabulary(loaded.banks["test"]),
+        "columns": columns(loaded.banks["test"]),
         "overrides": anywhere(plan.overrides, plan.cwd),
         "built": struck_out(plan.config["algorithm"]),
         "restored": restored(plan.config),

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from metalearn.data.bank import class_names, vocabulary, warn_of_shared_classes
+from metalearn.data.bank import class_names, columns, vocabulary, warn_of_shared_classes
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
@@ -46,6 +46,7 @@ def load_data(plan: Plan) -> LoadedData:
         banks = ChainMap({"test": other["test"]}, banks)  # type: ignore[arg-type]
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
+            rules.check_columns(columns(banks["train"]), columns(banks["test"]))
     _warn_of_other_white(plan, getattr(source, "preparation", None))
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     rules.check_input_shape(banks, config)

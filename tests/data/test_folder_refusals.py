@@ -126,6 +126,15 @@ def test_one_class_by_two_names(root: Path, tmp_path: Path, first: str, second: 
     assert refusal(root) == f"folder: {root} has classes in two splits: train/{first} and test/{second}"
 
 
+def test_a_class_folder_with_a_blank_name(root: Path) -> None:
+    (root / "class a").rename(root / " ")
+    assert refusal(root) == f"folder: {root} holds the folder ' ', whose name is blank: rename it"
+    for split, name in (("train", " "), ("test", "class b")):
+        (root / split).mkdir()
+        (root / name).rename(root / split / name)
+    assert refusal(root) == f"folder: {root}/train holds the folder ' ', whose name is blank: rename it"
+
+
 def test_names_are_the_same_on_every_machine(root: Path, tmp_path: Path) -> None:
     (root / "class a").rename(root / "Vo\u0308gel ")
     names = [name for bank in source(root).load().values() for name in bank.names]

@@ -34,7 +34,7 @@ def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) 
     assert banks["train"].images.shape == (3, 1, 1, 2)
     assert banks["train"].images[:, 0, 0].tolist() == [[42, 212], [128, 128], [212, 42]]
     assert banks["test"].images[:, 0, 0, 0].tolist() == [255] * 3  # sizes above all of training
-    assert read_table(tmp_path / "table.csv", "label")["b"] == [[3, 0], [4, -1], [5, -2]]
+    assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[3, 0], [4, -1], [5, -2]]
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,20 @@ def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) 
         (CSV + "\n1,,2", {}, "line 11: its label is empty"),
         (CSV + "\n1,d,2", {}, "has 1 classes with a single row, but needs two of each: d"),
         ("size,label,age", {}, "has no rows"),
+        ("", {}, "its header is '', without one column label and others"),
+        ("x" * 200_000 + CSV, {}, "line 1: a field has more than 131,072 characters; shorten it"),
+        ('"size' + CSV, {}, "table: .* is not such a table \\(line "),
     ],
 )
 def test_a_fault_of_the_file_is_one_line(tmp_path: Path, content: str, change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         table(tmp_path, content, **change).load()
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_every_line_end_and_a_quoted_header_are_read(tmp_path: Path, end: str) -> None:
+    (tmp_path / "table.csv").write_bytes(CSV.replace("label", '"label"').replace("\n", end).encode())
+    assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[3, 0], [4, -1], [5, -2]]
 
 
 def test_an_input_that_is_no_row_is_refused() -> None:

@@ -28,7 +28,7 @@ def source(root: Path, **changes: Any) -> LabelledTexts:
 
 def test_csv_and_json_are_the_same_data(tmp_path: Path) -> None:
     by_csv = source(write_csv(tmp_path / "texts.csv")).load()
-    by_json = source(write_json(tmp_path / "texts.jsonl")).load()
+    by_json = source(write_json(tmp_path / "texts.JSONL")).load()
     assert [bank.num_classes for bank in by_csv.values()] == [5, 2, 3]
     assert sorted(name for bank in by_csv.values() for name in bank.names) == sorted(VERBS)
     for split in SPLITS:

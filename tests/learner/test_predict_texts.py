@@ -140,6 +140,21 @@ def test_a_file_that_holds_other_things_is_refused_by_its_line(tmp_path: Path, n
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.CSV", b"text,label\none,a\ntwo,b\n"),
+        ("a.JSONL", b'{"text": "one"}\n{"text": "two"}\n'),
+        ("a.csv", b'"text","label"\none,a\ntwo,b\n'),
+        ("a.csv", b'\xef\xbb\xbf"text",label\r\none,a\r\ntwo,b\r\n'),
+        ("a.csv", b"text,label\rone,a\rtwo,b\r"),
+    ],
+)
+def test_capital_suffixes_quoted_headers_and_all_line_ends_are_read(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_unlabelled(tmp_path / name) == ["one", "two"]
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt-get install chromium)")
 def test_the_page_shows_texts_and_their_examples_at_every_width(place: Path, capsys, tmp_path: Path) -> None:
     (place / "query.txt").write_text("\n".join([*QUERIES, "Please play <script>alert(1)</script> " + "x" * 3000]))

@@ -8,6 +8,7 @@ from conftest import Finished, composed
 from hydra.utils import instantiate
 from texts import write_csv
 
+from metalearn.run.checks.rules import check_columns
 from metalearn.run.directory.checkpoint import load_backbone
 
 
@@ -100,6 +101,43 @@ def test_an_algorithm_that_copies_its_backbone_copies_the_pretrained_one() -> No
     for name, parameter in pretrained.named_parameters():
         if ".norm." in name:
             assert torch.equal(weights[f"backbone.{name}"], parameter)
+
+
+def write_table(path: Path, *columns: str) -> Path:
+    rows = [f"{number % 9},class {number % 10},{number}" for number in range(60)]
+    path.write_text("\n".join([f"{columns[0]},label,{columns[1]}", *rows]))
+    return path
+
+
+def test_weights_of_a_table_are_for_its_columns_in_their_order(metalearn, tmp_path: Path) -> None:
+    small = [f"episode.{split}.{key}=1" for split in ("train", "val", "test") for key in ("shot", "query")]
+    small += [f"episode.{split}.way=2" for split in ("train", "val", "test")]
+    small += ["episode.val.num_episodes=2", "episode.test.num_episodes=2", "trainer.max_steps=2"]
+    own, other = (write_table(tmp_path / f"{names[0]}.csv", *names) for names in (("size", "age"), ("age", "size")))
+    table = ["dataset=table", "dataset.input_shape=[1,1,2]", *small]
+    trained = metalearn(*table, f"dataset.root={own}", small=False)
+    assert trained.code == 0, trained.text
+    weights = best(trained)
+    refusal = "this table has age, size from column 1 on, but that of the training has size, age: give the columns"
+    test = ["mode=test", f"checkpoint={weights}"]
+    for start in (test, [f"pretrained={weights}"]):
+        refused = metalearn(*table, f"dataset.root={other}", *start, small=False)
+        assert refused.code == 2 and refusal in refused.text, refused.text
+    write_table(own, "age", "size")
+    resumed = metalearn(f"resume={trained.folder}", "trainer.max_steps=4", small=False)
+    assert resumed.code == 2 and refusal in resumed.text, resumed.text
+    older = torch.load(weights)
+    assert older["metalearn"].pop("columns") == ["size", "age"]
+    torch.save(older, weights)
+    assert metalearn(*table, f"dataset.root={other}", *test, small=False).code == 0
+
+
+def test_columns_are_told_from_the_first_that_differs() -> None:
+    check_columns([], ["a", "b"])
+    check_columns(["a", "b"], [])
+    both = r"has c, b, d \.\.\. from column 2 on, but that of the training has b, c, d \.\.\.: give"
+    with pytest.raises(ValueError, match=both):
+        check_columns([*"abcdef"], [*"acbdef"])
 
 
 def test_a_backbone_of_other_words_is_refused(metalearn, tmp_path: Path) -> None:

@@ -41,7 +41,11 @@ def files_by_folder(root: Path) -> dict[str, Files]:
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+    """Lists the names of the class folders. Raises ValueError for a blank one."""
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+    if blank := [name for name in names if not class_name(name)]:
+        raise ValueError(f"{root} holds the folder {blank[0]!r}, whose name is blank: rename it")
+    return names
 
 
 def _files_in(folder: Path) -> Files:

@@ -15,10 +15,22 @@ class BadLine(ValueError):
         super().__init__(f"line {number}: {what}")
 
 
-def read_lines(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yields number and fields of each line after the header; skips empty lines.
+def read_lines(path: Path, *headers: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yields number and fields of each line after the header, which is one of `headers`.
 
-    Raises BadLine for a line of another length than the header, ValueError for another header.
+    Raises as `with_header` does, and ValueError for another header.
+    """
+    lines = with_header(path)
+    _, first = next(lines)
+    if first not in headers:
+        raise ValueError(f"its first line is '{','.join(first)[:80]}'")
+    yield from lines
+
+
+def with_header(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields number and fields of the header, then of each line after it; skips empty lines.
+
+    Raises BadLine for a line of another length than the header.
     """
     with open_regular(path) as file:
         content = file.read()
@@ -28,8 +40,8 @@ def read_lines(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]
         raise BadLine(content.count(b"\n", 0, error.start) + 1, "its text is not UTF-8") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        if (first := next(lines, [])) != header:
-            raise ValueError(f"its first line is '{','.join(first)[:80]}'")
+        header = next(lines, [])
+        yield lines.line_num, header
         for fields in lines:
             if fields and len(fields) != len(header):
                 advice = '; a name that holds a comma stands in quotes: "..."' if len(fields) > len(header) else ""

@@ -24,7 +24,7 @@ def read_texts(path: Path, *, key: str = "text", fewest: int = 2) -> Texts:
     class, as many as a task needs. Raises ValueError or OSError in one line that names the
     file, and the line in it.
     """
-    is_json = path.suffix == ".jsonl"
+    is_json = path.suffix.lower() == ".jsonl"
     texts: Texts = {}
     spellings = set()
     try:
@@ -49,13 +49,11 @@ def read_unlabelled(path: Path) -> list[str]:
     has a text in each line. Raises ValueError or OSError in one line.
     """
     try:
-        match path.suffix:
+        match path.suffix.lower():
             case ".jsonl":
                 lines = [(number, record.get("text")) for number, record in _records(path)]
             case ".csv":
-                with open_regular(path) as file:
-                    has_labels = file.readline(100).decode(errors="replace").strip("\ufeff\r\n") == ",".join(HEADER)
-                lines = [(number, fields[0]) for number, fields in read_lines(path, HEADER[: 1 + has_labels])]
+                lines = [(number, fields[0]) for number, fields in read_lines(path, HEADER[:1], HEADER)]
             case _:
                 lines = [(number, line) for number, line in _plain_lines(path) if line.strip()]
         return [_checked(number, text) for number, text in lines]

@@ -1,10 +1,12 @@
 """Combinations of settings that are valid alone but not together."""
 
 from collections.abc import Container, Mapping
+from itertools import zip_longest
 from typing import Any
 
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
 from metalearn.data.bank import ClassBank
+from metalearn.data.files.names import some
 from metalearn.episodes.lake import NUM_RUNS, SETTING
 from metalearn.losses import Problem
 from metalearn.types import SPLITS, Split
@@ -165,6 +167,18 @@ def check_vocabulary(trained: str | None, tested: str | None) -> None:
     if trained != tested:
         remedy = "train with dataset.encoding.words=FILE for both, or with dataset.encoding.kind=characters"
         raise ValueError(f"these texts have another vocabulary than those of the training: {remedy}")
+
+
+def check_columns(trained: list[str], tested: list[str]) -> None:
+    """Raises ValueError if a table has other columns than the training's, or another order.
+
+    Lists are empty for other data, and for checkpoints that have no names.
+    """
+    if trained and tested and trained != tested:
+        first = next(place for place, (name, other) in enumerate(zip_longest(trained, tested)) if name != other)
+        here, there = (some(names[first:])[:80] for names in (tested, trained))
+        both = f"this table has {here} from column {first + 1} on, but that of the training has {there}"
+        raise ValueError(f"{both}: give the columns the same names and order")
 
 
 def check_problem(problem: Problem, dataset: str, *, has_classes: bool, augmented: bool) -> None:

@@ -26,6 +26,12 @@ def trained_vocabulary(path: Path) -> str | None:
     return sha256
 
 
+def trained_columns(path: Path) -> list[str]:
+    """Returns the columns of the table of the run that wrote a checkpoint, if recorded."""
+    names: list[str] = read_origin(path).get("columns", [])
+    return names
+
+
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
     """Loads the backbone weights of a checkpoint of any algorithm.
 
