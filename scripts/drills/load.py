@@ -102,7 +102,8 @@ class Drill:
     def _look(self, controller: subprocess.Popen) -> None:
         """Samples the controller, and kills the processes that are due."""
         self._count()
-        if (seen := memory_and_descriptors(controller.pid)) is not None:
+        # After the last job, the report loads packages of its own.
+        if self.finished < self.jobs and (seen := memory_and_descriptors(controller.pid)) is not None:
             self.controllers[-1].samples.append((self.finished, *seen))
         now = time.monotonic()
         for number, pid in self._at_work().items():
