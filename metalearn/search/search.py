@@ -86,8 +86,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
         )
         enqueue_start(study, settings.start, space)
     study_record.write(study_record.StudyRecord(storage, study.study_name, aims[0].name), folder)
-    num_seeds = max(1, len(settings.seeds))
-    address = partial(TrialAddress, storage, study.study_name, pruner=settings.pruner, num_seeds=num_seeds)
+    address = partial(TrialAddress, storage, study.study_name, pruner=settings.pruner)
     return Trials(
         study,
         space=space,

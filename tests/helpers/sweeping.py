@@ -59,7 +59,7 @@ class Sweep:
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen | None = None) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 120
     while not condition():
         assert process is None or process.poll() is None
         assert time.monotonic() < deadline

@@ -83,7 +83,7 @@ def test_a_later_seed_reports_the_mean_of_all_so_far(tmp_path: Path) -> None:
         (tmp_path / f"seed{seed}").mkdir()
         (tmp_path / f"seed{seed}/metrics.csv").write_text(f"step,val/accuracy\n2,{score}\n3,\n4,{score}\n")
     earlier = [str(tmp_path / f"seed{seed}") for seed in range(2)]
-    address = TrialAddress(storage, "s", trial_id, pruner="median", num_seeds=3, earlier=earlier)
+    address = TrialAddress(storage, "s", trial_id, pruner="median", earlier=earlier)
     callback = Pruning(address, score="accuracy", folder=tmp_path / "seed2")
     trainer: Any = SimpleNamespace(max_steps=4, callback_metrics={"val/accuracy": 0.9})
     for step in (2, 3):  # the earlier seeds have no score at step 3
@@ -108,7 +108,7 @@ def test_the_median_prunes_a_later_seed_although_the_first_was_good(tmp_path: Pa
     folder.mkdir()
     folder.joinpath("metrics.csv").write_text("step,val/accuracy\n2,0.5\n4,0.7\n6,0.9\n")
     number = study.ask()._trial_id
-    address = TrialAddress(storage, "s", number, pruner="median", num_seeds=2, earlier=[str(folder)])
+    address = TrialAddress(storage, "s", number, pruner="median", earlier=[str(folder)])
     callback = Pruning(address, score="accuracy", folder=tmp_path / "seed1")
     trainer: Any = SimpleNamespace(max_steps=6)
     for trainer.global_step, score, hopeless in ((2, 0.3, True), (3, 0.3, False), (4, 0.5, True)):
@@ -129,7 +129,7 @@ def test_hyperband_prunes_in_the_first_seed_alone(tmp_path: Path) -> None:
         trial = study.ask()
         for seed in range(2):
             earlier = [str(folder)] if seed else []
-            address = TrialAddress(storage, "s", trial._trial_id, pruner="hyperband", num_seeds=2, earlier=earlier)
+            address = TrialAddress(storage, "s", trial._trial_id, pruner="hyperband", earlier=earlier)
             callback = Pruning(address, score="accuracy", folder=tmp_path / f"{i}-{seed}")
             for trainer.global_step in range(1, 10):
                 trainer.callback_metrics = {"val/accuracy": trainer.global_step / 10 + (0.01 if seed else -0.01) * i}

@@ -24,7 +24,6 @@ class TrialAddress:
     study: str
     trial_id: int
     pruner: Pruner
-    num_seeds: int = 1  # number of runs of the trial, one after another
     earlier: Sequence[str] = ()  # directories of its runs that have completed
 
     def environment(self) -> dict[str, str]:
