@@ -44,9 +44,9 @@ def training_batch(algorithm: AbstractAlgorithm) -> Episode:
     return batch._replace(support_x=batch.support_x[:, :0], support_y=batch.support_y[:, :0])
 
 
-def train(algorithm: AbstractAlgorithm, batch: Episode, num_steps: int) -> Iterator[float]:
+def train(algorithm: AbstractAlgorithm, batch: Episode, num_steps: int, lr: float = 1e-2) -> Iterator[float]:
     """Takes steps on one batch, and yields the loss before each."""
-    optimizer = torch.optim.Adam([weight for weight in algorithm.parameters() if weight.requires_grad], 1e-2)
+    optimizer = torch.optim.Adam([weight for weight in algorithm.parameters() if weight.requires_grad], lr)
     for _ in range(num_steps):
         optimizer.zero_grad()
         loss = algorithm.loss(batch).loss

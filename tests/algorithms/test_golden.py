@@ -19,7 +19,8 @@ PATH = REPOSITORY / "tests/golden_losses.json"
 def losses(name: str) -> list[float]:
     algorithm = build(name).double()
     batch = Episode(*(part.double() for part in training_batch(algorithm)))
-    return list(train(algorithm, batch, 20))
+    # At ten times this rate SNAIL diverges at first, and the rounding of another CPU is seen.
+    return list(train(algorithm, batch, 20, lr=1e-3))
 
 
 @pytest.mark.parametrize("name", NAMES)
