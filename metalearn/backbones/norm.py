@@ -11,6 +11,7 @@ algorithm:
               Transductive: a prediction depends on the other queries (Nichol et al. 2018).
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -75,14 +76,14 @@ class BatchNorm(nn.Module):
         if rows is None or self.fixed:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         if rows.support is not None and rows.support < x.shape[0] // rows.tasks:
-            blocks = [self._by_support(block, rows.support) for block in x.chunk(rows.tasks)]
+            blocks = [self._by_support(block, rows.support) for block in _blocks(x, rows.tasks)]
         elif rows.track:
-            blocks = self._by_block_and_track(x.chunk(rows.tasks))
+            blocks = self._by_block_and_track(_blocks(x, rows.tasks))
         else:
-            blocks = [normalise(block, self.weight, self.bias, self.eps) for block in x.chunk(rows.tasks)]
+            blocks = [normalise(block, self.weight, self.bias, self.eps) for block in _blocks(x, rows.tasks)]
         return blocks[0] if rows.tasks == 1 else torch.cat(blocks)
 
-    def _by_block_and_track(self, blocks: tuple[Tensor, ...]) -> list[Tensor]:
+    def _by_block_and_track(self, blocks: Sequence[Tensor]) -> list[Tensor]:
         mean = torch.zeros_like(self.running_mean).repeat(len(blocks), 1)  # (T, C)
         var = torch.zeros_like(self.running_var).repeat(len(blocks), 1)
         normalised = [
@@ -103,6 +104,11 @@ class BatchNorm(nn.Module):
         shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
         normalised = (wide - mean) * (var + self.eps).rsqrt()
         return torch.addcmul(self.bias.view(shape), normalised, self.weight.view(shape)).to(x.dtype)
+
+
+def _blocks(x: Tensor, tasks: int) -> Sequence[Tensor]:
+    # The derivative of a chunk copies all of x, also where it is the only one.
+    return [x] if tasks == 1 else x.chunk(tasks)
 
 
 def weights_of_norms(network: nn.Module) -> set[str]:
