@@ -172,9 +172,9 @@ class FineTune(AbstractAlgorithm):
 
         The first `support` rows are the support set.
         """
-        rows = norm.rows(self.batch_norm, training=self.training, support=support)
+        rows = norm.rows(self.batch_norm, training=self.training, support=support, track=False)
         weights = {name.removeprefix("backbone."): weight for name, weight in params.items() if name != HEAD}
-        return functional_call(self.backbone, weights, (x, rows and rows._replace(track=False)))
+        return functional_call(self.backbone, weights, (x, rows))
 
     def weights(self) -> Parameters:
         return {f"backbone.{name}": weight for name, weight in self.backbone.named_parameters()}

@@ -235,5 +235,4 @@ class AbstractGradient(AbstractAlgorithm):
                 self.network(x, norm.rows("running", training=True, tasks=batch.num_tasks))
 
     def _rows(self, support: int | None = None) -> norm.Rows | None:
-        rows = norm.rows(self.batch_norm, training=self.training, support=support)
-        return rows and rows._replace(track=False)
+        return norm.rows(self.batch_norm, training=self.training, support=support, track=False)
