@@ -9,7 +9,6 @@ learn the support set. Inductive; transductive where the entropy of the queries 
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +21,10 @@ from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import cross_entropy
-from metalearn.types import Episode, Parameters, Predictor, TaskOutput
+from metalearn.types import Augmentation, Episode, Parameters, Predictor, TaskOutput
 
 HEAD = "head"
 """Name of the prototypes (N, D) among the weights."""
-
-
-class Augmentation(Protocol):
-    """Changes images (B, C, H, W) by `num_random` uniform numbers for each, (B, num_random)."""
-
-    num_random: int
-
-    def __call__(self, images: Tensor, random: Tensor) -> Tensor: ...
 
 
 class FineTune(AbstractAlgorithm):
