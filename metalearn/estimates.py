@@ -1,6 +1,12 @@
-"""Estimates and curves of a result. Every command line imports them, so they do without NumPy."""
+"""Scores, estimates and curves of a result.
+
+Every command line imports them, so they do without NumPy.
+"""
 
 from typing import NamedTuple
+
+SIGNS = {"accuracy": 1, "mse": -1}
+"""Scores, and the direction of each: 1 where more is better, -1 where less is better."""
 
 
 class Estimate(NamedTuple):

@@ -56,6 +56,11 @@ def named_shape(name: str) -> tuple[int, int, bool] | None:
     return (int(match[1]), int(match[2]), match[3] is not None) if match else None
 
 
+def installing(extra: str) -> str:
+    """Returns the command that installs an extra of the package, for an error."""
+    return f"pip install -e '.[{extra}]' in the checkout"
+
+
 def one_line(error: BaseException) -> str:
     """Returns the message of an error as one line, or its kind if it has none."""
     return " ".join(str(error).split()) or type(error).__name__

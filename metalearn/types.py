@@ -7,7 +7,7 @@ B  rows of any batch           C, H, W  channels, height, width
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -19,6 +19,17 @@ Predictor = Callable[[Tensor], Tensor]
 
 Parameters = dict[str, Tensor]
 """Weights of a module by name, as in `dict(module.named_parameters())`."""
+
+
+class Augmentation(Protocol):
+    """Function that augments images (B, C, H, W) in 0 .. 1 by random numbers.
+
+    The random numbers are (B, num_random) in [0, 1).
+    """
+
+    num_random: int
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor: ...
 
 
 class Episode(NamedTuple):

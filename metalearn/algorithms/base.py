@@ -88,6 +88,11 @@ class AbstractAlgorithm(nn.Module, ABC):
         Leaves the weights unchanged.
         """
 
+    def check_way(self, support_y: Tensor) -> None:
+        """Raises ValueError if the algorithm cannot predict the ways of a task, (S, N)."""
+        if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
+            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+
     @property
     def embeds_each_alone(self) -> bool:
         """Whether, in evaluation, the embedding of an image depends on that image alone.

@@ -9,9 +9,6 @@ function. A decoder predicts mean and deviation at any place. Inductive.
 from torch import Tensor
 
 from metalearn.algorithms.neural_process import AbstractNeuralProcess
-from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import Moments
-from metalearn.losses import Problem
 
 
 class CNP(AbstractNeuralProcess):
@@ -36,17 +33,6 @@ class CNP(AbstractNeuralProcess):
     """
 
     replayable = True
-
-    def __init__(
-        self,
-        backbone: AbstractBackbone,
-        *,
-        way: int,
-        width: int,
-        batch_norm: Moments,
-        problem: Problem = "classification",
-    ) -> None:
-        super().__init__(backbone, way=way, width=width, batch_norm=batch_norm, problem=problem)
 
     def read(self, support_z: Tensor, representations: Tensor, query_z: Tensor) -> Tensor:
         return representations.mean(0).expand(query_z.shape[0], -1)  # eq. 2, with the mean for ⊕

@@ -9,7 +9,6 @@ learn the support set. Inductive; transductive where the entropy of the queries 
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +21,10 @@ from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import cross_entropy
-from metalearn.types import Episode, Parameters, Predictor, TaskOutput
+from metalearn.types import Augmentation, Episode, Parameters, Predictor, TaskOutput
 
 HEAD = "head"
 """Name of the prototypes (N, D) among the weights."""
-
-
-class Augmentation(Protocol):
-    """Changes images (B, C, H, W) by `num_random` uniform numbers for each, (B, num_random)."""
-
-    num_random: int
-
-    def __call__(self, images: Tensor, random: Tensor) -> Tensor: ...
 
 
 class FineTune(AbstractAlgorithm):
@@ -172,9 +163,9 @@ class FineTune(AbstractAlgorithm):
 
         The first `support` rows are the support set.
         """
-        rows = norm.rows(self.batch_norm, training=self.training, support=support)
+        rows = norm.rows(self.batch_norm, training=self.training, support=support, track=False)
         weights = {name.removeprefix("backbone."): weight for name, weight in params.items() if name != HEAD}
-        return functional_call(self.backbone, weights, (x, rows and rows._replace(track=False)))
+        return functional_call(self.backbone, weights, (x, rows))
 
     def weights(self) -> Parameters:
         return {f"backbone.{name}": weight for name, weight in self.backbone.named_parameters()}

@@ -161,8 +161,7 @@ class AbstractGradient(AbstractAlgorithm):
 
     def adapted_weights(self, support_x: Tensor, support_y: Tensor) -> list[Parameters]:
         """Returns the weights after 0, 1, ..., `inner_loop.test_steps` inner steps."""
-        if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
-            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+        self.check_way(support_y)
         steps = self.steps(self.weights(), support_x, support_y, self.inner_loop.test_steps)
         return [params for params, _ in steps]
 
@@ -236,5 +235,4 @@ class AbstractGradient(AbstractAlgorithm):
                 self.network(x, norm.rows("running", training=True, tasks=batch.num_tasks))
 
     def _rows(self, support: int | None = None) -> norm.Rows | None:
-        rows = norm.rows(self.batch_norm, training=self.training, support=support)
-        return rows and rows._replace(track=False)
+        return norm.rows(self.batch_norm, training=self.training, support=support, track=False)

@@ -112,8 +112,7 @@ class MANN(AbstractAlgorithm):
         return TaskOutput(cross_entropy(logits, y), logits[:, support:])
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        if support_y.shape[-1] != self.fixed_way:
-            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+        self.check_way(support_y)
         order = order_by_instance(support_y)  # (S,)
         stream_y = support_y[order]
 

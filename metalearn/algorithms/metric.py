@@ -53,8 +53,7 @@ class AbstractEmbedding(AbstractAlgorithm):
         """Computes the query logits of one task: (S, D), (S, N), (Q, D) -> (Q, N). Pure."""
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        if self.fixed_way not in (None, support_y.shape[-1]):
-            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+        self.check_way(support_y)
 
         def predict(query_x: Tensor) -> Tensor:
             support_z, query_z = self.embed(support_x[None], query_x[None])

@@ -37,7 +37,13 @@ class AbstractNeuralProcess(AbstractMetric):
     compares_by_vmap = True
 
     def __init__(
-        self, backbone: AbstractBackbone, *, way: int, width: int, batch_norm: Moments, problem: Problem
+        self,
+        backbone: AbstractBackbone,
+        *,
+        way: int,
+        width: int,
+        batch_norm: Moments,
+        problem: Problem = "classification",
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, fixed_way=way, problem=problem)
         if width < 1:

@@ -104,10 +104,9 @@ def entropy(log_p: Tensor, alpha: float) -> Tensor:
     return (1 - (alpha * log_p).exp().sum(-1)) / (alpha - 1)
 
 
-def adam(
-    gradient: Callable[[Tensor], Tensor], x: Tensor, *, lr: float, steps: int, beta1: float = 0.9, beta2: float = 0.999
-) -> Tensor:
+def adam(gradient: Callable[[Tensor], Tensor], x: Tensor, *, lr: float, steps: int) -> Tensor:
     """Returns x after steps as of torch.optim.Adam, which torch.vmap does not support."""
+    beta1, beta2 = 0.9, 0.999
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
     for step in range(1, steps + 1):
         g = gradient(x)

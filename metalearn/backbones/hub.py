@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from metalearn.formats import first_line
+from metalearn.formats import first_line, installing
 
 
 @contextmanager
@@ -16,8 +16,7 @@ def reading(name: str, backbone: str) -> Iterator[Any]:
     try:
         import transformers  # late: an extra
     except ImportError as error:
-        needed = "pip install -e '.[pretrained]' in the checkout"
-        raise ValueError(f"backbone={backbone} needs transformers: {needed} ({error})") from error
+        raise ValueError(f"backbone={backbone} needs transformers: {installing('pretrained')} ({error})") from error
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:

@@ -31,13 +31,16 @@ class Rows(NamedTuple):
     track: bool = False  # whether to update the running averages
 
 
-def rows(mode: Moments, *, training: bool, tasks: int = 1, support: int | None = None) -> Rows | None:
+def rows(
+    mode: Moments, *, training: bool, tasks: int = 1, support: int | None = None, track: bool = True
+) -> Rows | None:
     """Selects the moments of a batch: `tasks` blocks, each of `support` rows and then queries.
 
-    None stands for the running averages. Blocks without support rows give their own moments.
+    None stands for the running averages, which a training updates where `track` is true. Blocks
+    without support rows give their own moments.
     """
     if mode == "running":
-        return Rows(tasks, track=True) if training else None
+        return Rows(tasks, track=track) if training else None
     return Rows(tasks, (support or None) if mode == "support" else None)
 
 

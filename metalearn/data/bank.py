@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metalearn.data.files.names import some
+
 log = logging.getLogger(__name__)
 
 
@@ -188,8 +190,7 @@ def warn_of_shared_classes(trained: Iterable[str], tested: Sequence[str], split:
     """
     if shared := sorted(set(map(upright, trained)) & set(map(upright, tested))):
         message = "%d of the %d %s classes have names of training classes: %s"
-        more = " ..." if len(shared) > 3 else ""
-        log.warning(message, len(shared), len(tested), split, ", ".join(shared[:3]) + more)
+        log.warning(message, len(shared), len(tested), split, some(shared))
     return len(shared)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from metalearn.data.files.download import check_member, found_or_downloaded
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists
+from metalearn.data.files.image_files import ClassLists, equal_rows
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain, read_plain
 from metalearn.data.files.regular import Limited, open_regular
@@ -80,17 +80,13 @@ def make_plan(path: Path, classes: ClassLists, num_images: int) -> Plan:
             raise FileNotFoundError(f"{file.absolute()} is missing beside the other files of {FOLDER}")
         stat = file.stat()
         identity.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    rows = {
-        split: dict(zip(names, np.arange(len(names) * num_images).reshape(len(names), num_images), strict=True))
-        for split, names in classes.items()
-    }
 
     def read(start: int) -> Iterator[np.ndarray]:
         images, rows_of = _images(path, [name for names in classes.values() for name in names], num_images)
         for row in np.concatenate([*rows_of.values()])[start:]:
             yield images[row].reshape(3, SIZE, SIZE).transpose(1, 2, 0)
 
-    return Plan(rows, identity.hexdigest(), read)
+    return Plan(equal_rows(classes, num_images), identity.hexdigest(), read)
 
 
 def _images(path: Path, classes: list[str], num_images: int) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from metalearn.data.files.any_image import LARGEST, MODES
 from metalearn.data.files.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
 from metalearn.data.files.image_array import open_banks
 from metalearn.data.files.image_files import plan_of_files
-from metalearn.data.files.looking import Seen, look_through
+from metalearn.data.files.inspection import Inspection, look_through
 from metalearn.data.files.names import some
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
@@ -104,7 +104,7 @@ class Folder:
             classes = self.division.classes(of_class)
             files = {split: {name: of_class[name] for name in names} for split, names in classes.items()}
         files = complete(files, self.root)
-        seen = self._seen(files)
+        seen = self._inspected(files)
         count = len(_paths(files))
         files = self._readable(files, seen)
         warn_of_equal(files, seen.digests)
@@ -121,7 +121,7 @@ class Folder:
         _show(self.root, banks, count, origin)
         return banks
 
-    def _seen(self, files: SplitFiles) -> Seen:
+    def _inspected(self, files: SplitFiles) -> Inspection:
         """Inspects all files, and warns of values that are far from white."""
         key = hashlib.sha256(f"{PROCESSING} {PIL.__version__}\n{plan_of_files(files).identity}".encode()).hexdigest()
         seen = look_through(_paths(files), self.cache / f"folder-seen-{key[:16]}.npz")
@@ -133,7 +133,7 @@ class Folder:
             log.warning(message, 100 * seen.brightness)
         return seen
 
-    def _readable(self, files: SplitFiles, seen: Seen) -> SplitFiles:
+    def _readable(self, files: SplitFiles, seen: Inspection) -> SplitFiles:
         """Drops and lists unreadable files. Raises ValueError if they are too many."""
         count, bad = len(_paths(files)), [f"{path} ({why})" for path, why in seen.reasons.items()]
         if len(bad) > self.max_unreadable * count:

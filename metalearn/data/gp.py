@@ -56,7 +56,8 @@ class GaussianProcess:
             raise ValueError(f"gp: kernels {wrong}; it may hold rbf, matern and periodic")
         for name, values in {"length": length, "scale": scale, "period": period, "x": x}.items():
             if len(values) != 2 or values[0] > values[1] or (name != "x" and values[0] <= 0):
-                raise ValueError(f"gp: {name} is {list(values)}; a range has a smallest and a largest number above 0")
+                above = "" if name == "x" else " above 0"
+                raise ValueError(f"gp: {name} is {list(values)}; a range has a smallest and a largest number{above}")
         if noise < 0:
             raise ValueError(f"gp: noise={noise} must not be negative")
         self.input_shape = (1,)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
-from metalearn.data.bank import ClassBank, vocabulary
+from metalearn.data.bank import ClassBank
 
 
 def joined(banks: Iterable[ClassBank]) -> ClassBank:
@@ -27,6 +27,6 @@ def joined(banks: Iterable[ClassBank]) -> ClassBank:
         tuple(rows + start for bank, start in zip(banks, starts, strict=True) for rows in bank.rows),
         tuple(name for bank in banks for name in bank.names),
         texts=tuple(text for bank in banks for text in bank.texts),
-        vocabulary=vocabulary(banks[0]),
+        vocabulary=banks[0].vocabulary,
         columns=banks[0].columns,
     )

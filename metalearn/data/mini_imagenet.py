@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files
+from metalearn.data.files.image_files import ClassLists, Files, class_folders, equal_rows, images_in, plan_of_files
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain
 from metalearn.data.files.table import BadLine, read_lines
@@ -129,10 +129,6 @@ def _plan_of_pickles(paths: dict[Split, Path], classes: ClassLists, num_images: 
         identity.update(
             f"{split} {path.name} {stat.st_size} {stat.st_mtime_ns} {classes[split]} {num_images}\n".encode()
         )
-    rows = {
-        split: dict(zip(names, np.arange(len(names) * num_images).reshape(len(names), num_images), strict=True))
-        for split, names in classes.items()
-    }
 
     def read(start: int) -> Iterator[np.ndarray]:
         for split, names in classes.items():
@@ -141,7 +137,7 @@ def _plan_of_pickles(paths: dict[Split, Path], classes: ClassLists, num_images: 
                 yield from islice(_images_of_pickle(paths[split], split, names, num_images), start, None)
             start = max(0, start - size)
 
-    return Plan(rows, identity.hexdigest(), read)
+    return Plan(equal_rows(classes, num_images), identity.hexdigest(), read)
 
 
 def _images_of_pickle(path: Path, split: Split, names: tuple[str, ...], num_images: int) -> Iterator[np.ndarray]:

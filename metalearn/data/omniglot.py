@@ -23,6 +23,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.files.any_image import open_image
 from metalearn.data.files.cache import cached
 from metalearn.data.files.download import found_or_downloaded, zip_members
+from metalearn.data.files.names import some
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import open_regular, read_regular
 from metalearn.data.files.source import check_memory, image_shape, named
@@ -200,9 +201,8 @@ def _verify(path: Path, names: Iterable[str], characters: tuple[str, ...]) -> No
     """Raises ValueError if the half at `path` lacks characters or drawings, or has strange ones."""
     counts = Counter(name.rsplit("/", 1)[0] for name in names)
     if missing := [character for character in characters if character not in counts]:
-        some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
         present = f"{path} has {len(characters) - len(missing)} of {len(characters)} characters"
-        raise ValueError(f"{present} as {path.stem}/<Alphabet>/characterNN/*.png; missing {some}")
+        raise ValueError(f"{present} as {path.stem}/<Alphabet>/characterNN/*.png; missing {some(missing)}")
     if surplus := sorted(counts.keys() - set(characters)):
         raise ValueError(f"{path} has {surplus[0]}, which is not a character of Omniglot's {path.stem}")
     for character in characters:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from metalearn.formats import one_line
+from metalearn.formats import installing, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def _check_installed() -> None:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise OSError(f"{error.name} is missing: pip install -e '.[demo]' in the checkout") from error
+        raise OSError(f"{error.name} is missing: {installing('demo')}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

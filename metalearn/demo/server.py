@@ -3,7 +3,6 @@
 It keeps nothing: each request holds its whole task.
 """
 
-import base64
 import io
 import socket
 from pathlib import Path
@@ -22,6 +21,7 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.demo.strokes import Strokes, rasterised, style_of
 from metalearn.demo.task import LARGEST, MOST_CLASSES, MOST_DRAWINGS, task_of
 from metalearn.formats import one_line
+from metalearn.html import data_address
 from metalearn.learner import Learner
 
 HOST = "127.0.0.1"
@@ -82,7 +82,7 @@ def address(image: Image.Image) -> str:
     """Encodes an image as a data: address."""
     file = io.BytesIO()
     image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_address(file.getvalue(), "image/png")
 
 
 def application(learner: Learner) -> Starlette:

@@ -5,24 +5,12 @@ several processes, therefore sees the same images as any other run.
 """
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.types import Episode
-
-
-class Augmentation(Protocol):
-    """Function that augments images (B, C, H, W) in 0 .. 1 by random numbers.
-
-    The random numbers are (B, num_random) in [0, 1).
-    """
-
-    num_random: int
-
-    def __call__(self, images: Tensor, random: Tensor) -> Tensor: ...
+from metalearn.types import Augmentation, Episode
 
 
 class Unchanged:

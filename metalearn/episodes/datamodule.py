@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.augmentation import Augmentation, Unchanged, augmented
+from metalearn.episodes.augmentation import Unchanged, augmented
 from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
 from metalearn.episodes.hard import HardClasses
 from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
@@ -26,7 +26,7 @@ from metalearn.episodes.sampling import (
     gather,
     refuse,
 )
-from metalearn.types import Episode, Split
+from metalearn.types import Augmentation, Episode, Split
 
 EMBEDDED_TASKS = 50
 """Episodes in an evaluation batch of embeddings, which are small."""

@@ -93,12 +93,9 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
 def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Fault]:
     """Lists the faults of a setting of regression tasks."""
     key, faults = f"episode.{split}", setting.number_faults(split)
-    if setting.shots == "meta_dataset":
-        faults.append(Fault(f"{key}.shots=meta_dataset is for classes of images", f"{key}.shots=equal"))
-    if setting.queries != "equal":
-        faults.append(Fault(f"{key}.queries={setting.queries} is for classes of images", f"{key}.queries=equal"))
-    if setting.sampling != "uniform":
-        faults.append(Fault(f"{key}.sampling={setting.sampling} is for classes of images", f"{key}.sampling=uniform"))
+    for name, usual in {"shots": ("equal", "unequal"), "queries": ("equal",), "sampling": ("uniform",)}.items():
+        if (value := getattr(setting, name)) not in usual:
+            faults.append(Fault(f"{key}.{name}={value} is for classes of images", f"{key}.{name}={usual[0]}"))
     if setting.way != 1:
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
     shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)

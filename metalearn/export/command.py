@@ -20,7 +20,7 @@ from metalearn.data.text.preparation import TextPreparation
 from metalearn.export.decompositions import DECOMPOSITIONS
 from metalearn.export.graph import Classifier, Method, takes_gradients
 from metalearn.files import write_atomically
-from metalearn.formats import first_line
+from metalearn.formats import first_line, installing
 from metalearn.learner import Learner
 from metalearn.predict.command import learn
 from metalearn.predict.images import ImageReader
@@ -138,7 +138,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: str) -> bytes:
         import onnxruntime  # noqa: F401  # checks the file
         import onnxscript  # noqa: F401  # torch translates with it
     except ImportError as error:
-        raise ImportError(f"{error.name} is missing: pip install -e '.[export]' in the checkout") from error
+        raise ImportError(f"{error.name} is missing: {installing('export')}") from error
     try:
         model = torch.onnx.export(program.run_decompositions(DECOMPOSITIONS), dynamo=True, verbose=False)
     except Exception as error:  # torch wraps any error of its translation

@@ -3,7 +3,6 @@
 It has no script and needs no network; it has light and dark colours, for phone and desktop.
 """
 
-import base64
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageOps
 
 from metalearn.files import write_atomically
+from metalearn.html import data_address, environment
 from metalearn.learner import Learner
 from metalearn.learner.inputs import Input
 from metalearn.learner.learner import Evidence
@@ -92,18 +91,12 @@ def write(path: Path, results: Sorted) -> None:
 
 def render(results: Sorted) -> str:
     """Renders the whole page."""
-    environment = Environment(
-        loader=PackageLoader("metalearn.predict", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    template = environment("metalearn.predict").get_template("page.html")
     groups = list(results.groups())
     used = {evidence.row: evidence for group in groups for card in group.cards for evidence in card.evidence}
     drawn = {row: results.example(evidence) for row, evidence in used.items()}  # each once, even if it is shown often
     origin = results.learner.trained.checkpoint["metalearn"]
-    return environment.get_template("page.html").render(
+    return template.render(
         groups=groups,
         examples={row: image for row, image in drawn.items() if image},
         kind=results.reader.kind,
@@ -125,4 +118,4 @@ def address(image: Image.Image, side: int) -> str:
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_address(file.getvalue(), "image/webp")

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from metalearn.html import environment
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.contents import Contents
 from metalearn.report.comparing.paired import MOST_IN_FULL, leaders
@@ -21,22 +20,16 @@ T = TypeVar("T")
 def page(contents: Contents) -> str:
     """Returns the text of the page."""
     comparison = contents.comparison
-    environment = Environment(
-        loader=PackageLoader("metalearn.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["worded"] = Text
-    environment.globals |= {
+    templates = environment("metalearn.report")
+    templates.filters["worded"] = Text
+    templates.globals |= {
         "matrix": difference_tables.matrix,
         "of_search": search_tables,
         "plot_of_search": search_plots,
         "front_of_search": pareto,
     }
     by_steps, by_seconds = curves.validation_curves(comparison)
-    return environment.get_template("page.html").render(
+    return templates.get_template("page.html").render(
         comparison=comparison,
         heading=contents.heading,
         costs=costs.sheet(comparison),

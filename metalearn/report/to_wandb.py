@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from metalearn.formats import installing
 from metalearn.report.comparing.contents import Contents
 from metalearn.report.comparing.paired import leaders
 from metalearn.report.page import page
@@ -25,7 +26,7 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
     try:
         import wandb
     except ImportError as error:
-        raise ValueError("--wandb needs wandb: pip install -e '.[wandb]' in the checkout") from error
+        raise ValueError(f"--wandb needs wandb: {installing('wandb')}") from error
     from metalearn.run.loggers.wandb_run import (
         settings_of,  # late: Lightning takes seconds, most reports are no W&B run
     )

@@ -1,6 +1,5 @@
 """The objects of a run, built from its plan."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from metalearn.run.checks.continued import check_continued, restored
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.command.overrides import anywhere
 from metalearn.run.compiling import CompiledTasks
-from metalearn.run.directory.checkpoint import load, trained_columns, trained_vocabulary
+from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.secrets import struck_out
 from metalearn.run.keeper import Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
@@ -36,7 +35,6 @@ from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.independence import check_backbone
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedSteps, why_not_replayed
-from metalearn.types import Split
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     augmented = not isinstance(augmentation, Unchanged)
     rules.check_problem(plan.config["problem"], plan.choices["dataset"], has_classes=has_classes, augmented=augmented)
     if has_classes:
-        plan = with_base_classes(plan, config, num_base_classes(plan, banks))
+        plan = with_base_classes(plan, config, num_base_classes(plan, loaded))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = build_algorithm(plan)
@@ -113,7 +111,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     score = algorithm.objective.score_name
     keeper, clock = _keeper(plan, data, score), Clock()
     checkpoint = _checkpoint(plan, module, keeper)
-    _check_weights(plan, module, checkpoint, banks)
+    _check_weights(plan, module, checkpoint, loaded)
     check_backbone(algorithm, data)
     pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
     trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
@@ -147,14 +145,12 @@ def _callbacks(
     ]
 
 
-def _check_weights(
-    plan: Plan, module: FewShotModule, checkpoint: dict[str, Any] | None, banks: Mapping[Split, Any]
-) -> None:
+def _check_weights(plan: Plan, module: FewShotModule, checkpoint: dict[str, Any] | None, loaded: LoadedData) -> None:
     """Raises ValueError if the weights cannot be trained or tested on these data."""
-    algorithm = module.algorithm
-    if plan.trained_before:
-        rules.check_vocabulary(trained_vocabulary(plan.trained_before), vocabulary(banks["test"]))
-        rules.check_columns(trained_columns(plan.trained_before), columns(banks["test"]))
+    algorithm, banks = module.algorithm, loaded.banks
+    if origin := loaded.origin:
+        rules.check_vocabulary(origin.get("vocabulary"), vocabulary(banks["test"]))
+        rules.check_columns(origin.get("columns", []), columns(banks["test"]))
     rules.check_base_statistics(algorithm.base, banks, plan.choices)
     rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
     rules.check_candidates(algorithm.num_candidates, plan.config["train_split"], plan.choices["algorithm"])

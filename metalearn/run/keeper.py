@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from metalearn.estimates import SIGNS
 from metalearn.files import write_atomically
 from metalearn.run.directory.folder import RunFolder
 
@@ -78,7 +79,8 @@ class Keeper(Checkpoint):
     def _is_better(self, score: float) -> bool:
         if self.best_score is None or not self.selects:
             return True
-        return score < self.best_score if self.score == "mse" else score > self.best_score
+        sign = SIGNS[self.score]
+        return sign * score > sign * self.best_score
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_step": self.best_step, "meta_val": self.meta_val()}

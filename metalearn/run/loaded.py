@@ -4,7 +4,6 @@ import logging
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
@@ -15,8 +14,7 @@ from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.run.checks import rules
-from metalearn.run.directory.checkpoint import base_classes, trained_classes
-from metalearn.run.directory.checkpoint_file import best_of, read_origin
+from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.plan import Plan
 from metalearn.types import Split
 
@@ -29,7 +27,8 @@ class LoadedData:
 
     banks: Mapping[Split, Any]  # some data sets read a split at its first use
     preparation: Preparation | TextPreparation | None  # form of new images or texts, if stated
-    trained_classes: list[str]  # names of the classes that the weights were trained on
+    origin: dict[str, Any]  # facts of the run that trained the weights before; empty if there is none
+    trained_classes: list[str]  # names of the training classes of the weights, of this and earlier runs
     shared_classes: int  # number of meta-test classes that training has seen
 
 
@@ -47,37 +46,38 @@ def load_data(plan: Plan) -> LoadedData:
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
             rules.check_columns(columns(banks["train"]), columns(banks["test"]))
-    _warn_of_other_white(plan, getattr(source, "preparation", None))
+    origin = read_origin(plan.trained_before) if plan.trained_before else {}
+    preparation = getattr(source, "preparation", None)
+    _warn_of_other_white(plan, origin, preparation)
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     rules.check_input_shape(banks, config)
     if config["train_split"] and not plan.tests_only:
         both = joined([banks["train"], banks["val"]])
         banks = ChainMap({"train": both, "val": both}, banks)  # type: ignore[arg-type]
     if config["pretrained"] and not (plan.tests_only or plan.resumes or config["train_split"]):
-        _check_selection(plan, banks)
-    trained = _trained_classes(plan, banks)
+        _check_selection(config["pretrained"], origin, banks)
+    own = [] if plan.tests_only else class_names(banks["train"])
+    trained = list(dict.fromkeys([*own, *origin.get("classes", [])]))
     shared = warn_of_shared_classes(trained, class_names(banks["test"]))
-    return LoadedData(banks, getattr(source, "preparation", None), trained, shared)
+    return LoadedData(banks, preparation, origin, trained, shared)
 
 
-def _warn_of_other_white(plan: Plan, own: Preparation | TextPreparation | None) -> None:
+def _warn_of_other_white(plan: Plan, origin: dict[str, Any], own: Preparation | TextPreparation | None) -> None:
     """Warns where the files use other bits of 16 than those of the training, so other values."""
-    if plan.trained_before is None or not isinstance(own, Preparation):
+    if not isinstance(own, Preparation):
         return
-    bits = (read_origin(plan.trained_before).get("preparation") or {}).get("bits", own.bits)
+    bits = (origin.get("preparation") or {}).get("bits", own.bits)
     if bits != own.bits:
         message = "%s: white is %d in these images of 16 bits and was %d in the training, so they look %s"
         look = "darker" if own.bits > bits else "brighter"
         log.warning(message, plan.choices["dataset"], 2**own.bits - 1, 2**bits - 1, look)
 
 
-def _check_selection(plan: Plan, banks: Mapping[Split, Any]) -> None:
+def _check_selection(path: str, origin: dict[str, Any], banks: Mapping[Split, Any]) -> None:
     """Warns of meta-val classes that the pretrained weights have seen.
 
     Raises ValueError where they were trained on meta-val by intent.
     """
-    path = plan.config["pretrained"]
-    origin = read_origin(best_of(Path(path)))
     seen = warn_of_shared_classes(origin.get("classes", []), class_names(banks["val"]), "meta-val")
     if seen and origin.get("settings", {}).get("train_split"):
         raise ValueError(
@@ -86,21 +86,14 @@ def _check_selection(plan: Plan, banks: Mapping[Split, Any]) -> None:
         )
 
 
-def _trained_classes(plan: Plan, banks: Mapping[Split, Any]) -> list[str]:
-    """Returns the names of the training classes of the weights, of this and earlier runs."""
-    own = [] if plan.tests_only else class_names(banks["train"])
-    earlier = trained_classes(plan.trained_before) if plan.trained_before else []
-    return list(dict.fromkeys([*own, *earlier]))
-
-
-def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
+def num_base_classes(plan: Plan, loaded: LoadedData) -> int:
     """Returns the number of training classes, of this or an earlier run.
 
     Raises ValueError if the config states another number.
     """
-    given = plan.config["num_base_classes"]
-    if plan.tests_only and plan.trained_before:
-        counted = base_classes(plan.trained_before)
+    given, banks = plan.config["num_base_classes"], loaded.banks
+    if plan.tests_only and loaded.origin:
+        counted: int = loaded.origin.get("num_base_classes", 0)
     elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
         counted = banks["train"].num_classes
     else:

@@ -8,7 +8,6 @@ import lightning.pytorch as pl
 from hydra.utils import instantiate
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.episodes.augmentation import Augmentation
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
@@ -21,7 +20,7 @@ from metalearn.run.keeper import AtomicCheckpointIO
 from metalearn.run.plan import Plan
 from metalearn.run.process.machine import environments, is_rank_zero
 from metalearn.training.module import FewShotModule
-from metalearn.types import SPLITS, Split
+from metalearn.types import SPLITS, Augmentation, Split
 
 
 def build_algorithm(plan: Plan) -> AbstractAlgorithm:

@@ -179,10 +179,8 @@ def test(job: Job, record: Record) -> None:
 def _check_finite(evaluations: dict[str, Evaluation], further: Further | None) -> None:
     """Raises NonFiniteLoss if a loss or a score of a further evaluation is not finite."""
     for name, evaluation in evaluations.items():
-        if evaluation.loss is None:
-            raise NonFiniteLoss(f"the loss on {name} is not a number, so its score means nothing")
-        if not isfinite(evaluation.loss.mean):
-            raise NonFiniteLoss(f"the loss on {name} is {evaluation.loss.mean}, so its score means nothing")
+        if evaluation.loss is None or not isfinite(evaluation.loss.mean):
+            raise NonFiniteLoss(f"the loss on {name} is not a finite number, so its score means nothing")
     for name, score in further.scores.items() if further else ():
         if not isfinite(score.mean):
             raise NonFiniteLoss(f"the score {name} of the evaluation is {score.mean}, so it means nothing")

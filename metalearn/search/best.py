@@ -16,7 +16,7 @@ from metalearn.files import write_atomically
 from metalearn.search.experiment import as_experiment
 from metalearn.search.trials import Trials
 from metalearn.sweep.jobs import Job
-from metalearn.sweep.screen import COLOURS, Screen
+from metalearn.sweep.screen import Screen
 
 NAME = "best.yaml"
 EXPERIMENT = "experiment/best.yaml"
@@ -50,14 +50,9 @@ class Findings:
     def say_end(self, job: Job, *, again: bool) -> None:
         """Prints a line for an attempt that has ended."""
         name = job.folder.relative_to(self._folder)
-        words = f"trial {name} [{COLOURS.get(job.status, 'default')}]{job.status}[/] in {job.seconds or 0:.0f} s"
-        if job.status == "failed":
-            words += f" ({escape(self._screen.reason(job))}): {escape(str(job.log))}"
-            words += ", once again" if again else ""
-        elif job.finished:
-            values = ((objective, objective.value(job)) for objective in self._objectives)
-            words += "".join(f"  {objective.text(value)}" for objective, value in values if value is not None)
-        self._screen.say(f"{words}  [dim]{escape(self._screen.label(job))}[/]", markup=True)
+        values = ((objective, objective.value(job)) for objective in self._objectives if job.finished)
+        scores = "  ".join(objective.text(value) for objective, value in values if value is not None)
+        self._screen.say_end(f"trial {name}", job, scores, again=again)
 
     def table(self) -> None:
         """Prints the best trials with their parameters, and how the others have ended."""

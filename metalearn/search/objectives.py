@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from metalearn.estimates import SIGNS
 from metalearn.formats import score as score_text
 from metalearn.sweep.jobs import Job
 
@@ -46,7 +47,7 @@ def objectives(names: Sequence[str], score: str) -> list[Objective]:
         SCORE: Objective(
             score,
             "val",
-            "minimize" if score == "mse" else "maximize",
+            "maximize" if SIGNS[score] > 0 else "minimize",
             _score,
             lambda value: score_text(score, value),
         ),

@@ -7,6 +7,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from metalearn.formats import installing
 from metalearn.run.trials.trial import Pruner
 from metalearn.sweep.launcher import AbstractLauncher
 from metalearn.sweep.settings import check_settings
@@ -58,7 +59,7 @@ class OptunaSweeper(Sweeper):
         try:
             import optuna  # noqa: F401
         except ImportError as error:
-            raise ValueError("hydra/sweeper=optuna needs Optuna: pip install -e '.[search]' in the checkout") from error
+            raise ValueError(f"hydra/sweeper=optuna needs Optuna: {installing('search')}") from error
         from metalearn.search.search import search
 
         search(self, self.launcher, arguments)

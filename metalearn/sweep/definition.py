@@ -42,9 +42,11 @@ def in_jobs(argv: list[str]) -> list[str]:
 
 
 def continued(argv: list[str]) -> list[str]:
-    """Adds the name of the newest unfinished sweep of the same command to a command without one."""
-    keys = [key(arg) for arg in argv]
-    if not {"-m", "--multirun"} & set(argv) or "hydra.sweep.dir" in keys or {"--cfg", "-c"} & set(keys):
+    """Adds the name of the newest unfinished sweep of the same command to a command without one.
+
+    The flags are long, as `parse` returns them.
+    """
+    if "--multirun" not in argv or "--cfg" in argv or "hydra.sweep.dir" in map(key, argv):
         return argv
     files = outputs(argv).glob(f"sweeps/*/{NAME}")
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
@@ -65,7 +67,7 @@ def command(argv: Sequence[str]) -> list[str]:
     return sorted(
         arg
         for arg in argv
-        if arg not in ("-m", "--multirun") and (not key(arg).startswith("hydra") or key(arg).startswith(defining))
+        if arg != "--multirun" and (not key(arg).startswith("hydra") or key(arg).startswith(defining))
     )
 
 

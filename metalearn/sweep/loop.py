@@ -9,7 +9,7 @@ from typing import IO, final
 
 from metalearn.sweep.interrupts import Interrupts, no_job_left_behind
 from metalearn.sweep.jobs import AbstractProcess, Attempt, Job
-from metalearn.sweep.screen import Screen
+from metalearn.sweep.screen import Screen, score
 from metalearn.sweep.slots import Slots
 
 POLL = 0.05  # seconds
@@ -68,7 +68,7 @@ class JobList(AbstractSource):
         return self._rest.popleft() if self._rest else None
 
     def end(self, job: Job, *, again: bool) -> None:
-        self._screen.say_end(job, again=again)
+        self._screen.say_end(f"job {job.number}", job, score(job), again=again)
 
     def look_after(self) -> None:
         """Does nothing, since no other process counts on this one."""

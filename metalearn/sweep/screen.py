@@ -89,14 +89,14 @@ class Screen:
             os.dup2(nowhere, sys.stdout.fileno())  # buffered text must not fail at the end
             os.close(nowhere)
 
-    def say_end(self, job: Job, *, again: bool) -> None:
-        """Prints a line for an attempt that has ended."""
-        words = f"job {job.number} [{COLOURS[job.status]}]{job.status}[/]"
+    def say_end(self, name: str, job: Job, scores: str, *, again: bool) -> None:
+        """Prints a line for an attempt that has ended, with its scores unless it has failed."""
+        words = f"{name} [{COLOURS.get(job.status, 'default')}]{job.status}[/]"
         words += f" in {job.seconds:.0f} s" if job.seconds is not None else ""
         if job.status == "failed":
             words += f" ({escape(self.reason(job))}): {escape(str(job.log))}" + (", once again" if again else "")
-        elif mean := score(job):
-            words += f"  {mean}"
+        elif scores:
+            words += f"  {scores}"
         self.say(f"{words}  [dim]{escape(self.label(job))}[/]", markup=True)
 
     def show(self, running: Sequence[Attempt], *, pending: int, elsewhere: int) -> None:

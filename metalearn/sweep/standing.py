@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, final
 
 import yaml
 
+from metalearn.estimates import SIGNS
 from metalearn.formats import interval, score
 from metalearn.run.directory import sweep_record
 from metalearn.run.directory.claim import LOCK, is_locked
@@ -19,10 +20,6 @@ from metalearn.sweep.submitted import is_submitted
 
 State = Literal["waiting", "queued", "starting", "running", "completed", "pruned", "failed", "interrupted"]
 AT_WORK: tuple[State, ...] = ("queued", "starting", "running")
-
-SIGNS = {"accuracy": 1, "mse": -1}
-"""Scores at meta-val, and whether more is better."""
-
 
 TRIALS = ("[0-9]*/stdout.log", "[0-9]*/seed*/stdout.log")
 """Outputs of the trials of a search, of one seed or several."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import CatMetric
 
+from metalearn.estimates import SIGNS
+
 
 class ScoreTable(nn.Module):
     """Table with one row per episode: its index and its scores, numbers or curves of one length."""
@@ -58,7 +60,7 @@ def mean_of_known(values: np.ndarray) -> float:
 def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
     """Returns the best candidate by mean score, and its scores: (E,), or (E, K) for curves."""
     means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
-    best = int(means.argmin() if score_name == "mse" else means.argmax())
+    best = int((SIGNS[score_name] * means).argmax())
     of_best = {
         name: values.reshape(len(values), len(means), -1)[:, best] for name, values in scores.items()
     }  # (E, K) each

@@ -11,7 +11,7 @@ from own_images import PARTS, SIZES, divide, hashes, refusal, source, write, wri
 from tiny_images import encoded, pixels
 
 from metalearn.data import folder
-from metalearn.data.files.looking import Seen
+from metalearn.data.files.inspection import Inspection
 from metalearn.episodes.sampling import Setting, refuse
 
 
@@ -211,7 +211,7 @@ def test_a_class_of_one_image_is_named_before_it_is_refused(root: Path, caplog: 
 
 
 def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = Seen({}, {str(path): path.read_bytes() for path in root.rglob("*.*")}, {})
+    everything = Inspection({}, {str(path): path.read_bytes() for path in root.rglob("*.*")}, {})
     everything.digests[f"{root}/class e/9.jpg"] = b""
     monkeypatch.setattr(folder, "look_through", lambda paths, cache: everything)
     (changed := root / "class e/9.jpg").write_bytes(b"this is text")

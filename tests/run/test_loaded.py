@@ -63,11 +63,10 @@ def load(monkeypatch: pytest.MonkeyPatch, *, mode: str = "train", shape: Any = (
 
 @pytest.mark.parametrize(("bits", "look"), [(16, "darker"), (10, "brighter"), (12, None)])
 def test_other_bits_than_those_of_the_training_are_a_warning(
-    bits: int, look: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bits: int, look: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loaded, "read_origin", lambda path: {"preparation": {"bits": 12}})
-    plan: Any = SimpleNamespace(trained_before=Path("best.ckpt"), choices={"dataset": "folder"})
-    loaded._warn_of_other_white(plan, Preparation((1, 8, 8), bits=bits))
+    plan: Any = SimpleNamespace(choices={"dataset": "folder"})
+    loaded._warn_of_other_white(plan, {"preparation": {"bits": 12}}, Preparation((1, 8, 8), bits=bits))
     white = f"folder: white is {2**bits - 1} in these images of 16 bits and was 4095 in the training"
     assert caplog.messages == ([f"{white}, so they look {look}"] if look else [])
 

@@ -223,7 +223,7 @@ def test_a_test_draws_no_other_split_of_the_images_that_were_trained_on(
     assert ("dataset.input_shape" in keys) == keeps_shape
 
 
-def test_damaged_neighbours_of_an_unfinished_run_are_passed_over(
+def test_damaged_and_pruned_neighbours_of_an_unfinished_run_are_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, overrides, result in (
@@ -232,6 +232,7 @@ def test_damaged_neighbours_of_an_unfinished_run_are_passed_over(
         ("torn", "[seed=3", None),
         ("half", "[seed=3]", '{"stat'),
         ("list", "[seed=3]", "[]"),
+        ("pruned", "[seed=3]", '{"status": "pruned"}'),
     ):
         run = tmp_path / "glyphs" / name
         for folder in ("checkpoints", ".hydra"):

@@ -35,7 +35,7 @@ def test_the_value_of_a_trial_is_its_mean_over_seeds(tmp_path: Path, capfd: pyte
     best = yaml.safe_load((tmp_path / "best.yaml").read_text())
     assert best["seeds"] == [0, 1, 5]
     assert best["command"].endswith(" seed=0")
-    definition.record(tmp_path, [], ["-m"])
+    definition.record(tmp_path, [], ["--multirun"])
     assert {job.name for job in standing.read(tmp_path)} == folders
 
 

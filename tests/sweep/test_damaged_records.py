@@ -66,7 +66,7 @@ def test_a_damaged_neighbour_refuses_no_other_sweep(
     tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    argv = ["-m", "seed=0,1", "trainer=cpu"]
+    argv = ["--multirun", "seed=0,1", "trainer=cpu"]
     ours, damaged = (tmp_path / "outputs/sweeps" / name for name in ("ours", "damaged"))
     for folder in (ours, damaged):
         folder.mkdir(parents=True)

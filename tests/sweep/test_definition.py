@@ -14,33 +14,33 @@ def jobs(folder: Path, *overrides: str) -> list[Job]:
 
 
 def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> None:
-    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1"), ["-m"])
+    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1"), ["--multirun"])
     # An extension of the sweep.
-    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2"), ["-m"])
+    definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2"), ["--multirun"])
     before = (tmp_path / sweep_record.NAME).read_text()
     with pytest.raises(ValueError, match=r"its job 1 has seed=1 where this command has seed=7; .* hydra\.sweep\.dir"):
-        definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=7"), ["-m"])
+        definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=7"), ["--multirun"])
     assert (tmp_path / sweep_record.NAME).read_text() == before
     (tmp_path / "3").mkdir()
     (tmp_path / "3/result.json").write_text("{}")
     with pytest.raises(ValueError, match="3 holds another run"):
-        definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2", "seed=3"), ["-m"])
+        definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2", "seed=3"), ["--multirun"])
 
 
 def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    argv = ["-m", "seed=0,1", "trainer=cpu"]
+    argv = ["--multirun", "seed=0,1", "trainer=cpu"]
     sweep = tmp_path / "outputs/sweeps/first"
     sweep.mkdir(parents=True)
     definition.record(sweep, jobs(sweep, "seed=0", "seed=1"), argv)
     found = "hydra.sweep.dir='outputs/sweeps/first'"
     assert definition.continued(argv) == [*argv, found]
     assert definition.continued([*argv, "hydra.launcher.slots=1"])[-1] == found
-    for same in (["--multirun", *argv[1:]], ["trainer=cpu", "seed=0,1", "-m"]):
-        assert definition.continued(same) == [*same, found]
+    same = ["--multirun", "trainer=cpu", "seed=0,1"]
+    assert definition.continued(same) == [*same, found]
     for other in (
-        ["-m", "seed=0,1,2", "trainer=cpu"],
-        ["-m", "--config-dir", "c", *argv[1:]],
+        ["--multirun", "seed=0,1,2", "trainer=cpu"],
+        ["--multirun", "--config-dir", "c", *argv[1:]],
         ["seed=0,1", "trainer=cpu"],
         [*argv, "hydra.sweep.dir=x"],
         [*argv, "hydra.searchpath=[file://c]"],
@@ -63,7 +63,7 @@ def test_a_sweep_goes_on_where_any_config_puts_its_runs(tmp_path: Path, monkeypa
         "searchpath": [f"hydra.searchpath=[file://{tmp_path}/conf]"],
         "typed": ["paths.outputs='mine'"],
     }
-    argv = ["-m", *words[place], "algorithm=maml,prototypical", "hydra/launcher=slurm", "seed=0,1"]
+    argv = ["--multirun", *words[place], "algorithm=maml,prototypical", "hydra/launcher=slurm", "seed=0,1"]
     sweep = tmp_path / "mine/sweeps/first"
     sweep.mkdir(parents=True)
     definition.record(sweep, jobs(sweep, "seed=0", "seed=1"), argv)

@@ -32,7 +32,7 @@ def launcher(
 ) -> Iterator[SubprocessLauncher]:
     """Builds the launcher of a sweep in a folder that needs quotes; its jobs are not started."""
     monkeypatch.setattr(Loop, "run", lambda *_, **__: None)
-    monkeypatch.setattr(sys, "argv", ["metalearn", "-m"])
+    monkeypatch.setattr(sys, "argv", ["metalearn", "--multirun"])
     typed = [f"hydra.sweep.dir='{tmp_path}/it\\'s'", f"hydra.searchpath=['file://{tmp_path}']", "hydra.verbose=false"]
     typed += [request.param] if hasattr(request, "param") else []
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):

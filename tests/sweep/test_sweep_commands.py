@@ -45,7 +45,7 @@ def make_sweep(folder: Path, *names: str) -> list[Job]:
     """Records a sweep with jobs of these names."""
     jobs = [Job(i, ["trainer=cpu", f"name={name}"], folder / name) for i, name in enumerate(names)]
     folder.mkdir(exist_ok=True)
-    definition.record(folder, jobs, ["-m", f"name={','.join(names)}", "hydra.launcher.slots=2"])
+    definition.record(folder, jobs, ["--multirun", f"name={','.join(names)}", "hydra.launcher.slots=2"])
     return jobs
 
 
@@ -187,7 +187,7 @@ def test_retry_sets_failed_jobs_back(
     text = capfd.readouterr().out
     assert "out of memory" in text
     assert "1 failed jobs are set back: 0" in text
-    assert f"-m name=0,1 hydra.launcher.slots=2 hydra.sweep.dir={tmp_path}" in text
+    assert f"--multirun name=0,1 hydra.launcher.slots=2 hydra.sweep.dir={tmp_path}" in text
     assert [job.state for job in standing.read(tmp_path)] == ["waiting", "completed"]
     assert (failed.folder / "checkpoints/last.ckpt").exists()
     assert "out of memory" in (failed.folder / "stdout.failed.log").read_text()
@@ -220,7 +220,7 @@ def test_retry_queues_the_failed_trials_of_a_search(tmp_path: Path) -> None:
     """Fails the first trial once; its directory continues under another number of the study."""
     fails_once = f"[ -e ../tried ] || {{ echo > ../tried; exit 1; }}; {COMPLETED}"
     search = Controller(tmp_path, script=fails_once, n_trials=2, slots=1)
-    definition.record(tmp_path, [], ["-m"])
+    definition.record(tmp_path, [], ["--multirun"])
     study_record.write(StudyRecord(str(tmp_path / "study.log"), tmp_path.name, "accuracy"), tmp_path)
     search.run()
     assert [job.state for job in standing.read(tmp_path)] == ["failed", "completed", "completed"]

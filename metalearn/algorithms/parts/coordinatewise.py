@@ -18,15 +18,15 @@ PREPROCESS_P = 10.0
 """p of Andrychowicz et al. 2016, appendix A, and of Ravi and Larochelle 2017, section 3.2."""
 
 
-def preprocess(x: Tensor, p: float = PREPROCESS_P) -> Tensor:
+def preprocess(x: Tensor) -> Tensor:
     """Maps numbers of any magnitude to size and direction, both of order 1: (...) -> (2, ...).
 
     Andrychowicz et al. 2016, appendix A: (log|x| / p, sgn(x)) where |x| >= exp(-p), else (-1,
     exp(p) x).
     """
     # Clamps cover both cases at once, and keep the derivative at 0 finite.
-    size = x.abs().clamp_min(math.exp(-p)).log() / p
-    direction = (x * math.exp(p)).clamp(-1, 1)
+    size = x.abs().clamp_min(math.exp(-PREPROCESS_P)).log() / PREPROCESS_P
+    direction = (x * math.exp(PREPROCESS_P)).clamp(-1, 1)
     return torch.stack([size, direction])
 
 

@@ -14,6 +14,8 @@ CENTRING, STAY_INSIDE = 0.1, 0.99
 """Targeted reduction of the gap per step, and the largest fraction of the way to the boundary."""
 JITTER = 1e-8
 """Fraction of the mean diagonal that makes the solution unique for a rank-deficient kernel."""
+MAX_STEPS, TOLERANCE = 60, 1e-9
+"""Limit on the steps, and the gap at which they end, as a fraction of the penalty."""
 
 
 class _Point(NamedTuple):
@@ -23,12 +25,12 @@ class _Point(NamedTuple):
     multiplier: Tensor  # (N, S), multipliers of alpha <= C y
 
 
-def crammer_singer(kernel: Tensor, y: Tensor, c: float, *, max_steps: int = 60, tolerance: float = 1e-9) -> Tensor:
+def crammer_singer(kernel: Tensor, y: Tensor, c: float) -> Tensor:
     """Solves the dual: kernel matrix (S, S), one-hot labels (S, N) -> dual weights A (S, N).
 
     A minimises ½ tr(Aᵀ K A) − tr(Aᵀ Y) where A <= C Y and every row sums to 0; C > 0 is the penalty
     of an error. Gradients reach the kernel. The computation is in float64, as the kernel should be,
-    and ends when the duality gap and all residuals are below `tolerance` times C.
+    and ends when the duality gap and all residuals are below `TOLERANCE` times C.
     """
     with torch.autocast(kernel.device.type, enabled=False):
         k = kernel.double() + JITTER * kernel.detach().double().diagonal().mean() * torch.eye(
@@ -36,22 +38,22 @@ def crammer_singer(kernel: Tensor, y: Tensor, c: float, *, max_steps: int = 60, 
         )
         labels = y.T.double()  # (N, S)
         with torch.no_grad():
-            point = _solve(k, labels, c, max_steps, tolerance * c)
+            point = _solve(k, labels, c)
         # At the solution this step is zero, but its derivative in K is that of the solution.
         stationary = point.alpha @ k - labels + point.nu + point.multiplier  # (N, S)
         step, _ = _newton(k.detach() + torch.diag_embed(point.multiplier / point.slack), -stationary, 0)
         return (point.alpha + step).T.to(kernel.dtype)
 
 
-def _solve(k: Tensor, y: Tensor, c: float, max_steps: int, tolerance: float) -> _Point:
+def _solve(k: Tensor, y: Tensor, c: float) -> _Point:
     point = _Point(torch.zeros_like(y), y.new_zeros(y.shape[1]), torch.full_like(y, c), torch.ones_like(y))
-    for _ in range(max_steps):
+    for _ in range(MAX_STEPS):
         alpha, nu, slack, multiplier = point
         stationary = alpha @ k - y + nu + multiplier  # (N, S)  gradient of the Lagrangian
         equal = alpha.sum(0)  # (S,)
         bound = alpha + slack - c * y  # (N, S)
         gap = (slack * multiplier).mean()
-        if max(gap, stationary.abs().max(), equal.abs().max(), bound.abs().max()) < tolerance:
+        if max(gap, stationary.abs().max(), equal.abs().max(), bound.abs().max()) < TOLERANCE * c:
             break
         central = slack * multiplier - CENTRING * gap  # (N, S)
         system = k + torch.diag_embed(multiplier / slack)  # (N, S, S)

@@ -65,6 +65,14 @@ def _folder_of(root: Path, split: Split, name: str) -> Path | None:
     return None
 
 
+def equal_rows(classes: ClassLists, num_images: int) -> dict[Split, dict[str, np.ndarray]]:
+    """Returns the rows of a plan whose classes have `num_images` each, one class after another."""
+    return {
+        split: dict(zip(names, np.arange(len(names) * num_images).reshape(len(names), num_images), strict=True))
+        for split, names in classes.items()
+    }
+
+
 def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
     """Plans the images of the classes in turn, in the order of the files."""
     paths = [path for classes in files.values() for of_class in classes.values() for path in of_class]

@@ -8,8 +8,10 @@ import torch
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.source import check_memory
+from metalearn.data.manifest import Division, complete
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import Texts
+from metalearn.data.text.tokens import Encoding
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,18 @@ def text_shape(source: str, asked: Sequence[int]) -> tuple[int]:
     if len(asked) != 1 or asked[0] < 1:
         raise ValueError(f"{source}: input_shape is {list(asked)}; it must be [tokens of a text]")
     return (asked[0],)
+
+
+def divided(
+    texts: Texts, division: Division, encoding: Encoding, input_shape: tuple[int]
+) -> tuple[TextPreparation, dict[Split, ClassBank]]:
+    """Divides classes of texts into splits, and keeps the division once their banks are built."""
+    classes = complete(division.classes(texts), division.root)
+    splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
+    preparation = TextPreparation.of_training(encoding, splits, *input_shape)
+    banks = text_banks(division.source, splits, preparation)
+    division.keep(classes)
+    return preparation, banks
 
 
 def text_banks(source: str, splits: Mapping[Split, Texts], preparation: TextPreparation) -> dict[Split, ClassBank]:

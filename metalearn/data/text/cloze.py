@@ -16,9 +16,8 @@ from pathlib import Path
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import named
-from metalearn.data.manifest import Division, complete
-from metalearn.data.text.banks import text_banks, text_shape
-from metalearn.data.text.preparation import TextPreparation
+from metalearn.data.manifest import Division
+from metalearn.data.text.banks import divided, text_shape
 from metalearn.data.text.reading import LONGEST, Texts
 from metalearn.data.text.tokens import BLANK, Encoding, split_words
 from metalearn.types import Split
@@ -85,11 +84,7 @@ class Cloze:
             texts = blanked(read_sentences(self.root), each=self.sentences, longest=self.input_shape[0])
             if not texts:
                 raise ValueError(f"{self.root} has no word in {self.sentences} sentences: lower dataset.sentences=N")
-            classes = complete(self.division.classes(texts), self.root)
-            splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
-            self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
-            banks = text_banks("cloze", splits, self.preparation)
-            self.division.keep(classes)
+            self.preparation, banks = divided(texts, self.division, self.encoding, self.input_shape)
             return banks
 
 

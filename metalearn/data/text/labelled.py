@@ -4,9 +4,8 @@ from pathlib import Path
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.source import named
-from metalearn.data.manifest import Division, complete
-from metalearn.data.text.banks import text_banks, text_shape
-from metalearn.data.text.preparation import TextPreparation
+from metalearn.data.manifest import Division
+from metalearn.data.text.banks import divided, text_shape
 from metalearn.data.text.reading import read_texts
 from metalearn.data.text.tokens import Encoding
 from metalearn.types import Split
@@ -61,9 +60,5 @@ class LabelledTexts:
             if not self.root.exists():
                 raise FileNotFoundError(f"{self.root.absolute()} is absent; {ADVICE}")
             texts = read_texts(self.root)
-            classes = complete(self.division.classes(texts), self.root)
-            splits = {split: {name: texts[name] for name in names} for split, names in classes.items()}
-            self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
-            banks = text_banks("text", splits, self.preparation)
-            self.division.keep(classes)
+            self.preparation, banks = divided(texts, self.division, self.encoding, self.input_shape)
             return banks

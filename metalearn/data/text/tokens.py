@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from metalearn.data.text.vectors import read_words
-from metalearn.formats import first_line
+from metalearn.formats import first_line, installing
 
 WORD = re.compile(r"\w+(?=n't)|n't|'(?:s|re|ll|m|d|ve)\b|\w+|[^\w\s]")
 """Word, part of a contraction as in the Penn Treebank and GloVe, or one sign."""
@@ -167,8 +167,7 @@ def _load_tokenizer(name: str) -> Any:
     try:
         import transformers
     except ImportError as error:
-        needed = "pip install -e '.[pretrained]' in the checkout"
-        raise ValueError(f"the tokens of {name} need transformers: {needed} ({error})") from error
+        raise ValueError(f"the tokens of {name} need transformers: {installing('pretrained')} ({error})") from error
     transformers.utils.logging.set_verbosity_error()
     try:
         return transformers.AutoTokenizer.from_pretrained(name)

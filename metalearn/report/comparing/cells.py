@@ -131,6 +131,11 @@ def mean(values: Iterable[float | None]) -> float:
     return sum(numbers) / len(numbers) if numbers else math.nan
 
 
+def number(value: float, form: str) -> str:
+    """Formats a mean; NaN is a dash."""
+    return "-" if math.isnan(value) else format(value, form)
+
+
 def best_first(cell: Cell | None) -> tuple[bool, float]:
     """Returns a key to sort cells: the best first, cells without a result last."""
     value = math.nan if cell is None else cell.mean

@@ -1,9 +1,9 @@
 """Test episodes that runs have left: pictures, as addresses that need no other file, or texts."""
 
-from base64 import b64encode
 from pathlib import Path
 from typing import NamedTuple
 
+from metalearn.html import data_address
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.sheet import Text
 
@@ -41,4 +41,4 @@ def pictures(comparison: Comparison) -> list[Picture]:
 def _shown(file: Path) -> tuple[str | None, str | None]:
     if file.suffix == ".txt":
         return None, file.read_text(encoding="utf-8", errors="replace")
-    return f"data:image/png;base64,{b64encode(file.read_bytes()).decode()}", None
+    return data_address(file.read_bytes(), "image/png"), None

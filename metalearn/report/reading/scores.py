@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from metalearn.estimates import SIGNS
 from metalearn.run.directory.result import Result
 
 
@@ -24,8 +25,8 @@ class Score(NamedTuple):
         return f"{self.factor * value:+.{places}f}".replace("-", "−")
 
 
-ACCURACY = Score("accuracy", "accuracy %", 100, 2, 1, 1.0)
-MSE = Score("mse", "mean squared error", 1, 4, -1, math.inf)
+ACCURACY = Score("accuracy", "accuracy %", 100, 2, SIGNS["accuracy"], 1.0)
+MSE = Score("mse", "mean squared error", 1, 4, SIGNS["mse"], math.inf)
 SCORES = (ACCURACY, MSE)
 
 

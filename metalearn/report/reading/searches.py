@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from metalearn.formats import installing
 from metalearn.report.reading.scores import SCORES, Score
 from metalearn.run.directory import study_record
 from metalearn.run.trials.trial import counted, directory, open_storage
@@ -135,8 +136,7 @@ def _read(folder: Path) -> Search:
     try:
         import optuna
     except ImportError as error:
-        how = "pip install -e '.[search]' in the checkout"
-        raise ValueError(f"to read the study of {folder}, install Optuna: {how}") from error
+        raise ValueError(f"to read the study of {folder}, install Optuna: {installing('search')}") from error
     record = study_record.read(folder)
     try:
         study = optuna.load_study(study_name=record.study, storage=open_storage(record.storage))

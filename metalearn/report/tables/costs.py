@@ -1,9 +1,8 @@
 """The table of selection and cost: what was chosen on meta-val, how sure it is, and its time."""
 
-import math
 from collections.abc import Callable
 
-from metalearn.report.comparing.cells import Cell, mean
+from metalearn.report.comparing.cells import Cell, mean, number
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Sheet, Text
@@ -39,5 +38,4 @@ def _mean(cell: Cell, name: str) -> float:
 
 
 def _text(cell: Cell, name: str, form: str, *, factor: int = 1) -> str:
-    value = _mean(cell, name)
-    return "-" if math.isnan(value) else format(factor * value, form)
+    return number(factor * _mean(cell, name), form)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from metalearn.report.comparing.cells import Cell, mean
+from metalearn.report.comparing.cells import Cell, mean, number
 from metalearn.report.comparing.comparison import DAGGER, Comparison
 from metalearn.report.comparing.contents import Contents
 from metalearn.report.comparing.paired import leaders
@@ -200,7 +200,3 @@ def measures(comparison: Comparison) -> str:
 def interval(cell: Cell) -> str:
     text = cell.score.text
     return text(cell.mean) + (f" ± {text(cell.ci95)}" if math.isfinite(cell.ci95) else "")
-
-
-def number(value: float, form: str) -> str:
-    return "-" if math.isnan(value) else format(value, form)

@@ -98,7 +98,7 @@ def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
         return False
     if is_locked(folder / LOCK):  # a run works there
         return False
-    return not result.is_file() or Outcome.from_json(result).status != "completed"
+    return not result.is_file() or not Outcome.from_json(result).finished
 
 
 def _resumed(folder: Path, typed: list[str]) -> list[str]:

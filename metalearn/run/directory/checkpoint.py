@@ -1,35 +1,11 @@
-"""Facts of the run that wrote a checkpoint, and loading of its weights."""
+"""Loading of the weights of a checkpoint."""
 
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from metalearn.run.directory.checkpoint_file import best_of, read_checkpoint, read_origin
-
-
-def base_classes(path: Path) -> int:
-    """Returns the number of meta-train classes of the run that wrote a checkpoint, else 0."""
-    number: int = read_origin(path).get("num_base_classes", 0)
-    return number
-
-
-def trained_classes(path: Path) -> list[str]:
-    """Returns the meta-train class names of the run that wrote a checkpoint, if recorded."""
-    names: list[str] = read_origin(path).get("classes", [])
-    return names
-
-
-def trained_vocabulary(path: Path) -> str | None:
-    """Returns the hash of the vocabulary of the run that wrote a checkpoint; None without texts."""
-    sha256: str | None = read_origin(path).get("vocabulary")
-    return sha256
-
-
-def trained_columns(path: Path) -> list[str]:
-    """Returns the columns of the table of the run that wrote a checkpoint, if recorded."""
-    names: list[str] = read_origin(path).get("columns", [])
-    return names
+from metalearn.run.directory.checkpoint_file import best_of, read_checkpoint
 
 
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, final
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
+from metalearn.estimates import SIGNS
 from metalearn.files import write_atomically
 from metalearn.run.command.names import nearest
 from metalearn.run.loggers.run_name import sweep_of
@@ -95,7 +96,7 @@ class WandbRun(WandbLogger):
         run.define_metric("episodes")
         run.define_metric("*", step_metric="episodes", step_sync=True, overwrite=True)
         for split in ("train", "val", "test"):
-            best = "min" if score == "mse" else "max"
+            best = "max" if SIGNS[score] > 0 else "min"
             run.define_metric(f"{split}/{score}", step_metric="episodes", summary=best)
             run.define_metric(f"{split}/loss", step_metric="episodes", summary="min")
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, final
 
+from metalearn.formats import installing
 from metalearn.sweep.launcher import AbstractLauncher
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
@@ -83,7 +84,7 @@ class RayLauncher(AbstractLauncher):
         try:
             import ray
         except ImportError as error:
-            raise ValueError("hydra/launcher=ray needs Ray: pip install -e '.[ray]' in the checkout") from error
+            raise ValueError(f"hydra/launcher=ray needs Ray: {installing('ray')}") from error
         from metalearn.sweep.ray.queue import connect
 
         connect(self.address)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, final
 
+from metalearn.formats import installing
 from metalearn.sweep.launcher import AbstractLauncher
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
@@ -55,8 +56,7 @@ class SlurmLauncher(AbstractLauncher):
         try:
             from metalearn.sweep.slurm.batch import Submitter
         except ImportError as error:
-            needed = "submitit: pip install -e '.[slurm]' in the checkout"
-            raise ValueError(f"hydra/launcher=slurm needs {needed}") from error
+            raise ValueError(f"hydra/launcher=slurm needs submitit: {installing('slurm')}") from error
         for name in ("slots", "timeout_min", "signal_delay_s", "cpus_per_task", "jobs_per_task"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -66,6 +66,10 @@ class MetaTest(NamedTuple):
         images = self.bank.images.to(self.device)
         return lambda some: self.converted(images[some.to(self.device)])
 
+    def inputs_of(self, draws: Sequence[Draw]) -> Callable[[Tensor], Tensor]:
+        """Returns `inputs` of all rows of some episodes."""
+        return self.inputs(torch.cat([torch.cat([episode.support_rows, episode.query_rows]) for episode in draws]))
+
     def embeddings(self, rows: Tensor) -> EmbeddingTable:
         """Returns the table from rows of the bank (B,) to embeddings (B, D).
 

@@ -47,9 +47,7 @@ class Incremental(AbstractEvaluation):
         way = meta_test.setting.way
         assert isinstance(way, int)
         draws = meta_test.draws(self.sessions * way, self.num_episodes)
-        inputs = meta_test.inputs(
-            torch.cat([torch.cat([episode.support_rows, episode.query_rows]) for episode in draws])
-        )
+        inputs = meta_test.inputs_of(draws)
         accuracies = []  # (E, sessions)
         for episode in draws:
             query = inputs(episode.query_rows)

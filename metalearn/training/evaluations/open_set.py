@@ -50,9 +50,7 @@ class OpenSet(AbstractEvaluation):
     def __call__(self, meta_test: MetaTest) -> Scored:
         way = _way(meta_test)
         draws = meta_test.draws(way + self.unknown, self.num_episodes)
-        inputs = meta_test.inputs(
-            torch.cat([torch.cat([episode.support_rows, episode.query_rows]) for episode in draws])
-        )
+        inputs = meta_test.inputs_of(draws)
         found: dict[str, list[float]] = {"auroc": [], "fpr_at_95_tpr": [], "accuracy_of_known": []}
         confidences, knowns = [], []
         for episode in draws:

@@ -16,7 +16,7 @@ DIGEST = 16  # bytes of a digest
 
 
 @dataclass(frozen=True)
-class Seen:
+class Inspection:
     """Results of an inspection of files."""
 
     reasons: dict[str, str]  # reason why a file is no image, by path
@@ -36,13 +36,13 @@ class Seen:
         return max((value / white[bits] for bits, value in self.largest.items()), default=1.0)
 
 
-def look_through(paths: list[str], cache: Path) -> Seen:
+def look_through(paths: list[str], cache: Path) -> Inspection:
     """Inspects files, or reads the result from `cache`; only the first call reads all files."""
     found = cached(cache, lambda: _look(paths))
     reasons = {paths[i]: str(why) for i, why in zip(found["rows"], found["reasons"], strict=True)}
     images = [path for path in paths if path not in reasons]
     digests = {path: digest.tobytes() for path, digest in zip(images, found["digests"], strict=True)}
-    return Seen(reasons, digests, {int(bits): int(value) for bits, value in found["largest"]})
+    return Inspection(reasons, digests, {int(bits): int(value) for bits, value in found["largest"]})
 
 
 def _look(paths: list[str]) -> Arrays:
