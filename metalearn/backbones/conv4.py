@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.convolution import Conv3x3, channels_last
+from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 from metalearn.backbones.pretrained import freeze_network
 
@@ -23,7 +23,7 @@ class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, pool: bool) -> None:
         super().__init__()
         # The normalisation cancels this bias, but the published parameter counts include it.
-        self.conv = Conv3x3(channels_in, channels_out)
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.norm = BatchNorm(channels_out)
         self.pool = pool
 
