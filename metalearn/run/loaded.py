@@ -101,7 +101,7 @@ def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
     given = plan.config["num_base_classes"]
     if plan.tests_only and plan.trained_before:
         counted = base_classes(plan.trained_before)
-    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
+    elif (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]) and "train" in banks:
         counted = banks["train"].num_classes
     else:
         counted = 0
