@@ -12,9 +12,10 @@ from rich.table import Table
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.learner import Learner
 from metalearn.predict import page
+from metalearn.predict.files import Item
 from metalearn.predict.images import ImageReader
 from metalearn.predict.outputs import NONE, Answer, sort_into, write_csv
-from metalearn.predict.reader import AbstractReader, Item
+from metalearn.predict.reader import AbstractReader
 from metalearn.predict.texts import TextReader
 
 MOST_ROWS = 40  # limit of the table on the screen
