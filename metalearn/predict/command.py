@@ -87,7 +87,7 @@ def _report_unreadable(unreadable: dict[Item, str]) -> None:
 
 
 def _show(reader: AbstractReader, answers: list[Answer], written: list[Path]) -> None:
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console = Console(width=None if sys.stdout.isatty() else 140, emoji=False)
     table = Table(reader.kind, "class", "probability")
     for item, label, probability in answers[:MOST_ROWS]:
         shown = escape(label) if label is not None else f"[dim]{NONE}[/dim]"
