@@ -77,7 +77,7 @@ def main() -> None:
 def start() -> None:
     """Starts the program that the first word names."""
     word, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
-    if word == "sweep" and any("=" in argument for argument in rest[:1]):
+    if word == "sweep" and _begins_sweep(rest):
         sys.argv[1:] = ["-m", *rest]
     elif word in SHORT:
         sys.argv[1:] = [*SHORT[word], *rest]
@@ -86,6 +86,16 @@ def start() -> None:
         runpy.run_module(f"metalearn.{word}", run_name="__main__", alter_sys=True)
         return
     compose_or_refuse()
+
+
+def _begins_sweep(words: list[str]) -> bool:
+    """Whether the words after `sweep` are flags and overrides, not a command of metalearn.sweep.
+
+    >>> _begins_sweep(["--config-dir", "c", "seed=0,1"]), _begins_sweep(["status", "DIR"])
+    (True, False)
+    """
+    first = words[0] if words else ""
+    return first not in ("-h", "--help") and ("=" in first or first.startswith(("-", "~")))
 
 
 def compose_or_refuse() -> None:

@@ -39,6 +39,9 @@ class Parts(Mapping[Split, ClassBank]):
             self._banks[split] = self._read(split)
         return self._banks[split]
 
+    def __contains__(self, split: object) -> bool:
+        return split in SPLITS  # that of Mapping would read the bank
+
     def __iter__(self) -> Iterator[Split]:
         return iter(SPLITS)
 

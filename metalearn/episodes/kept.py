@@ -21,16 +21,17 @@ def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
     """Returns the tensor in the file at `path`, computed and written there if absent or damaged.
 
     The name of the file must contain all that the tensor depends on, so that no stale file is read.
-    Several processes may want one file: one computes it, and the others wait.
+    Several processes may want one file: one computes it, and the others wait. A stored tensor needs
+    no lock, so a cache may be read-only.
     """
-    with writing_to_cache(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(Exception):  # zipfile and torch raise any kind for a damaged archive; the second look reports it
+        return _read(path)
     with _alone(path):
         try:
             return _read(path)
         except FileNotFoundError:
             pass
-        except Exception as error:  # zipfile and torch raise any kind for a damaged archive
+        except Exception as error:
             why = one_line(error)[:200]
             log.warning("the cache %s is damaged (%s); computing it again", path, why)
         tensor = compute()
@@ -41,7 +42,10 @@ def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    with path.with_suffix(".lock").open("ab") as file:
+    with writing_to_cache(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_suffix(".lock").open("ab")
+    with file:
         with suppress(OSError):  # some network file systems have no locks; then each process computes it
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from metalearn.data.files.preparation import Preparation
+from metalearn.data.files.source import named
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.learner import images
 from metalearn.learner.images import Picture
@@ -64,9 +65,7 @@ def _check_list(inputs: Any, preparation: Preparation | TextPreparation) -> None
 
 
 def _named(name: str, given: Input, preparation: Preparation | TextPreparation) -> Tensor:
-    try:
+    is_text = isinstance(given, str) and isinstance(preparation, TextPreparation)
+    place = f" ({given})" if isinstance(given, str | os.PathLike) and not is_text else ""
+    with named(f"{name}{place}"):
         return prepared(given, preparation)
-    except (ValueError, OSError) as error:
-        is_text = isinstance(given, str) and isinstance(preparation, TextPreparation)
-        place = f" ({given})" if isinstance(given, str | os.PathLike) and not is_text else ""
-        raise type(error)(f"{name}{place}: {error}") from error

@@ -12,9 +12,10 @@ from rich.table import Table
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.learner import Learner
 from metalearn.predict import page
+from metalearn.predict.files import Item
 from metalearn.predict.images import ImageReader
 from metalearn.predict.outputs import NONE, Answer, sort_into, write_csv
-from metalearn.predict.reader import AbstractReader, Item
+from metalearn.predict.reader import AbstractReader
 from metalearn.predict.texts import TextReader
 
 MOST_ROWS = 40  # limit of the table on the screen
@@ -86,7 +87,7 @@ def _report_unreadable(unreadable: dict[Item, str]) -> None:
 
 
 def _show(reader: AbstractReader, answers: list[Answer], written: list[Path]) -> None:
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console = Console(width=None if sys.stdout.isatty() else 140, emoji=False)
     table = Table(reader.kind, "class", "probability")
     for item, label, probability in answers[:MOST_ROWS]:
         shown = escape(label) if label is not None else f"[dim]{NONE}[/dim]"

@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+Item = Path | str
+"""File of an image, or a text."""
+
 
 def to_be_sorted(places: Iterable[Path]) -> list[Path]:
     """Returns the files, and all visible files below the folders, each once.

@@ -9,8 +9,8 @@ from metalearn.data.files.any_image import LARGEST, decode
 from metalearn.data.files.class_files import files_by_folder, files_by_list
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
-from metalearn.predict.files import to_be_sorted
-from metalearn.predict.reader import AbstractReader, Item, check_present
+from metalearn.predict.files import Item, to_be_sorted
+from metalearn.predict.reader import AbstractReader, check_present
 
 
 class ImageReader(AbstractReader):

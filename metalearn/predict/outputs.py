@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.files import write_atomically
-from metalearn.predict.reader import Item
+from metalearn.predict.files import Item
 
 NONE = "none of these"
 """Folder of images whose class was rejected."""

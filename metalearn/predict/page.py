@@ -18,9 +18,10 @@ from metalearn.html import data_address, environment
 from metalearn.learner import Learner
 from metalearn.learner.inputs import Input
 from metalearn.learner.learner import Evidence
+from metalearn.predict.files import Item
 from metalearn.predict.images import ImageReader
 from metalearn.predict.outputs import NONE, Answer
-from metalearn.predict.reader import AbstractReader, Item
+from metalearn.predict.reader import AbstractReader
 
 MOST_CARDS = 1000  # limit of a page, to the smallest probabilities
 SIDE, SMALL = 128, 56  # largest side of an image and of an example, in pixels

@@ -10,9 +10,7 @@ from rich.progress import track
 
 from metalearn.formats import one_line
 from metalearn.learner.inputs import Input
-
-Item = Path | str
-"""File of an image, or a text."""
+from metalearn.predict.files import Item
 
 
 class AbstractReader(ABC):

@@ -7,8 +7,8 @@ from pathlib import Path
 from metalearn.data.files.class_files import files_by_folder
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import read_texts, read_unlabelled
-from metalearn.predict.files import to_be_sorted
-from metalearn.predict.reader import AbstractReader, Item, check_present
+from metalearn.predict.files import Item, to_be_sorted
+from metalearn.predict.reader import AbstractReader, check_present
 
 LONGEST_NAME = 400  # limit of a text on the page in characters
 

@@ -48,9 +48,9 @@ def main(given: Sequence[str] | None = None) -> None:
     for sheet in tables.all_sheets(found):
         console.print(terminal(sheet), highlight=False)
     for path in written:
-        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+        console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
     if logged:
-        console.print(logged, highlight=False, soft_wrap=True)
+        console.print(logged, highlight=False, markup=False, soft_wrap=True)
     if found.is_empty:
         sys.exit(1)
 

@@ -12,7 +12,7 @@ from metalearn.report.comparing.cells import mean
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
-from metalearn.report.reading.searches import Search
+from metalearn.report.reading.searches import Search, Trial
 from metalearn.report.sheet import latex, markdown
 from metalearn.report.tables import tables
 from metalearn.report.tables.run_fields import Field, fields
@@ -90,20 +90,25 @@ def _difference_fields(comparison: Comparison) -> list[Field]:
 
 
 def _trial_fields(searches: list[Search]) -> list[Field]:
-    """Returns the columns of trials.csv, with one for each parameter of any search."""
+    """Returns the columns of trials.csv, with further objectives and parameters of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
-    further = [(i, objective.name) for i, objective in enumerate(searches[0].objectives) if i > 0]
+    further = dict.fromkeys(objective.name for search in searches for objective in search.objectives[1:])
     return [
         ("search", lambda row: row[0].name),
         ("trial", lambda row: row[1].folder.name),
         ("state", lambda row: row[1].state),
         ("measure", lambda row: row[0].score.name),
         ("meta_val", lambda row: row[1].value),
-        *((name, lambda row, i=i: row[1].values[i] if row[1].values else None) for i, name in further),
-        *([("on_front", lambda row: int(row[1] in row[0].front))] if further else []),
+        *((name, lambda row, name=name: _values(*row).get(name)) for name in further),
+        *([("on_front", lambda row: int(row[1] in row[0].front) if row[0].has_front else None)] if further else []),
         ("steps", lambda row: row[1].steps),
         *((name, lambda row, name=name: row[1].params.get(name)) for name in params),
     ]
+
+
+def _values(search: Search, trial: Trial) -> dict[str, float]:
+    """Returns the value of each objective by its name; empty where the trial has none."""
+    return {objective.name: value for objective, value in zip(search.objectives, trial.values, strict=False)}
 
 
 def _method_fields(comparison: Comparison, prefix: str) -> list[Field]:

@@ -94,7 +94,7 @@ def num_base_classes(plan: Plan, loaded: LoadedData) -> int:
     given, banks = plan.config["num_base_classes"], loaded.banks
     if plan.tests_only and loaded.origin:
         counted: int = loaded.origin.get("num_base_classes", 0)
-    elif "train" in banks and (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]):
+    elif (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]) and "train" in banks:
         counted = banks["train"].num_classes
     else:
         counted = 0

@@ -84,13 +84,13 @@ class Findings:
         if self._trials.seeds:
             title += f", means over {len(self._trials.seeds)} seeds"
         table = Table(title=title, title_justify="left")
-        for name in ("trial", *(objective.name for objective in self._objectives), *trials[0].params):
+        names = list(trials[0].params)
+        for name in ("trial", *(objective.name for objective in self._objectives), *names):
             table.add_column(name, justify="right", overflow="fold")
         for trial in trials:
             numbers = [objective.text(value) for objective, value in zip(self._objectives, trial.values, strict=True)]
-            values = [
-                f"{value:.4g}" if isinstance(value, float) else escape(str(value)) for value in trial.params.values()
-            ]
+            params = (trial.params[name] for name in names)  # trials of another command have them in another order
+            values = [f"{value:.4g}" if isinstance(value, float) else escape(str(value)) for value in params]
             table.add_row(self._trials.folder(trial).name, *numbers, *values)
         return table
 

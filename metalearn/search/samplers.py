@@ -65,7 +65,7 @@ class Grid(BaseSampler):
     """
 
     def __init__(self, space: Space) -> None:
-        values = points(space)
+        values = dict(sorted(points(space).items()))  # the words of a command may come in any order
         self._keys, self._points = list(values), list(itertools.product(*values.values()))
 
     @property

@@ -73,7 +73,7 @@ def summary(standings: Sequence[Standing], sweep: Path) -> str:
 def _row(standing: Standing) -> list[str]:
     state = f"{standing.state} ({escape(standing.reason)})" if standing.reason else standing.state
     return [
-        standing.name,
+        escape(standing.name),
         escape(standing.label),
         f"[{STATE_COLOURS.get(standing.state, 'default')}]{state}[/]",
         "" if standing.seconds_left is None else clock(standing.seconds_left),

@@ -75,7 +75,9 @@ def class_images(bank: ClassBank, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_test_alone_needs_the_test_files_alone(tmp_path: Path, zipped: bool) -> None:
-    bank = source(write(tmp_path, zipped=zipped)).load()["test"]
+    banks = source(write(tmp_path, zipped=zipped)).load()
+    assert "train" in banks and "other" not in banks
+    bank = banks["test"]
     assert bank.names == tuple("0123456789")
     assert [len(rows) for rows in bank.rows] == COUNTS
     assert bank.smallest_class == 20

@@ -162,3 +162,14 @@ def test_a_torn_file_is_rebuilt(damage, dtype: torch.dtype, tmp_path: Path, capl
     again = kept(path, compute)
     assert torch.equal(again, tensor) and again.dtype == dtype
     assert len(calls) == 2
+
+
+def test_a_stored_tensor_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """Puts folders in the place of the locks, since root can write into a read-only folder."""
+    for name in ("z", "y"):
+        (tmp_path / f"{name}.lock").mkdir()
+    tensor = torch.rand(3)
+    torch.save(tensor, tmp_path / "z.pt")
+    assert torch.equal(kept(tmp_path / "z.pt", lambda: torch.zeros(3)), tensor)
+    with pytest.raises(OSError, match=f"^cannot write into the cache {tmp_path} .*METALEARN_CACHE=FOLDER"):
+        kept(tmp_path / "y.pt", lambda: tensor)

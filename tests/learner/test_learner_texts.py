@@ -103,6 +103,7 @@ def test_a_tokeniser_is_rebuilt_from_its_recipe(kind: str) -> None:
         (lambda ours: ours.fit(["a"], ["a"]).add_class("b", "text"), "texts are a list; put a single one"),
         (lambda ours: ours.fit(["a", 3], ["a", "b"]), "text 1: a int is not a text"),
         (lambda ours: ours.fit(["a", " "], ["a", "b"]), "text 1: the text ' ' has no tokens"),
+        (lambda ours: ours.fit(["a", "\ud83d"], ["a", "b"]), "text 1: 'utf-8' codec can't encode"),  # half an emoji
         (lambda ours: ours.fit(["a"], ["a"]).predict([Path("a.png")]), "is not a text, but the run was trained on"),
     ],
 )

@@ -47,6 +47,12 @@ def test_every_text_gets_its_class(place: Path, capsys) -> None:
     assert all(row["label"] in row["text"] for row in rows(place / "out.csv"))
 
 
+def test_a_text_is_shown_as_it_is(place: Path, capsys) -> None:
+    (place / "query.txt").write_text("please play [red]:cat:")
+    code, said = call(place, capsys)
+    assert code == 0 and "please play [red]:cat:" in said
+
+
 def test_every_form_of_support_and_query_gives_the_same(place: Path, capsys) -> None:
     examples = [(text, verb) for verb in VERBS for text in TEXTS[verb][:3]]
     with (place / "support.csv").open("w", newline="") as file:

@@ -29,6 +29,11 @@ SMALLER = {
         ("import metalearn", "torch lightning numpy hydra"),
         ("import metalearn.__main__", "torch lightning numpy optuna"),
         ("import metalearn.report.__main__", "torch lightning optuna hydra"),
+        ("import metalearn.sweep.__main__", "torch lightning optuna"),
+        (
+            "import metalearn.predict.__main__, metalearn.export.__main__, metalearn.demo.__main__",
+            "torch lightning numpy hydra rich",
+        ),
         ("from metalearn import Learner", "lightning torchmetrics transformers"),
         (
             "import metalearn.run.process.torchmetrics_imports, metalearn.run.run",

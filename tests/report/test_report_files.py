@@ -31,7 +31,7 @@ ALGORITHMS = {
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """Returns output and folder of a report of 48 runs, one failed and one unfinished run."""
-    folder, out = tmp_path_factory.mktemp("sweep"), tmp_path_factory.mktemp("report")
+    folder, out = tmp_path_factory.mktemp("sweep"), tmp_path_factory.mktemp("report") / "[old]"
     sweep(folder, ALGORITHMS)
     leave(folder / "failed", result(None, algorithm="siamese", status="failed", error="loss is nan <&> 50 %\nmore"))
     (folder / "unfinished/.hydra").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """The report of a search with several objectives: its Pareto front, as table, plot and file."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +67,18 @@ def test_page_and_file_have_the_front(found: contents.Contents, tmp_path: Path) 
         rows = {row["trial"]: row for row in csv.DictReader(file)}
     assert [name for name, row in rows.items() if row["on_front"] == "1"] == FRONT
     assert rows["0003"]["seconds_per_task"] == "0.2"
+
+
+@pytest.mark.parametrize("front_first", [True, False])
+def test_searches_with_other_objectives_share_a_file(
+    found: contents.Contents, tmp_path: Path, *, front_first: bool
+) -> None:
+    (both,) = found.searches
+    scored = [trial._replace(values=trial.values[:1]) for trial in both.trials]
+    alone = replace(both, folder=tmp_path / "alone", objectives=both.objectives[:1], trials=scored)
+    write(tmp_path / "out", replace(found, searches=[both, alone] if front_first else [alone, both]))
+    with (tmp_path / "out/trials.csv").open(newline="") as file:
+        rows = {(row["search"], row["trial"]): row for row in csv.DictReader(file)}
+    assert rows["trade", "0003"]["seconds_per_task"] == "0.2"
+    assert rows["alone", "0003"]["seconds_per_task"] == rows["alone", "0003"]["on_front"] == ""
+    assert [row["on_front"] for row in rows.values()].count("1") == len(FRONT)

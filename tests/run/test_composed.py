@@ -1,11 +1,16 @@
-"""Folder of run directories, as any config sets it."""
+"""Folder of run directories, as any config sets it; a config that cannot be composed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 
 from metalearn.run.command.composed import outputs
+from metalearn.run.command.explain import explain
 from metalearn.run.command.overrides import expand
 
 
@@ -41,3 +46,15 @@ def test_the_newest_run_is_sought_where_the_config_puts_its_runs(home: Path) -> 
     typed = f"paths.outputs='{home}/mine'"
     (folder / ".hydra/overrides.yaml").write_text(f'[seed=3, "{typed}"]')
     assert found in expand(["seed=3", "paths.outputs=~/mine", "resume=auto"])
+
+
+@pytest.mark.parametrize("typed", [[], ["trainer.max_steps=1"], ["trainers.max_steps=1"]])
+def test_a_wrong_group_in_a_file_is_named_with_the_file(tmp_path: Path, typed: list[str]) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(REPOSITORY / "conf", conf)
+    (conf / "local").mkdir(exist_ok=True)
+    (conf / "local/default.yaml").write_text("defaults: [override /nosuch: x]\n")
+    with initialize_config_dir(str(conf), version_base="1.3"), pytest.raises(HydraException) as raised:
+        compose("config", typed)
+    line = explain(raised.value, typed, str(conf))
+    assert line == "In 'local/default': Could not override 'nosuch'. No match in the defaults list."

@@ -34,6 +34,15 @@ def test_a_published_number_stands_where_it_is_of_what_was_measured(
     assert row is None or row in text
 
 
+def test_square_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    published = {"mse": 0.25, "source": "[bold]"}
+    (run,) = runs(regression(0.5, published=published, pretrained="out/[old]/:cat:/run", test_dataset="[mine]"))
+    show_result(run.result, "there")
+    console.say("W&B: out/[new]/run")
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("0.25  [bold]", "out/[old]/:cat:/run", "[mine]", "out/[new]/run"))
+
+
 def test_the_folder_is_one_line_at_any_width(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setattr(console, "console", Console(width=40))
     console.show_folder(Path("/data/" + "long/" * 30))

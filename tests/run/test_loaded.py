@@ -92,6 +92,15 @@ def test_a_test_alone_reads_no_other_split(monkeypatch: pytest.MonkeyPatch) -> N
         load(monkeypatch, mode="test", train=None, val=None, test=images("test", 9))
 
 
+def test_a_test_counts_no_base_classes_that_its_algorithm_does_not_need() -> None:
+    plan: Any = SimpleNamespace(
+        tests_only=True, trained_before=None, config={"num_base_classes": None, "algorithm": {"_target_": "x"}}
+    )
+    assert not loaded.num_base_classes(plan, Own(train=None, test=images("test")))
+    plan.config["algorithm"]["num_base_classes"] = 2
+    assert loaded.num_base_classes(plan, Own(train=images("train"))) == 2
+
+
 def test_texts_functions_and_a_shape_that_is_not_stated_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (np.arange(3), np.arange(3, 6))
     texts = {name: ClassBank(torch.ones(6, 5, dtype=torch.int32), rows, (name, f"{name}2")) for name in SPLITS}

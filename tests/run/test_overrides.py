@@ -135,6 +135,11 @@ def test_version_is_that_of_metalearn(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"metalearn {__version__}\n"
 
 
+def test_a_checkpoint_may_be_named_in_the_root_of_the_file_system() -> None:
+    with pytest.raises(FileNotFoundError, match="/absent.ckpt"):
+        expand(["mode=test", "checkpoint=/absent.ckpt"])
+
+
 @pytest.mark.parametrize("typed", ["checkpoints/last.ckpt", "last.ckpt", ".", "checkpoints"])
 def test_a_checkpoint_is_a_file_or_a_run_directory_wherever_one_stands(
     run: Path, typed: str, monkeypatch: pytest.MonkeyPatch

@@ -99,7 +99,7 @@ def test_a_picture_has_a_title_heads_rows_and_names(monkeypatch: pytest.MonkeyPa
 def test_names_are_those_of_the_ways() -> None:
     rows = [np.arange(4) + 4 * c for c in range(5)]
     bank = ClassBank(torch.zeros(20, 1, 2, 2, dtype=torch.uint8), tuple(rows), tuple("abcde"))
-    episode = draw(rows, Shape((1, 1, 1), (2, 2, 2)), seed=0, split="test", index=0)
+    episode = draw(rows, Shape((1, 1, 1), (3, 0, 3)), seed=0, split="test", index=0)  # a class without queries
     first = {int(way): int(row) // 4 for row, way in zip(episode.support_rows, episode.support_ways, strict=True)}
     assert class_names(bank, episode) == ["abcde"[first[way]] for way in range(3)]
 

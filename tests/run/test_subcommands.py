@@ -36,10 +36,16 @@ def typed(monkeypatch: pytest.MonkeyPatch):
         ("help", "a run", ["--help"]),
         ("version", "a run", ["--version"]),
         ("sweep seed=0,1", "a run", ["-m", "seed=0,1"]),
+        ("sweep --config-dir c seed=0,1", "a run", ["-m", "--config-dir", "c", "seed=0,1"]),
+        ("sweep hparams_search=maml_glyphs", "a run", ["-m", "hparams_search=maml_glyphs"]),
+        ("sweep ~logger seed=0,1", "a run", ["-m", "~logger", "seed=0,1"]),
         ("report DIR --write out", "metalearn.report", ["DIR", "--write", "out"]),
         ("predict RUN", "metalearn.predict", ["RUN"]),
         ("export RUN f.onnx", "metalearn.export", ["RUN", "f.onnx"]),
         ("sweep status DIR", "metalearn.sweep", ["status", "DIR"]),
+        ("sweep retry a=b", "metalearn.sweep", ["retry", "a=b"]),
+        ("sweep --help", "metalearn.sweep", ["--help"]),
+        ("sweep", "metalearn.sweep", []),
     ],
 )
 def test_subcommands(typed, line: str, program: str, arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -15,6 +16,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from metalearn.run.checks import check_config
 from metalearn.run.command.grammar import value
 from metalearn.search import space as search_space
+from metalearn.search.best import Findings
+from metalearn.search.objectives import objectives
+from metalearn.search.study import open_study
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,34 @@ def test_a_choice_reads_as_it_was_typed(text: str) -> None:
 def test_a_grid_has_equal_choices_once() -> None:
     space, _ = search_space.read({"a": "1,1,2", "b": "tag(log, range(1, 3))"}, [])
     assert search_space.points(space) == {"a": ["1", "2"], "b": [1, 2]}
+
+
+def test_a_search_goes_on_with_its_words_in_another_order(tmp_path: Path) -> None:
+    """A half of a grid comes from each order; the table has each value below its name."""
+    words = ["a=choice(1, 2, 3)", "b=choice(10, 20)"]
+    aims = objectives(["score"], "accuracy")
+    for arguments in (words, words[::-1]):
+        space, fixed = search_space.read({}, arguments)
+        study = open_study(
+            str(tmp_path / "study.log"),
+            name="s",
+            objectives=aims,
+            space=space,
+            fixed=fixed,
+            composed={},
+            sampler="grid",
+            seed=0,
+        )
+        for _ in range(3):
+            study.tell(study.ask(space), 0.5)
+    drawn = {(trial.params["a"], trial.params["b"]) for trial in study.trials}
+    assert drawn == {(a, b) for a in "123" for b in ("10", "20")}
+
+    trials: Any = SimpleNamespace(objectives=aims, seeds=[], folder=lambda trial: Path(f"{trial.number}"))
+    table = Findings(trials, screen=None, folder=tmp_path)._table(study.trials)  # type: ignore[arg-type]
+    shown = {str(column.header): list(column.cells) for column in table.columns}
+    assert shown["a"] == [trial.params["a"] for trial in study.trials]
+    assert shown["b"] == [trial.params["b"] for trial in study.trials]
 
 
 def test_the_command_line_wins_over_the_params_of_a_preset() -> None:

@@ -65,6 +65,12 @@ def test_the_state_of_a_job_that_is_not_at_work(tmp_path: Path, name: str) -> No
     assert found.test == ("50.00 ± 10.00 %" if name == "done" else "")
 
 
+def test_a_board_shows_square_brackets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_sweep(tmp_path, "names=[old]", "other")
+    board.status(tmp_path, Console(width=160))
+    assert capsys.readouterr().out.count("names=[old]") == 2  # the name of the job, and its overrides
+
+
 def test_the_state_of_jobs_at_work(tmp_path: Path) -> None:
     run, begun, queued = make_sweep(tmp_path, "run", "begun", "queued")
     for job in (run, begun, queued):

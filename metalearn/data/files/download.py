@@ -104,7 +104,7 @@ def _append(url: str, file: BufferedRandom) -> None:
 
 
 def _bar() -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 

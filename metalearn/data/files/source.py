@@ -30,7 +30,10 @@ class Source(Protocol):
 
 @contextmanager
 def named(source: str) -> Iterator[None]:
-    """Prefixes any ValueError or OSError in the context with the name of the data set."""
+    """Prefixes any ValueError or OSError in the context with the name of its source.
+
+    Errors of encoding and of JSON have other arguments, so the kind of the error is not kept.
+    """
     try:
         yield
     except (OSError, ValueError) as error:

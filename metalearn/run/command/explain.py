@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
     if match := WRONG_KEY.search(text):
         if where := COME_ALONG.get(re.split("[@/]", match[1])[0]):
             return f"{match[1]} is not chosen by name: {where}"
-        return _explain_key(match[1], argv, conf)
+        with suppress(HydraException, OmegaConfBaseException):  # a fault in a file, which the text names
+            return _explain_key(match[1], argv, conf)
     if "Config group override must be" in text:
         groups = {group.name for group in Path(conf).iterdir()}
         odd = next((word for word in argv if key(word) in groups and not isinstance(value(word), str | list)), text)
@@ -94,6 +96,8 @@ def _composed(argv: list[str], conf: str) -> DictConfig:
             try:
                 return hydra.compose("config", typed)
             except (HydraException, OmegaConfBaseException) as error:
+                if not typed:
+                    raise
                 match = WRONG_KEY.search(str(error))
                 right = [word for word in typed if match and key(word) != match[1]]
                 typed = right if len(right) < len(typed) else []

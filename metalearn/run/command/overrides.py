@@ -127,7 +127,7 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         typed: overrides of the command.
     """
     path = best_of(path)
-    run = EarlierRun(path.resolve().parents[1])
+    run = EarlierRun(path.resolve().parent.parent)
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
     _refuse_other_training(run, kept, typed, REFUSED_IN_A_TEST if name == "checkpoint" else ("seed",))
     root = next((value(o) for o in typed if node(o) == "dataset.root"), None)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from metalearn.data.files.source import named
 from metalearn.run.directory.checkpoint_file import best_of, read_checkpoint
 
 
@@ -18,10 +19,8 @@ def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
         backbone: module that receives the weights.
         name: backbone option of the config, for the error.
     """
-    try:
+    with named("pretrained"):
         checkpoint = read_checkpoint(best_of(path))
-    except (ValueError, OSError) as error:
-        raise type(error)(f"pretrained: {error}") from error
     held, state = checkpoint["metalearn"], checkpoint["state_dict"]
     if any(key.startswith("algorithm.norms.") for key in state):
         norms = "a batch normalisation for each inner step: choose another"

@@ -108,7 +108,7 @@ def confusion(ways: Tensor, answers: Tensor, way: int) -> Tensor:
 
 def class_names(bank: ClassBank, draw: Draw) -> list[str]:
     """Returns the class names of an episode, in the order of its ways."""
-    firsts = [int(draw.query_rows[draw.query_ways == way][0]) for way in range(draw.way)]
+    firsts = [int(draw.support_rows[draw.support_ways == way][0]) for way in range(draw.way)]
     return [next(name for name, rows in zip(bank.names, bank.rows, strict=True) if row in rows) for row in firsts]
 
 

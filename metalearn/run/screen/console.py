@@ -7,14 +7,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from metalearn.formats import interval, percent, pretraining, score, span
 from metalearn.run.directory.result import Episodes, EpisodeSetting, Evaluation, Result
 
 log = logging.getLogger(__name__)
 
-# Lines may be long where no terminal limits them, in a log or a pipe.
-console = Console() if sys.stdout.isatty() else Console(width=140)
+# Lines may be long where no terminal limits them, in a log or a pipe. Paths and sources may hold
+# square brackets, or a name between colons.
+console = Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False)
 
 
 def say(line: str) -> None:
@@ -63,7 +65,7 @@ def show_folder(folder: Path) -> None:
     """
     here = Path.cwd()
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    console.print(f"run directory {shown}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"run directory {shown}", highlight=False, soft_wrap=True)
 
 
 def show_result(result: Result, folder: str) -> None:
@@ -75,7 +77,7 @@ def show_result(result: Result, folder: str) -> None:
     table = Table(title=f"{result.algorithm} on {result.dataset}", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(f"meta-test {words}", f"[bold]{interval(result.test.measured)}[/bold]")
+    table.add_row(f"meta-test {words}", Text(interval(result.test.measured), style="bold"))
     _add_details(table, result.test, shape(result.episode.test))
     for setting, other in (result.evaluations or {}).items():
         if other.measured is not None:
