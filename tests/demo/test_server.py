@@ -76,6 +76,10 @@ def test_the_page_is_whole_and_names_its_run(address: str) -> None:
         ({**TASK, "query": [[[0, 1.5]]]}, "two numbers from 0 to 1"),
         ({**TASK, "query": [[[0, float("nan")]]]}, "two numbers from 0 to 1"),
         ({**TASK, "query": [[[0, {}]]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[[0, 10**400]]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[0, 1]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[[True, 0.5]]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[["0.2", "0.5"]]]}, "two numbers from 0 to 1"),
         (b" " * (LARGEST + 1), "larger than"),
     ],
 )
