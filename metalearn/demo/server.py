@@ -3,6 +3,7 @@
 It keeps nothing: each request holds its whole task.
 """
 
+import asyncio
 import base64
 import io
 import socket
@@ -12,7 +13,7 @@ from PIL import Image, ImageOps
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -65,12 +66,18 @@ class Recogniser:
 
 
 async def body_of(request: Request) -> bytes:
-    """Reads the body of a request. Raises ValueError as soon as it is too large."""
+    """Reads the body of a request.
+
+    Raises ValueError as soon as it is too large, and where the client or the server ends before it.
+    """
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST:
-            raise ValueError(f"the request is larger than {LARGEST:,} bytes")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > LARGEST:
+                raise ValueError(f"the request is larger than {LARGEST:,} bytes")
+    except (ClientDisconnect, asyncio.CancelledError) as error:
+        raise ValueError(f"the request ends after {len(body):,} bytes") from error
     return bytes(body)
 
 

@@ -95,6 +95,18 @@ def test_more_characters_than_a_head_has_are_refused(tmp_path: Path) -> None:
     assert status == 400 and "classifies 5 ways, not 6" in json.loads(text)["error"]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_request_that_stays_unfinished_leaves_no_traceback(tmp_path: Path, capfd, leaves: bool) -> None:
+    with socket.socket() as client, serving(learner(tmp_path)) as address:
+        client.connect((server.HOST, int(address.rpartition(":")[2])))
+        client.sendall(b"POST /recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        urllib.request.urlopen(f"{address}/run", timeout=30).read()  # the server now waits for the rest
+        if leaves:
+            client.close()
+    said = capfd.readouterr().err
+    assert said == "" if leaves else re.fullmatch(r".*Cancel 1 running task\(s\), timeout.*\n", said)
+
+
 def test_other_names_of_the_machine_are_refused(address: str) -> None:
     assert post(address, json.dumps(TASK).encode(), host="example.org")[0] == 400
 
