@@ -107,10 +107,15 @@ def application(learner: Learner) -> Starlette:
 
 
 def listen(port: int) -> socket.socket:
-    """Takes a port of this machine; 0 is any free one. Raises OSError if it is taken."""
+    """Takes a port of this machine; 0 is any free one.
+
+    Raises ValueError for a number that no port has, and OSError if the port is taken.
+    """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port {port} must be from 0 to 65535")
     try:
         return socket.create_server((HOST, port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OSError(f"port {port} is not free: choose another with --port N ({error})") from error
 
 

@@ -140,7 +140,9 @@ def test_what_cannot_be_served_says_so_in_a_line(tmp_path: Path, capsys, monkeyp
         port = taken.getsockname()[1]
         code, _, err = call(capsys, run, "--port", port)
     assert code == 2 and f"port {port} is not free: choose another with --port N" in err and err.count("\n") == 1
-    assert call(capsys, run, "--port", 70_000)[0] == 2
+    for wrong in (70_000, -1):
+        code, _, err = call(capsys, run, f"--port={wrong}")
+        assert (code, err) == (2, f"metalearn.demo: --port {wrong} must be from 0 to 65535\n")
     code, _, err = call(capsys, checkpoint(tmp_path, algorithm="prototypical", dataset="cub"))
     assert code == 2 and "trained on cub: the demo needs a run on glyphs" in err
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
