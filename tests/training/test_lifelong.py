@@ -101,5 +101,6 @@ def test_what_cannot_be_kept_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             evaluation.check(changed)
-    with pytest.raises(ValueError, match="rounds=1 at least 2"):
-        Lifelong(num_streams=1, classes=2, rounds=1)
+    for classes, rounds in ((2, 1), (1, 2)):  # a single class is always right
+        with pytest.raises(ValueError, match=f"classes={classes} and rounds={rounds} at least 2"):
+            Lifelong(num_streams=1, classes=classes, rounds=rounds)

@@ -50,9 +50,9 @@ class Lifelong(AbstractEvaluation):
     name = "lifelong"
 
     def __init__(self, *, num_streams: int, classes: int, rounds: int) -> None:
-        if min(num_streams, classes) < 1 or rounds < 2:
+        if num_streams < 1 or min(classes, rounds) < 2:
             raise ValueError(
-                f"evaluation.further: num_streams={num_streams} and classes={classes} must be positive, "
+                f"evaluation.further: num_streams={num_streams} must be positive, classes={classes} and "
                 f"rounds={rounds} at least 2"
             )
         self.num_streams, self.classes, self.rounds = num_streams, classes, rounds
