@@ -3,6 +3,7 @@
 It keeps nothing: each request holds its whole task.
 """
 
+import asyncio
 import io
 import socket
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -65,12 +66,18 @@ class Recogniser:
 
 
 async def body_of(request: Request) -> bytes:
-    """Reads the body of a request. Raises ValueError as soon as it is too large."""
+    """Reads the body of a request.
+
+    Raises ValueError as soon as it is too large, and where the client or the server ends before it.
+    """
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST:
-            raise ValueError(f"the request is larger than {LARGEST:,} bytes")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > LARGEST:
+                raise ValueError(f"the request is larger than {LARGEST:,} bytes")
+    except (ClientDisconnect, asyncio.CancelledError) as error:
+        raise ValueError(f"the request ends after {len(body):,} bytes") from error
     return bytes(body)
 
 
@@ -100,10 +107,15 @@ def application(learner: Learner) -> Starlette:
 
 
 def listen(port: int) -> socket.socket:
-    """Takes a port of this machine; 0 is any free one. Raises OSError if it is taken."""
+    """Takes a port of this machine; 0 is any free one.
+
+    Raises ValueError for a number that no port has, and OSError if the port is taken.
+    """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port {port} must be from 0 to 65535")
     try:
         return socket.create_server((HOST, port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OSError(f"port {port} is not free: choose another with --port N ({error})") from error
 
 

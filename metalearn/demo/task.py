@@ -44,14 +44,15 @@ def _strokes(drawing: Any) -> Strokes:
 
 
 def _points(stroke: Any) -> np.ndarray:
-    pairs = _list(stroke, MOST_POINTS, "points of a stroke")
-    try:
-        points = np.array(pairs, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError("a point is two numbers from 0 to 1") from error
-    if points.shape != (len(pairs), 2) or not ((points >= 0) & (points <= 1)).all():
-        raise ValueError("a point is two numbers from 0 to 1")
-    return points
+    points = _list(stroke, MOST_POINTS, "points of a stroke")
+    for point in points:
+        if not (isinstance(point, list) and len(point) == 2 and all(map(_is_coordinate, point))):
+            raise ValueError("a point is two numbers from 0 to 1")
+    return np.array(points, dtype=np.float64)
+
+
+def _is_coordinate(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # a bool is an int, too
 
 
 def _list(value: Any, most: int, things: str) -> list[Any]:

@@ -65,6 +65,6 @@ def check_present(support: Path) -> None:
     """Raises FileNotFoundError if there are no examples."""
     form = "it is a folder of examples for each class, or a list"
     if not support.exists():
-        raise FileNotFoundError(f"--support {support} is absent; {form}")
+        raise FileNotFoundError(f"the support set {support} is absent; {form}")
     if support.is_dir() and not any(entry.is_dir() and entry.name[0] != "." for entry in support.iterdir()):
-        raise FileNotFoundError(f"--support {support} has no folders; {form}")
+        raise FileNotFoundError(f"the support set {support} has no folders; {form}")

@@ -14,6 +14,7 @@ from metalearn.run.directory import study_record
 from metalearn.run.trials.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
+from metalearn.search.meta_val import MetaVal
 from metalearn.search.objectives import SCORE, objectives
 from metalearn.search.preset import spelled_out
 from metalearn.search.source import FAILURES_IN_A_ROW, TrialSource
@@ -53,7 +54,6 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
 def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: list[str], folder: Path) -> Trials:
     """Opens the study of a search. Raises ValueError for settings that do not fit together."""
     space, typed = search_space.read(settings.params, arguments)
-    _check_episodes(space)
     if settings.seeds and "seed" in map(key, (*space, *typed)):
         raise ValueError(f"hydra.sweeper.seeds={settings.seeds} and seed= are both given: leave out one")
     if settings.seeds and settings.pruner != "none" and "trainer.max_steps" in map(node, space):
@@ -61,8 +61,9 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
             f"trainer.max_steps varies, so the seeds {settings.seeds} of two trials begin at other steps, which "
             f"hydra.sweeper.pruner={settings.pruner} would compare: give hydra.sweeper.pruner=none"
         )
-    fixed = spelled_out(typed, partial(launcher.compose, 0))
-    config = launcher.compose(0, fixed)
+    compose = partial(launcher.compose, 0)
+    fixed = spelled_out(typed, compose)
+    meta_val, config = MetaVal(compose, space, fixed), compose(fixed)
     if config.train_split is not None:
         raise ValueError(
             f"train_split={config.train_split} leaves no meta-val, on which a search chooses: leave it out"
@@ -91,22 +92,13 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
         study,
         space=space,
         fixed=fixed,
+        check=meta_val.check,
         n_trials=settings.n_trials,
         objectives=aims,
         folder=folder,
         seeds=settings.seeds,
         address=address if settings.objectives == [SCORE] else None,  # a validation has the score alone
     )
-
-
-def _check_episodes(space: search_space.Space) -> None:
-    """Raises ValueError for a parameter that changes the tasks of meta-val, since scores choose."""
-    for name in map(node, space):
-        if f"{name}.".startswith(("dataset.", "episode.val.", "train_split.")) and name != "dataset.input_shape":
-            raise ValueError(
-                f"{name} varies, which would compare scores on other meta-val episodes: "
-                "keep dataset and episode.val, or compare their values with hydra/sweeper=basic"
-            )
 
 
 def _check_success(trials: Trials, jobs: list[Job]) -> None:

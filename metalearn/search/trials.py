@@ -35,6 +35,7 @@ class Trials:
         study: result of study.open_study.
         space: distributions of its parameters.
         fixed: overrides of every trial.
+        check: raises ValueError for the overrides of a trial that no other can be compared with.
         seeds: seeds of the runs of each trial; none for one run with the seed of the config.
         n_trials: number to finish, completed or pruned, by all controllers together.
         objectives: numbers of a run, in the order of the study.
@@ -49,13 +50,14 @@ class Trials:
         *,
         space: Space,
         fixed: list[str],
+        check: Callable[[list[str]], None],
         n_trials: int,
         objectives: Sequence[Objective],
         folder: Path,
         seeds: Sequence[int] = (),
         address: Callable[..., TrialAddress] | None,
     ) -> None:
-        self.study, self._space, self.fixed, self._folder = study, space, fixed, folder
+        self.study, self._space, self.fixed, self._folder, self._check = study, space, fixed, folder, check
         self.objectives, self.seeds, self._address = list(objectives), list(seeds), address
         grid = study.sampler if isinstance(study.sampler, Grid) else None
         self._grid, self.n_trials = grid, min(n_trials, grid.size) if grid else n_trials
@@ -84,14 +86,13 @@ class Trials:
         """Whether there is nothing to do, now or when a trial of another controller fails."""
         if self._ours:
             return False
-        if self.num_finished >= self.n_trials:
-            return True
-        return self._grid_is_drawn() and not self.all(TrialState.RUNNING, TrialState.WAITING)
+        drawn = self._grid_is_drawn() and not self.all(TrialState.RUNNING, TrialState.WAITING)
+        return drawn or self.num_finished >= self.n_trials
 
     def ask(self) -> Job | None:
         """Returns a job to run, if there is one now: of a trial that has begun, or of a new one.
 
-        Raises ValueError when the directory of a new trial holds something else.
+        Raises ValueError for a trial of other episodes, or whose directory holds something else.
         """
         for runs in self._ours.values():
             if (job := runs.next()) is not None:
@@ -107,7 +108,11 @@ class Trials:
         if self._is_surplus(trial):
             self._give_back(trial)
             return None
-        return self._begin(trial)
+        try:
+            return self._begin(trial)
+        except ValueError:
+            self._give_back(trial)
+            raise
 
     def tell(self, job: Job) -> bool:
         """Takes up the end of a job; returns whether it ends its trial.
@@ -160,8 +165,8 @@ class Trials:
         self._note(trial, "owner", self._owner)
         self._note(trial, "heartbeat", time.time())
         folder = self.folder(trial)
+        self._check(self.overrides(trial))
         if "goes_on" not in trial.user_attrs and folder.exists() and any(folder.iterdir()):
-            self._give_back(trial)
             raise ValueError(f"{folder} holds a run of another search: name another directory, hydra.sweep.dir=DIR")
         runs = self._ours[trial.number] = self.runs(trial)
         if self._address is not None:
@@ -187,12 +192,10 @@ class Trials:
             words = "score at meta-val" if fault in ("accuracy", "mse") else fault
             for job in runs.jobs:
                 job.status, job.reason = "failed", f"its {words} is not finite"
-        if verdict == "pruned":
-            self._close(number, TrialState.PRUNED)
-        elif verdict == "interrupted":
+        if verdict == "interrupted":
             self._hand_over(number)
         else:
-            self._close(number, TrialState.FAIL)
+            self._close(number, TrialState.PRUNED if verdict == "pruned" else TrialState.FAIL)
 
     def _grid_is_drawn(self) -> bool:
         trials = self.all()

@@ -76,6 +76,10 @@ def test_the_page_is_whole_and_names_its_run(address: str) -> None:
         ({**TASK, "query": [[[0, 1.5]]]}, "two numbers from 0 to 1"),
         ({**TASK, "query": [[[0, float("nan")]]]}, "two numbers from 0 to 1"),
         ({**TASK, "query": [[[0, {}]]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[[0, 10**400]]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[0, 1]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[[True, 0.5]]]}, "two numbers from 0 to 1"),
+        ({**TASK, "query": [[["0.2", "0.5"]]]}, "two numbers from 0 to 1"),
         (b" " * (LARGEST + 1), "larger than"),
     ],
 )
@@ -89,6 +93,18 @@ def test_more_characters_than_a_head_has_are_refused(tmp_path: Path) -> None:
         assert post(address, json.dumps(TASK).encode())[0] == 200
         status, text = post(address, json.dumps({**TASK, "classes": [[DOWN]] * 6}).encode())
     assert status == 400 and "classifies 5 ways, not 6" in json.loads(text)["error"]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_request_that_stays_unfinished_leaves_no_traceback(tmp_path: Path, capfd, leaves: bool) -> None:
+    with socket.socket() as client, serving(learner(tmp_path)) as address:
+        client.connect((server.HOST, int(address.rpartition(":")[2])))
+        client.sendall(b"POST /recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        urllib.request.urlopen(f"{address}/run", timeout=30).read()  # the server now waits for the rest
+        if leaves:
+            client.close()
+    said = capfd.readouterr().err
+    assert said == "" if leaves else re.fullmatch(r".*Cancel 1 running task\(s\), timeout.*\n", said)
 
 
 def test_other_names_of_the_machine_are_refused(address: str) -> None:
@@ -124,7 +140,9 @@ def test_what_cannot_be_served_says_so_in_a_line(tmp_path: Path, capsys, monkeyp
         port = taken.getsockname()[1]
         code, _, err = call(capsys, run, "--port", port)
     assert code == 2 and f"port {port} is not free: choose another with --port N" in err and err.count("\n") == 1
-    assert call(capsys, run, "--port", 70_000)[0] == 2
+    for wrong in (70_000, -1):
+        code, _, err = call(capsys, run, f"--port={wrong}")
+        assert (code, err) == (2, f"metalearn.demo: --port {wrong} must be from 0 to 65535\n")
     code, _, err = call(capsys, checkpoint(tmp_path, algorithm="prototypical", dataset="cub"))
     assert code == 2 and "trained on cub: the demo needs a run on glyphs" in err
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)

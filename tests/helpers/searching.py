@@ -67,7 +67,9 @@ class Controller:
         self.study = open_study(storage, name=folder.name, sampler=sampler, seed=seed, composed={}, **common)
         enqueue_start(self.study, start, space)
         address = partial(TrialAddress, storage, folder.name, pruner="none") if list(aims) == ["score"] else None
-        self.trials = Trials(self.study, n_trials=n_trials, folder=folder, address=address, **common)
+        self.trials = Trials(
+            self.study, n_trials=n_trials, folder=folder, address=address, check=lambda _: None, **common
+        )
         self.jobs: list[Job] = []
 
     def run(self) -> signal.Signals | None:

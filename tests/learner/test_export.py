@@ -111,6 +111,11 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path, capsys, name: str, fil
     assert (tmp_path / "there.onnx").read_text() == "mine"
 
 
+def test_an_absent_support_set_is_refused(tmp_path: Path, capsys) -> None:
+    code, said = call(capsys, checkpoint(tmp_path, *SMALLEST), tmp_path / "m.onnx", "--adapted", tmp_path / "nowhere")
+    assert code == 2 and f"the support set {tmp_path}/nowhere is absent; it is a folder" in said
+
+
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(command, "TOLERANCE", -1.0)
     code, said = call(capsys, checkpoint(tmp_path, *SMALLEST), tmp_path / "m.pt2")

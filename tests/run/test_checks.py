@@ -95,7 +95,11 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         ([*LAKE, "episode.test.num_episodes=600"], "given runs: type episode.test.num_episodes=20$"),
         ([*LAKE, "episode.test.shots=unequal", "episode.test.query=15"], "query=1 episode.test.shots=equal$"),
         ([*LAKE, "evaluation.settings=[5w1s]"], r"given runs: type evaluation.settings=\[\]$"),
-        (["evaluation.protocol=lake"], "evaluation=lake has 20 given runs: type .*way=20 .*query=1 .*num_episodes=20$"),
+        (
+            ["dataset=omniglot", "evaluation.protocol=lake"],
+            "evaluation=lake has 20 given runs: type .*way=20 .*query=1 .*num_episodes=20$",
+        ),
+        (["evaluation=lake"], "evaluation=lake has runs of Omniglot alone: type dataset=omniglot$"),
     ],
 )
 def test_a_bad_config_is_refused_in_one_line(overrides: list[str], message: str) -> None:

@@ -1,5 +1,6 @@
 """The command that repeats the best trial composes and runs the config of that trial."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +14,7 @@ import yaml
 from conftest import REPOSITORY, SMALL
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from optuna.trial import TrialState
 
 from metalearn.search.preset import spelled_out
 from metalearn.search.search import _trials
@@ -92,16 +94,57 @@ def test_a_search_of_an_edited_file_is_another_search(
     begin(edited)
 
 
+OTHER_EPISODES = {
+    "episode.val.way=choice(2,5)": "episode.val.way is 2 in one trial and 5 in another",
+    "episode.train.way=choice(2,5) episode.val.way=${episode.train.way}": "episode.val.way is 2 in one trial",
+    "episode.train.way=range(2,9) episode.val=${episode.train}": "episode.val.way is 2 in one trial and 8 in another",
+    "algorithm=prototypical,maml,finetune": "episode.val.num_episodes is 200 in one trial and 20 in another",
+    "dataset=glyphs,omniglot": "dataset._target_ is metalearn.data.glyphs.Glyphs in one trial",
+    "+vars.x=1,2 dataset.seed=${vars.x}": "dataset.seed is 1 in one trial and 2 in another",
+    "dataset=omniglot evaluation=episodes,lake": "dataset.split is vinyals in one trial and lake in another",
+    "evaluation=crossval evaluation.fold=range(0,5)": "evaluation.fold is 0 in one trial and 4 in another",
+    "evaluation=crossval seed=range(0,5)": "seed is 0 in one trial and 4 in another",
+    "train_split=null,train_val": "train_split is null in one trial and train_val in another",
+    "trainer=cpu,debug": "trainer.limit_val_batches is null in one trial and 5 in another",
+}
+
+
+def grid(folder: Path, typed: str) -> Trials:
+    """Opens a search over all combinations of the typed values."""
+    launcher: Any = SimpleNamespace(compose=lambda _, overrides: run_config(folder, overrides))
+    usual = {"seeds": [], "objectives": ["score"], "start": [], "study_name": None, "seed": 0, "params": {}}
+    settings: Any = SimpleNamespace(
+        **usual, sampler="grid", n_trials=9, pruner="none", storage=str(folder / "study.log")
+    )
+    return _trials(settings, launcher, typed.split(), folder)
+
+
+@pytest.mark.parametrize("typed", OTHER_EPISODES)
+def test_a_search_over_other_tasks_of_meta_val_is_refused(configs: Path, tmp_path: Path, typed: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(OTHER_EPISODES[typed])) as refused:
+        grid(tmp_path, typed)
+    assert "scores are of other meta-val episodes: keep dataset, episode.val and evaluation.fold" in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_of_other_tasks_of_meta_val_is_refused(configs: Path, tmp_path: Path) -> None:
+    """Each key alone changes nothing here: the data set follows from two of them together."""
+    trials = grid(tmp_path, "+vars.x=0,1 +vars.y=0,1 dataset.seed='${product:${vars.x},${vars.y}}'")
+    with pytest.raises(ValueError, match="dataset.seed is 0 in one trial and 1 in another"):
+        [trials.ask() for _ in range(4)]
+    (waiting,) = trials.all(TrialState.WAITING)
+    assert waiting.system_attrs["fixed_params"] == {"+vars.x": "1", "+vars.y": "1"}
+
+
 @pytest.mark.parametrize(
-    "varied",
-    ["episode.val.way=choice(2,5)", "dataset=glyphs,omniglot", "dataset.fold=range(0,5)", "train_split=null,train_val"],
+    "typed",
+    [
+        "dataset.input_shape=[1,28,28],[1,32,32] algorithm=prototypical,maml seed=range(0,3)",
+        "dataset=text backbone=text_cnn backbone.vectors=null,glove.txt",
+    ],
 )
-def test_a_search_over_other_tasks_of_meta_val_is_refused(tmp_path: Path, varied: str) -> None:
-    settings: Any = SimpleNamespace(params={"dataset.input_shape": "[3,84,84],[3,128,128]"}, seeds=[])
-    name = varied.partition("=")[0]
-    line = f"{name} varies, which would compare scores on other meta-val episodes: keep dataset and episode.val"
-    with pytest.raises(ValueError, match=line):
-        _trials(settings, None, [varied], tmp_path)  # type: ignore[arg-type]
+def test_a_search_may_vary_the_form_of_the_same_tasks(configs: Path, tmp_path: Path, typed: str) -> None:
+    assert grid(tmp_path, typed).ask() is not None
 
 
 def test_seeds_of_trainings_of_several_lengths_are_not_pruned(tmp_path: Path) -> None:

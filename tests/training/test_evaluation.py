@@ -124,7 +124,7 @@ def test_other_settings_are_tested_with_the_same_weights(metalearn) -> None:
         ),
         (("evaluation.settings=[5w]",), "evaluation.settings holds '5w'"),
         (("algorithm=maml", "evaluation.settings=[3w1s]"), "has 3w1s, but the linear head has 5 ways: leave it out"),
-        (("evaluation=lake",), "dataset.split: Glyphs has no such argument"),
+        (("evaluation=lake",), "evaluation=lake has runs of Omniglot alone: type dataset=omniglot"),
         (("test_dataset=glyphs", "test_dataset.input_shape=[1,14,14]"), "test_dataset has images of [1, 14, 14]"),
     ],
 )

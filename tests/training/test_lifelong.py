@@ -1,5 +1,6 @@
 """Life-long evaluation of a memory: scorers known by hand, its streams, and its refusals."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,14 +89,18 @@ def test_a_stream_shows_each_row_once_and_all_classes_of_a_round_before_the_next
 
 def test_what_cannot_be_kept_is_refused() -> None:
     evaluation, good = Lifelong(num_streams=1, classes=CLASSES, rounds=EACH), of()
+    small = replace(good.bank, rows=good.bank.rows[:2], names=good.bank.names[:2])
     other = Prototypical(Pixels(CLASSES), temperature=0.1, batch_norm="running")
     for changed, message in (
         (good._replace(algorithm=other), "which Prototypical lacks: use algorithm=key_value_memory"),
         (good._replace(setting=Setting(2, 2, 2)), "needs 6 meta-test classes of 8 rows; there are 0: lower"),
+        (good._replace(algorithm=other, bank=small), "which Prototypical lacks: use algorithm=key_value_memory"),
+        (good._replace(bank=small), "needs 6 meta-test classes, but there are 2: lower evaluation.further.classes$"),
         (good._replace(setting=Setting((2, 3), 1, 2)), "not ranges"),
         (good._replace(setting=Setting(2, 1, 2, queries="unequal")), "leave episode.test.queries equal"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluation.check(changed)
-    with pytest.raises(ValueError, match="rounds=1 at least 2"):
-        Lifelong(num_streams=1, classes=2, rounds=1)
+    for classes, rounds in ((2, 1), (1, 2)):  # a single class is always right
+        with pytest.raises(ValueError, match=f"classes={classes} and rounds={rounds} at least 2"):
+            Lifelong(num_streams=1, classes=classes, rounds=rounds)

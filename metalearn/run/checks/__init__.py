@@ -17,13 +17,13 @@ def check_config(config: dict[str, Any]) -> None:
     if config.get("test_dataset"):
         check_same_input(config["dataset"], config["test_dataset"])
     check_text(config["dataset"], config["backbone"], config["augmentation"])
+    check_protocol(config)
     for path, node in nodes_with_target(config):
         check_arguments(node, path)
     if config["mode"] == "train" and config["checkpoint"]:
         raise ValueError("checkpoint=PATH is for mode=test; to continue a training use resume=DIR")
     if config["mode"] == "test" and config["resume"]:
         raise ValueError("resume=DIR continues a training; to test its weights use mode=test checkpoint=DIR")
-    check_protocol(config["evaluation"], config["episode"]["test"])
     check_trainer(config["trainer"])
     check_callbacks(config["callbacks"])
     check_train_split(config)

@@ -80,10 +80,13 @@ def check_candidates(number: int, train_split: str | None, algorithm: str) -> No
         )
 
 
-def check_protocol(evaluation: dict[str, Any], test: dict[str, Any]) -> None:
-    """Raises ValueError if the test's settings differ from those of Lake's runs."""
+def check_protocol(config: dict[str, Any]) -> None:
+    """Raises ValueError if data set or settings of the test differ from those of Lake's runs."""
+    evaluation, test = config["evaluation"], config["episode"]["test"]
     if evaluation["protocol"] != "lake":
         return
+    if not config["dataset"]["_target_"].endswith(".Omniglot"):
+        raise ValueError("evaluation=lake has runs of Omniglot alone: type dataset=omniglot")
     needed = [f"episode.test.{name}={value}" for name, value in SETTING.items() if test.get(name) != value]
     needed += ["evaluation.settings=[]"] if evaluation["settings"] else []
     if needed:

@@ -128,14 +128,18 @@ class AbstractEvaluation(ABC):
         """Returns the scores, without gradients."""
 
 
-def check_episodes(meta_test: MetaTest, way: int, key: str) -> None:
-    """Raises ValueError if meta-test has no episodes of so many ways at one shot."""
+def check_episodes(meta_test: MetaTest, way: int, key: str, *, number: str) -> None:
+    """Raises ValueError if meta-test has no episodes of so many ways at one shot.
+
+    The ways follow from the `number` of the evaluation.
+    """
     if not meta_test.setting.has_one_shape:
         raise ValueError(f"{key} needs one episode.test.way and one episode.test.shot, not ranges")
     if meta_test.setting.queries != "equal":
         raise ValueError(f"{key} has equally many queries of each class: leave episode.test.queries equal")
     if way > meta_test.bank.num_classes:
-        raise ValueError(f"{key} needs {way} classes in an episode; meta-test has {meta_test.bank.num_classes}")
+        there = f"but there are {meta_test.bank.num_classes}"
+        raise ValueError(f"{key} needs {way} meta-test classes, {there}: lower evaluation.further.{number}")
 
 
 def check_embeds(meta_test: MetaTest, key: str) -> None:

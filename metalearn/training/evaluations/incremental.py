@@ -41,7 +41,8 @@ class Incremental(AbstractEvaluation):
 
     def check(self, meta_test: MetaTest) -> None:
         way = meta_test.setting.way
-        check_episodes(meta_test, self.sessions * (way if isinstance(way, int) else way[1]), "evaluation=incremental")
+        ways = self.sessions * (way if isinstance(way, int) else way[1])
+        check_episodes(meta_test, ways, "evaluation=incremental", number="sessions")
 
     def __call__(self, meta_test: MetaTest) -> Scored:
         way = meta_test.setting.way

@@ -50,21 +50,21 @@ class Lifelong(AbstractEvaluation):
     name = "lifelong"
 
     def __init__(self, *, num_streams: int, classes: int, rounds: int) -> None:
-        if min(num_streams, classes) < 1 or rounds < 2:
+        if num_streams < 1 or min(classes, rounds) < 2:
             raise ValueError(
-                f"evaluation.further: num_streams={num_streams} and classes={classes} must be positive, "
+                f"evaluation.further: num_streams={num_streams} must be positive, classes={classes} and "
                 f"rounds={rounds} at least 2"
             )
         self.num_streams, self.classes, self.rounds = num_streams, classes, rounds
 
     def check(self, meta_test: MetaTest) -> None:
         key = "evaluation=lifelong"
-        check_episodes(meta_test, self.classes, key)
         if not hasattr(meta_test.algorithm, "follow") or meta_test.algorithm.fixed_way is not None:
             name = type(meta_test.algorithm).__name__
             raise ValueError(f"{key} keeps a memory of any classes, which {name} lacks: use algorithm=key_value_memory")
         if (batch_norm := meta_test.algorithm.dependence().batch_norm) not in ("running", "none"):
             raise ValueError(f"{key} embeds each row alone, which batch_norm={batch_norm} cannot: use running")
+        check_episodes(meta_test, self.classes, key, number="classes")
         needed = self.rounds * _shot(meta_test)
         if len(_classes_with(meta_test, needed)) < self.classes:
             raise ValueError(
