@@ -40,7 +40,7 @@ class Parts(Mapping[Split, ClassBank]):
         return self._banks[split]
 
     def __contains__(self, split: object) -> bool:
-        return split in SPLITS  # that of Mapping would read the bank
+        return split in SPLITS  # the inherited method would read the bank
 
     def __iter__(self) -> Iterator[Split]:
         return iter(SPLITS)
