@@ -1,4 +1,4 @@
-"""Atomic writing: no reader sees half a file, and no killed process leaves one."""
+"""Writing of files: no reader sees half a file, no killed process leaves one, and none is lost."""
 
 import contextlib
 import fcntl
@@ -31,6 +31,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     except OSError as error:
         error.filename = str(path)
         raise
+
+
+def check_free(path: Path) -> None:
+    """Raises ValueError if a file exists already, or the folder that it is to be written into does not."""
+    if path.exists():
+        raise ValueError(f"{path} exists already: name another file, or remove it")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metalearn.files import check_free
 from metalearn.formats import one_line
 
 KINDS = (".onnx", ".pt2")
@@ -15,10 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if given.file.suffix not in KINDS:
             raise ValueError(f"{given.file} must end in {' or '.join(KINDS)}")
-        if given.file.exists():
-            raise ValueError(f"{given.file} exists already: name another file, or remove it")
-        if not given.file.parent.is_dir():
-            raise ValueError(f"{given.file.parent} is not a folder, so {given.file.name} cannot be written there")
+        check_free(given.file)
         from metalearn.export import command  # late, because torch takes seconds and --help needs none of it
 
         command.export(given.run, given.file, given.adapted)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metalearn.formats import one_line
-from metalearn.predict.outputs import check_free
+from metalearn.predict.outputs import check_outputs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"--reject {given.reject:g} must be a probability, from 0 to 1")
         if not given.demo and (given.run is None or not given.query):
             raise ValueError("name a run and what to sort: RUN --support DIR --query DIR, or try --demo")
-        check_free(given.csv, given.html, given.sort_into)
+        check_outputs(given.csv, given.html, given.sort_into)
         from metalearn.predict import command, demo  # late, because torch takes seconds and --help needs none of it
 
         if given.demo:

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from metalearn.files import write_atomically
+from metalearn.files import check_free, write_atomically
 from metalearn.predict.files import Item
 
 NONE = "none of these"
@@ -27,16 +27,13 @@ class Answer(NamedTuple):
     probability: float
 
 
-def check_free(csv_file: Path | None, page: Path | None, folder: Path | None) -> None:
+def check_outputs(csv_file: Path | None, page: Path | None, folder: Path | None) -> None:
     """Raises ValueError if an output exists already or twice, or its folder does not."""
     given = [path for path in (csv_file, page, folder) if path]
     if len({path.resolve() for path in given}) < len(given):
         raise ValueError(f"two outputs have the path {given[-1]}: name another for each")
     for path in filter(None, (csv_file, page)):
-        if path.exists():
-            raise ValueError(f"{path} exists already: name another file, or remove it")
-        if not path.parent.is_dir():
-            raise ValueError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
+        check_free(path)
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already and is not empty: name another folder")
 
