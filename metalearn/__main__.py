@@ -4,7 +4,6 @@ import metalearn.run.process.early_signals  # noqa: F401 (before all that takes 
 
 # isort: split
 
-import errno
 import os
 import runpy
 import sys
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
+from metalearn.files import is_full_disk
 from metalearn.run.command import groups, guard, overrides
 from metalearn.run.command.conf import conf_dir
 from metalearn.run.command.explain import explain, explain_yaml
@@ -123,8 +123,7 @@ def compose_or_refuse() -> None:
             raise
         refuse(line)
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        refuse(explain(error, sys.argv[1:], conf_dir()), code=1 if is_full else 2)
+        refuse(explain(error, sys.argv[1:], conf_dir()), code=1 if is_full_disk(error) else 2)
 
 
 def refuse(text: str, code: int = 2) -> NoReturn:

@@ -1,7 +1,9 @@
 """Writing of files: no reader sees half a file, no killed process leaves one, and none is lost."""
 
 import contextlib
+import errno
 import fcntl
+import io
 import os
 import re
 import secrets
@@ -16,12 +18,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     Readers see the old file or the whole new one, also after a power cut. Raises OSError that names
     `path`; the old file then remains.
     """
+    content = io.BytesIO()  # on a full disk, the writers of torch raise an error of their own, or abort the process
+    write(content)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         _remove_those_of_dead_writers(path)
         try:
             with _locked(temporary) as file:
-                write(file)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(temporary, path)
@@ -34,11 +38,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def check_free(path: Path) -> None:
-    """Raises ValueError if a file exists already, or the folder that it is to be written into does not."""
+    """Raises ValueError if a file to be written exists already, or its folder does not."""
     if path.exists():
         raise ValueError(f"{path} exists already: name another file, or remove it")
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether the disk or the quota of the user is full, which no correction of the input mends."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
+from metalearn.files import is_full_disk
 from metalearn.formats import interval
 from metalearn.run.directory import hydra_folder
 from metalearn.run.directory.as_json import decode
@@ -212,7 +213,7 @@ def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
 def _report(error: BaseException, code: int, folder: RunFolder) -> None:
     if code == BAD_INPUT:
         print(f"metalearn: {struck_out(str(error))}", file=sys.stderr)
-    elif isinstance(error, NonFiniteLoss):
+    elif isinstance(error, NonFiniteLoss) or is_full_disk(error):
         log.error("%s", error)
     elif code == FAILED:
         log.error("the run failed", exc_info=error)

@@ -5,10 +5,13 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+import torch
+from torch import nn
 
 from metalearn import files
 from metalearn.files import write_atomically
@@ -52,12 +55,8 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def killed_while_writing(path: Path) -> None:
-    def half(file: IO[bytes]) -> None:
-        file.write(b"half")
-        file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    write_atomically(path, half)
+    os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+    write(path, b"half")
 
 
 def test_what_killed_writers_left_is_removed_by_the_next(tmp_path: Path) -> None:
@@ -75,14 +74,8 @@ def test_what_killed_writers_left_is_removed_by_the_next(tmp_path: Path) -> None
 
 def slowly(path: Path, number: int) -> None:
     os.getpid = lambda: 1  # equal pids, as in two containers
-
-    def both(file: IO[bytes]) -> None:
-        file.write(bytes([number]) * 1000)
-        file.flush()
-        time.sleep(0.2)
-        file.write(bytes([number]) * 1000)
-
-    write_atomically(path, both)
+    os.fsync = lambda descriptor: time.sleep(0.2)
+    write(path, bytes([number]) * 2000)
 
 
 def test_writers_at_once_do_no_harm_to_each_other(tmp_path: Path) -> None:
@@ -97,17 +90,29 @@ def test_writers_at_once_do_no_harm_to_each_other(tmp_path: Path) -> None:
     assert len(content) == 2000 and len(set(content)) == 1 and names(tmp_path) == ["cache.npz"]
 
 
-def on_a_small_disk(path: Path) -> None:
+def on_a_small_disk(path: Path, writes: Callable[[IO[bytes]], Any]) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     with pytest.raises(OSError, match=rf"File too large: '{path}'$"):
-        write(path, bytes(100_000))
+        write_atomically(path, writes)
 
 
-def test_a_full_disk_leaves_the_file_before(tmp_path: Path) -> None:
+def save_program(file: IO[bytes]) -> None:
+    torch.export.save(torch.export.export(nn.Linear(100, 100), (torch.zeros(1, 100),)), file)
+
+
+WRITERS = {
+    "bytes": lambda file: file.write(bytes(100_000)),
+    "torch.save": lambda file: torch.save(torch.zeros(100_000), file),
+    "torch.export": save_program,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_leaves_the_file_before(tmp_path: Path, writer: str) -> None:
     path = tmp_path / "result.json"
     write(path, b"old")
-    assert in_another_process(on_a_small_disk, path) == 0
+    assert in_another_process(on_a_small_disk, path, WRITERS[writer]) == 0
     assert path.read_bytes() == b"old" and names(tmp_path) == ["result.json"]
     with pytest.raises(FileNotFoundError, match=rf"No such file or directory: '{tmp_path}/nowhere/x'$"):
         write(tmp_path / "nowhere/x", b"")

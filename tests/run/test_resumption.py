@@ -128,6 +128,7 @@ def stop(run: Command, typed: list[str], folder: Path, environment: dict[str, st
         assert stopped.code == 0, "a signal that comes while the result is written does not undo the run"
         return
     assert stopped.code == (128 + signal.Signals[how] if is_signal else KILL_AND_ERROR[how]), stopped.text
+    assert "Traceback" not in stopped.text, "a full disk is no fault of the program"
     if writing or how == "SIGKILL":
         assert not (folder / "result.json").exists()
     else:
