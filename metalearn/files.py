@@ -46,7 +46,7 @@ def check_free(path: Path) -> None:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether the disk or the quota of the user is full, which no correction of the input mends."""
+    """Whether the disk or the quota of the user is full, which is no fault of the input."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -128,10 +128,14 @@ class AbstractEvaluation(ABC):
         """Returns the scores, without gradients."""
 
 
-def check_episodes(meta_test: MetaTest, way: int, key: str, *, number: str) -> None:
+def check_episodes(meta_test: MetaTest, way: int, key: str, *, lower: str = "episode.test.way") -> None:
     """Raises ValueError if meta-test has no episodes of so many ways at one shot.
 
-    The ways follow from the `number` of the evaluation.
+    Args:
+        meta_test: classes and setting of the test.
+        way: number of classes in an episode.
+        key: override that chooses the evaluation, for the message.
+        lower: key that lowers the number of ways, for the message.
     """
     if not meta_test.setting.has_one_shape:
         raise ValueError(f"{key} needs one episode.test.way and one episode.test.shot, not ranges")
@@ -139,7 +143,7 @@ def check_episodes(meta_test: MetaTest, way: int, key: str, *, number: str) -> N
         raise ValueError(f"{key} has equally many queries of each class: leave episode.test.queries equal")
     if way > meta_test.bank.num_classes:
         there = f"but there are {meta_test.bank.num_classes}"
-        raise ValueError(f"{key} needs {way} meta-test classes, {there}: lower evaluation.further.{number}")
+        raise ValueError(f"{key} needs {way} meta-test classes, {there}: lower {lower}")
 
 
 def check_embeds(meta_test: MetaTest, key: str) -> None:

@@ -42,7 +42,7 @@ class Incremental(AbstractEvaluation):
     def check(self, meta_test: MetaTest) -> None:
         way = meta_test.setting.way
         ways = self.sessions * (way if isinstance(way, int) else way[1])
-        check_episodes(meta_test, ways, "evaluation=incremental", number="sessions")
+        check_episodes(meta_test, ways, "evaluation=incremental", lower="evaluation.further.sessions")
 
     def __call__(self, meta_test: MetaTest) -> Scored:
         way = meta_test.setting.way

@@ -64,7 +64,7 @@ class Lifelong(AbstractEvaluation):
             raise ValueError(f"{key} keeps a memory of any classes, which {name} lacks: use algorithm=key_value_memory")
         if (batch_norm := meta_test.algorithm.dependence().batch_norm) not in ("running", "none"):
             raise ValueError(f"{key} embeds each row alone, which batch_norm={batch_norm} cannot: use running")
-        check_episodes(meta_test, self.classes, key, number="classes")
+        check_episodes(meta_test, self.classes, key, lower="evaluation.further.classes")
         needed = self.rounds * _shot(meta_test)
         if len(_classes_with(meta_test, needed)) < self.classes:
             raise ValueError(

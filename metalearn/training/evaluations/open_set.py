@@ -45,7 +45,8 @@ class OpenSet(AbstractEvaluation):
         self.num_episodes, self.unknown = num_episodes, unknown
 
     def check(self, meta_test: MetaTest) -> None:
-        check_episodes(meta_test, _way(meta_test) + self.unknown, "evaluation=open_set", number="unknown")
+        ways = _way(meta_test) + self.unknown
+        check_episodes(meta_test, ways, "evaluation=open_set", lower="evaluation.further.unknown")
 
     def __call__(self, meta_test: MetaTest) -> Scored:
         way = _way(meta_test)
