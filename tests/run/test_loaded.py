@@ -96,9 +96,11 @@ def test_a_test_counts_no_base_classes_that_its_algorithm_does_not_need() -> Non
     plan: Any = SimpleNamespace(
         tests_only=True, trained_before=None, config={"num_base_classes": None, "algorithm": {"_target_": "x"}}
     )
-    assert not loaded.num_base_classes(plan, Own(train=None, test=images("test")))
+    data: Any = SimpleNamespace(banks=Own(train=None, test=images("test")), origin={})
+    assert not loaded.num_base_classes(plan, data)
     plan.config["algorithm"]["num_base_classes"] = 2
-    assert loaded.num_base_classes(plan, Own(train=images("train"))) == 2
+    data.banks = Own(train=images("train"))
+    assert loaded.num_base_classes(plan, data) == 2
 
 
 def test_texts_functions_and_a_shape_that_is_not_stated_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
