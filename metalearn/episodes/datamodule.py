@@ -21,7 +21,6 @@ from metalearn.episodes.sampling import (
     draw,
     draw_images,
     draw_random,
-    episodes_sha256,
     fetch,
     gather,
     refuse,
@@ -30,6 +29,9 @@ from metalearn.types import Augmentation, Episode, Split
 
 EMBEDDED_TASKS = 50
 """Episodes in an evaluation batch of embeddings, which are small."""
+
+USES_ALL = 16
+"""Draws for each image from which on an evaluation uses all but one of e^16, which is all."""
 
 ADAPTED_VALUES = 2**25
 """Limit on the values of an evaluation batch whose tasks adapt together: 128 MiB in float32."""
@@ -224,11 +226,14 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         assert self.trainer is not None
         batches = self.trainer.num_test_batches if split == "test" else self.trainer.num_val_batches
         num_episodes = int(batches[0]) * self.tasks_of_evaluation(split)
+        first, num_images = self.draw(split, 0), len(self.banks[split].images)
+        if num_episodes * (len(first.support_rows) + len(first.query_rows)) >= USES_ALL * num_images:
+            return torch.arange(num_images)
         draws = [self.draw(split, index) for index in self.evaluation_indices(split)[:num_episodes]]
         return torch.cat([rows for episode in draws for rows in (episode.support_rows, episode.query_rows)])
 
-    def episodes_sha256(self, split: Split, count: int) -> str:
-        return episodes_sha256(self.banks[split], (self.draw(split, index) for index in range(count)))
+    def data_sha256(self, split: Split) -> str:
+        return self.banks[split].sha256()
 
 
 def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:

@@ -5,6 +5,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
 import lightning.pytorch as pl
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from metalearn.episodes.digest import EpisodesDigest
 from metalearn.episodes.sampling import Fault, Setting, Shape, refuse
 from metalearn.types import Episode, IndexedBatch, Split
 
-Drawn = TypeVar("Drawn")
-"""Type of a drawn episode, and of a stacked batch: a tuple of tensors."""
+Drawn = TypeVar("Drawn", bound=tuple[Any, ...])
+"""Type of a drawn episode, and of a stacked batch: tensors, in the order of Episode."""
 
 EVALUATION_SEED = 0
 """Seed of all meta-val and meta-test episodes, so that every run is scored on the same ones."""
@@ -63,6 +65,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         self._episodes_before = 0  # episodes trained on before the checkpoint that is resumed
         # Lightning's count of these batches; None until Lightning restores it.
         self._batches_before: int | None = 0
+        self.tested = self._new_digest("test")  # takes the episodes of a test as they are drawn
 
     @property
     def val_name(self) -> str:
@@ -96,8 +99,19 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         return 1
 
     @abstractmethod
+    def data_sha256(self, split: Split) -> str:
+        """Hashes the data of which the episodes of a split are drawn."""
+
     def episodes_sha256(self, split: Split, count: int) -> str:
         """Hashes the first `count` episodes of meta-val or meta-test with all their data."""
+        is_tested = split == "test" and self.tested.count <= count
+        digest = self.tested if is_tested else self._new_digest(split)
+        for index in range(digest.count, count):
+            digest.add(index, self.draw(split, index))
+        return digest.hexdigest()
+
+    def _new_digest(self, split: Split) -> EpisodesDigest:
+        return EpisodesDigest(partial(self.data_sha256, split))
 
     def train_dataloader(self) -> DataLoader[Drawn]:
         return DataLoader(_Stream(self), batch_size=None)
@@ -112,6 +126,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         """Copies the data module with other meta-test episodes, logged under `name`."""
         other = copy.copy(self)
         other.settings, other.test_name = {**self.settings, "test": setting}, name
+        other.tested = other._new_digest("test")
         return other
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Episode | IndexedBatch:
@@ -192,4 +207,8 @@ class _Fixed(Dataset[tuple[Tensor, Drawn]], Generic[Drawn]):
         if batch >= len(self):
             raise IndexError(batch)
         indices = self.indices[batch * self.tasks : (batch + 1) * self.tasks]
-        return torch.tensor(indices), self.data.collate([self.data.draw(self.split, index) for index in indices])
+        drawn = [self.data.draw(self.split, index) for index in indices]
+        if self.split == "test":
+            for index, episode in zip(indices, drawn, strict=True):
+                self.data.tested.add(index, episode)
+        return torch.tensor(indices), self.data.collate(drawn)

@@ -5,7 +5,6 @@ number. Two runs that test on the same split see the same tasks, whatever their 
 number of processes.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -162,17 +161,21 @@ def draw(
     exploit their order by class.
     """
     shots, queries = shape
-    way, counts = len(shots), np.add(shots, queries)
+    ways = np.arange(len(shots))
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    classes = rng.choice(len(rows), way, replace=False, p=weights)  # (N,)
-    picked = [rng.choice(rows[c], count, replace=False) for c, count in zip(classes, counts, strict=True)]
+    support, query = [], []
+    classes = rng.choice(len(rows), len(shots), replace=False, p=weights)  # (N,)
+    for c, shot, num_queries in zip(classes, shots, queries, strict=True):
+        picked = rng.choice(rows[c], shot + num_queries, replace=False)
+        support.append(picked[:shot])
+        query.append(picked[shot:])
     order = rng.permutation(sum(queries))
     return Draw(
-        torch.from_numpy(np.concatenate([chosen[:shot] for chosen, shot in zip(picked, shots, strict=True)])),
-        torch.from_numpy(np.repeat(np.arange(way), shots)),
-        torch.from_numpy(np.concatenate([chosen[shot:] for chosen, shot in zip(picked, shots, strict=True)])[order]),
-        torch.from_numpy(np.repeat(np.arange(way), queries)[order]),
-        way,
+        torch.from_numpy(np.concatenate(support)),
+        torch.from_numpy(ways.repeat(shots)),
+        torch.from_numpy(np.concatenate(query)[order]),
+        torch.from_numpy(ways.repeat(queries)[order]),
+        len(ways),
     )
 
 
@@ -235,12 +238,3 @@ def gather(inputs: Callable[[Tensor], Tensor], draws: Draw) -> Episode:
         inputs(draws.query_rows),
         targets(draws.query_ways),
     )
-
-
-def episodes_sha256(bank: ClassBank, draws: Iterable[Draw]) -> str:
-    """Hashes a list of episodes and their data: equal hashes mean equal episodes."""
-    digest = hashlib.sha256(bank.sha256().encode())
-    for episode in draws:
-        for part in (episode.support_rows, episode.support_ways, episode.query_rows, episode.query_ways):
-            digest.update(part.numpy().data)
-    return digest.hexdigest()

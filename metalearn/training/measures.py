@@ -42,7 +42,7 @@ def _losses_and_scores(
     algorithm: AbstractAlgorithm, predictions: list[Tensor], targets: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Computes loss and score of each of K predictions (T, Q, N): (T, K), (T, K)."""
-    objective = algorithm.objective
-    losses = [[objective.loss(*task) for task in zip(outputs, targets, strict=True)] for outputs in predictions]
-    scores = [objective.score(outputs, targets) for outputs in predictions]
-    return torch.stack([torch.stack(of_tasks) for of_tasks in losses], dim=1), torch.stack(scores, dim=1)
+    losses_of = torch.vmap(algorithm.objective.loss)
+    losses = [losses_of(outputs, targets) for outputs in predictions]
+    scores = [algorithm.objective.score(outputs, targets) for outputs in predictions]
+    return torch.stack(losses, dim=1), torch.stack(scores, dim=1)

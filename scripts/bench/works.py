@@ -48,7 +48,7 @@ STEPS = {
     ),
 }  # fmt: skip
 EVALUATION = "evaluation"
-MANY = 10_000  # episodes of a further evaluation by metalearn alone
+MANY = 100_000  # episodes of a further evaluation by metalearn alone
 
 
 def batch_of(step: Step, device: str = "cpu") -> Episode:

@@ -16,7 +16,6 @@ from metalearn.episodes.sampling import (
     collate,
     draw,
     draw_images,
-    episodes_sha256,
     fetch,
 )
 from metalearn.types import SPLITS
@@ -83,16 +82,6 @@ def test_fetch_gathers_pixels_and_one_hot_ways(bank: ClassBank) -> None:
         assert torch.equal(batch.query_x[t, q], expected)
         assert batch.query_y[t, q].argmax() == draws.query_ways[t, q]
         assert batch.query_y[t, q].sum() == 1
-
-
-def test_the_hash_tells_episodes_and_pixels_apart(bank: ClassBank) -> None:
-    episodes = [drawn(bank, index=i) for i in range(3)]
-    reference = episodes_sha256(bank, episodes)
-    assert reference == episodes_sha256(bank, [drawn(bank, index=i) for i in range(3)])
-    assert reference != episodes_sha256(bank, episodes[:2])
-    other = bank.images.clone()
-    other[0, 0, 0, 0] += 1
-    assert reference != episodes_sha256(ClassBank(other, bank.rows, bank.names), episodes)
 
 
 def test_tasks_of_an_episode() -> None:
