@@ -162,6 +162,10 @@ class AbstractGradient(AbstractAlgorithm):
     def adapted_weights(self, support_x: Tensor, support_y: Tensor) -> list[Parameters]:
         """Returns the weights after 0, 1, ..., `inner_loop.test_steps` inner steps."""
         self.check_way(support_y)
+        if self.inner_loop.batch_size is not None:
+            # The caller's rows may be in any order, and every n-th one of a single class.
+            order = support_y.argmax(1).argsort(stable=True)
+            support_x, support_y = support_x[order], support_y[order]
         steps = self.steps(self.weights(), support_x, support_y, self.inner_loop.test_steps)
         return [params for params, _ in steps]
 

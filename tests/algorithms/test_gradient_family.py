@@ -100,6 +100,15 @@ def test_inner_steps_take_the_rows_in_turn(monkeypatch: pytest.MonkeyPatch) -> N
         reptile(batch_size=0)
 
 
+def test_batches_of_inner_steps_have_all_classes_in_any_order_of_the_rows() -> None:
+    algorithm = reptile(batch_size=3)
+    task = batch(shot=2).tasks()[0]
+    order = task.support_y.argmax(1).argsort(stable=True)
+    assert order.tolist() == [0, 3, 1, 4, 2, 5]  # every second row of the task itself has two classes of three
+    expected = algorithm.adapt(task.support_x[order], task.support_y[order])(task.query_x)
+    torch.testing.assert_close(algorithm.adapt(task.support_x, task.support_y)(task.query_x), expected)
+
+
 def protomaml(**loop) -> ProtoMAML:
     inner_loop = InnerLoop(**({"steps": 2, "test_steps": 2} | loop))
     return ProtoMAML(mlp(), inner_lr=0.1, inner_loop=inner_loop, batch_norm="support").double()
