@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metalearn.files import write_atomically
+from metalearn.run.command.grammar import quoted
 from metalearn.search.experiment import as_experiment
 from metalearn.search.trials import Trials
 from metalearn.sweep.jobs import Job
@@ -116,7 +117,10 @@ class Findings:
         except ValueError as error:
             self._screen.say(str(error))
             return
-        call = ["python", "-m", "metalearn", "--config-dir", str(self._folder), "experiment=best"]
+        # Hydra takes one --config-dir, which may be that of own parts.
+        by_path = f"hydra.searchpath=[{quoted(f'file://{self._folder.resolve()}')}]"
+        place = [by_path] if "--config-dir" in self._needed else ["--config-dir", str(self._folder)]
+        call = ["python", "-m", "metalearn", *self._needed, *place, "experiment=best"]
         head = f"# @package _global_\n# Best trial of a search. To run it: {shlex.join(call)}\n"
         (self._folder / EXPERIMENT).parent.mkdir(exist_ok=True)
         self._write(EXPERIMENT, head + body)

@@ -174,11 +174,12 @@ def test_an_unknown_objective_is_refused(tmp_path: Path, aims: list[str]) -> Non
         Controller(tmp_path, aims=aims)
 
 
-def test_the_best_trial_is_an_experiment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("experiment", [[], ["experiment=prototypical_omniglot"], ["experiment=[maml_omniglot]"]])
+def test_the_best_trial_is_an_experiment(experiment: list[str], tmp_path: Path) -> None:
     """Composes the same run as its overrides do, from the file of the search."""
     overrides = ["algorithm=maml", "dataset@test_dataset=glyphs", "algorithm.inner_lr=0.25", "optimizer.lr=1e-3"]
-    overrides += ["trainer.max_steps=7", "+trainer.detect_anomaly=true", "episode.train.shot=[1,3]"]
-    groups = {"algorithm", "trainer", "optimizer", "dataset"}
+    overrides += ["trainer.max_steps=7", "+trainer.detect_anomaly=true", "episode.train.shot=[1,3]", *experiment]
+    groups = {"algorithm", "trainer", "optimizer", "dataset", "experiment"}
     (tmp_path / "experiment").mkdir()
     text = "# @package _global_\n" + as_experiment(overrides, groups.__contains__)
     (tmp_path / "experiment/best.yaml").write_text(text)
@@ -190,3 +191,5 @@ def test_the_best_trial_is_an_experiment(tmp_path: Path) -> None:
     assert OmegaConf.to_container(typed) == OmegaConf.to_container(read)
     with pytest.raises(ValueError, match="~optimizer.lr deletes a setting"):
         as_experiment(["~optimizer.lr"], groups.__contains__)
+    with pytest.raises(ValueError, match="experiment=best cannot be part of a file of its name"):
+        as_experiment(["experiment=best"], groups.__contains__)

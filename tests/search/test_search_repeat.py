@@ -158,7 +158,9 @@ def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path)
     folder = configs / "it's a search"
     small = [*SMALL[:-1], f"hydra.sweep.dir='{configs}/it\\'s a search'"]
     forked = ("hydra.launcher.slots=1", "hydra.launcher.preload=true")
-    typed = ("--config-dir", str(configs), "hparams_search=own", *small, *forked)
+    (configs / "optimizer").mkdir()
+    (configs / "optimizer/mine.yaml").write_text("_target_: torch.optim.RAdam\n_partial_: true\nlr: 0.25\n")
+    typed = ("--config-dir", str(configs), "hparams_search=own", "optimizer=mine", *small, *forked)
     searched = metalearn(*typed, folder=folder, small=False)
     assert searched.code == 0, searched.text
     best = yaml.safe_load((folder / "best.yaml").read_text())
@@ -170,6 +172,9 @@ def test_the_command_of_a_search_runs_when_it_is_typed(metalearn, configs: Path)
     assert repeated.result["steps"] == 7
     assert repeated.result["val"]["accuracy"]["mean"] == best["val_accuracy"]
     assert "hparams_search" not in " ".join(repeated.result["overrides"])
+    of_experiment = (folder / "experiment/best.yaml").read_text().splitlines()[1].partition("To run it: ")[2]
+    composed = metalearn(*shlex.split(of_experiment)[3:], "--cfg", "job", folder=configs / "composed", small=False)
+    assert (composed.code, "torch.optim.RAdam" in composed.text) == (0, True), composed.text
 
 
 def test_a_search_of_which_nothing_completed_has_failed(metalearn, tmp_path: Path) -> None:
