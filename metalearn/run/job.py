@@ -134,7 +134,7 @@ def _callbacks(
     """Builds the callbacks that every run has; those of the config come before them."""
     return [
         clock,
-        FiniteLoss(["python", "-m", "metalearn", f"resume={plan.folder.path}"]),
+        FiniteLoss(plan.resume_command),
         ValidateAtEnd(),
         Provenance(_provenance(plan, loaded)),
         CompiledTasks(),

@@ -29,6 +29,7 @@ class Plan:
     test_dataset: str  # name of the data set of meta-test
     experiment: str | None
     overrides: list[str]  # typed overrides; interpolations stay, since they may stand for a secret
+    flags: list[str]  # --config-dir and --config-name with their words, if typed
     cwd: Path
 
     @property
@@ -63,13 +64,20 @@ class Plan:
     @property
     def command(self) -> list[str]:
         """Words of the command that repeats the run."""
-        return ["python", "-m", "metalearn", *self.overrides]
+        return ["python", "-m", "metalearn", *self.flags, *self.overrides]
+
+    @property
+    def resume_command(self) -> list[str]:
+        """Words of the command that resumes the run."""
+        return ["python", "-m", "metalearn", *self.flags, f"resume={self.folder.path}"]
 
 
 def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     """Checks and resolves a composed config. Raises ValueError in one line if it cannot run."""
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
+    typed_folder = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    named = ["--config-name", hydra.job.config_name] if hydra.job.config_name != "config" else []
     plain = _checked(config)
     plain["trainer"]["accelerator"] = accelerator(plain["trainer"]["accelerator"])
     rules.check_devices(plain["trainer"], torch.cuda.device_count())
@@ -83,6 +91,7 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
         test_dataset=chosen.get("dataset@test_dataset") or chosen["dataset"],
         experiment=chosen.get("experiment"),
         overrides=OmegaConf.to_container(hydra.overrides.task, resolve=False),  # type: ignore[arg-type]
+        flags=[*(["--config-dir", *typed_folder] if typed_folder else []), *named],
         cwd=Path(hydra.runtime.cwd),
     )
 

@@ -25,7 +25,7 @@ from metalearn.run.directory.secrets import struck_out
 from metalearn.run.job import Job, build
 from metalearn.run.loggers import every_logger
 from metalearn.run.loggers.metrics import MetricsFile
-from metalearn.run.plan import resolve
+from metalearn.run.plan import Plan, resolve
 from metalearn.run.process import early_signals
 from metalearn.run.process.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
 from metalearn.run.process.machine import is_rank_zero
@@ -83,7 +83,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             signals.close()  # no signal may prevent the result from being written
             status, line, code = ending(error, signals.received)
             record.outcome = replace(record.outcome, status=status, error=line)
-            _report(error, code, folder)
+            _report(error, code, plan)
         signals.close()
         if plan is None and code == BAD_INPUT:
             if is_rank_zero():
@@ -210,16 +210,15 @@ def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
     return code
 
 
-def _report(error: BaseException, code: int, folder: RunFolder) -> None:
+def _report(error: BaseException, code: int, plan: Plan | None) -> None:
     if code == BAD_INPUT:
         print(f"metalearn: {struck_out(str(error))}", file=sys.stderr)
     elif isinstance(error, NonFiniteLoss) or is_full_disk(error):
         log.error("%s", error)
     elif code == FAILED:
         log.error("the run failed", exc_info=error)
-    elif is_rank_zero() and folder.last.is_file():
-        resume = shlex.quote(f"resume={folder.path}")
-        log.warning("stopped by a signal; to resume: python -m metalearn %s", resume)
+    elif is_rank_zero() and plan is not None and plan.folder.last.is_file():
+        log.warning("stopped by a signal; to resume: %s", shlex.join(plan.resume_command))
 
 
 def _announce(job: Job, record: Record) -> None:

@@ -25,7 +25,7 @@ def as_experiment(overrides: Sequence[str], is_group: Callable[[str], bool]) -> 
         if override.is_delete():
             raise ValueError(f"{line} deletes a setting, so no experiment has the best parameters")
         if name == "experiment" and override.package is None:
-            chosen = override.value()
+            chosen: Any = override.value()
             included += chosen if isinstance(chosen, list) else [chosen]
             if "best" in included:
                 raise ValueError(f"{line} cannot be part of a file of its name: copy it under another name")

@@ -57,7 +57,7 @@ def load(monkeypatch: pytest.MonkeyPatch, *, mode: str = "train", shape: Any = (
         "pretrained": None,
         "resume": None,
     }
-    plan = Plan(config, RunFolder(Path("out")), {}, {"dataset": "own"}, "own", None, [], Path())
+    plan = Plan(config, RunFolder(Path("out")), {}, {"dataset": "own"}, "own", None, [], [], Path())
     loaded.load_data(plan)
 
 

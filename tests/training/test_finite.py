@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import Command, Finished, episode
+from conftest import SMALL, Command, Finished, episode
 
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.mlp import MLP
@@ -19,14 +19,18 @@ from metalearn.types import Episode, TaskOutput
 DIVERGES = ["optimizer.lr=1e30", "trainer.log_every_n_steps=1"]
 
 
-def test_a_training_ends_at_the_first_loss_that_is_no_number(metalearn: Command) -> None:
-    run = metalearn(*DIVERGES)
+def test_a_training_ends_at_the_first_loss_that_is_no_number(metalearn: Command, tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer/mine.yaml").write_text("_target_: torch.optim.Adam\n_partial_: true\nlr: 1e30\n")
+    own, folder = ["--config-dir", str(tmp_path), "optimizer=mine"], tmp_path / "run"
+    run = metalearn(*own, *SMALL, f"hydra.run.dir={folder}", folder=folder, small=False)
     assert run.code == 1
     assert run.result["status"] == "failed"
     error = run.result["error"]
     assert re.search(r"the training loss is nan at step 2, in batch 1 \(training episodes 1 to 1\)", error)
     replay = re.search(r"locate the fault: python -m metalearn (.*?);", error)
     assert replay
+    assert shlex.split(replay[1])[:2] == ["--config-dir", str(tmp_path)]
     again = metalearn(*shlex.split(replay[1]), folder=run.folder, small=False)
     assert again.code == 1
     assert "in batch 1 (training episodes 1 to 1)" in again.text or "returned nan values" in again.text
