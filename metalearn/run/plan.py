@@ -77,7 +77,7 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
     typed_folder = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    named = ["--config-name", hydra.job.config_name] if hydra.job.config_name != "config" else []
+    named = ["--config-name", str(hydra.job.config_name)] if hydra.job.config_name != "config" else []
     plain = _checked(config)
     plain["trainer"]["accelerator"] = accelerator(plain["trainer"]["accelerator"])
     rules.check_devices(plain["trainer"], torch.cuda.device_count())

@@ -46,6 +46,14 @@ def test_selection_and_cost_are_means_over_the_seeds(contents: Contents) -> None
     assert [cell.text for cell in sheet.rows[0]][2:] == ["102", "5.00", "62", "0.02", "0.004"]
 
 
+def test_a_further_setting_has_no_cost_of_the_main_test(tmp_path: Path) -> None:
+    fields = result(seconds={"fit": 60.0, "test": 1.0, "adapt": 0.02, "predict": 0.004})
+    fields["evaluations"] = {"5w5s": fields["test"]}
+    (tmp_path / "result.json").write_text(json.dumps(fields))
+    main, further = costs.sheet(read([tmp_path]).comparison).rows
+    assert [[cell.text for cell in row[-3:]] for row in (main, further)] == [["60", "0.02", "0.004"], ["60", "-", "-"]]
+
+
 def test_scores_stand_against_their_costs(contents: Contents) -> None:
     (column,) = contents.comparison.columns
     seconds, parameters = scatters(column, contents.comparison)

@@ -34,6 +34,13 @@ def test_a_published_number_stands_where_it_is_of_what_was_measured(
     assert row is None or row in text
 
 
+def test_a_published_number_of_another_test_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    for overrides, count in (([], 1), (["episode.test.way=2"], 0)):
+        (run,) = runs(regression(0.5, published={"mse": 0.25}, overrides=["experiment=one", *overrides]))
+        show_result(run.result, "there")
+        assert capsys.readouterr().out.count("published") == count
+
+
 def test_square_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     published = {"mse": 0.25, "source": "[bold]"}
     (run,) = runs(regression(0.5, published=published, pretrained="out/[old]/:cat:/run", test_dataset="[mine]"))

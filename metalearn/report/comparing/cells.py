@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from metalearn.report.comparing.protocol import Column, Method, Protocol, episodes_hash
-from metalearn.report.reading.published import published
 from metalearn.report.reading.runs import Run
 from metalearn.report.reading.scores import Score
+from metalearn.run.directory.published import published
 from metalearn.stats import estimate
 
 

@@ -4,8 +4,8 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from metalearn.formats import pretraining, span
-from metalearn.report.reading.published import key_of
 from metalearn.report.reading.scores import ACCURACY, Score
+from metalearn.run.directory.published import key_of
 from metalearn.run.directory.result import Result
 
 Range = tuple[int, int]

@@ -125,7 +125,9 @@ def _read(folder: Path) -> list[Run]:
             raise ValueError(f"{RunFolder(folder).result} cannot be read: {error}") from error
         if other != result.episode.test:
             episode = replace(result.episode, test=other)
-            own = replace(result, episode=episode, test=evaluation, published=None, further=None)
+            # The cost of an episode was measured in the main test.
+            seconds = result.seconds and replace(result.seconds, adapt=None, predict=None)
+            own = replace(result, episode=episode, test=evaluation, published=None, further=None, seconds=seconds)
             tests.append(Run(folder, own, setting=name))
     return tests
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from metalearn.formats import span
-from metalearn.report.reading.published import published
 from metalearn.report.reading.runs import Run
+from metalearn.run.directory.published import published
 from metalearn.run.directory.result import Evaluation, Result
 
 Field = tuple[str, Callable[[Any], Any]]

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metalearn.formats import interval, percent, pretraining, score, span
+from metalearn.run.directory.published import published
 from metalearn.run.directory.result import Episodes, EpisodeSetting, Evaluation, Result
 
 log = logging.getLogger(__name__)
@@ -102,8 +103,8 @@ def show_result(result: Result, folder: str) -> None:
     table.add_row("batch norm", f"{result.batch_norm} ({'transductive' if result.transductive else 'inductive'})")
     if result.val and result.val.measured:
         table.add_row(f"meta-val {words}", f"{interval(result.val.measured)}, step {result.best_step}")
-    if result.published and (published := result.published.number(name)) is not None:
-        table.add_row("published", f"{score(name, published)}  {result.published.source or 'no source'}")
+    if (record := published(result)) and (number := record.number(name)) is not None:
+        table.add_row("published", f"{score(name, number)}  {record.source or 'no source'}")
     console.print(table)
     show_folder(Path(folder))
 
