@@ -43,6 +43,8 @@ def test_the_newest_run_is_sought_where_the_config_puts_its_runs(home: Path) -> 
     found = f"resume='{folder}'"
     assert found in expand(["--config-dir", "conf", "seed=3", "resume=auto"])
     assert "resume=null" in expand(["seed=3", "resume=auto"])
+    assert found in expand(["seed=3", "resume=auto", f"hydra.run.dir={folder}"])
+    assert "resume=null" in expand(["--config-dir", "conf", "seed=3", "resume=auto", "hydra.run.dir=elsewhere"])
     typed = f"paths.outputs='{home}/mine'"
     (folder / ".hydra/overrides.yaml").write_text(f'[seed=3, "{typed}"]')
     assert found in expand(["seed=3", "paths.outputs=~/mine", "resume=auto"])

@@ -246,7 +246,7 @@ def test_damaged_and_pruned_neighbours_of_an_unfinished_run_are_passed_over(
         (run / ".hydra/overrides.yaml").write_text(overrides)
         if result:
             (run / "result.json").write_text(result)
-    found = newest_unfinished(tmp_path, ["seed=3"])
+    found = newest_unfinished(tmp_path.glob("*/*"), ["seed=3"])
     assert found == tmp_path / "glyphs/good"
     said = capsys.readouterr().err.splitlines()
     assert len(said) <= 4 and all(", since its records are damaged: " in line for line in said)

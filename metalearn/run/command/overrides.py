@@ -4,7 +4,7 @@ So `resume=DIR`, `mode=test checkpoint=PATH` and `mode=test pretrained=PATH` rep
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def expand(argv: list[str]) -> list[str]:
     if resume and is_multirun(flags, typed):
         raise ValueError(f"resume={resume} continues one run; to continue a sweep, repeat its command")
     if resume == "auto":
-        folder = newest_unfinished(outputs([*flags, *typed]), typed)
+        named = given.get("hydra.run.dir")
+        folders = [Path(str(named))] if named else outputs([*flags, *typed]).glob("*/*")
+        folder = newest_unfinished(folders, typed)
         typed = _resumed(folder, typed) if folder else [*_without("resume", typed), "resume=null"]
     elif resume and isinstance(resume, str):
         typed = _resumed(Path(resume), typed)
@@ -78,11 +80,11 @@ def _anchored(override: str, cwd: Path) -> str:
     return f"{override.partition('=')[0]}={quoted(cwd / path)}"
 
 
-def newest_unfinished(folder_of_runs: Path, typed: list[str]) -> Path | None:
+def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
     """Returns the latest incomplete run of equal overrides that has a checkpoint."""
     wanted = _definition(typed)
-    for path in sorted(folder_of_runs.glob("*/*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
-        folder = path.parent.parent
+    begun = [folder for folder in folders if RunFolder(folder).last.is_file()]
+    for folder in sorted(begun, key=lambda folder: RunFolder(folder).last.stat().st_mtime, reverse=True):
         try:
             if _is_unfinished(folder, wanted):
                 return folder

@@ -79,6 +79,7 @@ class WandbRun(WandbLogger):
             settings=settings_of(offline),
             **init,
         )
+        self._wandb_init.pop("anonymous", None)  # Lightning gives it always, and W&B warns of any value
         self._keeps_checkpoint = log_model
         self._episodes_per_step, self._score = 1, "accuracy"
 
