@@ -33,6 +33,7 @@ def folder(metalearn, environment: dict[str, str], tmp_path_factory: pytest.Temp
     env |= {"PLANTED": "hunter2hunter2", "HOME": str(folder), "NETRC": str(folder / "none"), "WANDB_TAGS": "mine"}
     done = metalearn(*WANDB, *secret, folder=folder, environment=env)
     assert done.code == 0, done.text
+    assert "WARNING" not in done.text
     (place,) = (folder / "wandb").glob("offline-run-*")
     assert f"wandb sync {place}" in "".join(done.text.split("\n"))
     return folder
