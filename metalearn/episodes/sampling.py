@@ -162,8 +162,8 @@ def draw(
     """
     shots, queries = shape
     ways = np.arange(len(shots))
-    rng = np.random.default_rng([seed, SPLITS.index(split), index])
     support, query = [], []
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
     classes = rng.choice(len(rows), len(shots), replace=False, p=weights)  # (N,)
     for c, shot, num_queries in zip(classes, shots, queries, strict=True):
         picked = rng.choice(rows[c], shot + num_queries, replace=False)
