@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from run_folders import regression, runs
+from run_folders import episode, regression, result, runs
 
 from metalearn.run.screen import console, progress
 from metalearn.run.screen.console import show_result
@@ -39,6 +39,15 @@ def test_a_published_number_of_another_test_is_left_out(capsys: pytest.CaptureFi
         (run,) = runs(regression(0.5, published={"mse": 0.25}, overrides=["experiment=one", *overrides]))
         show_result(run.result, "there")
         assert capsys.readouterr().out.count("published") == count
+
+
+@pytest.mark.parametrize(("mean", "way", "warned"), [(0.207, 5, True), (0.209, 5, False), (0.209, [2, 5], False)])
+def test_an_accuracy_that_may_be_chance_is_shown_beside_it(
+    mean: float, way: Any, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run,) = runs(result(mean, episode=episode(way=way)))  # with an interval of 0.8 points
+    show_result(run.result, "there")
+    assert ("20.00 %: the accuracy may be no better" in capsys.readouterr().out) == warned
 
 
 def test_square_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

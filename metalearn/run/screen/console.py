@@ -79,6 +79,9 @@ def show_result(result: Result, folder: str) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(f"meta-test {words}", Text(interval(result.test.measured), style="bold"))
+    way, estimate = result.episode.test.way, result.test.measured.estimate
+    if name == "accuracy" and isinstance(way, int) and estimate.mean - estimate.ci95 <= 1 / way:
+        table.add_row("chance", f"{percent(1 / way)} %: the accuracy may be no better")
     _add_details(table, result.test, shape(result.episode.test))
     for setting, other in (result.evaluations or {}).items():
         if other.measured is not None:
