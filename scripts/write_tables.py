@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metalearn.report.comparing.protocol import protocol
-from metalearn.report.reading.published import published
 from metalearn.run.command.grammar import key
+from metalearn.run.directory.published import published
 from metalearn.run.directory.result import Evaluation, Result
 from metalearn.stats import estimate
 
