@@ -19,6 +19,9 @@ class EpisodesDigest:
         self.count = 0  # number of episodes taken
         self._digest = hashlib.sha256()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EpisodesDigest, (self.data_sha256,)  # hashlib has no copies; this one begins anew
+
     def add(self, index: int, drawn: tuple[Any, ...]) -> None:
         """Takes the next episode, ignores any other; its first four parts are those of Episode."""
         if index != self.count:

@@ -65,7 +65,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         self._episodes_before = 0  # episodes trained on before the checkpoint that is resumed
         # Lightning's count of these batches; None until Lightning restores it.
         self._batches_before: int | None = 0
-        self.tested = self._new_digest("test")  # takes the episodes of a test as they are drawn
+        self._tested = self._new_digest("test")  # takes the episodes of a test as they are drawn
 
     @property
     def val_name(self) -> str:
@@ -104,8 +104,14 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
 
     def episodes_sha256(self, split: Split, count: int) -> str:
         """Hashes the first `count` episodes of meta-val or meta-test with all their data."""
-        is_tested = split == "test" and self.tested.count <= count
-        digest = self.tested if is_tested else self._new_digest(split)
+        return self._completed(self._new_digest(split), split, count)
+
+    def tested_sha256(self, count: int) -> str:
+        """Hashes the `count` episodes of the last test; draws those of other processes again."""
+        fetched_more = self._tested.count > count  # by a prefetch
+        return self.episodes_sha256("test", count) if fetched_more else self._completed(self._tested, "test", count)
+
+    def _completed(self, digest: EpisodesDigest, split: Split, count: int) -> str:
         for index in range(digest.count, count):
             digest.add(index, self.draw(split, index))
         return digest.hexdigest()
@@ -120,13 +126,13 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         return DataLoader(_Fixed(self, "val"), batch_size=None)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, Drawn]]:
-        return DataLoader(_Fixed(self, "test"), batch_size=None)
+        self._tested = self._new_digest("test")
+        return DataLoader(_Fixed(self, "test", self._tested), batch_size=None)
 
     def tested_by(self, setting: Setting, name: str) -> Self:
         """Copies the data module with other meta-test episodes, logged under `name`."""
         other = copy.copy(self)
         other.settings, other.test_name = {**self.settings, "test": setting}, name
-        other.tested = other._new_digest("test")
         return other
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Episode | IndexedBatch:
@@ -196,8 +202,8 @@ class _Stream(IterableDataset[Drawn]):
 
 
 class _Fixed(Dataset[tuple[Tensor, Drawn]], Generic[Drawn]):
-    def __init__(self, data: AbstractEpisodes[Drawn], split: Split) -> None:
-        self.data, self.split = data, split
+    def __init__(self, data: AbstractEpisodes[Drawn], split: Split, digest: EpisodesDigest | None = None) -> None:
+        self.data, self.split, self.digest = data, split, digest
         self.indices, self.tasks = data.evaluation_indices(split), data.tasks_of_evaluation(split)
 
     def __len__(self) -> int:
@@ -208,7 +214,7 @@ class _Fixed(Dataset[tuple[Tensor, Drawn]], Generic[Drawn]):
             raise IndexError(batch)
         indices = self.indices[batch * self.tasks : (batch + 1) * self.tasks]
         drawn = [self.data.draw(self.split, index) for index in indices]
-        if self.split == "test":
+        if self.digest is not None:
             for index, episode in zip(indices, drawn, strict=True):
-                self.data.tested.add(index, episode)
+                self.digest.add(index, episode)
         return torch.tensor(indices), self.data.collate(drawn)

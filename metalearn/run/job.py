@@ -29,7 +29,7 @@ from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.process.machine import keep_freed_memory, quieten_lightning
 from metalearn.run.process.signals import Signals, StopBetweenSteps
 from metalearn.run.trials.pruning import Pruning, pruning_of_environment
-from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd
+from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd, WithoutGradient
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.independence import check_backbone
@@ -136,6 +136,7 @@ def _callbacks(
         clock,
         FiniteLoss(plan.resume_command),
         ValidateAtEnd(),
+        WithoutGradient(),
         Provenance(_provenance(plan, loaded)),
         CompiledTasks(),
         *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),

@@ -1,5 +1,6 @@
-"""Callbacks of the training: last validation, elapsed seconds, and non-finite losses."""
+"""Callbacks of the training: last validation, seconds, missing gradients, non-finite losses."""
 
+import logging
 import shlex
 import time
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from typing import Any, final
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -49,6 +52,25 @@ class Clock(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = state_dict["seconds"]
+
+
+@final
+class WithoutGradient(pl.Callback):
+    """Warns at the first step of trainable weights that are not part of the loss."""
+
+    def __init__(self) -> None:
+        self._looked = False
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, _: Any) -> None:
+        if self._looked:
+            return
+        self._looked = True
+        trained = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+        if left := [name.removeprefix("algorithm.") for name, weight in trained if weight.grad is None]:
+            log.warning(
+                "%d of %d trainable parameters get no gradient from the loss and stay as they are: %s",
+                *(len(left), len(trained), ", ".join(left)),
+            )
 
 
 class NonFiniteLoss(Exception):

@@ -45,7 +45,7 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
     score_name = module.algorithm.objective.score_name
     fields: dict[str, Any] = {
         **{name: estimate(scores[name])._asdict() for name in (score_name, "loss", *module.algorithm.objective.others)},
-        "episodes_sha256": data.episodes_sha256("test", len(scores["loss"])),
+        "episodes_sha256": data.tested_sha256(len(scores["loss"])),
         **curves(scores),
     }
     if module.calibration_error is not None:

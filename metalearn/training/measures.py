@@ -43,6 +43,7 @@ def _losses_and_scores(
 ) -> tuple[Tensor, Tensor]:
     """Computes loss and score of each of K predictions (T, Q, N): (T, K), (T, K)."""
     losses_of = torch.vmap(algorithm.objective.loss)
-    losses = [losses_of(outputs, targets) for outputs in predictions]
+    # Autocast computes a loss in float32, but not under vmap.
+    losses = [losses_of(outputs.to(targets.dtype), targets) for outputs in predictions]
     scores = [algorithm.objective.score(outputs, targets) for outputs in predictions]
     return torch.stack(losses, dim=1), torch.stack(scores, dim=1)

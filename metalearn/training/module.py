@@ -116,6 +116,9 @@ class FewShotModule(pl.LightningModule):
         """Returns the largest fraction done of the limits on steps, epochs and time, 0 to 1."""
         return min(max(steps_done(self.trainer), self._time_done), 1.0)
 
+    def on_fit_start(self) -> None:
+        self.train()  # Lightning changes no mode, and libraries load networks in either
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._time_done = time_done(self.trainer)
 
@@ -191,10 +194,7 @@ class FewShotModule(pl.LightningModule):
             return embed(precision.convert_input(intensities(images.to(self.device))))
 
     def _scores(self, batch: Episode) -> dict[str, Tensor]:
-        """Computes the scores of T episodes: numbers (T,) and curves (T, K).
-
-        The curves of a validation go by candidate.
-        """
+        """Scores T episodes: numbers (T,), and curves (T, K); in a validation, by candidate."""
         predicted = self._predict(batch)  # each (T, Q, N)
         if not self.trainer.testing:
             return measures.of_validation(self.algorithm, predicted, batch.query_y)

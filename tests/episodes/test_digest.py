@@ -1,5 +1,8 @@
 """The hash of test episodes is of those that were scored, each drawn once."""
 
+import copy
+import pickle
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -39,6 +42,25 @@ def test_it_is_that_of_the_setting(bank: ClassBank) -> None:
     for way in (2, 4):
         other = data.tested_by(Setting(way, 2, 4), f"{way}w2s")
         assert hash_after_test(other, bank) == data_of(bank, way=way).episodes_sha256("test", EPISODES)
+
+
+def test_it_is_that_of_the_episodes_of_now(bank: ClassBank) -> None:
+    data = data_of(bank)
+    hash_after_test(data, bank)
+    data.settings["test"] = Setting(2, 2, 4)
+    expected = data_of(bank, way=2).episodes_sha256("test", EPISODES)
+    assert data.episodes_sha256("test", EPISODES) == expected
+    assert hash_after_test(data, bank) == expected
+
+
+def test_copies_have_it_too(bank: ClassBank) -> None:
+    """Copies the data module before and after a test, as Lightning's ddp_spawn does."""
+    data = data_of(bank)
+    expected = data.episodes_sha256("test", EPISODES)
+    for _ in range(2):
+        for other in (copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
+            assert hash_after_test(other, bank) == expected
+        assert hash_after_test(data, bank) == expected
 
 
 def test_it_tells_episodes_and_pixels_apart(bank: ClassBank) -> None:

@@ -45,6 +45,8 @@ def test_the_newest_run_is_sought_where_the_config_puts_its_runs(home: Path) -> 
     assert "resume=null" in expand(["seed=3", "resume=auto"])
     assert found in expand(["seed=3", "resume=auto", f"hydra.run.dir={folder}"])
     assert "resume=null" in expand(["--config-dir", "conf", "seed=3", "resume=auto", "hydra.run.dir=elsewhere"])
+    with pytest.raises(ValueError, match=r"^resume=auto needs a directory that is written out, not hydra.run.dir=r\$"):
+        expand(["seed=3", "resume=auto", "hydra.run.dir=r${seed}"])
     typed = f"paths.outputs='{home}/mine'"
     (folder / ".hydra/overrides.yaml").write_text(f'[seed=3, "{typed}"]')
     assert found in expand(["seed=3", "paths.outputs=~/mine", "resume=auto"])

@@ -52,6 +52,8 @@ def expand(argv: list[str]) -> list[str]:
         raise ValueError(f"resume={resume} continues one run; to continue a sweep, repeat its command")
     if resume == "auto":
         named = given.get("hydra.run.dir")
+        if "${" in str(named):
+            raise ValueError(f"resume=auto needs a directory that is written out, not hydra.run.dir={named}")
         folders = [Path(str(named))] if named else outputs([*flags, *typed]).glob("*/*")
         folder = newest_unfinished(folders, typed)
         typed = _resumed(folder, typed) if folder else [*_without("resume", typed), "resume=null"]

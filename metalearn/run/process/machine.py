@@ -62,5 +62,6 @@ def quieten_lightning() -> None:
         "`broadcast_buffers` is deprecated",  # older torch lacks its successor
         "isinstance\\(treespec, LeafSpec\\)",
         "The `srun` command is available",  # a run without srun is intended
+        "Found .* module\\(s\\) in eval mode",  # a frozen network
     ):
         warnings.filterwarnings("ignore", f".*{message}")

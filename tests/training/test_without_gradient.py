@@ -1,0 +1,63 @@
+"""Weights that are to be trained and are not part of the loss are named once, at the first step."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from conftest import composed
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Setting
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.norm import Rows
+from metalearn.training.callbacks import WithoutGradient
+
+
+class Unused(AbstractBackbone):
+    """Linear layer, beside two that no embedding depends on; one of these is frozen."""
+
+    num_features, map_shape = 4, (4, 1, 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.lost, self.frozen = (nn.Linear(64, 4) for _ in range(3))
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        return self.used(x.flatten(1))
+
+
+def train(algorithm: AbstractAlgorithm) -> None:
+    images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 8, 8), dtype=np.uint8)
+    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3)
+    banks = {"train": bank, "val": bank}
+    settings = dict.fromkeys(banks, setting)
+    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2, num_episodes={"val": 2})
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    trainer = pl.Trainer(accelerator="cpu", max_steps=3, val_check_interval=3, callbacks=[WithoutGradient()], **quiet)
+    trainer.fit(FewShotModule(algorithm, partial(torch.optim.SGD, lr=1e-3)), datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "expected"),
+    [
+        ("prototypical", Unused, "2 of 4 trainable parameters .*: backbone.lost.weight, backbone.lost.bias"),
+        ("maml", Unused, "2 of 6 trainable parameters .*: network.backbone.lost.weight, network.backbone.lost.bias"),
+        ("prototypical", lambda: MLP([1, 8, 8], hidden=[4]), None),
+        ("maml", lambda: MLP([1, 8, 8], hidden=[4]), None),
+    ],
+)
+def test_weights_outside_of_the_loss_are_named_once(
+    name: str, backbone: Callable[[], AbstractBackbone], expected: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = composed(f"algorithm={name}", "episode.train.way=5")
+    train(instantiate(config.algorithm, _partial_=True)(backbone=backbone()))
+    warnings = [record.getMessage() for record in caplog.records if "no gradient" in record.getMessage()]
+    assert len(warnings) == (expected is not None)
+    assert expected is None or re.search(f"^{expected}$", warnings[0])
