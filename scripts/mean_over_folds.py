@@ -4,7 +4,8 @@
 
 A row is an algorithm with a backbone and its training steps, a column a data set in one test
 setting. The interval is Student's 95 % interval over the splits. With one split, it is over its
-episodes, and the split is named.
+episodes, and the split is named. Two runs of one row on one split are refused;
+`python -m metalearn.report` has a row for each of their settings.
 """
 
 import argparse
@@ -37,6 +38,8 @@ def read(sweeps: Iterable[Path]) -> dict[Method, dict[Setting, Scores]]:
         fold = yaml.safe_load((path.parent / "hparams.yaml").read_text())["dataset"]["fold"]
         settings = found[result.algorithm, result.backbone, result.steps or 0]
         for setting, score in _accuracies(result):
+            if fold in settings[result.dataset, setting]:
+                sys.exit(f"mean_over_folds: {path.parent} and another run are the same row on split {fold}")
             settings[result.dataset, setting][fold] = score
     return found
 

@@ -33,7 +33,7 @@ class BagOfVectors(AbstractBackbone):
     ) -> None:
         super().__init__()
         self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze)
-        self.pretrained_on = None if vectors is None else "word vectors"
+        self.pretrained_on = self.embedding.pretrained_on
         self.num_features = width
         self.map_shape = (width, 1, 1)
 

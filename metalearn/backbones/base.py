@@ -33,6 +33,8 @@ class AbstractBackbone(nn.Module, ABC):
     map_shape: tuple[int, int, int]
     # Data that the weights come from, before any training here; None: they are random.
     pretrained_on: str | None = None
+    # Beginnings of the names of the weights that are random in spite of `pretrained_on`.
+    untrained: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
@@ -47,6 +49,14 @@ def is_of_backbone(weight: str) -> bool:
 def backbone_of(algorithm: nn.Module) -> nn.Module | None:
     """Finds the backbone of an algorithm."""
     return next((part for name, part in algorithm.named_modules() if name.rpartition(".")[2] == "backbone"), None)
+
+
+def random_weights(backbone: nn.Module) -> list[str]:
+    """Names the weights of a new backbone that come from no training."""
+    names = [name for name, _ in backbone.named_parameters()]
+    if getattr(backbone, "pretrained_on", None) is None:
+        return names
+    return [name for name in names if name.startswith(getattr(backbone, "untrained", ()))]
 
 
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:

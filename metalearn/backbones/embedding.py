@@ -50,6 +50,7 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         if freeze and vectors is None:
             raise ValueError("constant vectors would be random: give backbone.vectors=FILE, as GloVe's")
+        self.pretrained_on = None if vectors is None else "word vectors"
         self.weight = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5, requires_grad=not freeze)
         if vectors is not None:
             self._load(Path(vectors))

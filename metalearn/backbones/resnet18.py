@@ -67,6 +67,8 @@ class ResNet18(AbstractBackbone):
         torch.Size([2, 32])
     """
 
+    untrained = ("projection.",)
+
     def __init__(
         self,
         input_shape: Sequence[int],

@@ -34,6 +34,8 @@ class TextCNN(AbstractBackbone):
         torch.Size([1, 30])
     """
 
+    untrained = ("convolutions.",)
+
     def __init__(
         self,
         num_tokens: int | None,
@@ -49,6 +51,7 @@ class TextCNN(AbstractBackbone):
         if not windows or min(windows) < 1:
             raise ValueError(f"text_cnn: windows={list(windows)} must be numbers of tokens, at least 1")
         self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze_vectors)
+        self.pretrained_on = self.embedding.pretrained_on
         self.convolutions = nn.ModuleList(nn.Conv1d(width, maps, window) for window in windows)
         self.dropout = nn.Dropout(dropout)
         self.num_features = maps * len(windows)

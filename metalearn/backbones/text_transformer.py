@@ -35,6 +35,8 @@ class TextTransformer(AbstractBackbone):
         torch.Size([1, 16])
     """
 
+    untrained = ("positions", "layers.", "norm.")
+
     def __init__(
         self,
         input_shape: Sequence[int],
@@ -51,6 +53,7 @@ class TextTransformer(AbstractBackbone):
         if heads < 1 or width % heads:
             raise ValueError(f"text_transformer: heads={heads} must divide width={width}")
         self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze_vectors)
+        self.pretrained_on = self.embedding.pretrained_on
         self.positions = nn.Parameter(0.02 * torch.randn(input_shape[0], width))
         self.layers = nn.ModuleList(Layer(width, heads=heads, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

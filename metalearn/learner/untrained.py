@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.algorithms.parts.base_classes import BaseMean
+from metalearn.backbones.base import backbone_of, random_weights
 from metalearn.data.files.preparation import Preparation
 from metalearn.formats import one_line
 from metalearn.run.command.conf import conf_dir
@@ -35,7 +36,8 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
         raise ValueError(f"{head} on {backbone} cannot be built without a run: {one_line(cause)}") from error
-    if algorithm.pretrained_on is None:
+    network = backbone_of(algorithm)
+    if network is None or random_weights(network):
         raise ValueError(
             f"the weights of {backbone} are random before training: train it, or choose a pretrained backbone"
         )

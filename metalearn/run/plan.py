@@ -45,6 +45,12 @@ class Plan:
         return best_of(Path(path)) if path else None
 
     @property
+    def class_split(self) -> int | None:
+        """Number of the class split of the tested data set, if it has several."""
+        split: int | None = (self.config.get("test_dataset") or self.config["dataset"]).get("fold")
+        return split
+
+    @property
     def tested_dataset(self) -> type:
         """Class of the data set of meta-test."""
         part = self.config.get("test_dataset") or self.config["dataset"]

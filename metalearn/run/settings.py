@@ -24,7 +24,7 @@ IRRELEVANT = {
 }
 """Keys of the machine, of places and of the screen, with all keys below them."""
 
-NOT_HASHED = {"seed", "tasks_per_batch", "episode.test", "evaluation"}
+NOT_HASHED = {"seed", "tasks_per_batch", "episode.test", "evaluation", "dataset.fold", "test_dataset.fold"}
 """Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
 
 TAKEN_FROM_THE_TRAINING = {

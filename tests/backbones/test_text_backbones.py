@@ -10,14 +10,16 @@ from hydra.utils import instantiate
 from texts import write_vectors
 from torch.nn import functional as F
 
+from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.bag_of_ngrams import BagOfNgrams
 from metalearn.backbones.bag_of_vectors import BagOfVectors
-from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.backbones.base import AbstractBackbone, checked, random_weights
 from metalearn.backbones.embedding import without_common_padding
 from metalearn.backbones.text_cnn import TextCNN
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.run.checks import check_config
 from metalearn.run.checks.rules import check_vocabulary
+from metalearn.run.checks.weights import check_trained
 from metalearn.types import Episode
 
 MAKE: dict[str, Callable[[], AbstractBackbone]] = {
@@ -96,6 +98,31 @@ def test_id_i_has_the_vector_of_line_i(tmp_path: Path, make: type[TextCNN] | typ
         make(30, width=5, vectors=str(path))
     with pytest.raises(ValueError, match=r"has 11 words, more than the 11 ids of tokens$"):
         make(11, width=4, vectors=str(path))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda vectors: BagOfVectors(30, width=4, vectors=vectors),
+        lambda vectors: TextCNN(30, width=4, maps=2, vectors=vectors),
+        lambda vectors: TextTransformer([6], num_tokens=30, width=4, heads=2, vectors=vectors),
+    ],
+)
+def test_word_vectors_are_a_pretraining_and_the_other_weights_are_random(
+    make: Callable[[str | None], AbstractBackbone], tmp_path: Path
+) -> None:
+    write_vectors(tmp_path / "vectors.gz")
+    backbone, random = make(str(tmp_path / "vectors.gz")), make(None)
+    names = {name for name, _ in backbone.named_parameters()}
+    assert (backbone.pretrained_on, random.pretrained_on) == ("word vectors", None)
+    assert set(random_weights(backbone)) == names - {"embedding.weight"}
+    assert set(random_weights(random)) == names
+    algorithm = Prototypical(backbone, batch_norm="running")
+    if len(names) == 1:
+        check_trained(algorithm, {"algorithm": "prototypical", "backbone": "text"}, None)
+    else:
+        with pytest.raises(ValueError, match=r"^mode=test: weights of prototypical on text are random, such as "):
+            check_trained(algorithm, {"algorithm": "prototypical", "backbone": "text"}, None)
 
 
 def test_frozen_vectors_are_not_trained_and_must_be_given(tmp_path: Path) -> None:

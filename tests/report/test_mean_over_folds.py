@@ -37,6 +37,15 @@ def test_a_cell_is_the_mean_over_the_splits(
     assert of_one == "| `prototypical` | `text_cnn` | 150 | 90.0 ± 0.8 (split 4) |"
 
 
+def test_runs_of_one_row_and_split_are_not_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job, distance in enumerate(("cosine", "squared_euclidean")):
+        leave_fold(tmp_path / f"{job}", 2, 0.5, dataset="liu", overrides=[f"algorithm.distance={distance}"])
+    with pytest.raises(SystemExit, match=f"{tmp_path}/1 and another run are the same row on split 2"):
+        table(capsys, monkeypatch, tmp_path)
+
+
 def test_a_directory_without_runs_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,26 @@ def test_folds_are_averaged_as_seeds_are_and_apart_from_other_runs() -> None:
     assert len(compare(runs(fold(0, 0.7), result(0.9))).cells) == 2
 
 
+def test_class_splits_are_averaged_as_folds_are() -> None:
+    def on_split(number: int, mean: float, algorithm: str = "prototypical", **fields: Any) -> dict[str, Any]:
+        overrides = [f"dataset.fold={number}"] if number > 1 else []
+        made = result(mean, dataset="liu", algorithm=algorithm, class_split=number, overrides=overrides, **fields)
+        return made | {"test": made["test"] | {"episodes_sha256": f"{number}" * 16}}
+
+    splits = compare(runs(*(on_split(number, mean) for number, mean in enumerate([0.7, 0.8, 0.9], start=1))))
+    (cell,) = splits.cells
+    assert cell.mean == pytest.approx(0.8) and cell.repeats == "class split"
+    assert not cell.protocol.other_episodes and not cell.protocol.overrides
+    assert "3 class splits each" in tables.protocols(splits)[0].text
+    (both,) = compare(runs(*(on_split(number, 0.8, seed=seed) for number in (1, 2) for seed in (0, 1)))).cells
+    assert (both.repeats, len(both.completed)) == ("run", 4)
+    (of_seeds,) = compare(runs(*(on_split(3, 0.8, seed=seed) for seed in (0, 1)))).cells
+    assert of_seeds.repeats == "seed"
+    # Results of earlier versions lack the field.
+    earlier = [on_split(number, 0.8) | {"class_split": None} for number in (1, 2)]
+    assert len(compare(runs(*earlier)).cells) == 2
+
+
 def fold(index: int, *, seed: int = 0, **fields: Any) -> dict[str, Any]:
     """Returns the result of a fold, which the seed deals: no other run has its test episodes."""
     made = result(0.8, fold=index, seed=seed, **fields)

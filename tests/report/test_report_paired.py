@@ -7,8 +7,9 @@ import pytest
 from run_folders import leave, result
 
 from metalearn.report.comparing.comparison import compare
-from metalearn.report.comparing.paired import MOST_IN_FULL, Pairs, holm, pairs
+from metalearn.report.comparing.paired import MOST_IN_FULL, Pairs, holm, leaders, pairs
 from metalearn.report.reading.runs import find
+from metalearn.report.tables.tables import LEADERS, settings
 from metalearn.stats import estimate
 
 EPISODES = 200
@@ -48,6 +49,8 @@ def test_pairing_finds_what_two_separate_intervals_do_not(tmp_path, rng) -> None
     hard = rng.uniform(0.2, 0.9, EPISODES)
     better = hard + 0.02 + rng.normal(0, 0.01, EPISODES)
     (group,) = groups(tmp_path, {("maml", 0): hard, ("anil", 0): better})
+    said = [note.text for note in settings(compare(find([tmp_path]).runs), leaders([group])).notes]
+    assert LEADERS in said
     assert estimate(hard).ci95 > 0.02
     assert group.between(0, 1).real
 
@@ -112,6 +115,28 @@ def test_the_p_of_a_few_episodes_agrees_with_their_interval(tmp_path, rng) -> No
     assert all(difference.real == (abs(difference.mean) > difference.ci95) for difference in found)
     # 10 are expected; the normal quantile would give 24.
     assert sum(difference.real for difference in found) <= 16
+
+
+def test_p_is_corrected_for_all_pairs_of_a_column_whatever_their_episodes(tmp_path, rng) -> None:
+    sets = {"first": ("maml", "anil"), "second": ("boil", "siamese", "triplet")}
+    scores = {(name, 0): rng.normal(size=EPISODES) for names in sets.values() for name in names}
+    sha = {name: episodes for episodes, names in sets.items() for name in names}
+    together = groups(tmp_path / "all", scores, sha)
+    assert sorted(len(group.cells) for group in together) == [2, 3]
+    comparison = compare(find([tmp_path / "all"]).runs)
+    said = [note.text for note in settings(comparison, leaders(together)).notes]
+    assert any(text.startswith(LEADERS) and "only the largest set of methods with the same" in text for text in said)
+    names = [(a, b) for group in sets.values() for i, a in enumerate(group) for b in group[i + 1 :]]
+    alone = {}
+    for a, b in names:
+        (pair,) = groups(tmp_path / f"{a}-{b}", {(name, 0): scores[name, 0] for name in (a, b)})
+        alone[frozenset((a, b))] = pair.between(0, 1).p
+    expected = dict(zip(alone, holm(np.array([*alone.values()])), strict=True))
+    for group in together:
+        for difference in group.all():
+            pair = frozenset((difference.first.method.algorithm, difference.second.method.algorithm))
+            assert difference.p == pytest.approx(expected[pair])
+            assert difference.p > alone[pair]
 
 
 def test_holm_by_hand() -> None:

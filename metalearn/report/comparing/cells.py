@@ -37,15 +37,20 @@ class Cell:
     def runs(self) -> list[Run]:
         """One run for each seed and fold: a completed one first, then a training, then the last."""
         ranked = sorted(self.tests, key=lambda run: (run.completed, run.result.seconds.fit is not None))
-        chosen = {(run.result.seed, run.result.fold or 0): run for run in ranked}
+        chosen = {(run.result.seed, run.result.fold or 0, run.result.class_split or 0): run for run in ranked}
         return [chosen[repeat] for repeat in sorted(chosen)]
 
     @property
     def repeats(self) -> str:
-        """Difference between the runs: "seed", "fold" of a cross-validation, or "run" for both."""
-        if self.runs[0].result.fold is None:
+        """Difference between the runs: "seed", "fold" of a cross-validation, or "class split".
+
+        It is "run" for folds or class splits of several seeds.
+        """
+        seeds, splits = ({getattr(run.result, name) for run in self.runs} for name in ("seed", "class_split"))
+        if self.runs[0].result.fold is None and len(splits) == 1:
             return "seed"
-        return "fold" if len({run.result.seed for run in self.runs}) == 1 else "run"
+        classes = "class split" if len(splits) > 1 else "fold"
+        return classes if len(seeds) == 1 else "run"
 
     @cached_property
     def further(self) -> dict[str, "Cell"]:

@@ -1,7 +1,7 @@
 """Paired differences of two methods on the same test episodes, episode by episode."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Difference(NamedTuple):
     second: Cell
     mean: float  # mean over the episodes of the difference between the means over the seeds
     ci95: float  # half of the 95 % interval over the episodes, for this pair alone
-    p: float  # two-sided, after Holm's correction for all pairs of the group
+    p: float  # two-sided, after Holm's correction for all pairs of the column
 
     @property
     def real(self) -> bool:
@@ -81,15 +81,20 @@ def pairs(comparison: Comparison) -> list[Pairs]:
         episodes, scores = frozenset(cell.episodes.items()), cell.episode_scores()
         if episodes and scores is not None:
             groups.setdefault((cell.column, episodes, len(scores)), []).append((cell, scores))
-    return [
-        _pairs(column, [cell for cell, _ in group], np.stack([scores for _, scores in group]))
-        for (column, _, episodes), group in groups.items()
-        if len(group) > 1 and episodes > 1
-    ]
+    return _corrected(
+        [
+            _pairs(column, [cell for cell, _ in group], np.stack([scores for _, scores in group]))
+            for (column, _, episodes), group in groups.items()
+            if len(group) > 1 and episodes > 1
+        ]
+    )
 
 
 def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
-    """Compares scores (k, E); the variance of a difference follows from their covariances."""
+    """Compares scores (k, E) without a correction of p.
+
+    The variance of a difference follows from the covariances.
+    """
     means, covariance = scores.mean(1), np.cov(scores)
     mean = means[:, None] - means[None, :]
     both = np.diag(covariance)[:, None] + np.diag(covariance)[None, :]
@@ -100,10 +105,22 @@ def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(np.abs(mean) <= rounding, 0.0, np.abs(mean) / error)
     degrees = scores.shape[1] - 1
-    above = np.triu_indices(len(cells), 1)
-    p = np.ones_like(mean)
-    p[above] = holm(two_sided_p(t[above], degrees))
-    return Pairs(column, cells, mean, student_t(degrees) * error, np.minimum(p, p.T))
+    return Pairs(column, cells, mean, student_t(degrees) * error, two_sided_p(t, degrees))
+
+
+def _corrected(groups: list[Pairs]) -> list[Pairs]:
+    """Corrects p for all pairs of a column, whatever their test episodes."""
+    corrected = {}
+    for column in {group.column for group in groups}:
+        of_column = [group for group in groups if group.column == column]
+        pairs_of = [np.triu_indices(len(group.cells), 1) for group in of_column]
+        p = holm(np.concatenate([group.p[above] for group, above in zip(of_column, pairs_of, strict=True)]))
+        ends = np.cumsum([len(above[0]) for above in pairs_of])[:-1]
+        for group, above, of_group in zip(of_column, pairs_of, np.split(p, ends), strict=True):
+            matrix = np.ones_like(group.p)
+            matrix[above] = of_group
+            corrected[id(group)] = replace(group, p=np.minimum(matrix, matrix.T))
+    return [corrected[id(group)] for group in groups]
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -106,6 +106,7 @@ IN_OTHER_COLUMNS = {
     "seed",
 }
 NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
+CLASS_SPLIT = {"dataset.fold", "test_dataset.fold"}
 OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
 
 
@@ -149,7 +150,7 @@ def episodes_hash(result: Result) -> str | None:
 def test_key(result: Result) -> str:
     """Returns a key that is equal for runs whose test episodes should be equal."""
     dealt = "" if result.fold is None else f" fold {result.fold} of seed {result.seed}"  # the seed deals the folds
-    return f"{result.dataset} {result.episode.test}{dealt}"
+    return f"{result.dataset} {result.episode.test}{dealt} {result.class_split}"
 
 
 def trained_nothing(result: Result) -> bool:
@@ -186,7 +187,8 @@ def _trained(result: Result) -> str:
 
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
-    return sorted(o for o in result.overrides if not _is_in_other_field(key_of(o)))
+    hidden = CLASS_SPLIT if result.class_split is not None else set()  # absent in earlier versions
+    return sorted(o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in hidden))
 
 
 def _is_in_other_field(key: str) -> bool:

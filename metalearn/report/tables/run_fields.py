@@ -19,7 +19,7 @@ def fields() -> list[Field]:
         *((name, _of(name)) for name in ("algorithm", "dataset", "backbone", "experiment")),
         ("way", lambda run: span(run.result.episode.test.way)),
         ("shot", lambda run: span(run.result.episode.test.shot)),
-        *((name, _of(name)) for name in ("seed", "fold")),
+        *((name, _of(name)) for name in ("seed", "fold", "class_split")),
         ("overrides", lambda run: " ".join(run.result.overrides)),
         ("status", lambda run: run.status),
         ("measure", lambda run: (measured := _measured(run.result.test)) and measured.name),

@@ -13,7 +13,7 @@ from metalearn.report.tables import costs, difference_tables, further, search_ta
 
 MISSING = Text("no run", tone="faint")
 
-LEADERS = Text("bold: the best of its column, and those whose paired difference from it is not shown")
+LEADERS = "bold: the best of its column, and those whose paired difference from it is not shown"
 
 
 def all_sheets(contents: Contents) -> list[Sheet]:
@@ -52,9 +52,16 @@ def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
             if column in with_published:
                 row.append(_published(cell, sources))
         rows.append(row)
-    notes = [*protocols(comparison), intervals(comparison), *([LEADERS] if best else [])]
+    notes = [*protocols(comparison), intervals(comparison), *([_leaders(comparison)] if best else [])]
     notes += [Text(source, str(i)) for source, i in sources.items()]
     return Sheet(f"Meta-test {measures(comparison)}", head, 1, rows, notes)
+
+
+def _leaders(comparison: Comparison) -> Text:
+    """Returns the note on bold cells; in some columns not all methods have the same test episodes."""
+    sets = {(cell.column, frozenset(cell.episodes)) for cell in comparison.cells if cell.completed}
+    largest = "; only the largest set of methods with the same test episodes counts"
+    return Text(LEADERS + largest if len(sets) > len(comparison.columns) else LEADERS)
 
 
 def _published(cell: Cell | None, sources: dict[str, int]) -> Text:

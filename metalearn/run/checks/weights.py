@@ -3,7 +3,7 @@
 from torch import nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.backbones.base import backbone_of
+from metalearn.backbones.base import backbone_of, random_weights
 from metalearn.backbones.norm import BatchNorm
 
 
@@ -24,9 +24,7 @@ def check_trained(algorithm: AbstractAlgorithm, names: dict[str, str], pretraine
     if pretrained:
         _check_averages(backbone, algorithm.batch_norm, pretrained)
         return
-    loaded = algorithm.pretrained_on is not None
-    random = [name for name, _ in backbone.named_parameters() if not loaded or name.startswith("projection.")]
-    if random:
+    if random := random_weights(backbone):
         remedy = "give checkpoint=PATH of a run, pretrained=PATH for its backbone, or a pretrained backbone"
         raise ValueError(f"mode=test: weights of {head} on {network} are random, such as {random[0]}: {remedy}")
 

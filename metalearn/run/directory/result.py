@@ -206,6 +206,7 @@ class Result(Outcome):
     evaluations: dict[str, Evaluation] | None  # scores of further settings, by names such as 20w1s
     further: Further | None  # evaluation besides the accuracy
     fold: int | None  # cross-validation fold that is meta-test
+    class_split: int | None  # which of the published class splits of its data set was tested
     best_step: int | None
     temperature: float | None  # divisor of the logits that calibrates probabilities on meta-val
     steps: int | None
