@@ -58,7 +58,7 @@ def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
 
 
 def _leaders(comparison: Comparison) -> Text:
-    """Returns the note on bold cells; in some columns not all methods have the same test episodes."""
+    """Returns the note on bold cells; the methods of a column may have different test episodes."""
     sets = {(cell.column, frozenset(cell.episodes)) for cell in comparison.cells if cell.completed}
     largest = "; only the largest set of methods with the same test episodes counts"
     return Text(LEADERS + largest if len(sets) > len(comparison.columns) else LEADERS)
