@@ -80,14 +80,14 @@ def jobs(sweep: Path) -> list[Job]:
 
 
 def look(job: Job, sweep: Path, shared: Set[str]) -> Standing:
-    """Returns the state of one job; its label leaves out the shared overrides."""
+    """Returns the state of one job; its label leaves out `resume` and the shared overrides."""
     state, reason = _state(job)
     ended = state in ("completed", "pruned", "failed", "interrupted")
     test = job.score("test") if state == "completed" else None
     return Standing(
         job=job,
         name=str(job.folder.relative_to(sweep)),
-        label=" ".join(override for override in job.overrides if override not in shared),
+        label=" ".join(o for o in job.overrides if o not in shared and not o.startswith("resume=")),
         state=state,
         reason=reason,
         exit_code=logs.exit_code(job.log) if ended else None,

@@ -186,4 +186,4 @@ def test_a_text_in_two_splits_is_told(tmp_path: Path, caplog: pytest.LogCaptureF
     with path.open("a") as file:
         file.writelines(json.dumps({"text": "the same", "label": verb}) + "\n" for verb in VERBS)
     source(path).load()
-    assert "text: 1 texts are in two splits, such as 'the same'" in caplog.text
+    assert "text: 1 text is in two splits, such as 'the same'" in caplog.text

@@ -71,4 +71,5 @@ def warn_of_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:
             if seen.setdefault(text, split) != split:
                 shared.add(text)
     if shared:
-        log.warning("%s: %d texts are in two splits, such as %.80r", source, len(shared), min(shared))
+        counted = "1 text is" if len(shared) == 1 else f"{len(shared)} texts are"
+        log.warning("%s: %s in two splits, such as %.80r", source, counted, min(shared))
