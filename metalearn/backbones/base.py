@@ -34,7 +34,7 @@ class AbstractBackbone(nn.Module, ABC):
     # Data that the weights come from, before any training here; None: they are random.
     pretrained_on: str | None = None
     # Beginnings of the names of the weights that are random in spite of `pretrained_on`.
-    untrained: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ("projection.",)
 
     @abstractmethod
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
@@ -56,7 +56,7 @@ def random_weights(backbone: nn.Module) -> list[str]:
     names = [name for name, _ in backbone.named_parameters()]
     if getattr(backbone, "pretrained_on", None) is None:
         return names
-    return [name for name in names if name.startswith(getattr(backbone, "untrained", ()))]
+    return [name for name in names if name.startswith(getattr(backbone, "untrained", AbstractBackbone.untrained))]
 
 
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:

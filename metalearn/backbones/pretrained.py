@@ -84,8 +84,6 @@ class AbstractPretrained(AbstractBackbone):
         pretrained_on: data of its weights.
     """
 
-    untrained = ("projection.",)
-
     def __init__(
         self,
         network: nn.Module,

@@ -67,8 +67,6 @@ class ResNet18(AbstractBackbone):
         torch.Size([2, 32])
     """
 
-    untrained = ("projection.",)
-
     def __init__(
         self,
         input_shape: Sequence[int],

@@ -46,8 +46,10 @@ class Plan:
 
     @property
     def class_split(self) -> int | None:
-        """Number of the class split of the tested data set, if it has several."""
-        split: int | None = (self.config.get("test_dataset") or self.config["dataset"]).get("fold")
+        """Number of the class split of the data set, if it has several and no other is tested."""
+        if self.config.get("test_dataset") or not getattr(self.tested_dataset, "has_class_splits", False):
+            return None
+        split: int = self.config["dataset"]["fold"]
         return split
 
     @property

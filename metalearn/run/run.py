@@ -233,7 +233,9 @@ def _announce(job: Job, record: Record) -> None:
         pretrained_on=pretrained_on,
         seen_in_pretraining=seen_in_pretraining(plan.tested_dataset, pretrained_on),
         shared_classes=job.shared_classes,
-        config_sha256=sha256(plan.settings if not plan.tests_only else tested(plan.settings, job.checkpoint)),
+        config_sha256=sha256(
+            plan.settings if not plan.tests_only else tested(plan.settings, job.checkpoint), plan.class_split
+        ),
     )
     safe = struck_out(plan.config)
     every_logger.begin(job.trainer.loggers, safe, record.result, job.score_name)

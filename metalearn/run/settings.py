@@ -24,7 +24,7 @@ IRRELEVANT = {
 }
 """Keys of the machine, of places and of the screen, with all keys below them."""
 
-NOT_HASHED = {"seed", "tasks_per_batch", "episode.test", "evaluation", "dataset.fold", "test_dataset.fold"}
+NOT_HASHED = {"seed", "tasks_per_batch", "episode.test", "evaluation"}
 """Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
 
 TAKEN_FROM_THE_TRAINING = {
@@ -81,14 +81,19 @@ def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, 
     return rest | {key: value for key, value in trained.items() if _is_below(key, TAKEN_FROM_THE_TRAINING)}
 
 
-def without_repeats(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings without seed, fold and test, which other fields of a result have."""
-    return {key: value for key, value in values.items() if not _is_below(key, NOT_HASHED)}
+def without_repeats(values: dict[str, Any], class_split: int | None) -> dict[str, Any]:
+    """Returns the settings without seed, fold and test, which other fields of a result have.
+
+    `class_split`: that of the result, which then has it in the place of `dataset.fold`.
+    """
+    fields = NOT_HASHED if class_split is None else NOT_HASHED | {"dataset.fold"}
+    return {key: value for key, value in values.items() if not _is_below(key, fields)}
 
 
-def sha256(values: dict[str, Any]) -> str:
-    """Returns the hash of the settings that all seeds and folds share."""
-    return hashlib.sha256(json.dumps(without_repeats(values), sort_keys=True, default=str).encode()).hexdigest()
+def sha256(values: dict[str, Any], class_split: int | None) -> str:
+    """Returns the hash of the settings that all seeds, folds and class splits share."""
+    shared = without_repeats(values, class_split)
+    return hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def as_typed(value: Any) -> str:

@@ -132,7 +132,7 @@ class FewShotModule(pl.LightningModule):
             self.num_skipped += 1
             for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-            log.warning("skipped a batch after step %d: its loss is %g", self.trainer.global_step, float(output.loss))
+            log.warning("skipped a batch after step %d: its loss is %g", self.trainer.global_step, output.loss.detach())
             return None
         self.log("step", float(self.trainer.global_step + 1))  # x-axis of the loggers: steps done
         self.log("train/loss", output.loss.detach())

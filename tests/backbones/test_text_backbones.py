@@ -8,6 +8,7 @@ import torch
 from conftest import REPOSITORY, composed, resolved
 from hydra.utils import instantiate
 from texts import write_vectors
+from torch import nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.prototypical import Prototypical
@@ -15,6 +16,7 @@ from metalearn.backbones.bag_of_ngrams import BagOfNgrams
 from metalearn.backbones.bag_of_vectors import BagOfVectors
 from metalearn.backbones.base import AbstractBackbone, checked, random_weights
 from metalearn.backbones.embedding import without_common_padding
+from metalearn.backbones.mlp import MLP
 from metalearn.backbones.text_cnn import TextCNN
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.run.checks import check_config
@@ -123,6 +125,12 @@ def test_word_vectors_are_a_pretraining_and_the_other_weights_are_random(
     else:
         with pytest.raises(ValueError, match=r"^mode=test: weights of prototypical on text are random, such as "):
             check_trained(algorithm, {"algorithm": "prototypical", "backbone": "text"}, None)
+
+
+def test_a_projection_of_an_own_pretrained_backbone_is_random() -> None:
+    backbone = MLP([4])
+    backbone.pretrained_on, backbone.projection = "own data", nn.Linear(2, 2)
+    assert random_weights(backbone) == ["projection.weight", "projection.bias"]
 
 
 def test_frozen_vectors_are_not_trained_and_must_be_given(tmp_path: Path) -> None:

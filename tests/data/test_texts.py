@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Command
 from texts import TEXTS, VERBS, encoding, write_csv, write_json
 
 from metalearn.data.text import intents as four_sets
@@ -143,6 +144,19 @@ def test_intents_are_divided_as_their_authors_did(tmp_path: Path, place: str, pl
     expected = [tuple(sorted(names)) for names in LISTS.values()]
     assert [banks[split].names for split in SPLITS] == expected
     assert banks["val"].texts[0] == TEXTS[expected[1][0]][0]
+
+
+def test_a_result_names_its_class_split_in_place_of_its_setting(metalearn: Command, tmp_path: Path) -> None:
+    small = ["mode=test", "dataset=liu", "backbone=bag_of_ngrams", f"dataset.root={tmp_path}"]
+    small += ["episode.test.way=2", "episode.test.query=2", "episode.test.num_episodes=3"]
+    for fold in (1, 2):
+        write_intents(tmp_path / "liu", LISTS, f"splits/0{fold}/{{}}.txt")
+    other = "dataset@test_dataset=liu", f"test_dataset.root={tmp_path}", "test_dataset.fold=2"
+    runs = [metalearn(*small, *words, small=False) for words in ([], ["dataset.fold=2"], other)]
+    assert [run.code for run in runs] == [0, 0, 0], runs[-1].text
+    assert [run.result["class_split"] for run in runs] == [1, 2, None]
+    hashes = [run.result["config_sha256"] for run in runs]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_absent_files_are_downloaded_if_their_checksums_are_right(

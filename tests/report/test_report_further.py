@@ -95,14 +95,18 @@ def test_class_splits_are_averaged_as_folds_are() -> None:
     (cell,) = splits.cells
     assert cell.mean == pytest.approx(0.8) and cell.repeats == "class split"
     assert not cell.protocol.other_episodes and not cell.protocol.overrides
-    assert "3 class splits each" in tables.protocols(splits)[0].text
+    assert "class split 1, 2, 3; 3 class splits each" in tables.protocols(splits)[0].text
+    others = compare(runs(on_split(1, 0.9), on_split(2, 0.8, "siamese"), on_split(3, 0.7, "siamese")))
+    assert sorted(cell.protocol.class_splits for cell in others.cells) == [(1,), (2, 3)]
+    said = sorted(note.text[-16:] for note in tables.protocols(others) if note.mark)
+    assert said == ["class split 2, 3", "s, class split 1"]
     (both,) = compare(runs(*(on_split(number, 0.8, seed=seed) for number in (1, 2) for seed in (0, 1)))).cells
     assert (both.repeats, len(both.completed)) == ("run", 4)
     (of_seeds,) = compare(runs(*(on_split(3, 0.8, seed=seed) for seed in (0, 1)))).cells
     assert of_seeds.repeats == "seed"
     # Results of earlier versions lack the field.
-    earlier = [on_split(number, 0.8) | {"class_split": None} for number in (1, 2)]
-    assert len(compare(runs(*earlier)).cells) == 2
+    earlier = on_split(1, 0.8) | {"class_split": None}
+    assert len(compare(runs(earlier, on_split(1, 0.8), on_split(2, 0.8))).cells) == 2
 
 
 def fold(index: int, *, seed: int = 0, **fields: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from metalearn.run.settings import composed_settings, sha256
 
 
 def hash_of(*overrides: str) -> str:
-    return sha256(composed_settings(composed(*overrides)))
+    return sha256(composed_settings(composed(*overrides)), class_split=None)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,11 @@ def make_sweep(folder: Path, *names: str) -> list[Job]:
     return jobs
 
 
+def test_a_label_leaves_out_that_a_job_was_continued(tmp_path: Path) -> None:
+    job = Job(0, ["seed=1", f"resume='{tmp_path}/0'"], tmp_path / "0")
+    assert standing.look(job, tmp_path, set()).label == "seed=1"
+
+
 @pytest.mark.parametrize("name", ENDINGS)
 def test_the_state_of_a_job_that_is_not_at_work(tmp_path: Path, name: str) -> None:
     result, log, (state, code, reason) = ENDINGS[name]

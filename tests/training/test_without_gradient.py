@@ -12,11 +12,12 @@ from conftest import composed
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Setting
+from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Prototypical, Setting
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Rows
 from metalearn.training.callbacks import WithoutGradient
+from metalearn.types import Episode, TaskOutput
 
 
 class Unused(AbstractBackbone):
@@ -33,7 +34,7 @@ class Unused(AbstractBackbone):
         return self.used(x.flatten(1))
 
 
-def train(algorithm: AbstractAlgorithm) -> None:
+def train(algorithm: AbstractAlgorithm, *, skip_nonfinite: int = 0) -> None:
     images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 8, 8), dtype=np.uint8)
     bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3)
     banks = {"train": bank, "val": bank}
@@ -41,7 +42,8 @@ def train(algorithm: AbstractAlgorithm) -> None:
     data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2, num_episodes={"val": 2})
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
     trainer = pl.Trainer(accelerator="cpu", max_steps=3, val_check_interval=3, callbacks=[WithoutGradient()], **quiet)
-    trainer.fit(FewShotModule(algorithm, partial(torch.optim.SGD, lr=1e-3)), datamodule=data)
+    module = FewShotModule(algorithm, partial(torch.optim.SGD, lr=1e-3), skip_nonfinite=skip_nonfinite)
+    trainer.fit(module, datamodule=data)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,18 @@ def test_weights_outside_of_the_loss_are_named_once(
     warnings = [record.getMessage() for record in caplog.records if "no gradient" in record.getMessage()]
     assert len(warnings) == (expected is not None)
     assert expected is None or re.search(f"^{expected}$", warnings[0])
+
+
+@pytest.mark.filterwarnings("ignore:.training_step. returned .None.")
+def test_a_skipped_batch_is_no_first_step(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = Prototypical(Unused(), batch_norm="running")
+    loss, batches = algorithm.loss, iter(range(9))
+
+    def first_is_nan(batch: Episode) -> TaskOutput:
+        output = loss(batch)
+        return output._replace(loss=output.loss * torch.nan) if next(batches) == 0 else output
+
+    monkeypatch.setattr(algorithm, "loss", first_is_nan)
+    train(algorithm, skip_nonfinite=1)
+    warnings = [record.getMessage() for record in caplog.records if "no gradient" in record.getMessage()]
+    assert [warning[:28] for warning in warnings] == ["2 of 4 trainable parameters "]

@@ -49,6 +49,8 @@ class Intents:
         27
     """
 
+    has_class_splits = True  # which `fold` numbers
+
     def __init__(
         self, root: str, *, name: str, fold: int, input_shape: list[int], encoding: Encoding, url: str
     ) -> None:

@@ -40,6 +40,11 @@ class Cell:
         chosen = {(run.result.seed, run.result.fold or 0, run.result.class_split or 0): run for run in ranked}
         return [chosen[repeat] for repeat in sorted(chosen)]
 
+    def naming_splits(self) -> "Cell":
+        """Returns the cell with the class splits of its mean in its protocol."""
+        splits = {split for run in self.completed if (split := run.result.class_split) is not None}
+        return replace(self, protocol=self.protocol._replace(class_splits=tuple(sorted(splits))))
+
     @property
     def repeats(self) -> str:
         """Difference between the runs: "seed", "fold" of a cross-validation, or "class split".

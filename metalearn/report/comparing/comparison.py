@@ -136,16 +136,17 @@ def compare(runs: Iterable[Run]) -> Comparison:
     within = [run for run in runs if _has_place(run)]
     apart = [run for run in runs if not _has_place(run)]
     usual = _usual_episodes(within)
-    groups: dict[tuple[Column, Method, Protocol], list[Run]] = {}
+    groups: dict[tuple[Column, Method, Protocol, bool], list[Run]] = {}
     for run in within:
         result = run.result
         untested = MSE if result.problem == "regression" else ACCURACY
         where = column(result, measured.get(result.dataset, untested))
-        group = where, method(result), protocol(result, usual.get(test_key(result)))
+        under = protocol(result, usual.get(test_key(result)))
+        group = where, method(result), under, result.class_split is None  # also in earlier versions
         groups.setdefault(group, []).append(run)
     cells = [
-        Cell(where, how._replace(overrides=how.overrides + own), under, part)
-        for (where, how, under), tests in groups.items()
+        Cell(where, how._replace(overrides=how.overrides + own), under, part).naming_splits()
+        for (where, how, under, _), tests in groups.items()
         for own, part in by_config(tests)
     ]
     cells.sort(key=lambda cell: (cell.column, best_first(cell), cell.method, cell.protocol))

@@ -35,4 +35,4 @@ def _settings(runs: list[Run]) -> dict[str, str]:
 
     trainings_first = sorted(runs, key=lambda run: run.result.seconds.fit is None)
     written = next((values for run in trainings_first if (values := written_settings(run.folder))), {})
-    return {key: as_typed(value) for key, value in without_repeats(written).items()}
+    return {key: as_typed(value) for key, value in without_repeats(written, runs[0].result.class_split).items()}

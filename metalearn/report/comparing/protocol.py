@@ -59,6 +59,7 @@ class Protocol(NamedTuple):
     pretraining: str = ""  # data of the pretrained weights
     saw_test_classes: bool = False  # whether the pretraining saw test classes, or may have
     checkpoint: str = ""  # file of tested weights that are not the best on meta-val
+    class_splits: tuple[int, ...] = ()  # splits of the completed runs, if a data set has several
 
     @property
     def batch_norm_kind(self) -> str:
@@ -74,7 +75,8 @@ class Protocol(NamedTuple):
     def test(self) -> str:
         other = f", other episodes than most ({self.other_episodes})" if self.other_episodes else ""
         weights = f", weights of {self.checkpoint}" if self.checkpoint else ""
-        return f"{self.queries} queries, {self.episodes} episodes{other}{weights}"
+        splits = f", class split {', '.join(map(str, self.class_splits))}" if self.class_splits else ""
+        return f"{self.queries} queries, {self.episodes} episodes{splits}{other}{weights}"
 
     @property
     def parts(self) -> list[str]:
@@ -106,7 +108,6 @@ IN_OTHER_COLUMNS = {
     "seed",
 }
 NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
-CLASS_SPLIT = {"dataset.fold", "test_dataset.fold"}
 OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
 
 
@@ -187,8 +188,8 @@ def _trained(result: Result) -> str:
 
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
-    hidden = CLASS_SPLIT if result.class_split is not None else set()  # absent in earlier versions
-    return sorted(o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in hidden))
+    split = set() if result.class_split is None else {"dataset.fold"}
+    return sorted(o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split))
 
 
 def _is_in_other_field(key: str) -> bool:

@@ -59,9 +59,9 @@ def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
 
 def _leaders(comparison: Comparison) -> Text:
     """Returns the note on bold cells; the methods of a column may have different test episodes."""
-    sets = {(cell.column, frozenset(cell.episodes)) for cell in comparison.cells if cell.completed}
+    sets = {(cell.column, frozenset(cell.episodes.items())) for cell in comparison.cells if cell.completed}
     largest = "; only the largest set of methods with the same test episodes counts"
-    return Text(LEADERS + largest if len(sets) > len(comparison.columns) else LEADERS)
+    return Text(LEADERS + largest if len(sets) > len({column for column, _ in sets}) else LEADERS)
 
 
 def _published(cell: Cell | None, sources: dict[str, int]) -> Text:
