@@ -75,7 +75,8 @@ class Protocol(NamedTuple):
     def test(self) -> str:
         other = f", other episodes than most ({self.other_episodes})" if self.other_episodes else ""
         weights = f", weights of {self.checkpoint}" if self.checkpoint else ""
-        splits = f", class split {', '.join(map(str, self.class_splits))}" if self.class_splits else ""
+        word = "class splits" if len(self.class_splits) > 1 else "class split"
+        splits = f", {word} {', '.join(map(str, self.class_splits))}" if self.class_splits else ""
         return f"{self.queries} queries, {self.episodes} episodes{splits}{other}{weights}"
 
     @property
