@@ -62,8 +62,10 @@ class WithoutGradient(pl.Callback):
         self._looked = False
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, _: Any) -> None:
+        if self._looked:
+            return
         trained = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
-        if self._looked or all(weight.grad is None for _, weight in trained):  # after a skipped batch
+        if all(weight.grad is None for _, weight in trained):  # after a skipped batch
             return
         self._looked = True
         if left := [name.removeprefix("algorithm.") for name, weight in trained if weight.grad is None]:

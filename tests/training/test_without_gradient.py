@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import composed
+from conftest import SMALL, Command, composed
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
@@ -78,3 +79,21 @@ def test_a_skipped_batch_is_no_first_step(caplog: pytest.LogCaptureFixture, monk
     train(algorithm, skip_nonfinite=1)
     warnings = [record.getMessage() for record in caplog.records if "no gradient" in record.getMessage()]
     assert [warning[:28] for warning in warnings] == ["2 of 4 trainable parameters "]
+
+
+def test_a_run_names_them(metalearn: Command, environment: dict[str, str], tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "conf/backbone").mkdir(parents=True)
+    (tmp_path / "conf/backbone/unused.yaml").write_text("_target_: own_unused.Unused\n")
+    (tmp_path / "own_unused.py").write_text(
+        "from torch import nn\n\n\nclass Unused(nn.Module):\n"
+        "    num_features, map_shape = 4, (4, 1, 1)\n\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.used, self.lost = nn.Linear(784, 4), nn.Linear(784, 4)\n\n"
+        "    def forward(self, x, rows=None):\n        return self.used(x.flatten(1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)  # a fork searches for modules where its parent does
+    small = [option for option in SMALL if not option.startswith("backbone")]
+    options = [*small, f"hydra.searchpath=[file://{tmp_path}/conf]", "backbone=unused"]
+    run = metalearn(*options, small=False, environment={**environment, "METALEARN_TARGETS": "own_unused."})
+    assert run.code == 0, run.text
+    assert "get no gradient from the loss and stay as they are: backbone.lost.weight, backbone.lost.bias" in run.text
