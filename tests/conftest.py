@@ -7,6 +7,7 @@ import os
 
 # Set before torch is imported, because the tests run one process for each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+import random
 import signal
 import subprocess
 import sys
@@ -59,6 +60,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sorts long tests first, so that the test processes end at about the same time."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seeds each test, before its fixtures, so that no test depends on those that ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @dataclass(frozen=True)

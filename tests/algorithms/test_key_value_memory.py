@@ -69,7 +69,7 @@ def test_the_margin_loss_by_hand() -> None:
 
 def model(slots: int = 100) -> KeyValueMemory:
     torch.manual_seed(0)
-    backbone = MLP([4], hidden=[8], norm=False)
+    backbone = MLP([4], hidden=[64], norm=False)  # wide: in 8 units of ReLU, inputs often coincide
     return KeyValueMemory(backbone, slots=slots, margin=0.1, inverse_temperature=40, batch_norm="running")
 
 
