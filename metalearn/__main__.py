@@ -7,13 +7,14 @@ import metalearn.run.process.early_signals  # noqa: F401 (before all that takes 
 import os
 import runpy
 import sys
+from math import prod
 from secrets import token_hex
 from typing import Any, NoReturn
 
 import hydra
 import yaml
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn import hydra_plugins
@@ -31,7 +32,6 @@ from metalearn.sweep.launcher import JobFailed
 
 OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
 OmegaConf.register_new_resolver("classes_file", lambda _parent_: overrides.classes_file(_parent_._key()))
-OmegaConf.register_new_resolver("product", lambda a, b: a * b)
 OmegaConf.register_new_resolver("choices", groups.choices)
 OmegaConf.register_new_resolver("run_name", run_name)
 OmegaConf.register_new_resolver("home", lambda path: os.path.expanduser(str(path)))
@@ -46,7 +46,13 @@ def unlimited_if(*limits_and_steps: Any) -> Any:
     return steps if all(limit in (None, -1) for limit in limits) else -1
 
 
+def product(*factors: Any) -> Any:
+    """Returns the product of numbers; a range [low, high] counts as its upper end."""
+    return prod(max(factor) if isinstance(factor, ListConfig) else factor for factor in factors)
+
+
 OmegaConf.register_new_resolver("unlimited_if", unlimited_if)
+OmegaConf.register_new_resolver("product", product)
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")

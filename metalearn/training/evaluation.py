@@ -1,6 +1,7 @@
 """The test of a run: fields of result.json for its meta-test episodes and other settings."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from metalearn.episodes.sampling import Setting
 from metalearn.estimates import ErrorRate, Estimate
 from metalearn.formats import named_shape
 from metalearn.stats import estimate, wilson
-from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, checked
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Precision, Scored, checked
 from metalearn.training.module import FewShotModule
 from metalearn.training.scores import curves
 
@@ -53,27 +54,29 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
     return fields, scores
 
 
-def meta_test(module: FewShotModule, data: AbstractEpisodes[Any], device: torch.device) -> MetaTest:
+def meta_test(
+    module: FewShotModule, data: AbstractEpisodes[Any], device: torch.device, precision: Precision = nullcontext
+) -> MetaTest:
     """Returns the subject of an evaluation beside the accuracy.
 
     Raises ValueError for a data set without classes.
     """
     if not isinstance(data, EpisodicDataModule):
         raise ValueError("evaluation.further is for data sets of classes: use evaluation=episodes")
-    return MetaTest(module.algorithm, data.banks["test"], data.settings["test"], device)
+    return MetaTest(module.algorithm, data.banks["test"], data.settings["test"], device, precision)
 
 
 def evaluate_further(
     trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[Any], evaluation: AbstractEvaluation
 ) -> Scored:
-    """Scores the meta-test images by an evaluation, in the precision of the trainer.
+    """Scores the meta-test images by an evaluation; the network has the precision of the trainer.
 
     Raises TypeError if the evaluation returns anything but scores.
     """
-    device = trainer.strategy.root_device
+    device, precision = trainer.strategy.root_device, trainer.precision_plugin.forward_context
     module.to(device).eval()
-    with torch.no_grad(), trainer.precision_plugin.forward_context():
-        return checked(evaluation(meta_test(module, data, device)), type(evaluation).__name__)
+    with torch.no_grad():
+        return checked(evaluation(meta_test(module, data, device, precision)), type(evaluation).__name__)
 
 
 def error_rate(accuracy: Estimate, queries: int) -> ErrorRate:

@@ -41,6 +41,19 @@ def test_the_update_rule_by_hand() -> None:
     torch.testing.assert_close(scores(memory, at(0)[None])[0, 0], torch.tensor(expected))
 
 
+def test_ages_are_counted_where_the_default_is_bfloat16() -> None:
+    z, y = at(0)[None].expand(1, 400, 2), label(0)[None].expand(1, 400, 3)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        memory = empty(z, y, slots=2)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    memory = update(memory, at(90), label(1))
+    for row in range(400):
+        memory = update(memory, z[:, row], y[:, row])
+    assert memory.ages.tolist() == [[400, 0]]
+
+
 def test_streams_do_not_depend_on_one_another() -> None:
     z, y = F.normalize(torch.randn(3, 12, 4), dim=-1), F.one_hot(torch.randint(3, (3, 12)), 3).float()
 

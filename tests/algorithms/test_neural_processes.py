@@ -174,3 +174,15 @@ def test_a_run_reports_likelihood_and_coverage_and_draws(metalearn) -> None:
     assert run.test["nll"]["mean"] == pytest.approx(run.test["loss"]["mean"], rel=1e-5)
     assert "targets in 95 % intervals" in run.text
     assert (run.folder / "test_episode.png").is_file()
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+@pytest.mark.parametrize("method", [("gp", "anp"), ("sinusoid", "maml")], ids="-".join)
+def test_a_regression_ends_with_its_picture_in_any_precision(
+    metalearn, method: tuple[str, str], precision: str
+) -> None:
+    names = [f"{key}={value}" for key, value in zip(("dataset", "algorithm"), method, strict=True)]
+    short = ("trainer.max_steps=2", "trainer.val_check_interval=2", "episode.val.num_episodes=2")
+    run = metalearn(*names, *short, "episode.test.num_episodes=3", f"trainer.precision={precision}", small=False)
+    assert run.code == 0, run.text
+    assert (run.folder / "test_episode.png").is_file()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import composed
 from torch import Tensor
 
 from metalearn.algorithms.in_context import InContext, simplex
@@ -82,6 +83,10 @@ def test_a_convolution_reaches_its_span_and_no_farther() -> None:
     x = torch.randn(1, 12, 4, requires_grad=True)
     (gradient,) = torch.autograd.grad(TemporalBlock(4, 3, 8)(x)[0, -1].sum(), x)
     assert (gradient[0].abs().sum(1) > 0).tolist() == [False] * 4 + [True] * 8
+
+
+def test_snail_reaches_over_the_largest_support_set_of_a_range() -> None:
+    assert composed("algorithm=snail", "episode.train.shot=[1,3]").algorithm.support == 15
 
 
 def test_in_context_learning_of_points_reads_their_values() -> None:

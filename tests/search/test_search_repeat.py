@@ -184,4 +184,4 @@ def test_a_search_of_which_nothing_completed_has_failed(metalearn, tmp_path: Pat
     assert done.code == 1, done.text
     last = done.text.rstrip().splitlines()[-1]
     assert last == f"metalearn: no trial has completed, and 2 have failed: see {tmp_path}/0001/stdout.log"
-    assert done.text.count("seed is -1; it must not be negative") == 1
+    assert done.text.count("seed is -1; it must be from 0 to 4294967295") == 1

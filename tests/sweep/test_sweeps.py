@@ -38,7 +38,7 @@ def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
     assert first.code == 1
     assert "job 1 failed" in first.text
     assert f"{first.folder}/1/stdout.log" in first.text
-    assert "seed is -1; it must not be negative" in (first.folder / "1/stdout.log").read_text()
+    assert "seed is -1; it must be from 0 to 4294967295" in (first.folder / "1/stdout.log").read_text()
     before = (first.folder / "0/result.json").stat().st_mtime_ns
     assert job(first, 0).result["status"] == "completed"
     assert "1 completed" in (first.folder / "report.html").read_text()

@@ -1,6 +1,8 @@
 """Evaluations beside the accuracy, on scorers whose scores are known by hand."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -108,6 +110,46 @@ def test_scores_of_any_scale_keep_their_order_and_their_ties() -> None:
     torch.testing.assert_close(ranks(scores), torch.tensor([0, 1, 1, 2, 3], dtype=torch.float64) / 3)
     same = torch.tensor([False, False, False, True, True])
     assert same_from_different(scores, same)["auc"] == 1
+
+
+@contextmanager
+def bfloat16() -> Iterator[None]:
+    """The context that Lightning opens around a network whose weights are all in bfloat16."""
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        OpenSet(num_episodes=40, unknown=3),
+        Verification(num_draws=2, pairs=3000),
+        Retrieval(num_queries=40),
+        Incremental(num_episodes=5, sessions=2),
+    ],
+    ids=lambda evaluation: evaluation.name,
+)
+def test_scores_are_counted_exactly_whatever_the_precision_of_the_network(evaluation) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (CLASSES, EACH, 1, 1, CLASSES)).astype(np.uint8)
+    bank = ClassBank.from_classes(images, [str(c) for c in range(CLASSES)])
+    meta_test = built(chance=True)._replace(bank=bank)
+    # The weights stay float32, so that the network computes the same.
+    with torch.no_grad():
+        assert evaluation(meta_test._replace(precision=bfloat16)) == evaluation(meta_test)
+
+
+def test_pairs_are_compared_in_float32_at_least() -> None:
+    a, b = torch.randn(2, 50, CLASSES, generator=torch.Generator().manual_seed(0)).bfloat16()
+    torch.testing.assert_close(built(chance=True).similarity(a, b), -(a.float() - b.float()).square().sum(-1))
+
+
+def test_the_points_of_a_curve_end_with_its_last_in_any_precision() -> None:
+    y = [float(point) for point in range(40_001)]
+    with bfloat16():
+        assert thinned(y, y)[0][-1] == 40_000
 
 
 def test_pairs_are_of_one_class_then_of_two() -> None:

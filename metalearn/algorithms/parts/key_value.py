@@ -28,7 +28,7 @@ def empty(z: Tensor, y: Tensor, *, slots: int) -> Memory:
     there are never more slots than rows.
     """
     tasks, slots = len(z), min(slots, z.shape[1])
-    ages = torch.full((tasks, slots), torch.inf, device=z.device)
+    ages = torch.full((tasks, slots), torch.inf, dtype=torch.float32, device=z.device)  # bf16 ends at 256
     return Memory(z.new_zeros(tasks, slots, z.shape[2]), y.new_zeros(tasks, slots, y.shape[2]), ages)
 
 

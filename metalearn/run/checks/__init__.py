@@ -12,8 +12,8 @@ from metalearn.run.checks.trainer import check_trainer
 def check_config(config: dict[str, Any]) -> None:
     """Raises ValueError for an unknown key, a value of the wrong type, or a foreign class."""
     check_settings(config, Settings, "")
-    if config["seed"] < 0:
-        raise ValueError(f"seed is {config['seed']}; it must not be negative")
+    if not 0 <= config["seed"] < 2**32:
+        raise ValueError(f"seed is {config['seed']}; it must be from 0 to {2**32 - 1}")
     if config.get("test_dataset"):
         check_same_input(config["dataset"], config["test_dataset"])
     check_text(config["dataset"], config["backbone"], config["augmentation"])

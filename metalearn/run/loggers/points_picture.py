@@ -47,8 +47,9 @@ class TestFunctions(pl.Callback):
             return
         family = data.families["test"]
         tasks = [data.draw("test", index) for index in range(min(COUNT, data.num_episodes["test"]))]
-        with trainer.precision_plugin.forward_context():
-            answered = [(task, *answer(module, task)) for task in tasks]
+        precision = trainer.precision_plugin
+        with precision.forward_context():
+            answered = [(task, *answer(module, precision.convert_input(task))) for task in tasks]
         if isinstance(family, Pixels):
             sheet = completed_images(family, answered)
         elif tasks[0].query_x.shape[1:] == (1,):
@@ -65,7 +66,7 @@ def answer(module: pl.LightningModule, task: Episode) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         outputs = algorithm.adapt(task.support_x, task.support_y)(task.query_x).float().cpu()
     if algorithm.objective is not DENSITY:
-        return outputs[:, 0], torch.zeros(len(outputs))
+        return outputs[:, 0], torch.zeros_like(outputs[:, 0])
     means, logs = outputs.chunk(2, dim=1)
     return means[:, 0], logs[:, 0].exp()
 

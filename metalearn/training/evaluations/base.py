@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.parts.precision import widened
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.embedded import EmbeddingTable
 from metalearn.episodes.loaders import EVALUATION_SEED
@@ -48,6 +50,9 @@ def checked(scored: Any, evaluation: str) -> Scored:
     return cast(Scored, scored)
 
 
+Precision = Callable[[], AbstractContextManager[Any]]
+
+
 class MetaTest(NamedTuple):
     """Algorithm in evaluation mode, and the images that test it."""
 
@@ -55,6 +60,7 @@ class MetaTest(NamedTuple):
     bank: ClassBank
     setting: Setting  # setting of meta-test
     device: torch.device
+    precision: Precision = nullcontext  # opens the precision in which the algorithm computes
 
     def inputs(self, rows: Tensor) -> Callable[[Tensor], Tensor]:
         """Returns the function from rows of the bank (B,) to the inputs of the algorithm.
@@ -78,7 +84,12 @@ class MetaTest(NamedTuple):
         return EmbeddingTable(self.embed, self.bank.images.to(self.device), rows)
 
     def embed(self, images: Tensor) -> Tensor:
-        return self.algorithm.embed_each(self.converted(images))  # type: ignore[operator]
+        with self.precision():
+            return self.algorithm.embed_each(self.converted(images))  # type: ignore[operator]
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Computes the similarity of embedded pairs, in float32 at least: (B, D) twice -> (B,)."""
+        return self.algorithm.similarity(widened(a), widened(b))  # type: ignore[operator]
 
     def converted(self, images: Tensor) -> Tensor:
         """Converts bytes to numbers 0 .. 1 of the type of the weights; ids of tokens stay ids."""
@@ -96,9 +107,10 @@ class MetaTest(NamedTuple):
         Both are inputs from `inputs`.
         """
         support_y = F.one_hot(support_ways, way).to(support.device, self.dtype)  # (S, N)
-        if self.algorithm.embeds_each_alone:
-            return self.algorithm.compare(support, support_y, query)  # type: ignore[operator]
-        return self.algorithm.adapt(support, support_y)(query)
+        with self.precision():
+            if self.algorithm.embeds_each_alone:
+                return self.algorithm.compare(support, support_y, query)  # type: ignore[operator]
+            return self.algorithm.adapt(support, support_y)(query)
 
     def draws(self, way: int, num_episodes: int) -> list[Draw]:
         """Draws the first episodes of meta-test with `way` ways.
@@ -168,5 +180,5 @@ def ranks(scores: Tensor) -> Tensor:
 
 def thinned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
     """Selects at most `MOST_POINTS` of the points, including the first and the last."""
-    kept = torch.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().long().tolist()
+    kept = torch.linspace(0, len(x) - 1, min(len(x), MOST_POINTS), dtype=torch.float64).round().long().tolist()
     return [x[i] for i in kept], [y[i] for i in kept]

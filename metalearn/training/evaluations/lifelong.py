@@ -75,9 +75,10 @@ class Lifelong(AbstractEvaluation):
     def __call__(self, meta_test: MetaTest) -> Scored:
         streams = [self.stream(meta_test, number) for number in range(self.num_streams)]
         rows, ways = (torch.stack(part) for part in zip(*streams, strict=True))  # (K, L) each
-        z = _embedded(meta_test, rows)  # (K, L, D)
-        y = F.one_hot(ways, self.classes).to(z)  # (K, L, C)
-        scores = meta_test.algorithm.follow(z, y)  # type: ignore[operator]  # (K, L, C)
+        with meta_test.precision():
+            z = _embedded(meta_test, rows)  # (K, L, D)
+            y = F.one_hot(ways, self.classes).to(z)  # (K, L, C)
+            scores = meta_test.algorithm.follow(z, y)  # type: ignore[operator]  # (K, L, C)
         by_count = accuracy_by_count(scores.cpu(), ways)[:, 1:]  # (K, counts)  after 1, 2, ... rows of the class
         found = {
             "accuracy_after_1": by_count[:, 0],

@@ -57,7 +57,7 @@ class Retrieval(AbstractEvaluation):
         hits: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
         for query in queries.tolist():
             others = torch.arange(len(rows)) != query  # (M,)
-            similarities = meta_test.algorithm.similarity(z[query].expand_as(z), z)[others.to(z.device)]  # type: ignore[operator]
+            similarities = meta_test.similarity(z[query].expand_as(z), z)[others.to(z.device)]
             same = (classes == classes[query])[others]
             places = places_of(similarities.cpu(), torch.from_numpy(rng.permutation(len(same))))
             found["mean_average_precision"].append(retrieval_average_precision(places, same).item())

@@ -64,7 +64,7 @@ class Verification(AbstractEvaluation):
         scores = []
         for rows, same in draws:
             a, b = (inputs(side) for side in rows.T)  # (2 P, D) each
-            scores.append(meta_test.algorithm.similarity(a, b).cpu())  # type: ignore[operator]
+            scores.append(meta_test.similarity(a, b).cpu())
             for name, value in same_from_different(scores[-1], same).items():
                 found[name].append(value)
         false, true, _ = binary_roc(ranks(torch.cat(scores)), torch.cat([same for _, same in draws]).long())
