@@ -1,9 +1,13 @@
-"""Scores of a batch of T evaluated episodes, from its predictions and targets."""
+"""Scores of a batch of T evaluated episodes, from its predictions and targets.
+
+They are computed in float32 at least, whatever the precision of the network.
+"""
 
 import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.parts.precision import widened
 from metalearn.training.scores import CANDIDATES
 from metalearn.training.temperature import TEMPERED, loss_by_temperature
 
@@ -16,6 +20,7 @@ def of_validation(algorithm: AbstractAlgorithm, by_candidate: list[Tensor], targ
 
     The predictions of each candidate, and the targets, are (T, Q, N).
     """
+    by_candidate, targets = [*map(widened, by_candidate)], widened(targets)
     losses, scores = _losses_and_scores(algorithm, by_candidate, targets)
     measures = {"loss": losses, algorithm.objective.score_name: scores}
     if algorithm.problem == "classification":
@@ -29,6 +34,7 @@ def of_test(algorithm: AbstractAlgorithm, by_stage: list[Tensor], targets: Tenso
 
     If the algorithm names its stages, the curve of the score over the stages is added.
     """
+    by_stage, targets = [*map(widened, by_stage)], widened(targets)
     losses, scores = _losses_and_scores(algorithm, by_stage, targets)
     name = algorithm.objective.score_name
     measures = {"loss": losses[:, -1], name: scores[:, -1]}
@@ -43,7 +49,6 @@ def _losses_and_scores(
 ) -> tuple[Tensor, Tensor]:
     """Computes loss and score of each of K predictions (T, Q, N): (T, K), (T, K)."""
     losses_of = torch.vmap(algorithm.objective.loss)
-    # Autocast computes a loss in float32, but not under vmap.
-    losses = [losses_of(outputs.to(targets.dtype), targets) for outputs in predictions]
+    losses = [losses_of(outputs, targets) for outputs in predictions]
     scores = [algorithm.objective.score(outputs, targets) for outputs in predictions]
     return torch.stack(losses, dim=1), torch.stack(scores, dim=1)

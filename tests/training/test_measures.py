@@ -1,10 +1,12 @@
 """The loss of a batch of episodes is that of each episode, in any precision."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from metalearn import MLP, Prototypical
-from metalearn.losses import cross_entropy
+from metalearn.losses import DENSITY, cross_entropy, negative_log_likelihood
 from metalearn.training.measures import of_test
 
 
@@ -20,3 +22,17 @@ def test_a_batch_has_the_losses_of_its_tasks(dtype: torch.dtype) -> None:
         expected = torch.stack([cross_entropy(*task) for task in zip(logits, targets, strict=True)])
     assert measured.dtype == precision
     torch.testing.assert_close(measured, expected, rtol=1e-6, atol=0)
+
+
+def test_scores_of_a_network_in_bfloat16_are_computed_in_float32() -> None:
+    torch.manual_seed(0)
+    means, targets = (torch.randn(2, 30, 1).bfloat16() for _ in range(2))  # (T, Q, N), as bf16-true converts both
+    outputs = torch.cat([means, torch.full_like(means, -1.3)], dim=-1)
+    algorithm = SimpleNamespace(problem="regression", objective=DENSITY, stage=None)
+    measured = of_test(algorithm, [outputs], targets)
+    assert {name: values.dtype for name, values in measured.items()} == dict.fromkeys(
+        ("loss", "mse", "nll", "coverage"), torch.float32
+    )
+    torch.testing.assert_close(measured["mse"], (means.float() - targets.float()).square().mean((1, 2)))
+    torch.testing.assert_close(measured["nll"], negative_log_likelihood(outputs.float(), targets.float()))
+    torch.testing.assert_close(measured["loss"], measured["nll"])
