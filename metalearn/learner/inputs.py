@@ -58,8 +58,8 @@ def _check_list(inputs: Any, preparation: Preparation | TextPreparation) -> None
     kind, column = ("texts", "text") if isinstance(preparation, TextPreparation) else ("images", "path")
     if isinstance(inputs, str | os.PathLike | Image.Image):
         raise ValueError(f"{kind} are a list; put a single one into brackets")
-    if isinstance(inputs, np.ndarray) and inputs.ndim == 3 and inputs.shape[2] in (3, 4):
-        raise ValueError(f"an array of {inputs.shape} is one image in colour; put a single one into brackets")
+    if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 3 and inputs.shape[2] in (1, 3, 4):
+        raise ValueError(f"an array of {tuple(inputs.shape)} is one image; put a single one into brackets")
     if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):  # a DataFrame of any library
         raise ValueError(f"a table is not a list of {kind}; give one column, such as table[{column!r}]")
 

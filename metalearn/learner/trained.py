@@ -70,7 +70,8 @@ def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
     if not isinstance(config, dict):
         raise ValueError(f"{path} does not describe its network: it is of an older version of metalearn, train again")
     if preparation is None:
-        raise ValueError(f"{path} was trained on {origin['dataset']} and does not state how new inputs are prepared")
+        line = f"{path} was trained on {origin['dataset']}, which does not state how new inputs are prepared"
+        raise ValueError(f"{line}: a learner is for images and texts")
     if temperature is not None and not (isinstance(temperature, float) and temperature > 0):
         raise ValueError(f"{path} is damaged: its temperature is {temperature!r:.40}")
     algorithm = _algorithm(path, config)

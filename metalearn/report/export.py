@@ -92,15 +92,16 @@ def _difference_fields(comparison: Comparison) -> list[Field]:
 def _trial_fields(searches: list[Search]) -> list[Field]:
     """Returns the columns of trials.csv, with further objectives and parameters of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
-    further = dict.fromkeys(objective.name for search in searches for objective in search.objectives[1:])
+    fronts = any(search.has_front for search in searches)
+    further = dict.fromkeys(o.name for search in searches for o in search.objectives[search.is_by_meta_val :])
     return [
         ("search", lambda row: row[0].name),
         ("trial", lambda row: row[1].folder.name),
         ("state", lambda row: row[1].state),
         ("measure", lambda row: row[0].score.name),
-        ("meta_val", lambda row: row[1].value),
+        ("meta_val", lambda row: row[1].value if row[0].is_by_meta_val else None),
         *((name, lambda row, name=name: _values(*row).get(name)) for name in further),
-        *([("on_front", lambda row: int(row[1] in row[0].front) if row[0].has_front else None)] if further else []),
+        *([("on_front", lambda row: int(row[1] in row[0].front) if row[0].has_front else None)] if fronts else []),
         ("steps", lambda row: row[1].steps),
         *((name, lambda row, name=name: row[1].params.get(name)) for name in params),
     ]

@@ -62,7 +62,8 @@ class Findings:
         if completed:
             self._screen.draw(self._table(self._front() if len(self._objectives) > 1 else completed[:SHOWN]))
         counts = f"{len(completed)} completed, {len(pruned)} pruned, {len(failed)} failed"
-        self._screen.say(f"{len(completed) + len(pruned)} of {self._trials.n_trials} trials: {counts}")
+        finished = len(completed) + len(pruned)
+        self._screen.say(f"{finished} of {max(finished, self._trials.n_trials)} trials: {counts}")
         for trial in failed[-SHOWN:]:
             log = self._trials.runs(trial).looked().first_incomplete.log
             self._screen.say(f"trial {self._trials.folder(trial).name} failed: {log}")

@@ -45,7 +45,7 @@ class TrialSource(AbstractSource):
             self._is_over = self._trials.is_over
         else:
             self._jobs.append(job)
-        self._pending = max(0, self._trials.n_trials - self._trials.num_known)
+        self._pending = self._trials.num_to_come
         return job
 
     def end(self, job: Job, *, again: bool) -> None:

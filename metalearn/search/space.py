@@ -72,7 +72,7 @@ def _distribution(override: Override) -> BaseDistribution:
             return _of_range(sweep)
         if isinstance(sweep, ChoiceSweep):
             sweep.shuffle = False  # the order is the sampler's; another one would be another search
-        return CategoricalDistribution([_written(choice) for choice in override.sweep_iterator()])
+        return CategoricalDistribution([written(choice) for choice in override.sweep_iterator()])
     except ValueError as error:
         raise ValueError(f"{override.input_line} is not a search space: {error}") from error
 
@@ -92,8 +92,12 @@ def _of_range(sweep: RangeSweep) -> BaseDistribution:
     return FloatDistribution(low, high, step=abs(sweep.step), log=log)
 
 
-def _written(choice: ParsedElementType) -> str:
-    """Returns a choice as it is typed, in quotes only where Hydra cannot read it otherwise."""
+def written(choice: ParsedElementType) -> str:
+    """Returns a choice as it is typed, in quotes only where Hydra cannot read it otherwise.
+
+    >>> written([2, 5]), written(None), written("cosine")
+    ('[2,5]', 'null', 'cosine')
+    """
     text = str(Transformer.str(choice))
     try:
         value(f"x={text}")

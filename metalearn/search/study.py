@@ -12,7 +12,7 @@ from metalearn.run.settings import settings
 from metalearn.run.trials.trial import open_storage
 from metalearn.search.objectives import SECONDS_PER_TASK, Objective
 from metalearn.search.samplers import make_sampler
-from metalearn.search.space import Space
+from metalearn.search.space import Space, written
 
 
 def open_study(
@@ -106,5 +106,7 @@ def _contains(distribution: optuna.distributions.BaseDistribution, value: Any) -
 
 
 def _as_choice(distribution: optuna.distributions.BaseDistribution, value: Any) -> Any:
-    """Returns a value as the space has it: choices are texts."""
-    return str(value) if isinstance(distribution, optuna.distributions.CategoricalDistribution) else value
+    """Returns a value as the space has it: choices are texts, as they are typed."""
+    if not isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return value
+    return value if value in distribution.choices else written(value)

@@ -15,7 +15,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.run.trials.trial import TrialAddress, counted, directory
+from metalearn.run.trials.trial import TrialAddress, counted, directory, queue_again
 from metalearn.search import space as search_space
 from metalearn.search.heartbeat import HEARTBEAT, is_alive, this_process
 from metalearn.search.objectives import Objective
@@ -69,13 +69,13 @@ class Trials:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     @property
-    def num_finished(self) -> int:
-        return len(self.all(*FINISHED))
+    def num_to_come(self) -> int:
+        """Number of trials that neither have finished nor run, here or elsewhere."""
+        return max(0, self.n_trials - len(self.all(*FINISHED, TrialState.RUNNING)))
 
     @property
-    def num_known(self) -> int:
-        """Number of trials that are finished, or run here or elsewhere."""
-        return len(self.all(*FINISHED, TrialState.RUNNING))
+    def num_finished(self) -> int:
+        return len(self.all(*FINISHED))
 
     def failed(self) -> list[FrozenTrial]:
         """Returns the trials whose run failed, without those that were given up or continued."""
@@ -87,7 +87,7 @@ class Trials:
         if self._ours:
             return False
         drawn = self._grid_is_drawn() and not self.all(TrialState.RUNNING, TrialState.WAITING)
-        return drawn or self.num_finished >= self.n_trials
+        return drawn or self._are_enough(*FINISHED)
 
     def ask(self) -> Job | None:
         """Returns a job to run, if there is one now: of a trial that has begun, or of a new one.
@@ -97,7 +97,9 @@ class Trials:
         for runs in self._ours.values():
             if (job := runs.next()) is not None:
                 return job
-        if self.num_known >= self.n_trials or (self._grid_is_drawn() and not self.all(TrialState.WAITING)):
+        if self._are_enough(*FINISHED, TrialState.RUNNING) or (
+            self._grid_is_drawn() and not self.all(TrialState.WAITING)
+        ):
             return None
         number = self.study.ask(self._space).number
         trial = self.all()[number]
@@ -193,9 +195,14 @@ class Trials:
             for job in runs.jobs:
                 job.status, job.reason = "failed", f"its {words} is not finite"
         if verdict == "interrupted":
-            self._hand_over(number)
+            trial = self.all()[number]
+            self._give_back(trial, goes_on=int(directory(trial)))
         else:
             self._close(number, TrialState.PRUNED if verdict == "pruned" else TrialState.FAIL)
+
+    def _are_enough(self, *states: TrialState) -> bool:
+        is_asked_for = any("retried" in trial.user_attrs for trial in self.all(TrialState.WAITING))
+        return len(self.all(*states)) >= self.n_trials and not is_asked_for
 
     def _grid_is_drawn(self) -> bool:
         trials = self.all()
@@ -213,7 +220,7 @@ class Trials:
         if "fixed_params" not in trial.system_attrs:
             # The later of two that were drawn goes; an enqueued one has its number from before.
             others = [other for other in others if other.number < trial.number]
-        return len(others) >= self.n_trials
+        return len(others) >= self.n_trials and "retried" not in trial.user_attrs
 
     def _reclaim(self, trial: FrozenTrial) -> None:
         runs = self.runs(trial)
@@ -221,19 +228,11 @@ class Trials:
             return  # it has outlived its controller, and may yet finish
         self._conclude(trial.number, runs.looked())
 
-    def _give_back(self, trial: FrozenTrial) -> None:
-        """Lets any controller run a trial that has not begun, later."""
+    def _give_back(self, trial: FrozenTrial, **notes: int) -> None:
+        """Lets any controller run a trial later, with further notes."""
         self._note(trial, "given_up", True)
         if self._close(trial.number, TrialState.FAIL):
-            goes_on = {name: trial.user_attrs[name] for name in ("goes_on",) if name in trial.user_attrs}
-            self.study.enqueue_trial(trial.params, user_attrs=goes_on)
-
-    def _hand_over(self, number: int) -> None:
-        """Lets any controller continue an interrupted trial, in its directory."""
-        trial = self.all()[number]
-        self._note(trial, "given_up", True)
-        if self._close(number, TrialState.FAIL):
-            self.study.enqueue_trial(trial.params, user_attrs={"goes_on": int(directory(trial))})
+            queue_again(self.study, trial, **notes)
 
     def _close(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Returns False where another controller has taken this one for dead and closed it."""

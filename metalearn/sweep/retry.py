@@ -4,7 +4,7 @@ from pathlib import Path
 
 from metalearn.run.directory import study_record
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.trials.trial import counted, directory, open_storage
+from metalearn.run.trials.trial import counted, directory, open_storage, queue_again
 from metalearn.sweep import submitted
 from metalearn.sweep.standing import Standing, read
 
@@ -34,4 +34,4 @@ def _queue_trials(sweep: Path) -> None:
     study = optuna.load_study(study_name=record.study, storage=open_storage(record.storage))
     for trial in counted(study.get_trials(deepcopy=False)):
         if trial.state == TrialState.FAIL:
-            study.enqueue_trial(trial.params, user_attrs={"goes_on": int(directory(trial))})
+            queue_again(study, trial, goes_on=int(directory(trial)), retried=True)

@@ -21,8 +21,8 @@ from metalearn.sweep.submitted import is_submitted
 State = Literal["waiting", "queued", "starting", "running", "completed", "pruned", "failed", "interrupted"]
 AT_WORK: tuple[State, ...] = ("queued", "starting", "running")
 
-TRIALS = ("[0-9]*/stdout.log", "[0-9]*/seed*/stdout.log")
-"""Outputs of the trials of a search, of one seed or several."""
+TRIALS = ("[0-9]*/stdout*.log", "[0-9]*/seed*/stdout*.log")
+"""Outputs of the trials of a search, of one seed or several; also of attempts that failed."""
 
 
 class Best(NamedTuple):
@@ -74,7 +74,7 @@ def jobs(sweep: Path) -> list[Job]:
     if recorded := sweep_record.read(sweep)["jobs"]:
         pairs = [(sweep / name, overrides) for name, overrides in recorded.items()]
     else:
-        folders = sorted(log.parent for place in TRIALS for log in sweep.glob(place))
+        folders = sorted({log.parent for place in TRIALS for log in sweep.glob(place)})
         pairs = [(folder, _overrides(folder)) for folder in folders]
     return [Job(number, overrides, folder) for number, (folder, overrides) in enumerate(pairs)]
 

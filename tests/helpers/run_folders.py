@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +121,32 @@ def sweep(
     return folders
 
 
-def pareto(folder: Path, points: list[tuple[float, float]]) -> Path:
-    """Writes a search whose trial i has these objectives: accuracy, and seconds for a task."""
+DIRECTIONS = {"accuracy": "maximize", "seconds_per_task": "minimize"}
+
+
+def pareto(
+    folder: Path,
+    points: list[tuple[float, float]],
+    objectives: Sequence[str] = ("accuracy", "seconds_per_task"),
+    *,
+    vary: Sequence[str] = ("optimizer.lr",),
+) -> Path:
+    """Writes a search whose trial i has these numbers: accuracy, and seconds for a task.
+
+    The first parameter is the accuracy. The search has some of the numbers as objectives, in any
+    order.
+    """
     folder.mkdir(parents=True)
     storage = str(folder / "study.log")
-    study = optuna.create_study(study_name="s", storage=open_storage(storage), directions=["maximize", "minimize"])
-    study.set_user_attr("definition", {"objectives": ["accuracy", "seconds_per_task"]})
-    study_record.write(study_record.StudyRecord(storage, "s", "accuracy"), folder)
+    directions = [DIRECTIONS[name] for name in objectives]
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), directions=directions)
+    study.set_user_attr("definition", {"objectives": list(objectives)})
+    study_record.write(study_record.StudyRecord(storage, "s", objectives[0]), folder)
     for i, point in enumerate(points):
-        study.tell(study.ask({"optimizer.lr": FloatDistribution(0.0, 1.0)}), point)
+        numbers = dict(zip(DIRECTIONS, point, strict=True))
+        study.enqueue_trial({vary[0]: point[0]})
+        trial = study.ask({key: FloatDistribution(0.0, 1.0) for key in vary})
+        study.tell(trial, [numbers[name] for name in objectives])
         leave(folder / f"{i:04d}", result(point[0]))
     return folder
 

@@ -230,8 +230,10 @@ def test_it_is_the_end_of_a_pipeline(tmp_path: Path, routing: bool) -> None:
         (lambda ours: ours.explain(QUERIES[0][0], count=-1), "count=-1 must be at least 1"),
         (
             lambda ours: ours.fit(np.zeros((28, 28, 3), np.uint8), ["a"] * 28),
-            "is one image in colour; put a single one into",
+            "is one image; put a single one into",
         ),
+        (lambda ours: ours.fit(*SUPPORT).predict(np.zeros((28, 28, 1))), r"\(28, 28, 1\) is one image"),
+        (lambda ours: ours.fit(*SUPPORT).predict(torch.zeros(28, 28, 3)), r"\(28, 28, 3\) is one image"),
         (lambda ours: Learner(ours.trained, reject=2.0), "reject=2 must be a probability, from 0 to 1"),
         (lambda ours: ours.set_params(reject=-0.5), "reject=-0.5 must be a probability"),
         (lambda ours: Learner(ours.trained, reject="0.5"), "reject='0.5' is a str: give a number, from 0 to 1"),

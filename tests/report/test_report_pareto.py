@@ -82,3 +82,31 @@ def test_searches_with_other_objectives_share_a_file(
     assert rows["trade", "0003"]["seconds_per_task"] == "0.2"
     assert rows["alone", "0003"]["seconds_per_task"] == rows["alone", "0003"]["on_front"] == ""
     assert [row["on_front"] for row in rows.values()].count("1") == len(FRONT)
+
+
+def test_the_order_of_the_objectives_changes_nothing(found: contents.Contents, tmp_path: Path) -> None:
+    (search,) = found.searches
+    (turned,) = contents.read([pareto(tmp_path / "t/trade", POINTS, ["seconds_per_task", "accuracy"])]).searches
+    assert [objective.name for objective in turned.objectives] == ["accuracy", "seconds_per_task"]
+    assert search_tables.trials(turned) == search_tables.trials(search)
+    assert pareto_plot.plot(turned) == pareto_plot.plot(search)
+    assert search.best and turned.best and turned.best.number == search.best.number == 1
+
+
+def test_a_time_is_not_called_a_score_at_meta_val(tmp_path: Path) -> None:
+    found = contents.read([pareto(tmp_path / "fast", POINTS, ["seconds_per_task"])])
+    assert search_tables.trials(found.searches[0]).title == "Search fast: trials by seconds per task"
+    write(tmp_path / "out", found)
+    with (tmp_path / "out/trials.csv").open(newline="") as file:
+        rows = {row["trial"]: row for row in csv.DictReader(file)}
+    assert (rows["0003"]["meta_val"], rows["0003"]["seconds_per_task"]) == ("", "0.2")
+    assert "on_front" not in rows["0003"]
+
+
+@pytest.mark.parametrize("objectives", [["accuracy", "seconds_per_task"], ["seconds_per_task", "accuracy"]])
+def test_importance_is_that_for_the_score(tmp_path: Path, objectives: list[str]) -> None:
+    points = [((0.37 * i) % 1, 0.5) for i in range(1, 31)]
+    folder = pareto(tmp_path / "trade", points, objectives, vary=("optimizer.lr", "optimizer.weight_decay"))
+    (search,) = contents.read([folder]).searches
+    assert search.importance and search.importance.shares["optimizer.lr"] > 0.8
+    assert search_tables.importance(search).startswith("parameter importance for accuracy: optimizer.lr ")

@@ -46,13 +46,15 @@ def test_several_paths_are_those_of_a_sweep(monkeypatch: pytest.MonkeyPatch) -> 
         ("callbacks.x=jürgen", """put the value in quotes, 'callbacks.x="jürgen"'"""),
         ("logger.wandb.group=a=b", """put the value in quotes, 'logger.wandb.group="a=b"'"""),
         ("x=f(y)", """put the value in quotes, 'x="f(y)"'"""),
+        ("x=choice(null,1.0)", "cannot be read: choice() takes no null; type x=null,1.0"),
+        ("x=interval(1)", "x=interval(1) cannot be read: missing a required argument: 'end'"),
         ("x=it's", """put the value in quotes, 'x="it'"'"'s"'"""),
         ("a b=1", "'a b' is not the name of a key"),
         ("seed=" + "[" * 9999, "...\"'"),
     ],
 )
 def test_another_value_is_refused_with_the_remedy(override: str, remedy: str) -> None:
-    with pytest.raises(ValueError, match="put the value in quotes|is not the name of a key") as raised:
+    with pytest.raises(ValueError, match="put the value in quotes|is not the name of a key|cannot be read: ") as raised:
         readable(override, multirun=False)
     assert str(raised.value).endswith(remedy)
     assert len(str(raised.value)) < 300

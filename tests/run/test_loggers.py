@@ -85,6 +85,17 @@ def test_wandb_curves_stand_over_episodes_and_rank_by_the_selected_score(folder:
     assert run["summary"]["seconds_fit"] == pytest.approx(result["seconds"]["fit"])
 
 
+def test_wandb_curves_of_a_training_on_batches_stand_over_images(metalearn) -> None:
+    short = ("trainer.max_steps=4", "trainer.accumulate_grad_batches=2", "tasks_per_batch=3", "batch_size=16")
+    done = metalearn("logger=wandb", "logger.wandb.offline=true", "algorithm=baseline", *short)
+    assert done.code == 0, done.text
+    run = wandb_run(done.folder)
+    assert run["metrics"]["*"].step_metric == "images"
+    trained = [row for row in run["history"] if "train/loss" in row]
+    assert [row["images"] for row in trained] == [32, 64, 96, 128]
+    assert not any("episodes" in row for row in run["history"])
+
+
 def test_the_best_checkpoint_is_an_artifact_by_a_switch(folder: Path) -> None:
     (artifact,) = (logged for logged in wandb_run(folder)["artifacts"] if logged.type == "model")
     assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"]

@@ -136,6 +136,15 @@ def test_a_start_point_outside_of_the_space_is_refused(tmp_path: Path, point: di
         Controller(tmp_path, start=[point])
 
 
+@pytest.mark.parametrize(
+    ("params", "points", "texts"),
+    [("choice([2,5],5)", [[2, 5], "[2,5]", 5], ["[2,5]", "[2,5]", "5"]), ("null,1.0", [None, 1.0], ["null", "1.0"])],
+)
+def test_a_list_and_a_null_may_be_start_points(tmp_path: Path, params: str, points: list, texts: list[str]) -> None:
+    search = Controller(tmp_path, params=params, start=[{"x": point} for point in points])
+    assert [trial.system_attrs["fixed_params"]["x"] for trial in search.study.get_trials()] == texts
+
+
 def test_a_choice_may_be_a_start_point(tmp_path: Path) -> None:
     search = Controller(tmp_path, params="choice(1, true, big)", start=[{"x": True}, {"x": 1}], script="exit 1")
     assert [search.trials.ask().overrides[-1] for _ in range(2)] == ["x=True", "x=1"]

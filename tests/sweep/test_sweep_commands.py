@@ -243,6 +243,35 @@ def test_retry_queues_the_failed_trials_of_a_search(tmp_path: Path) -> None:
     assert again.states() == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
+def test_retry_of_a_search_that_is_over_runs_its_failed_trials(tmp_path: Path) -> None:
+    fails_once = f"[ -e ../tried ] || {{ echo > ../tried; exit 1; }}; {COMPLETED}"
+    definition.record(tmp_path, [], ["--multirun"])
+    study_record.write(StudyRecord(str(tmp_path / "study.log"), tmp_path.name, "accuracy"), tmp_path)
+    Controller(tmp_path, script=fails_once, n_trials=2, slots=1).run()
+    assert [job.name for job in clear_failed(tmp_path)] == ["0000"]
+    assert [job.state for job in standing.read(tmp_path)] == ["waiting", "completed", "completed"]
+    again = Controller(tmp_path, script=COMPLETED, n_trials=2, slots=2)
+    again.run()
+    assert [job.state for job in standing.read(tmp_path)] == ["completed"] * 3
+    assert again.states() == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    after = Controller(tmp_path, script="exit 1", n_trials=2)
+    after.run()
+    assert after.states() == again.states()
+
+
+def test_retry_names_the_sweep_from_where_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (job,) = make_sweep(tmp_path / "s", "0")
+    definition.record(tmp_path / "s", [job], ["-m", "name=0", "hydra.sweep.dir=s"])
+    job.folder.mkdir()
+    job.log.write_text("$ a\n# exit code 1\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    call(monkeypatch, "retry", Path("../s"))
+    assert "to start them: python -m metalearn -m name=0 hydra.sweep.dir=../s\n" in capfd.readouterr().out
+
+
 def test_the_exit_code_of_a_real_process_is_noted(tmp_path: Path) -> None:
     from metalearn.sweep.jobs import FreshProcess
 

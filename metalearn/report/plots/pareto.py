@@ -19,7 +19,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class ParetoPlot:
-    """First objective against the second; each path is the d of an SVG path."""
+    """The score against the time; each path is the d of an SVG path."""
 
     title: str
     x_score: Score

@@ -33,13 +33,13 @@ class Trial(NamedTuple):
 
     folder: Path  # run directory
     state: State
-    values: tuple[float, ...]  # finite objectives; of a pruned trial at its last validation
+    values: tuple[float, ...]  # finite, in the order of the objectives; of a pruned trial at its last validation
     steps: int | None  # training steps up to the last validation
     params: dict[str, Any]
 
     @property
     def value(self) -> float | None:
-        """First objective, mostly the score at meta-val; None where the trial has none."""
+        """First objective: the score at meta-val, if it is one; None where the trial has none."""
         return self.values[0] if self.values else None
 
     @property
@@ -63,7 +63,7 @@ class Search:
     """Search with its trials, in the order in which they began."""
 
     folder: Path
-    objectives: list[Score]
+    objectives: list[Score]  # the score at meta-val first, which chooses the best trial
     trials: list[Trial]
     importance: Importance | None  # None with few or equal trials, or one parameter
 
@@ -75,6 +75,11 @@ class Search:
     def score(self) -> Score:
         """First objective."""
         return self.objectives[0]
+
+    @property
+    def is_by_meta_val(self) -> bool:
+        """Whether the first objective is of meta-val; a time is of meta-test."""
+        return self.score is not TASK_TIME
 
     @property
     def has_front(self) -> bool:
@@ -145,14 +150,16 @@ def _read(folder: Path) -> Search:
     except ValueError as error:
         hint = "; a password is looked for in PGPASSWORD and ~/.pgpass" if record.storage.startswith("postgres") else ""
         raise ValueError(f"{folder}: {error}{hint}") from error
-    trials = [_trial(trial, folder) for trial in counted(study.get_trials(deepcopy=False))]
     names = study.user_attrs.get("definition", {}).get("objectives", [record.score])
     signs = [1 if direction == optuna.study.StudyDirection.MAXIMIZE else -1 for direction in study.directions]
+    objectives = [_objective(name, sign) for name, sign in zip(names, signs, strict=True)]
+    order = sorted(range(len(objectives)), key=lambda place: objectives[place] is TASK_TIME)
+    trials = [_trial(trial, folder, order) for trial in counted(study.get_trials(deepcopy=False))]
     return Search(
         folder,
-        [_objective(name, sign) for name, sign in zip(names, signs, strict=True)],
+        [objectives[place] for place in order],
         sorted(trials, key=lambda trial: trial.number),
-        _importance(study),
+        _importance(study, order[0], signs[order[0]]),
     )
 
 
@@ -161,25 +168,25 @@ def _objective(name: str, sign: int) -> Score:
     return usual or Score(name, name.replace("_", " "), factor=1, digits=4, sign=sign, ceiling=math.inf)
 
 
-def _trial(trial: "optuna.trial.FrozenTrial", folder: Path) -> Trial:
+def _trial(trial: "optuna.trial.FrozenTrial", folder: Path, order: list[int]) -> Trial:
     state = STATES.get(trial.state.name, "unfinished")
-    values = tuple(trial.values or ()) if state in ("completed", "pruned") else ()
+    values = tuple(trial.values[place] for place in order) if trial.values and state in ("completed", "pruned") else ()
     values = values if all(map(math.isfinite, values)) else ()
     # Trials that wait to be continued have their parameters already.
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return Trial(folder / directory(trial), state, values, trial.last_step, params)
 
 
-def _importance(study: "optuna.Study") -> Importance | None:
+def _importance(study: "optuna.Study", objective: int, sign: int) -> Importance | None:
+    """Returns the importance for one objective, of which more is better where the sign is 1."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-    from optuna.study import StudyDirection
-    from optuna.trial import TrialState
+    from optuna.trial import FrozenTrial, TrialState
 
-    if len(study.directions) > 1:
-        return None
-    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+    def loss(trial: FrozenTrial) -> float:
+        return -sign * float(trial.values[objective])
+
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    losses = sorted(sign * (trial.value or 0.0) for trial in completed)
+    losses = sorted(map(loss, completed))
     wanted = max(BEST, math.ceil(len(losses) / 10))
     if len(losses) < FEWEST:
         return None
@@ -189,5 +196,5 @@ def _importance(study: "optuna.Study") -> Importance | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the report states the number of trials itself
         evaluator = PedAnovaImportanceEvaluator(target_quantile=wanted / len(losses))
-        shares = get_param_importances(study, evaluator=evaluator)
+        shares = get_param_importances(study, evaluator=evaluator, target=loss)
     return Importance(shares, num_best, len(losses))

@@ -24,9 +24,10 @@ def trials(search: Search) -> Sheet:
     if search.best:
         notes.append(Text(f"among the runs above, the search has its best trial, {search.best.folder.name}, alone"))
     head = ["trial", "state", *(objective.title for objective in search.objectives), "steps", *search.params]
+    by_meta_val_alone = search.is_by_meta_val and not search.has_front
     named = " and ".join(objective.name.replace("_", " ") for objective in search.objectives)
     return Sheet(
-        f"Search {search.name}: trials by {named}{'' if search.has_front else ' at meta-val'}",
+        f"Search {search.name}: trials by {named}{' at meta-val' if by_meta_val_alone else ''}",
         head,
         2,
         [_row(trial, search) for trial in shown],
@@ -56,7 +57,8 @@ def importance(search: Search) -> str:
             f"there are {len(search.of('completed'))} completed"
         )
     shares = ", ".join(f"{name} {percent(share)}" for name, share in search.importance.shares.items())
-    return f"parameter importance: {shares} ({basis(search)})"
+    of_which = f" for {search.score.name.replace('_', ' ')}" if search.has_front else ""
+    return f"parameter importance{of_which}: {shares} ({basis(search)})"
 
 
 def basis(search: Search) -> str:

@@ -93,7 +93,7 @@ def readable(override: str, *, multirun: bool) -> str:
             return f"{name}={','.join(part.partition('=')[2] for part in parts)}"
         if may_be_text:
             return f"{name}={_in_quotes(os.path.expanduser(text))}"
-        raise ValueError(_remedy(name, text)) from error
+        raise ValueError(_remedy(name, text, str(error))) from error
     return _with_path(parsed, override, multirun) if may_be_text else override
 
 
@@ -114,7 +114,7 @@ def _with_path(parsed: Override, override: str, multirun: bool) -> str:
     return override
 
 
-def _remedy(name: str, text: str) -> str:
+def _remedy(name: str, text: str, error: str) -> str:
     try:
         _parser().parse_override(f"{name}=0")
     except (HydraException, ValueError):
@@ -122,6 +122,10 @@ def _remedy(name: str, text: str) -> str:
     typed = f"{name}={text}"
     if len(typed) > 150:
         return f"{typed[:100]}... cannot be read: put the value in quotes, '{name[:80]}=\"...\"'"
+    if error.startswith("TypeError while evaluating"):  # a function of Hydra's grammar, with wrong arguments
+        if text.startswith("choice(") and "NoneType" in error:
+            return f"{typed} cannot be read: choice() takes no null; type {name}={text[len('choice(') : -1]}"
+        return f"{typed} cannot be read: {error.partition(chr(39) + ': ')[2]}"
     in_quotes = f"{name}={QuotedString(text, Quote.double).with_quotes()}"
     return f"{typed} cannot be read: put the value in quotes, {shlex.quote(in_quotes)}"
 

@@ -28,8 +28,8 @@ def read(sweep: Path) -> Content:
 
 
 def command_line(sweep: Path) -> str:
-    """Returns the command line of a sweep with its name, as it was typed last."""
+    """Returns the command line of a sweep, as it was typed last, with its directory from here."""
     content = read(sweep)
     typed = content.get("typed") or ["-m", *content["command"]]
-    named = any(argument.startswith("hydra.sweep.dir=") for argument in typed)
-    return shlex.join(["python", "-m", "metalearn", *typed, *([] if named else [f"hydra.sweep.dir={sweep}"])])
+    words = [word for word in typed if not word.lstrip("+").startswith("hydra.sweep.dir=")]
+    return shlex.join(["python", "-m", "metalearn", *words, f"hydra.sweep.dir={sweep}"])

@@ -32,11 +32,12 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
         score: name of the measure, "accuracy" or "mse".
     """
     facts = begun(config, result)
-    batches = config["trainer"]["accumulate_grad_batches"]
-    per_step = batches * config["tasks_per_batch"] * (result.devices or 1)
+    # A batch holds episodes, or images of all base classes.
+    axis, in_batch = ("images", result.batch_size) if result.batch_size else ("episodes", config["tasks_per_batch"])
+    per_step = config["trainer"]["accumulate_grad_batches"] * in_batch * (result.devices or 1)
     for logger in loggers:
         if isinstance(logger, WandbRun):
-            logger.begin(facts, per_step, score)
+            logger.begin(facts, axis, per_step, score)
         elif isinstance(logger, MlflowRun):
             logger.begin(flat(facts))
         elif isinstance(logger, TensorBoardLogger):

@@ -25,7 +25,7 @@ class WandbRun(WandbLogger):
     """Logs a run to W&B: online with an API key, otherwise offline into its directory.
 
     A resumed run has the id of the run that it continues. The step axis of all curves is the number
-    of episodes seen.
+    of episodes, or of images of all base classes, that the training has seen.
 
     Args:
         folder: run directory.
@@ -81,32 +81,33 @@ class WandbRun(WandbLogger):
         )
         self._wandb_init.pop("anonymous", None)  # Lightning gives it always, and W&B warns of any value
         self._keeps_checkpoint = log_model
-        self._episodes_per_step, self._score = 1, "accuracy"
+        self._axis, self._per_step, self._score = "episodes", 1, "accuracy"
 
-    def begin(self, facts: Mapping[str, Any], episodes_per_step: int, score: str) -> None:
+    def begin(self, facts: Mapping[str, Any], axis: str, per_step: int, score: str) -> None:
         """Logs the config, and defines the step axis and the summaries of the curves.
 
         Args:
             facts: config of the run, without secrets.
-            episodes_per_step: number of episodes of an optimiser step, on all devices.
+            axis: unit of the step axis, "episodes" or "images".
+            per_step: their number in an optimiser step, on all devices.
             score: "accuracy", whose summary is its maximum, or "mse", whose summary is its minimum.
         """
-        self._episodes_per_step, self._score = episodes_per_step, score
+        self._axis, self._per_step, self._score = axis, per_step, score
         self.log_hyperparams(dict(facts))
         run = self.experiment
-        run.define_metric("episodes")
-        run.define_metric("*", step_metric="episodes", step_sync=True, overwrite=True)
+        run.define_metric(axis)
+        run.define_metric("*", step_metric=axis, step_sync=True, overwrite=True)
         for split in ("train", "val", "test"):
             best = "max" if SIGNS[score] > 0 else "min"
-            run.define_metric(f"{split}/{score}", step_metric="episodes", summary=best)
-            run.define_metric(f"{split}/loss", step_metric="episodes", summary="min")
+            run.define_metric(f"{split}/{score}", step_metric=axis, summary=best)
+            run.define_metric(f"{split}/loss", step_metric=axis, summary="min")
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Logs metrics at a number of steps done, with the number of episodes seen by then."""
+        """Logs metrics at a number of steps done, with what the training has seen by then."""
         logged = {name: value for name, value in metrics.items() if name != "epoch"}
         if step is not None:
-            logged["episodes"] = step * self._episodes_per_step
+            logged[self._axis] = step * self._per_step
         super().log_metrics(logged, step)
 
     def end(self, facts: Mapping[str, Any], best: Path, exit_code: int) -> str:

@@ -51,6 +51,16 @@ def counted(trials: "Iterable[optuna.trial.FrozenTrial]") -> "list[optuna.trial.
     return [trial for trial in last.values() if not is_given_up(trial)]
 
 
+def queue_again(study: "optuna.Study", trial: "optuna.trial.FrozenTrial", **notes: int) -> None:
+    """Queues a trial with the parameters of one that has ended, and its notes.
+
+    `goes_on` is the number of the directory in which it continues; `retried` says that a person
+    asked for it, whatever the number of trials.
+    """
+    kept = {name: trial.user_attrs[name] for name in ("goes_on", "retried") if name in trial.user_attrs}
+    study.enqueue_trial(trial.params, user_attrs=kept | notes)
+
+
 def open_storage(storage: str) -> "optuna.storages.BaseStorage":
     """Opens a journal file, or the database of a URL. Raises ValueError if that fails."""
     from optuna.storages import RDBStorage, get_storage
