@@ -72,6 +72,7 @@ def results(algorithm: Any, batch: Episode) -> tuple[Tensor, Tensor]:
 
 
 CONV4 = ("backbone=conv4", "backbone.channels=4", "dataset.input_shape=[1,16,16]")
+SMALL_MLP = ("backbone=mlp", "backbone.hidden=[8]", "dataset.input_shape=[1,16,16]")  # quick to compile
 
 
 @pytest.mark.parametrize("name", of_class(AbstractGradient))
@@ -260,7 +261,7 @@ def test_tasks_that_are_not_compiled_as_a_whole_run_in_turn(caplog: pytest.LogCa
             torch._dynamo.graph_break()
             return super().forward(x)
 
-    algorithm, in_turn = (build("maml", *CONV4) for _ in range(2))
+    algorithm, in_turn = (build("maml", *SMALL_MLP) for _ in range(2))
     for each in (algorithm, in_turn):
         each.network.head.__class__ = Breaks
     algorithm.execution, in_turn.execution = Execution(compile=True), Execution(vmap=False)
