@@ -74,13 +74,15 @@ def build_module(plan: Plan, algorithm: AbstractAlgorithm) -> FewShotModule:
     """Builds the module: the algorithm with its optimizer and schedule."""
     config = plan.config
     optimizer = {name: value for name, value in config["optimizer"].items() if name not in KEYS_OF_THE_RUN["optimizer"]}
-    return FewShotModule(
+    module = FewShotModule(
         algorithm,
         instantiate(optimizer),
         instantiate(config["scheduler"]),
         backbone_lr=config["optimizer"]["backbone_lr"],
         skip_nonfinite=config["trainer"]["skip_nonfinite"],
     )
+    # Lightning converts the weights too, but after it has restored them, and so rounded them.
+    return module.double() if str(config["trainer"]["precision"]) in ("64", "64-true") else module
 
 
 def build_trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:

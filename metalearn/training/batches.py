@@ -24,9 +24,12 @@ class SeededBatches(pl.Callback):
 
 @final
 class AveragedBuffers(pl.Callback):
-    """Averages the running averages of all processes, each kept over its own tasks."""
+    """Averages the running averages of all processes, each kept over its own tasks.
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+    At the end of a batch it would be too late: a moving average of the weights takes them there.
+    """
+
+    def on_after_backward(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         buffers: list[Tensor] = [b for b in module.algorithm.buffers() if b.is_floating_point()]  # type: ignore[union-attr]
         if trainer.world_size == 1 or not buffers:
             return

@@ -55,6 +55,13 @@ def test_equal_and_unknown_configs_stay_one_row(tmp_path: Path, hashes: tuple[st
     assert len(cell.runs) == 3
 
 
+def test_a_path_with_and_without_quotes_is_one_setting(tmp_path: Path) -> None:
+    typed = ["backbone.vectors=/data/glove.txt", "backbone.vectors='/data/glove.txt'"]
+    (cell,) = compared(tmp_path, *({"overrides": [override]} for override in typed)).cells
+    assert cell.method.overrides == ("backbone.vectors=/data/glove.txt",)
+    assert len(cell.runs) == 2
+
+
 def test_a_test_does_not_name_the_setting_of_its_training(tmp_path: Path) -> None:
     """A test has the hash of its training, but the config of the files at its own time."""
     slow = {"config_sha256": SLOW, "optimizer": {"lr": 0.001}}

@@ -22,7 +22,7 @@ from metalearn.episodes.sampling import Setting
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["algorithm=prototypical", "episode.train.sampling=hard"],
+        ["algorithm=prototypical", "episode.train.sampling=hard", "callbacks=ema", "callbacks.ema.decay=0.5"],
         ["algorithm=maml", "batch_norm=running"],
     ],
     ids=" ".join,

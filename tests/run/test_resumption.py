@@ -43,6 +43,7 @@ RUNS = {
         "scheduler.patience=0",
     ],
     "dropout": ["backbone=resnet12", "backbone.widths=[2,2,2,2]", "backbone.drop_rate=0.3", "backbone.block_size=1"],
+    "double": ["trainer.precision=64-true"],
 }
 FIRST = [
     "on_train_batch_end:4",
@@ -66,7 +67,7 @@ KILL_AND_ERROR = {"SIGKILL": -signal.SIGKILL, "error": 1}
 def chains() -> dict[str, list[tuple[str, str]]]:
     """Lists three stops of each run: one by a signal, one by SIGKILL, and one by an error.
 
-    Ten runs share fifteen points, so that each point meets two ways to stop.
+    The runs share fifteen points, so that each point meets two ways to stop.
     """
     watched, stops = itertools.cycle(SIGNALS), {}
     for number, name in enumerate(RUNS):

@@ -29,6 +29,15 @@ def test_ema_tests_averaged_weights(metalearn) -> None:
     assert changed
 
 
+def test_a_validation_of_the_average_changes_no_training_in_double_precision(metalearn) -> None:
+    double = ("callbacks=ema", "trainer.precision=64-true", "trainer=cpu")
+    often, once = (metalearn(*RUN, *double, f"trainer.val_check_interval={interval}") for interval in (2, 10))
+    assert often.code == once.code == 0, often.text + once.text
+    for part in ("current_model_state", "state_dict"):
+        for name, weights in often.checkpoint()[part].items():
+            assert torch.equal(weights, once.checkpoint()[part][name]), (part, name)
+
+
 def test_ema_has_the_statistics_of_the_averaged_weights(metalearn) -> None:
     """Tests the checkpoint with the mean of the base classes that its weights embed."""
     finished = metalearn(*RUN, "callbacks=ema", "algorithm=simple_shot")

@@ -190,7 +190,18 @@ def _trained(result: Result) -> str:
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
     split = set() if result.class_split is None else {"dataset.fold"}
-    return sorted(o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split))
+    own = (o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split))
+    return sorted(map(_without_quotes, own))
+
+
+def _without_quotes(override: str) -> str:
+    """Returns an override with its path as most people type it; a checkpoint has it in quotes.
+
+    >>> _without_quotes("backbone.vectors='/data/glove.txt'"), _without_quotes("x='1'")
+    ('backbone.vectors=/data/glove.txt', "x='1'")
+    """
+    name, sign, value = override.partition("=")
+    return name + sign + (value.strip("'\"") if "/" in value else value)
 
 
 def _is_in_other_field(key: str) -> bool:

@@ -25,5 +25,5 @@ def check_config(config: dict[str, Any]) -> None:
     if config["mode"] == "test" and config["resume"]:
         raise ValueError("resume=DIR continues a training; to test its weights use mode=test checkpoint=DIR")
     check_trainer(config["trainer"])
-    check_callbacks(config["callbacks"])
+    check_callbacks(config["callbacks"], config["trainer"]["precision"])
     check_train_split(config)
