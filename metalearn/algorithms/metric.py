@@ -74,6 +74,7 @@ class AbstractEmbedding(AbstractAlgorithm):
         _, z = self.embed(x[None, :0], x[None])
         return z[0]
 
+    @at_least_float32
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Computes the similarity of embedded pairs, row by row: (B, D), (B, D) -> (B,)."""
         return F.cosine_similarity(a, b)

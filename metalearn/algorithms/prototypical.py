@@ -56,6 +56,7 @@ class Prototypical(AbstractMetric):
             return cosine_similarities(query_z, prototypes) / self.temperature  # (Q, N)
         return -squared_distances(query_z, prototypes) / self.temperature  # (Q, N)  logits of eq. 2
 
+    @at_least_float32
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
         if self.distance == "cosine":
             return F.cosine_similarity(a, b)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.gradient import descend
 from metalearn.algorithms.metric import AbstractEmbedding, class_means
 from metalearn.algorithms.parts.backward import grad_and_value
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
@@ -119,6 +120,7 @@ class Triplet(AbstractEmbedding):
         """Scales embeddings (B, D) to length 1 where the distances are those of a sphere."""
         return F.normalize(z, dim=1) if self.mining == "semi_hard" else z
 
+    @at_least_float32
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
         return -(self.placed(a) - self.placed(b)).square().sum(-1)
 

@@ -93,7 +93,7 @@ def _trial_fields(searches: list[Search]) -> list[Field]:
     """Returns the columns of trials.csv, with further objectives and parameters of any search."""
     params = dict.fromkeys(name for search in searches for name in search.params)
     fronts = any(search.has_front for search in searches)
-    further = dict.fromkeys(o.name for search in searches for o in search.objectives[search.is_by_meta_val :])
+    further = dict.fromkeys(objective.name for search in searches for objective in search.further)
     return [
         ("search", lambda row: row[0].name),
         ("trial", lambda row: row[1].folder.name),

@@ -201,8 +201,9 @@ class Trials:
             self._close(number, TrialState.PRUNED if verdict == "pruned" else TrialState.FAIL)
 
     def _are_enough(self, *states: TrialState) -> bool:
-        is_asked_for = any("retried" in trial.user_attrs for trial in self.all(TrialState.WAITING))
-        return len(self.all(*states)) >= self.n_trials and not is_asked_for
+        """Whether so many trials are in these states, and no trial to be retried is in another."""
+        others = self.all(*{TrialState.WAITING, TrialState.RUNNING}.difference(states))
+        return len(self.all(*states)) >= self.n_trials and not any("retried" in t.user_attrs for t in others)
 
     def _grid_is_drawn(self) -> bool:
         trials = self.all()

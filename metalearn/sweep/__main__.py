@@ -86,7 +86,7 @@ def _retry(given: argparse.Namespace) -> int:
     names = " ".join(standing.name for standing in cleared)
     print(f"{len(cleared)} failed jobs are set back{f': {names}' if names else ''}")
     if cleared:
-        print(f"to start them: {sweep_record.command_line(given.sweep)}")
+        print(f"to start them: {sweep_record.command_from_here(given.sweep)}")
     return 0
 
 

@@ -1,5 +1,7 @@
 """Values of overrides: every text can be written, and paths need no quotes."""
 
+import shlex
+
 import pytest
 from conftest import REPOSITORY, composed
 from hydra.core.hydra_config import HydraConfig
@@ -47,6 +49,11 @@ def test_several_paths_are_those_of_a_sweep(monkeypatch: pytest.MonkeyPatch) -> 
         ("logger.wandb.group=a=b", """put the value in quotes, 'logger.wandb.group="a=b"'"""),
         ("x=f(y)", """put the value in quotes, 'x="f(y)"'"""),
         ("x=choice(null,1.0)", "cannot be read: choice() takes no null; type x=null,1.0"),
+        ("x=choice(null, 'a b')", "choice() takes no null; type " + shlex.quote("x=null, 'a b'")),
+        (
+            "x=choice(null,1),2",
+            "NoneType is incompatible with Union[str, int, float, bool, Dict[Any, Any], List[Any], ChoiceSweep]",
+        ),
         ("x=interval(1)", "x=interval(1) cannot be read: missing a required argument: 'end'"),
         ("x=it's", """put the value in quotes, 'x="it'"'"'s"'"""),
         ("a b=1", "'a b' is not the name of a key"),

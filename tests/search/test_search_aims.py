@@ -136,12 +136,18 @@ def test_a_start_point_outside_of_the_space_is_refused(tmp_path: Path, point: di
         Controller(tmp_path, start=[point])
 
 
+def sweeper_with(settings: dict) -> OptunaSweeper:
+    usual = {"sampler": "tpe", "pruner": "median", "seeds": [], "objectives": ["score"], "start": [], "seed": 0}
+    return OptunaSweeper(1, **{**usual, **settings}, storage="study.log", study_name=None, params={})
+
+
 @pytest.mark.parametrize(
     ("params", "points", "texts"),
     [("choice([2,5],5)", [[2, 5], "[2,5]", 5], ["[2,5]", "[2,5]", "5"]), ("null,1.0", [None, 1.0], ["null", "1.0"])],
 )
 def test_a_list_and_a_null_may_be_start_points(tmp_path: Path, params: str, points: list, texts: list[str]) -> None:
-    search = Controller(tmp_path, params=params, start=[{"x": point} for point in points])
+    sweeper = sweeper_with({"start": OmegaConf.create([{"x": point} for point in points])})  # as Hydra gives them
+    search = Controller(tmp_path, params=params, start=sweeper.start)
     assert [trial.system_attrs["fixed_params"]["x"] for trial in search.study.get_trials()] == texts
 
 
@@ -161,10 +167,8 @@ def test_a_choice_may_be_a_start_point(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_exclude_each_other(settings: dict, line: str) -> None:
-    usual = {"sampler": "tpe", "pruner": "median", "seeds": [], "objectives": ["score"], "start": [], "seed": 0}
-    sweeper = OptunaSweeper(1, **{**usual, **settings}, storage="study.log", study_name=None, params={})
     with pytest.raises(ValueError, match=line):
-        sweeper._check_combinations()
+        sweeper_with(settings)._check_combinations()
 
 
 def test_another_objective_of_the_same_direction_is_another_search(tmp_path: Path) -> None:

@@ -259,6 +259,19 @@ def test_retry_of_a_search_that_is_over_runs_its_failed_trials(tmp_path: Path) -
     assert after.states() == again.states()
 
 
+def test_a_retry_that_is_interrupted_goes_on(tmp_path: Path) -> None:
+    definition.record(tmp_path, [], ["--multirun"])
+    study_record.write(StudyRecord(str(tmp_path / "study.log"), tmp_path.name, "accuracy"), tmp_path)
+    fails_once = f"[ -e ../tried ] || {{ echo > ../tried; exit 1; }}; {COMPLETED}"
+    Controller(tmp_path, script=fails_once, n_trials=2, slots=1).run()
+    clear_failed(tmp_path)
+    first, other = (Controller(tmp_path, n_trials=2).trials for _ in range(2))
+    assert first.ask() is not None
+    assert other.ask() is None and not other.is_over
+    first.leave()
+    assert (job := other.ask()) is not None and job.folder.name == "0000"
+
+
 def test_retry_names_the_sweep_from_where_it_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -13,13 +14,16 @@ from embedded_tasks import Flat
 
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.data.bank import ClassBank
+from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import Setting
 from metalearn.run.directory.result import Result
+from metalearn.training.evaluation import evaluate_further
 from metalearn.training.evaluations.base import MetaTest, ranks, thinned
 from metalearn.training.evaluations.incremental import Incremental, accuracy_by_session
 from metalearn.training.evaluations.open_set import OpenSet, known_from_unknown, log_odds
 from metalearn.training.evaluations.retrieval import Retrieval, places_of
 from metalearn.training.evaluations.verification import Verification, draw_pairs, same_from_different
+from metalearn.training.module import FewShotModule
 
 CLASSES, EACH = 8, 6
 
@@ -112,6 +116,14 @@ def test_scores_of_any_scale_keep_their_order_and_their_ties() -> None:
     assert same_from_different(scores, same)["auc"] == 1
 
 
+class InBfloat16(Pixels):
+    """Backbone that runs in the precision of the trainer alone."""
+
+    def forward(self, x: torch.Tensor, rows: object = None) -> torch.Tensor:
+        assert torch.get_default_dtype() == torch.bfloat16
+        return super().forward(x, rows)
+
+
 @contextmanager
 def bfloat16() -> Iterator[None]:
     """The context that Lightning opens around a network whose weights are all in bfloat16."""
@@ -136,9 +148,30 @@ def test_scores_are_counted_exactly_whatever_the_precision_of_the_network(evalua
     images = np.random.default_rng(0).integers(0, 256, (CLASSES, EACH, 1, 1, CLASSES)).astype(np.uint8)
     bank = ClassBank.from_classes(images, [str(c) for c in range(CLASSES)])
     meta_test = built(chance=True)._replace(bank=bank)
+    expected = evaluation(meta_test)
     # The weights stay float32, so that the network computes the same.
-    with torch.no_grad():
-        assert evaluation(meta_test._replace(precision=bfloat16)) == evaluation(meta_test)
+    meta_test.algorithm.backbone.__class__ = InBfloat16
+    compare, compared = meta_test.algorithm.compare, list[torch.dtype]()
+    meta_test.algorithm.compare = lambda *task: compared.append(torch.get_default_dtype()) or compare(*task)
+    assert evaluation(meta_test._replace(precision=bfloat16)) == expected
+    assert set(compared) <= {torch.bfloat16}
+
+
+def test_an_evaluation_of_a_run_has_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    meta_test, seen = built(chance=False), list[torch.dtype]()
+
+    def forward(self: Pixels, x: torch.Tensor, rows: object = None) -> torch.Tensor:
+        seen.append(torch.get_default_dtype())
+        return x.flatten(1)
+
+    monkeypatch.setattr(Pixels, "forward", forward)
+    data = EpisodicDataModule(
+        {"test": meta_test.bank}, {"test": meta_test.setting}, seed=0, tasks_per_batch=1, num_episodes={"test": 2}
+    )
+    trainer = pl.Trainer(accelerator="cpu", precision="bf16-true", logger=False, enable_progress_bar=False)
+    module = FewShotModule(meta_test.algorithm, torch.optim.Adam)
+    evaluate_further(trainer, module, data, Retrieval(num_queries=3))
+    assert set(seen) == {torch.bfloat16}
 
 
 def test_pairs_are_compared_in_float32_at_least() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from metalearn import MLP, Prototypical
 from metalearn.losses import DENSITY, cross_entropy, negative_log_likelihood
-from metalearn.training.measures import of_test
+from metalearn.training.measures import of_test, of_validation
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -36,3 +36,6 @@ def test_scores_of_a_network_in_bfloat16_are_computed_in_float32() -> None:
     torch.testing.assert_close(measured["mse"], (means.float() - targets.float()).square().mean((1, 2)))
     torch.testing.assert_close(measured["nll"], negative_log_likelihood(outputs.float(), targets.float()))
     torch.testing.assert_close(measured["loss"], measured["nll"])
+    validated = of_validation(algorithm, [outputs], targets)
+    torch.testing.assert_close(validated["loss_by_candidate"][:, 0], measured["loss"])
+    torch.testing.assert_close(validated["mse_by_candidate"][:, 0], measured["mse"])

@@ -82,6 +82,11 @@ class Search:
         return self.score is not TASK_TIME
 
     @property
+    def further(self) -> list[Score]:
+        """Objectives beside the score at meta-val."""
+        return self.objectives[1:] if self.is_by_meta_val else self.objectives
+
+    @property
     def has_front(self) -> bool:
         return len(self.objectives) > 1
 
@@ -190,7 +195,7 @@ def _importance(study: "optuna.Study", objective: int, sign: int) -> Importance 
     wanted = max(BEST, math.ceil(len(losses) / 10))
     if len(losses) < FEWEST:
         return None
-    num_best = sum(loss <= losses[wanted - 1] for loss in losses)  # more than wanted where losses are equal
+    num_best = sum(value <= losses[wanted - 1] for value in losses)  # more than wanted where losses are equal
     if num_best == len(losses) or len(completed[0].params) == 1:
         return None
     with warnings.catch_warnings():

@@ -123,9 +123,11 @@ def _remedy(name: str, text: str, error: str) -> str:
     if len(typed) > 150:
         return f"{typed[:100]}... cannot be read: put the value in quotes, '{name[:80]}=\"...\"'"
     if error.startswith("TypeError while evaluating"):  # a function of Hydra's grammar, with wrong arguments
-        if text.startswith("choice(") and "NoneType" in error:
-            return f"{typed} cannot be read: choice() takes no null; type {name}={text[len('choice(') : -1]}"
-        return f"{typed} cannot be read: {error.partition(chr(39) + ': ')[2]}"
+        if text.startswith("choice(") and text.endswith(")") and "NoneType" in error:
+            listed = shlex.quote(f"{name}={text.removeprefix('choice(')[:-1]}")
+            return f"{typed} cannot be read: choice() takes no null; type {listed}"
+        _, _, reason = error.partition("': ")
+        return f"{typed} cannot be read: {reason}"
     in_quotes = f"{name}={QuotedString(text, Quote.double).with_quotes()}"
     return f"{typed} cannot be read: put the value in quotes, {shlex.quote(in_quotes)}"
 

@@ -28,8 +28,24 @@ def read(sweep: Path) -> Content:
 
 
 def command_line(sweep: Path) -> str:
-    """Returns the command line of a sweep, as it was typed last, with its directory from here."""
+    """Returns the command line of a sweep with its name, as it was typed last."""
+    typed = _typed(sweep)
+    return _line(typed if any(map(_is_place, typed)) else [*typed, f"hydra.sweep.dir={sweep}"])
+
+
+def command_from_here(sweep: Path) -> str:
+    """Returns the command line of a sweep whose path is relative to the working directory."""
+    return _line([*(word for word in _typed(sweep) if not _is_place(word)), f"hydra.sweep.dir={sweep}"])
+
+
+def _typed(sweep: Path) -> list[str]:
     content = read(sweep)
-    typed = content.get("typed") or ["-m", *content["command"]]
-    words = [word for word in typed if not word.lstrip("+").startswith("hydra.sweep.dir=")]
-    return shlex.join(["python", "-m", "metalearn", *words, f"hydra.sweep.dir={sweep}"])
+    return content.get("typed") or ["-m", *content["command"]]
+
+
+def _is_place(word: str) -> bool:
+    return word.lstrip("+").startswith("hydra.sweep.dir=")
+
+
+def _line(words: list[str]) -> str:
+    return shlex.join(["python", "-m", "metalearn", *words])

@@ -32,9 +32,10 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
         score: name of the measure, "accuracy" or "mse".
     """
     facts = begun(config, result)
-    # A batch holds episodes, or images of all base classes.
-    axis, in_batch = ("images", result.batch_size) if result.batch_size else ("episodes", config["tasks_per_batch"])
-    per_step = config["trainer"]["accumulate_grad_batches"] * in_batch * (result.devices or 1)
+    # A task is an episode, or a batch of images of all base classes.
+    axis, in_task = ("images", result.batch_size) if result.batch_size else ("episodes", 1)
+    batches = config["trainer"]["accumulate_grad_batches"]
+    per_step = batches * config["tasks_per_batch"] * in_task * (result.devices or 1)
     for logger in loggers:
         if isinstance(logger, WandbRun):
             logger.begin(facts, axis, per_step, score)

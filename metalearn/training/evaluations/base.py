@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.parts.precision import widened
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.embedded import EmbeddingTable
 from metalearn.episodes.loaders import EVALUATION_SEED
@@ -88,8 +87,9 @@ class MetaTest(NamedTuple):
             return self.algorithm.embed_each(self.converted(images))  # type: ignore[operator]
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Computes the similarity of embedded pairs, in float32 at least: (B, D) twice -> (B,)."""
-        return self.algorithm.similarity(widened(a), widened(b))  # type: ignore[operator]
+        """Computes the similarity of embedded pairs, row by row: (B, D), (B, D) -> (B,)."""
+        with self.precision():
+            return self.algorithm.similarity(a, b)  # type: ignore[operator]
 
     def converted(self, images: Tensor) -> Tensor:
         """Converts bytes to numbers 0 .. 1 of the type of the weights; ids of tokens stay ids."""
