@@ -1,5 +1,7 @@
 """Life-long evaluation of a memory: scorers known by hand, its streams, and its refusals."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +50,24 @@ def means(meta_test: MetaTest, **settings: int) -> dict[str, float]:
         scored = evaluation(meta_test)
     assert scored.curve.x == [float(count) for count in range(1, EACH)]
     return {name: score.mean for name, score in scored.scores.items()}
+
+
+def test_the_memory_works_in_the_precision_of_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    follow, is_open, seen = KeyValueMemory.follow, list[bool](), list[bool]()
+
+    @contextmanager
+    def opened() -> Iterator[None]:
+        is_open.append(True)
+        yield
+        is_open.pop()
+
+    def followed(self: KeyValueMemory, *rows: torch.Tensor) -> torch.Tensor:
+        seen.append(bool(is_open))
+        return follow(self, *rows)
+
+    monkeypatch.setattr(KeyValueMemory, "follow", followed)
+    assert means(of()._replace(precision=opened)) == means(of())
+    assert seen == [True, False]
 
 
 @pytest.mark.parametrize("shot", [1, 2])
