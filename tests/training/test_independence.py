@@ -6,7 +6,8 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Command
+from conftest import Command
+from own_backbone import own_backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -199,23 +200,28 @@ def test_an_own_backbone_that_needs_a_gpu_is_not_judged(caplog: pytest.LogCaptur
     assert "z must be on a GPU" in caplog.text
 
 
+COUPLES = """
+    from torch import nn
+
+
+    class Own(nn.Module):
+        num_features, map_shape = 784, (784, 1, 1)
+
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(784, 784)
+
+        def forward(self, x, rows=None):
+            return nn.functional.batch_norm(self.linear(x.flatten(1)), None, None, training=True)
+"""
+
+
 def test_a_run_with_an_own_backbone_that_couples_rows_is_refused(
     metalearn: Command, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "conf/backbone").mkdir(parents=True)
-    (tmp_path / "conf/backbone/coupled.yaml").write_text("_target_: own_coupled.Coupled\n")
-    (tmp_path / "own_coupled.py").write_text(
-        "from torch import nn\n\n\nclass Coupled(nn.Module):\n"
-        "    num_features, map_shape = 784, (784, 1, 1)\n\n"
-        "    def __init__(self):\n        super().__init__()\n        self.linear = nn.Linear(784, 784)\n\n"
-        "    def forward(self, x, rows=None):\n"
-        "        return nn.functional.batch_norm(self.linear(x.flatten(1)), None, None, training=True)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)  # a fork searches for modules where its parent does
-    small = [option for option in SMALL if not option.startswith("backbone")]
-    options = [*small, f"hydra.searchpath=[file://{tmp_path}/conf]", "backbone=coupled"]
-    own = {**environment, "METALEARN_TARGETS": "own_coupled."}
+    options, targets = own_backbone(tmp_path, monkeypatch, "coupled", COUPLES)
+    own = {**environment, "METALEARN_TARGETS": targets}
     for algorithm in ("prototypical", "maml"):
         run = metalearn(*options, f"algorithm={algorithm}", small=False, environment=own)
         assert run.code == 2, run.text
-        assert "metalearn: Coupled embeds an input differently among other inputs" in run.text
+        assert "metalearn: Own embeds an input differently among other inputs" in run.text

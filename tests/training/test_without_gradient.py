@@ -9,8 +9,9 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Command, composed
+from conftest import Command, composed
 from hydra.utils import instantiate
+from own_backbone import own_backbone
 from torch import Tensor, nn
 
 from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Prototypical, Setting
@@ -81,19 +82,24 @@ def test_a_skipped_batch_is_no_first_step(caplog: pytest.LogCaptureFixture, monk
     assert [warning[:28] for warning in warnings] == ["2 of 4 trainable parameters "]
 
 
+UNUSED = """
+    from torch import nn
+
+
+    class Own(nn.Module):
+        num_features, map_shape = 4, (4, 1, 1)
+
+        def __init__(self):
+            super().__init__()
+            self.used, self.lost = nn.Linear(784, 4), nn.Linear(784, 4)
+
+        def forward(self, x, rows=None):
+            return self.used(x.flatten(1))
+"""
+
+
 def test_a_run_names_them(metalearn: Command, environment: dict[str, str], tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "conf/backbone").mkdir(parents=True)
-    (tmp_path / "conf/backbone/unused.yaml").write_text("_target_: own_unused.Unused\n")
-    (tmp_path / "own_unused.py").write_text(
-        "from torch import nn\n\n\nclass Unused(nn.Module):\n"
-        "    num_features, map_shape = 4, (4, 1, 1)\n\n"
-        "    def __init__(self):\n        super().__init__()\n"
-        "        self.used, self.lost = nn.Linear(784, 4), nn.Linear(784, 4)\n\n"
-        "    def forward(self, x, rows=None):\n        return self.used(x.flatten(1))\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)  # a fork searches for modules where its parent does
-    small = [option for option in SMALL if not option.startswith("backbone")]
-    options = [*small, f"hydra.searchpath=[file://{tmp_path}/conf]", "backbone=unused"]
-    run = metalearn(*options, small=False, environment={**environment, "METALEARN_TARGETS": "own_unused."})
+    options, targets = own_backbone(tmp_path, monkeypatch, "unused", UNUSED)
+    run = metalearn(*options, small=False, environment={**environment, "METALEARN_TARGETS": targets})
     assert run.code == 0, run.text
     assert "get no gradient from the loss and stay as they are: backbone.lost.weight, backbone.lost.bias" in run.text
