@@ -124,6 +124,10 @@ def sweep(
 DIRECTIONS = {"accuracy": "maximize", "seconds_per_task": "minimize"}
 
 
+SPREAD = 5**0.5 / 2 - 0.5
+"""Golden ratio; its multiples, taken modulo one, fill the range evenly."""
+
+
 def pareto(
     folder: Path,
     points: list[tuple[float, float]],
@@ -133,8 +137,9 @@ def pareto(
 ) -> Path:
     """Writes a search whose trial i has these numbers: accuracy, and seconds for a task.
 
-    The first parameter is the accuracy. The search has some of the numbers as objectives, in any
-    order.
+    The first parameter is the accuracy; each further one spreads its values evenly over the range,
+    in an order that has nothing to do with the numbers. The search has some of the numbers as
+    objectives, in any order.
     """
     folder.mkdir(parents=True)
     storage = str(folder / "study.log")
@@ -144,7 +149,8 @@ def pareto(
     study_record.write(study_record.StudyRecord(storage, "s", objectives[0]), folder)
     for i, point in enumerate(points):
         numbers = dict(zip(DIRECTIONS, point, strict=True))
-        study.enqueue_trial({vary[0]: point[0]})
+        further = {key: SPREAD * place * (i + 1) % 1 for place, key in enumerate(vary[1:], start=1)}
+        study.enqueue_trial({vary[0]: point[0], **further})
         trial = study.ask({key: FloatDistribution(0.0, 1.0) for key in vary})
         study.tell(trial, [numbers[name] for name in objectives])
         leave(folder / f"{i:04d}", result(point[0]))
