@@ -125,7 +125,7 @@ DIRECTIONS = {"accuracy": "maximize", "seconds_per_task": "minimize"}
 
 
 SPREAD = 5**0.5 / 2 - 0.5
-"""Golden ratio; its multiples, taken modulo one, fill the range evenly."""
+"""Inverse of the golden ratio; its multiples, taken modulo one, fill the range evenly."""
 
 
 def pareto(
