@@ -47,8 +47,14 @@ def unlimited_if(*limits_and_steps: Any) -> Any:
 
 
 def product(*factors: Any) -> Any:
-    """Returns the product of numbers; a range [low, high] counts as its upper end."""
-    return prod(max(factor) if isinstance(factor, ListConfig) else factor for factor in factors)
+    """Returns the product of numbers; a range [low, high] counts as its upper end.
+
+    Returns 0 where a factor is neither, because the check of that setting names it.
+    """
+    try:
+        return prod(max(factor) if isinstance(factor, ListConfig) else int(factor) for factor in factors)
+    except (TypeError, ValueError):
+        return 0
 
 
 OmegaConf.register_new_resolver("unlimited_if", unlimited_if)

@@ -225,6 +225,8 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
         (["episode.val.num_episodes=0"], "episode.val.num_episodes is 0; it must be at least 1"),
         (["optimizer.lr=-1"], "Invalid learning rate"),
         (["algorithm=maml", "algorithm.inner_loop.steps=-1"], "steps=-1"),
+        (["algorithm=snail", "episode.train.shot=[]"], "episode.train.shot is []; a range has a smallest and a"),
+        (["algorithm=snail", "episode.train.way=[2,x]"], "algorithm.way=[2, 'x'] is not of the type int"),
         (["trainer=ddp_cpu", "episode.val.num_episodes=1"], "2 processes need at least as many meta-val"),
         (["+paths.api_token=abc"], "looks like a secret"),
         (["paths.outputs=${oc.env:NOPE}", "hydra.run.dir=${paths.outputs}"], "NOPE"),

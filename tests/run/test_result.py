@@ -81,7 +81,7 @@ def test_keys_that_are_not_known_are_kept() -> None:
         ({"test": {"accuracy": "x" * 99}}, f"test.accuracy is '{'x' * 59}..., not a group of keys"),
         ({"test": {"accuracy": {"mean": "0.9", "num_episodes": 5}}}, "test.accuracy.mean is '0.9', not a number"),
         ({"episode": {}}, "episode.train is missing"),
-        ({"episode": episode(way=[5])}, "way is [5]; a range has a smallest and a largest number"),
+        ({"episode": episode(way=[5])}, "episode.test.way is [5]; a range has a smallest and a largest number"),
         ({"episode": episode(way="5")}, "episode.test.way is '5', not a whole number"),
         ({"published": {"accuracy": "high"}}, "published.accuracy is 'high', not a number"),
         ({"schema": 4}, "its schema is 4, and this version of metalearn reads up to 3"),

@@ -64,7 +64,10 @@ def _object(hint: Any, value: Any, name: str) -> Any:
             if NoneType not in get_args(field_hint):
                 raise ValueError(f"{within}{field} is missing")
             fields[field] = None
-    return hint(**fields)
+    try:
+        return hint(**fields)
+    except ValueError as error:  # begins with the name of a field
+        raise ValueError(f"{within}{error}") from error
 
 
 def _dict(hint: Any, value: Any, name: str) -> Any:
