@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
+from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of, is_of_backbone
 from metalearn.backbones.dependence import Dependence, batch_norm_of
-from metalearn.backbones.norm import Moments
+from metalearn.backbones.norm import Moments, Rows
 from metalearn.losses import OBJECTIVES, Problem
 from metalearn.types import Episode, Predictor, TaskOutput
 
@@ -92,6 +93,10 @@ class AbstractAlgorithm(nn.Module, ABC):
         """Raises ValueError if the algorithm cannot predict the ways of a task, (S, N)."""
         if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
             raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+
+    def rows(self, *, tasks: int = 1, support: int | None = None, track: bool = True) -> Rows | None:
+        """Selects the moments of a pass of the backbone, by `metalearn.backbones.norm.rows`."""
+        return norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support, track=track)
 
     @property
     def embeds_each_alone(self) -> bool:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.algorithms.metric import AbstractEmbedding, class_means
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.heads import HeadFit, basis_of
 from metalearn.algorithms.parts.precision import at_least_float32
-from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy

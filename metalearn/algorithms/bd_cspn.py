@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.algorithms.metric import AbstractClassifier, class_means
+from metalearn.algorithms.metric import AbstractClassifier
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.precision import at_least_float32
-from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 

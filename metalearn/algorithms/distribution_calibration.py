@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.base_classes import BaseGaussians
+from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import power
-from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 

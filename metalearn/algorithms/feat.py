@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.algorithms.metric import AbstractEmbedding, class_means
-from metalearn.algorithms.prototypical import squared_distances
+from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import cross_entropy

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.selection import selected
-from metalearn.algorithms.prototypical import cosine_similarities
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import cross_entropy
@@ -91,7 +91,7 @@ class FineTune(AbstractAlgorithm):
     def loss(self, batch: Episode) -> TaskOutput:
         tasks, support = batch.support_x.shape[:2]
         x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
-        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
+        rows = self.rows(tasks=tasks, support=support)
         z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
         parts = zip(z[:, :support], batch.support_y, z[:, support:], strict=True)
         logits = torch.stack([self.compare(class_means(s, y), q) for s, y, q in parts])  # (T, Q, N)
@@ -163,7 +163,7 @@ class FineTune(AbstractAlgorithm):
 
         The first `support` rows are the support set.
         """
-        rows = norm.rows(self.batch_norm, training=self.training, support=support, track=False)
+        rows = self.rows(support=support, track=False)
         weights = {name.removeprefix("backbone."): weight for name, weight in params.items() if name != HEAD}
         return functional_call(self.backbone, weights, (x, rows))
 

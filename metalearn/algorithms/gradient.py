@@ -206,7 +206,7 @@ class AbstractGradient(AbstractAlgorithm):
         """Computes the gradient in the adapted weights, and the value, of the mean support loss."""
 
         def support_loss(adapted: Parameters) -> Tensor:
-            logits = functional_call(self.network, params | adapted, (support_x, self._rows()))
+            logits = functional_call(self.network, params | adapted, (support_x, self.rows(track=False)))
             return self.objective.loss(logits, support_y)
 
         return grad_and_value(support_loss)({name: params[name] for name in self.adapted})
@@ -214,11 +214,11 @@ class AbstractGradient(AbstractAlgorithm):
     def predict(self, params: Parameters, support_x: Tensor, query_x: Tensor) -> Tensor:
         """Computes the logits of the queries under given weights: (S, *X), (Q, *X) -> (Q, N)."""
         if self.batch_norm != "support":
-            return functional_call(self.network, params, (query_x, self._rows()))
+            return functional_call(self.network, params, (query_x, self.rows(track=False)))
         # The support rows join the pass, because they give the moments of the queries.
         support = support_x.shape[0]
         x = torch.cat([support_x, query_x])  # (S + Q, *X)
-        return functional_call(self.network, params, (x, self._rows(support)))[support:]
+        return functional_call(self.network, params, (x, self.rows(support=support, track=False)))[support:]
 
     def mean_loss(self, task: OfTask, batch: Episode) -> TaskOutput:
         """Averages over the tasks a function that returns a task's loss, (), and query logits."""
@@ -237,6 +237,3 @@ class AbstractGradient(AbstractAlgorithm):
             x = torch.cat([batch.support_x, batch.query_x], dim=1).flatten(0, 1)  # (T * (S + Q), *X)
             with torch.no_grad():
                 self.network(x, norm.rows("running", training=True, tasks=batch.num_tasks))
-
-    def _rows(self, support: int | None = None) -> norm.Rows | None:
-        return norm.rows(self.batch_norm, training=self.training, support=support, track=False)

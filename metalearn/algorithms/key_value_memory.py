@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.mann import instances, mixed_order, rearranged
 from metalearn.algorithms.parts import key_value
 from metalearn.algorithms.parts.precision import widened
+from metalearn.algorithms.parts.streams import instances, mixed_order, rearranged
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.types import Episode, Predictor, TaskOutput
@@ -85,7 +85,7 @@ class KeyValueMemory(AbstractAlgorithm):
 
         The first `support` rows of a task are its support.
         """
-        rows = norm.rows(self.batch_norm, training=self.training, tasks=x.shape[0], support=support)
+        rows = self.rows(tasks=x.shape[0], support=support)
         return F.normalize(widened(self.backbone(x.flatten(0, 1), rows)), dim=-1).unflatten(0, x.shape[:2])
 
     def follow(self, z: Tensor, y: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor
 from metalearn.algorithms.bd_cspn import rectified, shifted
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.base_classes import BaseMean
+from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import centred
-from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 

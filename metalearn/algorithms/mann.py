@@ -12,7 +12,6 @@ L  rows of a stream    U  hidden units    R  reads    M  slots of the memory    
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts import memory
 from metalearn.algorithms.parts.memory import Memory
+from metalearn.algorithms.parts.streams import instances, mixed_order, order_by_instance, rearranged
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 from metalearn.losses import cross_entropy
@@ -146,7 +146,7 @@ class MANN(AbstractAlgorithm):
 
     def embed_rows(self, x: Tensor, support: int) -> Tensor:
         """Embeds B rows of each task, the first `support` its support: (T, B, *X) -> (T, B, D)."""
-        rows = norm.rows(self.batch_norm, training=self.training, tasks=x.shape[0], support=support)
+        rows = self.rows(tasks=x.shape[0], support=support)
         return self.norm(self.backbone(x.flatten(0, 1), rows), rows).unflatten(0, x.shape[:2])
 
     def follow(self, z: Tensor, y: Tensor) -> tuple[Tensor, State]:
@@ -205,37 +205,10 @@ def start_with_recall(gates: nn.Linear, key: nn.Linear, content: nn.Linear, *, f
     content.weight[:, :half] = 0
 
 
-def mixed_order(y: Tensor) -> Tensor:
-    """Draws a random order for the rows of each stream: (T, L, N) -> (T, L).
-
-    In order of class, positions would give labels away. The seed is the labels of the batch, whose
-    queries were shuffled, so that training is reproducible.
-    """
-    rng = np.random.default_rng(y.argmax(-1).flatten().tolist())
-    order = np.tile(np.arange(y.shape[1]), (y.shape[0], 1))
-    return torch.from_numpy(rng.permuted(order, axis=1)).to(y.device)
-
-
-def order_by_instance(y: Tensor) -> Tensor:
-    """Orders rows by instance: one row of each class, then a second of each: (S, N) -> (S,)."""
-    way = y.shape[1]
-    return (instances(y) * way + y.argmax(1)).argsort(stable=True)
-
-
-def instances(y: Tensor) -> Tensor:
-    """Counts, for each row, the rows of its class so far, itself included: (L, N) -> (L,)."""
-    return (y.cumsum(0) * y).sum(1).long()
-
-
 def accuracy_by_instance(logits: Tensor, y: Tensor) -> Tensor:
     """Computes the accuracy at each of `INSTANCES`; NaN where no row is: (L, N), (L, N) -> (4,)."""
     correct = (logits.argmax(1) == y.argmax(1)).double()  # (L,)
     return torch.stack([correct[instances(y) == instance].mean() for instance in INSTANCES])
-
-
-def rearranged(rows: Tensor, order: Tensor) -> Tensor:
-    """Reorders the rows of each stream by its own order: (T, L, D), (T, L) -> (T, L, D)."""
-    return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
 
 
 def copies(state: State, count: int) -> State:

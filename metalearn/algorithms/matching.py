@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.algorithms.prototypical import cosine_similarities
+from metalearn.algorithms.parts.by_class import logsumexp_by_class
+from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 
@@ -95,8 +96,3 @@ class QueryContext(nn.Module):
             c = forget.sigmoid() * c + write.sigmoid() * new.tanh()
             h = read.sigmoid() * c.tanh() + z  # eq. 3 and 4
         return h
-
-
-def logsumexp_by_class(scores: Tensor, support_y: Tensor) -> Tensor:
-    """Computes log Σ exp(scores) over the rows of each class: (..., S), (S, N) -> (..., N)."""
-    return torch.logsumexp(scores[..., None] + support_y.log(), dim=-2)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.algorithms.parts.svm import crammer_singer
-from metalearn.algorithms.r2d2 import ridge_regression
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 

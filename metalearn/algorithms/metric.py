@@ -17,12 +17,6 @@ PAIRED = 2**25
 """Limit on the numbers in the support-query pairs compared at once: 128 MiB in float32."""
 
 
-@at_least_float32
-def class_means(z: Tensor, y: Tensor) -> Tensor:
-    """Computes the mean of each class, its prototype: (S, D), one-hot (S, N) -> (N, D)."""
-    return y.T @ z / y.sum(0)[:, None]
-
-
 class AbstractEmbedding(AbstractAlgorithm):
     """Predicts by comparing embeddings; a subclass implements `loss` and `compare` alone.
 
@@ -95,7 +89,7 @@ class AbstractEmbedding(AbstractAlgorithm):
         """
         tasks, support = support_x.shape[:2]
         x = torch.cat([support_x, query_x], dim=1)  # (T, S + Q, *X)
-        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support)
+        rows = self.rows(tasks=tasks, support=support)
         z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
         return z[:, :support], z[:, support:]
 

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
-from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -78,7 +78,7 @@ class ProtoMAML(AbstractGradient):
         self.inner_lr = inner_lr
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:
-        z = functional_call(self.network, params, (support_x, self._rows()))  # (S, D)
+        z = functional_call(self.network, params, (support_x, self.rows(track=False)))  # (S, D)
         c = class_means(z, support_y)  # (N, D)
         # -|z - c|² = 2 c z - |c|² - |z|², and all classes share the last term.
         return params | {"head_weight": 2 * c, "head_bias": -c.square().sum(1)}, None

@@ -10,7 +10,9 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.algorithms.metric import AbstractMetric, class_means
+from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import cosine_similarities, squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
@@ -61,19 +63,3 @@ class Prototypical(AbstractMetric):
         if self.distance == "cosine":
             return F.cosine_similarity(a, b)
         return -(a - b).square().sum(-1)
-
-
-@at_least_float32
-def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Computes the squared Euclidean distances of all pairs of rows: (A, D), (B, D) -> (A, B)."""
-    # The expanded square is one matrix product. Subtracting the common part first keeps its terms
-    # small, so that little cancels.
-    centre = b.mean(0)  # (D,)
-    a, b = a - centre, b - centre
-    return (a.square().sum(1)[:, None] - 2 * a @ b.T + b.square().sum(1)).clamp_min(0)
-
-
-@at_least_float32
-def cosine_similarities(a: Tensor, b: Tensor) -> Tensor:
-    """Computes the cosines of all pairs of rows, 0 for zero rows: (A, D), (B, D) -> (A, B)."""
-    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T

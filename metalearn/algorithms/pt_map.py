@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.algorithms.metric import AbstractClassifier, class_means
+from metalearn.algorithms.metric import AbstractClassifier
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import power
-from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 

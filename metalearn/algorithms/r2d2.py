@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.precision import at_least_float32
+from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 
@@ -54,14 +55,3 @@ class R2D2(AbstractMetric):
 def with_ones(z: Tensor) -> Tensor:
     """Appends a feature of ones: (B, D) -> (B, D + 1)."""
     return torch.cat([z, z.new_ones(z.shape[0], 1)], dim=1)
-
-
-def ridge_regression(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
-    """Finds the minimiser W of |X W - Y|² + λ |W|²: (S, D), (S, N) -> (D, N).
-
-    By the Woodbury identity, the system has the size of the support set and not of the embedding
-    (eq. 6).
-    """
-    gram = x @ x.T + ridge * torch.eye(x.shape[0], dtype=x.dtype, device=x.device)  # (S, S)
-    # `solve` would wait for the device to report whether a solution exists; with λ > 0 it does.
-    return x.T @ torch.linalg.solve_ex(gram, y).result

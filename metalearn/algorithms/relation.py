@@ -90,7 +90,7 @@ class Relation(AbstractEmbedding):
         # In mode `support`, the pairs of support rows and classes come first and give the moments.
         first = support if self.batch_norm == "support" else 0
         z = torch.cat([support_z[:, :first], query_z], dim=1)  # (T, B, D)
-        rows = norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=first * way)
+        rows = self.rows(tasks=tasks, support=first * way)
         maps = (each.unflatten(2, self.map_shape) for each in (classes, z))  # (T, N, C, H, W), (T, B, C, H, W)
         return self.relation(*maps, rows)[:, first:]  # eq. 1
 

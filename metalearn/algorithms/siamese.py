@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.algorithms.matching import logsumexp_by_class
 from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.parts.by_class import logsumexp_by_class
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments

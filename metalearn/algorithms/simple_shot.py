@@ -8,11 +8,12 @@ mean. Inductive.
 
 from torch import Tensor
 
-from metalearn.algorithms.metric import AbstractClassifier, class_means
+from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.base_classes import BaseMean
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import centred
-from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 

@@ -9,9 +9,10 @@ counts for a class by its probability. Here these rows are the queries themselve
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.metric import AbstractMetric, class_means
+from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
-from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 

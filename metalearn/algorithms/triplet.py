@@ -15,10 +15,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import descend
-from metalearn.algorithms.metric import AbstractEmbedding, class_means
+from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.backward import grad_and_value
+from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
-from metalearn.algorithms.prototypical import squared_distances
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.types import Episode, Parameters, Predictor, TaskOutput
@@ -84,7 +85,8 @@ class Triplet(AbstractEmbedding):
 
         def predict(query_x: Tensor) -> Tensor:
             support = support_x.shape[0]
-            z = self.embed_by(params, torch.cat([support_x, query_x]), self._rows(support))  # (S + Q, D)
+            rows = self.rows(support=support, track=False)
+            z = self.embed_by(params, torch.cat([support_x, query_x]), rows)  # (S + Q, D)
             return self.compare(z[:support], support_y, z[support:])
 
         return predict
@@ -96,7 +98,7 @@ class Triplet(AbstractEmbedding):
         """
 
         def support_loss(moved: Parameters) -> Tensor:
-            return self.triplet_loss(self.embed_by(params | moved, support_x, self._rows()), support_y)
+            return self.triplet_loss(self.embed_by(params | moved, support_x, self.rows(track=False)), support_y)
 
         moved = {name: params[name] for name in self.moved}
         for _ in range(self.finetune_steps):
@@ -138,9 +140,6 @@ class Triplet(AbstractEmbedding):
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         return -self.distances(self.placed(query_z), class_means(self.placed(support_z), support_y))
-
-    def _rows(self, support: int | None = None) -> norm.Rows | None:
-        return norm.rows(self.batch_norm, training=self.training, support=support, track=False)
 
 
 def batch_hard(distances: Tensor, same: Tensor, margin: float) -> Tensor:

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.metaoptnet import MetaOptNet
+from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.algorithms.parts.svm import crammer_singer
-from metalearn.algorithms.r2d2 import R2D2, ridge_regression
+from metalearn.algorithms.r2d2 import R2D2
 from metalearn.backbones.mlp import MLP
 
 

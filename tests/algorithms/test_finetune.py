@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.finetune import HEAD, FineTune, mean_entropy
-from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.mlp import MLP
 from metalearn.episodes.augmentation import Affine, Unchanged

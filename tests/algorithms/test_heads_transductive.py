@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.bd_cspn import BDCSPN, rectified, shifted
 from metalearn.algorithms.laplacian_shot import LaplacianShot, neighbourhood
-from metalearn.algorithms.metric import class_means
+from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.pt_map import PTMAP, preprocessed, sinkhorn
 from metalearn.algorithms.soft_kmeans import SoftKMeans

@@ -64,12 +64,12 @@ def test_meta_gradient_equals_a_naive_loop_with_autograd() -> None:
     for task in batch().tasks():
         phi = params
         for _ in range(algorithm.inner_loop.steps):
-            support = functional_call(algorithm.network, phi, (task.support_x, algorithm._rows()))
+            support = functional_call(algorithm.network, phi, (task.support_x, algorithm.rows(track=False)))
             grads = torch.autograd.grad(
                 cross_entropy(support, task.support_y), list(phi.values()), create_graph=True, allow_unused=False
             )
             phi = {name: w - algorithm.inner_lr * g for (name, w), g in zip(phi.items(), grads, strict=True)}
-        query = functional_call(algorithm.network, phi, (task.query_x, algorithm._rows()))
+        query = functional_call(algorithm.network, phi, (task.query_x, algorithm.rows(track=False)))
         total = total + cross_entropy(query, task.query_y) / 2
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(total, list(params.values()))])
     torch.testing.assert_close(gradient(algorithm), expected)
@@ -102,7 +102,7 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
     task = batch().tasks()[0]
     theta = algorithm.weights()
     phi, _ = algorithm.steps(theta, task.support_x, task.support_y, 1)[-1]
-    logits = functional_call(algorithm.network, theta, (task.support_x, algorithm._rows()))
+    logits = functional_call(algorithm.network, theta, (task.support_x, algorithm.rows(track=False)))
     mean = -(task.support_y * logits.log_softmax(-1)).sum() / len(logits)
     grad = torch.autograd.grad(mean, theta["head.weight"])[0]
     torch.testing.assert_close(theta["head.weight"] - phi["head.weight"], 0.4 * grad)

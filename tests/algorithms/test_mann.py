@@ -7,8 +7,9 @@ import torch
 from conftest import episode
 from torch.nn import functional as F
 
-from metalearn.algorithms.mann import INSTANCES, MANN, accuracy_by_instance, mixed_order, order_by_instance
+from metalearn.algorithms.mann import INSTANCES, MANN, accuracy_by_instance
 from metalearn.algorithms.parts.memory import EMPTY, Memory, access, empty, least_used_weights, read_weights, write
+from metalearn.algorithms.parts.streams import mixed_order, order_by_instance
 from metalearn.backbones.mlp import MLP
 from metalearn.types import Episode
 

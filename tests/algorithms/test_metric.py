@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.matching import Matching, QueryContext, SupportContext
-from metalearn.algorithms.prototypical import Prototypical, squared_distances
+from metalearn.algorithms.parts.distances import squared_distances
+from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.relation import Relation
 from metalearn.algorithms.siamese import Siamese, balanced_cross_entropy
 from metalearn.algorithms.triplet import Triplet
