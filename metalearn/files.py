@@ -24,7 +24,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     try:
         _remove_those_of_dead_writers(path)
         try:
-            with _locked(temporary) as file:
+            with _created(temporary) as file:
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
@@ -35,6 +35,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     except OSError as error:
         error.filename = str(path)
         raise
+
+
+def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
+    """Replaces the file at `path` by a text in UTF-8, as `write_atomically` does."""
+    write_atomically(path, lambda file: file.write(text.encode(errors=errors)))
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Waits until no other process is in the context of the same lock file, which stays.
+
+    Nobody waits where a network file system has no locks.
+    """
+    with lock.open("a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def check_free(path: Path) -> None:
@@ -51,7 +68,7 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(temporary: Path) -> Iterator[IO[bytes]]:
+def _created(temporary: Path) -> Iterator[IO[bytes]]:
     """Creates a new file, locked for as long as its writer lives."""
     while True:
         with temporary.open("xb") as file:

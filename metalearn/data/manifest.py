@@ -14,7 +14,7 @@ import numpy as np
 from metalearn.data.files.image_files import ClassLists
 from metalearn.data.files.names import class_name, some
 from metalearn.data.files.table import BadLine, read_lines
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
@@ -122,4 +122,4 @@ def write_manifest(path: Path, classes: ClassLists) -> None:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(HEADER)
     lines.writerows((split, name) for split, names in classes.items() for name in names)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_text(path, text.getvalue())

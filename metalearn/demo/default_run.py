@@ -4,7 +4,6 @@ from pathlib import Path
 
 from metalearn.predict import subcommands
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.result import Outcome
 
 FOLDER = Path("outputs/demo")
 
@@ -15,10 +14,6 @@ def default_run(folder: Path = FOLDER) -> Path:
     Raises ValueError if the training fails.
     """
     run = RunFolder(folder)
-    try:
-        finished = Outcome.from_json(run.result).finished
-    except FileNotFoundError:
-        finished = False
-    if not finished:
+    if not run.is_finished():
         subcommands.run_shown("metalearn", f"resume={folder}" if run.last.exists() else f"hydra.run.dir={folder}")
     return folder

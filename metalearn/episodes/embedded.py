@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from metalearn.episodes.kept import kept
+from metalearn.data.files.cached_tensor import cached_tensor
 from metalearn.types import SPLITS
 
 Embed = Callable[[Tensor], Tensor]
@@ -45,7 +45,7 @@ class EmbeddingTable:
         else:
             if 2 * len(used) >= len(images):  # then embeds all, which other episodes can use
                 used = torch.arange(len(images), device=images.device)
-            self.z = kept(file(used), lambda: _embed_slowly(embed, images, used)).to(images.device)
+            self.z = cached_tensor(file(used), lambda: _embed_slowly(embed, images, used)).to(images.device)
         self.place = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         self.place[used] = torch.arange(len(used), device=images.device)
 

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from metalearn.files import check_free, write_atomically
+from metalearn.files import check_free, write_text
 from metalearn.predict.files import Item
 
 NONE = "none of these"
@@ -44,7 +44,7 @@ def write_csv(path: Path, column: str, answers: Iterable[Answer]) -> None:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([column, "label", "probability"])
     lines.writerows((item, label or "", f"{probability:.4f}") for item, label, probability in answers)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode(errors="surrogateescape")))
+    write_text(path, text.getvalue(), errors="surrogateescape")
 
 
 def sort_into(folder: Path, answers: Sequence[Answer]) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.html import data_address, environment
 from metalearn.learner import Learner
 from metalearn.learner.inputs import Input
@@ -87,7 +87,7 @@ class Sorted:
 
 def write(path: Path, results: Sorted) -> None:
     text = render(results)
-    write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
+    write_text(path, text, errors="replace")
 
 
 def render(results: Sorted) -> str:

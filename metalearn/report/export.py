@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.report.comparing.cells import mean
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.contents import Contents, read
@@ -37,14 +37,13 @@ def write(folder: Path, contents: Contents) -> list[Path]:
         texts["trials.csv"] = _csv(_trial_fields(searches), trials)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        write_text(folder / name, text)
     return [folder / name for name in texts]
 
 
 def write_page(path: Path, folder: Path) -> None:
     """Writes the page on the runs of a folder. Raises FileNotFoundError without any result."""
-    text = page(read([folder]))
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, page(read([folder])))
 
 
 def _head(contents: Contents) -> str:

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from metalearn import __version__
-from metalearn.files import write_atomically
+from metalearn.files import write_atomically, write_text
 from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Episodes, Outcome, Published, Result, Seconds
@@ -44,11 +44,14 @@ class Record:
     def result(self, result: Result) -> None:
         self.outcome = result
 
+    def update(self, **fields: Any) -> None:
+        """Replaces fields of the result."""
+        self.result = replace(self.result, **fields)
+
     def write(self) -> None:
         if isinstance(self.outcome, Result):
-            self.result = replace(self.result, peak_memory_bytes=peak_memory_bytes())
-        text = self.outcome.to_json()
-        write_atomically(self.folder.result, lambda file: file.write(text.encode()))
+            self.update(peak_memory_bytes=peak_memory_bytes())
+        write_text(self.folder.result, self.outcome.to_json())
 
     def write_episodes(self, scores: dict[str, np.ndarray], setting: str = "") -> None:
         def save(file: IO[bytes]) -> None:

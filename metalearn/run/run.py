@@ -78,7 +78,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             pruned = job.pruning is not None and job.pruning.pruned
             if not pruned:
                 test(job, record)
-            record.result = replace(record.result, status="pruned" if pruned else "completed")
+            record.update(status="pruned" if pruned else "completed")
         except BaseException as error:
             signals.close()  # no signal may prevent the result from being written
             status, line, code = ending(error, signals.received)
@@ -122,8 +122,7 @@ def fit(job: Job, record: Record) -> None:
     try:
         job.trainer.fit(job.module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
     finally:
-        record.result = replace(
-            record.result,
+        record.update(
             seconds=replace(record.result.seconds, fit=job.clock.seconds),
             steps=job.trainer.global_step,
             skipped_batches=job.module.num_skipped,
@@ -132,7 +131,7 @@ def fit(job: Job, record: Record) -> None:
         raise NonFiniteLoss("the loss of the validations was never a finite number, so there are no weights to test")
     best = load(job.plan.folder.best, job.module, job.plan.choices)
     assert best["global_step"] == job.keeper.best_step
-    record.result = replace(record.result, **_of_validation(best))
+    record.update(**_of_validation(best))
 
 
 def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -149,10 +148,10 @@ def test(job: Job, record: Record) -> None:
     """Scores the meta-test episodes, then those of further settings with equal weights."""
     if job.plan.trains_nothing:
         origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
-        record.result = replace(record.result, steps=0, trained_dataset=origin)
+        record.update(steps=0, trained_dataset=origin)
     elif job.plan.tests_only and job.checkpoint is not None:
         dataset = job.checkpoint["metalearn"]["dataset"]
-        record.result = replace(record.result, **_of_validation(job.checkpoint), trained_dataset=dataset)
+        record.update(**_of_validation(job.checkpoint), trained_dataset=dataset)
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)
     test, took = Evaluation.of(fields, "test"), time.perf_counter() - began
@@ -160,7 +159,7 @@ def test(job: Job, record: Record) -> None:
         test = replace(test, error=error_rate(test.accuracy, WAY))
     cost = job.module.cost.medians()
     seconds = replace(record.result.seconds, test=took, adapt=cost.get("adapt"), predict=cost.get("predict"))
-    record.result = replace(record.result, test=test, seconds=seconds)
+    record.update(test=test, seconds=seconds)
     record.write_episodes(scores)
     if test.measured:
         log.info("meta-test %s %s", test.measured.name, interval(test.measured))
@@ -169,11 +168,11 @@ def test(job: Job, record: Record) -> None:
         data = job.data.tested_by(setting, f"test_{name}")
         fields, scores = evaluate(job.trainer, job.module, data)
         others[name] = Evaluation.of(fields, name)
-        record.result = replace(record.result, evaluations=others)
+        record.update(evaluations=others)
         record.write_episodes(scores, name)
     if job.further is not None:
         scored = evaluate_further(job.trainer, job.module, job.data, job.further)
-        record.result = replace(record.result, further=decode(Further, scored.as_fields(), "further"))
+        record.update(further=decode(Further, scored.as_fields(), "further"))
     _check_finite({"meta-test": test, **others}, record.result.further)
 
 
@@ -223,8 +222,7 @@ def _report(error: BaseException, code: int, plan: Plan | None) -> None:
 
 def _announce(job: Job, record: Record) -> None:
     plan, pretrained_on = job.plan, job.module.algorithm.pretrained_on
-    record.result = replace(
-        record.result,
+    record.update(
         num_parameters=job.num_parameters,
         devices=job.trainer.world_size,
         batch_norm=job.module.dependence.batch_norm,

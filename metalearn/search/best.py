@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
 from rich.table import Table
 
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.run.command.grammar import quoted
 from metalearn.search.experiment import as_experiment
 from metalearn.search.trials import Trials
@@ -141,7 +141,7 @@ class Findings:
         self._screen.say(f"all completed trials: {self._folder / PARETO}")
 
     def _write(self, name: str, text: str) -> None:
-        write_atomically(self._folder / name, lambda file: file.write(text.encode()))
+        write_text(self._folder / name, text)
 
     def _best_first(self) -> list[FrozenTrial]:
         """Returns the completed trials by their first objective."""

@@ -1,6 +1,5 @@
 """A search from its settings to its findings."""
 
-import fcntl
 import sys
 from functools import partial
 from pathlib import Path
@@ -8,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from metalearn.files import one_at_a_time
 from metalearn.losses import OBJECTIVES
 from metalearn.run.command.grammar import key, node
 from metalearn.run.directory import study_record
+from metalearn.run.directory.claim import LOCK
 from metalearn.run.trials.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings
@@ -72,8 +73,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
     definition.record(folder, [], sys.argv[1:])
     storage = settings.storage
     storage = storage if "://" in storage else str(Path(storage).absolute())
-    with (folder / ".lock").open("a") as file:  # controllers that begin together queue one start
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with one_at_a_time(folder / LOCK):  # controllers that begin together queue one start
         study = open_study(
             storage,
             name=settings.study_name or folder.name,

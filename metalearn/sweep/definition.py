@@ -1,15 +1,15 @@
 """sweep.json: the jobs of a sweep, so that its command continues it and no other mixes in."""
 
-import fcntl
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from metalearn.files import write_atomically
+from metalearn.files import one_at_a_time, write_text
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.grammar import is_sweep, key, node, quoted
+from metalearn.run.directory.claim import LOCK
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.sweep_record import NAME, Content, read
 from metalearn.sweep.jobs import Job
@@ -53,7 +53,7 @@ def continued(argv: list[str]) -> list[str]:
         try:
             content = read(path.parent)
             is_search = not content["jobs"]  # its study knows whether it is finished
-            unfinished = is_search or not _is_finished(path.parent, content["jobs"])
+            unfinished = is_search or not all(RunFolder(path.parent / name).is_finished() for name in content["jobs"])
             if content["command"] == command(argv) and unfinished:
                 return [*argv, f"hydra.sweep.dir={quoted(path.parent)}"]
         except ValueError as error:
@@ -77,8 +77,7 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
     Raises ValueError when the sweep has other jobs under the same names.
     """
     path = sweep / NAME
-    with (sweep / ".lock").open("a") as file:  # several searches may add to one sweep
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with one_at_a_time(sweep / LOCK):  # several searches may add to one sweep
         content: Content = read(sweep) if path.is_file() else {"command": command(argv), "jobs": {}}
         content["typed"] = list(argv)
         if path.is_file() and bool(content["jobs"]) != bool(jobs):
@@ -87,7 +86,7 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
         for job in jobs:
             _add(content["jobs"], job, sweep)
         text = json.dumps(content, indent=1) + "\n"
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_text(path, text)
 
 
 def folders(sweep: Path) -> dict[tuple[str, ...], list[Path]]:
@@ -112,8 +111,3 @@ def _add(jobs: dict[str, list[str]], job: Job, sweep: Path) -> None:
     if before is None and RunFolder(job.folder).result.exists():
         raise ValueError(f"{job.folder} holds another run: name another directory with hydra.sweep.dir=DIR")
     jobs[name] = job.overrides
-
-
-def _is_finished(sweep: Path, jobs: dict[str, list[str]]) -> bool:
-    results = (Job(0, overrides, sweep / name).result() for name, overrides in jobs.items())
-    return all(result is not None and result.finished for result in results)

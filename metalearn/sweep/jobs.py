@@ -52,11 +52,8 @@ class Job:
         return self.status in ("completed", "pruned")
 
     def result(self) -> Outcome | None:
-        """Returns its result.json, if it has one. Raises ValueError where that is no result."""
-        try:
-            return Outcome.from_json(RunFolder(self.folder).result)
-        except FileNotFoundError:
-            return None
+        """Reads its result, if it has one. Raises ValueError in one line where it is damaged."""
+        return RunFolder(self.folder).outcome()
 
     def score(self, split: Literal["val", "test"]) -> Measured | None:
         """Returns its accuracy, or squared error, with the interval; None where it left none."""

@@ -19,8 +19,8 @@ from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.fingerprint import fingerprint
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.data.bank import ClassBank
+from metalearn.data.files.cached_tensor import cached_tensor
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.kept import kept
 from metalearn.episodes.sampling import Setting
 from metalearn.training.module import FewShotModule
 
@@ -155,11 +155,11 @@ def test_a_torn_file_is_rebuilt(damage, dtype: torch.dtype, tmp_path: Path, capl
         calls.append(1)
         return tensor
 
-    assert torch.equal(kept(path, compute), tensor)
+    assert torch.equal(cached_tensor(path, compute), tensor)
     path.write_bytes(damage(path.read_bytes()))
-    assert torch.equal(kept(path, compute), tensor)
+    assert torch.equal(cached_tensor(path, compute), tensor)
     assert "is damaged" in caplog.text
-    again = kept(path, compute)
+    again = cached_tensor(path, compute)
     assert torch.equal(again, tensor) and again.dtype == dtype
     assert len(calls) == 2
 
@@ -170,6 +170,6 @@ def test_a_stored_tensor_is_read_where_nothing_can_be_written(tmp_path: Path) ->
         (tmp_path / f"{name}.lock").mkdir()
     tensor = torch.rand(3)
     torch.save(tensor, tmp_path / "z.pt")
-    assert torch.equal(kept(tmp_path / "z.pt", lambda: torch.zeros(3)), tensor)
+    assert torch.equal(cached_tensor(tmp_path / "z.pt", lambda: torch.zeros(3)), tensor)
     with pytest.raises(OSError, match=f"^cannot write into the cache {tmp_path} .*METALEARN_CACHE=FOLDER"):
-        kept(tmp_path / "y.pt", lambda: tensor)
+        cached_tensor(tmp_path / "y.pt", lambda: tensor)

@@ -26,7 +26,7 @@ from rich.progress import Progress
 
 from metalearn.data.bank import ClassBank, content_sha256
 from metalearn.data.files.cache import writing_to_cache
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ class _ArrayFile:
     def _write_record(self, sha256: dict[Split, str], mtime_ns: int) -> None:
         checksum = _checksum(sha256, mtime_ns)
         text = json.dumps({"sha256": sha256, "mtime_ns": mtime_ns, "checksum": checksum}, indent=1)
-        write_atomically(self.record, lambda file: file.write(text.encode()))
+        write_text(self.record, text)
 
 
 def _checksum(sha256: dict[Split, str], mtime_ns: int) -> str:

@@ -20,7 +20,6 @@ from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.result import Outcome
 
 OF_THIS_COMMAND = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
@@ -97,12 +96,12 @@ def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
 
 
 def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
-    overrides, result = RunFolder(folder).overrides, RunFolder(folder).result
+    overrides = RunFolder(folder).overrides
     if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
         return False
     if is_locked(folder / LOCK):  # a run works there
         return False
-    return not result.is_file() or not Outcome.from_json(result).finished
+    return not RunFolder(folder).is_finished()
 
 
 def _resumed(folder: Path, typed: list[str]) -> list[str]:

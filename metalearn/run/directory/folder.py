@@ -64,15 +64,25 @@ class RunFolder:
         """
         return self.path / (f"test_episodes_{setting}.npz" if setting else "test_episodes.npz")
 
+    def outcome(self) -> Outcome | None:
+        """Reads the result, if there is one. Raises ValueError in one line where it is damaged."""
+        try:
+            return Outcome.from_json(self.result)
+        except FileNotFoundError:
+            return None
+
+    def is_finished(self) -> bool:
+        """Whether its run has ended well. Raises ValueError in one line for a damaged result."""
+        outcome = self.outcome()
+        return outcome is not None and outcome.finished
+
     @property
     def holds_run(self) -> bool:
         """Whether a checkpoint or a finished result is here that another run must keep."""
         if self.best.exists() or self.last.exists():
             return True
         try:
-            return Outcome.from_json(self.result).finished
-        except FileNotFoundError:
-            return False
+            return self.is_finished()
         except ValueError:
             return True  # a damaged result is kept as well
 

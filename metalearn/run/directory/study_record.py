@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.run.directory.secret_names import is_secret
 
 NAME = "search.json"
@@ -26,7 +26,7 @@ def write(record: StudyRecord, folder: Path) -> None:
     """
     storage = _with_file(_without_secrets(record.storage), lambda path: _from(folder.absolute(), path.absolute()))
     text = json.dumps(record._replace(storage=storage)._asdict(), indent=1) + "\n"
-    write_atomically(folder / NAME, lambda file: file.write(text.encode()))
+    write_text(folder / NAME, text)
 
 
 def read(folder: Path) -> StudyRecord:

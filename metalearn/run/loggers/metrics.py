@@ -10,7 +10,7 @@ from typing import Any, final
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.run.directory.folder import RunFolder
 
 Row = dict[str, Any]
@@ -94,5 +94,5 @@ class MetricsFile(Logger):
         writer.writeheader()
         writer.writerows(rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+        write_text(self.path, text.getvalue())
         self._columns = columns

@@ -1,15 +1,14 @@
 """One run of MLflow for each run."""
 
-import fcntl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import MLFlowLogger
 
-from metalearn.files import write_atomically
+from metalearn.files import one_at_a_time, write_text
 
 ID = "mlflow_id"
 """File of a run directory with the id of its run."""
@@ -55,7 +54,7 @@ class MlflowRun(MLFlowLogger):
             config: flat config, without secrets.
         """
         client, run_id = self.experiment, self.run_id
-        write_atomically(self._folder / ID, lambda file: file.write(str(run_id).encode()))
+        write_text(self._folder / ID, str(run_id))
         client.update_run(run_id, status="RUNNING")
         data = client.get_run(run_id).data
         values = {name: str(value)[:LONGEST] for name, value in config.items()}
@@ -87,9 +86,7 @@ def _alone(tracking_uri: str) -> Iterator[None]:
         return
     path = Path(f"{file.partition('?')[0]}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(path):
         yield
 
 

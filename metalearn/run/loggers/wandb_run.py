@@ -12,7 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
 from metalearn.estimates import SIGNS
-from metalearn.files import write_atomically
+from metalearn.files import write_text
 from metalearn.run.command.names import nearest
 from metalearn.run.loggers.run_name import sweep_of
 
@@ -149,7 +149,7 @@ def _run_id(folder: Path) -> str:
     if not id_file.is_file() or not id_file.read_text():
         of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
         run_id = of_agent or secrets.token_hex(4)
-        write_atomically(id_file, lambda file: file.write(run_id.encode()))
+        write_text(id_file, run_id)
     return id_file.read_text()
 
 

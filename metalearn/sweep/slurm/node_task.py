@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from metalearn.run.directory.folder import RunFolder
-from metalearn.sweep.jobs import FreshProcess, Job, resuming
+from metalearn.sweep.jobs import FreshProcess, resuming
 
 if TYPE_CHECKING:  # late: an extra
     from submitit.core.utils import DelayedSubmission
@@ -88,7 +88,7 @@ class NodeTask:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._forward)
         for index, command in enumerate(self._commands):
-            if self._codes[index] is None and _is_finished(command.folder):
+            if self._codes[index] is None and RunFolder(command.folder).is_finished():
                 self._codes[index] = 0
             elif self._codes[index] is None and self._received is None:
                 self._processes[index] = _start(command, JobEnvironment().global_rank, JobEnvironment.USR_SIG)
@@ -115,12 +115,6 @@ class NodeTask:
         ]
         unstarted = 128 + (self._received or signal.SIGTERM)
         return [unstarted if code is None else code for code in self._codes]
-
-
-def _is_finished(folder: Path) -> bool:
-    job = Job(0, [], folder)
-    job.look()
-    return job.finished
 
 
 def _start(command: JobCommand, rank: int, ignored: str) -> FreshProcess:

@@ -1,23 +1,22 @@
 """Tensors that are slow to compute, stored in files that all processes map."""
 
-import fcntl
 import logging
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from metalearn.data.files.cache import writing_to_cache
-from metalearn.files import write_atomically
+from metalearn.files import one_at_a_time, write_atomically
 from metalearn.formats import one_line
 
 log = logging.getLogger(__name__)
 
 
-def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
+def cached_tensor(path: Path, compute: Callable[[], Tensor]) -> Tensor:
     """Returns the tensor in the file at `path`, computed and written there if absent or damaged.
 
     The name of the file must contain all that the tensor depends on, so that no stale file is read.
@@ -26,7 +25,10 @@ def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
     """
     with suppress(Exception):  # zipfile and torch raise any kind for a damaged archive; the second look reports it
         return _read(path)
-    with _alone(path):
+    with ExitStack() as alone:
+        with writing_to_cache(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            alone.enter_context(one_at_a_time(path.with_suffix(".lock")))
         try:
             return _read(path)
         except FileNotFoundError:
@@ -38,17 +40,6 @@ def kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
         with writing_to_cache(path.parent):
             write_atomically(path, lambda file: torch.save(tensor.cpu(), file))
         return tensor
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with writing_to_cache(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_suffix(".lock").open("ab")
-    with file:
-        with suppress(OSError):  # some network file systems have no locks; then each process computes it
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _read(path: Path) -> Tensor:
