@@ -98,14 +98,6 @@ class AbstractAlgorithm(nn.Module, ABC):
         """Selects the moments of a pass of the backbone, by `metalearn.backbones.norm.rows`."""
         return norm.rows(self.batch_norm, training=self.training, tasks=tasks, support=support, track=track)
 
-    @property
-    def embeds_each_alone(self) -> bool:
-        """Whether, in evaluation, the embedding of an image depends on that image alone.
-
-        Such an embedding is computed once and reused by all episodes.
-        """
-        return False
-
     def own_weights(self) -> list[str]:
         """Names the weights that a prediction needs beside those of the backbone."""
         weights = [name for name, weight in self.named_parameters() if weight.numel() and not is_of_backbone(name)]

@@ -26,7 +26,7 @@ from metalearn.types import Episode, Parameters, Predictor, TaskOutput
 log = logging.getLogger(__name__)
 
 State = Any
-"""State of the inner optimiser between steps: any nesting of tensors, () for none."""
+"""State of the inner optimiser between steps: any nesting of tensors, None for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The metric family: embeds support and query with one backbone, then compares the embeddings."""
 
 from abc import abstractmethod
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,10 @@ class AbstractEmbedding(AbstractAlgorithm):
 
     @property
     def embeds_each_alone(self) -> bool:
+        """Whether, in evaluation, the embedding of an image depends on that image alone.
+
+        Such an embedding is computed once and reused by all episodes.
+        """
         return self.dependence().batch_norm in ("running", "none")
 
     def embed_each(self, x: Tensor) -> Tensor:
@@ -92,6 +97,11 @@ class AbstractEmbedding(AbstractAlgorithm):
         rows = self.rows(tasks=tasks, support=support)
         z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
         return z[:, :support], z[:, support:]
+
+
+def embeds_each_alone(algorithm: AbstractAlgorithm) -> TypeGuard[AbstractEmbedding]:
+    """Whether an algorithm embeds images, each independently of the others."""
+    return isinstance(algorithm, AbstractEmbedding) and algorithm.embeds_each_alone
 
 
 class AbstractMetric(AbstractEmbedding):

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.distribution_calibration import DistributionCalibration
+from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.algorithms.parts.transforms import power
 from metalearn.episodes.sampling import intensities
 from metalearn.learner.adapted import AbstractAdapted, OfEmbeddings, OfImages
@@ -28,9 +29,9 @@ class Method(nn.Module):
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """Predicts: (S, C, H, W), one-hot (S, N), (Q, C, H, W) -> (Q, N)."""
-        if self.algorithm.embeds_each_alone:
-            embed, compare = self.algorithm.embed_each, self.algorithm.compare
-            logits = compare(embed(support_x), support_y, embed(query_x))  # type: ignore[operator]
+        if embeds_each_alone(self.algorithm):
+            embed = self.algorithm.embed_each
+            logits = self.algorithm.compare(embed(support_x), support_y, embed(query_x))
         else:
             logits = self.algorithm.adapt(support_x, support_y)(query_x)
         return (logits / self.temperature).softmax(-1)

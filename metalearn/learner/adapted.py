@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.episodes.sampling import intensities
 from metalearn.types import Predictor
 
@@ -94,8 +95,8 @@ class OfImages(AbstractAdapted):
 
 def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
     """Computes the features of images (B, C, H, W) uint8."""
-    if algorithm.embeds_each_alone:
-        return algorithm.embed_each(intensities(images))  # type: ignore[operator]
+    if embeds_each_alone(algorithm):
+        return algorithm.embed_each(intensities(images))
     return images
 
 
@@ -109,6 +110,6 @@ def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_cla
             f"this {type(algorithm).__name__} classifies {algorithm.fixed_way} ways, not {num_classes}: "
             f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
         )
-    if algorithm.embeds_each_alone:
+    if embeds_each_alone(algorithm):
         return OfEmbeddings(algorithm, support, ways, num_classes)
     return OfImages(algorithm, support, ways, num_classes)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -41,7 +42,7 @@ class DeclaredDependence(pl.Callback):
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
         if not is_own(algorithm) or batch_idx or trainer.precision != "32-true" or algorithm.dependence().transductive:
             return
-        is_embedded = algorithm.embeds_each_alone and isinstance(trainer.datamodule, EpisodicDataModule)  # type: ignore
+        is_embedded = embeds_each_alone(algorithm) and isinstance(trainer.datamodule, EpisodicDataModule)  # type: ignore
         check_declared(algorithm, batch.episodes.tasks()[0], is_embedded=is_embedded)
 
     on_test_batch_start = on_validation_batch_start  # type: ignore[assignment]

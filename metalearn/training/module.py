@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import metalearn
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import intensities
@@ -86,11 +87,11 @@ class FewShotModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, EpisodicDataModule):
-            self._evaluates_embeddings = self.algorithm.embeds_each_alone
-            weights = self._fingerprint() if self._evaluates_embeddings and data.embeddings else ""
-            embed = None
-            if self._evaluates_embeddings:
-                embed = partial(self._embed_by, self.algorithm.embed_each)  # type: ignore[arg-type]
+            algorithm, embed, weights = self.algorithm, None, ""
+            if embeds_each_alone(algorithm):
+                embed = partial(self._embed_by, algorithm.embed_each)
+                weights = self._fingerprint(algorithm) if data.embeddings else ""
+            self._evaluates_embeddings = embed is not None
             data.evaluate_embeddings(embed, weights)
             device = self.trainer.strategy.root_device
             self._adapts_together = self.algorithm.adapts_together(device)
@@ -183,10 +184,10 @@ class FewShotModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.num_skipped = checkpoint.get("skipped_batches", 0)
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, algorithm: AbstractEmbedding) -> str:
         """Hashes all that an embedding depends on beside the image."""
         how = (metalearn.__version__, str(self.trainer.precision), self.device.type)
-        return fingerprint(self.algorithm.backbone, type(self.algorithm).embed_each.__qualname__, *how)  # type: ignore
+        return fingerprint(algorithm.backbone, type(algorithm).embed_each.__qualname__, *how)
 
     def _embed_by(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         precision = self.trainer.precision_plugin
@@ -220,9 +221,7 @@ class FewShotModule(pl.LightningModule):
         """Computes the algorithm's own curves, (T, K) each."""
         of_tasks = [self.algorithm.curves(task) for task in batch.tasks()]
         self._points = {name: list(curve) for name, curve in of_tasks[0].items()}
-        return {
-            name: torch.stack([torch.stack([*curves[name].values()]) for curves in of_tasks]) for name in self._points
-        }
+        return {name: torch.stack([torch.stack([*task[name].values()]) for task in of_tasks]) for name in self._points}
 
     def _collect(self, split: Split) -> None:
         scores, score_name = self._table.collect(), self.algorithm.objective.score_name

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.embedded import EmbeddingTable
 from metalearn.episodes.loaders import EVALUATION_SEED
@@ -66,7 +67,7 @@ class MetaTest(NamedTuple):
 
         The inputs are embeddings (B, D), or images. It covers only the given rows.
         """
-        if self.algorithm.embeds_each_alone:
+        if embeds_each_alone(self.algorithm):
             return self.embeddings(rows)
         images = self.bank.images.to(self.device)
         return lambda some: self.converted(images[some.to(self.device)])
@@ -108,8 +109,8 @@ class MetaTest(NamedTuple):
         """
         support_y = F.one_hot(support_ways, way).to(support.device, self.dtype)  # (S, N)
         with self.precision():
-            if self.algorithm.embeds_each_alone:
-                return self.algorithm.compare(support, support_y, query)  # type: ignore[operator]
+            if embeds_each_alone(self.algorithm):
+                return self.algorithm.compare(support, support_y, query)
             return self.algorithm.adapt(support, support_y)(query)
 
     def draws(self, way: int, num_episodes: int) -> list[Draw]:
@@ -160,7 +161,7 @@ def check_episodes(meta_test: MetaTest, way: int, key: str, *, lower: str = "epi
 
 def check_embeds(meta_test: MetaTest, key: str) -> None:
     """Raises ValueError if embeddings, each made alone, cannot compare two images."""
-    if not all(hasattr(meta_test.algorithm, name) for name in ("embed_each", "similarity")):
+    if not isinstance(meta_test.algorithm, AbstractEmbedding):
         raise ValueError(
             f"{key} compares embeddings of single images, which {type(meta_test.algorithm).__name__} lacks"
         )
