@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # gives type checkers and editors these names
     from metalearn.data.sinusoid import Sinusoid as Sinusoid
     from metalearn.episodes.datamodule import EpisodicDataModule as EpisodicDataModule
     from metalearn.episodes.functions import FunctionDataModule as FunctionDataModule
-    from metalearn.episodes.sampling import Setting as Setting
+    from metalearn.episodes.setting import Setting as Setting
     from metalearn.estimates import Estimate as Estimate
     from metalearn.learner.learner import Learner as Learner
     from metalearn.stats import estimate as estimate
@@ -75,7 +75,7 @@ _MODULES = {
     "Relation": "algorithms.relation",
     "Reptile": "algorithms.reptile",
     "ResNet12": "backbones.resnet12",
-    "Setting": "episodes.sampling",
+    "Setting": "episodes.setting",
     "Sinusoid": "data.sinusoid",
     "TaskOutput": "types",
     "estimate": "stats",

@@ -26,7 +26,9 @@ from metalearn.algorithms.pt_map import PTMAP
 from metalearn.algorithms.simple_shot import SimpleShot
 from metalearn.algorithms.tim import TIM
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.episodes.sampling import Setting, draw, intensities
+from metalearn.episodes.fetching import intensities
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Setting
 
 for name in ("torchvision", "torchvision.transforms", "torchvision.models", "torchvision.models.resnet"):
     sys.modules.setdefault(name, MagicMock())

@@ -21,7 +21,8 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.text.cloze import Cloze, read_sentences
 from metalearn.data.text.tokens import BLANK, Encoding
 from metalearn.episodes.loaders import EVALUATION_SEED
-from metalearn.episodes.sampling import Shape, draw
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Shape
 from metalearn.estimates import Estimate
 from metalearn.stats import estimate
 from metalearn.types import Split

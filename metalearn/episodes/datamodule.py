@@ -11,20 +11,11 @@ from torch import Tensor
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Unchanged, augmented
 from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
+from metalearn.episodes.fetching import fetch, gather
 from metalearn.episodes.hard import HardClasses
 from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
-from metalearn.episodes.sampling import (
-    Draw,
-    Fault,
-    Setting,
-    collate,
-    draw,
-    draw_images,
-    draw_random,
-    fetch,
-    gather,
-    refuse,
-)
+from metalearn.episodes.sampling import Draw, collate, draw, draw_images, draw_random
+from metalearn.episodes.setting import Fault, Setting, refuse
 from metalearn.types import Augmentation, Episode, Split
 
 EMBEDDED_TASKS = 50

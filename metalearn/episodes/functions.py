@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Fault, Setting, refuse
+from metalearn.episodes.setting import Fault, Setting, refuse
 from metalearn.types import SPLITS, Episode, Split
 
 LARGEST = 1_000_000  # limit of points in an episode

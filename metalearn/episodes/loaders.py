@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from metalearn.episodes.digest import EpisodesDigest
-from metalearn.episodes.sampling import Fault, Setting, Shape, refuse
+from metalearn.episodes.setting import Fault, Setting, Shape, refuse
 from metalearn.types import Episode, IndexedBatch, Split
 
 Drawn = TypeVar("Drawn", bound=tuple[Any, ...])

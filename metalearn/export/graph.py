@@ -13,7 +13,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.distribution_calibration import DistributionCalibration
 from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.algorithms.parts.transforms import power
-from metalearn.episodes.sampling import intensities
+from metalearn.episodes.fetching import intensities
 from metalearn.learner.adapted import AbstractAdapted, OfEmbeddings, OfImages
 
 

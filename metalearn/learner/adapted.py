@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import embeds_each_alone
-from metalearn.episodes.sampling import intensities
+from metalearn.episodes.fetching import intensities
 from metalearn.types import Predictor
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from metalearn.data.bank import ClassBank, columns, vocabulary
 from metalearn.episodes.augmentation import Unchanged
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.run.checks import rules
 from metalearn.run.checks.built import check_other_setting, check_scheduler
 from metalearn.run.checks.continued import check_continued, restored

@@ -12,7 +12,7 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.run.checks import rules
 from metalearn.run.checks.signatures import KEYS_OF_THE_RUN
 from metalearn.run.directory.checkpoint import load_backbone

@@ -11,7 +11,7 @@ import torch
 
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.estimates import ErrorRate, Estimate
 from metalearn.formats import named_shape
 from metalearn.stats import estimate, wilson

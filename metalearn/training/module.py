@@ -18,7 +18,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import intensities
+from metalearn.episodes.fetching import intensities
 from metalearn.stats import estimate
 from metalearn.training import measures, predictions
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done

@@ -18,7 +18,7 @@ from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.resnet12 import ResNet12
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.run.process.machine import quieten_lightning
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedLoss

@@ -13,7 +13,7 @@ from metalearn.algorithms.simple_shot import SimpleShot
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.embedded import base_rows
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.run.checks import rules
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS

@@ -14,7 +14,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.data.completion import Completion, Pixels
 from metalearn.data.gp import GaussianProcess, covariance
 from metalearn.episodes.functions import FunctionDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.losses import DENSITY, coverage, negative_log_likelihood
 from metalearn.run.loggers.points_picture import completed_images, functions
 from metalearn.types import SPLITS

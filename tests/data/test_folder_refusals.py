@@ -12,7 +12,7 @@ from tiny_images import encoded, pixels
 
 from metalearn.data import folder
 from metalearn.data.files.inspection import Inspection
-from metalearn.episodes.sampling import Setting, refuse
+from metalearn.episodes.setting import Setting, refuse
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from conftest import Command
 from metalearn.data.bank import ClassBank
 from metalearn.data.folds import fold_of
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 
 
 def banks() -> dict[str, ClassBank]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Affine, Augmentation, CropFlipJitter, Unchanged, augmented
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.types import SPLITS, Episode
 
 

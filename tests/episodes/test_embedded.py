@@ -17,7 +17,8 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes import datamodule
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.embedded import CHUNK, EmbeddingTable
-from metalearn.episodes.sampling import Setting, Shape, draw
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Setting, Shape
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS
 

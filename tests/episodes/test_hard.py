@@ -11,7 +11,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.hard import HardClasses
-from metalearn.episodes.sampling import Sampling, Setting
+from metalearn.episodes.setting import Sampling, Setting
 from metalearn.run.checks.rules import check_sampling
 from metalearn.types import SPLITS
 

@@ -7,7 +7,7 @@ import torch
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import check_family
-from metalearn.episodes.sampling import Setting, refuse
+from metalearn.episodes.setting import Setting, refuse
 from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3)

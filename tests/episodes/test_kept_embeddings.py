@@ -21,7 +21,7 @@ from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.cached_tensor import cached_tensor
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.training.module import FewShotModule
 
 

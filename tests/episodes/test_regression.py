@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from metalearn.algorithms.gradient import AbstractGradient
 from metalearn.data.sinusoid import Sinusoid
 from metalearn.episodes.functions import FunctionDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.losses import squared_error
 from metalearn.types import Episode
 

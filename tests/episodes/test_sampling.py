@@ -8,16 +8,9 @@ from conftest import episode
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.counts import meta_dataset_shots
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import (
-    Draw,
-    Setting,
-    Shape,
-    Shots,
-    collate,
-    draw,
-    draw_images,
-    fetch,
-)
+from metalearn.episodes.fetching import fetch
+from metalearn.episodes.sampling import Draw, collate, draw, draw_images
+from metalearn.episodes.setting import Setting, Shape, Shots
 from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3)

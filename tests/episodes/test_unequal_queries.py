@@ -7,7 +7,8 @@ from conftest import SMALL, Command
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.counts import dirichlet_queries
-from metalearn.episodes.sampling import Setting, Shape, draw
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Setting, Shape
 from metalearn.report.comparing.protocol import column
 from metalearn.report.reading.runs import find
 from metalearn.report.reading.scores import ACCURACY

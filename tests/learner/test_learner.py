@@ -18,7 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 from torch.nn import functional as F
 
 from metalearn import Learner
-from metalearn.episodes.sampling import Shape, draw
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Shape
 from metalearn.learner import inputs as of_inputs
 from metalearn.learner import learner as of_learner
 from metalearn.learner.images import prepared

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from metalearn import Learner
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import rebuilt
-from metalearn.episodes.sampling import Shape, draw
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Shape
 
 CLASSES = sorted(VERBS[:4])
 SUPPORT = [text for verb in CLASSES for text in TEXTS[verb][:3]], [verb for verb in CLASSES for _ in range(3)]

@@ -10,7 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from metalearn.episodes.sampling import Shape, draw, intensities
+from metalearn.episodes.fetching import intensities
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Shape
 
 PAGE = (REPOSITORY / "docs/runs.md").read_text()
 

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
 
 from metalearn.algorithms.gradient import AbstractGradient
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.run.compiling import CompiledTasks, why_not_compiled
 
 LONG: dict[str, Any] = {

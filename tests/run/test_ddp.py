@@ -16,7 +16,7 @@ from conftest import SMALL, Finished
 from sweeping import wait_for
 
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from conftest import episode
 from PIL import Image
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import Shape, draw
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Shape
 from metalearn.run.loggers import picture as module
 from metalearn.run.loggers.picture import (
     CELL,

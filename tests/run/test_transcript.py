@@ -13,7 +13,9 @@ from lightning.pytorch.plugins.precision import Precision
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Setting, Shape, collate, draw, fetch
+from metalearn.episodes.fetching import fetch
+from metalearn.episodes.sampling import collate, draw
+from metalearn.episodes.setting import Setting, Shape
 from metalearn.run.loggers.picture import TestEpisode
 from metalearn.run.loggers.transcript import answered, transcript
 

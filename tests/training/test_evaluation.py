@@ -8,7 +8,7 @@ import pytest
 from metalearn.data.bank import ClassBank
 from metalearn.data.splits import read_split
 from metalearn.episodes.lake import lake_draws
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.estimates import ErrorRate, Estimate
 from metalearn.stats import wilson
 from metalearn.training.evaluation import error_rate, named_setting

@@ -15,7 +15,7 @@ from embedded_tasks import Flat
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.run.directory.result import Result
 from metalearn.training.evaluation import evaluate_further
 from metalearn.training.evaluations.base import MetaTest, ranks, thinned

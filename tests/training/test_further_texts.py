@@ -12,7 +12,7 @@ from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.bag_of_ngrams import BagOfNgrams
 from metalearn.backbones.text_cnn import TextCNN
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest
 from metalearn.training.evaluations.incremental import Incremental
 from metalearn.training.evaluations.lifelong import Lifelong

@@ -13,7 +13,7 @@ from embedded_tasks import Flat
 from metalearn.algorithms.key_value_memory import KeyValueMemory
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.training.evaluations.base import MetaTest
 from metalearn.training.evaluations.lifelong import Lifelong, accuracy_by_count
 

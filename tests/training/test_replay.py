@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.training.replay import why_not_replayed
 from metalearn.types import Episode
 

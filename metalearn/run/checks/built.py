@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from metalearn.episodes.loaders import AbstractEpisodes
-from metalearn.episodes.sampling import Setting
+from metalearn.episodes.setting import Setting
 from metalearn.training.schedules import Schedule, SchedulerFactory
 
 

@@ -4,7 +4,7 @@ from types import UnionType
 from typing import Any, Literal, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from metalearn.backbones.norm import Moments
-from metalearn.episodes.sampling import Queries, Sampling, Shots
+from metalearn.episodes.setting import Queries, Sampling, Shots
 from metalearn.losses import Problem
 from metalearn.run.checks.signatures import check_value
 from metalearn.run.command.names import nearest, shortened

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.sampling import Draw, collate, fetch
+from metalearn.episodes.fetching import fetch
+from metalearn.episodes.sampling import Draw, collate
 from metalearn.files import write_atomically
 from metalearn.run.loggers.transcript import answered, transcript
 from metalearn.types import Episode

@@ -13,8 +13,10 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.embedded import EmbeddingTable
+from metalearn.episodes.fetching import intensities
 from metalearn.episodes.loaders import EVALUATION_SEED
-from metalearn.episodes.sampling import Draw, Setting, Shape, draw, intensities
+from metalearn.episodes.sampling import Draw, draw
+from metalearn.episodes.setting import Setting, Shape
 from metalearn.estimates import Curve, Estimate
 
 MOST_POINTS = 200
@@ -118,9 +120,7 @@ class MetaTest(NamedTuple):
 
         Shot and queries are those of the setting.
         """
-        shot, query = self.setting.shot, self.setting.query
-        assert isinstance(shot, int)
-        shape = Shape((shot,) * way, (query,) * way)
+        shape = Shape((self.setting.largest_shot,) * way, (self.setting.query,) * way)
         return [
             draw(self.bank.rows, shape, seed=EVALUATION_SEED, split="test", index=index)
             for index in range(num_episodes)

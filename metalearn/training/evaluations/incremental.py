@@ -40,13 +40,11 @@ class Incremental(AbstractEvaluation):
         self.num_episodes, self.sessions = num_episodes, sessions
 
     def check(self, meta_test: MetaTest) -> None:
-        way = meta_test.setting.way
-        ways = self.sessions * (way if isinstance(way, int) else way[1])
+        ways = self.sessions * meta_test.setting.largest_way
         check_episodes(meta_test, ways, "evaluation=incremental", lower="evaluation.further.sessions")
 
     def __call__(self, meta_test: MetaTest) -> Scored:
-        way = meta_test.setting.way
-        assert isinstance(way, int)
+        way = meta_test.setting.largest_way
         draws = meta_test.draws(self.sessions * way, self.num_episodes)
         inputs = meta_test.inputs_of(draws)
         accuracies = []  # (E, sessions)

@@ -65,7 +65,7 @@ class Lifelong(AbstractEvaluation):
         if (batch_norm := meta_test.algorithm.dependence().batch_norm) not in ("running", "none"):
             raise ValueError(f"{key} embeds each row alone, which batch_norm={batch_norm} cannot: use running")
         check_episodes(meta_test, self.classes, key, lower="evaluation.further.classes")
-        needed = self.rounds * _shot(meta_test)
+        needed = self.rounds * meta_test.setting.largest_shot
         if len(_classes_with(meta_test, needed)) < self.classes:
             raise ValueError(
                 f"{key} needs {self.classes} meta-test classes of {needed} rows; there are "
@@ -92,8 +92,7 @@ class Lifelong(AbstractEvaluation):
     def stream(self, meta_test: MetaTest, number: int) -> tuple[Tensor, Tensor]:
         """Draws the rows of the bank in a stream, (L,), and their classes 0 .. C - 1, (L,)."""
         rng = np.random.default_rng([EVALUATION_SEED, number])
-        way, shot = meta_test.setting.way, _shot(meta_test)
-        assert isinstance(way, int)
+        way, shot = meta_test.setting.largest_way, meta_test.setting.largest_shot
         drawn = rng.permutation(_classes_with(meta_test, self.rounds * shot))[: self.classes]
         images = np.stack([rng.permutation(meta_test.bank.rows[c])[: self.rounds * shot] for c in drawn])
         images = images.reshape(self.classes, self.rounds, shot)
@@ -130,8 +129,3 @@ def _embedded(meta_test: MetaTest, rows: Tensor) -> Tensor:
 
 def _classes_with(meta_test: MetaTest, rows: int) -> list[int]:
     return [c for c, of_class in enumerate(meta_test.bank.rows) if len(of_class) >= rows]
-
-
-def _shot(meta_test: MetaTest) -> int:
-    assert isinstance(meta_test.setting.shot, int), "check_episodes refuses ranges"
-    return meta_test.setting.shot

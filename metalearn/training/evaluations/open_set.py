@@ -45,11 +45,11 @@ class OpenSet(AbstractEvaluation):
         self.num_episodes, self.unknown = num_episodes, unknown
 
     def check(self, meta_test: MetaTest) -> None:
-        ways = _way(meta_test) + self.unknown
+        ways = meta_test.setting.largest_way + self.unknown
         check_episodes(meta_test, ways, "evaluation=open_set", lower="evaluation.further.unknown")
 
     def __call__(self, meta_test: MetaTest) -> Scored:
-        way = _way(meta_test)
+        way = meta_test.setting.largest_way
         draws = meta_test.draws(way + self.unknown, self.num_episodes)
         inputs = meta_test.inputs_of(draws)
         found: dict[str, list[float]] = {"auroc": [], "fpr_at_95_tpr": [], "accuracy_of_known": []}
@@ -89,7 +89,3 @@ def known_from_unknown(confidence: torch.Tensor, is_known: torch.Tensor) -> dict
     places, target = ranks(confidence), is_known.long()
     specificity, _ = binary_specificity_at_sensitivity(places, target, min_sensitivity=SENSITIVITY)
     return {"auroc": binary_auroc(places, target).item(), "fpr_at_95_tpr": 1 - specificity.item()}
-
-
-def _way(meta_test: MetaTest) -> int:
-    return meta_test.setting.way if isinstance(meta_test.setting.way, int) else meta_test.setting.way[1]
