@@ -22,7 +22,7 @@ from metalearn.files import is_full_disk
 from metalearn.run.command import groups, guard, overrides
 from metalearn.run.command.conf import conf_dir
 from metalearn.run.command.explain import explain, explain_yaml
-from metalearn.run.command.grammar import at_home
+from metalearn.run.command.grammar import expand_user_paths
 from metalearn.run.command.names import shortened
 from metalearn.run.directory import secrets
 from metalearn.run.loggers.run_name import run_name
@@ -67,7 +67,7 @@ def compose_and_run(config: DictConfig) -> float | None:
     import metalearn.run.process.torchmetrics_imports  # noqa: F401 (before Lightning)
     from metalearn.run.run import run
 
-    at_home(config)
+    expand_user_paths(config)
     return run(config)
 
 
@@ -139,7 +139,7 @@ def compose_or_refuse() -> None:
 
 
 def refuse(text: str, code: int = 2) -> NoReturn:
-    line = secrets.struck_out(" ".join(text.split()))
+    line = secrets.redacted(" ".join(text.split()))
     print(f"metalearn: {shortened(line, 480)}", file=sys.stderr)
     sys.exit(code)
 

@@ -102,7 +102,7 @@ class IMAML(AbstractGradient):
         def task(
             support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
         ) -> tuple[Tensor, ...]:  # Algorithm 2
-            phi = self.arrive(theta, support_x, support_y)
+            phi = self.last_weights(theta, support_x, support_y)
 
             def query_loss(params: Parameters) -> tuple[Tensor, Tensor]:
                 logits = self.predict(params, support_x, query_x)  # (Q, N)
@@ -120,7 +120,7 @@ class IMAML(AbstractGradient):
         here = dot(mean, {name: weight - weight.detach() for name, weight in theta.items()})  # 0, with gradient `mean`
         return TaskOutput(losses.mean() + here, logits)
 
-    def arrive(self, theta: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
+    def last_weights(self, theta: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
         """Returns φ after the inner steps of the training, without keeping the steps."""
         (last,) = deque(self.walk(theta, support_x, support_y, self.inner_loop.steps), maxlen=1)
         return last[0]

@@ -14,7 +14,7 @@ from metalearn.learner import scikit_learn
 from metalearn.learner.adapted import AbstractAdapted, adapted, features
 from metalearn.learner.inputs import CHUNK, Input, chunks, counted
 from metalearn.learner.rejecting import check_classes, probability
-from metalearn.learner.saving import Examples, Kept, joined, read, write
+from metalearn.learner.saving import Examples, SupportSet, joined, read, write
 from metalearn.learner.trained import Trained, build, checkpoint_of
 from metalearn.learner.untrained import checkpoint_of_parts
 
@@ -101,7 +101,8 @@ class Learner:
         images = counted(images, self.trained.preparation)
         more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
         support = torch.cat([kept.features, more.features])
-        self._keep(Kept(more.classes, torch.cat([kept.ways, more.ways]), support, joined(kept.examples, more.examples)))
+        examples = joined(kept.examples, more.examples)
+        self._keep(SupportSet(more.classes, torch.cat([kept.ways, more.ways]), support, examples))
         return self
 
     @property
@@ -162,18 +163,18 @@ class Learner:
                 found.append([Evidence(kept.label(row), value, row, kept.example(row)) for value, row in pairs])
         return found
 
-    def _support(self, images: Iterable[Input], ways: list[int], classes: list[Hashable]) -> Kept:
+    def _support(self, images: Iterable[Input], ways: list[int], classes: list[Hashable]) -> SupportSet:
         if not ways:
             raise ValueError("there are no images: give at least one of each class")
         rows = torch.cat(list(chunks(images, self.trained.preparation)))  # (S, C, H, W) or (S, L)
         support = torch.cat([self._features(some) for some in rows.split(CHUNK)])
         examples: Examples = list(map(str, images)) if self.trained.takes_texts else rows
-        return Kept(classes, torch.tensor(ways), support.cpu(), examples)
+        return SupportSet(classes, torch.tensor(ways), support.cpu(), examples)
 
-    def _keep(self, kept: Kept) -> None:
-        self._adapted, self._kept = self._adapt(kept), kept
+    def _keep(self, kept: SupportSet) -> None:
+        self._adapted, self._support_set = self._adapt(kept), kept
 
-    def _adapt(self, kept: Kept) -> AbstractAdapted:
+    def _adapt(self, kept: SupportSet) -> AbstractAdapted:
         support, ways = kept.features.to(self.trained.device), kept.ways.to(self.trained.device)
         return adapted(self.trained.algorithm, support, ways, len(kept.classes))
 
@@ -209,10 +210,10 @@ class Learner:
         logits = self._adapted.logits(batch).double() / self.trained.temperature  # (B, N)
         return logits.softmax(1).cpu().numpy()
 
-    def _fitted(self) -> Kept:
-        if not hasattr(self, "_kept"):
+    def _fitted(self) -> SupportSet:
+        if not hasattr(self, "_support_set"):
             raise ValueError("this learner has not seen any classes yet: call fit(images, labels) first")
-        return self._kept
+        return self._support_set
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Returns the arguments of the constructor, for scikit-learn."""
@@ -227,12 +228,12 @@ class Learner:
             if name not in self.get_params():
                 raise ValueError(f"a Learner has no parameter {name!r}; it has {', '.join(self.get_params())}")
             if name == "trained" and value is not self.trained:
-                vars(self).pop("_kept", None)
+                vars(self).pop("_support_set", None)
             setattr(self, name, probability(value) if name == "reject" else value)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_kept")
+        return hasattr(self, "_support_set")
 
     def __sklearn_tags__(self) -> Any:
         return scikit_learn.tags()

@@ -20,7 +20,7 @@ Examples = Tensor | list[str]
 
 
 @dataclass(frozen=True)
-class Kept:
+class SupportSet:
     """Support set of S images or texts, on the host."""
 
     classes: list[Hashable]
@@ -45,26 +45,28 @@ def joined(first: Examples | None, second: Examples | None) -> Examples | None:
     return [*first, *second] if first is not None and second is not None else None
 
 
-def write(path: Path, checkpoint: dict[str, Any], kept: Kept, *, keep_images: bool, reject: float | None) -> None:
+def write(
+    path: Path, checkpoint: dict[str, Any], fitted: SupportSet, *, keep_images: bool, reject: float | None
+) -> None:
     """Writes the file of a learner.
 
     Raises ValueError if labels are neither texts nor numbers, or if the features are images that
     must not be kept.
     """
-    if not keep_images and not kept.features.is_floating_point():
-        kind = "texts" if isinstance(kept.examples, list) else "images"
+    if not keep_images and not fitted.features.is_floating_point():
+        kind = "texts" if isinstance(fitted.examples, list) else "images"
         raise ValueError(f"this method predicts from the support {kind} themselves: save with keep_images=True")
     support = {
-        "classes": [saved(label) for label in kept.classes],
-        "ways": kept.ways,
-        "features": kept.features,
-        "images": kept.examples if keep_images else None,
+        "classes": [saved(label) for label in fitted.classes],
+        "ways": fitted.ways,
+        "features": fitted.features,
+        "images": fitted.examples if keep_images else None,
         "reject": None if reject is None else float(reject),
     }
     write_atomically(path, lambda file: torch.save({**checkpoint, "learner": support}, file))
 
 
-def read(path: Path, support: Any) -> Kept:
+def read(path: Path, support: Any) -> SupportSet:
     """Reads the support set of a saved learner.
 
     Raises ValueError, in one line, if it is damaged.
@@ -77,7 +79,7 @@ def read(path: Path, support: Any) -> Kept:
             reject = support.get("reject")  # absent in older files
             is_probability = reject is None or (isinstance(reject, float) and 0 <= reject <= 1)
             if is_kind and len(lengths) == 1 and has_all and is_probability:
-                return Kept(classes, ways, features, examples)
+                return SupportSet(classes, ways, features, examples)
     raise ValueError(f"{path} is damaged: its support set is not what a learner saves")
 
 

@@ -33,9 +33,9 @@ def predict(given: argparse.Namespace) -> int:
     if given.sort_into and reader.kind != "image":
         raise ValueError("--sort-into copies images, but the run was trained on texts: use --csv FILE")
     support = learn(learner, reader, given.support)
-    items: list[Item] = []
-    probabilities = learner.predict_proba(reader.opened(reader.queries(given.query), "sorting", items))
-    rows = zip(items, learner.choose(probabilities), probabilities.max(1, initial=0.0), strict=True)
+    queries = reader.queries(given.query)
+    probabilities = learner.predict_proba(reader.opened(queries, "sorting"))
+    rows = zip(reader.readable(queries), learner.choose(probabilities), probabilities.max(1, initial=0.0), strict=True)
     answers = [Answer(item, None if label is None else str(label), float(p)) for item, label, p in rows]
     _report_unreadable(reader.unreadable)
     if not answers:
@@ -66,8 +66,9 @@ def learn(learner: Learner, reader: AbstractReader, support: Path | None) -> lis
             listed = f"a CSV file of {reader.column},label"
             raise ValueError(f"--support is missing: a folder of examples for each class, or {listed}")
         return []
-    examples, read = reader.examples(support), list[Item]()
-    inputs = list(reader.opened((item for item, _ in examples), "looking at the examples", read))
+    examples = reader.examples(support)
+    items = [item for item, _ in examples]
+    inputs = list(reader.opened(items, "looking at the examples"))
     labels = [name for item, name in examples if item not in reader.unreadable]
     if lost := sorted({name for _, name in examples} - {*labels}):
         raise ValueError(f"the class {lost[0]} of {support} has no readable {reader.kind}")
@@ -76,7 +77,7 @@ def learn(learner: Learner, reader: AbstractReader, support: Path | None) -> lis
     if len({*labels}) == 1:
         raise ValueError(f"{support} has one class, so each {reader.kind} would be of it: give examples of others too")
     learner.fit(inputs, labels)
-    return read
+    return reader.readable(items)
 
 
 def _report_unreadable(unreadable: dict[Item, str]) -> None:

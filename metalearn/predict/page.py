@@ -60,8 +60,9 @@ class Sorted:
 
     def groups(self) -> Iterator[Group]:
         """Yields the classes by name, the rejected inputs last."""
-        items: list[Item] = []
-        inputs = list(self.reader.opened((answer.item for answer in self.shown), "drawing the page", items))
+        shown = [answer.item for answer in self.shown]
+        inputs = list(self.reader.opened(shown, "drawing the page"))
+        items = self.reader.readable(shown)
         evidence = dict(zip(items, self.learner.explain_all(inputs, count=3), strict=True))
         thumbnails = {item: thumbnail(given, SIDE) for item, given in zip(items, inputs, strict=True)}
         names = sorted({answer.label for answer in self.answers}, key=lambda name: (name is None, name))

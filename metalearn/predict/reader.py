@@ -45,8 +45,8 @@ class AbstractReader(ABC):
         """Records why an item cannot be read."""
         self.unreadable[item] = one_line(error)
 
-    def opened(self, items: Iterable[Item], title: str, read: list[Item]) -> Iterator[Input]:
-        """Yields the inputs of the readable items, and adds these to `read` one by one.
+    def opened(self, items: Iterable[Item], title: str) -> Iterator[Input]:
+        """Yields the inputs of the readable items; the others are then in `unreadable`.
 
         A progress bar shows if it takes long.
         """
@@ -56,9 +56,12 @@ class AbstractReader(ABC):
                 given = self.open(item)
             except (ValueError, OSError) as error:
                 self.leave_out(item, error)
-                continue
-            read.append(item)
-            yield given
+            else:
+                yield given
+
+    def readable(self, items: Iterable[Item]) -> list[Item]:
+        """Returns the items whose inputs `opened` has yielded."""
+        return [item for item in items if item not in self.unreadable]
 
 
 def check_present(support: Path) -> None:

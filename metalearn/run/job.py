@@ -18,10 +18,10 @@ from metalearn.run.checks import rules
 from metalearn.run.checks.built import check_other_setting, check_scheduler
 from metalearn.run.checks.continued import check_continued, restored
 from metalearn.run.checks.weights import check_trainable, check_trained
-from metalearn.run.command.overrides import anywhere
+from metalearn.run.command.overrides import with_absolute_paths
 from metalearn.run.compiling import CompiledTasks
 from metalearn.run.directory.checkpoint import load
-from metalearn.run.directory.secrets import struck_out
+from metalearn.run.directory.secrets import redacted
 from metalearn.run.keeper import Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
 from metalearn.run.parts import build_algorithm, build_data, build_module, build_trainer
@@ -191,8 +191,8 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
         "classes": loaded.trained_classes,
         "vocabulary": vocabulary(loaded.banks["test"]),
         "columns": columns(loaded.banks["test"]),
-        "overrides": anywhere(plan.overrides, plan.cwd),
-        "built": struck_out(plan.config["algorithm"]),
+        "overrides": with_absolute_paths(plan.overrides, plan.cwd),
+        "built": redacted(plan.config["algorithm"]),
         "restored": restored(plan.config),
         "settings": plan.settings,
         "preparation": asdict(loaded.preparation) if loaded.preparation else None,

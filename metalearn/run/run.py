@@ -21,7 +21,7 @@ from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Evaluation, Further
-from metalearn.run.directory.secrets import struck_out
+from metalearn.run.directory.secrets import redacted
 from metalearn.run.job import Job, build
 from metalearn.run.loggers import every_logger
 from metalearn.run.loggers.metrics import MetricsFile
@@ -52,7 +52,7 @@ def run(config: DictConfig) -> float | None:
         try:
             stack.enter_context(folder.claimed(resume=bool(config.get("resume"))))
         except (ValueError, OSError) as error:
-            print(f"metalearn: {struck_out(str(error))}", file=sys.stderr)
+            print(f"metalearn: {redacted(str(error))}", file=sys.stderr)
             raise SystemExit(BAD_INPUT) from error
         return _run(config, folder)
 
@@ -109,7 +109,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
 
 def _begin(job: Job, config: DictConfig) -> None:
     """Writes the config, removes earlier results, and cuts metrics.csv to the resumed step."""
-    hydra_folder.write_config(job.plan.folder, config, struck_out(job.plan.config))
+    hydra_folder.write_config(job.plan.folder, config, redacted(job.plan.config))
     for logger in job.trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.resume(job.first_step)
@@ -211,7 +211,7 @@ def _leave(record: Record, folder: RunFolder, code: int, *, begun: bool) -> int:
 
 def _report(error: BaseException, code: int, plan: Plan | None) -> None:
     if code == BAD_INPUT:
-        print(f"metalearn: {struck_out(str(error))}", file=sys.stderr)
+        print(f"metalearn: {redacted(str(error))}", file=sys.stderr)
     elif isinstance(error, NonFiniteLoss) or is_full_disk(error):
         log.error("%s", error)
     elif code == FAILED:
@@ -235,7 +235,7 @@ def _announce(job: Job, record: Record) -> None:
             plan.settings if not plan.tests_only else tested(plan.settings, job.checkpoint), plan.class_split
         ),
     )
-    safe = struck_out(plan.config)
+    safe = redacted(plan.config)
     every_logger.begin(job.trainer.loggers, safe, record.result, job.score_name)
     if is_rank_zero():
         world, folder = job.trainer.world_size, plan.folder.path

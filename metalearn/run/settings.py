@@ -10,7 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.secrets import struck_out
+from metalearn.run.directory.secrets import redacted
 
 IRRELEVANT = {
     *("hydra", "mode", "checkpoint", "resume", "paths", "logger", "published"),
@@ -62,7 +62,7 @@ def composed_settings(config: DictConfig) -> dict[str, Any]:
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
 
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    return settings(struck_out(filled(plain)))
+    return settings(redacted(filled(plain)))
 
 
 def written_settings(folder: Path) -> dict[str, Any]:

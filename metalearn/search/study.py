@@ -7,7 +7,7 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import node
-from metalearn.run.directory.secrets import struck_out
+from metalearn.run.directory.secrets import redacted
 from metalearn.run.settings import settings
 from metalearn.run.trials.trial import open_storage
 from metalearn.search.objectives import SECONDS_PER_TASK, Objective
@@ -63,7 +63,7 @@ def settings_of_all(config: DictConfig, space: Space) -> dict[str, str]:
         space: parameters, whose settings vary.
     """
     varied = tuple(f"{node(key)}." for key in space)
-    plain = struck_out(OmegaConf.to_container(config, resolve=False))
+    plain = redacted(OmegaConf.to_container(config, resolve=False))
     return {name: repr(value) for name, value in settings(plain).items() if not f"{name}.".startswith(varied)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.grammar import at_home, key, node
+from metalearn.run.command.grammar import expand_user_paths, key, node
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.settings import as_typed, settings, written_settings
 from metalearn.sweep.jobs import Job
@@ -53,7 +53,7 @@ def check(
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    at_home(config)
+    expand_user_paths(config)
     plain: Any = OmegaConf.to_container(config, resolve=False)
     return settings(plain)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from metalearn.run.command.grammar import at_home, is_path, node, quoted, readable, value
+from metalearn.run.command.grammar import expand_user_paths, is_path, node, quoted, readable, value
 
 SIGNS = st.one_of(st.sampled_from("'\"\\${}=,()[]~ \n:é"), st.characters())
 
@@ -78,7 +78,7 @@ def test_home_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("dataset.root", "checkpoint", "pretrained", "resume", "hydra.run.dir", "paths.outputs"):
         assert value(readable(f"{key}=~/x", multirun=False)) == "/home/ann/x"
     config = OmegaConf.create({"paths": {"data": "~/d"}, "dataset": {"root": "${paths.data}/own"}, "note": "~/n"})
-    at_home(config)
+    expand_user_paths(config)
     assert config == {"paths": {"data": "/home/ann/d"}, "dataset": {"root": "/home/ann/d/own"}, "note": "~/n"}
 
 

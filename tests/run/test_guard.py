@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from metalearn.run.command.guard import StruckOut, WatchedLoader, check_environment, check_logging
+from metalearn.run.command.guard import RedactingFormatter, WatchedLoader, check_environment, check_logging
 
 FOREIGN = "_target_: zipfile.ZipFile, file: MARK, mode: w"
 HANDLER = "class: zipfile.ZipFile, file: MARK, mode: w"
@@ -123,7 +123,7 @@ def test_messages_and_tracebacks_are_without_secrets(monkeypatch: pytest.MonkeyP
     except ValueError:
         how = sys.exc_info()
     record = logging.LogRecord("x", logging.ERROR, "file", 1, "asked %s", ("https://me:pw@host",), how)
-    written = StruckOut(logging.Formatter("%(levelname)s %(message)s")).format(record)
+    written = RedactingFormatter(logging.Formatter("%(levelname)s %(message)s")).format(record)
     assert written.startswith("ERROR asked https://me:***@host\nTraceback")
     assert "no such host: ***" in written and "ghp_" not in written
 

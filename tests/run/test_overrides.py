@@ -8,7 +8,7 @@ import torch
 
 from metalearn import __version__
 from metalearn.run.command.grammar import key, node, value
-from metalearn.run.command.overrides import SPLIT, anywhere, expand, newest_unfinished
+from metalearn.run.command.overrides import SPLIT, expand, newest_unfinished, with_absolute_paths
 
 EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb", "logger.wandb.group=g", "+trainer.x=1"]
 
@@ -156,7 +156,9 @@ def test_a_checkpoint_is_a_file_or_a_run_directory_wherever_one_stands(
 def test_signs_in_the_name_of_a_run_directory(tmp_path: Path) -> None:
     run = tmp_path / "Ann's [old] (v=2) Vögel"
     (run / "checkpoints").mkdir(parents=True)
-    torch.save({"metalearn": {"overrides": anywhere(["dataset.root='b c'"], run)}}, run / "checkpoints/last.ckpt")
+    torch.save(
+        {"metalearn": {"overrides": with_absolute_paths(["dataset.root='b c'"], run)}}, run / "checkpoints/last.ckpt"
+    )
     (run / SPLIT).write_text("split,class\n")
     resumed = {key(o): value(o) for o in expand([f"resume={run}"])}
     assert resumed == {"dataset.root": str(run / "b c"), "resume": str(run), "hydra.run.dir": str(run)}
@@ -264,4 +266,4 @@ def test_paths_are_stored_so_that_they_hold_anywhere() -> None:
         "pretrained=x.ckpt": "pretrained='/work/here/x.ckpt'",
         **{o: o for o in ("seed=1", "dataset.manifest=null", "~dataset.root", "dataset=folder", "algorithm.x=a/b")},
     }
-    assert anywhere(list(there), Path("/work/here")) == list(there.values())
+    assert with_absolute_paths(list(there), Path("/work/here")) == list(there.values())

@@ -7,7 +7,7 @@ import pytest
 from conftest import Command
 
 from metalearn.run.directory.secret_names import is_secret
-from metalearn.run.directory.secrets import refuse_typed, refuse_written, struck_out
+from metalearn.run.directory.secrets import redacted, refuse_typed, refuse_written
 
 TYPED = """++token=x|+passwd=x|+password=hunter2|+password=12345|+a={password:x}|+callbacks={x:{api_key:x}}|+tokens=[x]
 +bearer=x|+key2=abc|+my.apiKey=x|~secret=x|+a=[{b:{auth:x}}]|+wandb.pat=x,y|token=a,'b c'|+credentials={user:u,x:y}
@@ -52,7 +52,7 @@ def test_the_value_of_a_variable_is_refused_under_any_name(monkeypatch: pytest.M
         refuse_written({"a": {"b": ["ghp_abcdef"]}})
 
 
-def test_secrets_are_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "hunter2")
     monkeypatch.setenv("SHORT_PAT", "in")
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:pass%2Fword@host/db")
@@ -68,7 +68,7 @@ def test_secrets_are_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:
         "cwd": "/home/me/x",
         "number": 3,
     }
-    assert struck_out(config) == {
+    assert redacted(config) == {
         "wandb": {"api_key": "***", "login": "***", "auth": "***"},
         "list": [{"Password": "***", "keys": None, "max_tokens": 5}],
         "monkey": "a",

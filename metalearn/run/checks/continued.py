@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from metalearn.run.directory.secrets import struck_out
+from metalearn.run.directory.secrets import redacted
 
 
 def restored(config: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def restored(config: dict[str, Any]) -> dict[str, Any]:
         if "patience" in callback:
             parts[f"callbacks.{name}"] = {"patience": callback["patience"]}
     by_key = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
-    return dict(struck_out(by_key))
+    return dict(redacted(by_key))
 
 
 def check_continued(checkpoint: dict[str, Any] | None, config: dict[str, Any], optimizer: Optimizer) -> None:

@@ -97,7 +97,7 @@ def readable(override: str, *, multirun: bool) -> str:
     return _with_path(parsed, override, multirun) if may_be_text else override
 
 
-def at_home(config: DictConfig) -> None:
+def expand_user_paths(config: DictConfig) -> None:
     """Expands the ~ in every path of a config."""
     _expand_user(config, OmegaConf.to_container(config, resolve=False), "")
 

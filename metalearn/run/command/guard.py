@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.allowed import LOGGING, allowed, locate
 from metalearn.run.directory.secret_names import is_secret
-from metalearn.run.directory.secrets import refuse_written, struck_out
+from metalearn.run.directory.secrets import redacted, refuse_written
 
 CHOOSES_CODE = re.compile(r"(METALEARN_TARGETS|PATH|(HYDRA|PYTHON|LD|DYLD|GIT)_?\w*)$")
 """Variables that choose the code of a process; a config must not set them."""
@@ -121,7 +121,7 @@ def check_logging(config: Any, path: str) -> None:
         raise ValueError(f"{LOGGING_KEYS} {path}={config!r:.80} is refused: choose from {', '.join(STREAMS)}")
 
 
-class StruckOut(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """Formatter that removes secrets from messages and tracebacks.
 
     Args:
@@ -133,7 +133,7 @@ class StruckOut(logging.Formatter):
         self.inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        text: str = struck_out(self.inner.format(record))
+        text: str = redacted(self.inner.format(record))
         return text
 
 
@@ -141,8 +141,8 @@ def _configure_watched(config: dict[str, Any]) -> None:
     check_logging(config, "")
     _configure_logging(config)
     for handler in logging.getLogger().handlers:
-        if not isinstance(handler.formatter, StruckOut):
-            handler.setFormatter(StruckOut(handler.formatter or logging.Formatter()))
+        if not isinstance(handler.formatter, RedactingFormatter):
+            handler.setFormatter(RedactingFormatter(handler.formatter or logging.Formatter()))
 
 
 def _resolve_watched(target: Any, full_key: str) -> Any:

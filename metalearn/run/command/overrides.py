@@ -67,7 +67,7 @@ def expand(argv: list[str]) -> list[str]:
     return [*flags, *typed]
 
 
-def anywhere(overrides: list[str], cwd: Path) -> list[str]:
+def with_absolute_paths(overrides: list[str], cwd: Path) -> list[str]:
     """Returns the overrides with absolute paths, so that they hold in any folder."""
     return [_anchored(override, cwd) for override in overrides]
 
@@ -109,7 +109,9 @@ def _resumed(folder: Path, typed: list[str]) -> list[str]:
     if last.is_file():
         kept = checkpoint_overrides(last, set(map(key, typed)))
     elif begun.is_file():  # a run that stopped before its first checkpoint begins anew
-        kept = checked(anywhere(yaml.safe_load(begun.read_text()) or [], run.cwd), begun, set(map(key, typed)))
+        kept = checked(
+            with_absolute_paths(yaml.safe_load(begun.read_text()) or [], run.cwd), begun, set(map(key, typed))
+        )
     else:
         raise FileNotFoundError(f"cannot resume {folder}: no run has begun there")
     typed = [*_without("resume", typed), f"resume={quoted(folder)}"]

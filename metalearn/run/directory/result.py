@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 from metalearn.data.seen import Seen
 from metalearn.estimates import Curve, ErrorRate, Estimate
 from metalearn.run.directory.as_json import decode, encode
-from metalearn.run.directory.secrets import struck_out
+from metalearn.run.directory.secrets import redacted
 
 SCHEMA = 3
 """Version of the format of result.json; older files without a version are read, too."""
@@ -153,7 +153,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """Returns the text of the file, without secrets."""
-        return json.dumps({"schema": SCHEMA, **struck_out(encode(self))}, indent=2) + "\n"
+        return json.dumps({"schema": SCHEMA, **redacted(encode(self))}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, source: str | Path) -> Self:

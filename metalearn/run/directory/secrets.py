@@ -39,10 +39,10 @@ def refuse_written(config: Any, path: str = "") -> None:
             raise ValueError(f"{key} {why}, which would be written down: use ${{oc.env:NAME}}")
 
 
-def struck_out(node: Any) -> Any:
+def redacted(node: Any) -> Any:
     """Returns a config or text with *** for its secrets.
 
-    >>> struck_out({"api_key": "x1y2", "storage": "postgresql://me:x1y2@host/db"})
+    >>> redacted({"api_key": "x1y2", "storage": "postgresql://me:x1y2@host/db"})
     {'api_key': '***', 'storage': 'postgresql://me:***@host/db'}
     """
     hidden = sorted({secret for _, secret in _of_environment()}, key=len, reverse=True)
