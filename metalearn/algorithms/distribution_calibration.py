@@ -64,8 +64,10 @@ class DistributionCalibration(AbstractClassifier):
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         if nearest < 1:
             raise ValueError(f"nearest={nearest} must be at least 1")
-        if exponent < 0 or dispersion < 0:
-            raise ValueError(f"exponent={exponent} and dispersion={dispersion} must not be negative")
+        if not exponent > 0:  # at 0 the paper takes the logarithm
+            raise ValueError(f"exponent={exponent} must be positive")
+        if dispersion < 0:
+            raise ValueError(f"dispersion={dispersion} must not be negative")
         self.exponent, self.nearest, self.dispersion = exponent, nearest, dispersion
         self.samples, self.head_fit = samples, head_fit
         self.base = BaseGaussians(num_base_classes, backbone.num_features)

@@ -112,6 +112,7 @@ class SetToSet(nn.Module):
 
         If `attends` (B, B) is given, a row attends only to the rows where it is true.
         """
+        x = x.to(self.out.weight.dtype)  # the means of half-precision embeddings are float32
         scores = self.query(x) @ self.key(x).T / x.shape[1] ** 0.5  # (B, B)
         if attends is not None:
             scores = scores.masked_fill(~attends, -torch.inf)

@@ -83,7 +83,7 @@ class FineTune(AbstractAlgorithm):
         self.backbone, self.scale, self.entropy = checked(backbone), scale, entropy
         self.steps, self.augmentation = steps, augmentation
         self.adapted = selected(adapt, [*self.weights(), HEAD], "algorithm.adapt")
-        self.predicts_jointly = entropy > 0
+        self.predicts_jointly = entropy > 0 and steps > 0 and max(self.rates) > 0
         self.num_candidates = len(self.rates)
         if len(self.rates) > 1:
             self.register_buffer("rate", torch.tensor(math.nan))

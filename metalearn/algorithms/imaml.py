@@ -67,6 +67,8 @@ class IMAML(AbstractGradient):
     ) -> None:
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
+        if inner_loop.first_order:
+            raise ValueError("inner_loop.first_order=true has no effect on iMAML, which differentiates no inner step")
         if not proximity > 0:
             raise ValueError(f"proximity={proximity} must be positive")
         if cg_steps < 1:

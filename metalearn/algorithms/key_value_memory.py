@@ -62,7 +62,7 @@ class KeyValueMemory(AbstractAlgorithm):
         support = batch.support_y.shape[1]
         x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, L, *X)
         y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, L, N)
-        order = mixed_order(y)  # (T, L)
+        order = mixed_order(batch)  # (T, L)
         scores = self.follow(rearranged(self.embed(x, support), order), rearranged(y, order))  # (T, L, N)
         scores = rearranged(scores, order.argsort(1))  # restores the order of the batch
         return TaskOutput(margin_loss(scores, y, self.margin), self.inverse_temperature * scores[:, support:])

@@ -106,7 +106,7 @@ class MANN(AbstractAlgorithm):
     def loss(self, batch: Episode) -> TaskOutput:
         support = batch.support_y.shape[1]
         z, y = self.embed(batch)
-        order = mixed_order(y)  # (T, L)
+        order = mixed_order(batch)  # (T, L)
         logits, _ = self.follow(rearranged(z, order), rearranged(y, order))  # (T, L, N)
         logits = rearranged(logits, order.argsort(1))  # back to the order of the batch
         return TaskOutput(cross_entropy(logits, y), logits[:, support:])
@@ -131,8 +131,9 @@ class MANN(AbstractAlgorithm):
 
         All rows of the task form one stream. An accuracy is NaN where it has fewer rows.
         """
-        z, y = self.embed(Episode(*(part[None] for part in task)))
-        order = mixed_order(y)
+        stream = Episode(*(part[None] for part in task))
+        z, y = self.embed(stream)
+        order = mixed_order(stream)
         y = rearranged(y, order)
         logits, _ = self.follow(rearranged(z, order), y)
         accuracies = accuracy_by_instance(logits[0], y[0])  # (4,)

@@ -62,8 +62,8 @@ class PTMAP(AbstractClassifier):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
-        if exponent < 0:
-            raise ValueError(f"exponent={exponent} must not be negative")
+        if not exponent > 0:  # at 0 the paper takes the logarithm
+            raise ValueError(f"exponent={exponent} must be positive")
         self.exponent, self.sharpness, self.rate, self.steps = exponent, sharpness, rate, steps
 
     @at_least_float32

@@ -66,7 +66,7 @@ class Relation(AbstractEmbedding):
             height, width = self.map_shape[1:]
             log.warning(
                 "relation: kernels of 3x3 see mostly padding on maps of %dx%d; ask the backbone for %dx%d at least, "
-                "as by backbone=conv4 backbone.pools=2",
+                "as images have by backbone=conv4 backbone.pools=2",
                 *(height, width, SMALLEST_MAP, SMALLEST_MAP),
             )
         self.relation = RelationModule(self.map_shape, channels=channels, hidden=hidden)

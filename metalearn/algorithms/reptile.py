@@ -76,6 +76,8 @@ class Reptile(AbstractGradient):
     ) -> None:
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
+        if inner_loop.first_order:
+            raise ValueError("inner_loop.first_order=true has no effect on Reptile, which differentiates no inner step")
         self.inner_lr, self.carry_moments = inner_lr, carry_moments
         self.register_buffer("steps_seen", torch.zeros(()))
         for index, name in enumerate(self.adapted):

@@ -75,6 +75,12 @@ def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None
         assert weight.grad.any() or parameter.endswith("conv.bias"), parameter
 
 
+def test_it_trains_with_weights_in_half_precision(name: str) -> None:
+    algorithm = build(name).bfloat16()
+    batch = Episode(*(part.bfloat16() for part in training_batch(algorithm)))
+    assert all(math.isfinite(loss) for loss in train(algorithm, batch, 2))
+
+
 def test_a_whole_number_does_where_a_float_is_meant(name: str) -> None:
     """Accepts `algorithm.scale=5` for 5.0."""
     floats = {key: value for key, value in config_of(name).algorithm.items() if isinstance(value, float)}

@@ -28,6 +28,7 @@ def test_without_a_step_it_is_prototypical(setting: dict[str, float]) -> None:
     other = Prototypical(algorithm.backbone, distance="cosine", temperature=0.1, batch_norm="running").eval()
     predict, expected = (each.adapt(task.support_z, task.support_y) for each in (algorithm, other))
     torch.testing.assert_close(predict(task.query_z), expected(task.query_z))
+    assert not finetune(entropy=1.0, **setting).dependence().transductive
 
 
 def naive(algorithm: FineTune, head_moves: bool, entropy: float = 0.0) -> torch.Tensor:

@@ -23,9 +23,12 @@ from hydra.utils import instantiate
         ("learned_optimizer algorithm.layers=0", "layers=0 must be at least 1"),
         ("laplacian_shot algorithm.neighbours=0", "neighbours=0 must be at least 1"),
         ("relation algorithm.channels=0", "channels=0 must be at least 1"),
-        ("pt_map algorithm.exponent=-0.5", "exponent=-0.5 must not be negative"),
-        ("distribution_calibration algorithm.exponent=-0.5", "exponent=-0.5 and dispersion=0.21 must not be negative"),
-        ("distribution_calibration algorithm.dispersion=-1", "exponent=0.5 and dispersion=-1 must not be negative"),
+        ("pt_map algorithm.exponent=-0.5", "exponent=-0.5 must be positive"),
+        ("pt_map algorithm.exponent=0", "exponent=0 must be positive"),
+        ("distribution_calibration algorithm.exponent=0", "exponent=0 must be positive"),
+        ("distribution_calibration algorithm.dispersion=-1", "dispersion=-1 must not be negative"),
+        ("reptile algorithm.inner_loop.first_order=true", "first_order=true has no effect on Reptile"),
+        ("imaml algorithm.inner_loop.first_order=true", "first_order=true has no effect on iMAML"),
     ],
 )
 def test_an_impossible_setting_is_one_line(overrides: str, message: str) -> None:

@@ -1,5 +1,6 @@
 """The memory network: its memory by hand, its stream, and the rows that it may not see."""
 
+import itertools
 import math
 
 import pytest
@@ -139,13 +140,19 @@ def test_support_rows_come_one_of_each_class_after_the_other() -> None:
 
 
 def test_streams_are_mixed_but_the_same_for_the_same_batch() -> None:
-    y = F.one_hot(torch.arange(3).repeat_interleave(6), 3).expand(4, -1, -1)
-    order = mixed_order(y)
-    assert torch.equal(order, mixed_order(y))
+    batch = episode(tasks=4, way=3, shot=3, query=3, size=4)
+    order = mixed_order(batch)
+    assert torch.equal(order, mixed_order(batch))
+    assert torch.equal(order, mixed_order(Episode(*(part.double() for part in batch))))
     assert all(sorted(stream) == list(range(18)) for stream in order.tolist())
     assert len({tuple(stream) for stream in order.tolist()}) == 4
-    other = y.flip(1)
-    assert not torch.equal(order, mixed_order(other))
+    assert not torch.equal(order, mixed_order(batch._replace(query_y=batch.query_y.flip(1))))
+
+
+def test_the_order_of_a_small_task_gives_no_label_away() -> None:
+    orders = [mixed_order(episode(tasks=1, way=2, shot=1, query=1, size=4, seed=i))[0].tolist() for i in range(300)]
+    counts = torch.tensor([orders.count(list(order)) for order in itertools.permutations(range(4))])
+    assert counts.sum() == 300 and 2 <= counts.min() <= counts.max() <= 30  # 12.5 of each are expected
 
 
 def test_instances_are_counted_along_the_stream() -> None:

@@ -7,14 +7,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metalearn.types import Episode
 
-def mixed_order(y: Tensor) -> Tensor:
-    """Draws a random order for the rows of each stream: (T, L, N) -> (T, L).
 
-    In order of class, positions would give labels away. The seed is the labels of the batch, whose
-    queries were shuffled, so that training is reproducible.
+def mixed_order(batch: Episode) -> Tensor:
+    """Draws a random order for the L rows of each task, support rows first: (T, L).
+
+    In order of class, positions would give labels away. The seed is the content of the batch, so
+    that training is reproducible. Labels alone would not do: few lists of labels occur in small
+    tasks, and their orders can be learnt by heart.
     """
-    rng = np.random.default_rng(y.argmax(-1).flatten().tolist())
+    x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, L, *X)
+    y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, L, N)
+    # Sums of whole numbers, which do not depend on the order of adding.
+    sums = (255 * x.double()).round().long().flatten(2).sum(2) % 2**32  # (T, L)
+    content = torch.stack([sums, y.argmax(-1)])  # (2, T, L)
+    rng = np.random.default_rng(content.flatten().tolist())
     order = np.tile(np.arange(y.shape[1]), (y.shape[0], 1))
     return torch.from_numpy(rng.permuted(order, axis=1)).to(y.device)
 
