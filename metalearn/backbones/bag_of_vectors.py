@@ -7,7 +7,7 @@ of the words does not count.
 
 from torch import Tensor
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.embedding import TokenEmbedding, mean_of_tokens, needed, token_mask
 from metalearn.backbones.norm import Rows
 
@@ -32,6 +32,7 @@ class BagOfVectors(AbstractBackbone):
         self, num_tokens: int | None, *, width: int = 100, vectors: str | None = None, freeze: bool = False
     ) -> None:
         super().__init__()
+        check_positive(width=width)
         self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze)
         self.pretrained_on = self.embedding.pretrained_on
         self.num_features = width

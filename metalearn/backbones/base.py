@@ -3,6 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -71,6 +72,13 @@ def checked(backbone: AbstractBackbone) -> AbstractBackbone:
     else:
         return backbone
     raise ValueError(f"{type(backbone).__name__} is not a backbone, because {wrong}: {CONTRACT} (docs/extending.md)")
+
+
+def check_positive(**sizes: int | Sequence[int]) -> None:
+    """Raises ValueError if a size, or one of several, is below 1."""
+    for name, size in sizes.items():
+        if min([size] if isinstance(size, int) else size) < 1:
+            raise ValueError(f"backbone.{name}={size} must be positive")
 
 
 def _takes_rows(backbone: nn.Module) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 from metalearn.backbones.pretrained import freeze_network
@@ -57,6 +57,7 @@ class Conv4(AbstractBackbone):
         super().__init__()
         if not 0 <= pools <= 4:
             raise ValueError(f"conv4 has four blocks: pools={pools} must be in 0..4")
+        check_positive(channels=channels)
         colours, height, width = input_shape
         scale = 2**pools
         if min(height, width) < scale:

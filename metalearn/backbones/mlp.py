@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.norm import BatchNorm, Rows
 
 
@@ -35,6 +35,7 @@ class MLP(AbstractBackbone):
         super().__init__()
         if not hidden:
             raise ValueError("mlp needs at least one hidden layer")
+        check_positive(hidden=hidden)
         widths = [math.prod(input_shape), *hidden]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, hidden, strict=False))
         self.norms = nn.ModuleList(BatchNorm(width) for width in hidden) if norm else None

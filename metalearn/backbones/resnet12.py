@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -78,6 +78,7 @@ class ResNet12(AbstractBackbone):
         super().__init__()
         if len(widths) != 4:
             raise ValueError(f"resnet12 has four blocks: widths={list(widths)} must be four numbers")
+        check_positive(widths=widths)
         if not 0 <= drop_rate < 1 or block_size < 1:
             raise ValueError(f"resnet12: drop_rate={drop_rate} must be in [0, 1) and block_size={block_size} positive")
         colours, height, width = input_shape

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 from metalearn.backbones.pretrained import Input, Preparation, freeze_network, projected
@@ -81,6 +81,7 @@ class ResNet18(AbstractBackbone):
         super().__init__()
         if len(widths) != 4:
             raise ValueError(f"resnet18 has four stages: widths={list(widths)} must be four numbers")
+        check_positive(widths=widths)
         if weights and (stem != "7x7" or list(widths) != [64, 128, 256, 512]):
             raise ValueError("backbone.weights fits the network of He et al.: type backbone.stem=7x7 with its widths")
         self.preparation = Preparation(input_shape, INPUT) if weights else nn.Identity()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.embedding import TokenEmbedding, needed, token_mask, without_common_padding
 from metalearn.backbones.norm import Rows
 
@@ -48,6 +48,7 @@ class TextCNN(AbstractBackbone):
         freeze_vectors: bool = False,
     ) -> None:
         super().__init__()
+        check_positive(width=width, maps=maps)
         if not windows or min(windows) < 1:
             raise ValueError(f"text_cnn: windows={list(windows)} must be numbers of tokens, at least 1")
         self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze_vectors)

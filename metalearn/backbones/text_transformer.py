@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.embedding import TokenEmbedding, mean_of_tokens, needed, token_mask, without_common_padding
 from metalearn.backbones.norm import Rows
 
@@ -50,6 +50,7 @@ class TextTransformer(AbstractBackbone):
         freeze_vectors: bool = False,
     ) -> None:
         super().__init__()
+        check_positive(width=width, layers=layers)
         if heads < 1 or width % heads:
             raise ValueError(f"text_transformer: heads={heads} must divide width={width}")
         self.embedding = TokenEmbedding(needed(num_tokens), width, vectors, freeze=freeze_vectors)

@@ -5,8 +5,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from metalearn.formats import first_line
-
 NAMES = {
     "conv1": "stem",
     "bn1": "stem_norm",
@@ -31,8 +29,7 @@ def load_resnet18(network: nn.Module, path: Path) -> None:
     try:
         theirs = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises any kind for a file that is no checkpoint
-        line = first_line(error)
-        raise ValueError(f"backbone.weights={path} holds no weights of PyTorch: {line}") from error
+        raise ValueError(f"backbone.weights={path} is damaged, or no file of PyTorch's weights") from error
     if not isinstance(theirs, dict) or not all(isinstance(value, Tensor) for value in theirs.values()):
         raise ValueError(f"backbone.weights={path} is not a dictionary of weights such as torchvision saves")
     kept = (key for key in theirs if key not in LEFT_OUT and not key.endswith(".num_batches_tracked"))

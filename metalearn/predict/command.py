@@ -37,7 +37,7 @@ def predict(given: argparse.Namespace) -> int:
     probabilities = learner.predict_proba(reader.opened(queries, "sorting"))
     rows = zip(reader.readable(queries), learner.choose(probabilities), probabilities.max(1, initial=0.0), strict=True)
     answers = [Answer(item, None if label is None else str(label), float(p)) for item, label, p in rows]
-    _report_unreadable(reader.unreadable)
+    _report_unreadable(reader.unreadable, given.html)
     if not answers:
         raise ValueError(f"none of the files to be sorted {'is an image' if reader.kind == 'image' else 'has a text'}")
     if given.csv:
@@ -80,11 +80,12 @@ def learn(learner: Learner, reader: AbstractReader, support: Path | None) -> lis
     return reader.readable(items)
 
 
-def _report_unreadable(unreadable: dict[Item, str]) -> None:
+def _report_unreadable(unreadable: dict[Item, str], page: Path | None) -> None:
     for path, why in list(unreadable.items())[:MOST_NAMES]:
         print(f"metalearn.predict: left out {path}: {why}", file=sys.stderr)
     if (more := len(unreadable) - MOST_NAMES) > 0:
-        print(f"metalearn.predict: left out {more} more", file=sys.stderr)
+        where = f"{page} lists all" if page else "--html FILE lists all"
+        print(f"metalearn.predict: left out {more} more; {where}", file=sys.stderr)
 
 
 def _show(reader: AbstractReader, answers: list[Answer], written: list[Path]) -> None:

@@ -27,9 +27,8 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
         import wandb
     except ImportError as error:
         raise ValueError(f"--wandb needs wandb: {installing('wandb')}") from error
-    from metalearn.run.loggers.wandb_run import (
-        settings_of,  # late: Lightning takes seconds, most reports are no W&B run
-    )
+    # Late: Lightning takes seconds, and most reports are no W&B run.
+    from metalearn.run.loggers.wandb_run import place_of, settings_of
 
     settings, name = settings_of(offline=False), folder.resolve().name
     project = project or settings.project or "metalearn"
@@ -41,9 +40,9 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
     methods = _table(wandb, tables.settings(contents.comparison, leaders(contents.groups)))
     run.log({"comparison": jobs, "methods": methods, "report": wandb.Html(page(contents), inject=False)})
     run.summary["num_jobs"] = len(rows)
-    place = run.url if not run.offline else f"offline; to upload: wandb sync {Path(run.dir).parent}"
+    place = place_of(run)
     run.finish()
-    return f"W&B: {place}"
+    return place
 
 
 def _table(wandb: Any, sheet: Sheet) -> Any:

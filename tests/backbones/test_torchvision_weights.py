@@ -116,7 +116,7 @@ def test_what_is_no_file_of_weights_is_refused(file: Path, tmp_path: Path) -> No
     (text := tmp_path / "text.pth").write_text("no weights")
     for arguments, message in (
         ({"stem": "7x7", "weights": str(tmp_path / "none.pth")}, "there is no such file"),
-        ({"stem": "7x7", "weights": str(text)}, "holds no weights of PyTorch"),
+        ({"stem": "7x7", "weights": str(text)}, "is damaged, or no file of PyTorch.s weights"),
         ({"weights": str(file)}, "backbone.stem=7x7"),
     ):
         with pytest.raises((ValueError, OSError), match=message) as raised:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny_images import encoded, pixels
 
-from metalearn.data.files.any_image import as_bytes, decode, formats
+from metalearn.data.files.any_image import as_bytes, brightest, decode, formats
 
 COLOURS = pixels(0)
 
@@ -45,6 +45,19 @@ def test_a_transparent_grey_is_white(dtype: type) -> None:
     grey[0] = 7
     content = file_of(Image.fromarray(grey), transparency=7)
     np.testing.assert_array_equal(np.unique(decode(content, 1)), [100, 255])
+
+
+def test_a_deep_pgm_is_what_a_deep_png_is() -> None:
+    deep = (np.arange(64).reshape(8, 8) * 1000).astype(np.uint16)
+    content = b"P5 8 8 65535\n" + deep.astype(">u2").tobytes()
+    png = file_of(Image.fromarray(deep))
+    np.testing.assert_array_equal(decode(content, 1), decode(png, 1))
+    assert brightest(content) == brightest(png) == (63000, 16)
+
+
+def test_lab_colours_become_grey() -> None:
+    content = file_of(Image.fromarray(COLOURS).convert("LAB"), "TIFF")
+    np.testing.assert_array_equal(decode(content, 1), Image.fromarray(np.array(decode(content, 3))).convert("L"))
 
 
 def test_an_image_without_pixels_is_refused() -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import REPOSITORY
@@ -11,6 +12,7 @@ from wandb_files import wandb_run
 
 from metalearn.report.comparing.contents import read as read_runs
 from metalearn.report.to_wandb import log
+from metalearn.run.loggers.wandb_run import place_of
 
 wandb = pytest.importorskip("wandb")
 
@@ -27,6 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place,) = (folder / "wandb").glob("offline-run-*")
     assert said == f"W&B: offline; to upload: wandb sync {place}"
     return folder
+
+
+def test_all_parts_of_a_resumed_run_are_uploaded(tmp_path: Path) -> None:
+    parts = [tmp_path / f"wandb/offline-run-2026110{day}-abcd" for day in (1, 2)]
+    for part in (*parts, tmp_path / "wandb/offline-run-20261103-other"):
+        (part / "files").mkdir(parents=True)
+    run = SimpleNamespace(offline=True, id="abcd", dir=str(parts[1] / "files"))
+    assert place_of(run) == f"W&B: offline; to upload: wandb sync {parts[0]} {parts[1]}"
 
 
 def test_the_report_of_a_sweep_is_one_run_of_its_group(folder: Path) -> None:

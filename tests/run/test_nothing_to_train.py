@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import Finished, composed
 from hydra.utils import instantiate
+from torch import nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.run.checks.weights import check_trainable, check_trained
@@ -105,6 +106,15 @@ def test_a_training_of_frozen_weights_is_refused() -> None:
         check_trainable(algorithm.requires_grad_(False), NAMES, "some.ckpt")
     with pytest.raises(ValueError, match="backbone.freeze=true keeps the random weights of BACKBONE"):
         check_trainable(algorithm, NAMES, None)
+
+
+def test_a_projection_of_frozen_random_weights_is_refused() -> None:
+    algorithm = built("prototypical")
+    algorithm.backbone.requires_grad_(False)
+    algorithm.backbone.projection = nn.Linear(4, 4)
+    with pytest.raises(ValueError, match="backbone.freeze=true keeps the random weights of BACKBONE"):
+        check_trainable(algorithm, NAMES, None)
+    check_trainable(algorithm, NAMES, "some.ckpt")
 
 
 def test_a_folder_without_a_checkpoint_is_named(metalearn, tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ def as_bytes(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
     """
     if 0 in image.size:
         raise ValueError(f"an image of {image.size[0]} x {image.size[1]} pixels")
+    is_deep = _is_deep(image)
     image = ImageOps.exif_transpose(image)
-    if _is_deep(image):  # Pillow would clip these pixels at 255
+    if is_deep:  # Pillow would clip these pixels at 255
         values = np.asarray(image)
         pixels = (values >> max(0, bits - BYTE)).clip(max=255)
         pixels[values == image.info.get("transparency")] = 255
@@ -70,6 +71,8 @@ def as_bytes(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
         raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
     elif image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    elif image.mode == "LAB":
+        image = image.convert("RGB")  # Pillow converts it to nothing else
     return image.convert(MODES[channels])
 
 
@@ -82,4 +85,5 @@ def brightest(content: bytes) -> tuple[int, int]:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I;16")
+    # A PGM above 8 bits has 32 in Pillow, scaled so that white is that of 16.
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")

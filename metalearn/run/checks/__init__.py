@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from metalearn.run.checks.rules import check_callbacks, check_protocol, check_same_input, check_text, check_train_split
+from metalearn.run.checks.rules import (
+    check_callbacks,
+    check_protocol,
+    check_same_input,
+    check_taken_shape,
+    check_text,
+    check_train_split,
+)
 from metalearn.run.checks.schema import Settings, check_settings
 from metalearn.run.checks.signatures import check_arguments
 from metalearn.run.checks.targets import nodes_with_target
@@ -16,6 +23,7 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError(f"seed is {config['seed']}; it must be from 0 to {2**32 - 1}")
     if config.get("test_dataset"):
         check_same_input(config["dataset"], config["test_dataset"])
+    check_taken_shape(config["dataset"], config["backbone"])
     check_text(config["dataset"], config["backbone"], config["augmentation"])
     check_protocol(config)
     for path, node in nodes_with_target(config):

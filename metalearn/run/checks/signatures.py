@@ -4,7 +4,7 @@ import inspect
 import re
 from typing import Any, get_type_hints
 
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from metalearn.run.command.allowed import arguments, locate
 from metalearn.run.command.names import nearest, shortened
@@ -48,7 +48,7 @@ def check_value(value: Any, hint: Any, where: str) -> None:
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     for candidate in candidates:
         try:
-            check_type(candidate, hint)
+            check_type(candidate, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
             return
         except TypeCheckError:
             pass

@@ -3,7 +3,7 @@
 from torch import nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.backbones.base import backbone_of, random_weights
+from metalearn.backbones.base import AbstractBackbone, backbone_of, random_weights
 from metalearn.backbones.norm import BatchNorm
 
 
@@ -31,12 +31,20 @@ def check_trained(algorithm: AbstractAlgorithm, names: dict[str, str], pretraine
 
 def check_trainable(algorithm: AbstractAlgorithm, names: dict[str, str], pretrained: str | None) -> None:
     """Raises ValueError if an algorithm has no weight to train, or random weights are frozen."""
-    if algorithm.backbone_is_frozen and algorithm.pretrained_on is None and not pretrained:
+    backbone = backbone_of(algorithm)
+    if backbone is not None and algorithm.pretrained_on is None and not pretrained and _is_frozen(backbone):
         raise ValueError(f"backbone.freeze=true keeps the random weights of {names['backbone']}: add pretrained=PATH")
     if not any(weight.requires_grad for weight in algorithm.parameters()):
         head, network = names["algorithm"], names["backbone"]
         remedy = "use mode=test, or train the backbone with backbone.freeze=false"
         raise ValueError(f"nothing to train: all weights of {head} on {network} are frozen; {remedy}")
+
+
+def _is_frozen(backbone: nn.Module) -> bool:
+    """Whether no weight is trained, except those of a new layer such as a projection."""
+    new = getattr(backbone, "untrained", AbstractBackbone.untrained)
+    weights = [weight for name, weight in backbone.named_parameters() if not name.startswith(new)]
+    return bool(weights) and not any(weight.requires_grad for weight in weights)
 
 
 def _check_averages(backbone: nn.Module, batch_norm: str, pretrained: str) -> None:

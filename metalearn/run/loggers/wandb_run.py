@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -129,9 +130,17 @@ class WandbRun(WandbLogger):
             artifact = wandb.Artifact(f"model-{run.id}", "model", metadata={**facts, "sha256": digest})
             artifact.add_file(str(best))
             run.log_artifact(artifact, aliases=["best"])
-        place = run.url if not run.offline else f"offline; to upload: wandb sync {Path(run.dir).parent}"
+        place = place_of(run)
         wandb.finish(exit_code=exit_code)
-        return f"W&B: {place}"
+        return place
+
+
+def place_of(run: Any) -> str:
+    """Says where a run is, or how to upload an offline run: all its parts, if it was resumed."""
+    if not run.offline:
+        return f"W&B: {run.url}"
+    parts = sorted(map(str, Path(run.dir).parents[1].glob(f"offline-run-*-{run.id}")))
+    return f"W&B: offline; to upload: {shlex.join(['wandb', 'sync', *parts])}"
 
 
 def _check(init: Mapping[str, Any], target: Any) -> None:
