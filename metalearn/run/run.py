@@ -27,7 +27,7 @@ from metalearn.run.loggers import every_logger
 from metalearn.run.loggers.metrics import MetricsFile
 from metalearn.run.plan import Plan, resolve
 from metalearn.run.process import early_signals
-from metalearn.run.process.exits import BAD_INPUT, FAILED, ending, refusing_bad_input
+from metalearn.run.process.exits import ANOTHER, BAD_INPUT, FAILED, ending, is_of_another_process, refusing_bad_input
 from metalearn.run.process.machine import is_rank_zero
 from metalearn.run.process.signals import Signals
 from metalearn.run.record import Record, planned
@@ -214,10 +214,13 @@ def _report(error: BaseException, code: int, plan: Plan | None) -> None:
         print(f"metalearn: {redacted(str(error))}", file=sys.stderr)
     elif isinstance(error, NonFiniteLoss) or is_full_disk(error):
         log.error("%s", error)
-    elif code == FAILED:
+    elif code == FAILED and not is_of_another_process(error):
         log.error("the run failed", exc_info=error)
     elif is_rank_zero() and plan is not None and plan.folder.last.is_file():
-        log.warning("stopped by a signal; to resume: %s", shlex.join(plan.resume_command))
+        why = ANOTHER if code == FAILED else "stopped by a signal"
+        log.warning("%s; to resume: %s", why, shlex.join(plan.resume_command))
+    elif code == FAILED:
+        log.error(ANOTHER)
 
 
 def _announce(job: Job, record: Record) -> None:

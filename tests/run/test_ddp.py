@@ -107,3 +107,11 @@ def test_several_devices_in_a_sweep_of_one_process_are_refused(metalearn, tmp_pa
     finished = metalearn("-m", *SMALL, "trainer=ddp_cpu", *own, small=False)
     assert finished.code == 2
     assert "several devices in a sweep" in finished.text
+
+
+def test_a_broken_connection_is_the_failure_of_another_process() -> None:
+    error = RuntimeError(
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer"
+    )
+    assert ending(error, None) == ("failed", "another process of the run failed or was killed", FAILED)
+    assert ending(RuntimeError("gloo"), None).error == "RuntimeError: gloo"

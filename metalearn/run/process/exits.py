@@ -14,6 +14,7 @@ from metalearn.formats import one_line
 from metalearn.run.directory.result import Status
 
 FAILED, BAD_INPUT = 1, 2
+ANOTHER = "another process of the run failed or was killed"
 OF_THE_USER = (ValueError, OSError, ImportError, MisconfigurationException, OmegaConfBaseException)
 
 
@@ -56,4 +57,12 @@ def ending(error: BaseException, received: signal.Signals | None) -> Ending:
         return Ending("interrupted", received.name, 128 + received)
     if isinstance(error, BadInput):
         return Ending("failed", str(error), BAD_INPUT)
+    if is_of_another_process(error):
+        return Ending("failed", ANOTHER, FAILED)
     return Ending("failed", f"{type(error).__name__}: {one_line(error)}", FAILED)
+
+
+def is_of_another_process(error: BaseException) -> bool:
+    """Whether an error is the broken connection to another process of the run."""
+    is_of_gloo = isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    return is_of_gloo or type(error).__name__ == "DistBackendError"  # torch, of NCCL
