@@ -17,6 +17,7 @@ from sweeping import wait_for
 
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.setting import Setting
+from metalearn.run.process.exits import FAILED, ending
 
 
 @pytest.mark.parametrize(
