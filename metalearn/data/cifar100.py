@@ -24,7 +24,7 @@ from metalearn.data.files.image_array import Plan
 from metalearn.data.files.image_files import ClassLists, equal_rows
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain, read_plain
-from metalearn.data.files.regular import Limited, open_regular
+from metalearn.data.files.regular import Limited, file_version, open_regular
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 
@@ -78,8 +78,7 @@ def make_plan(path: Path, classes: ClassLists, num_images: int) -> Plan:
     for file in [path / name for name in (META, *HALVES)] if path.is_dir() else [path]:
         if not file.is_file():
             raise FileNotFoundError(f"{file.absolute()} is missing beside the other files of {FOLDER}")
-        stat = file.stat()
-        identity.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        identity.update(f"{file_version(file.name, file.stat())}\n".encode())
 
     def read(start: int) -> Iterator[np.ndarray]:
         images, rows_of = _images(path, [name for names in classes.values() for name in names], num_images)

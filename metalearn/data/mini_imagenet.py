@@ -18,6 +18,7 @@ from metalearn.data.files.image_array import Plan
 from metalearn.data.files.image_files import ClassLists, Files, class_folders, equal_rows, images_in, plan_of_files
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain
+from metalearn.data.files.regular import file_version
 from metalearn.data.files.table import BadLine, read_lines
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
@@ -125,10 +126,8 @@ def _plan_of_pickles(paths: dict[Split, Path], classes: ClassLists, num_images: 
     for split, path in paths.items():
         if not path.is_file():
             raise FileNotFoundError(f"{path.absolute()} is missing beside the other pickles")
-        stat = path.stat()
-        identity.update(
-            f"{split} {path.name} {stat.st_size} {stat.st_mtime_ns} {classes[split]} {num_images}\n".encode()
-        )
+        version = file_version(path.name, path.stat())
+        identity.update(f"{split} {version} {classes[split]} {num_images}\n".encode())
 
     def read(start: int) -> Iterator[np.ndarray]:
         for split, names in classes.items():

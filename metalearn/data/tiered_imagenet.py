@@ -16,6 +16,7 @@ from metalearn.data.files.image_array import Plan
 from metalearn.data.files.image_files import ClassLists, class_folders, decode, images_in, plan_of_files
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain, pngs_in
+from metalearn.data.files.regular import file_version
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
@@ -103,8 +104,7 @@ def _plan_of_pickles(root: Path, num_classes: dict[Split, int]) -> Plan:
         for path in (root / f"{split}_images_png.pkl", root / f"{split}_labels.pkl"):
             if not path.is_file():
                 raise FileNotFoundError(f"{path.absolute()} is missing beside the other pickles")
-            stat = path.stat()
-            identity.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            identity.update(f"{file_version(path.name, path.stat())}\n".encode())
         rows[split] = _rows_of_classes(root / f"{split}_labels.pkl", split, num_classes[split])
 
     def read(start: int) -> Iterator[np.ndarray]:

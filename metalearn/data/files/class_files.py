@@ -5,7 +5,7 @@ from pathlib import Path
 
 from metalearn.data.files.image_files import Files
 from metalearn.data.files.names import check_one_spelling, check_utf8, class_name, some
-from metalearn.data.files.regular import check_regular
+from metalearn.data.files.regular import check_regular, file_version
 from metalearn.data.files.table import BadLine, read_lines
 from metalearn.types import SPLITS, Split
 
@@ -92,4 +92,4 @@ def files_by_list(path: Path) -> dict[str, Files]:
 
 def _identity(path: str, name: str, status: os.stat_result) -> str:
     check_regular(path, status)
-    return f"{name} {status.st_size} {status.st_mtime_ns}"
+    return file_version(name, status)

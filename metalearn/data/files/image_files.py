@@ -10,7 +10,7 @@ import numpy as np
 from metalearn.data.files.any_image import LARGEST, open_image
 from metalearn.data.files.image_array import Plan
 from metalearn.data.files.names import check_utf8, some
-from metalearn.data.files.regular import check_regular, read_regular
+from metalearn.data.files.regular import check_regular, file_version, read_regular
 from metalearn.types import SPLITS, Split
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -30,7 +30,7 @@ def images_in(folder: Path) -> Files:
         for name in sorted(names):
             status = os.stat(name, dir_fd=descriptor)
             check_regular(f"{folder}/{name}", status)
-            files[f"{folder}/{name}"] = f"{name} {status.st_size} {status.st_mtime_ns}"
+            files[f"{folder}/{name}"] = file_version(name, status)
         return files
     finally:
         os.close(descriptor)

@@ -32,6 +32,11 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         return file.read(limit)
 
 
+def file_version(name: str, status: os.stat_result) -> str:
+    """Names a file and its version, for the keys of caches."""
+    return f"{name} {status.st_size} {status.st_mtime_ns}"
+
+
 class Limited:
     """Stream that raises ValueError after `limit` bytes, to stop a decompression bomb."""
 
