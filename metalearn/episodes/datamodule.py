@@ -80,9 +80,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         if hard and batch_size is not None:
             what = "episode.train.sampling=hard is for training on episodes, not on batches of all base classes"
             faults.append(Fault(what, "episode.train.sampling=uniform"))
+        draws_episodes = {"train": batch_size is None, "val": True, "test": test_draws is None}
         for split, setting in settings.items():
-            listed = batch_size if split == "train" else test_draws if split == "test" else None
-            if listed is None:
+            if draws_episodes[split]:
                 faults += setting.faults(banks[split], split)
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws

@@ -170,7 +170,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     def episodes_done(self) -> int:
         """Counts the episodes trained on, over all epochs, processes and resumptions."""
         assert self.trainer is not None
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        batches = batches_done(self.trainer)
         if self._batches_before is None:
             self._batches_before = batches
         since = batches - self._batches_before
@@ -218,3 +218,9 @@ class _Fixed(Dataset[tuple[Tensor, Drawn]], Generic[Drawn]):
             for index, episode in zip(indices, drawn, strict=True):
                 self.digest.add(index, episode)
         return torch.tensor(indices), self.data.collate(drawn)
+
+
+def batches_done(trainer: pl.Trainer) -> int:
+    """Counts the training batches of all epochs, also of those before a resumption."""
+    batches: int = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+    return batches

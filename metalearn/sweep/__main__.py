@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from metalearn.run.directory import sweep_record
+from metalearn.run.directory.folder import RunFolder
 from metalearn.run.screen import streams
 from metalearn.sweep import board
 from metalearn.sweep.cancel import cancel
@@ -72,7 +73,7 @@ def _cancel(given: argparse.Namespace) -> int:
 
 
 def _logs(given: argparse.Namespace) -> int:
-    log = given.sweep / given.job / "stdout.log"
+    log = RunFolder(given.sweep / given.job).output
     if not log.is_file():
         raise ValueError(f"job {given.job} has no output: there is no {log}")
     with log.open("rb") as file:

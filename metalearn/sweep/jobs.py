@@ -45,7 +45,7 @@ class Job:
 
     @property
     def log(self) -> Path:
-        return self.folder / "stdout.log"
+        return RunFolder(self.folder).output
 
     @property
     def finished(self) -> bool:

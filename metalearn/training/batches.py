@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
+from metalearn.episodes.loaders import batches_done
+
 
 @final
 class SeededBatches(pl.Callback):
@@ -17,9 +19,9 @@ class SeededBatches(pl.Callback):
     """
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         seed = trainer.datamodule.seed  # type: ignore[attr-defined]
-        torch.manual_seed(int(np.random.SeedSequence([seed, batches, trainer.global_rank]).generate_state(1)[0]))
+        of_batch = np.random.SeedSequence([seed, batches_done(trainer), trainer.global_rank])
+        torch.manual_seed(int(of_batch.generate_state(1)[0]))
 
 
 @final
@@ -58,6 +60,5 @@ def steps_done(trainer: pl.Trainer) -> float:
     of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
     of_epochs = 0.0
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        of_epochs = batches / (trainer.max_epochs * trainer.num_training_batches)
+        of_epochs = batches_done(trainer) / (trainer.max_epochs * trainer.num_training_batches)
     return max(of_steps, of_epochs)

@@ -10,6 +10,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from metalearn.episodes.loaders import batches_done
+
 log = logging.getLogger(__name__)
 
 
@@ -98,8 +100,7 @@ class FiniteLoss(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if outputs:  # empty where the batch was skipped
-            batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-            self._pending.append((batches - 1, trainer.global_step, outputs["loss"].detach()))
+            self._pending.append((batches_done(trainer) - 1, trainer.global_step, outputs["loss"].detach()))
         if module.device.type == "cpu" or len(self._pending) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
             self._look(trainer)
 

@@ -43,6 +43,16 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def output(self) -> Path:
+        """All that the process of a job has printed."""
+        return self.path / "stdout.log"
+
+    @property
+    def hparams(self) -> Path:
+        """Config without interpolations and secrets, for readers of results."""
+        return self.path / "hparams.yaml"
+
+    @property
     def config(self) -> Path:
         """Composed config, with its interpolations."""
         return self.path / ".hydra/config.yaml"

@@ -31,4 +31,4 @@ def write_config(folder: RunFolder, config: DictConfig, safe: dict[str, Any]) ->
     OmegaConf.save(config, folder.config)
     OmegaConf.save(OmegaConf.masked_copy(hydra, "hydra"), folder.of_hydra)  # type: ignore[arg-type]
     OmegaConf.save(HydraConfig.get().overrides.task, folder.overrides)
-    OmegaConf.save(safe, folder.path / "hparams.yaml")
+    OmegaConf.save(safe, folder.hparams)

@@ -121,7 +121,7 @@ def _start(command: JobCommand, rank: int, ignored: str) -> FreshProcess:
     """Starts the run of a rank, which ignores the signal that is for submitit and reaches all."""
     deaf = ["sh", "-c", f"trap '' {ignored}; exec \"$@\"", "sh"]
     words = [*deaf, sys.executable, "-m", "metalearn", *command.arguments, *resuming(command.folder)]
-    log = command.folder / "stdout.log"
+    log = RunFolder(command.folder).output
     if rank == 0:
         RunFolder(command.folder).result.unlink(missing_ok=True)  # result before the requeue
     else:
