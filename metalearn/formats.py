@@ -5,7 +5,7 @@ import re
 
 from metalearn.estimates import Estimate
 
-IN_WORDS = {
+SEEN_IN_WORDS = {
     "all": "which holds all test classes",
     "some": "which holds some of the test classes",
     "none": "which holds none of the test classes",
@@ -43,7 +43,7 @@ def span(value: int | list[int]) -> str:
 
 def pretraining(data: str, seen: str | None) -> str:
     """Describes the data of a pretraining, and how many test classes they hold."""
-    return f"{data}, {IN_WORDS[seen or 'unknown']}"
+    return f"{data}, {SEEN_IN_WORDS[seen or 'unknown']}"
 
 
 def named_shape(name: str) -> tuple[int, int, bool] | None:

@@ -65,7 +65,7 @@ class Siamese(AbstractEmbedding):
 
 @at_least_float32
 def log_odds(a: Tensor, b: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Computes the weighted L1 distance of pairs, row by row.
+    """Computes the log-odds that pairs share a class, row by row: a weighted L1 distance.
 
     Shapes: (..., D), (..., D), (1, D), (1,) -> (...).
     """

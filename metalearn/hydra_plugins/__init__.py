@@ -44,4 +44,5 @@ def explained(error: RuntimeError) -> str | None:
     if "plugin" not in text.lower() or "'" not in text:
         return None
     ours = "hydra/launcher=subprocess, slurm or ray, or hydra/sweeper=optuna, without _target_"
-    return f"there is no plugin {text.split(chr(39))[1]}: use {ours}"
+    name = text.split("'")[1]
+    return f"there is no plugin {name}: use {ours}"

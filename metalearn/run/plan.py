@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.checks import check_config, rules
+from metalearn.run.checks import rules
+from metalearn.run.checks.config import check_config
 from metalearn.run.checks.targets import check_targets
 from metalearn.run.command.allowed import locate
 from metalearn.run.directory.checkpoint_file import best_of

@@ -53,7 +53,7 @@ class Slots:
 
 
 def make_slots(spec: SlotsSpec, threads: int | None) -> Slots:
-    """The slots that the config asks for.
+    """Makes the slots that the config asks for.
 
     Args:
         spec: a number of jobs, which share the GPUs if there are any; the GPUs to use; or auto: one

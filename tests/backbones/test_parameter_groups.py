@@ -8,7 +8,7 @@ from test_pretrained_backbones import Tiny
 from test_pretrained_backbones import algorithm as on
 
 from metalearn.algorithms.prototypical import Prototypical
-from metalearn.run.checks import check_config
+from metalearn.run.checks.config import check_config
 from metalearn.run.checks.continued import check_optimizer
 from metalearn.training.groups import groups_of
 from metalearn.training.module import FewShotModule

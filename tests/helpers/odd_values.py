@@ -9,7 +9,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.checks import check_config, rules
+from metalearn.run.checks import rules
+from metalearn.run.checks.config import check_config
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.explain import known_keys
 

@@ -11,7 +11,7 @@ import yaml
 from conftest import REPOSITORY, composed, resolved
 from hydra.errors import HydraException
 
-from metalearn.run.checks import check_config
+from metalearn.run.checks.config import check_config
 from metalearn.run.command.explain import explain, explain_yaml, known_keys
 
 CONF = REPOSITORY / "conf"

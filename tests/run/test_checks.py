@@ -7,7 +7,7 @@ import torch
 from conftest import resolved
 from odd_values import odd_lines, refusal
 
-from metalearn.run.checks import check_config
+from metalearn.run.checks.config import check_config
 from metalearn.run.checks.continued import check_optimizer
 from metalearn.run.checks.rules import check_devices, check_precision
 from metalearn.run.command.names import nearest

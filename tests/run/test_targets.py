@@ -7,7 +7,7 @@ from conftest import resolved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalearn.run.checks import check_config
+from metalearn.run.checks.config import check_config
 from metalearn.run.checks.targets import check_targets
 from metalearn.run.command.allowed import allowed, check_name
 

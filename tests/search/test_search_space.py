@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from metalearn.run.checks import check_config
+from metalearn.run.checks.config import check_config
 from metalearn.run.command.grammar import value
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings

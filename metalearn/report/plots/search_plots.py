@@ -33,7 +33,7 @@ class Bar(NamedTuple):
 
 
 def history(search: Search) -> History | None:
-    """None when no trial has a score."""
+    """Plots the score of each trial by its number; None when no trial has a score."""
     values = [trial.value for trial in search.trials if trial.value is not None]
     if not values:
         return None
@@ -50,13 +50,13 @@ def history(search: Search) -> History | None:
 
 
 def importance(search: Search) -> list[Bar]:
-    """The largest first; empty where there is none."""
+    """Lists the importance of each parameter, the largest first; empty where there is none."""
     shares = search.importance.shares if search.importance else {}
     return [Bar(name, percent(share), round(100 * share, 2)) for name, share in shares.items()]
 
 
 def _best(search: Search, x: Scale, y: Scale) -> str:
-    """A line in steps: the best value so far, up to the last trial."""
+    """Draws the best value so far as a line in steps, up to the last trial."""
     path, best = "", None
     for trial in search.of("completed"):
         assert trial.value is not None
