@@ -6,11 +6,11 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.download import found_or_downloaded
 from metalearn.data.files.idx import read_idx
+from metalearn.data.files.image_array import fit
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import SPLITS, Split
@@ -115,9 +115,7 @@ class AbstractTenClasses:
         check_memory(self.name, len(images) * height * width)
         if images.shape[1:] == (height, width):
             return images
-        # The filter is the one that resizes Omniglot's drawings.
-        size, lanczos = (width, height), Image.Resampling.LANCZOS
-        return np.stack([np.asarray(Image.fromarray(image).resize(size, lanczos)) for image in images])
+        return np.stack([fit(image, height, width) for image in images])
 
     def _find(self, name: str) -> Path:
         packed = f"{name}.gz"

@@ -83,7 +83,7 @@ def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, 
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes an image (H, W, 3) by Lanczos' filter, as Finn et al. 2017 do for ImageNet."""
+    """Resizes an image, (H, W) or (H, W, 3), by Lanczos' filter, as Finn et al. 2017 do."""
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
