@@ -6,6 +6,7 @@ follows from the end of the path and not from the path, so memory does not grow 
 steps. Transductive as published.
 """
 
+import logging
 from collections import deque
 
 import torch
@@ -19,6 +20,8 @@ from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
+
+log = logging.getLogger(__name__)
 
 
 class IMAML(AbstractGradient):
@@ -68,7 +71,7 @@ class IMAML(AbstractGradient):
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if inner_loop.first_order:
-            raise ValueError("inner_loop.first_order=true has no effect on iMAML, which differentiates no inner step")
+            log.warning("inner_loop.first_order=true has no effect on iMAML, which differentiates no inner step")
         if not proximity > 0:
             raise ValueError(f"proximity={proximity} must be positive")
         if cg_steps < 1:

@@ -6,6 +6,8 @@ is no query set in training, and no derivative of the inner loop. The paper's tr
 `batch_norm=batch`; with `support`, each query is normalised without the others.
 """
 
+import logging
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
+
+log = logging.getLogger(__name__)
 
 BETA2, EPSILON = 0.999, 1e-8
 """Constants of the inner Adam.
@@ -77,7 +81,7 @@ class Reptile(AbstractGradient):
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if inner_loop.first_order:
-            raise ValueError("inner_loop.first_order=true has no effect on Reptile, which differentiates no inner step")
+            log.warning("inner_loop.first_order=true has no effect on Reptile, which differentiates no inner step")
         self.inner_lr, self.carry_moments = inner_lr, carry_moments
         self.register_buffer("steps_seen", torch.zeros(()))
         for index, name in enumerate(self.adapted):

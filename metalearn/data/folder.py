@@ -25,7 +25,7 @@ from metalearn.types import Split
 
 log = logging.getLogger(__name__)
 
-PROCESSING = 2  # part of the cache keys; increase it when `Preparation` changes its pixels
+PROCESSING = 3  # part of the cache keys; increase it when `Preparation` changes its pixels
 # Fraction of white. If no pixel is brighter, the files probably use a smaller range of values.
 DARK = 0.25
 

@@ -37,7 +37,7 @@ def predict(given: argparse.Namespace) -> int:
     probabilities = learner.predict_proba(reader.opened(queries, "sorting"))
     rows = zip(reader.readable(queries), learner.choose(probabilities), probabilities.max(1, initial=0.0), strict=True)
     answers = [Answer(item, None if label is None else str(label), float(p)) for item, label, p in rows]
-    _report_unreadable(reader.unreadable, given.html)
+    _report_unreadable(reader.unreadable, most=MOST_NAMES if answers else None, page=given.html)
     if not answers:
         raise ValueError(f"none of the files to be sorted {'is an image' if reader.kind == 'image' else 'has a text'}")
     if given.csv:
@@ -80,10 +80,10 @@ def learn(learner: Learner, reader: AbstractReader, support: Path | None) -> lis
     return reader.readable(items)
 
 
-def _report_unreadable(unreadable: dict[Item, str], page: Path | None) -> None:
-    for path, why in list(unreadable.items())[:MOST_NAMES]:
+def _report_unreadable(unreadable: dict[Item, str], *, most: int | None, page: Path | None) -> None:
+    for path, why in list(unreadable.items())[:most]:
         print(f"metalearn.predict: left out {path}: {why}", file=sys.stderr)
-    if (more := len(unreadable) - MOST_NAMES) > 0:
+    if most is not None and (more := len(unreadable) - most) > 0:
         where = f"{page} lists all" if page else "--html FILE lists all"
         print(f"metalearn.predict: left out {more} more; {where}", file=sys.stderr)
 

@@ -52,7 +52,12 @@ def test_a_deep_pgm_is_what_a_deep_png_is() -> None:
     content = b"P5 8 8 65535\n" + deep.astype(">u2").tobytes()
     png = file_of(Image.fromarray(deep))
     np.testing.assert_array_equal(decode(content, 1), decode(png, 1))
-    assert brightest(content) == brightest(png) == (63000, 16)
+    assert (brightest(content), brightest(png)) == ((63000 >> 8, 8), (63000, 16))  # a PGM states its white
+
+
+def test_the_white_of_a_pgm_is_what_it_states() -> None:
+    values = np.array([[0, 1000, 4095]], ">u2")
+    np.testing.assert_array_equal(decode(b"P5 3 1 4095\n" + values.tobytes(), 1), [[0, 62, 255]])
 
 
 def test_lab_colours_become_grey() -> None:

@@ -60,13 +60,15 @@ def as_bytes(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
     """
     if 0 in image.size:
         raise ValueError(f"an image of {image.size[0]} x {image.size[1]} pixels")
-    is_deep = _is_deep(image)
+    is_pgm = image.mode == "I" and image.format == "PPM"  # above 8 bits; Pillow scales its white to 2^16 - 1
     image = ImageOps.exif_transpose(image)
-    if is_deep:  # Pillow would clip these pixels at 255
+    if _is_deep(image):  # Pillow would clip these pixels at 255
         values = np.asarray(image)
         pixels = (values >> max(0, bits - BYTE)).clip(max=255)
         pixels[values == image.info.get("transparency")] = 255
         image = Image.fromarray(pixels.astype(np.uint8))
+    elif is_pgm:
+        image = Image.fromarray((np.asarray(image) >> BYTE).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"pixels of the mode {image.mode}, whose white is not known")
     elif image.has_transparency_data:
@@ -85,5 +87,4 @@ def brightest(content: bytes) -> tuple[int, int]:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    # A PGM above 8 bits has 32 in Pillow, scaled so that white is that of 16.
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+    return image.mode.startswith("I;16")

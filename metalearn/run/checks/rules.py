@@ -157,9 +157,9 @@ def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> N
 
 
 def check_taken_shape(dataset: dict[str, Any], backbone: dict[str, Any]) -> None:
-    """Raises ValueError if the backbone is for inputs of another shape than those of the data."""
+    """Raises ValueError if the backbone is for images of another shape than those of the data."""
     given, taken = dataset.get("input_shape"), backbone.get("input_shape")
-    if given and taken and given != taken:
+    if given and taken and len(given) == len(taken) == 3 and given != taken:
         raise ValueError(f"backbone.input_shape={taken} is not that of the data set, {given}: leave it out")
 
 

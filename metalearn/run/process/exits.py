@@ -15,6 +15,9 @@ from metalearn.run.directory.result import Status
 
 FAILED, BAD_INPUT = 1, 2
 ANOTHER = "another process of the run failed or was killed"
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")
+"""Signs of a lost process in the errors of gloo and NCCL."""
+
 OF_THE_USER = (ValueError, OSError, ImportError, MisconfigurationException, OmegaConfBaseException)
 
 
@@ -64,5 +67,4 @@ def ending(error: BaseException, received: signal.Signals | None) -> Ending:
 
 def is_of_another_process(error: BaseException) -> bool:
     """Whether an error is the broken connection to another process of the run."""
-    is_of_gloo = isinstance(error, RuntimeError) and "gloo/transport" in str(error)
-    return is_of_gloo or type(error).__name__ == "DistBackendError"  # torch, of NCCL
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST)
