@@ -35,7 +35,7 @@ class Completion:
     def __init__(self, images: Source, *, input_shape: list[int]) -> None:
         if input_shape != [2]:
             raise ValueError(f"completion: a place has a row and a column, but input_shape is {input_shape}")
-        if images.input_shape[0] != 1:
+        if len(images.input_shape) != 3 or images.input_shape[0] != 1:
             raise ValueError(f"completion: images must be grey, but input_shape is {list(images.input_shape)}")
         self.images, self.input_shape = images, (2,)
 

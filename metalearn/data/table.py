@@ -116,6 +116,7 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
         _, header = next(lines)
         if header.count(label) != 1 or len(header) < 2:
             raise ValueError(f"its header is '{','.join(header)[:80]}', without one column {label} and others")
+        _check_names(header)
         place = header.index(label)
         columns = header[:place] + header[place + 1 :]
         for line, fields in lines:
@@ -131,6 +132,16 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
     if alone := [name for name, rows in rows_of.items() if len(rows) < 2]:
         raise ValueError(f"{path} has {len(alone)} classes with a single row, but needs two of each: {some(alone)}")
     return columns, rows_of
+
+
+def _check_names(header: list[str]) -> None:
+    """Raises ValueError for columns without a name, which may be row numbers, or of one name."""
+    for place, name in enumerate(header, start=1):
+        if not name.strip() or name.startswith("Unnamed:"):
+            why = "if it numbers the rows, it may give the classes away: delete it, as by index=False in pandas"
+            raise ValueError(f"its column {place} has no name; {why}")
+    if doubled := sorted({name for name in header if header.count(name) > 1}):
+        raise ValueError(f"its header has {doubled[0]} twice")
 
 
 def _number(line: int, column: str, field: str) -> float:

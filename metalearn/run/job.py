@@ -161,7 +161,7 @@ def _check_weights(plan: Plan, module: FewShotModule, checkpoint: dict[str, Any]
     elif not plan.tests_only:
         check_trainable(algorithm, plan.choices, plan.config["pretrained"])
         check_continued(checkpoint, plan.config, module.make_optimizer())
-        check_scheduler(module.scheduler, module.make_optimizer())
+        check_scheduler(module.scheduler, module.make_optimizer(), plan.config["trainer"]["max_steps"])
 
 
 def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, Any] | None:

@@ -12,6 +12,8 @@ def groups_of(algorithm: AbstractAlgorithm, backbone_lr: float) -> list[dict[str
     The projection of a pretrained backbone is new, like a head, and belongs to the rest. Raises
     ValueError if no weight of the backbone is trained.
     """
+    if backbone_lr < 0:
+        raise ValueError(f"optimizer.backbone_lr={backbone_lr} must not be negative")
     trained = [(name, weight) for name, weight in algorithm.named_parameters() if weight.requires_grad]
     backbone = [(name, weight) for name, weight in trained if is_of_backbone(name) and ".projection." not in name]
     if not backbone:

@@ -69,6 +69,8 @@ class Cosine(Schedule):
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
+        if not self.floor >= 0:
+            raise ValueError(f"scheduler.floor={self.floor} must not be negative")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"scheduler.warmup={self.warmup} must be a fraction of the training, 0 to 1 without 1")
 

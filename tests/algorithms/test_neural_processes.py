@@ -143,9 +143,10 @@ def test_completion_takes_the_grey_images_of_a_data_set() -> None:
     assert list(Completion(Source(), input_shape=[2]).load()) == ["test"]
     with pytest.raises(ValueError, match="a place has a row and a column"):
         Completion(Source(), input_shape=[1])
-    Source.input_shape = (3, 6, 8)
-    with pytest.raises(ValueError, match="images must be grey"):
-        Completion(Source(), input_shape=[2])
+    for shape in ((3, 6, 8), (1,)):
+        Source.input_shape = shape
+        with pytest.raises(ValueError, match="images must be grey"):
+            Completion(Source(), input_shape=[2])
 
 
 def test_what_was_completed_is_drawn_where_it_belongs() -> None:

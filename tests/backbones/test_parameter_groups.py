@@ -43,6 +43,8 @@ def test_a_backbone_without_a_head_is_the_only_group_and_a_frozen_one_is_refused
     assert group["lr"] == 1e-4
     with pytest.raises(ValueError, match=r"backbone_lr=0.1, but no weight of the backbone is trained"):
         groups_of(Prototypical(Tiny(freeze=True, projection=2), batch_norm="running"), 0.1)
+    with pytest.raises(ValueError, match=r"backbone_lr=-0.1 must not be negative"):
+        groups_of(Prototypical(Tiny(), batch_norm="running"), -0.1)
 
 
 def test_the_config_takes_a_number() -> None:

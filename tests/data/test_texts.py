@@ -73,6 +73,8 @@ BAD_JSON = [
     (LINE + b"text,label\n", "(line 2: it is not JSON)"),
     (LINE + b'{"text": "one"}\n', "(line 2: it has no texts at text and label)"),
     (LINE + b'{"text": 3, "label": "a"}\n', "(line 2: it has no texts at text and label)"),
+    (LINE + b'{"text": "one", "label": 3}\n', "(line 2: its label is a number; write it in quotes)"),
+    (LINE + b'{"text": "\\ud800", "label": "a"}\n', "(line 2: it holds half of a character (a surrogate))"),
     (LINE + b"[" * 100_000 + b"\n", "(line 2: it is not JSON)"),
     (LINE + b'{"text": "caf\xe9", "label": "a"}\n', "(line 2: its text is not UTF-8)"),
     (LINE + b'{"text": "' + b"x" * 1_000_000, "(line 2: it is longer than 800,000 bytes)"),

@@ -62,11 +62,11 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["trainer.skip_nonfinite=few"], "trainer.skip_nonfinite='few' is not of the type int"),
         (
             ["+callbacks.swa={_target_:lightning.pytorch.callbacks.StochasticWeightAveraging,swa_lrs:0.1}"],
-            "callbacks.swa averages weights that are not those of the validation: use callbacks=ema",
+            "callbacks.swa: StochasticWeightAveraging averages weights .* validation: use callbacks=ema",
         ),
         (
             ["+callbacks.mean._target_=lightning.pytorch.callbacks.EMAWeightAveraging"],
-            "callbacks.mean averages weights that are not those of the validation: use callbacks=ema",
+            "callbacks.mean: .* averages weights that are not those of the validation: use callbacks=ema",
         ),
         (
             ["callbacks=ema", "trainer.precision=bf16-true"],
@@ -96,6 +96,19 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["backbone.input_shape=[3,28,28]"], r"input_shape=\[3, 28, 28\] is not that of the data set, \[1, 28, 28\]"),
         (["backbone=resnet12", "backbone.widths=[4,8,8,8.5]"], r"widths=\[4, 8, 8, 8.5\] is not of the type Sequence"),
         (["episode.train.shot=[1,x]"], r"episode.train.shot=\[1, 'x'\] is not of the type int"),
+        (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/accuracy"], "early_stopping.mode to max$"),
+        (["callbacks=save_top_k", "callbacks.save_top_k.mode=max"], "save_top_k watches val/loss: .*mode to min$"),
+        (
+            [
+                "+callbacks.a._target_=lightning.pytorch.callbacks.GradientAccumulationScheduler",
+                "+callbacks.a.scheduling={}",
+            ],
+            "callbacks.a: GradientAccumulationScheduler .* use trainer.accumulate_grad_batches$",
+        ),
+        (
+            ["trainer.accumulate_grad_batches=2", "trainer.limit_train_batches=3"],
+            "limit_train_batches=3 ends an epoch within a step .* such as 4$",
+        ),
         (["seed=[0,1]"], r"seed=\[0, 1\] is not of the type int"),
         (["batch_norm=[]"], r"batch_norm=\[\] is not of the type Literal"),
         ([f"batch_norm={'x' * 9999}"], r"^batch_norm='x{50,120}\.\.\. is not of the type Literal"),

@@ -2,6 +2,7 @@
 
 import csv
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from lightning.pytorch.callbacks import Timer
 
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.mlp import MLP
+from metalearn.run.checks.built import check_scheduler
 from metalearn.training.module import FewShotModule
 from metalearn.training.schedules import Constant, Cosine, Linear, Schedule
 
@@ -92,3 +94,13 @@ def test_an_unknown_scheduler_is_one_line(metalearn: Command) -> None:
     run = metalearn("scheduler=cosin")
     assert run.code == 2
     assert "scheduler has no option 'cosin'; did you mean 'cosine'?" in run.text
+
+
+def test_schedules_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"floor=-5 must not be negative"):
+        Cosine(floor=-5)
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=4)
+    check_scheduler(cycle, sgd, 4)
+    with pytest.raises(ValueError, match=r"total_steps=4 ends before trainer.max_steps=8$"):
+        check_scheduler(cycle, sgd, 8)

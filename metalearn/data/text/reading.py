@@ -70,6 +70,8 @@ def _checked(number: int, text: object, label: str = "any") -> str:
         raise BadLine(number, "its label is empty")
     if "\0" in text or "\0" in label:
         raise BadLine(number, "it holds the character NUL")
+    if any("\ud800" <= letter <= "\udfff" for letter in text + label):
+        raise BadLine(number, "it holds half of a character (a surrogate)")
     if len(text) > LONGEST:
         raise BadLine(number, f"its text has {len(text):,} characters, more than {LONGEST:,}")
     return text
@@ -90,6 +92,8 @@ def _plain_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _json_lines(path: Path, key: str) -> Iterator[tuple[int, str, str]]:
     for number, record in _records(path):
+        if isinstance(record.get("label"), int | float):
+            raise BadLine(number, "its label is a number; write it in quotes")
         if not all(isinstance(record.get(name), str) for name in (key, "label")):
             raise BadLine(number, f"it has no texts at {key} and label")
         yield number, record[key], record["label"]

@@ -22,7 +22,7 @@ def check_other_setting(name: str, setting: Setting, data: AbstractEpisodes[Any]
         raise ValueError(f"evaluation.settings has {name}, but {head}: leave it out, or train with that way")
 
 
-def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer) -> None:
+def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer, max_steps: int) -> None:
     """Raises ValueError if a scheduler of torch refuses its arguments, now or in its first step.
 
     The optimizer serves this check alone.
@@ -36,3 +36,5 @@ def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer
                 schedule.step()
     except Exception as error:  # torch raises any kind
         raise ValueError(f"scheduler: torch refuses these settings ({error})") from error
+    if 0 < (total := getattr(schedule, "total_steps", 0)) < max_steps:
+        raise ValueError(f"scheduler.total_steps={total} ends before trainer.max_steps={max_steps}")

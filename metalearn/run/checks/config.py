@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from metalearn.run.checks.callbacks import check_callbacks
 from metalearn.run.checks.rules import (
-    check_callbacks,
     check_protocol,
     check_same_input,
     check_taken_shape,

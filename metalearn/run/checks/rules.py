@@ -45,22 +45,6 @@ def check_half_precision(trainer: dict[str, Any], accelerators: int) -> None:
         raise ValueError(f"trainer.precision={precision} needs a GPU: type trainer.precision=bf16-mixed")
 
 
-def check_callbacks(callbacks: dict[str, Any], precision: Any) -> None:
-    """Raises ValueError for averages of Lightning, which the tested weights would not be.
-
-    A validation puts our average into the module, which may not round it.
-    """
-    for name, callback in callbacks.items():
-        target = callback["_target_"]
-        if target.startswith("lightning.") and target.endswith("WeightAveraging"):
-            raise ValueError(
-                f"callbacks.{name} averages weights that are not those of the validation: use callbacks=ema"
-            )
-        if target.endswith(".WeightAverage") and str(precision) in ("16-true", "bf16-true"):
-            mixed = str(precision).replace("true", "mixed")
-            raise ValueError(f"trainer.precision={precision} would round the average of callbacks.{name}: use {mixed}")
-
-
 def check_train_split(config: dict[str, Any]) -> None:
     """Raises ValueError for settings that need a meta-val which the training has taken."""
     if config["train_split"] is None:

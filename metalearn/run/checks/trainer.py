@@ -67,6 +67,12 @@ def _check_intervals(trainer: dict[str, Any]) -> None:
             f"trainer.val_check_interval={interval} ends within a step of trainer.accumulate_grad_batches="
             f"{accumulated} batches: it must be a multiple of it, such as {interval + accumulated - within}"
         )
+    epoch = trainer.get("limit_train_batches")
+    if _is_count(epoch) and (within := epoch % accumulated):
+        raise ValueError(
+            f"trainer.limit_train_batches={epoch} ends an epoch within a step of trainer.accumulate_grad_batches="
+            f"{accumulated} batches: it must be a multiple of it, such as {epoch + accumulated - within}"
+        )
 
 
 def _is_count(number: Any) -> bool:
