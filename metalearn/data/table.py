@@ -7,8 +7,9 @@ therefore do not matter, and a row is an image of one line.
 M  rows    F  columns of numbers
 """
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from metalearn.data.files.source import named
 from metalearn.data.files.table import BadLine, with_header
 from metalearn.data.manifest import Division
 from metalearn.types import SPLITS, Split
+
+log = logging.getLogger(__name__)
 
 ADVICE = "dataset.root=FILE is a CSV file with a header, a column `label`, and columns of numbers"
 
@@ -74,10 +77,24 @@ class Table:
                 missing = " and ".join(split for split in SPLITS if split not in classes)
                 raise ValueError(f"no classes are for {missing}: all three splits are needed")
             arrays = {split: [np.array(rows_of[name]) for name in names] for split, names in classes.items()}
+            warn_of_shared_rows(arrays)
             reference = np.sort(np.concatenate(arrays["train"]), axis=0)  # (M, F)
             banks = {split: bank(arrays[split], classes[split], reference, columns) for split in SPLITS}
             self.division.keep(classes)
             return banks
+
+
+def warn_of_shared_rows(rows_of: Mapping[Split, Sequence[np.ndarray]]) -> None:
+    """Warns of rows (F,) of equal numbers that are in two splits.
+
+    This is no error, because few columns of few values have such rows by chance.
+    """
+    splits_of: dict[bytes, set[Split]] = {}
+    for split, classes in rows_of.items():
+        for row in np.concatenate(classes):
+            splits_of.setdefault(row.tobytes(), set()).add(split)
+    if shared := sum(len(splits) > 1 for splits in splits_of.values()):
+        log.warning("table: %d rows of equal numbers are in two splits", shared)
 
 
 def bank(

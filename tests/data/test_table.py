@@ -28,6 +28,13 @@ def test_ranks_ignore_monotone_changes_and_clip_beyond_the_reference() -> None:
     np.testing.assert_array_equal(extremes, [[0] * 3, [255] * 3])
 
 
+def test_a_warning_counts_the_rows_of_two_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table(tmp_path).load()
+    assert not caplog.records
+    table(tmp_path, f"{CSV}\n0,c,0\n0,c,0").load()  # the first row of a
+    assert "1 rows of equal numbers are in two splits" in caplog.text
+
+
 def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) -> None:
     banks = table(tmp_path).load()
     assert {split: bank.names for split, bank in banks.items()} == {"train": ("a",), "val": ("b",), "test": ("c",)}
