@@ -4,15 +4,15 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import shlex
 import statistics
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from sides import BF16, COMPILED, LIBRARIES, OURS, SAME
 from works import CLASSES, EVALUATION, MANY, PER_CLASS, QUERY, SHOT, STEPS, WAY
+
+import metalearn
 
 HEAD = {
     "cpu": """\
@@ -51,7 +51,7 @@ inner steps or more is compiled by default ([MAML](algorithms/maml.md#settings))
 in the seconds here, takes one to two minutes on two cores, and a few seconds if the machine has
 compiled the same before.
 
-"vmap" is `algorithm.execution.vmap=true`, all tasks of a step at once. On a CPU it is faster for
+"vmap" is `algorithm.execution.vmap=true`, all tasks of a step at once. On some CPUs it is faster for
 many small tasks with one inner step; after that step each task has its own weights, and their
 convolutions run in groups.
 
@@ -103,12 +103,15 @@ def document(
         steps: number of steps of a round.
         episodes: number of test episodes of an evaluation.
     """
+    on = "" if device == "cpu" else f" --device={device}"
+    command = f"python scripts/bench{on} --rounds {rounds} --steps {steps} --episodes {episodes}"
     conditions = f"Rounds of each side: {rounds}. Steps of each: {steps}, the first third of which is not counted."
     return "\n".join([
         HEAD[device],
         conditions,
         "",
         *about(device),
+        f"- command: `{command}`",
         "",
         "## Table",
         "",
@@ -126,8 +129,9 @@ def document(
 
 
 def about(device: str) -> list[str]:
-    versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
-    for name in ("metalearn", "lightning", *LIBRARIES):
+    given = {"Python": platform.python_version(), "torch": torch.__version__, "metalearn": metalearn.__version__}
+    versions = [f"{name} {version}" for name, version in given.items()]
+    for name in ("lightning", *LIBRARIES):
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -138,7 +142,6 @@ def about(device: str) -> list[str]:
         f"- date: {datetime.date.today()}",
         f"- machine: {gpu}{processor()}, {threads}, {platform.system()}, load {os.getloadavg()[0]:.1f} at the end",
         f"- versions: {', '.join(versions)}",
-        f"- command: `{shlex.join(['python', 'scripts/bench', *sys.argv[1:]])}`",
     ]
 
 
