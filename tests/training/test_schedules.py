@@ -104,3 +104,15 @@ def test_schedules_that_cannot_be_are_refused() -> None:
     check_scheduler(cycle, sgd, 4)
     with pytest.raises(ValueError, match=r"total_steps=4 ends before trainer.max_steps=8$"):
         check_scheduler(cycle, sgd, 8)
+
+
+def test_a_scheduler_must_not_overrule_the_learning_rate_of_the_backbone() -> None:
+    def two_rates() -> torch.optim.Optimizer:
+        rest, backbone = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+        return torch.optim.SGD([{"params": [rest]}, {"params": [backbone], "lr": 0.001}], lr=0.1)
+
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, total_steps=4)
+    with pytest.raises(ValueError, match=r"OneCycleLR gives all weights one learning rate, which overrules optimizer"):
+        check_scheduler(partial(cycle, max_lr=0.1), two_rates(), 4)
+    check_scheduler(partial(cycle, max_lr=[0.1, 0.001]), two_rates(), 4)
+    check_scheduler(partial(torch.optim.lr_scheduler.StepLR, step_size=1), two_rates(), 4)

@@ -23,12 +23,14 @@ def check_other_setting(name: str, setting: Setting, data: AbstractEpisodes[Any]
 
 
 def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer, max_steps: int) -> None:
-    """Raises ValueError if a scheduler of torch refuses its arguments, now or in its first step.
+    """Raises ValueError if a scheduler of torch fails, ends early, or overrules optimizer.backbone_lr.
 
-    The optimizer serves this check alone.
+    It may refuse its arguments when it is built or in its first step. The optimizer serves this
+    check alone.
     """
     if isinstance(scheduler, Schedule):
         return
+    given = rates(optimizer)
     try:
         schedule = scheduler(optimizer)
         if not isinstance(schedule, ReduceLROnPlateau):
@@ -38,3 +40,13 @@ def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer
         raise ValueError(f"scheduler: torch refuses these settings ({error})") from error
     if 0 < (total := getattr(schedule, "total_steps", 0)) < max_steps:
         raise ValueError(f"scheduler.total_steps={total} ends before trainer.max_steps={max_steps}")
+    if len(given) > len(rates(optimizer)):
+        raise ValueError(
+            f"scheduler: {type(schedule).__name__} gives all weights one learning rate, which overrules "
+            "optimizer.backbone_lr: leave it out, or give the scheduler a list of rates, the backbone's last"
+        )
+
+
+def rates(optimizer: Optimizer) -> set[float]:
+    """Returns the learning rates of the groups of weights."""
+    return {float(group["lr"]) for group in optimizer.param_groups}

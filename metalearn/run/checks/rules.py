@@ -129,15 +129,23 @@ def check_folds(banks: Mapping[Split, Any], config: dict[str, Any], dataset: str
 
 
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:
-    """Raises ValueError if the inputs of meta-test have another shape than those of training."""
-    own, other = dataset["input_shape"], test_dataset["input_shape"]
-    if ("encoding" in dataset) != ("encoding" in test_dataset):
-        raise ValueError("dataset and test_dataset mix texts and images: choose two of one kind")
-    what = "texts" if "encoding" in dataset else "images"
-    if own != other:
+    """Raises ValueError if the inputs of meta-test have another kind or shape than in training."""
+    kind, other = (_inputs(part) for part in (dataset, test_dataset))
+    if kind != other:
+        raise ValueError(f"dataset has {kind} and test_dataset {other}: choose two data sets of one kind")
+    given, tested = (part["input_shape"] for part in (dataset, test_dataset))
+    if given != tested:
         raise ValueError(
-            f"test_dataset has {what} of {other}, but training has {own}: set test_dataset.input_shape={own}"
+            f"test_dataset has {kind} of {tested}, but training has {given}: set test_dataset.input_shape={given}"
         )
+
+
+def _inputs(dataset: dict[str, Any]) -> str:
+    if "encoding" in dataset:
+        return "texts"
+    if len(dataset["input_shape"]) != 3:
+        return "functions"
+    return "tables" if dataset["_target_"].endswith(".Table") else "images"
 
 
 def check_taken_shape(dataset: dict[str, Any], backbone: dict[str, Any]) -> None:
