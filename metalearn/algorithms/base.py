@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
 from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of, is_of_backbone
-from metalearn.backbones.dependence import Dependence, batch_norm_of
+from metalearn.backbones.dependence import Dependence, batch_norm_of, keeps_averages
 from metalearn.backbones.norm import Moments, Rows
 from metalearn.losses import OBJECTIVES, Problem
 from metalearn.types import Episode, Predictor, TaskOutput
@@ -113,16 +113,20 @@ class AbstractAlgorithm(nn.Module, ABC):
 
     @property
     def backbone_is_frozen(self) -> bool:
-        """Whether the backbone has weights, none of which is trained."""
+        """Whether the backbone has weights, and training moves neither them nor its averages."""
         weights = [weight for name, weight in self.named_parameters() if is_of_backbone(name)]
-        return bool(weights) and not any(weight.requires_grad for weight in weights)
+        moves = any(keeps_averages(module) for name, module in self.named_modules() if is_of_backbone(name))
+        return bool(weights) and not moves and not any(weight.requires_grad for weight in weights)
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors that a test scores in turn; the last one is that of `adapt`."""
         return [self.adapt(support_x, support_y)]
 
-    def adapts_together(self, device: torch.device) -> bool:
-        """Whether evaluation adapts to several tasks at once on a device, by `stages_of_all`."""
+    def adapts_together(self, device: torch.device, *, vectors: bool = False) -> bool:
+        """Whether evaluation adapts to several tasks at once on a device, by `stages_of_all`.
+
+        `vectors`: whether the inputs of the tasks are vectors.
+        """
         return False
 
     def stages_of_all(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:

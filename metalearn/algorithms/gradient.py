@@ -151,8 +151,8 @@ class AbstractGradient(AbstractAlgorithm):
         """Returns the predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
         return [partial(self.predict, params, support_x) for params in self.adapted_weights(support_x, support_y)]
 
-    def adapts_together(self, device: torch.device) -> bool:
-        return self.execution.goes_together(device)
+    def adapts_together(self, device: torch.device, *, vectors: bool = False) -> bool:
+        return self.execution.goes_together(device, vectors=vectors)
 
     def stages_of_all(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         # All weights carry the axis of the tasks, also those that no step moves.

@@ -10,6 +10,11 @@ from metalearn.backbones.norm import BatchNorm, Moments
 OUR_NORM = f"{BatchNorm.__module__}.{BatchNorm.__qualname__}"
 
 
+def keeps_averages(module: nn.Module) -> bool:
+    """Whether a layer has running averages that a pass in training moves."""
+    return isinstance(module, _BatchNorm) or (isinstance(module, BatchNorm) and not module.fixed)
+
+
 class Dependence(NamedTuple):
     batch_norm: Moments | Literal["none"]  # none: no batch normalisation
     transductive: bool  # whether a prediction depends on the other queries

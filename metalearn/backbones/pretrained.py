@@ -64,7 +64,9 @@ class HostedBatchNorm(BatchNorm):
     Each pass sets them here first.
     """
 
-    rows: Rows | None = None
+    def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__(channels, momentum=momentum, eps=eps)
+        self.rows: Rows | None = None
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         return super().forward(x, self.rows)
@@ -113,7 +115,10 @@ class AbstractPretrained(AbstractBackbone):
         for norm in self._norms:
             norm.rows = rows
         each_alone = rows is None and not torch.is_grad_enabled()
-        return torch.cat([self._embed(part) for part in x.split(AT_ONCE)]) if each_alone else self._embed(x)
+        z = torch.cat([self._embed(part) for part in x.split(AT_ONCE)]) if each_alone else self._embed(x)
+        for norm in self._norms:
+            norm.rows = None  # no setting of the network
+        return z
 
     def _embed(self, x: Tensor) -> Tensor:
         return self.projection(self.features(self.preparation(x)))

@@ -1,6 +1,6 @@
 """The data module of data sets with classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,13 @@ from metalearn.episodes.augmentation import Unchanged, augmented
 from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
 from metalearn.episodes.fetching import fetch, gather
 from metalearn.episodes.hard import HardClasses
-from metalearn.episodes.loaders import EVALUATION_SEED, AbstractEpisodes
+from metalearn.episodes.loaders import EVALUATION_SEED, MOST_TASKS, AbstractEpisodes, tasks_together
 from metalearn.episodes.sampling import Draw, collate, draw, draw_images, draw_random
 from metalearn.episodes.setting import Fault, Setting, refuse
 from metalearn.types import Augmentation, Episode, Split
 
-EMBEDDED_TASKS = 50
-"""Episodes in an evaluation batch of embeddings, which are small."""
-
 USES_ALL = 16
 """Draws for each image from which on an evaluation uses all but one of e^16, which is all."""
-
-ADAPTED_VALUES = 2**25
-"""Limit on the values of an evaluation batch whose tasks adapt together: 128 MiB in float32."""
 
 
 class EpisodicDataModule(AbstractEpisodes[Draw]):
@@ -90,16 +84,15 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self.augmentation = augmentation or Unchanged()
         self.hard = HardClasses(banks["train"].rows) if hard else None
         self._trained_on: Tensor | None = None  # query rows (T, Q) of the training batch in progress
-        self.evaluates_together = False  # whether an evaluation batch of images has several tasks
         self._resident: dict[Split, Tensor] = {}
         self._embed: Embed | None = None
-        self._weights = ""
+        self._weights: Callable[[], str] | None = None
         self._table: EmbeddingTable | None = None
 
-    def evaluate_embeddings(self, embed: Embed | None, weights: str = "") -> None:
+    def evaluate_embeddings(self, embed: Embed | None, weights: Callable[[], str] | None = None) -> None:
         """Switches meta-val and meta-test episodes to embeddings (T, S, D); None: to images.
 
-        `weights` is a hash of the network that embeds.
+        `weights` hashes the network that embeds, as it is at the time; only a stored table asks.
         """
         self._embed, self._weights = embed, weights
 
@@ -131,11 +124,11 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         if not (listed or self.settings[split].has_one_shape):
             return 1
         if self._embed:
-            return EMBEDDED_TASKS
+            return MOST_TASKS
         if self.evaluates_together:
             episode = self.draw(split, 0)
-            values = (len(episode.support_rows) + len(episode.query_rows)) * self.banks[split].images[0].numel()
-            return max(1, min(EMBEDDED_TASKS, ADAPTED_VALUES // values))
+            rows = len(episode.support_rows) + len(episode.query_rows)
+            return tasks_together(rows * self.banks[split].images[0].numel())
         return 1
 
     def check(self, setting: Setting, split: Split) -> None:
@@ -172,12 +165,17 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
     def observe(self, logits: Tensor | None, targets: Tensor) -> None:
         if self.hard is None:
             return
-        assert logits is not None
+        if logits is None:
+            raise ValueError("episode.train.sampling=hard needs logits, but the loss of the algorithm returned none")
         assert self._trained_on is not None
         assert self.trainer is not None
         counts = self.hard.count(self._trained_on, logits.argmax(-1) != targets.argmax(-1))  # (2, C)
         counts = self.trainer.strategy.reduce(counts, reduce_op="sum")  # over all processes
         self.hard.observe(counts, self._episodes_of_a_batch)
+
+    def skip(self) -> None:
+        if self.hard is not None:
+            self.hard.observe(torch.zeros(2, len(self.hard.weights)), self._episodes_of_a_batch)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | ({"hard": self.hard.state_dict()} if self.hard else {})
@@ -209,7 +207,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         return augmented(episode, self.augmentation, batch.random.view(torch.float32)) if split == "train" else episode
 
     def _embedding_table(self, split: Split, images: Tensor, rows: Tensor, embed: Embed) -> EmbeddingTable:
-        file = file_of(self.embeddings, self._weights, self.banks[split].sha256()) if self.embeddings else None
+        file = None
+        if self.embeddings is not None and self._weights is not None:
+            file = file_of(self.embeddings, self._weights(), self.banks[split].sha256())
         return EmbeddingTable(embed, images, rows, file)
 
     def _rows_of_evaluation(self, split: Split) -> Tensor:

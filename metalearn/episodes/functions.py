@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.loaders import AbstractEpisodes, tasks_together
 from metalearn.episodes.setting import Fault, Setting, refuse
 from metalearn.types import SPLITS, Episode, Split
 
@@ -65,6 +65,7 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         self.families = families
         for split in settings:
             check_family(families[split])
+        self.has_vectors = all(self.draw(split, 0).query_x.ndim == 2 for split in settings)
 
     def check(self, setting: Setting, split: Split) -> None:
         refuse(fault._replace(remedy="") for fault in _faults(setting, split, self.families[split]))
@@ -74,6 +75,12 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         rng = np.random.default_rng([self.seed_of(split), SPLITS.index(split), index])
         x, y = map(torch.from_numpy, self.families[split].points(rng, shot + query))
         return Episode(x[:shot], y[:shot], x[shot:], y[shot:])
+
+    def tasks_of_evaluation(self, split: Split) -> int:
+        if not (self.evaluates_together and self.settings[split].has_one_shape):
+            return 1
+        episode = self.draw(split, 0)
+        return tasks_together(episode.support_x.numel() + episode.query_x.numel())
 
     def collate(self, drawn: list[Episode]) -> Episode:
         return Episode(*map(torch.stack, zip(*drawn, strict=True)))

@@ -23,6 +23,17 @@ Drawn = TypeVar("Drawn", bound=tuple[Any, ...])
 EVALUATION_SEED = 0
 """Seed of all meta-val and meta-test episodes, so that every run is scored on the same ones."""
 
+MOST_TASKS = 50
+"""Limit on the episodes of an evaluation batch."""
+
+MOST_VALUES = 2**25
+"""Limit on the values of an evaluation batch whose tasks adapt together: 128 MiB in float32."""
+
+
+def tasks_together(values: int) -> int:
+    """Returns the number of episodes of so many values that an evaluation adapts to together."""
+    return max(1, min(MOST_TASKS, MOST_VALUES // values))
+
 
 class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     """Data module of episodes; a subclass draws an episode and moves a batch to the device.
@@ -41,6 +52,8 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
 
     batch_size: int | None = None  # images of a batch of all base classes; None: train on episodes
     test_name = "test"  # prefix of the logged meta-test scores
+    has_vectors = False  # whether an input is a vector of numbers
+    evaluates_together = False  # whether an evaluation batch has several tasks
     selects = True  # whether meta-val selects weights; False where training has seen its classes
 
     def __init__(
@@ -93,6 +106,9 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
 
     def observe(self, logits: Tensor | None, targets: Tensor) -> None:
         """Takes the predictions (T, Q, N) of the training batch in progress; ignores them here."""
+
+    def skip(self) -> None:
+        """Takes note that the training batch in progress was skipped; ignores it here."""
 
     def tasks_of_evaluation(self, split: Split) -> int:
         """Returns the number of episodes in an evaluation batch."""

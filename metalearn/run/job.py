@@ -140,7 +140,7 @@ def _callbacks(
         Provenance(_provenance(plan, loaded)),
         CompiledTasks(),
         *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
-        StopBetweenSteps(signals, save=keeper.save_last),
+        StopBetweenSteps(signals, save=keeper.save_new),
         *([pruning] if pruning else []),
         keeper,
     ]

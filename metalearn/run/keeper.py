@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from metalearn.episodes.loaders import batches_done
 from metalearn.estimates import SIGNS
 from metalearn.files import write_atomically
 from metalearn.run.directory.folder import RunFolder
@@ -43,6 +44,11 @@ class Keeper(Checkpoint):
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._is_due = False  # whether last.ckpt is saved at the end of the epoch
+        self._saved: int | None = None  # batches done in last.ckpt; None: there is none
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.ckpt_path is not None:
+            self._saved = batches_done(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -68,6 +74,16 @@ class Keeper(Checkpoint):
     def save_last(self, trainer: pl.Trainer) -> None:
         """Saves last.ckpt; all processes must call it, between two steps."""
         trainer.save_checkpoint(self.folder.last)
+        self._saved = batches_done(trainer)
+
+    def save_new(self, trainer: pl.Trainer) -> None:
+        """Saves last.ckpt before a batch, unless it has all batches that are done.
+
+        Lightning counts the steps of its logs on after a validation, and once more where a
+        checkpoint of that moment is resumed.
+        """
+        if self._saved != batches_done(trainer):
+            self.save_last(trainer)
 
     def check_episodes(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError if the best score of a checkpoint is of other meta-val episodes."""

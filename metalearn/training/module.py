@@ -87,16 +87,16 @@ class FewShotModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, EpisodicDataModule):
-            algorithm, embed, weights = self.algorithm, None, ""
+            algorithm, embed, weights = self.algorithm, None, None
             if embeds_each_alone(algorithm):
                 embed = partial(self._embed_by, algorithm.embed_each)
-                weights = self._fingerprint(algorithm) if data.embeddings else ""
+                weights = partial(self._fingerprint, algorithm)
             self._evaluates_embeddings = embed is not None
             data.evaluate_embeddings(embed, weights)
-            device = self.trainer.strategy.root_device
-            self._adapts_together = self.algorithm.adapts_together(device)
-            shares = stage != "test" and self.algorithm.shares_tasks(device)
-            data.evaluates_together = self._adapts_together or shares
+        device = self.trainer.strategy.root_device
+        self._adapts_together = self.algorithm.adapts_together(device, vectors=data.has_vectors)
+        shares = stage != "test" and self.algorithm.shares_tasks(device)
+        data.evaluates_together = self._adapts_together or shares
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers(), DeclaredDependence()]
@@ -128,13 +128,14 @@ class FewShotModule(pl.LightningModule):
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
         output = self.loss(batch)
-        self.trainer.datamodule.observe(output.logits, batch.query_y)  # type: ignore[attr-defined]
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1
             for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):
                 buffer.copy_(before)
+            self.trainer.datamodule.skip()  # type: ignore[attr-defined]
             log.warning("skipped a batch after step %d: its loss is %g", self.trainer.global_step, output.loss.detach())
             return None
+        self.trainer.datamodule.observe(output.logits, batch.query_y)  # type: ignore[attr-defined]
         self.log("step", float(self.trainer.global_step + 1))  # x-axis of the loggers: steps done
         self.log("train/loss", output.loss.detach())
         if output.logits is not None:

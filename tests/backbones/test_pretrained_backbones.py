@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones.efficientnet import INPUT, EfficientNetLite0
+from metalearn.backbones.fingerprint import fingerprint
 from metalearn.backbones.norm import Rows
 from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation, host_batch_norms
 
@@ -167,3 +168,10 @@ def test_lite0_is_tested_as_it_is(metalearn) -> None:
     projected = metalearn("mode=test", *small, *few, "backbone.projection=8", small=False)
     assert projected.code == 2
     assert "on efficientnet_lite0 are random, such as projection.weight" in projected.text.splitlines()[-1]
+
+
+def test_a_pass_leaves_no_trace_in_the_fingerprint() -> None:
+    network = Tiny(freeze=True).eval()
+    before = fingerprint(network)
+    network(torch.rand(2, 1, 16, 16), Rows())
+    assert fingerprint(network) == before

@@ -22,7 +22,7 @@ from metalearn.episodes.setting import Setting, Shape
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS
 
-WAY, EMBEDDED_TASKS, NUM_EPISODES = 3, 6, 6 + 3
+WAY, MOST_TASKS, NUM_EPISODES = 3, 6, 6 + 3
 """Few tasks of a batch, and one batch that is not full."""
 FEW_STEPS = {
     "baseline": "algorithm.head_fit.steps=5",
@@ -34,7 +34,7 @@ FEW_STEPS = {
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datamodule, "EMBEDDED_TASKS", EMBEDDED_TASKS)
+    monkeypatch.setattr(datamodule, "MOST_TASKS", MOST_TASKS)
 
 
 def build(name: str, *overrides: str) -> torch.nn.Module:
@@ -121,7 +121,7 @@ def test_each_image_is_embedded_once_and_only_where_nothing_else_counts(bank: Cl
 def test_no_image_is_embedded_of_a_batch_that_is_left_out(
     tasks: int, batches: int, episodes: int, bank: ClassBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datamodule, "EMBEDDED_TASKS", tasks)
+    monkeypatch.setattr(datamodule, "MOST_TASKS", tasks)
     algorithm = build("prototypical", "batch_norm=running")
     count = counting(algorithm)
     assert len(scores(algorithm, bank, batches=batches)["accuracy"]) == episodes

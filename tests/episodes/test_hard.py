@@ -87,3 +87,15 @@ def test_impossible_settings_are_refused(bank: ClassBank) -> None:
     settings = {"train": Setting(1, 5, 5, sampling="hard")}
     with pytest.raises(ValueError, match="sampling=hard is for classes of images"):
         FunctionDataModule({"train": object()}, settings, seed=0, tasks_per_batch=1, num_episodes={"val": 1, "test": 1})
+
+
+def test_a_skipped_batch_teaches_no_weight(bank: ClassBank) -> None:
+    module = data(bank, "hard")
+    assert module.hard is not None
+    module.hard.observe(torch.tensor([[1] * len(bank.rows)] * 2), 2)
+    before = module.hard.weights
+    module.skip()
+    np.testing.assert_array_equal(module.hard.weights, before)
+    assert module.hard.trained == 4
+    with pytest.raises(ValueError, match="hard needs logits, but the loss of the algorithm returned none"):
+        module.observe(None, torch.zeros(2, 6, 3))

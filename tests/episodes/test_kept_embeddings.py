@@ -4,6 +4,7 @@ import copy
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -17,6 +18,7 @@ from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.bag_of_ngrams import BagOfNgrams
 from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.fingerprint import fingerprint
+from metalearn.backbones.pretrained import freeze_network
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.cached_tensor import cached_tensor
@@ -173,3 +175,31 @@ def test_a_stored_tensor_is_read_where_nothing_can_be_written(tmp_path: Path) ->
     assert torch.equal(cached_tensor(tmp_path / "z.pt", lambda: torch.zeros(3)), tensor)
     with pytest.raises(OSError, match=f"^cannot write into the cache {tmp_path} .*METALEARN_CACHE=FOLDER"):
         cached_tensor(tmp_path / "y.pt", lambda: tensor)
+
+
+def test_weights_are_hashed_when_their_embeddings_are_stored(bank: ClassBank, tmp_path: Path) -> None:
+    """The averages of a network may move between two validations of one training."""
+    network, setting = backbone().eval(), {"val": Setting(3, 2, 4)}
+    counts = {"seed": 0, "tasks_per_batch": 1, "num_episodes": {"val": 20}}
+    data = EpisodicDataModule({"val": bank}, setting, **counts, embeddings=tmp_path)
+    data.trainer = SimpleNamespace(limit_val_batches=1.0, world_size=1, global_rank=0, num_val_batches=[20])
+    data.evaluate_embeddings(lambda x: network(x.float()), lambda: fingerprint(network))
+
+    def embedded() -> torch.Tensor:
+        data.forget_embeddings()
+        with torch.no_grad():
+            return data.episodes(data.collate([data.draw("val", 0)]), "val").query_x
+
+    before = embedded()
+    network.blocks[3].norm.running_mean += 1
+    assert not torch.allclose(embedded(), before)
+
+
+def test_a_backbone_is_frozen_if_its_averages_are() -> None:
+    algorithm = prototypical()
+    algorithm.requires_grad_(False)
+    assert not algorithm.backbone_is_frozen
+    freeze_network(algorithm.backbone)
+    assert algorithm.backbone_is_frozen
+    algorithm.backbone.blocks[0].norm = nn.BatchNorm2d(4).requires_grad_(False)
+    assert not algorithm.backbone_is_frozen

@@ -1,5 +1,8 @@
 """Regression: the sinusoids of Finn et al. 2017, and the gradient algorithms on them."""
 
+from dataclasses import replace
+
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from metalearn.data.sinusoid import Sinusoid
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.setting import Setting
 from metalearn.losses import squared_error
+from metalearn.training.module import FewShotModule
 from metalearn.types import Episode
 
 RANGES = {
@@ -130,6 +134,21 @@ def test_every_gradient_algorithm_learns_a_function(name: str) -> None:
 def build(name: str) -> AbstractGradient:
     torch.manual_seed(0)
     return instantiate(composed("dataset=sinusoid", f"algorithm={name}").algorithm)
+
+
+def test_a_test_adapts_to_many_functions_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm, batches = build("maml"), []
+    together = type(algorithm).stages_of_all
+    monkeypatch.setattr(type(algorithm), "stages_of_all", lambda *of: batches.append(len(of[1])) or together(*of))
+    mse = {}
+    for vmap in (None, False):
+        algorithm.execution = replace(algorithm.execution, vmap=vmap)
+        module, quiet = FewShotModule(algorithm, torch.optim.Adam), {"enable_progress_bar": False, "logger": False}
+        trainer = pl.Trainer(accelerator="cpu", inference_mode=False, enable_model_summary=False, **quiet)
+        trainer.test(module, datamodule=data(), verbose=False)
+        mse[vmap] = module.scores["test"]["mse"]
+    assert sum(batches) == len(mse[None]) > len(batches) == 1
+    np.testing.assert_allclose(mse[None], mse[False], rtol=1e-4)
 
 
 def test_a_run_reports_the_error_after_every_inner_step(metalearn) -> None:

@@ -152,6 +152,21 @@ def test_a_run_that_is_stopped_three_times_resumes_exactly(
     assert_equal(resumed, straight)
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_sparse_logs_of_a_run_stopped_in_a_validation_have_the_same_steps(
+    metalearn: Command, allowed: dict[str, str], tmp_path: Path, accumulated: int
+) -> None:
+    sparse = ["trainer.log_every_n_steps=3", f"trainer.accumulate_grad_batches={accumulated}"]
+    typed = [*command("prototypical"), "trainer.max_steps=11", *sparse]
+    straight, folder = metalearn(*typed, small=False, environment=allowed), tmp_path / "run"
+    stop(metalearn, typed, folder, allowed, "SIGTERM", "on_validation_start:2")
+    # A second signal comes before the first batch after the resumption.
+    stop(metalearn, [f"resume={folder}"], folder, allowed, "SIGTERM", "on_train_start:1")
+    resumed = metalearn(f"resume={folder}", folder=folder, small=False, environment=allowed)
+    assert resumed.code == 0, resumed.text
+    assert rows(resumed) == rows(straight)
+
+
 def test_two_processes_of_which_one_is_stopped_resume_exactly(
     metalearn: Command, allowed: dict[str, str], tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def test_a_skipped_batch_moves_no_average() -> None:
 
     algorithm.loss = loss  # type: ignore[method-assign]
     module = FewShotModule(algorithm, torch.optim.SGD, skip_nonfinite=1)
-    data = SimpleNamespace(observe=lambda logits, targets: None)
+    data = SimpleNamespace(skip=lambda: None)
     module.trainer = SimpleNamespace(global_step=0, max_steps=1, max_epochs=-1, datamodule=data)  # type: ignore[assignment]
     before = average.clone()
     assert module.training_step(episode(), 0) is None

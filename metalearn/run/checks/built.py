@@ -23,7 +23,7 @@ def check_other_setting(name: str, setting: Setting, data: AbstractEpisodes[Any]
 
 
 def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer, max_steps: int) -> None:
-    """Raises ValueError if a scheduler of torch fails, ends early, or overrules optimizer.backbone_lr.
+    """Raises ValueError if a scheduler of torch fails, ends early, or changes backbone_lr.
 
     It may refuse its arguments when it is built or in its first step. The optimizer serves this
     check alone.
