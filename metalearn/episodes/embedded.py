@@ -19,6 +19,9 @@ Embed = Callable[[Tensor], Tensor]
 CHUNK = 256
 """Images in one pass: enough to fill a processor, few enough for its memory."""
 
+PROBED = 2
+"""Images that are always embedded: a stored file is of a network that embeds them the same."""
+
 
 def base_rows(rows: Sequence[np.ndarray], per_class: int, *, seed: int) -> Tensor:
     """Selects K rows of each of the C base classes: (C, K), with K at most `per_class`.
@@ -33,11 +36,11 @@ def base_rows(rows: Sequence[np.ndarray], per_class: int, *, seed: int) -> Tenso
 class EmbeddingTable:
     """Embeddings of the images (M, C, H, W) whose numbers are in `rows`.
 
-    A `file` stores them; its name is a function of the embedded rows.
+    A `file` stores them; its name is a function of the embedded rows, and of the first embeddings.
     """
 
     def __init__(
-        self, embed: Embed, images: Tensor, rows: Tensor, file: Callable[[Tensor], Path] | None = None
+        self, embed: Embed, images: Tensor, rows: Tensor, file: Callable[[Tensor, Tensor], Path] | None = None
     ) -> None:
         used = torch.unique(rows).to(images.device)
         if file is None:
@@ -45,7 +48,9 @@ class EmbeddingTable:
         else:
             if 2 * len(used) >= len(images):  # then embeds all, which other episodes can use
                 used = torch.arange(len(images), device=images.device)
-            self.z = cached_tensor(file(used), lambda: _embed_slowly(embed, images, used)).to(images.device)
+            with torch.no_grad():
+                first = embed(images[used[:PROBED]])
+            self.z = cached_tensor(file(used, first), lambda: _embed_slowly(embed, images, used)).to(images.device)
         self.place = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         self.place[used] = torch.arange(len(used), device=images.device)
 
@@ -54,15 +59,17 @@ class EmbeddingTable:
         return self.z[self.place[rows]]
 
 
-def file_of(folder: Path, weights: str, images: str) -> Callable[[Tensor], Path]:
-    """Returns the function from rows to the file of their embeddings.
+def file_of(folder: Path, weights: str, images: str) -> Callable[[Tensor, Tensor], Path]:
+    """Returns the function from rows and their first embeddings to the file of all.
 
-    `weights` and `images` are hashes, on which the embeddings depend too.
+    `weights` and `images` are hashes, on which the embeddings depend too. The first embeddings show
+    what no hash of a network can, such as a change of a function that it calls.
     """
 
-    def file(rows: Tensor) -> Path:
+    def file(rows: Tensor, first: Tensor) -> Path:
         key = hashlib.sha256(f"{weights} {images} ".encode())
         key.update(rows.cpu().numpy().data)
+        key.update(first.cpu().contiguous().view(torch.uint8).numpy().data)
         return folder / f"{key.hexdigest()[:32]}.pt"
 
     return file

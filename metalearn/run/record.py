@@ -82,6 +82,7 @@ def planned(plan: Plan) -> Result:
         seen_in_pretraining=None,
         episode=episode,
         tasks_per_batch=config["tasks_per_batch"],
+        accumulate_grad_batches=config["trainer"]["accumulate_grad_batches"],
         batch_size=None,
         train_split=None if plan.trains_nothing else config["train_split"],
         shared_classes=None,

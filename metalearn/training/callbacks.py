@@ -117,9 +117,10 @@ class FiniteLoss(pl.Callback):
         number, step, loss = next(batch for batch in pending if not batch[2].isfinite())
         tasks = trainer.datamodule.tasks_per_batch  # type: ignore[attr-defined]
         first = (number * trainer.world_size + trainer.global_rank) * tasks
+        units = "episodes" if trainer.datamodule.batch_size is None else "batches"  # type: ignore[attr-defined]
         command = shlex.join([*self._resume, "+trainer.detect_anomaly=true"])
         raise NonFiniteLoss(
-            f"the training loss is {float(loss)} at step {step}, in batch {number} (training episodes {first} to "
+            f"the training loss is {float(loss)} at step {step}, in batch {number} (training {units} {first} to "
             f"{first + tasks - 1}); to repeat the batch and locate the fault: {command}; "
             "to skip such batches: trainer.skip_nonfinite=N"
         )

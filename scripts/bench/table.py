@@ -103,8 +103,8 @@ def document(
         steps: number of steps of a round.
         episodes: number of test episodes of an evaluation.
     """
-    on = "" if device == "cpu" else f" --device={device}"
-    command = f"python scripts/bench{on} --rounds {rounds} --steps {steps} --episodes {episodes}"
+    elsewhere = "" if device == "cpu" else f" --device={device}"
+    command = f"python scripts/bench{elsewhere} --rounds {rounds} --steps {steps} --episodes {episodes}"
     conditions = f"Rounds of each side: {rounds}. Steps of each: {steps}, the first third of which is not counted."
     return "\n".join([
         HEAD[device],

@@ -139,7 +139,7 @@ def build(name: str) -> AbstractGradient:
 def test_a_test_adapts_to_many_functions_together(monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm, batches = build("maml"), []
     together = type(algorithm).stages_of_all
-    monkeypatch.setattr(type(algorithm), "stages_of_all", lambda *of: batches.append(len(of[1])) or together(*of))
+    monkeypatch.setattr(type(algorithm), "stages_of_all", lambda *task: batches.append(len(task[1])) or together(*task))
     mse = {}
     for vmap in (None, False):
         algorithm.execution = replace(algorithm.execution, vmap=vmap)

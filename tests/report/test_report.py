@@ -56,6 +56,7 @@ def test_one_run_has_the_interval_over_its_episodes() -> None:
         {"episode": episode(train={**TRAIN, "shots": "unequal"})},
         {"episode": episode(train={**TRAIN, "queries": "unequal"})},
         {"episode": episode(query=1)},
+        {"accumulate_grad_batches": 4},
         {"test": {**result()["test"], "episodes_sha256": "f" * 16}},
     ],
 )

@@ -1,14 +1,18 @@
 """The terminal of a run: its folder, its progress and the table at its end."""
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import resolved
 from rich.console import Console
 from run_folders import episode, regression, result, runs
 
+from metalearn.run.directory.as_json import decode
+from metalearn.run.directory.result import Episodes
 from metalearn.run.screen import console, progress
 from metalearn.run.screen.console import show_result
 from metalearn.run.screen.progress import episodes
@@ -96,3 +100,21 @@ def test_the_bar_is_whole_at_80_columns() -> None:
 def test_an_accuracy_names_its_ways(way, batch_size: int | None, split: str, name: str) -> None:
     data = SimpleNamespace(settings={split: SimpleNamespace(way=way)}, batch_size=batch_size)
     assert episodes(SimpleNamespace(datamodule=data), split) == name
+
+
+@pytest.mark.parametrize(
+    ("limits", "seen"),
+    [
+        ({"max_steps": 100}, "600"),
+        ({"max_steps": 100, "max_epochs": 1, "limit_train_batches": 4}, "12"),
+        ({"max_steps": 2, "max_epochs": 9, "limit_train_batches": 4}, "12"),
+    ],
+)
+def test_the_planned_training_ends_at_its_first_limit(
+    capsys: pytest.CaptureFixture[str], limits: dict[str, int], seen: str
+) -> None:
+    config = resolved("tasks_per_batch=3", "trainer.accumulate_grad_batches=2")
+    config["trainer"] |= {"max_steps": -1, **limits}
+    settings = decode(Episodes, config["episode"], "episode")
+    console.show_plan(config, settings, None, 1, 1, Path("run"))
+    assert re.search(rf"training episodes +{seen}\n", re.sub(r" +\n", "\n", capsys.readouterr().out))

@@ -21,10 +21,11 @@ pytestmark = pytest.mark.slow
 
 FIELDS = {
     "status", "error", "dataset", "algorithm", "backbone", "seed", "batch_norm", "transductive", "pretrained",
-    "episode", "tasks_per_batch", "batch_size", "devices", "test", "val", "best_step", "steps", "num_parameters",
-    "seconds", "peak_memory_bytes", "experiment", "overrides", "git", "versions", "problem", "evaluations", "published",
-    "trained_dataset", "test_dataset", "skipped_batches", "schema", "shared_classes", "temperature",
-    "seen_in_pretraining", "further", "fold", "class_split", "pretrained_on", "config_sha256", "train_split",
+    "episode", "tasks_per_batch", "accumulate_grad_batches", "batch_size", "devices", "test", "val", "best_step",
+    "steps", "num_parameters", "seconds", "peak_memory_bytes", "experiment", "overrides", "git", "versions",
+    "problem", "evaluations", "published", "trained_dataset", "test_dataset", "skipped_batches", "schema",
+    "shared_classes", "temperature", "seen_in_pretraining", "further", "fold", "class_split", "pretrained_on",
+    "config_sha256", "train_split",
 }  # fmt: skip
 NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
 

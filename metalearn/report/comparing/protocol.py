@@ -134,7 +134,7 @@ def protocol(result: Result, usual_episodes: str | None) -> Protocol:
         batch_norm=result.batch_norm,
         transductive=result.batch_norm == "batch" if result.transductive is None else result.transductive,
         trained=_trained(result),
-        tasks_per_step=0 if trained_nothing(result) else result.tasks_per_batch * (result.devices or 1),
+        tasks_per_step=0 if trained_nothing(result) else _tasks_per_step(result),
         overrides=tuple(o for o in _own_overrides(result) if _group(o) in OF_THE_PROTOCOL) + _folds(result),
         queries=test.query,
         episodes=test.num_episodes or 0,
@@ -158,6 +158,10 @@ def test_key(result: Result) -> str:
 def trained_nothing(result: Result) -> bool:
     """Whether the result is that of an algorithm on a pretrained backbone without training."""
     return result.steps == 0 and result.status == "completed"
+
+
+def _tasks_per_step(result: Result) -> int:
+    return result.tasks_per_batch * (result.devices or 1) * (result.accumulate_grad_batches or 1)
 
 
 def _folds(result: Result) -> tuple[str, ...]:

@@ -71,8 +71,11 @@ def check_candidates(number: int, train_split: str | None, algorithm: str) -> No
 
 
 def check_protocol(config: dict[str, Any]) -> None:
-    """Raises ValueError if data set or settings of the test differ from those of Lake's runs."""
+    """Raises ValueError for half a cross-validation, or settings that Lake's runs do not have."""
     evaluation, test = config["evaluation"], config["episode"]["test"]
+    if len(given := {"fold", "folds"}.intersection(evaluation)) == 1:
+        remedy = "type evaluation=crossval evaluation.fold=N"
+        raise ValueError(f"evaluation.{given.pop()} alone is not a cross-validation: {remedy}")
     if evaluation["protocol"] != "lake":
         return
     if not config["dataset"]["_target_"].endswith(".Omniglot"):
@@ -145,13 +148,13 @@ def _inputs(dataset: dict[str, Any]) -> str:
         return "texts"
     if len(dataset["input_shape"]) != 3:
         return "functions"
-    return "tables" if dataset["_target_"].endswith(".Table") else "images"
+    return "tables" if dataset["input_shape"][:2] == [1, 1] else "images"  # rows of numbers, one pixel high
 
 
 def check_taken_shape(dataset: dict[str, Any], backbone: dict[str, Any]) -> None:
-    """Raises ValueError if the backbone is for images of another shape than those of the data."""
+    """Raises ValueError if the backbone is for inputs of another shape than those of the data."""
     given, taken = dataset.get("input_shape"), backbone.get("input_shape")
-    if given and taken and len(given) == len(taken) == 3 and given != taken:
+    if given and taken and given != taken:
         raise ValueError(f"backbone.input_shape={taken} is not that of the data set, {given}: leave it out")
 
 
@@ -161,13 +164,18 @@ def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: 
     A data set of texts has an `encoding`; a backbone that reads texts has `num_tokens`.
     """
     texts, reads = "encoding" in dataset, "num_tokens" in backbone
+    inputs = _inputs(dataset)
     source, network = (part["_target_"].rpartition(".")[2] for part in (dataset, backbone))
     if texts and not reads:
         raise ValueError(f"the backbone {network} takes no texts, but {source} has only texts: use backbone=text_cnn")
     if reads and not texts:
         raise ValueError(f"the backbone {network} takes only texts, but {source} has none: use backbone=conv4")
-    if texts and not augmentation["_target_"].endswith(".Unchanged"):
-        raise ValueError(f"augmentation is for images, but {source} has texts: use augmentation=none")
+    if inputs == "functions" and backbone["_target_"].startswith("metalearn.") and network != "MLP":
+        raise ValueError(f"the backbone {network} takes images, but {source} has {inputs}: use backbone=mlp")
+    if texts and (given := backbone["num_tokens"]) != (tokens := dataset["encoding"]["num_tokens"]):
+        raise ValueError(f"backbone.num_tokens={given} is not that of the encoding, {tokens}: leave it out")
+    if inputs in ("texts", "tables") and not augmentation["_target_"].endswith(".Unchanged"):
+        raise ValueError(f"augmentation is for images, but {source} has {inputs}: use augmentation=none")
 
 
 def check_vocabulary(trained: str | None, tested: str | None) -> None:

@@ -51,16 +51,22 @@ class Shape(TypedDict):
     way: int | list[int]  # a number, or a range [smallest, largest]
     shot: int | list[int]
     query: int
-    num_episodes: NotRequired[int]
     shots: Shots
     queries: Queries
-    sampling: NotRequired[Sampling]  # only of train
+
+
+class TrainShape(Shape):
+    sampling: Sampling
+
+
+class EvaluationShape(Shape):
+    num_episodes: int
 
 
 class Shapes(TypedDict):
-    train: Shape
-    val: Shape
-    test: Shape
+    train: TrainShape
+    val: EvaluationShape
+    test: EvaluationShape
 
 
 class Evaluation(TypedDict):

@@ -46,11 +46,20 @@ def check_value(value: Any, hint: Any, where: str) -> None:
     """Raises ValueError if a value does not have the type of a hint."""
     # YAML has no tuples, so a list may also be a tuple.
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
-    for candidate in candidates:
+    for candidate in candidates if not _is_a_truth_for_a_number(value, str(hint)) else ():
         try:
             check_type(candidate, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
             return
         except TypeCheckError:
             pass
+    shown = "null" if value is None else shortened(repr(value))
     name = getattr(hint, "__name__", "") if inspect.isclass(hint) else re.sub(r"\b[a-z_]+\.", "", str(hint))
-    raise ValueError(f"{where}={shortened(repr(value))} is not of the type {shortened(name, 200)}")
+    raise ValueError(f"{where}={shown} is not of the type {shortened(name, 200)}")
+
+
+def _is_a_truth_for_a_number(value: Any, hint: str) -> bool:
+    """Whether true or false stands where a number belongs; Python counts them as 1 and 0."""
+    if isinstance(value, list):
+        return any(_is_a_truth_for_a_number(item, hint) for item in value)
+    allowed = re.search(r"\b(bool|True|False|Any|object)\b", hint)
+    return isinstance(value, bool) and re.search(r"\b(int|float)\b", hint) is not None and not allowed

@@ -2,14 +2,8 @@
 
 from metalearn.run.directory.result import Published, Result
 
-OTHER_METHOD_OR_TEST = {
-    "algorithm",
-    "backbone",
-    "dataset@test_dataset",
-    "episode.test",
-    "episode.test.way",
-    "episode.test.shot",
-}
+OTHER_METHOD_OR_TEST = {"algorithm", "backbone", "dataset@test_dataset", "episode", "episode.test"}
+SAME_TEST = {"episode.test.num_episodes", "episode.test.query"}
 OTHER_CLASSES = {"evaluation=crossval", "evaluation=lake"}
 SAME_CLASSES = {"root", "cache", "installed", "url", "fold"}
 """Arguments of a data set for its place, and `fold`, which chooses one of its published splits."""
@@ -33,4 +27,5 @@ def _measures_otherwise(override: str) -> bool:
     key = key_of(override)
     group, _, argument = key.partition(".")
     other_data = group in ("dataset", "test_dataset") and argument not in SAME_CLASSES
-    return other_data or key in OTHER_METHOD_OR_TEST or override in OTHER_CLASSES
+    other_test = key in OTHER_METHOD_OR_TEST or (key.startswith("episode.test.") and key not in SAME_TEST)
+    return other_data or other_test or override in OTHER_CLASSES

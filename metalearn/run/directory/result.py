@@ -195,6 +195,7 @@ class Result(Outcome):
     seen_in_pretraining: Seen | None  # how many of the test classes those data hold
     episode: Episodes
     tasks_per_batch: int
+    accumulate_grad_batches: int | None  # batches of a step on each device
     batch_size: int | None  # number of images, in training on batches of all base classes
     train_split: str | None  # train_val: trained on meta-train and meta-val, without a selection
     shared_classes: int | None  # number of meta-test classes that training has seen

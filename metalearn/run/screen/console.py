@@ -37,13 +37,10 @@ def show_plan(
     """Prints the planned amount of training, and the shapes of the episodes."""
     trainer, tasks = config["trainer"], config["tasks_per_batch"]
     steps, batches = trainer["max_steps"], trainer["accumulate_grad_batches"]
-    each, epochs = batches * tasks * num_devices, trainer["max_epochs"]
-    if steps > 0:
-        seen = f"{steps * each:,}"
-    elif epochs > 0:
-        seen = f"{epochs * trainer['limit_train_batches'] * tasks * num_devices:,}"
-    else:
-        seen = f"as many as {trainer['max_time']} allows"
+    limits = [steps * batches] if steps > 0 else []
+    if (epochs := trainer["max_epochs"]) > 0:
+        limits.append(epochs * trainer["limit_train_batches"])
+    seen = f"{min(limits) * tasks * num_devices:,}" if limits else f"as many as {trainer['max_time']} allows"
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

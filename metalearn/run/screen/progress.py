@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.formats import score, span
 from metalearn.run.screen.console import console
+from metalearn.training.batches import steps_done
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,8 @@ class ProgressBar(pl.Callback):
                 names: dict[Split, str] = {"train": measure, "val": "val"}
                 shown = {split: self._numbers[name] for split, name in names.items() if name in self._numbers}
                 words += [f"{episodes(trainer, split)} {score(measure, number)}" for split, number in shown.items()]
-        speed = [f"{steps * tasks / elapsed:.1f} episodes/s", f"{left:.0f} s left" if left is not None else ""]
+        units = "episodes" if trainer.datamodule.batch_size is None else "batches"  # type: ignore[attr-defined]
+        speed = [f"{steps * tasks / elapsed:.1f} {units}/s", f"{left:.0f} s left" if left is not None else ""]
         if self._bar is not None and self._task is not None:
             numbers = "  ".join([words[0], *speed]) + "\n" + "  ".join(words[1:])
             self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers=numbers)
@@ -123,9 +125,9 @@ class ProgressBar(pl.Callback):
     def _fraction_done(self, trainer: pl.Trainer, elapsed: float, steps: int) -> tuple[float | None, float | None]:
         """Returns the finished fraction and the remaining seconds, for the first limit to come."""
         limits: list[tuple[float, float]] = []
-        if trainer.max_steps > 0 and steps > 0:
-            rest = trainer.max_steps - trainer.global_step
-            limits.append((rest * elapsed / steps, trainer.global_step / trainer.max_steps))
+        if steps > 0 and (part := steps_done(trainer)) > 0:
+            left = trainer.global_step * (1 / part - 1)
+            limits.append((left * elapsed / steps, part))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, pl.callbacks.Timer) and (seconds := callback.time_remaining()) is not None:
                 limits.append((seconds, callback.time_elapsed() / (callback.time_elapsed() + seconds)))
