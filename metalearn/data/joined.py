@@ -1,5 +1,6 @@
 """Splits joined to one bank."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import torch
@@ -21,11 +22,18 @@ def joined(banks: Iterable[ClassBank]) -> ClassBank:
         ('a', 'b')
     """
     banks = list(banks)
+    names = [name for bank in banks for name in bank.names]
+    ((name, count),) = Counter(names).most_common(1)
+    if count > 1:
+        raise ValueError(
+            f"these splits share classes, such as {name!r}, so they cannot be joined: "
+            "leave out train_split=train_val and evaluation=crossval"
+        )
     starts = [sum(len(bank.images) for bank in banks[:i]) for i in range(len(banks))]
     return ClassBank(
         torch.cat([bank.images for bank in banks]),
         tuple(rows + start for bank, start in zip(banks, starts, strict=True) for rows in bank.rows),
-        tuple(name for bank in banks for name in bank.names),
+        tuple(names),
         texts=tuple(text for bank in banks for text in bank.texts),
         vocabulary=banks[0].vocabulary,
         columns=banks[0].columns,

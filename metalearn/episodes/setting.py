@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.counts import dirichlet_queries, meta_dataset_shots
+from metalearn.episodes.counts import MOST_SUPPORT, dirichlet_queries, meta_dataset_shots
 from metalearn.types import SPLITS, Split
 
 Shots = Literal["equal", "unequal", "meta_dataset"]
@@ -110,6 +110,9 @@ class Setting:
             faults.append(Fault(what, f"{key}.way={most}" if bank.num_classes > 1 else ""))
         if self.shots == "meta_dataset":
             shot = 1  # the rule adapts to the available images
+            if way > MOST_SUPPORT:
+                what = f"{key}.way is {self.way}; an episode of shots=meta_dataset has {MOST_SUPPORT} support images"
+                faults.append(Fault(f"{what} at most", f"{key}.way={MOST_SUPPORT}"))
         if shot + self.query > (available := bank.smallest_class):
             remedy = (
                 f"{key}.query={available - shot}" if shot < available else f"{key}.shot=1 {key}.query={available - 1}"

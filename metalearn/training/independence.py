@@ -84,6 +84,8 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
     task = data.episodes(data.collate([data.draw("test", 0)]), "test").tasks()[0]
     support = task.support_x[:ROWS]
     x = torch.cat([support, task.query_x[:ROWS]])  # (B, *X)
+    if x.is_floating_point():
+        x = x.to(next((weight.dtype for weight in backbone.parameters()), x.dtype))
     rows = norm.rows(algorithm.batch_norm, training=False, support=len(support))
     try:
         z, repeated, fewer = (_embedded(backbone, part, rows) for part in (x, x, x[: len(support) + 1]))

@@ -79,3 +79,9 @@ def test_a_run_is_tested_on_its_fold(metalearn: Command) -> None:
     refused = metalearn("evaluation=crossval", "evaluation.fold=5")
     assert refused.code == 2
     assert "evaluation.fold=5 must be 0 to 4" in refused.text
+
+
+def test_splits_that_share_classes_are_not_joined() -> None:
+    shared = banks() | {"test": banks()["val"]}
+    with pytest.raises(ValueError, match="these splits share classes, such as '4', so they cannot be joined: leave"):
+        fold_of(shared, folds=2, fold=0, seed=0)

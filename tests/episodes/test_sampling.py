@@ -190,3 +190,10 @@ def test_each_batch_draws_its_way_and_shot_from_their_ranges(bank: ClassBank) ->
         assert draws.query_ways.max() == draws.way - 1
         sizes.append((draws.way, draws.support_rows.shape[1] // draws.way))
     assert set(sizes) == {(way, shot) for way in (2, 3, 4) for shot in (1, 2, 3)}
+
+
+def test_the_rule_of_meta_dataset_has_a_shot_for_each_way() -> None:
+    bank = ClassBank.from_classes(np.zeros((501, 2, 1, 1, 1), np.uint8), [str(number) for number in range(501)])
+    setting = Setting(501, 100, 1, shots="meta_dataset")
+    (fault,) = setting.faults(bank, "test")
+    assert fault.what == "episode.test.way is 501; an episode of shots=meta_dataset has 500 support images at most"

@@ -123,6 +123,16 @@ class Normalised(Own):
         return self.function(self.norm(x.flatten(1), rows))
 
 
+class Doubled(Own):
+    """Embeds by a linear layer, whose weights have a precision."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(16, 3))
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        return self.function(x.flatten(1))
+
+
 COUPLED = {
     "batch_norm": lambda z: F.batch_norm(z, None, None, training=True),
     "std": lambda z: z / z.std(0),
@@ -138,6 +148,11 @@ def test_an_own_backbone_that_couples_rows_is_refused(coupled: str, kind: type[O
     message = f"{kind.__name__} embeds an input differently among other inputs.*: use metalearn's BatchNorm .*rows"
     with pytest.raises(ValueError, match=message):
         check_backbone(algorithm, episodes())
+
+
+def test_an_own_backbone_in_double_precision_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"Doubled embeds 8 inputs as \(8, 3\), not \(8, 16\)"):
+        check_backbone(Prototypical(Doubled().double(), batch_norm="running"), episodes())
 
 
 @pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
