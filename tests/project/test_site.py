@@ -67,6 +67,9 @@ def test_composed_options_are_explained() -> None:
     named = set(re.findall(r"`(\w+)`", last))
     assert {*names("problem"), *names("dataset/parts")} <= named
     assert set(names("recipe")) - set(names("algorithm")) <= named
+    users = [*CONF.glob("algorithm/*.yaml"), *CONF.glob("recipe/*.yaml")]
+    used = {name for path in users for name in re.findall(r"^  - (?:/recipe/)?(\w+)", path.read_text(), re.MULTILINE)}
+    assert set(names("recipe")) <= used
     pairs = {f"{dataset}_{algorithm}" for dataset in names("dataset") for algorithm in names("algorithm")}
     assert set(names("pair")) <= pairs
     pairs = {f"{backbone}_{algorithm}" for backbone in names("backbone") for algorithm in names("algorithm")}
