@@ -43,6 +43,23 @@ def test_testing_takes_the_split_that_was_drawn_for_the_run(run: Path) -> None:
     assert not [o for o in expand(["mode=test", checkpoint, "dataset=omniglot"]) if "manifest" in o]
 
 
+def test_testing_takes_the_split_that_was_drawn_for_the_test_dataset(run: Path) -> None:
+    test, split = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"], run / "test_classes.csv"
+    earlier = ["dataset=folder", "dataset@test_dataset=folder", f"test_dataset.root={run}/own"]
+    torch.save({"metalearn": {"overrides": earlier}}, run / "checkpoints/last.ckpt")
+    split.write_text("split,class\n")
+    (run / ".hydra").mkdir()
+    (run / ".hydra/config.yaml").write_text(f"test_dataset: {{root: '{run}/own'}}\n")
+    choices = "{dataset: folder, dataset@test_dataset: folder}"
+    (run / ".hydra/hydra.yaml").write_text(f"hydra: {{runtime: {{cwd: '{run}', choices: {choices}}}}}\n")
+    for same in ([], ["test_dataset=folder"], [f"test_dataset.root={run}/own"], ["dataset=omniglot"]):
+        assert f"test_dataset.manifest='{split}'" in expand([*test, *same])
+    for other in ("test_dataset.root=other", "test_dataset=omniglot"):
+        assert not [o for o in expand([*test, other]) if "manifest" in o]
+    given = expand([*test, "test_dataset.manifest=mine.csv"])
+    assert [o for o in given if "manifest" in o] == ["test_dataset.manifest=mine.csv"]
+
+
 def test_a_test_takes_no_seed_but_that_of_the_weights(run: Path) -> None:
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
     assert "seed=3" in expand([*test, "seed=3"])

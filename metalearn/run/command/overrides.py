@@ -135,11 +135,12 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     run = EarlierRun(path.resolve().parent.parent)
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
     _refuse_other_training(run, kept, typed, REFUSED_IN_A_TEST if name == "checkpoint" else ("seed",))
-    root = next((value(o) for o in typed if node(o) == "dataset.root"), None)
-    if run.has_other_images_than(root):
-        kept = _without("dataset.manifest", kept)
-    elif (split := run.folder / SPLIT).is_file() and "dataset.manifest" not in map(key, kept):
-        kept.append(f"dataset.manifest={quoted(split)}")
+    for part in ("dataset", "test_dataset"):
+        root = next((value(o) for o in typed if node(o) == f"{part}.root"), None)
+        if run.has_other_images_than(root, part):
+            kept = _without(f"{part}.manifest", kept)
+        elif (split := run.folder / classes_file(part)).is_file() and f"{part}.manifest" not in map(key, kept):
+            kept.append(f"{part}.manifest={quoted(split)}")
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
 
 
@@ -197,13 +198,13 @@ class EarlierRun:
             return unknown
         return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
 
-    def has_other_images_than(self, root: Any) -> bool:
-        """Whether its records name another folder of images than `root`."""
+    def has_other_images_than(self, root: Any, part: str) -> bool:
+        """Whether a part of its config, as recorded, names another folder of images than `root`."""
         if not isinstance(root, str) or "${" in root:
             return False
         try:
             cwd = OmegaConf.select(self._hydra, "hydra.runtime.cwd")
-            own = OmegaConf.select(self._config, "dataset.root")
+            own = OmegaConf.select(self._config, f"{part}.root")
         except OmegaConfBaseException:
             return False
         return bool(cwd and own) and (Path(cwd) / Path(own).expanduser()).resolve() != Path(root).resolve()
