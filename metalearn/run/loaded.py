@@ -4,6 +4,7 @@ import logging
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from hydra.utils import instantiate
@@ -35,20 +36,21 @@ class LoadedData:
 def load_data(plan: Plan) -> LoadedData:
     """Loads the data set; meta-test comes from `test_dataset` if the config names one."""
     config = plan.config
-    source = instantiate(config["dataset"])
+    source = tested = instantiate(config["dataset"])
     banks: Mapping[Split, Any] = source.load()
     if folds := config["evaluation"].get("folds"):
         rules.check_folds(banks, config, plan.choices["dataset"])
         banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
     if config.get("test_dataset"):
-        other = instantiate(config["test_dataset"]).load()
-        banks = ChainMap({"test": other["test"]}, banks)  # type: ignore[arg-type]
+        tested = instantiate(config["test_dataset"])
+        banks = ChainMap({"test": tested.load()["test"]}, banks)  # type: ignore[arg-type]
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
             rules.check_columns(columns(banks["train"]), columns(banks["test"]))
     origin = read_origin(plan.trained_before) if plan.trained_before else {}
-    preparation = getattr(source, "preparation", None)
-    _warn_of_other_white(plan, origin, preparation)
+    own_bits = [] if plan.tests_only else [(plan.choices["dataset"], _bits(source))]
+    earlier = origin.get("dataset"), (origin.get("preparation") or {}).get("bits")
+    _warn_of_other_white([earlier, *own_bits, (plan.test_dataset, _bits(tested))])
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     rules.check_input_shape(banks, config)
     if config["train_split"] and not plan.tests_only:
@@ -59,18 +61,26 @@ def load_data(plan: Plan) -> LoadedData:
     own = [] if plan.tests_only else class_names(banks["train"])
     trained = list(dict.fromkeys([*own, *origin.get("classes", [])]))
     shared = warn_of_shared_classes(trained, class_names(banks["test"]))
-    return LoadedData(banks, preparation, origin, trained, shared)
+    return LoadedData(banks, getattr(source, "preparation", None), origin, trained, shared)
 
 
-def _warn_of_other_white(plan: Plan, origin: dict[str, Any], own: Preparation | TextPreparation | None) -> None:
-    """Warns where the files use other bits of 16 than those of the training, so other values."""
-    if not isinstance(own, Preparation):
-        return
-    bits = (origin.get("preparation") or {}).get("bits", own.bits)
-    if bits != own.bits:
-        message = "%s: white is %d in these images of 16 bits and was %d in the training, so they look %s"
-        look = "darker" if own.bits > bits else "brighter"
-        log.warning(message, plan.choices["dataset"], 2**own.bits - 1, 2**bits - 1, look)
+def _bits(source: Any) -> int | None:
+    """Returns how many bits the pixels of 16 bits use; None for no images."""
+    return getattr(getattr(source, "preparation", None), "bits", None)
+
+
+def _warn_of_other_white(data_sets: list[tuple[str | None, int | None]]) -> None:
+    """Warns where files use other bits of 16 than those of the training, so other values.
+
+    Args:
+        data_sets: name and bits of each data set, those of the training before that of the test.
+    """
+    for (trained, bits), (name, own) in pairwise(data_sets):
+        # 16 is also the number of a data set without pixels of 16 bits, such as omniglot.
+        is_known = name == trained or 16 not in (bits, own)
+        if bits and own and bits != own and is_known:
+            message = "%s: white is %d in these images of 16 bits and was %d in the training, so they look %s"
+            log.warning(message, name, 2**own - 1, 2**bits - 1, "darker" if own > bits else "brighter")
 
 
 def _check_selection(path: str, origin: dict[str, Any], banks: Mapping[Split, Any]) -> None:

@@ -25,8 +25,8 @@ def images(name: str, size: int = 8) -> ClassBank:
 class Own(Mapping[str, Any]):
     """Own data set whose splits are read at their first use; `None` cannot be read."""
 
-    def __init__(self, **banks: Any) -> None:
-        self.banks = banks
+    def __init__(self, bits: int = 16, **banks: Any) -> None:
+        self.banks, self.preparation = banks, Preparation((1, 8, 8), bits=bits)
 
     def load(self) -> Mapping[str, Any]:
         return self
@@ -43,13 +43,24 @@ class Own(Mapping[str, Any]):
         return len(self.banks)
 
 
-def load(monkeypatch: pytest.MonkeyPatch, *, mode: str = "train", shape: Any = (1, 8, 8), **banks: Any) -> None:
-    """Loads an own data set; `other` is the bank of a test_dataset of 1 x 8 x 8."""
+def load(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    mode: str = "train",
+    shape: Any = (1, 8, 8),
+    bits: tuple[int, int] = (16, 16),
+    other_name: str = "own",
+    **banks: Any,
+) -> None:
+    """Loads an own data set; `other` is the bank of a test_dataset of 1 x 8 x 8.
+
+    The first number of `bits` is that of the own data set, the second that of the other.
+    """
     monkeypatch.setattr(loaded, "instantiate", lambda part: part["source"])
     other = banks.pop("other", None)
     config = {
-        "dataset": {"source": Own(**banks)} | ({} if shape is None else {"input_shape": list(shape)}),
-        "test_dataset": other and {"source": Own(test=other), "input_shape": [1, 8, 8]},
+        "dataset": {"source": Own(bits[0], **banks)} | ({} if shape is None else {"input_shape": list(shape)}),
+        "test_dataset": other and {"source": Own(bits[1], test=other), "input_shape": [1, 8, 8]},
         "evaluation": {"folds": None},
         "mode": mode,
         "train_split": None,
@@ -57,18 +68,32 @@ def load(monkeypatch: pytest.MonkeyPatch, *, mode: str = "train", shape: Any = (
         "pretrained": None,
         "resume": None,
     }
-    plan = Plan(config, RunFolder(Path("out")), {}, {"dataset": "own"}, "own", None, [], [], Path())
+    plan = Plan(config, RunFolder(Path("out")), {}, {"dataset": "own"}, other_name, None, [], [], Path())
     loaded.load_data(plan)
 
 
 @pytest.mark.parametrize(("bits", "look"), [(16, "darker"), (10, "brighter"), (12, None)])
 def test_other_bits_than_those_of_the_training_are_a_warning(
-    bits: int, look: str | None, caplog: pytest.LogCaptureFixture
+    bits: int, look: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan: Any = SimpleNamespace(choices={"dataset": "folder"})
-    loaded._warn_of_other_white(plan, {"preparation": {"bits": 12}}, Preparation((1, 8, 8), bits=bits))
-    white = f"folder: white is {2**bits - 1} in these images of 16 bits and was 4095 in the training"
-    assert caplog.messages == ([f"{white}, so they look {look}"] if look else [])
+    white = f"own: white is {2**bits - 1} in these images of 16 bits and was 4095 in the training"
+    expected = [f"{white}, so they look {look}"] if look else []
+    load(monkeypatch, bits=(12, bits), other=images("other"), **{name: images(name) for name in SPLITS})
+    assert caplog.messages == expected
+    caplog.clear()
+    monkeypatch.setattr(Plan, "trained_before", Path("best.ckpt"))
+    monkeypatch.setattr(loaded, "read_origin", lambda _: {"dataset": "own", "preparation": {"bits": 12}})
+    load(monkeypatch, mode="test", bits=(bits, 16), test=images("test"))
+    load(monkeypatch, mode="test", bits=(9, bits), other=images("other"), test=images("test"))
+    assert caplog.messages == 2 * expected
+
+
+def test_bytes_of_another_data_set_are_no_other_white(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    banks = {name: images(name) for name in SPLITS}
+    load(monkeypatch, bits=(16, 12), other=images("other"), other_name="folder", **banks)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("split", SPLITS)
