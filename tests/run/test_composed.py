@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Command
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
@@ -62,3 +62,19 @@ def test_a_wrong_group_in_a_file_is_named_with_the_file(tmp_path: Path, typed: l
         compose("config", typed)
     line = explain(raised.value, typed, str(conf))
     assert line == "In 'local/default': Could not override 'nosuch'. No match in the defaults list."
+
+
+@pytest.mark.parametrize("flags", [["--config-dir", "{}"], ["hydra.searchpath=[file://{}]"]])
+def test_a_file_that_hydra_never_reads_is_refused(metalearn: Command, tmp_path: Path, flags: list[str]) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(REPOSITORY / "conf/optimizer", mine / "optimizer")
+    (mine / "local").mkdir()
+    (mine / "local/default.yaml").write_text("seed: 77\n")
+    words = [*(flag.format(mine) for flag in flags), "--cfg", "job"]
+    composed = metalearn(*words)
+    assert composed.code == 0 and "\nseed: 77\n" in composed.text, composed.text
+    (mine / "optimizer/adam.yaml").write_text("_target_: torch.optim.Adam\nlr: 0.5\n")
+    refused = metalearn(*words)
+    assert refused.code == 2
+    reason = "is never read, since metalearn has a file of that name: rename it"
+    assert refused.text == f"metalearn: {mine}/optimizer/adam.yaml {reason}\n"

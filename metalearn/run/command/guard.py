@@ -1,4 +1,4 @@
-"""Guards Hydra: it builds allowed classes only, and writes no secrets.
+"""Guards Hydra: it builds allowed classes only, hides no file, and writes no secrets.
 
 Hydra builds its own callbacks, launchers and logging before a run can check its config. It has no
 hook there, so two functions and a class of Hydra 1.3 are wrapped; tests fail if they move.
@@ -6,6 +6,7 @@ hook there, so two functions and a class of Hydra 1.3 are wrapped; tests fail if
 
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 from hydra._internal import hydra as hydra_application
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.allowed import LOGGING, allowed, locate
+from metalearn.run.command.conf import check_hidden
 from metalearn.run.directory.secret_names import is_secret
 from metalearn.run.directory.secrets import redacted, refuse_written
 
@@ -66,6 +68,8 @@ class WatchedLoader(ConfigLoaderImpl):
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except KeyError as error:
             raise ValueError(f"hydra.job.env_copy: the environment has no variable {error}") from error
+        given = [source for source in config.hydra.runtime.config_sources if source.provider not in ("hydra", "main")]
+        check_hidden([Path(source.path) for source in given if source.schema == "file"])
         check_environment(config.hydra.job.env_set, config.hydra.job.env_copy)
         refuse_written(OmegaConf.to_container(config, resolve=False))
         # Only a single run is refused where a group has no option.
