@@ -83,7 +83,7 @@ def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
 
 def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
     try:
-        check_targets(config)
+        check_targets({"algorithm": config})
         algorithm = instantiate(config)
     except (HydraException, ValueError, TypeError) as error:
         raise ValueError(f"{path} describes a network that cannot be built: {one_line(error)}") from error

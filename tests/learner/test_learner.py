@@ -256,7 +256,7 @@ def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None
 @pytest.mark.parametrize(
     ("overrides", "changes", "message"),
     [
-        ((), {"built": {"_target_": "os.system", "command": "true"}}, "_target_=os.system is refused"),
+        ((), {"built": {"_target_": "os.system", "command": "true"}}, "built: algorithm._target_=os.system is refused"),
         ((), {"built": {"_target_": "torch.nn.Identity"}}, "which does not classify"),
         ((), {"built": {"_target_": "metalearn.algorithms.maml.MAML", "way": "${oc.env:HOME}"}}, "interpolation"),
         ((), {"built": None}, "older version"),

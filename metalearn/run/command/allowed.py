@@ -58,7 +58,8 @@ def check_name(target: Any, path: str) -> str:
     if "${" in target:
         raise ValueError(f"{path}._target_={shown} is refused: the name of a class must be written out")
     if not target.startswith(allowed()):
-        raise ValueError(f"{path}._target_={shown} is refused: it is not in {', '.join(allowed())}")
+        own = f"METALEARN_TARGETS={shown.partition('.')[0]}. in the environment allows a package of your own"
+        raise ValueError(f"{path}._target_={shown} is refused: it is not in {', '.join(allowed())}; {own}")
     return target
 
 
