@@ -74,6 +74,24 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
             ["callbacks=ema", "trainer.precision=bf16-true"],
             "trainer.precision=bf16-true would round the average of callbacks.ema: use bf16-mixed",
         ),
+        (
+            ["algorithm=siamese", "algorithm._target_=metalearn.algorithms.metric.AbstractMetric"],
+            "^algorithm: AbstractMetric leaves out the method compare$",
+        ),
+        (
+            ["algorithm={_target_:torch.nn.Identity}"],
+            r"^algorithm: Identity does not derive from metalearn\.algorithms\.base\.AbstractAlgorithm$",
+        ),
+        (["+callbacks.x._target_=torch.nn.ReLU"], r"^callbacks.x: ReLU does not derive from .*\.Callback$"),
+        (
+            ["+evaluation.further._target_=metalearn.training.evaluations.base.AbstractEvaluation"],
+            "^evaluation.further: AbstractEvaluation leaves out the method __call__$",
+        ),
+        (
+            ["dataset={_target_:torch.nn.Identity,input_shape:[1,28,28]}"],
+            "^dataset: Identity has no load, which it needs",
+        ),
+        (["trainer=ddp_cpu", "++trainer.strategy=ddp_spawn"], "ddp_spawn is refused: .* use trainer.strategy=ddp$"),
         (["+tasks_per_bach=4"], "there is no key 'tasks_per_bach'; did you mean 'tasks_per_batch'\\?$"),
         (["++episodes.train.way=3"], "there is no key 'episodes'; did you mean 'episode'\\?$"),
         (["+path.data=/x"], "there is no key 'path'; did you mean 'paths'\\?$"),

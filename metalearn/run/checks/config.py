@@ -3,6 +3,7 @@
 from typing import Any
 
 from metalearn.run.checks.callbacks import check_callbacks
+from metalearn.run.checks.kinds import check_kind
 from metalearn.run.checks.rules import (
     check_protocol,
     check_same_input,
@@ -28,6 +29,7 @@ def check_config(config: dict[str, Any]) -> None:
     check_protocol(config)
     for path, node in nodes_with_target(config):
         check_arguments(node, path)
+        check_kind(node, path)
     if config["mode"] == "train" and config["checkpoint"]:
         raise ValueError("checkpoint=PATH is for mode=test; to continue a training use resume=DIR")
     if config["mode"] == "test" and config["resume"]:

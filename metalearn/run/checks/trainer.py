@@ -18,6 +18,9 @@ LIMITS = {
     "limit_test_batches": "a short test has episode.test.num_episodes=5",
 }
 
+FROM_MEMORY = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+"""Strategies of Lightning whose processes copy the objects of the first one."""
+
 
 def check_trainer(trainer: dict[str, Any]) -> None:
     """Raises ValueError for a setting that leads to no result."""
@@ -26,6 +29,10 @@ def check_trainer(trainer: dict[str, Any]) -> None:
             raise ValueError(f"trainer.{name}={str(trainer[name])[:50]} is refused: {instead}")
     if trainer.get("enable_checkpointing") is False:
         raise ValueError("trainer.enable_checkpointing=false is refused: the best checkpoint is tested")
+    if str(strategy := trainer.get("strategy")).startswith(FROM_MEMORY):
+        raise ValueError(
+            f"trainer.strategy={strategy} is refused: a process reads the command itself, so use trainer.strategy=ddp"
+        )
     for name, instead in LIMITS.items():
         if (limit := trainer.get(name)) is not None and not _is_count(limit):
             raise ValueError(f"trainer.{name}={limit} is refused: {instead}")

@@ -1,0 +1,34 @@
+"""Checks of the classes of a config: each part has the interface that a run needs."""
+
+import inspect
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
+
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.run.command.allowed import locate
+from metalearn.training.evaluations.base import AbstractEvaluation
+
+BASES = {
+    "algorithm": AbstractAlgorithm,
+    "evaluation.further": AbstractEvaluation,
+    "callbacks.*": pl.Callback,
+    "logger.*": Logger,
+}
+"""Classes from which those of the parts derive."""
+
+ATTRIBUTES = {"dataset": "load", "test_dataset": "load", "evaluation.further": "name"}
+
+
+def check_kind(node: dict[str, Any], path: str) -> None:
+    """Raises ValueError if the `_target_` of a part lacks a method, an attribute or its base."""
+    target = locate(node["_target_"], path)
+    base = BASES.get(path, BASES.get(f"{path.rpartition('.')[0]}.*"))
+    if base is not None and not issubclass(target, base):
+        raise ValueError(f"{path}: {target.__name__} does not derive from {base.__module__}.{base.__name__}")
+    missing = sorted(target.__abstractmethods__) if inspect.isabstract(target) else []
+    if missing:
+        raise ValueError(f"{path}: {target.__name__} leaves out the method {missing[0]}")
+    if (name := ATTRIBUTES.get(path)) and not hasattr(target, name):
+        raise ValueError(f"{path}: {target.__name__} has no {name}, which it needs (docs/extending.md)")
