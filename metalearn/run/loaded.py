@@ -5,11 +5,11 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 
-from metalearn.data.bank import class_names, columns, vocabulary, warn_of_shared_classes
+from metalearn.data.bank import ClassBank, class_names, columns, vocabulary, warn_of_shared_classes
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
@@ -17,7 +17,7 @@ from metalearn.data.text.preparation import TextPreparation
 from metalearn.run.checks import rules
 from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.plan import Plan
-from metalearn.types import Split
+from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +33,34 @@ class LoadedData:
     shared_classes: int  # number of meta-test classes that training has seen
 
 
+class Look(NamedTuple):
+    """How the files of a data set became images; None for other data, or if unknown."""
+
+    name: str | None
+    split: Split
+    invert: bool | None
+    bits: int | None
+
+
 def load_data(plan: Plan) -> LoadedData:
     """Loads the data set; meta-test comes from `test_dataset` if the config names one."""
     config = plan.config
     source = tested = instantiate(config["dataset"])
-    banks: Mapping[Split, Any] = source.load()
+    banks = _banks(source)
     if folds := config["evaluation"].get("folds"):
         rules.check_folds(banks, config, plan.choices["dataset"])
         banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
     if config.get("test_dataset"):
         tested = instantiate(config["test_dataset"])
-        banks = ChainMap({"test": tested.load()["test"]}, banks)  # type: ignore[arg-type]
+        banks = ChainMap({"test": _banks(tested)["test"]}, banks)  # type: ignore[arg-type]
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
             rules.check_columns(columns(banks["train"]), columns(banks["test"]))
     origin = read_origin(plan.trained_before) if plan.trained_before else {}
-    own_bits = [] if plan.tests_only else [(plan.choices["dataset"], _bits(source))]
-    earlier = origin.get("dataset"), (origin.get("preparation") or {}).get("bits")
-    _warn_of_other_white([earlier, *own_bits, (plan.test_dataset, _bits(tested))])
+    how = origin.get("preparation") or {}
+    looks = [Look(origin.get("dataset"), "train", how.get("invert"), how.get("bits"))]
+    looks += [] if plan.tests_only else [_look(plan.choices["dataset"], "train", source)]
+    _warn_of_other_looks([*looks, _look(plan.test_dataset, "test", tested)], banks)
     rules.check_splits(banks, config["mode"], plan.choices["dataset"])
     rules.check_input_shape(banks, config)
     if config["train_split"] and not plan.tests_only:
@@ -64,23 +74,45 @@ def load_data(plan: Plan) -> LoadedData:
     return LoadedData(banks, getattr(source, "preparation", None), origin, trained, shared)
 
 
-def _bits(source: Any) -> int | None:
-    """Returns how many bits the pixels of 16 bits use; None for no images."""
-    return getattr(getattr(source, "preparation", None), "bits", None)
+def _banks(source: Any) -> Mapping[Split, Any]:
+    """Loads the splits of a data set. Raises ValueError if they have other names."""
+    banks: Mapping[Split, Any] = source.load()
+    is_mapping = isinstance(banks, Mapping)
+    if is_mapping and banks and set(banks) <= set(SPLITS):
+        return banks
+    found = f"the keys {list(banks)}" if is_mapping else f"a {type(banks).__name__}"
+    raise ValueError(
+        f"load() of {type(source).__name__} returns {found}: it must return a mapping with the keys "
+        f"{list(SPLITS)}, or 'test' alone (docs/extending.md)"
+    )
 
 
-def _warn_of_other_white(data_sets: list[tuple[str | None, int | None]]) -> None:
-    """Warns where files use other bits of 16 than those of the training, so other values.
+def _look(name: str, split: Split, source: Any) -> Look:
+    how = getattr(source, "preparation", None)
+    return Look(name, split, getattr(how, "invert", None), getattr(how, "bits", None))
 
-    Args:
-        data_sets: name and bits of each data set, those of the training before that of the test.
+
+def _warn_of_other_looks(looks: list[Look], banks: Mapping[Split, Any]) -> None:
+    """Warns where images look otherwise than those that the network was trained on before.
+
+    Their files may use other bits of 16, or show dark ink that the training inverted.
     """
-    for (trained, bits), (name, own) in pairwise(data_sets):
+    for before, now in pairwise(looks):
         # 16 is also the number of a data set without pixels of 16 bits, such as omniglot.
-        is_known = name == trained or 16 not in (bits, own)
-        if bits and own and bits != own and is_known:
+        is_known = now.name == before.name or 16 not in (before.bits, now.bits)
+        if before.bits and now.bits and before.bits != now.bits and is_known:
             message = "%s: white is %d in these images of 16 bits and was %d in the training, so they look %s"
-            log.warning(message, name, 2**own - 1, 2**bits - 1, "darker" if own > bits else "brighter")
+            look = "darker" if now.bits > before.bits else "brighter"
+            log.warning(message, now.name, 2**now.bits - 1, 2**before.bits - 1, look)
+        if before.invert and now.invert is False and _is_bright(banks[now.split]):
+            message = "%s: its images are bright, and those of the training were inverted: set its argument invert=true"
+            log.warning(message, now.name)
+
+
+def _is_bright(bank: ClassBank) -> bool:
+    """Whether the mean pixel of some hundred images is nearer to white than to black."""
+    some = bank.images[:: len(bank.images) // 100 + 1]
+    return float(some.float().mean()) > 127.5
 
 
 def _check_selection(path: str, origin: dict[str, Any], banks: Mapping[Split, Any]) -> None:

@@ -18,8 +18,8 @@ from metalearn.run.plan import Plan
 SPLITS = ("train", "val", "test")
 
 
-def images(name: str, size: int = 8) -> ClassBank:
-    return ClassBank.from_classes(np.zeros((2, 3, 1, size, size), dtype=np.uint8), [f"{name}a", f"{name}b"])
+def images(name: str, size: int = 8, *, grey: int = 0) -> ClassBank:
+    return ClassBank.from_classes(np.full((2, 3, 1, size, size), grey, dtype=np.uint8), [f"{name}a", f"{name}b"])
 
 
 class Own(Mapping[str, Any]):
@@ -88,12 +88,39 @@ def test_other_bits_than_those_of_the_training_are_a_warning(
     assert caplog.messages == 2 * expected
 
 
+@pytest.mark.parametrize(("grey", "inverted"), [(250, True), (5, True), (250, False)])
+def test_paper_is_a_warning_where_the_training_inverted_it(
+    grey: int, inverted: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Plan, "trained_before", Path("best.ckpt"))
+    how = {"invert": inverted, "bits": 16}
+    monkeypatch.setattr(loaded, "read_origin", lambda _: {"dataset": "glyphs", "preparation": how})
+    load(monkeypatch, mode="test", test=images("test", grey=grey))
+    line = "own: its images are bright, and those of the training were inverted: set its argument invert=true"
+    assert caplog.messages == ([line] if grey == 250 and inverted else [])
+
+
 def test_bytes_of_another_data_set_are_no_other_white(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     banks = {name: images(name) for name in SPLITS}
     load(monkeypatch, bits=(16, 12), other=images("other"), other_name="folder", **banks)
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (None, "a NoneType"),
+        ([images("train")], "a list"),
+        ({}, r"the keys \[\]"),
+        ({"training": images("train"), "test": images("test")}, r"the keys \['training', 'test'\]"),
+    ],
+)
+def test_what_are_no_splits_is_refused(returned: Any, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Own, "load", lambda self: returned)
+    with pytest.raises(ValueError, match=rf"^load\(\) of Own returns {found}: .* keys \['train', 'val', 'test'\]"):
+        load(monkeypatch)
 
 
 @pytest.mark.parametrize("split", SPLITS)
