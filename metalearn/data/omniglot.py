@@ -8,11 +8,9 @@ https://github.com/brendenlake/omniglot
 import hashlib
 import math
 import re
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from metalearn.data.files.cache import cached
 from metalearn.data.files.download import found_or_downloaded, zip_members
 from metalearn.data.files.names import some
 from metalearn.data.files.preparation import Preparation
-from metalearn.data.files.regular import open_regular, read_regular
+from metalearn.data.files.regular import open_zip, read_regular
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.data.splits import read_split
 from metalearn.types import Split
@@ -36,6 +34,7 @@ MD5 = {  # MD5 of the two official archives
 }
 # Archives packed on a Mac have a hidden "._0709_01.png" beside every drawing.
 DRAWING = re.compile(r"images_(?:background|evaluation)/([^/]+/character\d\d/(?!\._)[^/]+\.png)")
+ADVICE = "replace it, or delete it to have it downloaded"
 NUM_DRAWINGS = 20  # number for each character, each by another person
 SIZE = (105, 105)  # height and width of a drawing in pixels
 LARGEST = 1 << 16  # limit of a drawing's file in bytes; the official files have some hundred
@@ -167,7 +166,7 @@ def _checksums(path: Path) -> dict[str, int]:
         names = (file.relative_to(path.parent).as_posix() for file in path.glob("*/*/*.png"))
         drawings = [match[1] for name in names if (match := DRAWING.fullmatch(name))]
         return {name: zlib.crc32(read_regular(path / name, LARGEST)) for name in drawings}
-    with _open(path) as archive:
+    with open_zip(path, advice=ADVICE) as archive:
         sums: dict[str, int] = {}
         for file in zip_members(archive):
             if match := DRAWING.fullmatch(file.filename):
@@ -182,19 +181,8 @@ def _read(path: Path, names: Iterable[str]) -> Iterator[tuple[Path, str, bytes]]
     if path.is_dir():
         yield from ((path / name, name, read_regular(path / name, LARGEST)) for name in names)
         return
-    with _open(path) as archive:
+    with open_zip(path, advice=ADVICE) as archive:
         yield from ((path / name, name, archive.read(f"{path.stem}/{name}")) for name in names)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Opens the zip at `path`. Any damage raises one OSError that names it."""
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        advice = "replace it, or delete it to have it downloaded"
-        raise OSError(f"cannot read {path} ({error}); {advice}") from error
 
 
 def _verify(path: Path, names: Iterable[str], characters: tuple[str, ...]) -> None:

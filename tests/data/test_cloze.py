@@ -1,5 +1,6 @@
 """Sentences with a blank: the words that are classes, and disjoint splits."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,30 @@ def test_an_absent_file_a_damaged_and_another_zip_are_one_line(tmp_path: Path) -
     with pytest.raises(OSError, match=r"brown.zip is absent; dataset.root=FILE is a plain text"):
         source(tmp_path / "brown.zip").load()
     (tmp_path / "brown.zip").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=r"brown.zip is damaged \(File is not a zip file\)"):
+    with pytest.raises(OSError, match=r"^cloze: cannot read .*brown.zip \(File is not a zip file\); replace it$"):
         source(tmp_path / "brown.zip").load()
     with pytest.raises(ValueError, match="has no texts of the Brown corpus"):
         source(write_brown(tmp_path / "other.zip", b"x/y\n", "other/x")).load()
     with pytest.raises(ValueError, match="^cloze: sentences=1 must be at least 2"):
         source(tmp_path, sentences=1)
+
+
+@pytest.mark.parametrize(("place", "bit", "message"), [(8, 1, "is encrypted"), (10, 64, "compression method")])
+def test_a_zip_that_cannot_be_unpacked_is_one_line(tmp_path: Path, place: int, bit: int, message: str) -> None:
+    content = bytearray(write_brown(tmp_path / "brown.zip", b"The/at dog/nn ran/vbd ./.\n").read_bytes())
+    content[content.index(b"PK\1\2") + place] ^= bit  # flags and method of the first entry of the zip's directory
+    (tmp_path / "brown.zip").write_bytes(content)
+    with pytest.raises(OSError, match=rf"^cloze: cannot read .*brown.zip \(.*{message}.*\); replace it$"):
+        source(tmp_path / "brown.zip").load()
+
+
+def test_a_zip_that_is_a_pipe_or_unpacks_to_very_much_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(OSError, match="pipe.zip is not a regular file"):
+        read_sentences(tmp_path / "pipe.zip")
+    content = bytearray(write_brown(tmp_path / "brown.zip", b"").read_bytes())
+    size = content.index(b"PK\1\2") + 24
+    content[size : size + 4] = (3 << 30).to_bytes(4, "little")
+    (tmp_path / "brown.zip").write_bytes(content)
+    with pytest.raises(OSError, match="its texts have 3,221,225,472 bytes unpacked, more than 1,073,741,824"):
+        read_sentences(tmp_path / "brown.zip")

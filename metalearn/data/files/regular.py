@@ -1,7 +1,12 @@
 """Safe opening of a user's files: none can hang a run, and sizes are known before reading."""
 
+import lzma
 import os
 import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from gzip import GzipFile
 from pathlib import Path
 from typing import IO
@@ -30,6 +35,16 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         if (size := os.fstat(file.fileno()).st_size) > limit:
             raise ValueError(f"{path} has {size:,} bytes, more than the {limit:,} that such a file may have")
         return file.read(limit)
+
+
+@contextmanager
+def open_zip(path: Path, *, advice: str) -> Iterator[zipfile.ZipFile]:
+    """Opens the zip at `path`. Any damage raises one OSError that names it, with the advice."""
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise OSError(f"cannot read {path} ({error}); {advice}") from error
 
 
 def file_version(name: str, status: os.stat_result) -> str:

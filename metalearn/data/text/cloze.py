@@ -7,14 +7,13 @@ is a word, an example a sentence in which it is blank. The support has k sentenc
 
 import hashlib
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.files.regular import read_regular
+from metalearn.data.files.download import zip_members
+from metalearn.data.files.regular import open_zip, read_regular
 from metalearn.data.files.source import named
 from metalearn.data.manifest import Division
 from metalearn.data.text.banks import divided, text_shape
@@ -23,7 +22,7 @@ from metalearn.data.text.tokens import BLANK, Encoding, split_words
 from metalearn.types import Split
 
 SHORTEST = 5  # smallest number of words of a sentence
-LARGEST = 1 << 30  # limit of a plain text in bytes
+LARGEST = 1 << 30  # limit of a plain text, or of all texts of a zip, in bytes
 BROWN = re.compile(r"(?:.*/)?c[a-r]\d\d$")  # NLTK's names of the texts of the Brown corpus
 END = re.compile(r"(?<=[.!?])\s+")
 
@@ -129,13 +128,12 @@ def read_sentences(path: Path) -> list[list[str]]:
 
 def _brown(path: Path) -> list[str]:
     """Reads the sentences of the corpus, a line each, without the tag after each word."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = sorted(name for name in archive.namelist() if BROWN.match(name))
-            content = b"\n".join(archive.read(name) for name in members)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({error}); replace it") from error
-    if not members:
+    with open_zip(path, advice="replace it") as archive:
+        sizes = {file.filename: file.file_size for file in zip_members(archive) if BROWN.match(file.filename)}
+        if (size := sum(sizes.values())) > LARGEST:
+            raise ValueError(f"its texts have {size:,} bytes unpacked, more than {LARGEST:,}")
+        content = b"\n".join(archive.read(name) for name in sorted(sizes))
+    if not sizes:
         raise ValueError(f"{path} has no texts of the Brown corpus, such as brown/ca01")
     lines = _decoded(content, path).splitlines()
     return [" ".join(token.rpartition("/")[0] for token in line.split()) for line in lines if line.strip()]
