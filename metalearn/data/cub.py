@@ -12,8 +12,8 @@ from pathlib import Path
 from metalearn.data.files.image_array import Plan
 from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files
 from metalearn.data.files.names import some
-from metalearn.data.files.regular import open_regular
-from metalearn.data.files.table import BadLine
+from metalearn.data.files.regular import read_regular
+from metalearn.data.files.table import LARGEST, BadLine
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
@@ -82,9 +82,7 @@ def _listed(path: Path) -> dict[str, set[str]]:
     """Reads the images of each class from the listing, as "001.Black_footed_Albatross/....jpg"."""
     listed: dict[str, set[str]] = {}
     try:
-        with open_regular(path) as file:
-            lines = file.read().splitlines()
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(read_regular(path, LARGEST).splitlines(), start=1):
             try:
                 _, image = line.decode().split()  # number and name
             except ValueError as error:

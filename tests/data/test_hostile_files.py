@@ -21,10 +21,14 @@ from metalearn.data.cifar100 import ARCHIVE, FOLDER, make_plan
 from metalearn.data.files import cache as caches
 from metalearn.data.files.any_image import decode
 from metalearn.data.files.cache import cached
+from metalearn.data.files.class_files import files_by_list
 from metalearn.data.files.idx import read_idx
 from metalearn.data.files.pickles import load_plain
 from metalearn.data.files.regular import open_regular, read_regular
 from metalearn.data.files.source import check_memory, image_shape
+from metalearn.data.manifest import read_manifest
+from metalearn.data.table import read_table
+from metalearn.data.text.reading import read_texts
 
 GIGABYTES = 3_000_000_000
 
@@ -137,6 +141,22 @@ def test_a_file_larger_than_any_image(tmp_path: Path) -> None:
         ValueError, match=f"^{path} has 3,000,000,000 bytes, more than the 1,000 that such a file may have$"
     ):
         read_regular(path, 1000)
+
+
+READERS: list[Callable[[Path], object]] = [
+    lambda path: read_table(path, "label"),
+    lambda path: read_texts(path, fewest=1),  # as metalearn.predict reads --support
+    files_by_list,
+    read_manifest,
+]
+
+
+@pytest.mark.parametrize("read", READERS, ids=["table", "texts", "images", "manifest"])
+def test_a_list_larger_than_any(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with (path := tmp_path / "x.csv").open("wb") as file:
+        file.truncate(1000 * GIGABYTES)
+    with pytest.raises(ValueError, match=r"x.csv has 3,000,000,000,000 bytes, more than the 1,073,741,824 that such"):
+        read(path)
 
 
 def test_sizes_that_no_memory_holds() -> None:

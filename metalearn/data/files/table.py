@@ -5,7 +5,9 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from metalearn.data.files.regular import open_regular
+from metalearn.data.files.regular import read_regular
+
+LARGEST = 1 << 30  # limit of a file in bytes
 
 
 class BadLine(ValueError):
@@ -30,10 +32,9 @@ def read_lines(path: Path, *headers: list[str]) -> Iterator[tuple[int, list[str]
 def with_header(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields number and fields of the header, then of each line after it; skips empty lines.
 
-    Raises BadLine for a line of another length than the header.
+    Raises BadLine for a line of another length than the header, ValueError for a very large file.
     """
-    with open_regular(path) as file:
-        content = file.read()
+    content = read_regular(path, LARGEST)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

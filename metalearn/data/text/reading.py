@@ -7,10 +7,9 @@ from typing import Any
 
 from metalearn.data.files.names import check_one_spelling, class_name, some
 from metalearn.data.files.regular import open_regular, read_regular
-from metalearn.data.files.table import BadLine, read_lines
+from metalearn.data.files.table import LARGEST, BadLine, read_lines
 
 LONGEST = 100_000  # limit of a text in characters: about forty pages
-LARGEST = 1 << 30  # limit of a file of lines in bytes
 HEADER = ["text", "label"]
 
 Texts = dict[str, list[str]]
