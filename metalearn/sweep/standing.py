@@ -2,11 +2,10 @@
 
 import signal
 from collections.abc import Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, final
-
-import yaml
 
 from metalearn.estimates import SIGNS
 from metalearn.formats import interval, score
@@ -127,5 +126,6 @@ def _state(job: Job) -> tuple[State, str]:
 
 def _overrides(folder: Path) -> list[str]:
     """Returns the overrides of a run, which it records when it has composed its config."""
-    path = RunFolder(folder).overrides
-    return yaml.safe_load(path.read_text()) or [] if path.is_file() else []
+    with suppress(OSError, ValueError):  # absent yet, or torn by a kill
+        return RunFolder(folder).typed()
+    return []

@@ -271,6 +271,14 @@ def test_damaged_and_pruned_neighbours_of_an_unfinished_run_are_passed_over(
     assert len(said) <= 4 and all(", since its records are damaged: " in line for line in said)
 
 
+@pytest.mark.parametrize("content", ["[seed=3", "a: b", "", "- {a: b}", "\0", "[" * 10_000])
+def test_a_run_with_damaged_overrides_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    (path := tmp_path / ".hydra/overrides.yaml").parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"^{path} is damaged \\(.*\\): repeat the command of the run$"):
+        expand([f"resume={tmp_path}"])
+
+
 def test_paths_are_stored_so_that_they_hold_anywhere() -> None:
     there = {
         "paths.data=../data": "paths.data='/work/here/../data'",

@@ -10,7 +10,7 @@ from test_definition import jobs
 from metalearn.report.reading import searches
 from metalearn.run.directory import study_record
 from metalearn.run.directory.study_record import StudyRecord
-from metalearn.sweep import definition
+from metalearn.sweep import definition, standing
 
 
 def journal(folder: Path) -> Path:
@@ -77,3 +77,13 @@ def test_a_damaged_neighbour_refuses_no_other_sweep(
     assert "it is passed over" in caplog.text
     with pytest.raises(ValueError, match="damaged/sweep.json is not the list"):
         definition.record(damaged, jobs(damaged, "seed=0", "seed=1"), argv)
+
+
+@pytest.mark.parametrize("content", ["[seed=3", "a: b", ""])
+def test_a_trial_with_torn_overrides_stands_without_them(tmp_path: Path, content: str) -> None:
+    (tmp_path / "0000/.hydra").mkdir(parents=True)
+    (tmp_path / "sweep.json").write_text('{"command": [], "jobs": {}}')
+    (tmp_path / "0000/stdout.log").write_text("$ a\n# exit code -9\n")
+    (tmp_path / "0000/.hydra/overrides.yaml").write_text(content)
+    (trial,) = standing.read(tmp_path)
+    assert (trial.name, trial.label, trial.reason) == ("0000", "", "killed by SIGKILL")

@@ -96,8 +96,7 @@ def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
 
 
 def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
-    overrides = RunFolder(folder).overrides
-    if not overrides.is_file() or _definition(yaml.safe_load(overrides.read_text())) != wanted:
+    if not RunFolder(folder).overrides.is_file() or _definition(RunFolder(folder).typed()) != wanted:
         return False
     if is_locked(folder / LOCK):  # a run works there
         return False
@@ -109,9 +108,7 @@ def _resumed(folder: Path, typed: list[str]) -> list[str]:
     if last.is_file():
         kept = checkpoint_overrides(last, set(map(key, typed)))
     elif begun.is_file():  # a run that stopped before its first checkpoint begins anew
-        kept = checked(
-            with_absolute_paths(yaml.safe_load(begun.read_text()) or [], run.cwd), begun, set(map(key, typed))
-        )
+        kept = checked(with_absolute_paths(RunFolder(folder).typed(), run.cwd), begun, set(map(key, typed)))
     else:
         raise FileNotFoundError(f"cannot resume {folder}: no run has begun there")
     typed = [*_without("resume", typed), f"resume={quoted(folder)}"]

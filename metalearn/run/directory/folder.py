@@ -6,6 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
+import yaml
+
+from metalearn.formats import one_line
 from metalearn.run.directory.claim import LOCK, lock, sign
 from metalearn.run.directory.result import Outcome
 
@@ -73,6 +76,17 @@ class RunFolder:
             setting: further setting such as 20w1s; empty for the test itself.
         """
         return self.path / (f"test_episodes_{setting}.npz" if setting else "test_episodes.npz")
+
+    def typed(self) -> list[str]:
+        """Reads the overrides of its command. Raises ValueError in one line for a damaged file."""
+        try:
+            overrides = yaml.safe_load(self.overrides.read_text())
+            if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+                raise ValueError("it is no list of overrides")
+        except (ValueError, yaml.YAMLError, RecursionError) as error:
+            remedy = "repeat the command of the run"
+            raise ValueError(f"{self.overrides} is damaged ({one_line(error)}): {remedy}") from error
+        return overrides
 
     def outcome(self) -> Outcome | None:
         """Reads the result, if there is one. Raises ValueError in one line where it is damaged."""
