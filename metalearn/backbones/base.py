@@ -81,6 +81,13 @@ def check_positive(**sizes: int | Sequence[int]) -> None:
             raise ValueError(f"backbone.{name}={size} must be positive")
 
 
+def check_image(input_shape: Sequence[int]) -> None:
+    """Raises ValueError if inputs of this shape are no images (C, H, W)."""
+    if len(input_shape) != 3:
+        shape = list(input_shape)
+        raise ValueError(f"this backbone takes images (C, H, W), but the inputs have the shape {shape}: use backbone=mlp")
+
+
 def _takes_rows(backbone: nn.Module) -> bool:
     try:
         inspect.signature(backbone.forward).bind("x", "rows")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone, check_positive
+from metalearn.backbones.base import AbstractBackbone, check_image, check_positive
 from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 from metalearn.backbones.pretrained import freeze_network
@@ -55,6 +55,7 @@ class Conv4(AbstractBackbone):
 
     def __init__(self, input_shape: Sequence[int], *, channels: int = 64, pools: int = 4, freeze: bool = False) -> None:
         super().__init__()
+        check_image(input_shape)
         if not 0 <= pools <= 4:
             raise ValueError(f"conv4 has four blocks: pools={pools} must be in 0..4")
         check_positive(channels=channels)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_image
 from metalearn.backbones.convolution import channels_last
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -42,6 +42,7 @@ class Preparation(nn.Module):
 
     def __init__(self, input_shape: Sequence[int], wanted: Input) -> None:
         super().__init__()
+        check_image(input_shape)
         if input_shape[0] not in (1, 3):
             raise ValueError(f"a pretrained network takes images of 1 or 3 colours, not {input_shape[0]}")
         self.wanted = wanted

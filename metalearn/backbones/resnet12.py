@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone, check_positive
+from metalearn.backbones.base import AbstractBackbone, check_image, check_positive
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -76,6 +76,7 @@ class ResNet12(AbstractBackbone):
         global_pool: bool = False,
     ) -> None:
         super().__init__()
+        check_image(input_shape)
         if len(widths) != 4:
             raise ValueError(f"resnet12 has four blocks: widths={list(widths)} must be four numbers")
         check_positive(widths=widths)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone, check_positive
+from metalearn.backbones.base import AbstractBackbone, check_image, check_positive
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 from metalearn.backbones.pretrained import Input, Preparation, freeze_network, projected
@@ -79,6 +79,7 @@ class ResNet18(AbstractBackbone):
         projection: int | None = None,
     ) -> None:
         super().__init__()
+        check_image(input_shape)
         if len(widths) != 4:
             raise ValueError(f"resnet18 has four stages: widths={list(widths)} must be four numbers")
         check_positive(widths=widths)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_image
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
 
@@ -52,6 +52,7 @@ class WideResNet(AbstractBackbone):
 
     def __init__(self, input_shape: Sequence[int], *, depth: int = 28, width: int = 10) -> None:
         super().__init__()
+        check_image(input_shape)
         num_blocks, rest = divmod(depth - 4, 6)
         if rest or num_blocks < 1 or width < 1:
             raise ValueError(f"wide_resnet: depth={depth} must be 10, 16, 22, 28, ... and width={width} at least 1")

@@ -90,6 +90,8 @@ def test_conv4_refuses_what_it_would_halve_to_nothing() -> None:
     with pytest.raises(ValueError, match="halves the image 2 times: 3x40 is below 4x4"):
         Conv4([1, 3, 40], pools=2)
     assert Conv4([1, 15, 40], pools=3).map_shape == (64, 1, 5)
+    with pytest.raises(ValueError, match="takes images"):
+        Conv4([1])
 
 
 @pytest.mark.parametrize("pools", [-1, 5])

@@ -64,6 +64,8 @@ def test_an_image_is_scaled_as_a_whole(size: int) -> None:
 def test_other_colours_are_refused() -> None:
     with pytest.raises(ValueError, match="1 or 3 colours, not 4"):
         Preparation((4, 8, 8), SMALL)
+    with pytest.raises(ValueError, match="takes images"):
+        Preparation((1,), SMALL)
 
 
 # --- freezing ------------------------------------------------------------------------------------
