@@ -142,10 +142,6 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
             "augmentation is for images, but Table has tables: use aug",
         ),
         (["dataset=sinusoid", "backbone.input_shape=[2]"], r"backbone.input_shape=\[2\] is not that of the data set, "),
-        (
-            ["dataset=sinusoid", "backbone=conv4", "~backbone.hidden", "~backbone.norm"],
-            "the backbone Conv4 takes images, but Sinusoid has functions: use backbone=mlp$",
-        ),
         (["dataset=clinc150", "backbone.num_tokens=20"], "num_tokens=20 is not that of the encoding, 50000: leave it"),
         (["batch_norm=[]"], r"batch_norm=\[\] is not of the type Literal"),
         ([f"batch_norm={'x' * 9999}"], r"^batch_norm='x{50,120}\.\.\. is not of the type Literal"),

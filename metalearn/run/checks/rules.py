@@ -170,8 +170,6 @@ def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: 
         raise ValueError(f"the backbone {network} takes no texts, but {source} has only texts: use backbone=text_cnn")
     if reads and not texts:
         raise ValueError(f"the backbone {network} takes only texts, but {source} has none: use backbone=conv4")
-    if inputs == "functions" and backbone["_target_"].startswith("metalearn.") and network != "MLP":
-        raise ValueError(f"the backbone {network} takes images, but {source} has {inputs}: use backbone=mlp")
     if texts and (given := backbone["num_tokens"]) != (tokens := dataset["encoding"]["num_tokens"]):
         raise ValueError(f"backbone.num_tokens={given} is not that of the encoding, {tokens}: leave it out")
     if inputs in ("texts", "tables") and not augmentation["_target_"].endswith(".Unchanged"):
