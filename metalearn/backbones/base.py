@@ -84,8 +84,8 @@ def check_positive(**sizes: int | Sequence[int]) -> None:
 def check_image(input_shape: Sequence[int]) -> None:
     """Raises ValueError if inputs of this shape are no images (C, H, W)."""
     if len(input_shape) != 3:
-        shape = list(input_shape)
-        raise ValueError(f"this backbone takes images (C, H, W), but the inputs have the shape {shape}: use backbone=mlp")
+        shape = f"this backbone takes images (C, H, W), but inputs have the shape {list(input_shape)}"
+        raise ValueError(f"{shape}: use backbone=mlp")
 
 
 def _takes_rows(backbone: nn.Module) -> bool:

@@ -136,7 +136,7 @@ def take_a_step(algorithm: str, backbone: str) -> None:
         (lambda: ResNet12([1, 28, 28], drop_rate=1.0), r"^resnet12: drop_rate=1.0 must be in \[0, 1\)"),
         (lambda: ResNet12([1, 28, 28], block_size=0), "block_size=0 positive$"),
         (lambda: ResNet18([1, 28, 28], widths=[64]), r"^resnet18 has four stages: widths=\[64\] must be four numbers$"),
-        (lambda: ResNet12([1]), r"^this backbone takes images \(C, H, W\), but the inputs have the shape \[1\]: use"),
+        (lambda: ResNet12([1]), r"^this backbone takes images \(C, H, W\), but inputs have the shape \[1\]: use"),
         (lambda: ResNet18([1]), "^this backbone takes images"),
         (lambda: WideResNet([1]), "^this backbone takes images"),
         (lambda: WideResNet([1, 28, 28], depth=27), "^wide_resnet: depth=27 must be 10, 16, 22, 28"),

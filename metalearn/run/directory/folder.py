@@ -82,7 +82,7 @@ class RunFolder:
         try:
             overrides = yaml.safe_load(self.overrides.read_text())
             if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
-                raise ValueError("it is no list of overrides")
+                raise ValueError("it is not a list of overrides")
         except (ValueError, yaml.YAMLError, RecursionError) as error:
             remedy = "repeat the command of the run"
             raise ValueError(f"{self.overrides} is damaged ({one_line(error)}): {remedy}") from error
