@@ -67,7 +67,7 @@ class FEAT(AbstractEmbedding):
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)  # (T, S, D), (T, Q, D)
-        # Tasks run one by one, because torch.vmap cannot draw dropout.
+        # Tasks run one by one, so that each draws dropout of its own.
         parts = zip(support_z, batch.support_y, query_z, strict=True)
         logits = torch.stack([self.compare(*task) for task in parts])  # (T, Q, N)
         loss = cross_entropy(logits, batch.query_y)
