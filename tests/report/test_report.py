@@ -80,6 +80,14 @@ def test_other_numbers_of_shots_and_queries_of_a_class_are_columns_of_their_own(
     }
 
 
+def test_the_runs_of_lake_are_a_column_of_their_own() -> None:
+    ordinary = result(episode=episode(way=20))
+    rate = {"mean": 0.1, "low": 0.08, "high": 0.12, "num_trials": 400}
+    lake = result(episode=episode(way=20), test={**result()["test"], "error": rate})
+    columns = {str(column) for column in compared(ordinary, lake).columns}
+    assert columns == {"glyphs 20-way 1-shot", "glyphs 20-way 1-shot of Lake et al."}
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

@@ -26,11 +26,13 @@ class Column(NamedTuple):
     score: Score
     shots: str = "equal"  # shots per class: equal, unequal or meta_dataset
     queries: str = "equal"  # queries per class: equal or unequal
+    lake: bool = False  # whether the episodes are the given runs of Lake et al.
 
     @property
     def setting(self) -> str:
         if self.score is ACCURACY:
-            return f"{_span(self.way)}-way {_span(self.shot)}-shot{SHOTS[self.shots]}{QUERIES[self.queries]}"
+            lake = " of Lake et al." if self.lake else ""
+            return f"{_span(self.way)}-way {_span(self.shot)}-shot{SHOTS[self.shots]}{QUERIES[self.queries]}{lake}"
         return f"{_span(self.shot)}-shot {self.score.name}"
 
     def __str__(self) -> str:
@@ -116,9 +118,11 @@ def column(result: Result, measured: Score, split: Literal["val", "test"] = "tes
     """Returns the data set and setting of a test or a validation."""
     if split == "test":
         dataset, setting = result.dataset, result.episode.test
+        lake = result.test is not None and result.test.error is not None  # only those runs have an error rate
     else:
-        dataset, setting = result.trained_dataset or result.dataset, result.episode.val
-    return Column(dataset, _range(setting.way), _range(setting.shot), measured, setting.shots, setting.queries)
+        dataset, setting, lake = result.trained_dataset or result.dataset, result.episode.val, False
+    way, shot = _range(setting.way), _range(setting.shot)
+    return Column(dataset, way, shot, measured, setting.shots, setting.queries, lake)
 
 
 def method(result: Result) -> Method:
