@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metalearn.backbones.pretrained import reads_files
 from metalearn.data.text.vectors import read_vectors
 
 
@@ -52,7 +53,7 @@ class TokenEmbedding(nn.Module):
             raise ValueError("constant vectors would be random: give backbone.vectors=FILE, as GloVe's")
         self.pretrained_on = None if vectors is None else "word vectors"
         self.weight = nn.Parameter(torch.randn(num_tokens, width) * width**-0.5, requires_grad=not freeze)
-        if vectors is not None:
+        if vectors is not None and reads_files():
             self._load(Path(vectors))
 
     def forward(self, ids: Tensor) -> Tensor:  # (B, L) -> (B, L, E)

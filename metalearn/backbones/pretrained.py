@@ -5,7 +5,9 @@ and its batch normalisation becomes ours, which distinguishes the support rows o
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,6 +21,23 @@ from metalearn.backbones.norm import BatchNorm, Rows
 
 AT_ONCE = 16
 """Images in one pass where each is embedded independently; their maps are large."""
+
+_WITHOUT_FILES = ContextVar("without_files", default=False)
+
+
+@contextmanager
+def without_files() -> Iterator[None]:
+    """Builds backbones without their files of weights, since a checkpoint gives all weights."""
+    token = _WITHOUT_FILES.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_FILES.reset(token)
+
+
+def reads_files() -> bool:
+    """Whether a backbone that is built now must read its file of weights."""
+    return not _WITHOUT_FILES.get()
 
 
 class Input(NamedTuple):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from metalearn.backbones.base import AbstractBackbone, check_image, check_positive
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
-from metalearn.backbones.pretrained import Input, Preparation, freeze_network, projected
+from metalearn.backbones.pretrained import Input, Preparation, freeze_network, projected, reads_files
 from metalearn.backbones.torchvision import load_resnet18
 
 INPUT = Input((224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "bilinear")  # torchvision's
@@ -96,9 +96,9 @@ class ResNet18(AbstractBackbone):
             self.blocks.append(Block(channels_in, channels, stride=1 if stage == 0 else 2))
             self.blocks.append(Block(channels, channels, stride=1))
             channels_in = channels
-        if weights:
+        if weights and reads_files():
             load_resnet18(self, Path(weights))
-            self.pretrained_on = pretrained_on
+        self.pretrained_on = pretrained_on if weights else None
         if freeze:
             freeze_network(self)
         self.projection = projected(widths[-1], projection)

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.pretrained import without_files
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.formats import one_line
@@ -84,7 +85,8 @@ def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
 def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
     try:
         check_targets({"algorithm": config})
-        algorithm = instantiate(config)
+        with without_files():
+            algorithm = instantiate(config)
     except (HydraException, ValueError, TypeError) as error:
         raise ValueError(f"{path} describes a network that cannot be built: {one_line(error)}") from error
     if not isinstance(algorithm, AbstractAlgorithm) or algorithm.objective.score_name != "accuracy":

@@ -14,6 +14,7 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
 from metalearn.data.text.preparation import TextPreparation
+from metalearn.data.text.tokens import Encoding
 from metalearn.run.checks import rules
 from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.plan import Plan
@@ -45,18 +46,18 @@ class Look(NamedTuple):
 def load_data(plan: Plan) -> LoadedData:
     """Loads the data set; meta-test comes from `test_dataset` if the config names one."""
     config = plan.config
-    source = tested = instantiate(config["dataset"])
+    origin = read_origin(plan.trained_before) if plan.trained_before else {}
+    source = tested = _source(config["dataset"], origin)
     banks = _banks(source)
     if folds := config["evaluation"].get("folds"):
         rules.check_folds(banks, config, plan.choices["dataset"])
         banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
     if config.get("test_dataset"):
-        tested = instantiate(config["test_dataset"])
+        tested = _source(config["test_dataset"], origin)
         banks = ChainMap({"test": _banks(tested)["test"]}, banks)  # type: ignore[arg-type]
         if not plan.tests_only:
             rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
             rules.check_columns(columns(banks["train"]), columns(banks["test"]))
-    origin = read_origin(plan.trained_before) if plan.trained_before else {}
     how = origin.get("preparation") or {}
     looks = [Look(origin.get("dataset"), "train", how.get("invert"), how.get("bits"))]
     looks += [] if plan.tests_only else [_look(plan.choices["dataset"], "train", source)]
@@ -72,6 +73,15 @@ def load_data(plan: Plan) -> LoadedData:
     trained = list(dict.fromkeys([*own, *origin.get("classes", [])]))
     shared = warn_of_shared_classes(trained, class_names(banks["test"]))
     return LoadedData(banks, getattr(source, "preparation", None), origin, trained, shared)
+
+
+def _source(config: dict[str, Any], origin: dict[str, Any]) -> Any:
+    """Builds a data set. The vocabulary of the weights replaces a file of words that is absent."""
+    source = instantiate(config)
+    match getattr(source, "encoding", None), origin.get("preparation"):
+        case Encoding() as encoding, {"recipe": {"vocabulary": [*vocabulary]}}:
+            encoding.kept = vocabulary
+    return source
 
 
 def _banks(source: Any) -> Mapping[Split, Any]:

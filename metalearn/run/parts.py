@@ -1,6 +1,7 @@
 """The parts of a run, built from its plan: algorithm, episodes, module, and trainer."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import lightning.pytorch as pl
 from hydra.utils import instantiate
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.pretrained import without_files
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
@@ -26,13 +28,15 @@ from metalearn.types import SPLITS, Augmentation, Split
 def build_algorithm(plan: Plan) -> AbstractAlgorithm:
     """Builds the algorithm, on the pretrained backbone of another run if the config names one."""
     config, names = plan.config, plan.choices
-    if not config["pretrained"] or config["checkpoint"] or plan.resumes:
-        algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
-    else:
-        backbone = instantiate(config["backbone"])
-        load_backbone(Path(config["pretrained"]), backbone, names["backbone"])
-        # The backbone is loaded before the algorithm, which may copy its initial weights.
-        algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
+    # The checkpoint of an earlier run gives the weights, so their file may be absent.
+    with without_files() if plan.trained_before else nullcontext():
+        if not config["pretrained"] or config["checkpoint"] or plan.resumes:
+            algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
+        else:
+            backbone = instantiate(config["backbone"])
+            load_backbone(Path(config["pretrained"]), backbone, names["backbone"])
+            # The backbone is loaded before the algorithm, which may copy its initial weights.
+            algorithm = instantiate(config["algorithm"], _partial_=True)(backbone=backbone)
     if algorithm.problem != config["problem"]:
         raise ValueError(f"{names['algorithm']} classifies, but {names['dataset']} is a regression: use algorithm=maml")
     if algorithm.takes_gradients:

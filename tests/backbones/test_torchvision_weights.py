@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.pretrained import without_files
 from metalearn.backbones.resnet18 import ResNet18
 
 State = dict[str, Tensor]
@@ -89,6 +90,17 @@ def test_a_frozen_one_keeps_its_weights_and_trains_a_projection(file: Path) -> N
     assert trained == ["projection.weight", "projection.bias"]
     assert (backbone.num_features, backbone.map_shape, backbone.pretrained_on) == (16, (16, 1, 1), "places")
     assert Prototypical(backbone, batch_norm="batch").dependence() == ("running", False)
+
+
+def test_weights_of_a_checkpoint_need_no_file(file: Path) -> None:
+    ours = ResNet18([3, 84, 84], stem="7x7", weights=str(file), freeze=True).eval()
+    with without_files():
+        again = ResNet18([3, 84, 84], stem="7x7", weights="absent.pth", freeze=True).eval()
+    again.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 3, 84, 84)
+    assert torch.equal(again(x), ours(x)) and again.pretrained_on == ours.pretrained_on
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        ResNet18([3, 84, 84], stem="7x7", weights="absent.pth")
 
 
 def test_the_stem_alone_is_the_published_network_without_its_head() -> None:

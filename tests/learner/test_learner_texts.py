@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from learners import learner, pictures, text_checkpoint
 from omegaconf import OmegaConf
 from sklearn.model_selection import cross_val_score
-from texts import TEXTS, VERBS, banks, encoding, write_csv
+from texts import TEXTS, VERBS, banks, encoding, write_csv, write_vectors
 from torch.nn import functional as F
 
 from metalearn import Learner
@@ -61,6 +61,30 @@ def test_a_saved_learner_knows_its_words_and_its_texts(tmp_path: Path, name: str
     again = Learner.load(tmp_path / "saved.pt").add_class("send", TEXTS["send"])
     assert again.explain(TEXTS["send"][2], count=19)[0].label in again.classes_
     assert {evidence.example for evidence in again.explain(TEXTS["send"][2], count=19)} == {*SUPPORT[0], *TEXTS["send"]}
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        ["bag_of_vectors", "freeze=true"],
+        ["text_cnn", "freeze_vectors=true"],
+        ["text_transformer", "heads=2"],
+    ],
+)
+def test_a_learner_needs_no_file_of_word_vectors(tmp_path: Path, backbone: list[str]) -> None:
+    file, (name, setting) = tmp_path / "vectors.txt", backbone
+    vectors = write_vectors(file)
+    typed = f"backbone={name}", f"backbone.{setting}", f"backbone.vectors={file}", "backbone.width=4"
+    run = text_checkpoint(tmp_path, *typed)
+    file.unlink()
+    ours = Learner.load(run).fit(*SUPPORT)
+    network = ours.trained.algorithm.get_submodule("backbone")
+    weight = network.get_parameter("embedding.weight")
+    assert np.array_equal(weight[1 : 1 + len(vectors)].detach().cpu(), vectors)
+    assert network.pretrained_on == "word vectors" and weight.requires_grad == ("freeze" not in setting)
+    ours.save(tmp_path / "saved.pt")
+    again = Learner.load(tmp_path / "saved.pt").predict_proba(QUERIES[0])
+    np.testing.assert_allclose(again, ours.predict_proba(QUERIES[0]), atol=1e-6)
 
 
 def test_without_its_texts_a_saved_learner_explains_by_labels(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import Finished, composed
 from hydra.utils import instantiate
-from texts import write_csv
+from texts import write_csv, write_vectors
 
 from metalearn.run.checks.rules import check_columns
 from metalearn.run.directory.checkpoint import load_backbone
@@ -140,13 +140,37 @@ def test_columns_are_told_from_the_first_that_differs() -> None:
         check_columns([*"abcdef"], [*"acbdef"])
 
 
-def test_a_backbone_of_other_words_is_refused(metalearn, tmp_path: Path) -> None:
+def small_texts(folder: Path, *further: str) -> list[str]:
     small = [f"episode.{split}.{key}=2" for split in ("train", "val", "test") for key in ("way", "query")]
-    small += ["episode.val.num_episodes=2", "episode.test.num_episodes=2", "trainer.max_steps=2", "backbone.maps=4"]
-    texts = ["dataset=text", f"dataset.root={write_csv(tmp_path / 'own.csv')}", *small]
+    small += ["episode.val.num_episodes=2", "episode.test.num_episodes=2", "trainer.max_steps=2", *further]
+    return ["dataset=text", f"dataset.root={write_csv(folder / 'own.csv')}", *small]
+
+
+def test_a_backbone_of_other_words_is_refused(metalearn, tmp_path: Path) -> None:
+    texts = small_texts(tmp_path, "backbone.maps=4")
     trained = metalearn(*texts, small=False)
     assert trained.code == 0, trained.text
     assert metalearn(*texts, f"pretrained={trained.folder}", small=False).code == 0
     refused = metalearn(*texts, "dataset.split_seed=1", f"pretrained={trained.folder}", small=False)
     assert refused.code == 2
     assert "these texts have another vocabulary than those of the training" in refused.text
+
+
+def test_word_vectors_of_a_checkpoint_need_no_file(metalearn, tmp_path: Path) -> None:
+    vectors = tmp_path / "vectors.txt"
+    write_vectors(vectors)
+    of_vectors = ["backbone=text_cnn", f"backbone.vectors={vectors}", "backbone.width=4", "backbone.maps=4"]
+    trained = metalearn(*small_texts(tmp_path, *of_vectors), small=False)
+    assert trained.code == 0, trained.text
+    vectors.unlink()
+    tested = metalearn("mode=test", f"checkpoint={trained.folder}", small=False)
+    assert tested.code == 0, tested.text
+    assert tested.result["test"]["accuracy"] == trained.result["test"]["accuracy"]
+    assert tested.result["pretrained_on"] == "word vectors"
+    other_head = metalearn("mode=test", f"pretrained={trained.folder}", "algorithm=simple_shot", small=False)
+    assert other_head.code == 0, other_head.text
+    resumed = metalearn(f"resume={trained.folder}", "trainer.max_steps=4", folder=trained.folder, small=False)
+    assert resumed.code == 0, resumed.text
+    assert resumed.result["steps"] == 4
+    begun = metalearn(*small_texts(tmp_path, *of_vectors), small=False)
+    assert begun.code == 2 and "No such file" in begun.text

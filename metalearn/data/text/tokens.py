@@ -65,6 +65,7 @@ class Encoding:
             )
         self.kind, self.num_tokens, self.buckets = kind, num_tokens, buckets
         self.words, self.tokenizer = words, tokenizer
+        self.kept: Sequence[str] = ()  # vocabulary of a checkpoint, for a file of words that is absent
 
     def tokeniser(self, texts: Iterable[str]) -> Tokeniser:
         """Builds the tokeniser with the vocabulary of `texts` of meta-train. Raises ValueError."""
@@ -74,7 +75,8 @@ class Encoding:
             return characters(self.num_tokens)
         if self.words is None:
             return words(most_frequent(texts, self.room), self.num_tokens, self.buckets)
-        vocabulary = read_words(Path(self.words))
+        file = Path(self.words)
+        vocabulary = self.kept if self.kept and not file.exists() else read_words(file)
         if len(vocabulary) > self.room:
             needed = len(vocabulary) + self.buckets + 2
             raise ValueError(f"{self.words} has {len(vocabulary):,} words: set dataset.encoding.num_tokens={needed}")
