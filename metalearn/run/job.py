@@ -32,7 +32,7 @@ from metalearn.run.trials.pruning import Pruning, pruning_of_environment
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd, WithoutGradient
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
-from metalearn.training.independence import check_backbone
+from metalearn.training.independence import check_backbone, check_compare
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedSteps, why_not_replayed
 
@@ -113,6 +113,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     checkpoint = _checkpoint(plan, module, keeper)
     _check_weights(plan, module, checkpoint, loaded)
     check_backbone(algorithm, data)
+    check_compare(algorithm, data)
     pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
     trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
     if plan.config["trainer"]["cuda_graph"] and (reason := why_not_replayed(algorithm, trainer, data)):

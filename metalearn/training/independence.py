@@ -1,6 +1,8 @@
-"""Checks of a user's own parts: what depends on other rows is declared."""
+"""Checks of a user's own parts: shapes, and what depends on other rows is declared."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, final
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.metric import embeds_each_alone
+from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -70,6 +72,33 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
     )
 
 
+def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:
+    """Checks `compare` of an own algorithm, on random embeddings for the ways of meta-test.
+
+    Raises ValueError if its logits are not (Q, N).
+    """
+    is_compared = isinstance(algorithm, AbstractEmbedding) and algorithm.problem == "classification"
+    if not is_compared or not is_own(algorithm) or algorithm.base is not None:
+        return
+    dtype = next((weight.dtype for weight in algorithm.parameters()), torch.get_default_dtype())
+    support_y = _task(data).support_y.to(dtype)  # (S, N)
+    support, way = support_y.shape
+    query = support + way + 1  # differs from both
+    name = type(algorithm).__name__
+    try:
+        with _evaluated(algorithm):
+            z = torch.randn(support + query, algorithm.backbone.num_features, dtype=dtype)  # (S + Q, D)
+            logits = algorithm.compare(z[:support], support_y, z[support:])
+    except Exception as error:  # it may need a GPU or another precision
+        log.warning("%s was not checked, since it failed on a CPU: %s", name, one_line(error))
+        return
+    if not isinstance(logits, Tensor) or logits.shape != (query, way):
+        raise ValueError(
+            f"compare of {name} returns {_shape(logits)} for {support} support rows, {query} queries and {way} ways, "
+            f"not (Q, N) = {(query, way)}"
+        )
+
+
 def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:
     """Checks the embeddings of an own backbone, on a few rows of meta-test.
 
@@ -81,7 +110,7 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
     if backbone is None or not is_own(backbone):
         return
     name, width = type(backbone).__name__, backbone.num_features
-    task = data.episodes(data.collate([data.draw("test", 0)]), "test").tasks()[0]
+    task = _task(data)
     support = task.support_x[:ROWS]
     x = torch.cat([support, task.query_x[:ROWS]])  # (B, *X)
     if x.is_floating_point():
@@ -93,9 +122,8 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
         log.warning("%s was not checked, since it failed on a CPU: %s", name, one_line(error))
         return
     if not isinstance(z, Tensor) or z.shape != (len(x), width):
-        shape = tuple(z.shape) if isinstance(z, Tensor) else f"a {type(z).__name__}"
         raise ValueError(
-            f"{name} embeds {len(x)} inputs as {shape}, not {(len(x), width)}: "
+            f"{name} embeds {len(x)} inputs as {_shape(z)}, not {(len(x), width)}: "
             "return (B, num_features), or correct its num_features"
         )
     largest = TOLERANCE * z.abs().max()
@@ -108,13 +136,29 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
         )
 
 
+def _task(data: AbstractEpisodes[Any]) -> Episode:
+    return data.episodes(data.collate([data.draw("test", 0)]), "test").tasks()[0]
+
+
+def _shape(found: Any) -> tuple[int, ...] | str:
+    return tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+
+
 def _embedded(backbone: nn.Module, x: Tensor, rows: norm.Rows | None) -> Any:
-    """Embeds inputs as in evaluation; the random state, the buffers and the mode stay unchanged."""
-    modes = {module: module.training for module in backbone.modules()}
+    """Embeds inputs as in evaluation; the buffers stay unchanged."""
     buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    with _evaluated(backbone):
+        return functional_call(backbone, buffers, (x, rows))
+
+
+@contextmanager
+def _evaluated(part: nn.Module) -> Iterator[None]:
+    """Puts a module into evaluation mode; the random state and the mode stay unchanged."""
+    modes = {module: module.training for module in part.modules()}
     try:
         with torch.random.fork_rng([]), torch.no_grad():
-            return functional_call(backbone.eval(), buffers, (x, rows))
+            part.eval()
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -1,6 +1,8 @@
 """Own algorithms whose predictions depend on other queries are refused unless they say so."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -15,7 +17,7 @@ from metalearn import MLP, ClassBank, EpisodicDataModule, Prototypical, Setting,
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.backbones.norm import BatchNorm, Moments, Rows
-from metalearn.training.independence import check_backbone, check_declared
+from metalearn.training.independence import check_backbone, check_compare, check_declared
 from metalearn.training.module import FewShotModule
 from metalearn.types import Episode, Predictor, TaskOutput
 
@@ -183,6 +185,43 @@ def test_an_own_backbone_may_couple_rows_where_the_moments_of_the_batch_are_decl
 def test_an_embedding_of_another_shape_is_refused(function: Predictor, found: str) -> None:
     with pytest.raises(ValueError, match=rf"Own embeds 8 inputs as {found}, not \(8, 16\)"):
         check_backbone(Prototypical(Own(function), batch_norm="running"), episodes())
+
+
+class Compared(AbstractMetric):
+    """Own algorithm that compares by a function of support rows, their ways, and queries."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(MLP([1, 4, 4], hidden=[8]), batch_norm="running")
+        self.function = function
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        assert not self.training
+        return self.function(support_z, support_y, query_z)
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (lambda s, y, q: (-torch.cdist(q, s) @ y).T, r"\(5, 11\)"),
+        (lambda s, y, q: (-torch.cdist(q, s) @ y)[:, :-1], r"\(11, 4\)"),
+        (lambda s, y, q: (-torch.cdist(q, s) @ y).numpy(), "a ndarray"),
+        (lambda s, y, q: None, "a NoneType"),
+    ],
+)
+def test_logits_of_another_shape_are_refused(function: Callable[..., Any], found: str) -> None:
+    message = rf"^compare of Compared returns {found} for 5 support rows, 11 queries and 5 ways, not \(Q, N\) = \(11, 5"
+    with pytest.raises(ValueError, match=message):
+        check_compare(Compared(function), episodes())
+
+
+def test_logits_of_the_right_shape_are_accepted(caplog: pytest.LogCaptureFixture) -> None:
+    algorithm = Compared(lambda s, y, q: -torch.cdist(q, s) @ y).double()
+    drawn = torch.get_rng_state()
+    check_compare(algorithm, episodes())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert algorithm.training and not caplog.messages
+    check_compare(Compared(lambda s, y, q: q.no_such()), episodes())
+    assert "Compared was not checked, since it failed on a CPU: " in caplog.text
 
 
 class Bag(Own):
