@@ -54,12 +54,15 @@ def test_an_evaluation_of_the_page_scores(typed: Command) -> None:
         (("Scored(self.name, {", "(self.name, {"), "TypeError: WorstWay must return .*, but its result is a tuple"),
         (("estimate(worst)}", "0.5}"), "TypeError: .*, but its score accuracy_of_worst_way is a float"),
         (("}, curve)", "}, None)"), "TypeError: .*, but its curve is a NoneType"),
+        (("sorted(worst))", "tuple(worst))"), "TypeError: .*, but its curve.y is a tuple"),
+        (("sorted(worst))", "worst[:1])"), "ValueError: WorstWay returns a curve of 2 x and 1 y: give one y for each"),
+        (("episodes, sorted(worst))", "[], [])"), "ValueError: WorstWay returns a curve of 0 x and 0 y: give one y"),
         (
             ("estimate(worst)", "estimate([float('nan'), 1.0])"),
             "NonFiniteLoss: the score accuracy_of_worst_way of the evaluation is nan",
         ),
     ],
-    ids=["result", "score", "curve", "nan"],
+    ids=["result", "score", "curve", "tuple", "unequal", "empty", "nan"],
 )
 def test_an_evaluation_that_gives_no_scores_fails(typed: Command, change: tuple[str, str], error: str) -> None:
     run = typed("worst_way", "evaluation=worst_way", "evaluation.further.num_episodes=2", change=change)

@@ -33,6 +33,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_report_names_what_is_damaged_and_compares_the_others(folder: Path, tmp_path: Path) -> None:
     leave(folder / "mistyped", result(None, **{**NEVER_STARTED, "seed": "1-3"}))
+    curve = {"x_name": "x", "y_name": "y", "x": [0.0, 1.0], "y": [1.0]}
+    leave(folder / "unequal", result(seed=1, further={"name": "mine", "scores": {}, "curve": curve}))
     (leave(folder / "torn", result()) / "result.json").write_text('{"status": "comp')
     (folder / "maml/test_episodes.npz").write_bytes(b"PK\x03\x04 torn")
     with (folder / "anil/metrics.csv").open("a") as file:
@@ -40,9 +42,10 @@ def test_a_report_names_what_is_damaged_and_compares_the_others(folder: Path, tm
     done = report(folder, "--write", tmp_path / "out")
     assert done.code == 0
     said = done.stderr.splitlines()
-    assert len(said) == 4
+    assert len(said) == 5
     for name, why in (
         ("mistyped/result.json", "cannot be read: seed is '1-3', not a whole number"),
+        ("unequal/result.json", "cannot be read: further.curve has 2 x and 1 y; it needs one y for each x"),
         ("torn/result.json", "cannot be read: Unterminated string"),
         ("maml/test_episodes.npz", "cannot be read: "),
         ("anil/metrics.csv", "line 46 is torn and left out"),

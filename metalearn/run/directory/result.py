@@ -102,6 +102,10 @@ class Further:
     curve: Curve
     more: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not len(self.curve.x) == len(self.curve.y) > 0:
+            raise ValueError(f"curve has {len(self.curve.x)} x and {len(self.curve.y)} y; it needs one y for each x")
+
 
 @dataclass(frozen=True)
 class Published:

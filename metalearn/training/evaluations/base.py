@@ -37,10 +37,15 @@ class Scored(NamedTuple):
 
 
 def checked(scored: Any, evaluation: str) -> Scored:
-    """Returns what an evaluation of that class returned; raises TypeError if it is no result."""
+    """Returns what an evaluation of that class returned.
+
+    Raises TypeError if it is not a result, and ValueError for a curve without points.
+    """
     parts: list[tuple[str, Any, type]] = [("result", scored, Scored)]
     if isinstance(scored, Scored):
         parts += [("curve", scored.curve, Curve), ("table of scores", scored.scores, dict)]
+        if isinstance(scored.curve, Curve):
+            parts += [("curve.x", scored.curve.x, list), ("curve.y", scored.curve.y, list)]
         if isinstance(scored.scores, dict):
             parts += [(f"score {name}", score, Estimate) for name, score in scored.scores.items()]
     for name, part, wanted in parts:
@@ -49,6 +54,11 @@ def checked(scored: Any, evaluation: str) -> Scored:
                 f"{evaluation} must return Scored, with an Estimate for each score and a Curve, but its {name} is a "
                 f"{type(part).__name__} (docs/extending.md)"
             )
+    curve = cast(Scored, scored).curve
+    if not len(curve.x) == len(curve.y) > 0:
+        raise ValueError(
+            f"{evaluation} returns a curve of {len(curve.x)} x and {len(curve.y)} y: give one y for each x"
+        )
     return cast(Scored, scored)
 
 
