@@ -77,8 +77,9 @@ def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> 
 
     Raises ValueError if its logits are not (Q, N).
     """
-    is_compared = isinstance(algorithm, AbstractEmbedding) and algorithm.problem == "classification"
-    if not is_compared or not is_own(algorithm) or algorithm.base is not None:
+    if not isinstance(algorithm, AbstractEmbedding) or algorithm.problem != "classification":
+        return
+    if not is_own(algorithm) or algorithm.base is not None:
         return
     dtype = next((weight.dtype for weight in algorithm.parameters()), torch.get_default_dtype())
     support_y = _task(data).support_y.to(dtype)  # (S, N)

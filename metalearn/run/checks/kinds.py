@@ -22,12 +22,17 @@ ATTRIBUTES = {"dataset": "load", "test_dataset": "load", "evaluation.further": "
 
 
 def check_kind(node: dict[str, Any], path: str) -> None:
-    """Raises ValueError if the `_target_` of a part lacks a method, an attribute or its base."""
+    """Raises ValueError if the class of a part lacks a method, an attribute or its base.
+
+    A function that builds the part is not looked at.
+    """
     target = locate(node["_target_"], path)
+    if not inspect.isclass(target):
+        return
     base = BASES.get(path, BASES.get(f"{path.rpartition('.')[0]}.*"))
     if base is not None and not issubclass(target, base):
         raise ValueError(f"{path}: {target.__name__} does not derive from {base.__module__}.{base.__name__}")
-    missing = sorted(target.__abstractmethods__) if inspect.isabstract(target) else []
+    missing = sorted(getattr(target, "__abstractmethods__", ()))
     if missing:
         raise ValueError(f"{path}: {target.__name__} leaves out the method {missing[0]}")
     if (name := ATTRIBUTES.get(path)) and not hasattr(target, name):
