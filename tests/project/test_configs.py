@@ -103,6 +103,20 @@ def test_what_an_algorithm_needs_on_a_data_set_or_a_backbone_names_both(part: st
     check_config(resolved(*texts, f"{part}={named[0][0]}", f"algorithm={named[0][1]}"))
 
 
+@pytest.mark.parametrize("dataset", ["sinusoid", "gp", "completion", "table"])
+def test_a_data_set_gives_its_settings_to_its_own_backbone_alone(dataset: str, tmp_path: Path) -> None:
+    default = resolved(f"dataset={dataset}")
+    assert default["backbone"]["norm"] is False
+    assert default["backbone"]["hidden"] == ([256, 128, 64, 64] if dataset == "table" else [40, 40])
+    assert resolved(f"dataset={dataset}", "backbone=mlp") == default
+    (tmp_path / "backbone").mkdir()
+    own = "_target_: metalearn.backbones.conv4.Conv4\ninput_shape: ${dataset.input_shape}\n"
+    (tmp_path / "backbone/net.yaml").write_text(own)
+    config = resolved(f"hydra.searchpath=[file://{tmp_path}]", f"dataset={dataset}", "backbone=net")
+    assert config["backbone"].keys() == {"_target_", "input_shape"}
+    check_config(config)
+
+
 def test_relation_asks_conv4_for_maps_and_what_is_typed_wins() -> None:
     assert resolved("algorithm=relation")["algorithm"]["backbone"]["pools"] == 2
     assert resolved("algorithm=relation", "backbone.pools=4")["algorithm"]["backbone"]["pools"] == 4

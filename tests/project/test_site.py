@@ -13,7 +13,7 @@ CONF, DOCS = REPOSITORY / "conf", REPOSITORY / "docs"
 OPTIONS = (DOCS / "options.md").read_text()
 OWN_PAGES = ("algorithm", "dataset")
 TABLES = {"evaluation": DOCS / "evaluations/index.md", "backbone": DOCS / "backbones.md"}
-COMPOSED = ("recipe", "pair", "pair/backbone", "problem", "dataset/parts")
+COMPOSED = ("recipe", "pair", "pair/backbone", "pair/problem", "problem", "dataset/parts")
 """Groups that are read by themselves; the last section of docs/options.md explains them."""
 
 
@@ -74,6 +74,8 @@ def test_composed_options_are_explained() -> None:
     assert set(names("pair")) <= pairs
     pairs = {f"{backbone}_{algorithm}" for backbone in names("backbone") for algorithm in names("algorithm")}
     assert set(names("pair/backbone")) <= pairs
+    pairs = {f"{problem}_{backbone}" for problem in names("problem") for backbone in names("backbone")}
+    assert set(names("pair/problem")) <= pairs
 
 
 def section(title: str) -> str:
