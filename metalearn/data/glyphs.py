@@ -185,7 +185,7 @@ class Glyphs:
         if characters < 1 or drawings < 1 or seed < 0:
             given = f"{characters=}, {drawings=}, {seed=}"
             raise ValueError(f"characters and drawings must be positive, seed must not be negative: {given}")
-        check_memory("glyphs", sum(num_alphabets) * characters * drawings * math.prod(input_shape))
+        check_memory(sum(num_alphabets) * characters * drawings * math.prod(input_shape))
         self.preparation = Preparation(self.input_shape, invert=True)  # drawings are ink on paper
         self.cache, self.seed = Path(cache), seed
         self.num_alphabets, self.characters, self.drawings = tuple(num_alphabets), characters, drawings

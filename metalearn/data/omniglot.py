@@ -86,8 +86,8 @@ class Omniglot:
         Raises ValueError or OSError in one line: what is missing or damaged, and where to put it.
         """
         classes = (4 if self.rotations else 1) * sum(map(len, self.characters.values()))
-        check_memory("omniglot", classes * NUM_DRAWINGS * math.prod(self.input_shape))
         with named("omniglot"):
+            check_memory(classes * NUM_DRAWINGS * math.prod(self.input_shape))
             drawings = self._drawings()  # (characters, 20, H, W)
         row = {character: i for i, character in enumerate(sorted(sum(_halves().values(), ())))}
         return {

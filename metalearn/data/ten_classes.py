@@ -112,7 +112,7 @@ class AbstractTenClasses:
 
     def _resized(self, images: np.ndarray) -> np.ndarray:
         _, height, width = self.input_shape
-        check_memory(self.name, len(images) * height * width)
+        check_memory(len(images) * height * width)
         if images.shape[1:] == (height, width):
             return images
         return np.stack([fit(image, height, width) for image in images])

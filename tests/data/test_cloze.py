@@ -91,6 +91,12 @@ def test_a_bad_text_is_one_line(tmp_path: Path, content: bytes, message: str) ->
     assert "\n" not in str(caught.value) and not (tmp_path / "classes.csv").exists()
 
 
+def test_sentences_longer_than_the_memory_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)
+    with pytest.raises(ValueError, match="^cloze: the data set takes [0-9,.]+ GB, but the memory has"):
+        source(tmp_path / "text.txt", input_shape=[10**14]).load()
+
+
 def test_an_absent_file_a_damaged_and_another_zip_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"brown.zip is absent; dataset.root=FILE is a plain text"):
         source(tmp_path / "brown.zip").load()

@@ -170,8 +170,8 @@ def test_sizes_that_no_memory_holds() -> None:
         with pytest.raises(ValueError, match=".") as caught:
             image_shape("x", shape, [1, 3])
         assert str(caught.value) == f"x: {message}"
-    with pytest.raises(ValueError, match=r"^x: the images take 1,000,000,000.0 GB, but the memory has [\d,.]+ GB$"):
-        check_memory("x", 10**18)
+    with pytest.raises(ValueError, match=r"^the data set takes 1,000,000,000.0 GB, but the memory has [\d,.]+ GB$"):
+        check_memory(10**18)
 
 
 def test_no_damage_of_a_cache_is_read_or_raised(tmp_path: Path) -> None:

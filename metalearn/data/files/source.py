@@ -56,7 +56,7 @@ def image_shape(source: str, asked: Sequence[int], channels: Sequence[int]) -> t
     return asked[0], asked[1], asked[2]
 
 
-def check_memory(source: str, size: int) -> None:
-    """Raises ValueError if images of `size` bytes exceed the memory."""
+def check_memory(size: int) -> None:
+    """Raises ValueError if a data set of `size` bytes exceeds the memory."""
     if size > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        raise ValueError(f"{source}: the images take {size / 1e9:,.1f} GB, but the memory has {memory / 1e9:,.1f} GB")
+        raise ValueError(f"the data set takes {size / 1e9:,.1f} GB, but the memory has {memory / 1e9:,.1f} GB")

@@ -39,7 +39,7 @@ def divided(
 def text_banks(source: str, splits: Mapping[Split, Texts], preparation: TextPreparation) -> dict[Split, ClassBank]:
     """Builds a bank for each split, of texts as they are prepared."""
     num_texts = sum(len(texts) for of_split in splits.values() for texts in of_split.values())
-    check_memory(source, 4 * preparation.length * num_texts)
+    check_memory(4 * preparation.length * num_texts)
     warn_of_shared_texts(source, splits)
     return {split: _bank(source, split, texts, preparation) for split, texts in splits.items()}
 

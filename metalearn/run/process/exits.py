@@ -3,20 +3,23 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from hydra.errors import HydraException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.formats import one_line
+from metalearn.formats import first_line, one_line
 from metalearn.run.directory.result import Status
 
 FAILED, BAD_INPUT = 1, 2
 ANOTHER = "another process of the run failed or was killed"
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")
 """Signs of a lost process in the errors of gloo and NCCL."""
+
+TOO_LARGE = ("can't allocate memory", "Storage size calculation overflowed", "Overflow when unpacking long")
+"""Signs of a size that no memory holds in the errors of PyTorch on a CPU."""
 
 OF_THE_USER = (ValueError, OSError, ImportError, MisconfigurationException, OmegaConfBaseException)
 
@@ -29,17 +32,20 @@ class BadInput(Exception):
 def refusing_bad_input() -> Iterator[None]:
     """Turns errors of values, files and missing packages into BadInput.
 
-    Before training, these are the user's to fix, so they are shown without a traceback.
+    Before training, these are the user's to fix, so they are shown without a traceback, and so are
+    sizes that no memory holds. The memory of a GPU may be full of other work, and free later.
     """
     try:
         yield
-    except HydraException as error:  # wraps what a constructor raised
-        cause = error.__cause__
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, HydraException) else error  # Hydra wraps that of a constructor
+        if is_too_large(cause):
+            raise BadInput(
+                f"a part of the run does not fit into memory ({first_line(cause)}): lower its sizes"
+            ) from error
         if not isinstance(cause, OF_THE_USER):
             raise
         raise BadInput(one_line(cause)) from error
-    except OF_THE_USER as error:
-        raise BadInput(one_line(error)) from error
 
 
 class Ending(NamedTuple):
@@ -63,6 +69,12 @@ def ending(error: BaseException, received: signal.Signals | None) -> Ending:
     if is_of_another_process(error):
         return Ending("failed", ANOTHER, FAILED)
     return Ending("failed", f"{type(error).__name__}: {one_line(error)}", FAILED)
+
+
+def is_too_large(error: BaseException | None) -> TypeGuard[BaseException]:
+    """Whether an error is an allocation that no memory of this machine holds."""
+    by_torch = isinstance(error, RuntimeError | TypeError) and any(sign in str(error) for sign in TOO_LARGE)
+    return by_torch or isinstance(error, MemoryError)
 
 
 def is_of_another_process(error: BaseException) -> bool:
