@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from metalearn.formats import installing, one_line
+from metalearn.run.screen import streams
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,4 +54,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.make_unbreakable()
     main()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metalearn.files import check_free
 from metalearn.formats import one_line
+from metalearn.run.screen import streams
 
 KINDS = (".onnx", ".pt2")
 
@@ -42,4 +43,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.make_unbreakable()
     main()

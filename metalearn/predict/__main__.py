@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metalearn.formats import one_line
 from metalearn.predict.outputs import check_outputs
+from metalearn.run.screen import streams
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,4 +59,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.make_unbreakable()
     main()

@@ -12,6 +12,7 @@ from metalearn.report.export import write
 from metalearn.report.sheet import terminal
 from metalearn.report.tables import tables
 from metalearn.report.to_wandb import log
+from metalearn.run.screen import streams
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -56,4 +57,5 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    streams.make_unbreakable()
     main()

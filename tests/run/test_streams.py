@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from conftest import SMALL
+from run_folders import leave, result
 
 
 def test_a_run_outlives_the_reader_of_its_output(environment: dict[str, str], tmp_path: Path) -> None:
@@ -23,3 +24,11 @@ def test_a_terminal_of_few_characters_gets_them_spelt(environment: dict[str, str
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env={**environment, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=True)
     assert done.stdout == b"1 \\xb1 2\n"
+
+
+def test_a_report_on_such_a_terminal_spells_them_too(environment: dict[str, str], tmp_path: Path) -> None:
+    leave(tmp_path / "run", result())
+    command = [sys.executable, "-m", "metalearn.report", tmp_path]
+    done = subprocess.run(command, env={**environment, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb" \xb1 " in done.stdout
