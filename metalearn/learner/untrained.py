@@ -54,8 +54,13 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
 
 
 def _part(group: str, name: str) -> Any:
-    """Reads a config of the package. Raises ValueError, with all names, for an unknown one."""
+    """Reads a config of the package, without the recipe of its training.
+
+    Raises ValueError, with all names, for an unknown one.
+    """
     files = {path.stem: path for path in Path(conf_dir(), group).glob("*.yaml")}
     if name not in files:
         raise ValueError(f"there is no {group} {name!r}; choose from {', '.join(sorted(files))}")
-    return OmegaConf.load(files[name])
+    config: Any = OmegaConf.load(files[name])
+    config.pop("defaults", None)
+    return config
