@@ -32,7 +32,7 @@ from metalearn.run.trials.pruning import Pruning, pruning_of_environment
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd, WithoutGradient
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
-from metalearn.training.independence import check_backbone, check_compare
+from metalearn.training.independence import check_backbone, check_compare, check_state
 from metalearn.training.module import FewShotModule
 from metalearn.training.replay import ReplayedSteps, why_not_replayed
 
@@ -95,6 +95,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = build_algorithm(plan)
+    check_state(algorithm)
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = build_data(plan, banks, algorithm, augmentation)
     data.selects = plan.config["train_split"] is None

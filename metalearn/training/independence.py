@@ -1,4 +1,4 @@
-"""Checks of a user's own parts: shapes, and what depends on other rows is declared."""
+"""Checks of a user's own parts: shapes, state, and what depends on other rows is declared."""
 
 import logging
 from collections.abc import Iterator
@@ -27,6 +27,9 @@ TOLERANCE = 0.01
 
 ROWS = 4
 """Largest number of support rows, and of queries, that an own backbone embeds to be checked."""
+
+REGISTERS = {nn.Module: "nn.ModuleList or nn.ModuleDict", nn.Parameter: "nn.ParameterList", Tensor: "register_buffer"}
+"""Ways to put a part into the state of a module."""
 
 
 def is_own(part: nn.Module) -> bool:
@@ -70,6 +73,36 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
         f"{name} predicts a query differently among other queries and alone, but its results would not be marked "
         f"transductive: set predicts_jointly = True in {name}"
     )
+
+
+def check_state(algorithm: AbstractAlgorithm) -> None:
+    """Raises ValueError if an own part keeps a tensor or a module where no checkpoint finds it."""
+    parts = [part for part in (algorithm, backbone_of(algorithm)) if part is not None and is_own(part)]
+    own = {type(part).__module__.partition(".")[0] for part in parts}
+    for module, name, lost in unregistered(algorithm):
+        if type(module).__module__.partition(".")[0] in own:
+            kind = next(kind for kind in REGISTERS if isinstance(lost, kind))
+            raise ValueError(
+                f"{type(module).__name__} keeps a {kind.__name__} in '{name}', where no checkpoint finds it: "
+                f"use {REGISTERS[kind]} (docs/extending.md)"
+            )
+
+
+def unregistered(algorithm: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    """Yields tensors and modules that are only in plain attributes, with module and attribute."""
+    found = {id(part) for part in (*algorithm.modules(), *algorithm.parameters(), *algorithm.buffers())}
+    for module in algorithm.modules():
+        for name, value in vars(module).items():
+            yield from ((module, name, part) for part in _held(value) if id(part) not in found)
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """Yields a tensor or module, or those in a list, tuple or dictionary."""
+    if isinstance(value, Tensor | nn.Module):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _held(child)
 
 
 def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:

@@ -8,7 +8,9 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from algorithm_options import NAMES
+from conftest import REPOSITORY, Command, composed
+from hydra.utils import instantiate
 from own_backbone import own_backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +19,7 @@ from metalearn import MLP, ClassBank, EpisodicDataModule, Prototypical, Setting,
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.backbones.norm import BatchNorm, Moments, Rows
-from metalearn.training.independence import check_backbone, check_compare, check_declared
+from metalearn.training.independence import check_backbone, check_compare, check_declared, check_state, unregistered
 from metalearn.training.module import FewShotModule
 from metalearn.types import Episode, Predictor, TaskOutput
 
@@ -222,6 +224,48 @@ def test_logits_of_the_right_shape_are_accepted(caplog: pytest.LogCaptureFixture
     assert algorithm.training and not caplog.messages
     check_compare(Compared(lambda s, y, q: q.no_such()), episodes())
     assert "Compared was not checked, since it failed on a CPU: " in caplog.text
+
+
+class Kept(Compared):
+    """Own algorithm that keeps an object in an attribute."""
+
+    def __init__(self, kept: Any) -> None:
+        super().__init__(torch.matmul)
+        self.kept = kept
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (torch.zeros(3), "keeps a Tensor in 'kept', where no checkpoint finds it: use register_buffer "),
+        ({"a": [torch.zeros(3)]}, "keeps a Tensor in 'kept', .* use register_buffer "),
+        ([nn.Parameter(torch.zeros(3))], "keeps a Parameter in 'kept', .* use nn.ParameterList "),
+        ((nn.Linear(2, 2),), "keeps a Module in 'kept', .* use nn.ModuleList or nn.ModuleDict "),
+    ],
+)
+def test_state_that_no_checkpoint_finds_is_refused(kept: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^Kept {message}"):
+        check_state(Kept(kept))
+
+
+def test_state_that_a_checkpoint_finds_is_accepted() -> None:
+    algorithm = Kept(nn.ParameterList([torch.zeros(3)]))
+    algorithm.register_buffer("mean", torch.zeros(3))
+    algorithm.again = [algorithm.backbone, algorithm.kept[0], {"mean": algorithm.mean}, "text", 1]
+    check_state(algorithm)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        *(f"algorithm={name}" for name in NAMES),
+        *(f"backbone={path.stem}" for path in (REPOSITORY / "conf/backbone").glob("[!h]*.yaml")),  # not huggingface
+    ],
+)
+def test_parts_of_the_package_keep_all_their_state_in_checkpoints(choice: str) -> None:
+    texts = ["dataset=clinc150"] if choice.startswith(("backbone=text", "backbone=bag")) else []
+    config = composed(choice, *texts, "episode.train.way=3", "num_base_classes=3")
+    assert not list(unregistered(instantiate(config[choice.partition("=")[0]])))
 
 
 class Bag(Own):
