@@ -33,6 +33,8 @@ def check_trainer(trainer: dict[str, Any]) -> None:
         raise ValueError(
             f"trainer.strategy={strategy} is refused: a process reads the command itself, so use trainer.strategy=ddp"
         )
+    if isinstance(profiler := trainer.get("profiler"), str):
+        raise ValueError(f"trainer.profiler={profiler} is refused: it writes no file; a profile is debug=profiler")
     for name, instead in LIMITS.items():
         if (limit := trainer.get(name)) is not None and not _is_count(limit):
             raise ValueError(f"trainer.{name}={limit} is refused: {instead}")
