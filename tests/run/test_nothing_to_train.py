@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Finished, composed
+from embedded_tasks import Flat
 from hydra.utils import instantiate
-from torch import nn
+from torch import Tensor, nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.prototypical import Prototypical
 from metalearn.run.checks.weights import check_trainable, check_trained
+from metalearn.types import Episode, Predictor, TaskOutput
 
 WITHOUT_OWN = ["prototypical", "matching", "triplet", "baseline", "baseline_plus_plus", "protomaml"]
 WITH_OWN = ["siamese", "relation", "r2d2", "metaoptnet", "maml", "mann", "reptile", "matching algorithm.fce=true"]
@@ -106,6 +109,24 @@ def test_a_training_of_frozen_weights_is_refused() -> None:
         check_trainable(algorithm.requires_grad_(False), NAMES, "some.ckpt")
     with pytest.raises(ValueError, match="backbone.freeze=true keeps the random weights of BACKBONE"):
         check_trainable(algorithm, NAMES, None)
+
+
+class WithoutWeights(AbstractAlgorithm):
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        return lambda query_x: -torch.cdist(query_x, support_x) @ support_y
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        raise AssertionError
+
+
+def test_a_training_without_weights_is_refused_and_a_test_is_not() -> None:
+    algorithm = WithoutWeights(batch_norm="running")
+    with pytest.raises(ValueError, match="^nothing to train: ALGORITHM has no weights; use mode=test$"):
+        check_trainable(algorithm, NAMES, None)
+    check_trained(algorithm, NAMES, None)
+    empty = Prototypical(Flat(4), batch_norm="running")
+    with pytest.raises(ValueError, match="^nothing to train: ALGORITHM on BACKBONE has no weights; use mode=test$"):
+        check_trainable(empty, NAMES, None)
 
 
 def test_a_projection_of_frozen_random_weights_is_refused() -> None:

@@ -20,7 +20,8 @@ def check_trained(algorithm: AbstractAlgorithm, names: dict[str, str], pretraine
         remedy = f"test a run of {head} by checkpoint=PATH"
         raise ValueError(f"mode=test: weights of {head} besides {network} are random, such as {own[0]}: {remedy}")
     backbone = backbone_of(algorithm)
-    assert backbone is not None  # no other place holds weights
+    if backbone is None:  # no other place holds weights
+        return
     if pretrained:
         _check_averages(backbone, algorithm.batch_norm, pretrained)
         return
@@ -34,6 +35,9 @@ def check_trainable(algorithm: AbstractAlgorithm, names: dict[str, str], pretrai
     backbone = backbone_of(algorithm)
     if backbone is not None and algorithm.pretrained_on is None and not pretrained and _is_frozen(backbone):
         raise ValueError(f"backbone.freeze=true keeps the random weights of {names['backbone']}: add pretrained=PATH")
+    if not any(weight.numel() for weight in algorithm.parameters()):
+        head = names["algorithm"] if backbone is None else f"{names['algorithm']} on {names['backbone']}"
+        raise ValueError(f"nothing to train: {head} has no weights; use mode=test")
     if not any(weight.requires_grad for weight in algorithm.parameters()):
         head, network = names["algorithm"], names["backbone"]
         remedy = "use mode=test, or train the backbone with backbone.freeze=false"
