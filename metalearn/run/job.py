@@ -119,9 +119,18 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
     if plan.config["trainer"]["cuda_graph"] and (reason := why_not_replayed(algorithm, trainer, data)):
         raise ValueError(f"trainer.cuda_graph=true: {reason}")
-    if min(data.num_episodes.values()) < trainer.world_size:
-        raise ValueError(f"{trainer.world_size} processes need at least as many meta-val and meta-test episodes")
+    _check_processes(trainer.world_size, data, plan.folder.path)
     return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
+
+
+def _check_processes(number: int, data: AbstractEpisodes[Any], folder: Path) -> None:
+    """Raises ValueError if several processes cannot share the episodes or the run directory."""
+    if min(data.num_episodes.values()) < number:
+        raise ValueError(f"{number} processes need at least as many meta-val and meta-test episodes")
+    if number > 1 and '"' in str(folder):  # Lightning puts it in such quotes, in the command of a process
+        raise ValueError(
+            f"hydra.run.dir={folder} holds a double quote, which {number} processes cannot read: rename it"
+        )
 
 
 def _keeper(plan: Plan, data: AbstractEpisodes[Any], score: str) -> Keeper:

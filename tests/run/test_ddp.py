@@ -117,3 +117,10 @@ def test_a_broken_connection_is_the_failure_of_another_process() -> None:
     assert ending(error, None) == ("failed", "another process of the run failed or was killed", FAILED)
     own = "[/pytorch/third_party/gloo/gloo/transport/tcp/device.cc:208] Unable to find address for: eth9"
     assert ending(RuntimeError(own), None).error == f"RuntimeError: {own}"
+
+
+def test_a_run_directory_that_a_second_process_cannot_read_is_refused(metalearn, tmp_path: Path) -> None:
+    refused = metalearn("trainer=ddp_cpu", f'hydra.run.dir={tmp_path}/a"b')
+    assert refused.code == 2
+    message = f'hydra.run.dir={tmp_path}/a"b holds a double quote, which 2 processes cannot read: rename it'
+    assert refused.text.strip() == f"metalearn: {message}"
