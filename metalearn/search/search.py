@@ -72,7 +72,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
     aims = objectives(settings.objectives, OBJECTIVES[config.problem].score_name)
     definition.record(folder, [], sys.argv[1:])
     storage = settings.storage
-    storage = storage if "://" in storage else str(Path(storage).absolute())
+    storage = storage if "://" in storage else str(Path(storage).expanduser().absolute())
     with one_at_a_time(folder / LOCK):  # controllers that begin together queue one start
         study = open_study(
             storage,

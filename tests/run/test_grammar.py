@@ -75,7 +75,15 @@ def test_the_key_that_an_override_sets() -> None:
 
 def test_home_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
-    for key in ("dataset.root", "checkpoint", "pretrained", "resume", "hydra.run.dir", "paths.outputs"):
+    for key in (
+        "dataset.root",
+        "checkpoint",
+        "pretrained",
+        "resume",
+        "hydra.run.dir",
+        "hydra.sweeper.storage",
+        "paths.outputs",
+    ):
         assert value(readable(f"{key}=~/x", multirun=False)) == "/home/ann/x"
     config = OmegaConf.create({"paths": {"data": "~/d"}, "dataset": {"root": "${paths.data}/own"}, "note": "~/n"})
     expand_user_paths(config)
@@ -87,6 +95,16 @@ def test_run_directories_are_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     composed("paths.outputs='~/runs'")
     assert HydraConfig.get().run.dir.startswith("/home/ann/runs/glyphs-prototypical-conv4/")
     assert HydraConfig.get().sweep.dir.startswith("/home/ann/runs/sweeps/")
+
+
+def test_folders_of_the_environment_are_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("METALEARN_DATA", "~/data")
+    monkeypatch.setenv("METALEARN_CACHE", "~/cache")
+    paths = composed().paths
+    assert (paths.data, paths.cache) == ("/home/ann/data", "/home/ann/cache")
+    monkeypatch.delenv("METALEARN_CACHE")
+    assert composed().paths.cache == "/home/ann/.cache/metalearn"
 
 
 def test_every_path_of_the_configs_is_known_by_its_name() -> None:

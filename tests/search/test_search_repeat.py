@@ -94,6 +94,13 @@ def test_a_search_of_an_edited_file_is_another_search(
     begin(edited)
 
 
+def test_a_study_may_be_at_home(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(configs)
+    grid(tmp_path, "seed=0,1", storage="~/x.log")
+    assert (tmp_path / "x.log").is_file()
+
+
 OTHER_EPISODES = {
     "episode.val.way=choice(2,5)": "episode.val.way is 2 in one trial and 5 in another",
     "episode.train.way=choice(2,5) episode.val.way=${episode.train.way}": "episode.val.way is 2 in one trial",
@@ -109,12 +116,12 @@ OTHER_EPISODES = {
 }
 
 
-def grid(folder: Path, typed: str) -> Trials:
+def grid(folder: Path, typed: str, storage: str = "") -> Trials:
     """Opens a search over all combinations of the typed values."""
     launcher: Any = SimpleNamespace(compose=lambda _, overrides: run_config(folder, overrides))
     usual = {"seeds": [], "objectives": ["score"], "start": [], "study_name": None, "seed": 0, "params": {}}
     settings: Any = SimpleNamespace(
-        **usual, sampler="grid", n_trials=9, pruner="none", storage=str(folder / "study.log")
+        **usual, sampler="grid", n_trials=9, pruner="none", storage=storage or str(folder / "study.log")
     )
     return _trials(settings, launcher, typed.split(), folder)
 

@@ -25,6 +25,7 @@ PART_PATHS = {
     "path",
     "root",
     "save_dir",
+    "storage",
     "vectors",
     "weights",
     "words",
