@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.files.names import class_name, some
+from metalearn.data.files.names import check_one_spelling, class_name, some
 from metalearn.data.files.source import named
 from metalearn.data.files.table import BadLine, with_header
 from metalearn.data.manifest import Division
@@ -128,6 +128,7 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
     Raises ValueError that names the file, and the line in it.
     """
     rows_of: dict[str, list[list[float]]] = {}
+    spellings = set()
     try:
         lines = with_header(path)
         _, header = next(lines)
@@ -140,10 +141,12 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
             name = class_name(fields[place])
             if not name:
                 raise BadLine(line, f"its {label} is empty")
+            spellings.add(fields[place])
             pairs = zip(columns, fields[:place] + fields[place + 1 :], strict=True)
             rows_of.setdefault(name, []).append([_number(line, *pair) for pair in pairs])
     except ValueError as error:
         raise ValueError(f"{path} is not such a table ({error}); {ADVICE}") from error
+    check_one_spelling(spellings)
     if not rows_of:
         raise ValueError(f"{path} has no rows")
     if alone := [name for name, rows in rows_of.items() if len(rows) < 2]:

@@ -54,6 +54,7 @@ def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) 
         (CSV + "\n1,c", {}, "line 11: it has 2 fields, not 3"),
         (CSV + "\n1,,2", {}, "line 11: its label is empty"),
         (CSV + "\n1,d,2", {}, "has 1 classes with a single row, but needs two of each: d"),
+        (CSV + "\n1,a ,2", {}, "1 classes have names that differ only in blanks .*: 'a' and 'a '$"),
         (",label,age\n0,a,3\n1,a,4", {}, "its column 1 has no name; if it numbers the rows, it may give the classes"),
         ("size,label,size\n0,a,3\n1,a,4", {}, "its header has size twice"),
         ("size,label,age", {}, "has no rows"),
