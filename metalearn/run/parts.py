@@ -20,7 +20,7 @@ from metalearn.run.checks.signatures import KEYS_OF_THE_RUN
 from metalearn.run.directory.checkpoint import load_backbone
 from metalearn.run.keeper import AtomicCheckpointIO
 from metalearn.run.plan import Plan
-from metalearn.run.process.machine import environments, is_rank_zero
+from metalearn.run.process.machine import check_nodes, environments, is_rank_zero
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS, Augmentation, Split
 
@@ -100,4 +100,5 @@ def build_trainer(plan: Plan, callbacks: list[pl.Callback]) -> pl.Trainer:
         plugins=[*instantiate(arguments.get("plugins") or []), AtomicCheckpointIO(), *environments()],
         default_root_dir=str(plan.folder.path),
     )
+    check_nodes(built)
     return built

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from sweeping import wait_for
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.setting import Setting
 from metalearn.run.process.exits import FAILED, ending
+from metalearn.run.process.machine import check_nodes
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,17 @@ def test_two_processes_train_and_score_as_one(metalearn, overrides: list[str]) -
     assert len(episodes[0]["accuracy"]) == both.test["accuracy"]["num_episodes"] == 7
     assert both.test["episodes_sha256"] == single.test["episodes_sha256"]
     assert not list(both.folder.parent.glob(f"{both.folder.name}?*"))  # only one run directory exists
+
+
+def test_several_nodes_are_refused_where_nobody_starts_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "NODE_RANK", "GROUP_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    check_nodes(pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False))
+    trainer = pl.Trainer(accelerator="cpu", num_nodes=2, strategy="ddp", logger=False, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="^trainer.num_nodes=2, but nothing says which node this is: start it on each"):
+        check_nodes(trainer)
+    monkeypatch.setenv("NODE_RANK", "1")
+    check_nodes(trainer)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the signals of a process are read from /proc")

@@ -2,10 +2,13 @@
 
 import ctypes
 import logging
+import os
 import sys
 import warnings
 
+import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
@@ -47,6 +50,14 @@ def environments() -> list[SLURMEnvironment]:
     Lightning would requeue the job although its controller resubmits it.
     """
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
+def check_nodes(trainer: pl.Trainer) -> None:
+    """Raises ValueError for several nodes if this process waits for others that nobody starts."""
+    alone = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
+    if trainer.num_nodes > 1 and alone and not {"MASTER_ADDR", "NODE_RANK", "GROUP_RANK"} & os.environ.keys():
+        advice = "start it on each node by srun, torchrun or hydra/launcher=slurm (docs/clusters.md)"
+        raise ValueError(f"trainer.num_nodes={trainer.num_nodes}, but nothing says which node this is: {advice}")
 
 
 def quieten_lightning() -> None:
