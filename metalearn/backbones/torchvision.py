@@ -1,9 +1,12 @@
 """Weights from torchvision's files, read without torchvision."""
 
+import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from metalearn.data.files.cached_tensor import check_records
 
 NAMES = {
     "conv1": "stem",
@@ -27,6 +30,8 @@ def load_resnet18(network: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"backbone.weights={path}: there is no such file")
     try:
+        if zipfile.is_zipfile(path):  # older files have no checksums
+            check_records(path)
         theirs = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises any kind for a file that is no checkpoint
         raise ValueError(f"backbone.weights={path} is damaged, or no file of PyTorch's weights") from error

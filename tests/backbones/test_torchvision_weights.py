@@ -124,6 +124,20 @@ def test_other_weights_are_refused(change, message: str, tmp_path: Path) -> None
         ResNet18([3, 84, 84], stem="7x7", weights=str(path))
 
 
+def test_a_flipped_bit_is_refused(file: Path, tmp_path: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    (path := tmp_path / "flipped.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=f"^backbone.weights={path} is damaged"):
+        ResNet18([3, 84, 84], stem="7x7", weights=str(path))
+
+
+def test_weights_of_the_older_format_are_loaded(tmp_path: Path) -> None:
+    torch.save(state(), path := tmp_path / "resnet18-5c106cde.pth", _use_new_zipfile_serialization=False)
+    weights = ResNet18([3, 84, 84], stem="7x7", weights=str(path)).state_dict()
+    assert torch.equal(weights["stem.weight"], state()["conv1.weight"])
+
+
 def test_what_is_no_file_of_weights_is_refused(file: Path, tmp_path: Path) -> None:
     (text := tmp_path / "text.pth").write_text("no weights")
     for arguments, message in (

@@ -42,10 +42,15 @@ def cached_tensor(path: Path, compute: Callable[[], Tensor]) -> Tensor:
         return tensor
 
 
-def _read(path: Path) -> Tensor:
-    """Maps the tensor. Raises an error of any kind if a checksum of the file differs."""
+def check_records(path: Path) -> None:
+    """Raises an error of any kind if a checksum differs, which torch does not compare."""
     with zipfile.ZipFile(path) as archive:
         if (record := archive.testzip()) is not None:
             raise ValueError(f"its record {record} has another checksum")
+
+
+def _read(path: Path) -> Tensor:
+    """Maps the tensor. Raises an error of any kind if a checksum of the file differs."""
+    check_records(path)
     tensor: Tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return tensor
