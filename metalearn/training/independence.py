@@ -76,16 +76,22 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
 
 
 def check_state(algorithm: AbstractAlgorithm) -> None:
-    """Raises ValueError if an own part keeps a tensor or a module where no checkpoint finds it."""
+    """Raises ValueError if an own part keeps weights or a module where no checkpoint finds them.
+
+    Another tensor gives a warning, since it may be a constant that the constructor makes again.
+    """
     parts = [part for part in (algorithm, backbone_of(algorithm)) if part is not None and is_own(part)]
     own = {type(part).__module__.partition(".")[0] for part in parts}
     for module, name, lost in unregistered(algorithm):
         if type(module).__module__.partition(".")[0] in own:
             kind = next(kind for kind in REGISTERS if isinstance(lost, kind))
-            raise ValueError(
+            message = (
                 f"{type(module).__name__} keeps a {kind.__name__} in '{name}', where no checkpoint finds it: "
                 f"use {REGISTERS[kind]} (docs/extending.md)"
             )
+            if kind is not Tensor:
+                raise ValueError(message)
+            log.warning(message)
 
 
 def unregistered(algorithm: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
