@@ -94,7 +94,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
         plan = with_base_classes(plan, config, num_base_classes(plan, loaded))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
-    algorithm = build_algorithm(plan)
+    algorithm = build_algorithm(plan, loaded.origin)
     check_state(algorithm)
     rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = build_data(plan, banks, algorithm, augmentation)
@@ -108,6 +108,8 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     module = build_module(plan, algorithm)
     further = instantiate(plan.config["evaluation"].get("further"))
     if further is not None:
+        if not getattr(further, "name", None):
+            raise ValueError(f"evaluation.further: {type(further).__name__} has no name (docs/extending.md)")
         further.check(meta_test(module, data, module.device))
     score = algorithm.objective.score_name
     keeper, clock = _keeper(plan, data, score), Clock()

@@ -19,6 +19,9 @@ from metalearn.run.directory.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
+FACTS = "metalearn"
+"""Key of the facts of a run in its checkpoints."""
+
 
 @final
 class Keeper(Checkpoint):
@@ -45,9 +48,15 @@ class Keeper(Checkpoint):
         self.best_step: int | None = None
         self._is_due = False  # whether last.ckpt is saved at the end of the epoch
         self._saved: int | None = None  # batches done in last.ckpt; None: there is none
+        self._resumed: dict[str, Any] | None = None  # facts of the run in the checkpoint that is resumed
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._resumed = checkpoint.get(FACTS)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if trainer.ckpt_path is not None:
+        # With other overrides, last.ckpt is saved anew, since it has those of the next resumption.
+        facts = [callback.run for callback in trainer.callbacks if isinstance(callback, Provenance)]  # type: ignore[attr-defined]
+        if self._resumed is not None and [self._resumed] == facts:
             self._saved = batches_done(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -130,4 +139,4 @@ class Provenance(pl.Callback):
         self.run = run
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["metalearn"] = self.run
+        checkpoint[FACTS] = self.run

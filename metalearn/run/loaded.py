@@ -16,7 +16,7 @@ from metalearn.data.joined import joined
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import Encoding
 from metalearn.run.checks import rules
-from metalearn.run.directory.checkpoint_file import read_origin
+from metalearn.run.directory.checkpoint_file import began_with_a_file, read_origin
 from metalearn.run.plan import Plan
 from metalearn.types import SPLITS, Split
 
@@ -76,10 +76,13 @@ def load_data(plan: Plan) -> LoadedData:
 
 
 def _source(config: dict[str, Any], origin: dict[str, Any]) -> Any:
-    """Builds a data set. The vocabulary of the weights replaces a file of words that is absent."""
+    """Builds a data set.
+
+    The vocabulary of weights that began with a file of vectors replaces that file if it is absent.
+    """
     source = instantiate(config)
     match getattr(source, "encoding", None), origin.get("preparation"):
-        case Encoding() as encoding, {"recipe": {"vocabulary": [*vocabulary]}}:
+        case Encoding() as encoding, {"recipe": {"vocabulary": [*vocabulary]}} if began_with_a_file(origin):
             encoding.kept = vocabulary
     return source
 
@@ -88,7 +91,8 @@ def _banks(source: Any) -> Mapping[Split, Any]:
     """Loads the splits of a data set. Raises ValueError if they have other names."""
     banks: Mapping[Split, Any] = source.load()
     is_mapping = isinstance(banks, Mapping)
-    if is_mapping and banks and set(banks) <= set(SPLITS):
+    names = {*banks} if is_mapping else set()  # a look at the names reads no split
+    if names >= {*SPLITS} or (names and names <= {*SPLITS}):  # a set of all three may have further ones
         return banks
     found = f"the keys {list(banks)}" if is_mapping else f"a {type(banks).__name__}"
     raise ValueError(
@@ -108,8 +112,8 @@ def _warn_of_other_looks(looks: list[Look], banks: Mapping[Split, Any]) -> None:
     Their files may use other bits of 16, or show dark ink that the training inverted.
     """
     for before, now in pairwise(looks):
-        # 16 is also the number of a data set without pixels of 16 bits, such as omniglot.
-        is_known = now.name == before.name or 16 not in (before.bits, now.bits)
+        # 16 is also the number of a data set without pixels of 16 bits.
+        is_known = 16 not in (before.bits, now.bits) or (before is looks[0] and before.name == now.name)
         if before.bits and now.bits and before.bits != now.bits and is_known:
             message = "%s: white is %d in these images of 16 bits and was %d in the training, so they look %s"
             look = "darker" if now.bits > before.bits else "brighter"

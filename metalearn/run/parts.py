@@ -18,6 +18,7 @@ from metalearn.episodes.setting import Setting
 from metalearn.run.checks import rules
 from metalearn.run.checks.signatures import KEYS_OF_THE_RUN
 from metalearn.run.directory.checkpoint import load_backbone
+from metalearn.run.directory.checkpoint_file import began_with_a_file
 from metalearn.run.keeper import AtomicCheckpointIO
 from metalearn.run.plan import Plan
 from metalearn.run.process.machine import check_nodes, environments, is_rank_zero
@@ -25,11 +26,16 @@ from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS, Augmentation, Split
 
 
-def build_algorithm(plan: Plan) -> AbstractAlgorithm:
-    """Builds the algorithm, on the pretrained backbone of another run if the config names one."""
+def build_algorithm(plan: Plan, origin: Mapping[str, Any]) -> AbstractAlgorithm:
+    """Builds the algorithm, on the pretrained backbone of another run if the config names one.
+
+    Args:
+        plan: plan of the run.
+        origin: facts of the run that trained the weights before; empty if there is none.
+    """
     config, names = plan.config, plan.choices
-    # The checkpoint of an earlier run gives the weights, so their file may be absent.
-    with without_files() if plan.trained_before else nullcontext():
+    # The checkpoint of a run that began with a file has its weights, so the file may be absent.
+    with without_files() if began_with_a_file(origin) else nullcontext():
         if not config["pretrained"] or config["checkpoint"] or plan.resumes:
             algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
         else:

@@ -99,16 +99,19 @@ def unregistered(algorithm: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
     found = {id(part) for part in (*algorithm.modules(), *algorithm.parameters(), *algorithm.buffers())}
     for module in algorithm.modules():
         for name, value in vars(module).items():
-            yield from ((module, name, part) for part in _held(value) if id(part) not in found)
+            yield from ((module, name, part) for part in _held(value, set()) if id(part) not in found)
 
 
-def _held(value: Any) -> Iterator[Any]:
-    """Yields a tensor or module, or those in a list, tuple or dictionary."""
+def _held(value: Any, seen: set[int]) -> Iterator[Any]:
+    """Yields a tensor or module, or those in a list, tuple or dictionary; each object once."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
     if isinstance(value, Tensor | nn.Module):
         yield value
     elif isinstance(value, list | tuple | dict):
         for child in value.values() if isinstance(value, dict) else value:
-            yield from _held(child)
+            yield from _held(child, seen)
 
 
 def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:
@@ -118,7 +121,7 @@ def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> 
     """
     if not isinstance(algorithm, AbstractEmbedding) or algorithm.problem != "classification":
         return
-    if not is_own(algorithm) or algorithm.base is not None:
+    if not is_own(algorithm) or algorithm.base is not None or type(algorithm).embed is not AbstractEmbedding.embed:
         return
     dtype = next((weight.dtype for weight in algorithm.parameters()), torch.get_default_dtype())
     support_y = _task(data).support_y.to(dtype)  # (S, N)

@@ -9,7 +9,7 @@ from odd_values import odd_lines, refusal
 
 from metalearn.run.checks.config import check_config
 from metalearn.run.checks.continued import check_optimizer
-from metalearn.run.checks.rules import check_devices, check_precision
+from metalearn.run.checks.rules import check_devices, check_precision, check_same_input, check_text
 from metalearn.run.command.names import nearest
 from metalearn.run.process.machine import accelerator
 
@@ -293,3 +293,13 @@ def test_the_command_says_one_line_and_exits_with_2(metalearn, overrides: list[s
     (line,) = finished.text.strip().splitlines()
     assert line.startswith("metalearn: ")
     assert message in line
+
+
+def test_own_data_sets_may_state_less_than_those_of_the_package() -> None:
+    """A shape in the YAML of a data set, and numbers of its encoding, are optional."""
+    own, cnn = {"_target_": "own.Rows"}, {"_target_": "own.Net"}
+    none, other = {"_target_": "metalearn.episodes.augmentation.Unchanged"}, {"_target_": "own.Noise"}
+    check_text(own, cnn, none)
+    check_text({**own, "input_shape": [1, 1, 8]}, cnn, other)
+    check_text({**own, "encoding": "bpe"}, {**cnn, "num_tokens": 5}, none)
+    check_same_input(own, own)

@@ -66,17 +66,21 @@ def test_a_signal_to_all_processes_while_one_of_them_starts_ends_the_run_in_orde
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Covers Ctrl-C in a terminal, and the stop of a sweep."""
-    command = [sys.executable, "-m", "metalearn", *SMALL, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/run"]
-    with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        # The other process keeps signals from then on, and imports its packages.
-        wait_for(lambda: any(map(catches_sigterm, children.read_text().split())), process)
-        (other,) = filter(catches_sigterm, children.read_text().split())
-        assert "libtorch" not in Path(f"/proc/{other}/maps").read_text(), "it keeps signals too late"
-        os.killpg(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=120)
+    for attempt in range(3):  # on a busy machine, a look may come after the import of torch
+        command = [sys.executable, "-m", "metalearn", *SMALL, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/{attempt}"]
+        with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE) as process:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            # The other process keeps signals from then on, and imports its packages.
+            wait_for(lambda path=children: any(map(catches_sigterm, path.read_text().split())), process)
+            (other,) = filter(catches_sigterm, children.read_text().split())
+            in_time = "libtorch" not in Path(f"/proc/{other}/maps").read_text()
+            os.killpg(process.pid, signal.SIGTERM)
+            _, said = process.communicate(timeout=120)
+        if in_time:
+            break
+    assert in_time, "it keeps signals too late"
     assert process.returncode == 143, said.decode()
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
+    assert json.loads((tmp_path / str(attempt) / "result.json").read_text())["status"] == "interrupted"
 
 
 def catches_sigterm(process: str) -> bool:

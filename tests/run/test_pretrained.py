@@ -154,6 +154,8 @@ def test_a_backbone_of_other_words_is_refused(metalearn, tmp_path: Path) -> None
     refused = metalearn(*texts, "dataset.split_seed=1", f"pretrained={trained.folder}", small=False)
     assert refused.code == 2
     assert "these texts have another vocabulary than those of the training" in refused.text
+    typed = metalearn(*texts, "backbone.vectors=typo.txt", f"pretrained={trained.folder}", small=False)
+    assert typed.code == 2 and "No such file" in typed.text, "its weights began with no file"
 
 
 def test_word_vectors_of_a_checkpoint_need_no_file(metalearn, tmp_path: Path) -> None:

@@ -167,6 +167,17 @@ def test_sparse_logs_of_a_run_stopped_in_a_validation_have_the_same_steps(
     assert rows(resumed) == rows(straight)
 
 
+def test_a_signal_before_the_first_step_keeps_the_overrides_of_the_resumption(
+    metalearn: Command, allowed: dict[str, str], tmp_path: Path
+) -> None:
+    folder, typed = tmp_path / "run", [*command("prototypical"), "trainer.max_steps=4"]
+    assert metalearn(*typed, folder=folder, small=False, environment=allowed).code == 0
+    longer = [f"resume={folder}", "trainer.max_steps=6"]
+    stop(metalearn, longer, folder, allowed, "SIGTERM", "on_train_batch_start:1")
+    resumed = metalearn(f"resume={folder}", folder=folder, small=False, environment=allowed)
+    assert (resumed.code, resumed.result["steps"]) == (0, 6), resumed.text
+
+
 def test_two_processes_of_which_one_is_stopped_resume_exactly(
     metalearn: Command, allowed: dict[str, str], tmp_path: Path
 ) -> None:

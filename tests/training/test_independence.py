@@ -256,6 +256,8 @@ def test_a_tensor_that_no_checkpoint_finds_is_a_warning(kept: Any, caplog: pytes
 def test_state_that_a_checkpoint_finds_is_accepted() -> None:
     algorithm = Kept(nn.ParameterList([torch.zeros(3)]))
     algorithm.register_buffer("mean", torch.zeros(3))
+    algorithm.itself = itself = [algorithm]
+    itself.append(itself)
     algorithm.again = [algorithm.backbone, algorithm.kept[0], {"mean": algorithm.mean}, "text", 1]
     check_state(algorithm)
 

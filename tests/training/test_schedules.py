@@ -116,3 +116,4 @@ def test_a_scheduler_must_not_overrule_the_learning_rate_of_the_backbone() -> No
         check_scheduler(partial(cycle, max_lr=0.1), two_rates(), 4)
     check_scheduler(partial(cycle, max_lr=[0.1, 0.001]), two_rates(), 4)
     check_scheduler(partial(torch.optim.lr_scheduler.StepLR, step_size=1), two_rates(), 4)
+    check_scheduler(partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.0), two_rates(), 4)

@@ -40,7 +40,7 @@ def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer
         raise ValueError(f"scheduler: torch refuses these settings ({error})") from error
     if 0 < (total := getattr(schedule, "total_steps", 0)) < max_steps:
         raise ValueError(f"scheduler.total_steps={total} ends before trainer.max_steps={max_steps}")
-    if len(given) > len(rates(optimizer)):
+    if len(given) > len(left := rates(optimizer)) and left != {0.0}:
         raise ValueError(
             f"scheduler: {type(schedule).__name__} gives all weights one learning rate, which overrules "
             "optimizer.backbone_lr: leave it out, or give the scheduler a list of rates, the backbone's last"

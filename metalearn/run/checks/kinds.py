@@ -18,7 +18,7 @@ BASES = {
 }
 """Classes from which those of the parts derive."""
 
-ATTRIBUTES = {"dataset": "load", "test_dataset": "load", "evaluation.further": "name"}
+ATTRIBUTES = {"dataset": "load", "test_dataset": "load"}
 
 
 def check_kind(node: dict[str, Any], path: str) -> None:

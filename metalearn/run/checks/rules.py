@@ -136,7 +136,7 @@ def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> N
     kind, other = (_inputs(part) for part in (dataset, test_dataset))
     if kind != other:
         raise ValueError(f"dataset has {kind} and test_dataset {other}: choose two data sets of one kind")
-    given, tested = (part["input_shape"] for part in (dataset, test_dataset))
+    given, tested = (part.get("input_shape") for part in (dataset, test_dataset))
     if given != tested:
         raise ValueError(
             f"test_dataset has {kind} of {tested}, but training has {given}: set test_dataset.input_shape={given}"
@@ -146,9 +146,10 @@ def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> N
 def _inputs(dataset: dict[str, Any]) -> str:
     if "encoding" in dataset:
         return "texts"
-    if len(dataset["input_shape"]) != 3:
+    shape = dataset.get("input_shape") or ()
+    if shape and len(shape) != 3:
         return "functions"
-    return "tables" if dataset["input_shape"][:2] == [1, 1] else "images"  # rows of numbers, one pixel high
+    return "tables" if dataset["_target_"].endswith(".Table") else "images"
 
 
 def check_taken_shape(dataset: dict[str, Any], backbone: dict[str, Any]) -> None:
@@ -170,9 +171,13 @@ def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: 
         raise ValueError(f"the backbone {network} takes no texts, but {source} has only texts: use backbone=text_cnn")
     if reads and not texts:
         raise ValueError(f"the backbone {network} takes only texts, but {source} has none: use backbone=conv4")
-    if texts and (given := backbone["num_tokens"]) != (tokens := dataset["encoding"]["num_tokens"]):
+    encoding = dataset.get("encoding")
+    tokens = encoding.get("num_tokens") if isinstance(encoding, dict) else None
+    if tokens is not None and (given := backbone["num_tokens"]) != tokens:
         raise ValueError(f"backbone.num_tokens={given} is not that of the encoding, {tokens}: leave it out")
-    if inputs in ("texts", "tables") and not augmentation["_target_"].endswith(".Unchanged"):
+    target = augmentation["_target_"]
+    is_for_images = texts or (inputs == "tables" and target.startswith("metalearn."))
+    if is_for_images and not target.endswith(".Unchanged"):
         raise ValueError(f"augmentation is for images, but {source} has {inputs}: use augmentation=none")
 
 

@@ -6,6 +6,7 @@ PyTorch writes a CRC-32 for each record of its zip format, but does not compare 
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ def read_origin(path: Path) -> dict[str, Any]:
     _check_origin(path, checkpoint)
     origin: dict[str, Any] = checkpoint["metalearn"]
     return origin
+
+
+def began_with_a_file(origin: Mapping[str, Any]) -> bool:
+    """Whether the backbone of an earlier run began with a file, of word vectors or weights."""
+    backbone = (origin.get("built") or {}).get("backbone") or {}
+    return any(backbone.get(name) for name in ("vectors", "weights"))
 
 
 def verify(path: Path, only: str = "") -> None:
