@@ -14,9 +14,11 @@ from metalearn.data.bank import ClassBank, columns, vocabulary
 from metalearn.episodes.augmentation import Unchanged
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.setting import Setting
-from metalearn.run.checks import rules
 from metalearn.run.checks.built import check_other_setting, check_scheduler
 from metalearn.run.checks.continued import check_continued, restored
+from metalearn.run.checks.inputs import check_columns, check_vocabulary
+from metalearn.run.checks.rules import check_base_statistics, check_candidates, check_problem, check_sampling, check_way
+from metalearn.run.checks.trainer import check_half_precision
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.command.overrides import with_absolute_paths
 from metalearn.run.compiling import CompiledTasks
@@ -89,14 +91,14 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     augmentation = instantiate(plan.config["augmentation"])
     has_classes = isinstance(banks["test"], ClassBank)
     augmented = not isinstance(augmentation, Unchanged)
-    rules.check_problem(plan.config["problem"], plan.choices["dataset"], has_classes=has_classes, augmented=augmented)
+    check_problem(plan.config["problem"], plan.choices["dataset"], has_classes=has_classes, augmented=augmented)
     if has_classes:
         plan = with_base_classes(plan, config, num_base_classes(plan, loaded))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = build_algorithm(plan, loaded.origin)
     check_state(algorithm)
-    rules.check_half_precision(plan.config["trainer"], torch.cuda.device_count())
+    check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = build_data(plan, banks, algorithm, augmentation)
     data.selects = plan.config["train_split"] is None
     others = settings_beside(
@@ -163,12 +165,12 @@ def _check_weights(plan: Plan, module: FewShotModule, checkpoint: dict[str, Any]
     """Raises ValueError if the weights cannot be trained or tested on these data."""
     algorithm, banks = module.algorithm, loaded.banks
     if origin := loaded.origin:
-        rules.check_vocabulary(origin.get("vocabulary"), vocabulary(banks["test"]))
-        rules.check_columns(origin.get("columns", []), columns(banks["test"]))
-    rules.check_base_statistics(algorithm.base, banks, plan.choices)
-    rules.check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
-    rules.check_candidates(algorithm.num_candidates, plan.config["train_split"], plan.choices["algorithm"])
-    rules.check_sampling(plan.config["episode"], algorithm.answers_in_training, plan.choices["algorithm"])
+        check_vocabulary(origin.get("vocabulary"), vocabulary(banks["test"]))
+        check_columns(origin.get("columns", []), columns(banks["test"]))
+    check_base_statistics(algorithm.base, banks, plan.choices)
+    check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
+    check_candidates(algorithm.num_candidates, plan.config["train_split"], plan.choices["algorithm"])
+    check_sampling(plan.config["episode"], algorithm.answers_in_training, plan.choices["algorithm"])
     if plan.trains_nothing:
         check_trained(algorithm, plan.choices, plan.config["pretrained"])
     elif not plan.tests_only:

@@ -15,7 +15,8 @@ from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import Encoding
-from metalearn.run.checks import rules
+from metalearn.run.checks.inputs import check_columns, check_input_shape, check_splits, check_vocabulary
+from metalearn.run.checks.rules import check_base_classes, check_folds
 from metalearn.run.directory.checkpoint_file import began_with_a_file, read_origin
 from metalearn.run.plan import Plan
 from metalearn.types import SPLITS, Split
@@ -50,20 +51,20 @@ def load_data(plan: Plan) -> LoadedData:
     source = tested = _source(config["dataset"], origin)
     banks = _banks(source)
     if folds := config["evaluation"].get("folds"):
-        rules.check_folds(banks, config, plan.choices["dataset"])
+        check_folds(banks, config, plan.choices["dataset"])
         banks = fold_of(banks, folds=folds, fold=config["evaluation"]["fold"], seed=config["seed"])
     if config.get("test_dataset"):
         tested = _source(config["test_dataset"], origin)
         banks = ChainMap({"test": _banks(tested)["test"]}, banks)  # type: ignore[arg-type]
         if not plan.tests_only:
-            rules.check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
-            rules.check_columns(columns(banks["train"]), columns(banks["test"]))
+            check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
+            check_columns(columns(banks["train"]), columns(banks["test"]))
     how = origin.get("preparation") or {}
     looks = [Look(origin.get("dataset"), "train", how.get("invert"), how.get("bits"))]
     looks += [] if plan.tests_only else [_look(plan.choices["dataset"], "train", source)]
     _warn_of_other_looks([*looks, _look(plan.test_dataset, "test", tested)], banks)
-    rules.check_splits(banks, config["mode"], plan.choices["dataset"])
-    rules.check_input_shape(banks, config)
+    check_splits(banks, config["mode"], plan.choices["dataset"])
+    check_input_shape(banks, config)
     if config["train_split"] and not plan.tests_only:
         both = joined([banks["train"], banks["val"]])
         banks = ChainMap({"train": both, "val": both}, banks)  # type: ignore[arg-type]
@@ -154,5 +155,5 @@ def num_base_classes(plan: Plan, loaded: LoadedData) -> int:
         counted = banks["train"].num_classes
     else:
         counted = 0
-    rules.check_base_classes(given, counted)
+    check_base_classes(given, counted)
     return counted or given

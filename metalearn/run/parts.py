@@ -15,8 +15,8 @@ from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.lake import lake_draws
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.setting import Setting
-from metalearn.run.checks import rules
 from metalearn.run.checks.signatures import KEYS_OF_THE_RUN
+from metalearn.run.checks.trainer import check_precision
 from metalearn.run.directory.checkpoint import load_backbone
 from metalearn.run.directory.checkpoint_file import began_with_a_file
 from metalearn.run.keeper import AtomicCheckpointIO
@@ -46,7 +46,7 @@ def build_algorithm(plan: Plan, origin: Mapping[str, Any]) -> AbstractAlgorithm:
     if algorithm.problem != config["problem"]:
         raise ValueError(f"{names['algorithm']} classifies, but {names['dataset']} is a regression: use algorithm=maml")
     if algorithm.takes_gradients:
-        rules.check_precision(config["trainer"]["precision"], names["algorithm"])
+        check_precision(config["trainer"]["precision"], names["algorithm"])
     return algorithm
 
 

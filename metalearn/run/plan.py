@@ -9,9 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.checks import rules
 from metalearn.run.checks.config import check_config
 from metalearn.run.checks.targets import check_targets
+from metalearn.run.checks.trainer import check_devices
 from metalearn.run.command.allowed import locate
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.folder import RunFolder
@@ -89,7 +89,7 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     named = ["--config-name", str(hydra.job.config_name)] if hydra.job.config_name != "config" else []
     plain = _checked(config)
     plain["trainer"]["accelerator"] = accelerator(plain["trainer"]["accelerator"])
-    rules.check_devices(plain["trainer"], torch.cuda.device_count())
+    check_devices(plain["trainer"], torch.cuda.device_count())
     if hydra.mode == RunMode.MULTIRUN and plain["trainer"]["devices"] not in (1, "1"):
         raise ValueError("several devices in a sweep need a process for each job: use hydra/launcher=subprocess")
     return Plan(

@@ -14,7 +14,7 @@ from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.embedded import base_rows
 from metalearn.episodes.setting import Setting
-from metalearn.run.checks import rules
+from metalearn.run.checks.rules import check_base_statistics
 from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS
 
@@ -91,12 +91,12 @@ def test_the_mean_is_of_meta_train_alone_and_taken_where_there_is_none(batch_nor
 
 def test_base_classes_are_asked_for_where_nothing_has_them() -> None:
     base, choices = BaseMean(4, 3), {"algorithm": "simple_shot", "dataset": "mnist"}
-    rules.check_base_statistics(None, ["test"], choices)
-    rules.check_base_statistics(base, ["train", "test"], choices)
+    check_base_statistics(None, ["test"], choices)
+    check_base_statistics(base, ["train", "test"], choices)
     with pytest.raises(ValueError, match=r"^simple_shot needs .* mnist is for testing only: type test_dataset=mnist"):
-        rules.check_base_statistics(base, ["test"], choices)
+        check_base_statistics(base, ["test"], choices)
     base.fit(F.one_hot(torch.arange(3)).float()[None])
-    rules.check_base_statistics(base, ["test"], choices)
+    check_base_statistics(base, ["test"], choices)
 
 
 @pytest.fixture(scope="module")

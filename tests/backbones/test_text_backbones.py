@@ -20,7 +20,7 @@ from metalearn.backbones.mlp import MLP
 from metalearn.backbones.text_cnn import TextCNN
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.run.checks.config import check_config
-from metalearn.run.checks.rules import check_vocabulary
+from metalearn.run.checks.inputs import check_vocabulary
 from metalearn.run.checks.weights import check_trained
 from metalearn.types import Episode
 

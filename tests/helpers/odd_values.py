@@ -9,8 +9,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.checks import rules
 from metalearn.run.checks.config import check_config
+from metalearn.run.checks.trainer import check_devices
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.explain import known_keys
 
@@ -42,7 +42,7 @@ def refusal(line: list[str]) -> str | None:
         config = composed(*parse(line)[1])
         plain: Any = OmegaConf.to_container(config, resolve=True)
         check_config(plain)
-        rules.check_devices(plain["trainer"], 0)
+        check_devices(plain["trainer"], 0)
     except (ValueError, OSError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         return str(error)
     return None

@@ -9,7 +9,8 @@ from odd_values import odd_lines, refusal
 
 from metalearn.run.checks.config import check_config
 from metalearn.run.checks.continued import check_optimizer
-from metalearn.run.checks.rules import check_devices, check_precision, check_same_input, check_text
+from metalearn.run.checks.inputs import check_same_input, check_text
+from metalearn.run.checks.trainer import check_devices, check_precision
 from metalearn.run.command.names import nearest
 from metalearn.run.process.machine import accelerator
 

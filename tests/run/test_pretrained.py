@@ -8,7 +8,7 @@ from conftest import Finished, composed
 from hydra.utils import instantiate
 from texts import write_csv, write_vectors
 
-from metalearn.run.checks.rules import check_columns
+from metalearn.run.checks.inputs import check_columns
 from metalearn.run.directory.checkpoint import load_backbone
 
 

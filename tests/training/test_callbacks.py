@@ -6,7 +6,7 @@ from conftest import SMALL, composed
 from hydra.utils import instantiate
 
 from metalearn import Learner
-from metalearn.run.checks.rules import check_half_precision
+from metalearn.run.checks.trainer import check_half_precision
 
 RUN = ("trainer.max_steps=12", "trainer.val_check_interval=2")
 

@@ -3,14 +3,9 @@
 from typing import Any
 
 from metalearn.run.checks.callbacks import check_callbacks
+from metalearn.run.checks.inputs import check_same_input, check_taken_shape, check_text
 from metalearn.run.checks.kinds import check_kind
-from metalearn.run.checks.rules import (
-    check_protocol,
-    check_same_input,
-    check_taken_shape,
-    check_text,
-    check_train_split,
-)
+from metalearn.run.checks.rules import check_protocol, check_train_split
 from metalearn.run.checks.schema import Settings, check_settings
 from metalearn.run.checks.signatures import check_arguments
 from metalearn.run.checks.targets import nodes_with_target

@@ -1,4 +1,4 @@
-"""Settings of the trainer that leave a training without end or without result."""
+"""Settings of the trainer that lead to no result, or that the machine cannot do."""
 
 from typing import Any
 
@@ -46,6 +46,47 @@ def check_trainer(trainer: dict[str, Any]) -> None:
         )
     _check_length(trainer)
     _check_intervals(trainer)
+
+
+def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
+    """Raises ValueError if the trainer wants Apple's GPU, or more devices than present.
+
+    Args:
+        trainer: config of the trainer.
+        accelerators: number of GPUs of the machine.
+    """
+    kind, wanted = trainer["accelerator"], trainer["devices"]
+    if kind == "mps":
+        raise ValueError("trainer.accelerator=mps has no float64, which scores need: use trainer=cpu")
+    number = int(wanted) if str(wanted).isdigit() and not isinstance(wanted, bool) else None
+    if number == 0:
+        raise ValueError("trainer.devices=0; it must be at least 1")
+    if kind == "cpu" and number is None and wanted != "auto":
+        raise ValueError(f"trainer.devices={wanted} names a GPU; on a CPU, give a number of processes")
+    count = number or (len(wanted) if isinstance(wanted, list) else 1)
+    if kind in ("gpu", "cuda") and count > accelerators:
+        raise ValueError(f"trainer.devices={wanted} exceeds the {accelerators} GPUs present")
+    if kind == "auto" and count > max(accelerators, 1):
+        raise ValueError(
+            f"trainer.devices={wanted} exceeds the {accelerators} GPUs present; on the CPU use trainer=ddp_cpu"
+        )
+    if kind == "auto" and not accelerators and number is None and wanted != "auto":
+        raise ValueError(f"trainer.devices={wanted} names a GPU, but this machine has none")
+
+
+def check_half_precision(trainer: dict[str, Any], accelerators: int) -> None:
+    """Raises ValueError for float16 on a CPU, where Lightning would use bfloat16 instead."""
+    on_cpu, precision = trainer["accelerator"] == "cpu" or not accelerators, trainer["precision"]
+    if on_cpu and str(precision) in ("16", "16-mixed"):
+        raise ValueError(f"trainer.precision={precision} needs a GPU: type trainer.precision=bf16-mixed")
+
+
+def check_precision(precision: Any, algorithm: str) -> None:
+    """Raises ValueError for float16 if inner gradients exist, which no gradient scaler reaches."""
+    if str(precision) in ("16", "16-mixed", "16-true"):
+        raise ValueError(
+            f"trainer.precision={precision} would round small gradients of {algorithm} to 0; use bf16-mixed"
+        )
 
 
 def _check_length(trainer: dict[str, Any]) -> None:
