@@ -55,7 +55,7 @@ class Row(NamedTuple):
         number = published(first) if self.setting == _main_setting(first) else None
         return [
             f"`{self.experiment}`",
-            f"{first.test_dataset or first.dataset} {self.setting}",
+            f"{first.test_dataset or first.dataset} {self.setting}, {_queries(first)}",
             f"**{100 * over.mean:.2f} ± {100 * over.ci95:.2f}**",
             f"{100 * number.accuracy:.1f} ({number.source})" if number and number.accuracy else "-",
             how.training,
@@ -109,6 +109,12 @@ def written(page: str, records: dict[str, list[Result]]) -> str:
 def _main_setting(result: Result) -> str:
     test = result.episode.test
     return f"{test.way}-way {test.shot}-shot"
+
+
+def _queries(result: Result) -> str:
+    """Names the queries of each class; further settings have as many as the main test."""
+    query = result.episode.test.query
+    return f"{query} quer{'y' if query == 1 else 'ies'}"
 
 
 def _words(setting: str) -> str:
