@@ -9,10 +9,11 @@ from odd_values import odd_lines, refusal
 
 from metalearn.run.checks.config import check_config
 from metalearn.run.checks.continued import check_optimizer
-from metalearn.run.checks.inputs import check_same_input, check_text
+from metalearn.run.checks.inputs import check_same_input, check_splits, check_text
 from metalearn.run.checks.trainer import check_devices, check_precision
 from metalearn.run.command.names import nearest
 from metalearn.run.process.machine import accelerator
+from metalearn.types import Split
 
 LAKE = ["dataset=omniglot", "evaluation=lake"]
 
@@ -304,3 +305,17 @@ def test_own_data_sets_may_state_less_than_those_of_the_package() -> None:
     check_text({**own, "input_shape": [1, 1, 8]}, cnn, other)
     check_text({**own, "encoding": "bpe"}, {**cnn, "num_tokens": 5}, none)
     check_same_input(own, own)
+
+
+@pytest.mark.parametrize(
+    ("splits", "mode", "message"),
+    [
+        ({"test"}, "train", "^mine has no meta-train and no meta-val, so it cannot train; to test on it: mode=test"),
+        ({"train", "val"}, "train", "^mine has no meta-test: type test_dataset=NAME"),
+        ({"train", "val"}, "test", "^mine has no meta-test: type test_dataset=NAME"),
+    ],
+)
+def test_a_data_set_without_a_needed_split_is_refused(splits: set[Split], mode: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_splits(splits, mode, "mine")
+    check_splits({"test"}, "test", "mine")

@@ -10,10 +10,12 @@ from metalearn.types import SPLITS, Split
 
 
 def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
-    """Raises ValueError for a training on a data set without meta-train or meta-val."""
-    if mode == "test":
-        return  # some data sets read a split when it is looked for
-    if missing := [f"meta-{split}" for split in SPLITS if split not in splits]:
+    """Raises ValueError for a data set without a split that the run needs."""
+    needed: tuple[Split, ...] = ("test",) if mode == "test" else SPLITS  # to look for a split may read it
+    missing = [f"meta-{split}" for split in needed if split not in splits]
+    if missing == ["meta-test"]:
+        raise ValueError(f"{dataset} has no meta-test: type test_dataset=NAME for a data set that has one")
+    if missing:
         raise ValueError(
             f"{dataset} has no {' and no '.join(missing)}, so it cannot train; to test on it: "
             f"mode=test checkpoint=PATH dataset={dataset}"
