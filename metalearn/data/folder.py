@@ -21,6 +21,7 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import image_shape, named
 from metalearn.data.manifest import Division, complete
+from metalearn.data.overlap import in_two_splits
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
@@ -190,14 +191,13 @@ def warn_of_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
 
     This is no error, because miniImageNet as published has six such images.
     """
-    places: dict[bytes, dict[Split, str]] = {}
-    for split, classes in files.items():
-        for path in (path for of_class in classes.values() for path in of_class):
-            places.setdefault(digests[path], {}).setdefault(split, path)
+    contents = {
+        split: ((digests[path], path) for of_class in classes.values() for path in of_class)
+        for split, classes in files.items()
+    }
     pairs = [
-        " and ".join(f"{path} ({split})" for split, path in paths.items())
-        for paths in places.values()
-        if len(paths) > 1
+        " and ".join(f"{path} ({split})" for split, path in places.items())
+        for places in in_two_splits(contents).values()
     ]
     if pairs:
         log.warning("folder: %d images are in two splits, leave each in one: %s", len(pairs), "; ".join(pairs[:10]))

@@ -20,6 +20,7 @@ from metalearn.data.files.names import check_one_spelling, class_name, some
 from metalearn.data.files.source import named
 from metalearn.data.files.table import BadLine, with_header
 from metalearn.data.manifest import Division
+from metalearn.data.overlap import in_two_splits
 from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
@@ -89,12 +90,9 @@ def warn_of_shared_rows(rows_of: Mapping[Split, Sequence[np.ndarray]]) -> None:
 
     This is no error, because few columns of few values have such rows by chance.
     """
-    splits_of: dict[bytes, set[Split]] = {}
-    for split, classes in rows_of.items():
-        for row in np.concatenate(classes):
-            splits_of.setdefault(row.tobytes(), set()).add(split)
-    if shared := sum(len(splits) > 1 for splits in splits_of.values()):
-        log.warning("table: %d rows of equal numbers are in two splits", shared)
+    flat = {split: ((row.tobytes(), None) for rows in classes for row in rows) for split, classes in rows_of.items()}
+    if shared := in_two_splits(flat):
+        log.warning("table: %d rows of equal numbers are in two splits", len(shared))
 
 
 def bank(

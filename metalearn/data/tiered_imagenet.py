@@ -17,6 +17,7 @@ from metalearn.data.files.image_files import ClassLists, class_folders, decode, 
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain, pngs_in
 from metalearn.data.files.regular import file_version
+from metalearn.data.overlap import in_two_splits
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
 from metalearn.types import SPLITS, Split
@@ -91,8 +92,8 @@ def _named_as_the_folders(root: Path, classes: ClassLists) -> ClassLists:
     for split in SPLITS:
         if len(found[split]) != len(classes[split]):
             raise ValueError(f"{root / split} has {len(found[split])} of {len(classes[split])} class folders")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{root}: classes are in two splits: {some(twice)}")
+    if twice := in_two_splits({split: ((name, None) for name in found[split]) for split in SPLITS}):
+        raise ValueError(f"{root}: classes are in two splits: {some([*twice])}")
     return found
 
 

@@ -184,7 +184,7 @@ def test_intents_that_are_absent_or_in_two_splits_are_one_line(tmp_path: Path) -
     with pytest.raises(OSError, match="^liu: .*full.jsonl is absent; copy it from https://github.com/"):
         intents(tmp_path).load()
     write_intents(tmp_path / "liu", {**LISTS, "valid": (*VERBS[5:7], "play")})
-    with pytest.raises(ValueError, match="^liu: split 2 has play in val and in train$"):
+    with pytest.raises(ValueError, match="^liu: split 2 has play in train and in val$"):
         intents(tmp_path).load()
     with pytest.raises(
         OSError, match=r"^liu: .*few_shot/03/labels.train.txt is absent; copy it from https://github.com/"

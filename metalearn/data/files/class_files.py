@@ -7,6 +7,7 @@ from metalearn.data.files.image_files import Files
 from metalearn.data.files.names import check_one_spelling, check_utf8, class_name, some
 from metalearn.data.files.regular import check_regular, file_version
 from metalearn.data.files.table import BadLine, read_lines
+from metalearn.data.overlap import in_two_splits
 from metalearn.types import SPLITS, Split
 
 ADVICE = (
@@ -21,13 +22,10 @@ def split_folders(root: Path) -> SplitFiles:
     """Finds the classes of train/, val/ and test/; returns {} if none of these has folders."""
     folders = {split: _folders(root / split) for split in SPLITS if (root / split).is_dir()}
     folders = {split: names for split, names in folders.items() if names}
-    where: dict[str, list[str]] = {}
-    for split, names in folders.items():
-        for name in names:
-            where.setdefault(class_name(name), []).append(f"{split}/{name}")
-    if twice := sorted(name for name, places in where.items() if len({p.partition("/")[0] for p in places}) > 1):
-        places = some([" and ".join(where[name]) for name in twice])
-        raise ValueError(f"{root} has classes in two splits: {places}")
+    where = {split: [(class_name(name), f"{split}/{name}") for name in names] for split, names in folders.items()}
+    if twice := in_two_splits(where):
+        pairs = some([" and ".join(folder_of.values()) for folder_of in twice.values()])
+        raise ValueError(f"{root} has classes in two splits: {pairs}")
     return {split: files_by_folder(root / split) for split in folders}
 
 

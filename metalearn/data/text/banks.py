@@ -9,6 +9,7 @@ import torch
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.source import check_memory
 from metalearn.data.manifest import Division, complete
+from metalearn.data.overlap import in_two_splits
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import Texts
 from metalearn.data.text.tokens import Encoding
@@ -64,12 +65,9 @@ def warn_of_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:
 
     Training then sees a text of the test, with another label.
     """
-    seen: dict[str, Split] = {}
-    shared = set()
-    for split, texts in splits.items():
-        for text in (text for of_class in texts.values() for text in of_class):
-            if seen.setdefault(text, split) != split:
-                shared.add(text)
-    if shared:
+    flat = {
+        split: ((text, None) for of_class in texts.values() for text in of_class) for split, texts in splits.items()
+    }
+    if shared := in_two_splits(flat):
         counted = "1 text is" if len(shared) == 1 else f"{len(shared)} texts are"
         log.warning("%s: %s in two splits, such as %.80r", source, counted, min(shared))

@@ -15,6 +15,7 @@ from metalearn.data.files.download import download
 from metalearn.data.files.names import class_name, some
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import named
+from metalearn.data.overlap import in_two_splits
 from metalearn.data.text.banks import text_banks, text_shape
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import Texts, read_texts
@@ -68,11 +69,9 @@ class Intents:
             folder = self._folder()
             texts = read_texts(self._file(folder, "full.jsonl"), key="sentence")
             splits = {split: self._split(folder, file, texts) for split, file in FILES.items()}
-            places: dict[str, Split] = {}
-            for split in SPLITS:
-                if twice := sorted(places.keys() & splits[split].keys()):
-                    raise ValueError(f"split {self.fold} has {some(twice)} in {split} and in {places[twice[0]]}")
-                places |= dict.fromkeys(splits[split], split)
+            if twice := in_two_splits({split: splits[split].items() for split in SPLITS}):
+                name, places = next(iter(twice.items()))
+                raise ValueError(f"split {self.fold} has {name} in {' and in '.join(places)}")
             self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
             return text_banks(self.name, splits, self.preparation)
 
