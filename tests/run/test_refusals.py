@@ -66,6 +66,23 @@ def test_a_refused_command_leaves_no_directory(metalearn: Command, tmp_path: Pat
     assert not list(tmp_path.glob("outputs/*"))
 
 
+@pytest.mark.parametrize("bad", ["seed=-1", "episode.test.way=500"])
+def test_a_refused_command_removes_only_what_it_made(
+    metalearn: Command, tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Takes the directory from a file; one setting is refused before the data load, one after."""
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/here.yaml").write_text("# @package _global_\nhydra: { run: { dir: . } }\n")
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.chdir(own)
+    for names in (set[str](), {"classes.csv", "my_classes.csv", "metalearn.log"}):
+        for name in names:
+            (own / name).write_text("mine")
+        assert metalearn(f"--config-dir={tmp_path / 'conf'}", "experiment=here", bad, named=False).code == 2
+        assert {path.name for path in own.iterdir()} == names
+
+
 def test_a_directory_of_a_refused_command_can_be_used(metalearn: Command, tmp_path: Path) -> None:
     assert metalearn("episode.test.way=500", folder=tmp_path).result["status"] == "failed"
     assert metalearn(folder=tmp_path).code == 0

@@ -13,6 +13,7 @@ from metalearn.run.directory.claim import LOCK, lock, sign
 from metalearn.run.directory.result import Outcome
 
 RESULT = "result.json"
+LOG = "metalearn.log"
 
 
 class RunFolder:
@@ -21,13 +22,14 @@ class RunFolder:
     Args:
         path: its path.
         named: whether the command named it; otherwise its name is the time.
+        fresh: whether it was empty before the command, so that all its files are the command's.
 
     >>> str(RunFolder(Path("outputs/run")).best)
     'outputs/run/checkpoints/best.ckpt'
     """
 
-    def __init__(self, path: Path, *, named: bool = True) -> None:
-        self.path, self.named = path, named
+    def __init__(self, path: Path, *, named: bool = True, fresh: bool = False) -> None:
+        self.path, self.named, self.fresh = path, named, fresh
 
     @property
     def result(self) -> Path:
@@ -132,11 +134,12 @@ class RunFolder:
             yield
 
     def discard(self) -> None:
-        """Removes the directory if no run began in it, and its parent if it is then empty."""
+        """Removes a fresh directory if no run began in it, and its parent if it is then empty."""
         (self.path / LOCK).unlink(missing_ok=True)
-        if not self.named and not (self.path / ".hydra").exists():
-            for path in (self.path / "metalearn.log", *self.path.glob("*classes.csv")):  # a split that was drawn
-                path.unlink(missing_ok=True)
+        if not self.fresh or self.config.exists():
+            return
+        for path in (self.path / LOG, *self.path.glob("*classes.csv")):  # a split that was drawn
+            path.unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty
             self.path.rmdir()
             self.path.parent.rmdir()

@@ -6,14 +6,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.folder import LOG, RunFolder
+from metalearn.run.directory.published import key_of
 
 
 def run_folder() -> RunFolder:
     """Returns the run directory of the command that Hydra has composed."""
     config = HydraConfig.get()
-    named = any(override.startswith("hydra.run.dir=") for override in config.overrides.hydra)
-    return RunFolder(Path(config.runtime.output_dir), named=named)
+    path, named = Path(config.runtime.output_dir), "hydra.run.dir" in map(key_of, config.overrides.hydra)
+    fresh = path.resolve() != Path.cwd() and all(entry.name == LOG for entry in path.iterdir())
+    return RunFolder(path, named=named, fresh=fresh)
 
 
 def write_config(folder: RunFolder, config: DictConfig, safe: dict[str, Any]) -> None:
