@@ -1,5 +1,6 @@
 """Command lines that continue an earlier run."""
 
+import json
 import re
 from pathlib import Path
 
@@ -52,9 +53,9 @@ def test_testing_takes_the_split_that_was_drawn_for_the_test_dataset(run: Path) 
     (run / ".hydra/config.yaml").write_text(f"test_dataset: {{root: '{run}/own'}}\n")
     choices = "{dataset: folder, dataset@test_dataset: folder}"
     (run / ".hydra/hydra.yaml").write_text(f"hydra: {{runtime: {{cwd: '{run}', choices: {choices}}}}}\n")
-    for same in ([], ["test_dataset=folder"], [f"test_dataset.root={run}/own"], ["dataset=omniglot"]):
+    for same in ([], ["test_dataset=folder"], [f"test_dataset.root={run}/own"]):
         assert f"test_dataset.manifest='{split}'" in expand([*test, *same])
-    for other in ("test_dataset.root=other", "test_dataset=omniglot"):
+    for other in ("test_dataset.root=other", "test_dataset=omniglot", "dataset=omniglot"):
         assert not [o for o in expand([*test, other]) if "manifest" in o]
     given = expand([*test, "test_dataset.manifest=mine.csv"])
     assert [o for o in given if "manifest" in o] == ["test_dataset.manifest=mine.csv"]
@@ -64,10 +65,39 @@ def test_a_test_takes_no_seed_but_that_of_the_weights(run: Path) -> None:
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
     assert "seed=3" in expand([*test, "seed=3"])
     for other in ("seed=4", "seed=0", "++seed=4"):
-        with pytest.raises(ValueError, match=rf"{re.escape(other)} changes nothing, .* of seed=3: leave it out"):
+        with pytest.raises(ValueError, match=rf"{re.escape(other)} is refused, .* of seed=3: leave it out"):
             expand([*test, other])
-    with pytest.raises(ValueError, match="seed=3,4 changes nothing"):
+    with pytest.raises(ValueError, match="seed=3,4 is refused"):
         expand(["-m", *test, "seed=3,4"])
+
+
+def test_a_data_set_of_a_test_replaces_the_test_data_of_the_training(run: Path) -> None:
+    (run / ".hydra").mkdir()
+    (run / ".hydra/config.yaml").write_text("seed: 3\n")
+    (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {dataset@test_dataset: mnist}, cwd: .}}\n")
+    torch.save(
+        {"metalearn": {"overrides": ["dataset@test_dataset=mnist", "test_dataset.root=x"]}},
+        run / "checkpoints/last.ckpt",
+    )
+    test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
+    other = [o for o in expand([*test, "dataset=fashion_mnist"]) if "dataset" in o]
+    assert other == ["dataset=fashion_mnist", "dataset@test_dataset=null"]
+    both = expand([*test, "dataset=glyphs", "test_dataset=fashion_mnist"])
+    assert [o for o in both if "@" in o] == ["dataset@test_dataset=fashion_mnist"]
+    assert "test_dataset.root=x" in expand(test)
+
+
+def test_a_test_takes_no_classes_of_another_fold(run: Path) -> None:
+    (run / ".hydra").mkdir()
+    (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {dataset: liu}, cwd: .}}\n")
+    (run / ".hydra/config.yaml").write_text("evaluation: {folds: 5, fold: 0}\ndataset: {fold: 1}\n")
+    test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
+    assert "evaluation.fold=0" in expand([*test, "evaluation.fold=0"])
+    for other in ("evaluation.fold=1", "evaluation.folds=3", "dataset.fold=2"):
+        for same in ([], ["dataset=liu"]):
+            with pytest.raises(ValueError, match=f"^{other} is refused, since the weights are of"):
+                expand([*test, *same, other])
+        assert other in expand([*test, "dataset=clinc150", other])
 
 
 def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
@@ -75,7 +105,7 @@ def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
     (run / ".hydra/config.yaml").write_text(
         "episode: {train: {way: 20, shot: [1, 5]}}\ntasks_per_batch: 1\noptimizer: {backbone_lr: null}\n"
     )
-    (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {optimizer: adam}, cwd: .}}\n")
+    (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {optimizer: adam, experiment: null}, cwd: .}}\n")
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
     same = ["episode.train.way=20", "episode.train.shot=[1,5]", "tasks_per_batch=1", "optimizer=adam", "batch_size=9"]
     assert [o for o in expand([*test, *same]) if o in same] == same
@@ -85,8 +115,9 @@ def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
         "tasks_per_batch=2",
         "optimizer=sgd",
         "optimizer.backbone_lr=1",
+        "experiment=mine",
     ):
-        with pytest.raises(ValueError, match=rf"{re.escape(other)} changes nothing, since the weights are of"):
+        with pytest.raises(ValueError, match=rf"{re.escape(other)} is refused, since the weights are of"):
             expand([*test, other])
     pretrained = expand(["mode=test", f"pretrained={run}/checkpoints/last.ckpt", "episode.train.way=4"])
     assert "episode.train.way=4" in pretrained  # that run trained another head
@@ -269,6 +300,22 @@ def test_damaged_and_pruned_neighbours_of_an_unfinished_run_are_passed_over(
     assert found == tmp_path / "glyphs/good"
     said = capsys.readouterr().err.splitlines()
     assert len(said) <= 4 and all(", since its records are damaged: " in line for line in said)
+
+
+@pytest.mark.parametrize("began", ["dataset.root=birds", "dataset.root='{}/birds'"])
+@pytest.mark.parametrize("typed", ["dataset.root=birds", "dataset.root={}/birds"])
+def test_an_unfinished_run_is_found_by_its_paths_however_typed(
+    tmp_path: Path, typed: str, began: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (".hydra/overrides.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", "checkpoints/last.ckpt"):
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text("{}")
+    (tmp_path / "run/.hydra/overrides.yaml").write_text(json.dumps(["seed=3", began.format(tmp_path)]))
+    (tmp_path / "run/.hydra/hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"cwd": str(tmp_path)}}}))
+    found = newest_unfinished([tmp_path / "run"], ["seed=3", typed.format(tmp_path)])
+    assert found == tmp_path / "run"
+    assert newest_unfinished([tmp_path / "run"], ["seed=3", "dataset.root=fish"]) is None
 
 
 @pytest.mark.parametrize("content", ["[seed=3", "a: b", "", "- {a: b}", "\0", "[" * 10_000])

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.formats import first_line
 from metalearn.run.command.command_line import is_multirun, parse
 from metalearn.run.command.composed import outputs
+from metalearn.run.command.earlier_run import EarlierRun
 from metalearn.run.command.grammar import is_path, key, node, quoted, value
 from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
@@ -24,11 +23,21 @@ from metalearn.run.directory.folder import RunFolder
 OF_THIS_COMMAND = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
 
-REFUSED_IN_A_TEST = (
-    *("seed", "train_split", "episode.train", "tasks_per_batch", "batch_size"),
+OF_THE_CLASSES = ("evaluation.fold", "evaluation.folds", "dataset.fold")
+"""Settings that choose the classes of meta-test, which a test of other weights must not change.
+
+Others are classes of the training, or those on which its checkpoint was chosen.
+"""
+
+OF_THE_TRAINING = (
+    *("experiment", "train_split", "episode.train", "tasks_per_batch", "batch_size"),
     *("optimizer", "scheduler", "augmentation"),
 )
-"""Settings of the training that a test must not change."""
+"""Settings of the training that a test must not change.
+
+They would change no number, but the result would name them, and a report would count another
+training.
+"""
 
 SPLIT = "classes.csv"
 """File in a run directory with the drawn split (conf/dataset/folder.yaml); a test must reuse it."""
@@ -83,7 +92,7 @@ def _anchored(override: str, cwd: Path) -> str:
 
 def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
     """Returns the latest incomplete run of equal overrides that has a checkpoint."""
-    wanted = _definition(typed)
+    wanted = _definition(typed, Path.cwd())
     begun = [folder for folder in folders if RunFolder(folder).last.is_file()]
     for folder in sorted(begun, key=lambda folder: RunFolder(folder).last.stat().st_mtime, reverse=True):
         try:
@@ -96,7 +105,11 @@ def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
 
 
 def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
-    if not RunFolder(folder).overrides.is_file() or _definition(RunFolder(folder).typed()) != wanted:
+    if not RunFolder(folder).overrides.is_file():
+        return False
+    begun = RunFolder(folder).typed()
+    cwd = EarlierRun(folder).cwd if any(is_path(node(override)) for override in begun) else Path.cwd()
+    if _definition(begun, cwd) != wanted:
         return False
     if is_locked(folder / LOCK):  # a run works there
         return False
@@ -131,7 +144,14 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     path = best_of(path)
     run = EarlierRun(path.resolve().parent.parent)
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
-    _refuse_other_training(run, kept, typed, REFUSED_IN_A_TEST if name == "checkpoint" else ("seed",))
+    fixed = ["seed", *(OF_THE_TRAINING if name == "checkpoint" else ())]  # the seed deals the folds
+    dataset = next((value(o) for o in typed if node(o) == "dataset"), None)
+    fixed += OF_THE_CLASSES if dataset in (None, run.choices.get("dataset")) else ()
+    _refuse_others(fixed, run, kept, typed)
+    if dataset and not any(_is_below(of_typed, "test_dataset") for of_typed in map(node, typed)):
+        kept = [override for override in kept if not _is_below(node(override), "test_dataset")]
+        if run.choices.get("dataset@test_dataset"):  # an experiment may have chosen it
+            typed = [*typed, "dataset@test_dataset=null"]
     for part in ("dataset", "test_dataset"):
         root = next((value(o) for o in typed if node(o) == f"{part}.root"), None)
         if run.has_other_images_than(root, part):
@@ -141,70 +161,18 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
 
 
-def _refuse_other_training(run: "EarlierRun", kept: list[str], typed: list[str], only: tuple[str, ...]) -> None:
-    """Refuses other settings of the training for a test.
-
-    They would change no number, but the result would name them, and a report would count another
-    training. Folds of another seed would even test classes of the training.
-    """
+def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: list[str]) -> None:
+    """Raises ValueError if a typed override gives a fixed setting another value than the run's."""
     for override in typed:
         name = node(override)
-        if "=" in override and any(name == part or name.startswith(f"{part}.") for part in only):
+        if "=" in override and any(_is_below(name, part) for part in fixed):
             trained = run.setting(override, kept)
             if value(override) != trained:
-                raise ValueError(f"{override} changes nothing, since the weights are of {name}={trained}: leave it out")
+                raise ValueError(f"{override} is refused, since the weights are of {name}={trained}: leave it out")
 
 
-class EarlierRun:
-    """An earlier run, as Hydra's records in its directory describe it, if they exist.
-
-    Args:
-        folder: run directory.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            self._config = OmegaConf.load(RunFolder(folder).config)
-            self._hydra = OmegaConf.load(RunFolder(folder).of_hydra)
-        except (OSError, ValueError, yaml.YAMLError):
-            self._config = self._hydra = OmegaConf.create()
-
-    @property
-    def cwd(self) -> Path:
-        """Working directory of its command."""
-        return Path(OmegaConf.select(self._hydra, "hydra.runtime.cwd") or ".")
-
-    @property
-    def choices(self) -> Mapping[str, Any]:
-        """Option of each group."""
-        return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
-
-    def setting(self, override: str, kept: list[str]) -> Any:
-        """Returns the run's own value of an override, from its overrides or its config.
-
-        An unknown value is taken as typed; an unknown seed is 0.
-        """
-        name, own = key(override), {**{key(o): value(o) for o in kept if "=" in o}, **self.choices}
-        if name in own:
-            return own[name]
-        unknown = 0 if name == "seed" else value(override)
-        try:
-            found = OmegaConf.select(self._config, node(override), default=unknown)
-        except OmegaConfBaseException:
-            return unknown
-        return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
-
-    def has_other_images_than(self, root: Any, part: str) -> bool:
-        """Whether a part of its config, as recorded, names another folder of images than `root`."""
-        if not isinstance(root, str) or "${" in root:
-            return False
-        try:
-            cwd = OmegaConf.select(self._hydra, "hydra.runtime.cwd")
-            own = OmegaConf.select(self._config, f"{part}.root")
-        except OmegaConfBaseException:
-            return False
-        return bool(cwd and own) and (Path(cwd) / Path(own).expanduser()).resolve() != Path(root).resolve()
+def _is_below(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
 
 
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:
@@ -228,5 +196,6 @@ def _without(name: str, overrides: list[str]) -> list[str]:
     return [override for override in overrides if key(override) != name]
 
 
-def _definition(overrides: list[str]) -> set[str]:
-    return {o for o in overrides if key(o) not in OF_THIS_COMMAND and not key(o).startswith("hydra")}
+def _definition(overrides: list[str], cwd: Path) -> set[str]:
+    own = [o for o in overrides if key(o) not in OF_THIS_COMMAND and not key(o).startswith("hydra")]
+    return {*with_absolute_paths(own, cwd)}

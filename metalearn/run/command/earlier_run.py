@@ -1,0 +1,64 @@
+"""An earlier run whose weights a command takes, as the records in its directory describe it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from metalearn.run.command.grammar import key, node, value
+from metalearn.run.directory.folder import RunFolder
+
+
+class EarlierRun:
+    """An earlier run, as Hydra's records in its directory describe it, if they exist.
+
+    Args:
+        folder: run directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self._config = OmegaConf.load(RunFolder(folder).config)
+            self._hydra = OmegaConf.load(RunFolder(folder).of_hydra)
+        except (OSError, ValueError, yaml.YAMLError):
+            self._config = self._hydra = OmegaConf.create()
+
+    @property
+    def cwd(self) -> Path:
+        """Working directory of its command."""
+        return Path(OmegaConf.select(self._hydra, "hydra.runtime.cwd") or ".")
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """Option of each group."""
+        return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
+
+    def setting(self, override: str, kept: list[str]) -> Any:
+        """Returns the run's own value of an override, from its overrides or its config.
+
+        An unknown value is taken as typed; an unknown seed is 0.
+        """
+        name, own = key(override), {**{key(o): value(o) for o in kept if "=" in o}, **self.choices}
+        if name in own:
+            return own[name]
+        unknown = 0 if name == "seed" else value(override)
+        try:
+            found = OmegaConf.select(self._config, node(override), default=unknown)
+        except OmegaConfBaseException:
+            return unknown
+        return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+
+    def has_other_images_than(self, root: Any, part: str) -> bool:
+        """Whether a part of its config, as recorded, names another folder of images than `root`."""
+        if not isinstance(root, str) or "${" in root:
+            return False
+        try:
+            cwd = OmegaConf.select(self._hydra, "hydra.runtime.cwd")
+            own = OmegaConf.select(self._config, f"{part}.root")
+        except OmegaConfBaseException:
+            return False
+        return bool(cwd and own) and (Path(cwd) / Path(own).expanduser()).resolve() != Path(root).resolve()
