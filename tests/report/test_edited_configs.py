@@ -12,6 +12,7 @@ from metalearn.report.reading.runs import find
 from metalearn.report.tables import tables
 
 SLOW, FAST = "a" * 64, "b" * 64
+PARTS = {"dataset": "classes.csv", "test_dataset": "test_classes.csv"}
 
 
 def compared(folder: Path, *runs: dict[str, Any]) -> Comparison:
@@ -60,6 +61,15 @@ def test_a_path_with_and_without_quotes_is_one_setting(tmp_path: Path) -> None:
     (cell,) = compared(tmp_path, *({"overrides": [override]} for override in typed)).cells
     assert cell.method.overrides == ("backbone.vectors=/data/glove.txt",)
     assert len(cell.runs) == 2
+
+
+def test_seeds_differ_in_the_files_of_their_splits(tmp_path: Path) -> None:
+    """A test names the split of its training; a training draws its own."""
+    splits = [f"{part}.manifest='/o/run{seed}/{name}'" for seed in (0, 1) for part, name in PARTS.items()]
+    (cell,) = compared(tmp_path / "runs", {"overrides": splits[:2]}, {"overrides": splits[2:]}, {"overrides": []}).cells
+    assert len(cell.runs) == 3
+    lists = [{"overrides": [f"dataset.manifest={name}"]} for name in ("/a/mine.csv", "/a/yours.csv")]
+    assert len(compared(tmp_path / "lists", *lists).cells) == 2
 
 
 def test_a_test_does_not_name_the_setting_of_its_training(tmp_path: Path) -> None:

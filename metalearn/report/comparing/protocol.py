@@ -112,6 +112,8 @@ IN_OTHER_COLUMNS = {
 }
 NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
 OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
+OF_A_RUN = {"dataset.manifest": "classes.csv", "test_dataset.manifest": "test_classes.csv"}
+"""Names of the files in which a run keeps its split; a test of it names them in an override."""
 
 
 def column(result: Result, measured: Score, split: Literal["val", "test"] = "test") -> Column:
@@ -198,8 +200,12 @@ def _trained(result: Result) -> str:
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
     split = set() if result.class_split is None else {"dataset.fold"}
-    own = (o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split))
+    own = (o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split or _is_of_a_run(o)))
     return sorted(map(_without_quotes, own))
+
+
+def _is_of_a_run(override: str) -> bool:
+    return PurePath(override.partition("=")[2].strip("'\"")).name == OF_A_RUN.get(key_of(override))
 
 
 def _without_quotes(override: str) -> str:
