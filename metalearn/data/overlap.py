@@ -1,4 +1,4 @@
-"""What two splits have in common, although training must not see what the test asks for."""
+"""Items that are in two splits: training must not see those of the test."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
