@@ -14,8 +14,16 @@ def run_folder() -> RunFolder:
     """Returns the run directory of the command that Hydra has composed."""
     config = HydraConfig.get()
     path, named = Path(config.runtime.output_dir), "hydra.run.dir" in map(key_of, config.overrides.hydra)
-    fresh = path.resolve() != Path.cwd() and all(entry.name == LOG for entry in path.iterdir())
-    return RunFolder(path, named=named, fresh=fresh)
+    return RunFolder(path, named=named, fresh=_is_fresh(path))
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether a directory holds nothing but the logs of the command, and may be removed."""
+    logs = {LOG, RunFolder(path).output.name}
+    try:
+        return path.resolve() != Path.cwd() and all(entry.name in logs for entry in path.iterdir())
+    except OSError:
+        return False
 
 
 def write_config(folder: RunFolder, config: DictConfig, safe: dict[str, Any]) -> None:
