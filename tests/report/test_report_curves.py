@@ -21,7 +21,7 @@ def places(path: str) -> list[tuple[float, ...]]:
 
 
 def test_a_method_is_its_mean_in_the_band_of_its_runs() -> None:
-    runs = [[(1.0, 0.5), (2.0, 0.6), (3.0, 0.9)], [(1.0, 0.7), (2.0, 1.0)]]
+    runs = [{1: (1.0, 0.5), 2: (2.0, 0.6), 3: (3.0, 0.9)}, {1: (1.0, 0.7), 2: (2.0, 1.0)}]
     plot = lines("t", ACCURACY, "steps", {Text("maml"): runs})
     (curve,) = plot.curves
     # The band ends where the shortest run ends.
@@ -42,14 +42,29 @@ def test_a_validation_curve_is_on_the_data_of_its_training(tmp_path) -> None:
     }
 
 
+def test_runs_are_averaged_at_the_steps_that_all_of_them_have(tmp_path) -> None:
+    for seed in range(2):
+        leave(tmp_path / str(seed), result(seed=seed), steps=40)
+    metrics = tmp_path / "1" / "metrics.csv"
+    metrics.write_text(re.sub(r"^20,,0.*\n", "20,,nan,2.86\n", metrics.read_text(), flags=re.MULTILINE))
+    (by_steps,), (by_seconds,) = validation_curves(read([tmp_path]).comparison)
+    for plot, steps_a_second in ((by_steps, 1), (by_seconds, 7)):
+        wanted = [(plot.x.at(i / steps_a_second), 100 - plot.y.at(0.9 - 0.5 / i)) for i in (10, 30, 40)]
+        assert places(plot.curves[0].path) == [pytest.approx(point, abs=0.1) for point in wanted]
+
+
+def test_runs_without_a_common_step_have_no_curve() -> None:
+    assert lines("t", ACCURACY, "steps", {Text("maml"): [{1: (1.0, 0.5)}, {2: (2.0, 0.5)}]}) is None
+
+
 def test_one_run_has_no_band() -> None:
-    (curve,) = lines("t", ACCURACY, "steps", {Text("maml"): [[(1.0, 0.5), (2.0, 0.6)]]}).curves
+    (curve,) = lines("t", ACCURACY, "steps", {Text("maml"): [{1: (1.0, 0.5), 2: (2.0, 0.6)}]}).curves
     assert curve.band == ""
 
 
 @pytest.mark.parametrize("values", [[0.9] * 6, [0.1, 0.2, 0.9, 0.9, 0.9], [0.5, 0.501]])
 def test_labels_stay_apart_and_in_order(values: list[float]) -> None:
-    series = {Text(f"m{i}"): [[(1.0, 0.0), (2.0, value)]] for i, value in enumerate(values)}
+    series = {Text(f"m{i}"): [{1: (1.0, 0.0), 2: (2.0, value)}] for i, value in enumerate(values)}
     plot = lines("t", ACCURACY, "steps", series)
     ends = sorted(curve.end for curve in plot.curves)
     assert all(b - a >= LABEL - 0.02 for a, b in pairwise(ends))
@@ -61,7 +76,7 @@ def test_labels_stay_apart_and_in_order(values: list[float]) -> None:
 
 @pytest.mark.parametrize("count", [MOST_TOGETHER, MOST_TOGETHER + 1])
 def test_many_methods_have_a_plot_each(count: int) -> None:
-    series = {Text(f"m{i}"): [[(1.0, 0.1 * i)]] for i in range(count)}
+    series = {Text(f"m{i}"): [{1: (1.0, 0.1 * i)}] for i in range(count)}
     assert lines("t", ACCURACY, "steps", series).is_split == (count > MOST_TOGETHER)
 
 

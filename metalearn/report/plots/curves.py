@@ -21,7 +21,10 @@ LABEL = 6.5
 """Height of a label beside a plot, in percent of the plot."""
 
 Points = list[tuple[float, float]]
-Series = dict[Text, list[Points]]
+RunCurve = dict[int, tuple[float, float]]
+"""Points of a run by their number, such as the step; equal numbers are averaged over the runs."""
+
+Series = dict[Text, list[RunCurve]]
 """Curves of the runs of each method, by its name."""
 
 
@@ -69,30 +72,33 @@ def validation_curves(comparison: Comparison) -> tuple[list[LinePlot], list[Line
         for run in cell.completed or cell.runs:
             place = column(run.result, cell.score, "val")
             curve = run.validations(cell.score.name)
-            stepped = [(float(step), score) for step, _, score in curve]
-            timed = [(seconds, score) for _, seconds, score in curve if seconds is not None]
+            stepped = {step: (float(step), score) for step, _, score in curve}
+            timed = {step: (seconds, score) for step, seconds, score in curve if seconds is not None}
             for found, points in ((by_steps, stepped), (by_seconds, timed)):
                 if points:
                     found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
-    return (
-        [lines(str(place), place.score, "training steps", series) for place, series in by_steps.items()],
-        [lines(str(place), place.score, "seconds of training", series) for place, series in by_seconds.items()],
-    )
+    return _plots("training steps", by_steps), _plots("seconds of training", by_seconds)
+
+
+def _plots(x_name: str, found: dict[Column, Series]) -> list[LinePlot]:
+    return [plot for place, series in found.items() if (plot := lines(str(place), place.score, x_name, series))]
 
 
 def inner_steps(column: Column, comparison: Comparison) -> LinePlot | None:
     """Returns the score after 0, 1, ... inner steps; None without such an algorithm."""
     series = {
-        comparison.label(cell): [[(float(i), y) for i, y in enumerate(curve) if math.isfinite(y)]]
+        comparison.label(cell): [{i: (float(i), y) for i, y in enumerate(curve) if math.isfinite(y)}]
         for cell in comparison.in_column(column)
         if (curve := cell.score_by_step())
     }
-    return lines(str(column), column.score, "inner steps", series) if series else None
+    return lines(str(column), column.score, "inner steps", series)
 
 
-def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot:
-    """Returns the plot of a score: mean and band of each method over its runs."""
-    merged = {name: _merged(runs) for name, runs in series.items()}
+def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot | None:
+    """Returns the plot of a score, with mean and band of each method; None without a point."""
+    merged = {name: found for name, runs in series.items() if (found := _merged(runs))}
+    if not merged:
+        return None
     points = [point for rows in merged.values() for point in rows]
     x = scale([row[0] for row in points] + [0.0])
     y = scale([value for _, *values in points for value in values], factor=score.factor)
@@ -109,12 +115,13 @@ def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot:
     return LinePlot(title, score, x_name, x, y, curves)
 
 
-def _merged(runs: list[Points]) -> list[tuple[float, float, float, float]]:
-    """Returns x, smallest, mean and largest y over the runs, as far as the shortest run goes."""
+def _merged(runs: list[RunCurve]) -> list[tuple[float, float, float, float]]:
+    """Returns mean x, smallest, mean and largest y, at the points that all runs have."""
     rows = []
-    for together in zip(*runs, strict=False):
-        ys = [y for _, y in together]
-        rows.append((sum(x for x, _ in together) / len(runs), min(ys), sum(ys) / len(ys), max(ys)))
+    for number in runs[0]:
+        if all(number in run for run in runs):
+            xs, ys = zip(*(run[number] for run in runs), strict=True)
+            rows.append((sum(xs) / len(xs), min(ys), sum(ys) / len(ys), max(ys)))
     return rows
 
 

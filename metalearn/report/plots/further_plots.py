@@ -15,9 +15,10 @@ def curves(comparison: Comparison) -> list[LinePlot]:
             for further in scored(measured):
                 curve = further.curve
                 place = further.name, cell.column, curve.x_name, curve.y_name
-                points = list(zip(curve.x, curve.y, strict=True))
+                points = dict(enumerate(zip(curve.x, curve.y, strict=True)))
                 found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
-    return [
+    plots = (
         lines(f"{name} on {column}", Score(y_name, f"{y_name} %", 100, 2, 1, 1.0), x_name, series)
         for (name, column, x_name, y_name), series in found.items()
-    ]
+    )
+    return [plot for plot in plots if plot]
