@@ -73,7 +73,8 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
     def draw(self, split: Split, index: int) -> Episode:
         (shot,), (query,) = self.shape(split, index, sys.maxsize)
         rng = np.random.default_rng([self.seed_of(split), SPLITS.index(split), index])
-        x, y = map(torch.from_numpy, self.families[split].points(rng, shot + query))
+        points = map(np.ascontiguousarray, self.families[split].points(rng, shot + query))  # as the hash takes them
+        x, y = map(torch.from_numpy, points)
         return Episode(x[:shot], y[:shot], x[shot:], y[shot:])
 
     def tasks_of_evaluation(self, split: Split) -> int:

@@ -4,11 +4,13 @@ import copy
 import pickle
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 
 from metalearn import MLP, ClassBank, EpisodicDataModule, Prototypical, Setting
 from metalearn.episodes import datamodule
+from metalearn.episodes.functions import FunctionDataModule
 from metalearn.training.evaluation import evaluate
 from metalearn.training.module import FewShotModule
 
@@ -73,6 +75,28 @@ def test_it_tells_episodes_and_pixels_apart(bank: ClassBank) -> None:
         data_of(ClassBank(images, bank.rows, bank.names)).episodes_sha256("test", 3),
     ]
     assert len({reference, *others}) == 4
+
+
+class Products:
+    """Products of two numbers, whose points are in any order of memory."""
+
+    def __init__(self, order: str) -> None:
+        self.order = order
+
+    def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        x = rng.random((count, 2), dtype=np.float32)
+        return np.asarray(x, order=self.order), x.prod(1, keepdims=True)
+
+
+def test_it_is_that_of_the_points_and_not_of_their_memory() -> None:
+    setting = {"test": Setting(1, 5, 10)}
+    hashes = [
+        FunctionDataModule(
+            {"test": Products(order)}, setting, seed=0, tasks_per_batch=1, num_episodes={"test": 2}
+        ).episodes_sha256("test", 2)
+        for order in ("C", "F")
+    ]
+    assert hashes[0] == hashes[1]
 
 
 @pytest.mark.parametrize("uses_all", [0, 10**6])
