@@ -197,6 +197,11 @@ def test_intents_that_are_absent_or_in_two_splits_are_one_line(tmp_path: Path) -
         intents(tmp_path, fold=6)
 
 
+def test_intents_of_another_set_are_refused() -> None:
+    with pytest.raises(ValueError, match="^intents: name=snips must be one of clinc150, banking77, hwu64, liu; use "):
+        Intents("data", name="snips", fold=1, input_shape=[12], encoding=encoding(), url="file:///nowhere")
+
+
 def test_a_text_in_two_splits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_json(tmp_path / "texts.jsonl")
     with path.open("a") as file:

@@ -23,6 +23,7 @@ from metalearn.data.text.tokens import Encoding
 from metalearn.types import SPLITS, Split
 
 FILES: dict[Split, str] = {"train": "train", "val": "valid", "test": "test"}
+NAMES = ("clinc150", "banking77", "hwu64", "liu")
 FOLDS = 5
 ADVICE = "copy it from https://github.com/tdopierre/ProtAugment, data/BANKING77, HWU64, Liu or OOS (clinc150)"
 MD5 = "intents.md5"  # checksums of the authors' files, as md5sum writes them
@@ -34,7 +35,7 @@ class Intents:
     Args:
         root: folder of all data, in which the set is `name`/ or text/`name`/. Absent files are
             downloaded to it.
-        name: name of the set.
+        name: name of the set: clinc150, banking77, hwu64 or liu.
         fold: number of the split, 1 to 5; published numbers are means over all of them.
         input_shape: largest number of tokens of a sentence, which is cut after them.
         encoding: conversion of texts to ids.
@@ -55,6 +56,8 @@ class Intents:
     def __init__(
         self, root: str, *, name: str, fold: int, input_shape: list[int], encoding: Encoding, url: str
     ) -> None:
+        if name not in NAMES:
+            raise ValueError(f"intents: name={name} must be one of {', '.join(NAMES)}; use dataset=text for own texts")
         if not 1 <= fold <= FOLDS:
             raise ValueError(f"{name}: fold={fold} must be 1 to {FOLDS}")
         self.root, self.name, self.fold, self.encoding, self.url = Path(root), name, fold, encoding, url
