@@ -29,7 +29,7 @@ def spelled_out(overrides: Sequence[str], compose: Callable[[list[str]], DictCon
         choices += [choice for choice in _choices(wanted, plain) if ("@" in key(choice)) == as_parts]
     before = dict(_leaves(compose([*choices, *own])))
     values = [
-        f"{'' if path in before else '++'}{path}={_written(value)}"
+        f"{'' if path in before else '++'}{path}={typed(value)}"
         for path, value in _leaves(wanted)
         if path not in before or before[path] != value
     ]
@@ -52,10 +52,10 @@ def _leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
     yield from leaves({name: child for name, child in plain.items() if name != "hydra"})
 
 
-def _written(value: Any) -> str:
+def typed(value: Any) -> str:
     """Returns a value as it is typed."""
     if isinstance(value, str):
         return QuotedString(value, Quote.single).with_quotes()
-    if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(typed, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metalearn.run.command.grammar import value
+from metalearn.search.preset import typed
 
 Space = dict[str, BaseDistribution]
 
@@ -32,9 +33,9 @@ def read(params: Mapping[str, Any], arguments: Sequence[str]) -> tuple[Space, li
 
     Raises ValueError for a distribution that Optuna cannot have.
     """
-    lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    lines = [f"{key}={param if isinstance(param, str) else typed(param)}" for key, param in params.items()]
     last: dict[str, Override] = {}
-    for override in OverridesParser.create().parse_overrides(lines):
+    for override in OverridesParser.create().parse_overrides([*lines, *arguments]):
         key = override.get_key_element().lstrip("+")
         last.pop(key, None)
         last[key] = override

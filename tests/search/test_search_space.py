@@ -11,6 +11,7 @@ import pytest
 from conftest import REPOSITORY, resolved
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metalearn.run.checks.config import check_config
@@ -44,6 +45,12 @@ def test_the_grammar_of_search_spaces(written: str, distribution: Any) -> None:
     space, fixed = search_space.read({"a": written, "b": 3}, ["algorithm=maml"])
     assert fixed == ["b=3", "algorithm=maml"]
     assert space == {"a": distribution}
+
+
+@pytest.mark.parametrize("fixed", [None, True, 3, 0.5, "cosine", [1, None, "2"]])
+def test_a_param_that_does_not_vary_keeps_its_value(fixed: Any) -> None:
+    _, (override,) = search_space.read(OmegaConf.create({"a": "interval(0, 1)", "b": fixed}), [])
+    assert value(override) == fixed
 
 
 @pytest.mark.parametrize("log", ["range(1, 9, step=2)", "range(0, 1, step=0.25)"])
