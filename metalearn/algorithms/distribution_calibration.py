@@ -27,7 +27,8 @@ class DistributionCalibration(AbstractClassifier):
         exponent: λ of Tukey's transform.
         nearest: k, the number of base classes from which a support row borrows.
         dispersion: α, added to each number of a covariance.
-        samples: number of samples of each class, shared by its support rows.
+        samples: number of samples of each class, shared by its support rows. Where shots differ,
+            rows have equally many samples, and their weights make the classes equal.
         head_fit: optimiser of the head of a task.
         num_base_classes: width of the head in training.
         batch_norm: moments of batch normalisation.
@@ -78,6 +79,7 @@ class DistributionCalibration(AbstractClassifier):
         vectors, members = self.calibrated(support_z)  # (V, D + 1), (S, R)
         rows, way = support_y.shape
         weights = self.weights(max(self.samples * way // rows, 1), members.shape[1]).to(vectors)  # (1 + M, R)
+        shots = (support_y @ support_y.sum(0))[:, None]  # (S, 1)
         columns = members.flatten().expand(way, -1)  # (N, S R)
 
         def gradient(head: Tensor) -> Tensor:
@@ -85,8 +87,9 @@ class DistributionCalibration(AbstractClassifier):
             products = head @ vectors.T  # (N, V)
             logits = products[:, members] @ weights.T  # (N, S, 1 + M)
             errors = logits.softmax(0) - support_y.T[..., None]
-            slopes = (errors @ weights).flatten(1) / (rows * len(weights))  # (N, S R)
-            return torch.zeros_like(products).scatter_add(1, columns, slopes) @ vectors
+            # Rows share one noise and so one M; means over each class keep unequal shots balanced.
+            slopes = errors @ weights / (way * shots * len(weights))  # (N, S, R)
+            return torch.zeros_like(products).scatter_add(1, columns, slopes.flatten(1)) @ vectors
 
         head = self.head_fit(vectors.new_zeros(way, vectors.shape[1]), gradient)  # (N, D + 1)  eq. 8 and 9
         return F.linear(query_z, head[:, :-1], head[:, -1])

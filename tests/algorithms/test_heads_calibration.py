@@ -79,12 +79,25 @@ def test_the_head_is_fitted_to_the_support_set_and_the_samples(task: SimpleNames
     assert len(weights) == 1 + 12 and torch.equal(weights[0] @ vectors, rows)
     z = torch.cat([rows, *(weights[1:] @ of_row for of_row in vectors)])
     y = torch.stack([*task.support_y, *(label for label in task.support_y for _ in range(12))])
-    loss = lambda head: F.cross_entropy(F.linear(z, head[:, :-1], head[:, -1]), y)  # noqa: E731
+
+    def loss(head: Tensor) -> Tensor:
+        losses = F.cross_entropy(F.linear(z, head[:, :-1], head[:, -1]), y, reduction="none")
+        return torch.stack([losses[y.argmax(1) == way].mean() for way in range(3)]).mean()
+
     head = FIT(torch.zeros(3, 6).double(), torch.func.grad(loss))
     expected = F.linear(power(task.query_z, 0.5), head[:, :-1], head[:, -1])
     torch.testing.assert_close(compare(algorithm, task), expected)
     twice = (part.expand(2, -1, -1) for part in (task.support_z, task.support_y, task.query_z))
     torch.testing.assert_close(algorithm.compare_all(*twice), expected.expand(2, -1, -1))
+
+
+def test_a_class_of_many_rows_has_no_more_samples_than_the_others(task: SimpleNamespace) -> None:
+    algorithm = calibration()
+    algorithm.weights = lambda _, members: calibration().weights(9, members)  # independent of the shots
+    expected = compare(algorithm, task)
+    twice = task.support_y[:, 0] == 1
+    task.support_z, task.support_y = (torch.cat([part, part[twice]]) for part in (task.support_z, task.support_y))
+    torch.testing.assert_close(compare(algorithm, task), expected)
 
 
 def test_samples_have_the_moments_of_the_gaussian(task: SimpleNamespace) -> None:
