@@ -30,10 +30,17 @@ def without_common_padding(ids: Tensor) -> Tensor:
     No embedding depends on them. They stay where a computation needs one shape: in recorded steps
     on an accelerator, in compiled programs and under torch.vmap.
     """
-    needs_one_shape = torch._C._functorch.is_batchedtensor(ids) or torch.compiler.is_compiling()
+    needs_one_shape = _is_batched(ids) or torch.compiler.is_compiling()
     if needs_one_shape or ids.device.type != "cpu" or not len(ids):
         return ids
     return ids[:, : max(1, int(token_mask(ids).sum(1).max()))]
+
+
+def _is_batched(x: Tensor) -> bool:
+    """Whether a tensor is one of torch.vmap, also below the derivatives of an inner step."""
+    while torch._C._functorch.is_gradtrackingtensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return torch._C._functorch.is_batchedtensor(x)
 
 
 class TokenEmbedding(nn.Module):

@@ -6,7 +6,9 @@ the last layer over the tokens, as in Nils Reimers, Iryna Gurevych, Sentence-BER
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,9 +88,16 @@ def _longest_text(network: nn.Module) -> float:
     return getattr(network.config, "max_position_embeddings", math.inf) - (0 if padding is None else padding + 1)
 
 
+def _unskipped(mask: Callable[..., Tensor], **settings: Any) -> Tensor:
+    return mask(**settings | {"allow_is_bidirectional_skip": False})
+
+
 def _loaded(name: str) -> nn.Module:
     """Loads an encoder of texts. Raises ValueError, in one line, for any other model."""
     with reading(name, "huggingface_text") as transformers:
+        # transformers omits a mask without padding: torch.vmap cannot look, and a GPU would wait.
+        whole = partial(_unskipped, transformers.masking_utils.eager_mask)
+        transformers.AttentionMaskInterface.register("eager", whole)
         network, report = transformers.AutoModel.from_pretrained(
             name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
         )

@@ -7,10 +7,14 @@ import pytest
 import torch
 from texts import TEXTS, encoding
 
+from metalearn.algorithms.gradient import InnerLoop
+from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.parts.execution import Execution
 from metalearn.backbones.huggingface_text import HuggingFaceText
 from metalearn.data.text.banks import text_banks
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import BLANK
+from metalearn.types import Episode
 
 transformers = pytest.importorskip("transformers")
 
@@ -53,6 +57,21 @@ def test_a_text_is_the_mean_over_its_own_tokens_whatever_the_padding(folder: Pat
     assert backbone(torch.zeros(2, 12, dtype=torch.int32)).tolist() == [[0.0] * 8] * 2
     assert backbone.num_features == 8 and not any(weight.requires_grad for weight in backbone.parameters())
     assert tokeniser.encode(f"play {BLANK}", 12) == [3, 7, 5, 4]
+
+
+def test_tasks_can_run_together(folder: Path) -> None:
+    support, query = torch.randint(2, 11, (2, 3, 6)), torch.randint(2, 11, (2, 4, 6))
+    support[0, 1, 2:] = query[1, :, 5] = 0  # padding in some texts
+    ways = torch.eye(3).expand(2, 3, 3)
+    batch = Episode(support, ways, query, ways[:, [0, 1, 2, 0]])
+    losses = []
+    for vmap in (False, True):
+        torch.manual_seed(0)
+        backbone = HuggingFaceText([6], num_tokens=60, name=str(folder), freeze=False).eval()
+        loop, execution = InnerLoop(steps=1, test_steps=1), Execution(vmap=vmap)
+        maml = MAML(backbone, way=3, inner_lr=0.1, inner_loop=loop, execution=execution, batch_norm="batch")
+        losses.append(maml.loss(batch).loss)
+    torch.testing.assert_close(*losses)
 
 
 def test_a_data_set_takes_the_tokens_of_the_model(folder: Path) -> None:
