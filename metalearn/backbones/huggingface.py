@@ -47,7 +47,7 @@ class HuggingFace(AbstractPretrained):
     ) -> None:
         if not name:
             raise ValueError("backbone.name is missing: a model of huggingface.co, such as facebook/dinov2-small")
-        network, wanted = _loaded(name)
+        network, wanted = _loaded(name, freeze=freeze)
         with torch.no_grad():
             num_features = _embedding(network.eval(), torch.zeros(1, 3, *wanted.size)).shape[1]
         super().__init__(
@@ -72,7 +72,7 @@ def _embedding(network: nn.Module, x: Tensor) -> Tensor:  # (B, 3, h, w) -> (B, 
     return pooled.flatten(1)
 
 
-def _loaded(name: str) -> tuple[nn.Module, Input]:
+def _loaded(name: str, *, freeze: bool) -> tuple[nn.Module, Input]:
     """Loads a model and the format of its images.
 
     Raises ValueError, in one line, if it is no vision model.
@@ -81,7 +81,13 @@ def _loaded(name: str) -> tuple[nn.Module, Input]:
         config = transformers.AutoConfig.from_pretrained(name)
         config = getattr(config, "vision_config", config)  # CLIP and similar models, without their text tower
         network, report = transformers.AutoModel.from_pretrained(
-            name, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            name,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            # Second derivatives, as in MAML, exist only of the eager attention.
+            attn_implementation=None if freeze else "eager",
         )
         of_images = transformers.image_processing_base.ImageProcessingMixin
         processor, _ = of_images.get_image_processor_dict(name)

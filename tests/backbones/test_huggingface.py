@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import episode
 from test_pretrained_backbones import algorithm
 
 from metalearn.backbones.huggingface import HuggingFace
@@ -95,6 +96,13 @@ def test_it_is_trained_where_it_is_not_frozen(name: str, tmp_path: Path) -> None
     backbone = HuggingFace([1, 16, 16], name=str(tmp_path), freeze=False, projection=3).train()
     backbone(torch.rand(4, 1, 16, 16), Rows(tasks=2, track=True)).square().sum().backward()
     assert all(weight.grad is not None for name, weight in backbone.named_parameters() if "mask_token" not in name)
+
+
+def test_a_transformer_has_second_derivatives_where_it_is_not_frozen(tmp_path: Path) -> None:
+    saved("vit", tmp_path)
+    maml = algorithm("maml", HuggingFace([1, 16, 16], name=str(tmp_path), freeze=False))
+    maml.loss(episode(tasks=2)).loss.backward()
+    assert maml.network.backbone.network.embeddings.cls_token.grad is not None
 
 
 def test_the_image_tower_is_taken_out_of_a_whole_clip(tmp_path: Path) -> None:
