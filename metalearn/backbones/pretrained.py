@@ -71,7 +71,9 @@ class Preparation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2:] != self.wanted.size:
-            x = F.interpolate(x, self.wanted.size, mode=self.wanted.interpolation, antialias=True).clamp(0, 1)
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))  # a CPU has no antialiasing of 16 bits
+            scaled = F.interpolate(wide, self.wanted.size, mode=self.wanted.interpolation, antialias=True)
+            x = scaled.clamp(0, 1).to(x.dtype)
         return channels_last((x - self.mean) / self.std)
 
     def extra_repr(self) -> str:

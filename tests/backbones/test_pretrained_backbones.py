@@ -61,6 +61,13 @@ def test_an_image_is_scaled_as_a_whole(size: int) -> None:
     assert z.min() >= 0  # cubic interpolation would leave the range
 
 
+def test_images_of_16_bits_are_scaled_too() -> None:
+    preparation, x = Preparation((1, 28, 28), SMALL), torch.rand(2, 1, 28, 28)
+    z = preparation.bfloat16()(x.bfloat16())
+    assert z.dtype == torch.bfloat16
+    torch.testing.assert_close(z.float(), preparation.float()(x), atol=0.05, rtol=0)
+
+
 def test_other_colours_are_refused() -> None:
     with pytest.raises(ValueError, match="1 or 3 colours, not 4"):
         Preparation((4, 8, 8), SMALL)
