@@ -85,9 +85,16 @@ class MAMLPlusPlus(AbstractGradient):
                 "adapt_norm=true has no effect with norm_per_step=true, where each step has weights of its own: "
                 "set one of them to false"
             )
+        if not (0 <= multi_step_until <= 1 and 0 <= first_order_until <= 1):
+            raise ValueError(f"multi_step_until={multi_step_until} and {first_order_until=} must be in 0..1")
         if not adapt_norm:
             norms = norm.weights_of_norms(self.network)
             self.adapted = [name for name in self.adapted if name not in norms]
+        if not self.adapted:
+            raise ValueError(
+                "inner_loop.adapt names weights of normalisation layers alone, which adapt_norm=false leaves out: "
+                "name other weights"
+            )
         self.multi_step_until, self.first_order_until = multi_step_until, first_order_until
         rates = torch.full((inner_loop.steps, len(self.adapted)), float(inner_lr))  # (steps, layers)
         self.rates = nn.Parameter(rates, requires_grad=learn_rates)

@@ -19,6 +19,12 @@ from hydra.utils import instantiate
         ("lstm_learner algorithm.inner_loop.adapt=[]", "inner_loop.adapt is empty"),
         ("learned_optimizer algorithm.inner_loop.adapt=[]", "inner_loop.adapt is empty"),
         ("finetune algorithm.adapt=[]", "algorithm.adapt is empty"),
+        (
+            "maml_plus_plus algorithm.inner_loop.adapt=['backbone.*norm']",
+            "inner_loop.adapt names weights of normalisation layers alone",
+        ),
+        ("maml_plus_plus algorithm.multi_step_until=-1", "multi_step_until=-1.* must be in 0..1"),
+        ("maml_plus_plus algorithm.first_order_until=1.5", "first_order_until=1.5 must be in 0..1"),
         ("imaml backbone.freeze=true", r"backbone.blocks.0.conv.weight is frozen: .* backbone.freeze=false"),
         ("learned_optimizer algorithm.layers=0", "layers=0 must be at least 1"),
         ("laplacian_shot algorithm.neighbours=0", "neighbours=0 must be at least 1"),
