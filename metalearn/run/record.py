@@ -14,7 +14,7 @@ import torch
 
 from metalearn import __version__
 from metalearn.files import write_atomically, write_text
-from metalearn.run.command.overrides import with_absolute_paths
+from metalearn.run.command.overrides import with_relative_paths
 from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Episodes, Outcome, Published, Result, Seconds
@@ -90,7 +90,7 @@ def planned(plan: Plan) -> Result:
         trained_dataset=plan.choices["dataset"],
         test_dataset=plan.test_dataset,
         published=published,
-        overrides=with_absolute_paths(plan.overrides, plan.cwd),
+        overrides=with_relative_paths(plan.overrides, plan.cwd),
         config_sha256=None,
         test=None,
         evaluations={},

@@ -65,10 +65,11 @@ def test_a_path_with_and_without_quotes_is_one_setting(tmp_path: Path) -> None:
 
 def test_seeds_differ_in_the_files_of_their_splits(tmp_path: Path) -> None:
     """A test names the split of its training; a training draws its own."""
-    splits = [f"{part}.manifest='/o/run{seed}/{name}'" for seed in (0, 1) for part, name in PARTS.items()]
-    (cell,) = compared(tmp_path / "runs", {"overrides": splits[:2]}, {"overrides": splits[2:]}, {"overrides": []}).cells
+    splits = [[f"{part}.manifest='/o/run{seed}/{name}'" for part, name in PARTS.items()] for seed in (0, 1)]
+    tests = [[*of_run, f"checkpoint=run{seed}/checkpoints/best.ckpt"] for seed, of_run in enumerate(splits)]
+    (cell,) = compared(tmp_path / "runs", *({"overrides": overrides} for overrides in (*tests, []))).cells
     assert len(cell.runs) == 3
-    lists = [{"overrides": [f"dataset.manifest={name}"]} for name in ("/a/mine.csv", "/a/yours.csv")]
+    lists = [{"overrides": [f"dataset.manifest=/{name}/classes.csv"]} for name in ("few", "many")]
     assert len(compared(tmp_path / "lists", *lists).cells) == 2
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import resolved
 
 from metalearn import __version__
 from metalearn.run.command.grammar import key, node, value
-from metalearn.run.command.overrides import SPLIT, expand, newest_unfinished, with_absolute_paths
+from metalearn.run.command.overrides import SPLIT, expand, newest_unfinished, with_absolute_paths, with_relative_paths
 
 EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb", "logger.wandb.group=g", "+trainer.x=1"]
 
@@ -81,7 +82,8 @@ def test_a_data_set_of_a_test_replaces_the_test_data_of_the_training(run: Path) 
     )
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
     other = [o for o in expand([*test, "dataset=fashion_mnist"]) if "dataset" in o]
-    assert other == ["dataset=fashion_mnist", "dataset@test_dataset=null"]
+    assert other == ["dataset=fashion_mnist", "~dataset@test_dataset"]
+    assert resolved(*other).get("test_dataset") is None
     both = expand([*test, "dataset=glyphs", "test_dataset=fashion_mnist"])
     assert [o for o in both if "@" in o] == ["dataset@test_dataset=fashion_mnist"]
     assert "test_dataset.root=x" in expand(test)
@@ -89,15 +91,16 @@ def test_a_data_set_of_a_test_replaces_the_test_data_of_the_training(run: Path) 
 
 def test_a_test_takes_no_classes_of_another_fold(run: Path) -> None:
     (run / ".hydra").mkdir()
-    (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {dataset: liu}, cwd: .}}\n")
-    (run / ".hydra/config.yaml").write_text("evaluation: {folds: 5, fold: 0}\ndataset: {fold: 1}\n")
+    (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {dataset: liu}, cwd: /}}\n")
+    (run / ".hydra/config.yaml").write_text("evaluation: {folds: 5, fold: 0}\ndataset: {fold: 1, root: own}\n")
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
     assert "evaluation.fold=0" in expand([*test, "evaluation.fold=0"])
     for other in ("evaluation.fold=1", "evaluation.folds=3", "dataset.fold=2"):
         for same in ([], ["dataset=liu"]):
             with pytest.raises(ValueError, match=f"^{other} is refused, since the weights are of"):
                 expand([*test, *same, other])
-        assert other in expand([*test, "dataset=clinc150", other])
+        for data in ("dataset=clinc150", "dataset.root=others"):
+            assert other in expand([*test, data, other])
 
 
 def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
@@ -339,3 +342,7 @@ def test_paths_are_stored_so_that_they_hold_anywhere() -> None:
         **{o: o for o in ("seed=1", "dataset.manifest=null", "~dataset.root", "dataset=folder", "algorithm.x=a/b")},
     }
     assert with_absolute_paths(list(there), Path("/work/here")) == list(there.values())
+    short = {"a.root='/work/here/my/own'": "a.root=my/own", "a.root='/work/here/it\\'s'": "a.root='it\\'s'"}
+    same = ("a.root=my/own", "a.root=/data", "pretrained=/b/x.ckpt", "paths.cache=${oc.env:X}", "seed=1", "~a.root")
+    short |= dict(zip(same, same, strict=True))
+    assert with_relative_paths(list(short), Path("/work/here")) == list(short.values())

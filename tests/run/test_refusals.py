@@ -1,5 +1,6 @@
 """Refused commands leave everything unchanged."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def test_a_refused_command_removes_only_what_it_made(
             (own / name).write_text("mine")
         assert metalearn(f"--config-dir={tmp_path / 'conf'}", "experiment=here", bad, named=False).code == 2
         assert {path.name for path in own.iterdir()} == names
+
+
+@pytest.mark.parametrize("bad", ["seed=-1", "episode.test.way=500"])
+def test_a_refused_command_keeps_directories_that_were_there(metalearn: Command, tmp_path: Path, bad: str) -> None:
+    made = tmp_path / "runs/mine"
+    made.mkdir(parents=True)
+    os.utime(made, (1, 1))
+    assert metalearn(bad, folder=made).code == 2
+    assert made.is_dir()
+    assert metalearn("seed=-1", folder=tmp_path / "others/new").code == 2
+    assert not list(tmp_path.glob("others/*"))
 
 
 def test_a_directory_of_a_refused_command_can_be_used(metalearn: Command, tmp_path: Path) -> None:

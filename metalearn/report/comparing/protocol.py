@@ -176,8 +176,7 @@ def _folds(result: Result) -> tuple[str, ...]:
 
 def _checkpoint(result: Result) -> str:
     """Returns the name of a tested checkpoint's file; empty for a run directory or best.ckpt."""
-    values = (o.partition("=")[2].strip("'\"") for o in result.overrides if key_of(o) == "checkpoint")
-    names = (PurePath(value).name for value in values)
+    names = (_file(override).name for override in result.overrides if key_of(override) == "checkpoint")
     return next((name for name in names if name.endswith(".ckpt") and name != "best.ckpt"), "")
 
 
@@ -200,12 +199,19 @@ def _trained(result: Result) -> str:
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
     split = set() if result.class_split is None else {"dataset.fold"}
-    own = (o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split or _is_of_a_run(o)))
-    return sorted(map(_without_quotes, own))
+    folders = {_file(o).parent.parent.name for o in result.overrides if key_of(o) in ("checkpoint", "pretrained")}
+    own = (o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split))
+    return sorted(_without_quotes(override) for override in own if not _is_of_a_run(override, folders))
 
 
-def _is_of_a_run(override: str) -> bool:
-    return PurePath(override.partition("=")[2].strip("'\"")).name == OF_A_RUN.get(key_of(override))
+def _is_of_a_run(override: str, folders: set[str]) -> bool:
+    """Whether an override names the split of one of these run directories."""
+    file = _file(override)
+    return file.name == OF_A_RUN.get(key_of(override)) and file.parent.name in folders
+
+
+def _file(override: str) -> PurePath:
+    return PurePath(override.partition("=")[2].strip("'\""))
 
 
 def _without_quotes(override: str) -> str:

@@ -30,7 +30,7 @@ class EarlierRun:
     @property
     def cwd(self) -> Path:
         """Working directory of its command."""
-        return Path(OmegaConf.select(self._hydra, "hydra.runtime.cwd") or ".")
+        return Path(OmegaConf.select(self._hydra, "hydra.runtime.cwd") or Path.cwd())
 
     @property
     def choices(self) -> Mapping[str, Any]:

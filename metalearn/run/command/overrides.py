@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.errors import HydraException
 
 from metalearn.formats import first_line
 from metalearn.run.command.command_line import is_multirun, parse
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.earlier_run import EarlierRun
-from metalearn.run.command.grammar import is_path, key, node, quoted, value
+from metalearn.run.command.grammar import is_path, key, node, quoted, readable, value
 from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.claim import LOCK, is_locked
@@ -35,8 +36,7 @@ OF_THE_TRAINING = (
 )
 """Settings of the training that a test must not change.
 
-They would change no number, but the result would name them, and a report would count another
-training.
+The result would name them, and a report would count another training.
 """
 
 SPLIT = "classes.csv"
@@ -78,16 +78,31 @@ def expand(argv: list[str]) -> list[str]:
 
 def with_absolute_paths(overrides: list[str], cwd: Path) -> list[str]:
     """Returns the overrides with absolute paths, so that they hold in any folder."""
-    return [_anchored(override, cwd) for override in overrides]
+    return [
+        override if (path := _path(override)) is None else _set(override, quoted(cwd / path)) for override in overrides
+    ]
 
 
-def _anchored(override: str, cwd: Path) -> str:
+def with_relative_paths(overrides: list[str], cwd: Path) -> list[str]:
+    """Returns the overrides with the paths of a folder relative to it, as most people type them."""
+
+    def shortened(override: str, path: Path) -> str:
+        text = str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
+        return _set(override, text if readable(f"x.path={text}", multirun=False) == f"x.path={text}" else quoted(text))
+
+    return [override if (path := _path(override)) is None else shortened(override, path) for override in overrides]
+
+
+def _path(override: str) -> Path | None:
+    """Returns the path that an override sets, if it is one of this machine and defines the run."""
     if override.startswith("~") or key(override) in OF_THIS_COMMAND or not is_path(node(override)):
-        return override
+        return None
     path = value(override)
-    if not path or not isinstance(path, str) or "${" in path or "://" in path:
-        return override
-    return f"{override.partition('=')[0]}={quoted(cwd / path)}"
+    return Path(path) if path and isinstance(path, str) and "${" not in path and "://" not in path else None
+
+
+def _set(override: str, text: str) -> str:
+    return f"{override.partition('=')[0]}={text}"
 
 
 def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
@@ -98,7 +113,7 @@ def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
         try:
             if _is_unfinished(folder, wanted):
                 return folder
-        except (ValueError, OSError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        except (ValueError, OSError, TypeError, KeyError, AttributeError, yaml.YAMLError, HydraException) as error:
             why = first_line(error)
             print(f"metalearn: skipping {folder}, since its records are damaged: {why}", file=sys.stderr)
     return None
@@ -146,15 +161,17 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
     fixed = ["seed", *(OF_THE_TRAINING if name == "checkpoint" else ())]  # the seed deals the folds
     dataset = next((value(o) for o in typed if node(o) == "dataset"), None)
-    fixed += OF_THE_CLASSES if dataset in (None, run.choices.get("dataset")) else ()
+    if dataset in (None, run.choices.get("dataset")) and not run.has_other_images_than(
+        _root(typed, "dataset"), "dataset"
+    ):
+        fixed += OF_THE_CLASSES
     _refuse_others(fixed, run, kept, typed)
     if dataset and not any(_is_below(of_typed, "test_dataset") for of_typed in map(node, typed)):
         kept = [override for override in kept if not _is_below(node(override), "test_dataset")]
         if run.choices.get("dataset@test_dataset"):  # an experiment may have chosen it
-            typed = [*typed, "dataset@test_dataset=null"]
+            typed = [*typed, "~dataset@test_dataset"]
     for part in ("dataset", "test_dataset"):
-        root = next((value(o) for o in typed if node(o) == f"{part}.root"), None)
-        if run.has_other_images_than(root, part):
+        if run.has_other_images_than(_root(typed, part), part):
             kept = _without(f"{part}.manifest", kept)
         elif (split := run.folder / classes_file(part)).is_file() and f"{part}.manifest" not in map(key, kept):
             kept.append(f"{part}.manifest={quoted(split)}")
@@ -168,7 +185,13 @@ def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: li
         if "=" in override and any(_is_below(name, part) for part in fixed):
             trained = run.setting(override, kept)
             if value(override) != trained:
-                raise ValueError(f"{override} is refused, since the weights are of {name}={trained}: leave it out")
+                remedy = "leave it out" if name != "experiment" else "type its settings of the test in its place"
+                raise ValueError(f"{override} is refused, since the weights are of {name}={trained}: {remedy}")
+
+
+def _root(typed: list[str], part: str) -> Any:
+    """Returns the folder of a data set that the command names, if it does."""
+    return next((value(override) for override in typed if key(override) == f"{part}.root"), None)
 
 
 def _is_below(name: str, part: str) -> bool:

@@ -1,6 +1,7 @@
 """The run directory: the paths of its files, and its lock."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from metalearn.run.directory.result import Outcome
 RESULT = "result.json"
 LOG = "metalearn.log"
 
+BEGAN = time.time()
+"""Time of the import, before Hydra makes a directory: older ones are not the command's."""
+
 
 class RunFolder:
     """A run directory. Every command reads such directories, so it does without Hydra.
@@ -22,7 +26,7 @@ class RunFolder:
     Args:
         path: its path.
         named: whether the command named it; otherwise its name is the time.
-        fresh: whether it was empty before the command, so that all its files are the command's.
+        fresh: whether the command made it.
 
     >>> str(RunFolder(Path("outputs/run")).best)
     'outputs/run/checkpoints/best.ckpt'
@@ -134,7 +138,10 @@ class RunFolder:
             yield
 
     def discard(self) -> None:
-        """Removes a fresh directory if no run began in it, and its parent if it is then empty."""
+        """Removes a fresh directory if no run began in it.
+
+        Its parent, if then empty, goes too where the directory has the name of a time.
+        """
         (self.path / LOCK).unlink(missing_ok=True)
         if not self.fresh or self.config.exists():
             return
@@ -142,4 +149,5 @@ class RunFolder:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty
             self.path.rmdir()
-            self.path.parent.rmdir()
+            if not self.named and self.path.parent.resolve() != Path.cwd():
+                self.path.parent.rmdir()

@@ -6,8 +6,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.directory.folder import LOG, RunFolder
+from metalearn.run.directory.folder import BEGAN, LOG, RunFolder
 from metalearn.run.directory.published import key_of
+
+COARSE = 0.1
+"""Seconds by which a file system may date a change too early."""
 
 
 def run_folder() -> RunFolder:
@@ -18,10 +21,11 @@ def run_folder() -> RunFolder:
 
 
 def _is_fresh(path: Path) -> bool:
-    """Whether a directory holds nothing but the logs of the command, and may be removed."""
+    """Whether the command made a directory, which holds nothing but its logs so far."""
     logs = {LOG, RunFolder(path).output.name}
     try:
-        return path.resolve() != Path.cwd() and all(entry.name in logs for entry in path.iterdir())
+        is_new = path.stat().st_mtime >= BEGAN - COARSE and path.resolve() != Path.cwd()
+        return is_new and all(entry.name in logs for entry in path.iterdir())
     except OSError:
         return False
 
