@@ -8,7 +8,7 @@ from pathlib import Path
 from metalearn.files import one_at_a_time, write_text
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.composed import outputs
-from metalearn.run.command.grammar import is_sweep, key, node, quoted
+from metalearn.run.command.grammar import is_sweep, key, node, quoted, value
 from metalearn.run.directory.claim import LOCK
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.sweep_record import NAME, Content, read
@@ -36,7 +36,9 @@ def in_jobs(argv: list[str]) -> list[str]:
         if not argument or part not in chosen or override.startswith("~") or is_sweep(override):
             return override
         name, _, text = override.partition("=")
-        return f"{name}=choice({text})"
+        if value(override) is None:  # choice() takes none; a job without the key refuses it
+            return f"++{name.lstrip('+')}=null"
+        return f"{name}=choice({text or repr('')})"
 
     return [*flags, *map(of_jobs, typed)]
 

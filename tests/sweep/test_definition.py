@@ -74,8 +74,13 @@ def test_a_sweep_goes_on_where_any_config_puts_its_runs(tmp_path: Path, monkeypa
 
 def test_arguments_of_swept_parts_are_left_to_the_jobs() -> None:
     chosen = ["--multirun", "dataset=clinc150,liu", "algorithm=maml"]
-    assert definition.in_jobs([*chosen, "dataset.fold=2"])[-1] == "dataset.fold=choice(2)"
-    assert definition.in_jobs([*chosen, "dataset.input_shape=[16]"])[-1] == "dataset.input_shape=choice([16])"
+    for typed, left in {
+        "dataset.fold=2": "dataset.fold=choice(2)",
+        "dataset.input_shape=[16]": "dataset.input_shape=choice([16])",
+        "dataset.url=": "dataset.url=choice('')",
+        "dataset.url=null": "++dataset.url=null",
+    }.items():
+        assert definition.in_jobs([*chosen, typed])[-1] == left
     for unchanged in ("algorithm.inner_lr=1", "dataset.fold=1,2", "~dataset.fold", "hydra.launcher.slots=1", "seed=3"):
         assert definition.in_jobs([*chosen, unchanged]) == [*chosen, unchanged]
     with_folder = ["--multirun", "--config-dir", "/a=b(c", *chosen[1:]]
