@@ -9,6 +9,7 @@ import pytest
 from texts import encoding
 
 from metalearn.data.text.cloze import Cloze, blanked, read_sentences
+from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import BLANK
 from metalearn.types import SPLITS
 
@@ -61,6 +62,15 @@ def test_a_long_sentence_is_cut_around_its_blank() -> None:
     for place, expected in ((0, "␣ 1 2 3"), (10, "8 9 ␣ 11"), (19, "16 17 18 ␣")):
         line = [*words[:place], "word", *words[place + 1 :]]
         assert blanked([line], each=1, longest=4) == {"word": [expected]}
+
+
+def test_a_sentence_of_more_tokens_than_words_is_cut_around_its_blank_too() -> None:
+    recipe = encoding(kind="characters").tokeniser([]).recipe
+    for place, length, expected in ((0, 32, 0), (10, 32, 15), (19, 32, 30), (19, 9, 5), (19, 1, 0)):
+        words = ["word"] * 20
+        words[place] = BLANK
+        ids = TextPreparation(length, recipe).of_text(" ".join(words))
+        assert (ids == 59).nonzero().tolist() == [[expected]]  # the last id
 
 
 def write_brown(path: Path, content: bytes, name: str = "brown/ca01") -> Path:

@@ -63,7 +63,7 @@ def test_texts_are_padded_by_0_cut_at_the_end_and_kept_as_written(caplog: pytest
     assert bank.images.tolist() == [[1, 2, 3], [1, 0, 0], [2, 0, 0], [3, 0, 0]]
     assert bank.texts == ("a b c d", "a", "b", "c")
     assert [rows.tolist() for rows in bank.rows] == [[0, 1], [2, 3]]
-    assert "1 of 4 texts of train are cut after 3 tokens" in caplog.text
+    assert "1 of 4 texts of train are cut to 3 tokens" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["vectors.txt", "vectors.txt.gz"])

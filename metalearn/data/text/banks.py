@@ -54,7 +54,7 @@ def _bank(source: str, split: Split, texts: Texts, preparation: TextPreparation)
         ids[row], is_longer = preparation.with_length(text)
         longer += is_longer
     if longer > 0:
-        log.info("%s: %d of %d texts of %s are cut after %d tokens", source, longer, len(flat), split, len(ids[0]))
+        log.info("%s: %d of %d texts of %s are cut to %d tokens", source, longer, len(flat), split, len(ids[0]))
     ends = np.cumsum([len(texts[name]) for name in names])
     rows = tuple(np.split(np.arange(len(flat)), ends[:-1]))
     return ClassBank(ids, rows, tuple(names), texts=flat, vocabulary=preparation.tokeniser.identity)

@@ -39,7 +39,8 @@ class Cloze:
         split: fractions of the words for meta-train, meta-val and meta-test.
         split_seed: seed of the draw.
         sentences: number of sentences of each word; words with fewer are no classes.
-        input_shape: largest number of words of a sentence, which is cut around its blank.
+        input_shape: largest number of words and of tokens of a sentence, which is cut around its
+            blank.
         encoding: conversion of texts to ids.
 
     Examples:

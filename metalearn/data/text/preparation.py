@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metalearn.data.text.reading import Texts
-from metalearn.data.text.tokens import Encoding, Tokeniser, rebuilt
+from metalearn.data.text.tokens import BLANK, Encoding, Tokeniser, rebuilt
 from metalearn.types import Split
 
 
@@ -18,7 +18,7 @@ class TextPreparation:
     """Conversion of a text to a row of a bank: the ids of its tokens, then 0.
 
     Args:
-        length: number L of tokens, after which a text is cut.
+        length: number L of tokens, after which a text is cut; one with a blank is cut around it.
         recipe: recipe of the tokeniser.
     """
 
@@ -49,9 +49,18 @@ class TextPreparation:
         """
         ids = self.tokeniser.encode(text, self.length + 1)
         if is_longer := len(ids) > self.length:
-            ids = self.tokeniser.encode(text, self.length)  # a last sign of a pretrained model stays
+            around = self._around_blank(text)
+            ids = self.tokeniser.encode(around, self.length)  # a last sign of a pretrained model stays
         if not ids:
             raise ValueError(f"the text {text!r:.80} has no tokens")
         row = torch.zeros(self.length, dtype=torch.int32)
         row[: len(ids)] = torch.tensor(ids)
         return row, is_longer
+
+    def _around_blank(self, text: str) -> str:
+        """Leaves out the first words before a blank, until L/2 tokens behind it have room."""
+        before, blank, after = text.partition(BLANK)
+        behind = min(len(self.tokeniser.encode(after, self.length)), self.length // 2)
+        while blank and before and len(self.tokeniser.encode(before, self.length)) + behind >= self.length:
+            before = before.partition(" ")[2]
+        return before + blank + after
