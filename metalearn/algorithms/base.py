@@ -48,6 +48,8 @@ class AbstractAlgorithm(nn.Module, ABC):
     stage: str | None = None  # name of what separates two `stages`, such as "step"
     # Weights that no prediction needs, such as a head of base classes.
     of_training_alone: tuple[str, ...] = ()
+    # Beginnings of the names of weights that replace some of the backbone.
+    replaces_backbone: tuple[str, ...] = ()
     # Whether all training steps of one shape launch the same kernels, so that a GPU can replay
     # them: no step waits for a value from the device, and nothing that Python holds, such as
     # `done`, changes it. Only a final class may promise it.

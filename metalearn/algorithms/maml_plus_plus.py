@@ -54,6 +54,8 @@ class MAMLPlusPlus(AbstractGradient):
         torch.Size([15, 5])
     """
 
+    replaces_backbone = ("norms.",)  # the head has no normalisation
+
     def __init__(
         self,
         backbone: AbstractBackbone,

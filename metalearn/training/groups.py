@@ -15,7 +15,11 @@ def groups_of(algorithm: AbstractAlgorithm, backbone_lr: float) -> list[dict[str
     if backbone_lr < 0:
         raise ValueError(f"optimizer.backbone_lr={backbone_lr} must not be negative")
     trained = [(name, weight) for name, weight in algorithm.named_parameters() if weight.requires_grad]
-    backbone = [(name, weight) for name, weight in trained if is_of_backbone(name) and ".projection." not in name]
+    backbone = [
+        (name, weight)
+        for name, weight in trained
+        if name.startswith(algorithm.replaces_backbone) or (is_of_backbone(name) and ".projection." not in name)
+    ]
     if not backbone:
         raise ValueError(f"optimizer.backbone_lr={backbone_lr}, but no weight of the backbone is trained")
     rest = [weight for _, weight in trained if all(weight is not other for _, other in backbone)]

@@ -38,6 +38,13 @@ def test_all_weights_are_in_one_group_by_default_and_in_one_group_each_otherwise
     assert split[0] | split[1] == every and not split[0] & split[1]
 
 
+def test_normalisation_of_each_step_belongs_to_the_backbone() -> None:
+    algorithm = instantiate(composed("algorithm=maml_plus_plus", "backbone.channels=4").algorithm)
+    assert list(algorithm.norms.parameters())
+    rest, _ = names(algorithm, FewShotModule(algorithm, torch.optim.SGD, backbone_lr=0.1).make_optimizer())
+    assert rest == {"rates", "network.head.weight", "network.head.bias"}
+
+
 def test_a_backbone_without_a_head_is_the_only_group_and_a_frozen_one_is_refused() -> None:
     (group,) = groups_of(Prototypical(Tiny(), batch_norm="running"), 1e-4)
     assert group["lr"] == 1e-4
