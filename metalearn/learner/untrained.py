@@ -32,6 +32,8 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
     }
     try:
         config: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(given), resolve=True)  # type: ignore[assignment]
+        if "_target_" not in config["algorithm"]:
+            raise ValueError("its config extends that of another algorithm")
         algorithm = instantiate(config["algorithm"])
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
