@@ -6,12 +6,13 @@ parameters, which start at zero in every task. They modulate a network that all 
 Transductive as published, like MAML.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
+from metalearn.algorithms.parts.choice import check_choice
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.backbones import norm
@@ -41,6 +42,7 @@ class Conditioned(AbstractNetwork):
         self, backbone: AbstractBackbone, way: int, *, context: int, layer: str, modulation: Modulation
     ) -> None:
         super().__init__()
+        check_choice(get_args(Modulation), modulation=modulation)
         if context < 1:
             raise ValueError(f"context={context} must be at least 1")
         self.backbone, self.way = checked(backbone), way

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.parts.choice import check_choice
 from metalearn.algorithms.parts.coordinatewise import (
     LSTM,
     AbstractCell,
@@ -78,8 +79,7 @@ class LearnedOptimizer(AbstractGradient):
     ) -> None:
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
-        if cell not in CELLS:
-            raise ValueError(f"learned_optimizer.cell is {cell!r}; it can be {', '.join(CELLS)}")
+        check_choice(CELLS, cell=cell)
         if layers < 1:
             raise ValueError(f"layers={layers} must be at least 1")
         if inner_loop.steps < 1:

@@ -6,17 +6,20 @@ classifier that is optimal on the support set: a support vector machine or a rid
 embedding is trained through the solution of that problem. Inductive.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.choice import check_choice
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.algorithms.parts.svm import crammer_singer
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
+
+Head = Literal["svm", "ridge"]
 
 
 class MetaOptNet(AbstractMetric):
@@ -45,13 +48,14 @@ class MetaOptNet(AbstractMetric):
         self,
         backbone: AbstractBackbone,
         *,
-        head: Literal["svm", "ridge"],
+        head: Head,
         c: float,
         ridge: float,
         scale: float,
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
+        check_choice(get_args(Head), head=head)
         if not (c > 0 and ridge > 0):
             raise ValueError(f"c={c} and ridge={ridge} must be positive")
         self.head, self.c, self.ridge = head, c, ridge

@@ -5,17 +5,20 @@ arXiv 1703.05175. A class is the mean of its embedded support examples; a query 
 nearest mean. Inductive.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.choice import check_choice
 from metalearn.algorithms.parts.distances import cosine_similarities, squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
+
+Distance = Literal["squared_euclidean", "cosine"]
 
 
 class Prototypical(AbstractMetric):
@@ -43,11 +46,12 @@ class Prototypical(AbstractMetric):
         self,
         backbone: AbstractBackbone,
         *,
-        distance: Literal["squared_euclidean", "cosine"] = "squared_euclidean",
+        distance: Distance = "squared_euclidean",
         temperature: float = 1.0,
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
+        check_choice(get_args(Distance), distance=distance)
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be positive")
         self.distance, self.temperature = distance, temperature

@@ -8,17 +8,20 @@ match. Inductive, with batch normalisation to match.
 
 import logging
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.parts.choice import check_choice
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.losses import cross_entropy
 from metalearn.types import Episode, TaskOutput
+
+Objective = Literal["mse", "cross_entropy"]
 
 SMALLEST_MAP = 4
 """Smallest height and width of a map whose second block sees more than one pixel."""
@@ -52,12 +55,13 @@ class Relation(AbstractEmbedding):
         self,
         backbone: AbstractBackbone,
         *,
-        objective: Literal["mse", "cross_entropy"] = "mse",
+        objective: Objective = "mse",
         channels: int,
         hidden: int,
         batch_norm: norm.Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
+        check_choice(get_args(Objective), objective=objective)
         if channels < 1:
             raise ValueError(f"channels={channels} must be at least 1")
         self.trained_for = objective

@@ -7,7 +7,7 @@ example must be closer to the examples of its class than to any other example, b
 hard triplets give a useful gradient. Inductive.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from metalearn.algorithms.gradient import descend
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.choice import check_choice
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
@@ -62,6 +63,7 @@ class Triplet(AbstractEmbedding):
         batch_norm: norm.Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
+        check_choice(get_args(Mining), mining=mining)
         if not margin > 0:
             raise ValueError(f"margin={margin} must be positive")
         if finetune_steps < 0:
