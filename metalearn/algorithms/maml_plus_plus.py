@@ -20,7 +20,7 @@ from metalearn.types import Episode, Parameters, TaskOutput
 
 
 class MAMLPlusPlus(AbstractGradient):
-    """MAML++ of Antoniou et al. 2019: five changes of MAML, each with its switch.
+    """MAML++ of Antoniou et al. 2019: five changes of MAML, with four switches.
 
     Args:
         backbone: network under the linear head.
