@@ -185,7 +185,7 @@ def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: li
         if "=" in override and any(_is_below(name, part) for part in fixed):
             trained = run.setting(override, kept)
             if value(override) != trained:
-                remedy = "leave it out" if name != "experiment" else "type its settings of the test in its place"
+                remedy = "leave it out" if name != "experiment" else "type the settings of the test instead"
                 raise ValueError(f"{override} is refused, since the weights are of {name}={trained}: {remedy}")
 
 
