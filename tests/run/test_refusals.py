@@ -91,8 +91,13 @@ def test_a_refused_command_keeps_directories_that_were_there(metalearn: Command,
     os.utime(made, (1, 1))
     assert metalearn(bad, folder=made).code == 2
     assert made.is_dir()
+    for used in (tmp_path / "used", tmp_path / "others"):
+        used.mkdir()
+    (tmp_path / "used/classes.csv").write_text("mine")
+    assert metalearn(bad, folder=tmp_path / "used").code == 2
+    assert (tmp_path / "used/classes.csv").read_text() == "mine"
     assert metalearn("seed=-1", folder=tmp_path / "others/new").code == 2
-    assert not list(tmp_path.glob("others/*"))
+    assert not list(tmp_path.glob("others/*")) and (tmp_path / "others").is_dir()
 
 
 def test_a_directory_of_a_refused_command_can_be_used(metalearn: Command, tmp_path: Path) -> None:
