@@ -34,8 +34,8 @@ from metalearn.run.trials.pruning import Pruning, pruning_of_environment
 from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd, WithoutGradient
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
-from metalearn.training.independence import check_backbone, check_compare, check_state
 from metalearn.training.module import FewShotModule
+from metalearn.training.own_parts import check_backbone, check_compare, check_methods, check_state
 from metalearn.training.replay import ReplayedSteps, why_not_replayed
 
 
@@ -97,6 +97,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
 
     pl.seed_everything(plan.config["seed"], verbose=False)
     algorithm = build_algorithm(plan, loaded.origin)
+    check_methods(algorithm)
     check_state(algorithm)
     check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = build_data(plan, banks, algorithm, augmentation)

@@ -25,7 +25,7 @@ from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_don
 from metalearn.training.calibration import CalibrationError
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
-from metalearn.training.independence import DeclaredDependence
+from metalearn.training.own_parts import DeclaredDependence
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature

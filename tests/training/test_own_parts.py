@@ -1,4 +1,4 @@
-"""Own algorithms whose predictions depend on other queries are refused unless they say so."""
+"""Own parts are checked: methods, state, shapes, and dependence on other rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +19,15 @@ from metalearn import MLP, ClassBank, EpisodicDataModule, Prototypical, Setting,
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.backbones.norm import BatchNorm, Moments, Rows
-from metalearn.training.independence import check_backbone, check_compare, check_declared, check_state, unregistered
 from metalearn.training.module import FewShotModule
+from metalearn.training.own_parts import (
+    check_backbone,
+    check_compare,
+    check_declared,
+    check_methods,
+    check_state,
+    unregistered,
+)
 from metalearn.types import Episode, Predictor, TaskOutput
 
 
@@ -330,3 +337,30 @@ def test_a_run_with_an_own_backbone_that_couples_rows_is_refused(
         run = metalearn(*options, f"algorithm={algorithm}", small=False, environment=own)
         assert run.code == 2, run.text
         assert "metalearn: Own embeds an input differently among other inputs" in run.text
+
+
+class WithoutQueries(AbstractMetric):
+    def compare(self, support_z: Tensor, query_z: Tensor) -> Tensor:  # type: ignore[override]
+        return -torch.cdist(query_z, support_z)
+
+
+class Alias(Outputs):
+    def adapt(self, support: Tensor, labels: Tensor, *, steps: int = 1) -> Predictor:
+        return self.function
+
+
+class NeedsSteps(Outputs):
+    def adapt(self, support_x: Tensor, support_y: Tensor, *, steps: int) -> Predictor:  # type: ignore[override]
+        return self.function
+
+
+def test_a_method_that_does_not_take_what_a_run_gives_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^compare of WithoutQueries has the arguments .*a run gives \(support_z, "):
+        check_methods(WithoutQueries(MLP([4]), batch_norm="running"))
+    with pytest.raises(ValueError, match=r"^adapt of NeedsSteps .*steps: int.*, and a run gives \(support_x,"):
+        check_methods(NeedsSteps(torch.zeros_like, "classification"))
+
+
+def test_a_method_may_name_its_arguments_otherwise_and_have_more_with_defaults() -> None:
+    check_methods(Alias(torch.zeros_like, "classification"))
+    check_methods(Alone(MLP([4]), batch_norm="running"))

@@ -1,5 +1,6 @@
-"""Checks of a user's own parts: shapes, state, and what depends on other rows is declared."""
+"""Checks of a user's own parts: methods, state, shapes, and whether rows depend on others."""
 
+import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ ROWS = 4
 
 REGISTERS = {nn.Module: "nn.ModuleList or nn.ModuleDict", nn.Parameter: "nn.ParameterList", Tensor: "register_buffer"}
 """Ways to put a part into the state of a module."""
+
+METHODS = {"loss": "(batch)", "adapt": "(support_x, support_y)", "compare": "(support_z, support_y, query_z)"}
+"""Methods of an algorithm, with the arguments that a run gives; only embeddings are compared."""
 
 
 def is_own(part: nn.Module) -> bool:
@@ -73,6 +77,21 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
         f"{name} predicts a query differently among other queries and alone, but its results would not be marked "
         f"transductive: set predicts_jointly = True in {name}"
     )
+
+
+def check_methods(algorithm: AbstractAlgorithm) -> None:
+    """Raises ValueError if a method of an own algorithm does not take what a run gives it."""
+    if not is_own(algorithm):
+        return
+    for name, expected in METHODS.items():
+        if name == "compare" and not isinstance(algorithm, AbstractEmbedding):
+            continue
+        signature = inspect.signature(getattr(algorithm, name))
+        try:
+            signature.bind(*expected.split(","))
+        except TypeError:
+            found = f"{name} of {type(algorithm).__name__} has the arguments {signature}"
+            raise ValueError(f"{found}, and a run gives {expected} (docs/extending.md)") from None
 
 
 def check_state(algorithm: AbstractAlgorithm) -> None:
