@@ -1,12 +1,17 @@
 """Neural processes: densities by hand, mean and attention, Gaussian processes, and images."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from conftest import composed
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.plugins.precision import Precision
 from PIL import Image
 
 from metalearn.algorithms.neural_process import SMALLEST_DEVIATION, AbstractNeuralProcess
@@ -16,7 +21,8 @@ from metalearn.data.gp import GaussianProcess, covariance
 from metalearn.episodes.functions import FunctionDataModule
 from metalearn.episodes.setting import Setting
 from metalearn.losses import DENSITY, coverage, negative_log_likelihood
-from metalearn.run.loggers.points_picture import completed_images, functions
+from metalearn.run.pictures.callback import TestEpisode
+from metalearn.run.pictures.of_functions import completed_images, functions
 from metalearn.types import SPLITS
 
 RANGES = {"length": [0.3, 0.6], "scale": [0.5, 1.0], "period": [0.5, 2.0], "noise": 0.02, "x": [-2.0, 2.0]}
@@ -165,6 +171,25 @@ def test_functions_are_drawn_with_their_band() -> None:
     band = (204, 224, 236)
     counts = [int((np.asarray(sheet) == band).all(-1).sum()) for sheet in (narrow, wide)]
     assert counts[0] < counts[1]
+
+
+class Planes(GaussianProcess):
+    """Functions of two equal numbers."""
+
+    def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        x, y = super().points(rng, count)
+        return np.repeat(x, 2, axis=1), y
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [(GaussianProcess, True), (Planes, False)])
+def test_functions_of_one_number_are_drawn_in_wandb_too(tmp_path: Path, kind: type, drawn: bool) -> None:
+    episodes = data(kind([1], kernels=["rbf"], **RANGES))
+    algorithm = SimpleNamespace(adapt=lambda x, y: lambda query: torch.zeros(len(query), 2), objective=DENSITY)
+    wandb = MagicMock(spec=WandbLogger)
+    trainer = SimpleNamespace(datamodule=episodes, is_global_zero=True, loggers=[wandb], precision_plugin=Precision())
+    TestEpisode(str(tmp_path)).on_test_end(trainer, SimpleNamespace(algorithm=algorithm, device=torch.device("cpu")))  # type: ignore[arg-type]
+    assert (tmp_path / "test_episode.png").is_file() == wandb.log_image.called == drawn
+    assert not wandb.log_table.called
 
 
 def test_a_run_reports_likelihood_and_coverage_and_draws(metalearn) -> None:

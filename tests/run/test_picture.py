@@ -9,20 +9,9 @@ from PIL import Image
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.sampling import draw
 from metalearn.episodes.setting import Shape
-from metalearn.run.loggers import picture as module
-from metalearn.run.loggers.picture import (
-    CELL,
-    FRAME,
-    PAPER,
-    RIGHT,
-    SIZE,
-    WRONG,
-    class_names,
-    confusion,
-    label,
-    picture,
-    title,
-)
+from metalearn.run.pictures import of_images as module
+from metalearn.run.pictures.callback import class_names, confusion, title
+from metalearn.run.pictures.of_images import CELL, FRAME, PAPER, RIGHT, SIZE, WRONG, label, picture
 
 NAMES = ("a", "b", "c")
 

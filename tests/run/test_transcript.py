@@ -16,8 +16,8 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import fetch
 from metalearn.episodes.sampling import collate, draw
 from metalearn.episodes.setting import Setting, Shape
-from metalearn.run.loggers.picture import TestEpisode
-from metalearn.run.loggers.transcript import answered, transcript
+from metalearn.run.pictures.callback import TestEpisode
+from metalearn.run.pictures.of_texts import answered, transcript
 
 IDS = torch.arange(1, 25, dtype=torch.int32).view(12, 2)
 TEXTS = tuple(f"text {row}" for row in range(12))

@@ -1,6 +1,5 @@
-"""Pictures of test episodes of a regression: functions as curves, completed images as images."""
+"""Pictures of episodes of a regression: functions as curves, completed images as images."""
 
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,53 +9,14 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from metalearn.data.completion import Pixels
-from metalearn.episodes.functions import FunctionDataModule
-from metalearn.files import write_atomically
 from metalearn.losses import DENSITY
 from metalearn.types import Episode
 
-COUNT = 6  # drawn episodes
 PAPER, INK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
 BAND, CURVE = (204, 224, 236), (0, 114, 178)  # light and full blue
 HIDDEN = (213, 194, 170)  # colour of pixels outside the support set
 WIDTH, HEIGHT, GAP, CELL = 260, 180, 10, 84  # plot, space, and completed image, in pixels
 DOT = 3  # radius of a support point, in pixels
-
-
-class TestFunctions(pl.Callback):
-    """Draws the first meta-test episodes of a regression into test_episode.png.
-
-    Functions of several numbers that are not pixels are not drawn.
-
-    Args:
-        folder: run directory.
-
-    Examples:
-        >>> picture = TestFunctions("outputs/run")  # an existing folder
-        >>> trainer = pl.Trainer(callbacks=[picture], accelerator="cpu", logger=False)
-    """
-
-    __test__ = False  # pytest must not collect this class
-
-    def __init__(self, folder: str) -> None:
-        self.path = Path(folder) / "test_episode.png"
-
-    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if not trainer.is_global_zero or not isinstance(data, FunctionDataModule) or data.test_name != "test":
-            return
-        family = data.families["test"]
-        tasks = [data.draw("test", index) for index in range(min(COUNT, data.num_episodes["test"]))]
-        precision = trainer.precision_plugin
-        with precision.forward_context():
-            answered = [(task, *answer(module, precision.convert_input(task))) for task in tasks]
-        if isinstance(family, Pixels):
-            sheet = completed_images(family, answered)
-        elif tasks[0].query_x.shape[1:] == (1,):
-            sheet = functions(answered)
-        else:
-            return
-        write_atomically(self.path, lambda file: sheet.save(file, "PNG"))
 
 
 def answer(module: pl.LightningModule, task: Episode) -> tuple[Tensor, Tensor]:
@@ -73,6 +33,13 @@ def answer(module: pl.LightningModule, task: Episode) -> tuple[Tensor, Tensor]:
 
 Answered = list[tuple[Episode, Tensor, Tensor]]
 """Tasks, each with the means (Q,) and deviations (Q,) of its queries."""
+
+
+def sheet(family: Any, answered: Answered) -> Image.Image | None:
+    """Draws answered tasks of a family; None for functions of several numbers, except pixels."""
+    if isinstance(family, Pixels):
+        return completed_images(family, answered)
+    return functions(answered) if answered[0][0].query_x.shape[1:] == (1,) else None
 
 
 def functions(answered: Answered) -> Image.Image:
