@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from metalearn.run.settings import as_typed
 from metalearn.search.space import Space, overrides
 
-PARTS = ("dataset", "episode.val", "evaluation.folds", "evaluation.fold", "train_split", "trainer.limit_val_batches")
+PARTS = ("dataset", "episode.val", "evaluation.folds", "evaluation.fold", "train_split")
 """Parts of a config that decide the meta-val episodes; the folds follow from the seed, too."""
 
 FORM = ("dataset.input_shape", "dataset.encoding")

@@ -224,11 +224,3 @@ def test_a_run_directory_belongs_to_one_run(metalearn, finished: Finished) -> No
         busy = metalearn(f"resume={finished.folder}", folder=finished.folder, small=False)
     assert busy.code == 2
     assert "another run uses" in busy.text
-
-
-def test_the_hash_is_of_the_episodes_that_were_scored(metalearn) -> None:
-    one_by_one = "batch_norm=support"  # one episode in an evaluation batch
-    few = metalearn(one_by_one, "episode.test.num_episodes=3")
-    limited = metalearn(one_by_one, "+trainer.limit_test_batches=3")
-    assert few.test["episodes_sha256"] == limited.test["episodes_sha256"]
-    assert few.test == limited.test

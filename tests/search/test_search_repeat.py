@@ -112,7 +112,6 @@ OTHER_EPISODES = {
     "evaluation=crossval evaluation.fold=range(0,5)": "evaluation.fold is 0 in one trial and 4 in another",
     "evaluation=crossval seed=range(0,5)": "seed is 0 in one trial and 4 in another",
     "train_split=null,train_val": "train_split is null in one trial and train_val in another",
-    "trainer=cpu,debug": "trainer.limit_val_batches is null in one trial and 5 in another",
 }
 
 

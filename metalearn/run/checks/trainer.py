@@ -17,6 +17,7 @@ LIMITS = {
     "limit_val_batches": "meta-val chooses the checkpoint; a short one has episode.val.num_episodes=5",
     "limit_test_batches": "a short test has episode.test.num_episodes=5",
 }
+"""Arguments that would score a part of the episodes that a result names."""
 
 FROM_MEMORY = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 """Strategies of Lightning whose processes copy the objects of the first one."""
@@ -36,7 +37,7 @@ def check_trainer(trainer: dict[str, Any]) -> None:
     if isinstance(profiler := trainer.get("profiler"), str):
         raise ValueError(f"trainer.profiler={profiler} is refused: it writes no file; a profile is debug=profiler")
     for name, instead in LIMITS.items():
-        if (limit := trainer.get(name)) is not None and not _is_count(limit):
+        if (limit := trainer.get(name)) is not None:
             raise ValueError(f"trainer.{name}={limit} is refused: {instead}")
     if trainer["skip_nonfinite"] < 0:
         raise ValueError(f"trainer.skip_nonfinite={trainer['skip_nonfinite']}; it must not be negative")
