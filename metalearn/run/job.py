@@ -211,5 +211,6 @@ def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
         "built": redacted(plan.config["algorithm"]),
         "restored": restored(plan.config),
         "settings": plan.settings,
+        "accumulate_grad_batches": plan.config["trainer"]["accumulate_grad_batches"],
         "preparation": asdict(loaded.preparation) if loaded.preparation else None,
     }

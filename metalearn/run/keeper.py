@@ -138,5 +138,8 @@ class Provenance(pl.Callback):
     def __init__(self, run: dict[str, Any]) -> None:
         self.run = run
 
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        self.run = self.run | {"devices": trainer.world_size}
+
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[FACTS] = self.run

@@ -16,10 +16,12 @@ from metalearn import __version__
 from metalearn.files import write_atomically, write_text
 from metalearn.run.command.overrides import with_relative_paths
 from metalearn.run.directory.as_json import decode
+from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Episodes, Outcome, Published, Result, Seconds
 from metalearn.run.plan import Plan
 from metalearn.run.process.machine import is_rank_zero
+from metalearn.run.settings import overrides_of_a_test
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
@@ -63,8 +65,14 @@ class Record:
 
 
 def planned(plan: Plan) -> Result:
-    """Returns the result before the run begins. Raises ValueError for values of the wrong type."""
-    config = plan.config
+    """Returns the result before the run begins; a test names the training of its weights.
+
+    Raises ValueError for values of the wrong type, and as `read_origin` does.
+    """
+    config, overrides = plan.config, plan.overrides
+    trained: dict[str, Any] = read_origin(plan.trained_before) if plan.tests_only and plan.trained_before else {}
+    if trained:
+        overrides = overrides_of_a_test(overrides, trained["overrides"])
     episode: Episodes = decode(Episodes, config["episode"], "episode")
     published: Published | None = decode(Published | None, config["published"], "published")
     return Result(
@@ -83,14 +91,14 @@ def planned(plan: Plan) -> Result:
         seen_in_pretraining=None,
         episode=episode,
         tasks_per_batch=config["tasks_per_batch"],
-        accumulate_grad_batches=config["trainer"]["accumulate_grad_batches"],
+        accumulate_grad_batches=trained.get("accumulate_grad_batches", config["trainer"]["accumulate_grad_batches"]),
         batch_size=None,
         train_split=None if plan.trains_nothing else config["train_split"],
         shared_classes=None,
         trained_dataset=plan.choices["dataset"],
         test_dataset=plan.test_dataset,
         published=published,
-        overrides=with_relative_paths(plan.overrides, plan.cwd),
+        overrides=with_relative_paths(overrides, plan.cwd),
         config_sha256=None,
         test=None,
         evaluations={},
@@ -103,7 +111,7 @@ def planned(plan: Plan) -> Result:
         steps=None,
         skipped_batches=0,
         num_parameters=None,
-        devices=None,
+        devices=trained.get("devices"),  # absent in earlier versions
         seconds=Seconds(fit=None, test=None),
         peak_memory_bytes=None,
         git=git_revision(),

@@ -227,7 +227,7 @@ def _announce(job: Job, record: Record) -> None:
     plan, pretrained_on = job.plan, job.module.algorithm.pretrained_on
     record.update(
         num_parameters=job.num_parameters,
-        devices=job.trainer.world_size,
+        devices=record.result.devices or job.trainer.world_size,
         batch_norm=job.module.dependence.batch_norm,
         transductive=job.module.dependence.transductive,
         batch_size=job.batch_size,

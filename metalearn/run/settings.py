@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.command.grammar import node
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.secrets import redacted
 
@@ -24,14 +25,17 @@ IRRELEVANT = {
 }
 """Keys of the machine, of places and of the screen, with all keys below them."""
 
-NOT_HASHED = {"seed", "tasks_per_batch", "episode.test", "evaluation"}
+NOT_HASHED = {
+    *("seed", "tasks_per_batch", "episode.test"),
+    *(f"evaluation.{name}" for name in ("fold", "protocol", "settings", "further")),
+}
 """Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
 
 TAKEN_FROM_THE_TRAINING = {
     *("train_split", "episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
     *("trainer", "callbacks"),
 }
-"""Keys that a test takes from the training of its weights."""
+"""Keys that a test takes from the training of its weights, except the precision of its own."""
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,6 +83,15 @@ def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, 
     trained = checkpoint["metalearn"].get("settings", {}) if checkpoint else {}  # absent in earlier versions
     rest = {key: value for key, value in own.items() if not _is_below(key, TAKEN_FROM_THE_TRAINING)}
     return rest | {key: value for key, value in trained.items() if _is_below(key, TAKEN_FROM_THE_TRAINING)}
+
+
+def overrides_of_a_test(own: list[str], trained: list[str]) -> list[str]:
+    """Returns the overrides of a test; those of a training are of its weights."""
+
+    def is_of_the_training(override: str) -> bool:
+        return node(override) != "trainer.precision" and _is_below(node(override), TAKEN_FROM_THE_TRAINING)
+
+    return [*filter(is_of_the_training, trained), *(o for o in own if not is_of_the_training(o))]
 
 
 def without_repeats(values: dict[str, Any], class_split: int | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import intensities
+from metalearn.episodes.loaders import batches_done
 from metalearn.stats import estimate
 from metalearn.training import measures, predictions
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
@@ -76,6 +77,7 @@ class FewShotModule(pl.LightningModule):
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = self._adapts_together = False
         self._time_done = 0.0  # fraction of the time limit
+        self._validated: int | None = None  # batches done at the last validation
         self.temperature: float | None = None  # best divisor of the logits in the last validation
         self.calibration_error: float | None = None  # last test's error, for classification
         self.cost = Cost()  # cost of the last evaluated episodes
@@ -176,7 +178,8 @@ class FewShotModule(pl.LightningModule):
         self._collect("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "val" in self.scores and self.trainer.datamodule.selects:  # type: ignore[attr-defined]
+        validated = self._validated == batches_done(self.trainer)  # a later save has other weights
+        if "val" in self.scores and validated and self.trainer.datamodule.selects:  # type: ignore[attr-defined]
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
             checkpoint["temperature"] = self.temperature
@@ -228,6 +231,7 @@ class FewShotModule(pl.LightningModule):
         scores, score_name = self._table.collect(), self.algorithm.objective.score_name
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if split == "val":
+            self._validated = batches_done(self.trainer)
             best, scores = best_candidate(scores, score_name)
             self.algorithm.choose(best)
             if TEMPERED in scores:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Command, composed
 
-from metalearn.run.settings import composed_settings, sha256
+from metalearn.run.directory.checkpoint_file import read_checkpoint
+from metalearn.run.settings import composed_settings, overrides_of_a_test, sha256
 
 
 def hash_of(*overrides: str) -> str:
@@ -37,6 +39,10 @@ def test_runs_of_one_mean_have_one_hash(overrides: tuple[str, ...]) -> None:
 def test_folds_and_what_follows_from_a_seed_have_one_hash() -> None:
     folds = ("evaluation=crossval", "dataset.seed=${seed}")
     assert hash_of(*folds, "evaluation.fold=1", "seed=1") == hash_of(*folds, "evaluation.fold=2")
+
+
+def test_cross_validations_of_other_folds_have_other_hashes() -> None:
+    assert hash_of("evaluation=crossval", "evaluation.folds=10") != hash_of("evaluation=crossval")
 
 
 @pytest.mark.parametrize(
@@ -80,3 +86,44 @@ def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path)
     assert run(fast).result["config_sha256"] != expected
     test = metalearn(search, "mode=test", f"checkpoint={trained.folder}", small=False)
     assert test.result["config_sha256"] == expected, "the weights are of the training before the edit"
+
+
+def test_a_test_names_the_settings_of_the_training(metalearn: Command) -> None:
+    trained = metalearn("optimizer.lr=0.01", "trainer.accumulate_grad_batches=2")
+    others = ("trainer=cpu", "trainer.accumulate_grad_batches=4", "trainer.max_steps=99", "callbacks=ema")
+    test = metalearn("mode=test", f"checkpoint={trained.folder}", *others, small=False)
+    assert test.code == 0, test.text
+    assert test.result["accumulate_grad_batches"] == 2
+
+    def of_the_weights(overrides: list[str]) -> set[str]:
+        return {override for override in overrides if not override.startswith(("paths.", "mode", "checkpoint"))}
+
+    assert of_the_weights(test.result["overrides"]) == of_the_weights(trained.result["overrides"])
+
+
+def test_a_test_has_the_devices_of_the_training(metalearn: Command) -> None:
+    folder = metalearn().folder
+    path = folder / "checkpoints/best.ckpt"
+    checkpoint = read_checkpoint(path)
+    assert checkpoint["metalearn"]["devices"] == 1
+    checkpoint["metalearn"]["devices"] = 2
+    torch.save(checkpoint, path)
+    assert metalearn("mode=test", f"checkpoint={folder}", small=False).result["devices"] == 2
+
+
+def test_the_precision_of_a_test_is_its_own() -> None:
+    trained = ["trainer.precision=bf16-mixed", "trainer.max_steps=7", "optimizer.lr=0.1"]
+    own = ["optimizer.lr=0.1", "mode=test", "trainer.precision=32-true", "trainer.max_steps=9", "callbacks=ema"]
+    expected = ["trainer.max_steps=7", "optimizer.lr=0.1", "mode=test", "trainer.precision=32-true"]
+    assert sorted(overrides_of_a_test(own, trained)) == sorted(expected)
+
+
+def test_weights_between_validations_have_no_score_of_other_weights(metalearn: Command) -> None:
+    every_third = [f"callbacks.save_top_k.{part}" for part in ("monitor=null", "save_top_k=-1")]
+    run = metalearn("callbacks=save_top_k", *every_third, "+callbacks.save_top_k.every_n_train_steps=3")
+    kept = {path.name: read_checkpoint(path) for path in (run.folder / "checkpoints").iterdir()}
+    assert {name for name, checkpoint in kept.items() if "val" in checkpoint} == {"best.ckpt", "last.ckpt"}
+    assert {"step3.ckpt", "step6.ckpt"} <= kept.keys()
+    test = metalearn("mode=test", f"checkpoint={run.folder}/checkpoints/step6.ckpt", small=False)
+    assert test.code == 0, test.text
+    assert (test.result["val"], test.result["best_step"]) == (None, 6)
