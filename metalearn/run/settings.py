@@ -11,25 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import node
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below
 from metalearn.run.directory.secrets import redacted
-
-IRRELEVANT = {
-    *("hydra", "mode", "checkpoint", "resume", "paths", "logger", "published"),
-    *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "cache", "installed", "url")),
-    *("dataset.manifest", "test_dataset.manifest"),
-    *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "cuda_graph", "plugins")),
-    *(f"trainer.{name}" for name in ("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps")),
-    *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing")),
-    *(f"callbacks.{name}" for name in ("progress", "picture", "points", "model_summary", "save_top_k")),
-    "algorithm.execution",
-}
-"""Keys of the machine, of places and of the screen, with all keys below them."""
-
-NOT_HASHED = {
-    *("seed", "tasks_per_batch", "episode.test"),
-    *(f"evaluation.{name}" for name in ("fold", "protocol", "settings", "further")),
-}
-"""Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
 
 TAKEN_FROM_THE_TRAINING = {
     *("train_split", "episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
@@ -44,7 +27,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     References stay: a value that follows from the seed or from a folder is equal in all runs. A
     null counts as absent, since a later version may add such keys.
     """
-    return {key: value for key, value in leaves(config) if value is not None and not _is_below(key, IRRELEVANT)}
+    return {key: value for key, value in leaves(config) if value is not None and not is_below(key, IRRELEVANT)}
 
 
 def composed_settings(config: DictConfig) -> dict[str, Any]:
@@ -81,15 +64,15 @@ def written_settings(folder: Path) -> dict[str, Any]:
 def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, Any]:
     """Returns the settings of a test; those of a training are of its weights, if it has any."""
     trained = checkpoint["metalearn"].get("settings", {}) if checkpoint else {}  # absent in earlier versions
-    rest = {key: value for key, value in own.items() if not _is_below(key, TAKEN_FROM_THE_TRAINING)}
-    return rest | {key: value for key, value in trained.items() if _is_below(key, TAKEN_FROM_THE_TRAINING)}
+    rest = {key: value for key, value in own.items() if not is_below(key, TAKEN_FROM_THE_TRAINING)}
+    return rest | {key: value for key, value in trained.items() if is_below(key, TAKEN_FROM_THE_TRAINING)}
 
 
 def overrides_of_a_test(own: list[str], trained: list[str]) -> list[str]:
     """Returns the overrides of a test; those of a training are of its weights."""
 
     def is_of_the_training(override: str) -> bool:
-        return node(override) != "trainer.precision" and _is_below(node(override), TAKEN_FROM_THE_TRAINING)
+        return node(override) != "trainer.precision" and is_below(node(override), TAKEN_FROM_THE_TRAINING)
 
     return [*filter(is_of_the_training, trained), *(o for o in own if not is_of_the_training(o))]
 
@@ -100,7 +83,7 @@ def without_repeats(values: dict[str, Any], class_split: int | None) -> dict[str
     `class_split`: that of the result, which then has it in the place of `dataset.fold`.
     """
     fields = NOT_HASHED if class_split is None else NOT_HASHED | {"dataset.fold"}
-    return {key: value for key, value in values.items() if not _is_below(key, fields)}
+    return {key: value for key, value in values.items() if not is_below(key, fields)}
 
 
 def sha256(values: dict[str, Any], class_split: int | None) -> str:
@@ -125,8 +108,3 @@ def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from leaves(child, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", child
-
-
-def _is_below(key: str, parts: set[str]) -> bool:
-    """Whether a key is one of some keys, or lies below one."""
-    return key in parts or any(key[:end] in parts for end, sign in enumerate(key) if sign == ".")

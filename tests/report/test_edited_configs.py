@@ -1,4 +1,4 @@
-"""Runs of one command before and after an edit of a config file are no mean."""
+"""Runs of one config are one row, and those of one command before and after an edit are two."""
 
 from pathlib import Path
 from typing import Any
@@ -80,3 +80,33 @@ def test_a_test_does_not_name_the_setting_of_its_training(tmp_path: Path) -> Non
     fast = {"config_sha256": FAST, "optimizer": {"lr": 0.5}}
     comparison = compared(tmp_path, test, slow, fast)
     assert set(rows(comparison)) == {"prototypical optimizer.lr=0.001", "prototypical optimizer.lr=0.5"}
+
+
+def test_one_config_is_one_row_whether_it_was_typed_or_comes_from_a_file(tmp_path: Path) -> None:
+    typed = ["optimizer.lr=0.001", "trainer.max_steps=7"]
+    first, second = ({"config_sha256": SLOW, "overrides": typed} for _ in range(2))
+    (cell,) = compared(tmp_path, first, {"config_sha256": SLOW}, second).cells
+    assert [run.result.seed for run in cell.runs] == [0, 1, 2]
+    assert (cell.method.overrides, cell.protocol.overrides) == (("optimizer.lr=0.001",), ("trainer.max_steps=7",))
+
+
+def test_a_name_is_the_shortest_where_each_is_of_one_run(tmp_path: Path) -> None:
+    typed = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001", "trainer.max_steps=7"]}
+    (cell,) = compared(tmp_path, typed, {"config_sha256": SLOW}).cells
+    assert (cell.method.overrides, cell.protocol.overrides) == (("experiment=mine",), ())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "dataset.root=elsewhere",
+        "test_dataset.root=elsewhere",
+        "trainer.precision=bf16-mixed",
+        "evaluation.folds=10",
+        "evaluation.further.unknown=9",
+    ],
+)
+def test_what_a_hash_is_not_of_still_separates_rows(tmp_path: Path, override: str) -> None:
+    plain = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001"]}
+    other = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001", override]}
+    assert [len(cell.runs) for cell in compared(tmp_path, plain, other).cells] == [1, 1]

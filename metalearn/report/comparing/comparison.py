@@ -7,7 +7,7 @@ from functools import cached_property
 from string import ascii_lowercase
 
 from metalearn.report.comparing.cells import Cell, best_first
-from metalearn.report.comparing.configs import by_config
+from metalearn.report.comparing.configs import Place, by_config, named_alike
 from metalearn.report.comparing.protocol import (
     Column,
     Method,
@@ -136,14 +136,16 @@ def compare(runs: Iterable[Run]) -> Comparison:
     within = [run for run in runs if _has_place(run)]
     apart = [run for run in runs if not _has_place(run)]
     usual = _usual_episodes(within)
-    groups: dict[tuple[Column, Method, Protocol, bool], list[Run]] = {}
+    placed = []
     for run in within:
         result = run.result
         untested = MSE if result.problem == "regression" else ACCURACY
         where = column(result, measured.get(result.dataset, untested))
-        under = protocol(result, usual.get(test_key(result)))
-        group = where, method(result), under, result.class_split is None  # also in earlier versions
-        groups.setdefault(group, []).append(run)
+        placed.append((run, Place(where, method(result), protocol(result, usual.get(test_key(result))))))
+    groups: dict[tuple[Column, Method, Protocol, bool], list[Run]] = {}
+    for run, place in named_alike(placed):
+        without_splits = run.result.class_split is None  # also in earlier versions
+        groups.setdefault((*place, without_splits), []).append(run)
     cells = [
         Cell(where, how._replace(overrides=how.overrides + own), under, part).naming_splits()
         for (where, how, under, _), tests in groups.items()

@@ -1,8 +1,61 @@
-"""Runs whose commands are equal, but whose config files were edited in between."""
+"""Runs of one config under several commands, and of one command whose config files were edited."""
 
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from metalearn.report.comparing.protocol import Column, Method, Protocol
 from metalearn.report.reading.runs import Run
+from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below
+from metalearn.run.directory.published import key_of
+
+NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "evaluation", "trainer.precision"}
+"""Keys of which equal hashes say nothing, in earlier versions too; a test has its own precision."""
 
 MOST_WORDS = 3
+
+
+class Place(NamedTuple):
+    """Place of a run in a table, named by what was typed."""
+
+    column: Column
+    method: Method
+    protocol: Protocol
+
+
+def named_alike(placed: list[tuple[Run, Place]]) -> Iterator[tuple[Run, Place]]:
+    """Gives the runs of one config one name, whether it was typed or comes from files.
+
+    It is the name of most of these runs, or else the shortest.
+    """
+    names: dict[tuple[str, bool, Place], Counter[Place]] = {}
+    for run, place in placed:
+        names.setdefault(_content(run, place), Counter())[place] += 1
+    for run, place in placed:
+        if run.result.config_sha256 is None:
+            yield run, place
+        else:
+            candidates = names[_content(run, place)]
+            yield run, min(candidates, key=lambda name: (-candidates[name], len(" ".join(_typed(name))), _typed(name)))
+
+
+def _content(run: Run, place: Place) -> tuple[str, bool, Place]:
+    """Returns the hash of a run's config, and its place by all that the hash is not of."""
+    method, protocol = place.method, place.protocol
+    apart = Place(
+        place.column,
+        method._replace(overrides=_apart(method.overrides)),
+        protocol._replace(overrides=_apart(protocol.overrides)),
+    )
+    return run.result.config_sha256 or "", run.result.fold is None, apart
+
+
+def _apart(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(override for override in overrides if is_below(key_of(override), NOT_OF_THE_HASH))
+
+
+def _typed(place: Place) -> tuple[str, ...]:
+    return place.method.overrides + place.protocol.overrides
 
 
 def by_config(runs: list[Run]) -> list[tuple[tuple[str, ...], list[Run]]]:

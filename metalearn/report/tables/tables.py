@@ -104,7 +104,7 @@ def protocols(comparison: Comparison) -> list[Text]:
     common += [f"{seeds_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
     notes = [Text(f"all: {'; '.join(common)}")] if common else []
     own = {mark: "; ".join(part for part in protocol.parts if part not in common) for protocol, mark in marks.items()}
-    notes += [Text(parts, mark) for mark, parts in own.items() if mark.rstrip(DAGGER)]
+    notes += [Text(parts or "no other setting", mark) for mark, parts in own.items() if mark.rstrip(DAGGER)]
     if any(protocol.saw_test_classes for protocol in marks):
         notes.append(Text("the pretraining has seen test classes, or may have", DAGGER))
     return notes

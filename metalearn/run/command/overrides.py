@@ -20,6 +20,7 @@ from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.keys import is_below
 
 OF_THIS_COMMAND = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
@@ -166,8 +167,8 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     ):
         fixed += OF_THE_CLASSES
     _refuse_others(fixed, run, kept, typed)
-    if dataset and not any(_is_below(of_typed, "test_dataset") for of_typed in map(node, typed)):
-        kept = [override for override in kept if not _is_below(node(override), "test_dataset")]
+    if dataset and not any(is_below(of_typed, ["test_dataset"]) for of_typed in map(node, typed)):
+        kept = [override for override in kept if not is_below(node(override), ["test_dataset"])]
         if run.choices.get("dataset@test_dataset"):  # an experiment may have chosen it
             typed = [*typed, "~dataset@test_dataset"]
     for part in ("dataset", "test_dataset"):
@@ -182,7 +183,7 @@ def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: li
     """Raises ValueError if a typed override gives a fixed setting another value than the run's."""
     for override in typed:
         name = node(override)
-        if "=" in override and any(_is_below(name, part) for part in fixed):
+        if "=" in override and is_below(name, fixed):
             trained = run.setting(override, kept)
             if value(override) != trained:
                 remedy = "leave it out" if name != "experiment" else "type the settings of the test instead"
@@ -192,10 +193,6 @@ def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: li
 def _root(typed: list[str], part: str) -> Any:
     """Returns the folder of a data set that the command names, if it does."""
     return next((value(override) for override in typed if key(override) == f"{part}.root"), None)
-
-
-def _is_below(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}.")
 
 
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:

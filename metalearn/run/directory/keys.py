@@ -1,0 +1,26 @@
+"""Keys of a config by their part in the hash of a result, for reports that read no YAML."""
+
+from collections.abc import Collection
+
+IRRELEVANT = {
+    *("hydra", "mode", "checkpoint", "resume", "paths", "logger", "published"),
+    *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "cache", "installed", "url")),
+    *("dataset.manifest", "test_dataset.manifest"),
+    *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "cuda_graph", "plugins")),
+    *(f"trainer.{name}" for name in ("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps")),
+    *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing")),
+    *(f"callbacks.{name}" for name in ("progress", "picture", "points", "model_summary", "save_top_k")),
+    "algorithm.execution",
+}
+"""Keys of the machine, of places and of the screen, with all keys below them."""
+
+NOT_HASHED = {
+    *("seed", "tasks_per_batch", "episode.test"),
+    *(f"evaluation.{name}" for name in ("fold", "protocol", "settings", "further")),
+}
+"""Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
+
+
+def is_below(key: str, parts: Collection[str]) -> bool:
+    """Whether a key is one of some keys, or lies below one."""
+    return key in parts or any(key[:end] in parts for end, sign in enumerate(key) if sign == ".")
