@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -72,6 +73,10 @@ def export(run: Path, file: Path, support: Path | None) -> None:
 
 
 def _learn(learner: Learner, support: Path) -> None:
+    if zipfile.is_zipfile(support):
+        raise ValueError(
+            f"{support} does not hold examples; a saved learner is exported by metalearn.export {support} FILE"
+        )
     reader = ImageReader(_image_preparation(learner))
     learn(learner, reader, support)
     if reader.unreadable:

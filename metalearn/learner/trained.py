@@ -56,7 +56,8 @@ def checkpoint_of(path: Path) -> dict[str, Any]:
     """
     best = RunFolder(path).best
     if path.is_dir() and not best.is_file():
-        raise FileNotFoundError(f"{path} is not a run directory with checkpoints/best.ckpt")
+        kept = "kept no weights: name the run that it tested" if RunFolder(path).result.is_file() else "is not a run"
+        raise FileNotFoundError(f"{path} {kept}; weights are in checkpoints/best.ckpt")
     return read_checkpoint(best if path.is_dir() else path)
 
 

@@ -1,5 +1,6 @@
 """The objects of a run, built from its plan."""
 
+import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -169,7 +170,9 @@ def _check_weights(plan: Plan, module: FewShotModule, checkpoint: dict[str, Any]
         check_vocabulary(origin.get("vocabulary"), vocabulary(banks["test"]))
         check_columns(origin.get("columns", []), columns(banks["test"]))
     check_base_statistics(algorithm.base, banks, plan.choices)
-    check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"])
+    trained = () if plan.tests_only else banks.values()  # a test has the way of its weights
+    most = min((bank.num_classes for bank in trained if isinstance(bank, ClassBank)), default=sys.maxsize)
+    check_way(plan.config["episode"], algorithm.fixed_way, plan.choices["algorithm"], most)
     check_candidates(algorithm.num_candidates, plan.config["train_split"], plan.choices["algorithm"])
     check_sampling(plan.config["episode"], algorithm.answers_in_training, plan.choices["algorithm"])
     if plan.trains_nothing:

@@ -116,6 +116,14 @@ def test_an_absent_support_set_is_refused(tmp_path: Path, capsys) -> None:
     assert code == 2 and f"the support set {tmp_path}/nowhere is absent; it is a folder" in said
 
 
+def test_a_saved_learner_holds_no_examples_for_another_run(tmp_path: Path, capsys) -> None:
+    run, saved = checkpoint(tmp_path, *SMALLEST), tmp_path / "saved.learner"
+    learner(tmp_path, *SMALLEST).fit(*SUPPORT).save(saved)
+    code, said = call(capsys, run, tmp_path / "m.pt2", "--adapted", saved)
+    assert code == 2 and f"exported by metalearn.export {saved} FILE\n" in said
+    assert call(capsys, saved, tmp_path / "m.pt2")[0] == 0
+
+
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(command, "TOLERANCE", -1.0)
     code, said = call(capsys, checkpoint(tmp_path, *SMALLEST), tmp_path / "m.pt2")

@@ -274,3 +274,9 @@ def test_a_head_takes_fewer_classes_and_refuses_more(tmp_path: Path) -> None:
     assert ours.fit(*SUPPORT).predict_proba(QUERIES[0]).shape == (20, 4)
     with pytest.raises(ValueError, match=r"classifies 5 ways, not 6: train with episode.train.way=6"):
         ours.fit(*pictures(1, classes=6))
+
+
+def test_a_test_kept_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "result.json").touch()
+    with pytest.raises(FileNotFoundError, match="kept no weights: name the run that it tested"):
+        Learner.load(tmp_path)

@@ -67,6 +67,14 @@ def test_a_refused_command_leaves_no_directory(metalearn: Command, tmp_path: Pat
     assert not list(tmp_path.glob("outputs/*"))
 
 
+def test_the_way_of_a_linear_head_is_one_that_all_splits_have_classes_for(metalearn: Command) -> None:
+    for typed, remedy in ((10, 8), (4, 4)):  # meta-val and meta-test have 8 classes
+        ways = [f"episode.{split}.way={typed if split == 'train' else 5}" for split in ("train", "val", "test")]
+        refused = metalearn("algorithm=maml", *ways)
+        assert refused.code == 2
+        assert refused.text.endswith(f"type {' '.join(way.partition('=')[0] + f'={remedy}' for way in ways)}\n")
+
+
 @pytest.mark.parametrize("bad", ["seed=-1", "episode.test.way=500"])
 def test_a_refused_command_removes_only_what_it_made(
     metalearn: Command, tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch

@@ -93,10 +93,13 @@ def check_base_classes(given: int, counted: int) -> None:
         raise ValueError(f"num_base_classes={given}, but training has {counted} classes; leave it out")
 
 
-def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str) -> None:
-    """Raises ValueError if a split has another way than the algorithm's fixed one."""
+def check_way(episode: dict[str, Any], fixed_way: int | None, algorithm: str, most: int) -> None:
+    """Raises ValueError if a split has another way than the algorithm's fixed one.
+
+    `most`: largest way that all splits have classes for, which the remedy does not exceed.
+    """
     ways = {f"episode.{split}.way": of_split["way"] for split, of_split in episode.items()}
     if fixed_way is not None and (others := [f"{key}={way}" for key, way in ways.items() if way != fixed_way]):
-        remedy = " ".join(f"{key}={fixed_way}" for key in ways)
+        remedy = " ".join(f"{key}={min(fixed_way, most)}" for key in ways)
         head = f"{algorithm} has a linear head of {fixed_way} ways"
         raise ValueError(f"{head}, which {' and '.join(others)} cannot change: type {remedy}")
