@@ -1,19 +1,25 @@
 """Pruning: the callback on a fake trainer, then searches of real runs."""
 
 import json
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import optuna
 import pytest
 from conftest import SMALL, Finished
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.demos.boring_classes import BoringModel
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from metalearn.report.comparing import contents
 from metalearn.run.trials.pruning import Pruning
 from metalearn.run.trials.trial import TrialAddress, open_storage
+from metalearn.training.callbacks import ValidateAtEnd
 
 PRUNED = TrialState.PRUNED
 
@@ -60,9 +66,9 @@ def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -
             strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision),
         )
         for step in steps:
-            trainer.global_step = step
+            trainer.global_step, trainer.should_stop = step, step == steps[-1]
             callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
-            assert trainer.should_stop == callback.pruned
+            assert trainer.should_stop == (callback.pruned or step == steps[-1])
             if callback.pruned:
                 break
         told = study.get_trials()[number].intermediate_values
@@ -72,6 +78,46 @@ def test_a_pruner_stops_a_training_that_is_behind(tmp_path: Path, pruner: Any) -
     states = [trial.state for trial in study.get_trials()]
     assert states[0] == TrialState.COMPLETE
     assert (PRUNED in states) == (pruner != "none")
+
+
+class Hopeless(BoringModel):
+    """Network whose score is 0 in each validation."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/accuracy", 0.0)
+
+
+EARLY = partial(EarlyStopping, "val/accuracy", mode="max")
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.parametrize(
+    ("limits", "pruned"),
+    [
+        ({"max_steps": 2}, False),
+        ({"max_epochs": 1, "limit_train_batches": 2}, False),
+        ({"max_time": timedelta(microseconds=1)}, False),
+        ({"callbacks": [EARLY(stopping_threshold=-1)]}, False),
+        ({"max_steps": 3}, True),
+        ({"max_epochs": 2, "limit_train_batches": 2}, True),
+        ({"max_time": timedelta(days=1)}, True),
+        ({"callbacks": [EARLY(patience=3)]}, True),
+    ],
+)
+def test_a_trial_is_pruned_before_its_end_alone(tmp_path: Path, limits: dict[str, Any], pruned: bool) -> None:
+    """Trains behind five other trials up to the first validation, the last one or not."""
+    storage = str(tmp_path / "study.log")
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
+    for _ in range(5):
+        study.add_trial(create_trial(value=1.0, intermediate_values={1: 1.0, 2: 1.0}))
+    address = TrialAddress(storage, "s", study.ask()._trial_id, pruner="median")
+    callback = Pruning(address, score="accuracy", folder=tmp_path)
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    callbacks = [*limits.get("callbacks", []), ValidateAtEnd(), callback]
+    usual: dict[str, Any] = {"max_epochs": -1, "accelerator": "cpu", "val_check_interval": 2, **quiet}
+    pl.Trainer(**usual | limits | {"callbacks": callbacks}).fit(Hopeless())
+    assert callback.pruned == pruned
+    assert study.get_trials()[-1].intermediate_values == {1 if "max_time" in limits and not pruned else 2: 0.0}
 
 
 def test_a_later_seed_reports_the_mean_of_all_so_far(tmp_path: Path) -> None:
@@ -85,7 +131,7 @@ def test_a_later_seed_reports_the_mean_of_all_so_far(tmp_path: Path) -> None:
     earlier = [str(tmp_path / f"seed{seed}") for seed in range(2)]
     address = TrialAddress(storage, "s", trial_id, pruner="median", earlier=earlier)
     callback = Pruning(address, score="accuracy", folder=tmp_path / "seed2")
-    trainer: Any = SimpleNamespace(max_steps=4, callback_metrics={"val/accuracy": 0.9})
+    trainer: Any = SimpleNamespace(max_steps=4, should_stop=False, callback_metrics={"val/accuracy": 0.9})
     for step in (2, 3):  # the earlier seeds have no score at step 3
         trainer.global_step = step
         assert not callback._report(trainer)
@@ -110,7 +156,7 @@ def test_the_median_prunes_a_later_seed_although_the_first_was_good(tmp_path: Pa
     number = study.ask()._trial_id
     address = TrialAddress(storage, "s", number, pruner="median", earlier=[str(folder)])
     callback = Pruning(address, score="accuracy", folder=tmp_path / "seed1")
-    trainer: Any = SimpleNamespace(max_steps=6)
+    trainer: Any = SimpleNamespace(max_steps=6, should_stop=False)
     for trainer.global_step, score, hopeless in ((2, 0.3, True), (3, 0.3, False), (4, 0.5, True)):
         trainer.callback_metrics = {"val/accuracy": score}
         assert callback._report(trainer) == hopeless
@@ -121,7 +167,7 @@ def test_hyperband_prunes_in_the_first_seed_alone(tmp_path: Path) -> None:
     """Compares trials whose first seeds get worse; their second seeds begin badly."""
     storage = str(tmp_path / "study.log")
     study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
-    trainer: Any = SimpleNamespace(max_steps=9, val_check_batch=1, accumulate_grad_batches=1)
+    trainer: Any = SimpleNamespace(max_steps=9, val_check_batch=1, accumulate_grad_batches=1, should_stop=False)
     hopeless = [False, False]
     for i in range(27):
         folder = tmp_path / str(i)
@@ -149,11 +195,12 @@ def test_a_continued_trial_keeps_its_best_score(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,val/accuracy\n2,0.9\n4,0.1\n6,0.1\n")
     address = TrialAddress(storage, "s", study.ask()._trial_id, pruner="median")
     callback = Pruning(address, score="accuracy", folder=tmp_path)
-    trainer: Any = SimpleNamespace(max_steps=8, callback_metrics={"val/accuracy": 0.1}, global_step=6)
+    trainer: Any = SimpleNamespace(max_steps=8, global_step=6, should_stop=False)
+    trainer.callback_metrics = {"val/accuracy": 0.1}
     assert not callback._report(trainer)
     assert study.get_trials()[-1].intermediate_values == pytest.approx({2: 0.9, 4: 0.1, 6: 0.1})
     retried = Pruning(address, score="accuracy", folder=tmp_path)  # in the same trial
-    trainer.global_step = 8
+    trainer.global_step, trainer.should_stop = 8, True
     assert not retried._report(trainer)
 
 

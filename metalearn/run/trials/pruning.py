@@ -45,6 +45,7 @@ class Pruning(pl.Callback):
     def _report(self, trainer: pl.Trainer) -> bool:
         """Reports the mean so far, and returns whether to stop; after the last step it never stops.
 
+        A limit of steps, epochs or time, or early stopping, has asked to stop by then.
         Seeds after the first report nothing without a limit of steps, or where an earlier one has
         no score at this step.
         """
@@ -58,7 +59,7 @@ class Pruning(pl.Callback):
             self._catch_up(self._trial, earlier, trainer)
         begin = len(earlier) * trainer.max_steps
         self._trial.report(mean, begin + step)
-        return step != trainer.max_steps and self._is_hopeless(self._trial, begin)
+        return not trainer.should_stop and self._is_hopeless(self._trial, begin)
 
     def _is_hopeless(self, trial: "optuna.Trial", begin: int) -> bool:
         """Asks the pruner; `begin` is the step of the trial at which this run began.
