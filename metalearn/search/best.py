@@ -65,8 +65,9 @@ class Findings:
         finished = len(completed) + len(pruned)
         self._screen.say(f"{finished} of {max(finished, self._trials.n_trials)} trials: {counts}")
         for trial in failed[-SHOWN:]:
-            log = self._trials.runs(trial).looked().first_incomplete.log
-            self._screen.say(f"trial {self._trials.folder(trial).name} failed: {log}")
+            job = self._trials.runs(trial).looked().first_incomplete
+            why = f" ({job.reason})" if job.reason else ""
+            self._screen.say(f"trial {self._trials.folder(trial).name} failed{why}: {job.log}")
 
     def write(self) -> None:
         """Writes the best trial, or all trials with their place on the Pareto front."""

@@ -38,9 +38,15 @@ class TrialRuns:
             self._started.remove(job)
 
     def looked(self) -> Self:
-        """Returns the runs with their statuses read from their directories."""
+        """Returns the runs with their statuses read from their directories.
+
+        A run with a damaged result has failed, as at the end of an attempt (Job.conclude).
+        """
         for job in self.jobs:
-            job.look()
+            try:
+                job.look()
+            except ValueError as error:
+                job.status, job.reason = "failed", str(error)
         return self
 
     @property

@@ -76,6 +76,15 @@ def test_failed_and_pruned_trials(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert f"trial 0002 failed: {tmp_path}/0002/stdout.log" in printed
 
 
+def test_a_damaged_result_of_a_failed_trial_hides_no_finding(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script = f"case $PWD in *0000) echo '{{' > result.json; exit 1;; *) {COMPLETED};; esac"
+    assert Controller(tmp_path, script=script, n_trials=1, slots=1).run() is None
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text())["trial"] == 1
+    printed = capfd.readouterr().out
+    assert f"trial 0000 failed ({tmp_path}/0000/result.json cannot be read: Expecting" in printed
+    assert f"): {tmp_path}/0000/stdout.log" in printed
+
+
 def test_a_directory_with_square_brackets_is_named_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

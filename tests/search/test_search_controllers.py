@@ -127,6 +127,16 @@ def test_the_trials_of_a_dead_controller_are_taken_over(tmp_path: Path, left: st
     assert len(set(living.values())) == 2
 
 
+def test_a_damaged_result_that_a_dead_controller_left_is_a_failure(tmp_path: Path) -> None:
+    job = of_a_dead_process(Controller(tmp_path, n_trials=1)).trials.ask()
+    assert job is not None
+    job.folder.mkdir()
+    (job.folder / "result.json").write_text(DONE[:20])
+    living = Controller(tmp_path, n_trials=1)
+    living.run()
+    assert living.states() == ["FAIL", "COMPLETE"]
+
+
 def test_a_living_controller_keeps_its_trials_while_its_heart_beats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
