@@ -14,6 +14,7 @@ from rich.table import Table
 
 from metalearn.files import write_text
 from metalearn.run.command.grammar import quoted
+from metalearn.run.trials.trial import counted
 from metalearn.search.experiment import as_experiment
 from metalearn.search.trials import Trials
 from metalearn.sweep.jobs import Job
@@ -145,9 +146,10 @@ class Findings:
         write_text(self._folder / name, text)
 
     def _best_first(self) -> list[FrozenTrial]:
-        """Returns the completed trials by their first objective."""
+        """Returns the completed trials by their first objective; equal ones as they began."""
         sign = self._objectives[0].loss_sign
-        return sorted(self._trials.all(TrialState.COMPLETE), key=lambda trial: sign * trial.values[0])
+        completed = [trial for trial in counted(self._trials.all()) if trial.state == TrialState.COMPLETE]
+        return sorted(completed, key=lambda trial: sign * trial.values[0])
 
     def _front(self) -> list[FrozenTrial]:
         best = {trial.number for trial in self._trials.study.best_trials}

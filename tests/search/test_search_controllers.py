@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from optuna.trial import TrialState
 from searching import COMPLETED, Controller, impatient, of_a_dead_process  # noqa: F401
 
@@ -135,6 +136,22 @@ def test_a_damaged_result_that_a_dead_controller_left_is_a_failure(tmp_path: Pat
     living = Controller(tmp_path, n_trials=1)
     living.run()
     assert living.states() == ["FAIL", "COMPLETE"]
+
+
+def test_of_equal_trials_the_first_to_begin_is_the_best_everywhere(tmp_path: Path) -> None:
+    """Continues trial 0000 after 0001 has completed with the score of both."""
+    dead = of_a_dead_process(Controller(tmp_path, n_trials=2, script=f"echo '{DONE}' > result.json"))
+    for job in (dead.trials.ask(), dead.trials.ask()):
+        assert job is not None
+        job.folder.mkdir()
+    (job.folder / "result.json").write_text(DONE)
+    living = Controller(tmp_path, n_trials=2, script=dead.script)
+    living.run()
+    assert living.states() == ["FAIL", "COMPLETE", "COMPLETE"]
+    study_record.write(StudyRecord(str(tmp_path / "study.log"), tmp_path.name, "accuracy"), tmp_path)
+    reported, written = searches.read(tmp_path).best, yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert reported is not None
+    assert (reported.folder.name, written["directory"]) == ("0000", "0000")
 
 
 def test_a_living_controller_keeps_its_trials_while_its_heart_beats(

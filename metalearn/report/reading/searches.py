@@ -163,7 +163,7 @@ def _read(folder: Path) -> Search:
     return Search(
         folder,
         [objectives[place] for place in order],
-        sorted(trials, key=lambda trial: trial.number),
+        trials,
         _importance(study, order[0], signs[order[0]]),
     )
 

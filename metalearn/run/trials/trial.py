@@ -46,7 +46,11 @@ def is_given_up(trial: "optuna.trial.FrozenTrial") -> bool:
 
 
 def counted(trials: "Iterable[optuna.trial.FrozenTrial]") -> "list[optuna.trial.FrozenTrial]":
-    """Returns the trials that were not given up, the last one of each directory."""
+    """Returns the trials that were not given up, the last one of each directory.
+
+    They are in the order of their directories, in which they began: the first of equal ones is the
+    best, in best.yaml as in a report.
+    """
     last = {directory(trial): trial for trial in sorted(trials, key=lambda trial: trial.number)}
     return [trial for trial in last.values() if not is_given_up(trial)]
 
