@@ -125,17 +125,22 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
     if plan.config["trainer"]["cuda_graph"] and (reason := why_not_replayed(algorithm, trainer, data)):
         raise ValueError(f"trainer.cuda_graph=true: {reason}")
-    _check_processes(trainer.world_size, data, plan.folder.path)
+    _check_processes(trainer.world_size, data, plan)
     return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
 
 
-def _check_processes(number: int, data: AbstractEpisodes[Any], folder: Path) -> None:
-    """Raises ValueError if several processes cannot share the episodes or the run directory."""
+def _check_processes(number: int, data: AbstractEpisodes[Any], plan: Plan) -> None:
+    """Raises ValueError if several processes cannot share episodes, batches or run directory."""
     if min(data.num_episodes.values()) < number:
         raise ValueError(f"{number} processes need at least as many meta-val and meta-test episodes")
-    if number > 1 and '"' in str(folder):  # Lightning puts it in such quotes, in the command of a process
+    if number > 1 and (skipped := plan.config["trainer"]["skip_nonfinite"]):
         raise ValueError(
-            f"hydra.run.dir={folder} holds a double quote, which {number} processes cannot read: rename it"
+            f"trainer.skip_nonfinite={skipped} is for one device, but this run has {number}: the others would wait "
+            "for the gradient that is left out; give trainer.devices=1"
+        )
+    if number > 1 and '"' in str(plan.folder.path):  # Lightning puts it in such quotes, in a command
+        raise ValueError(
+            f"hydra.run.dir={plan.folder.path} holds a double quote, which {number} processes cannot read: rename it"
         )
 
 

@@ -41,10 +41,6 @@ def check_trainer(trainer: dict[str, Any]) -> None:
             raise ValueError(f"trainer.{name}={limit} is refused: {instead}")
     if trainer["skip_nonfinite"] < 0:
         raise ValueError(f"trainer.skip_nonfinite={trainer['skip_nonfinite']}; it must not be negative")
-    if trainer["skip_nonfinite"] and (trainer["devices"] not in (1, "1") or trainer.get("num_nodes", 1) != 1):
-        raise ValueError(
-            "trainer.skip_nonfinite is for one device: the others would wait for the gradient that is left out"
-        )
     _check_length(trainer)
     _check_intervals(trainer)
 
