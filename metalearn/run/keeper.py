@@ -47,6 +47,7 @@ class Keeper(Checkpoint):
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._is_due = False  # whether last.ckpt is saved at the end of the epoch
+        self._stops = False  # whether a time limit or a callback has asked to stop
         self._saved: int | None = None  # batches done in last.ckpt; None: there is none
         self._resumed: dict[str, Any] | None = None  # facts of the run in the checkpoint that is resumed
 
@@ -58,6 +59,14 @@ class Keeper(Checkpoint):
         facts = [callback.run for callback in trainer.callbacks if isinstance(callback, Provenance)]  # type: ignore[attr-defined]
         if self._resumed is not None and [self._resumed] == facts:
             self._saved = batches_done(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning would stop and save at once, but a checkpoint holds no accumulated gradients.
+        self._stops |= trainer.should_stop
+        step_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        trainer.should_stop = self._stops and step_ends
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking:

@@ -2,16 +2,24 @@
 
 import csv
 import itertools
+import math
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import SMALL, Command, Finished
+from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.demos.boring_classes import BoringModel
 from stopping import CALLBACK, VARIABLE, allowing
 
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.keeper import Keeper
 from metalearn.run.process.signals import WATCHED
+from metalearn.training.callbacks import ValidateAtEnd
 
 BASE = [
     CALLBACK,
@@ -176,6 +184,41 @@ def test_a_signal_before_the_first_step_keeps_the_overrides_of_the_resumption(
     stop(metalearn, longer, folder, allowed, "SIGTERM", "on_train_batch_start:1")
     resumed = metalearn(f"resume={folder}", folder=folder, small=False, environment=allowed)
     assert (resumed.code, resumed.result["steps"]) == (0, 6), resumed.text
+
+
+class Scored(BoringModel):
+    """Network with the scores that the keeper reads."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_dict({"val/accuracy": 0.5, "val/loss": 1.0})
+
+
+def stop_in_the_fourth_batch(trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    if batch_idx == 3:
+        trainer.should_stop = True
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.parametrize(
+    ("limits", "batches"),
+    [
+        ({"max_time": timedelta(microseconds=1)}, 3),
+        ({"callbacks": [LambdaCallback(on_train_batch_end=stop_in_the_fourth_batch)]}, 6),
+        ({"callbacks": [ValidateAtEnd()], "limit_train_batches": 4, "max_epochs": 1}, 4),
+    ],
+)
+def test_a_stop_within_a_step_waits_for_its_end(tmp_path: Path, limits: dict[str, Any], batches: int) -> None:
+    """Trains with steps of three batches, whose gradients no checkpoint holds."""
+    folder = RunFolder(tmp_path)
+    keeper = Keeper(folder, "accuracy", lambda: "")
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+    usual: dict[str, Any] = {"max_epochs": -1, "accumulate_grad_batches": 3, "check_val_every_n_epoch": None}
+    callbacks = [*limits.get("callbacks", []), keeper]
+    usual |= {"accelerator": "cpu", "val_check_interval": 60, **quiet, **limits, "callbacks": callbacks}
+    pl.Trainer(**usual).fit(Scored())
+    last = torch.load(folder.last, weights_only=True)
+    done = last["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"]
+    assert (done, last["global_step"]) == (batches, math.ceil(batches / 3))
 
 
 def test_two_processes_of_which_one_is_stopped_resume_exactly(
