@@ -31,6 +31,9 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["~episode.val.way"], "episode.val.way is missing"),
         (["trainer.max_steps=0"], "trainer.max_steps=0; it must be positive"),
         (["trainer.max_steps=-1"], "the training has no limit"),
+        (["trainer.max_time=00:00:00:00"], "max_time=00:00:00:00; it must be DD:HH:MM:SS above 0"),
+        (["trainer.max_time=90m"], "max_time=90m; it must be DD:HH:MM:SS above 0, such as 00:01:30:00$"),
+        (["+trainer.max_time.minutes=3", "trainer.max_steps=2"], "max_time={'minutes': 3} is not of the type str"),
         (["trainer.val_check_interval=0"], "must be a positive number of batches"),
         (
             ["trainer.max_epochs=5"],

@@ -33,7 +33,7 @@ class Trainer(Part):
     precision: Any
     max_steps: int
     max_epochs: int
-    max_time: str | dict[str, int] | None
+    max_time: str | None
     limit_train_batches: Any
     val_check_interval: Any
     accumulate_grad_batches: int

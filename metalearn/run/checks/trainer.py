@@ -1,5 +1,6 @@
 """Settings of the trainer that lead to no result, or that the machine cannot do."""
 
+import re
 from typing import Any
 
 NO_RESULT = {
@@ -99,7 +100,10 @@ def _check_length(trainer: dict[str, Any]) -> None:
             f"trainer.max_epochs={epochs}: episodes have no epochs; give trainer.max_steps=N, "
             "or trainer.limit_train_batches=N too, the batches of an epoch"
         )
-    if steps == -1 and epochs == -1 and trainer["max_time"] is None:
+    time = trainer["max_time"]
+    if time is not None and not (re.fullmatch(r"\d+(:\d\d){3}", time) and re.search("[1-9]", time)):
+        raise ValueError(f"trainer.max_time={time}; it must be DD:HH:MM:SS above 0, such as 00:01:30:00")
+    if steps == -1 and epochs == -1 and time is None:
         raise ValueError("the training has no limit: give trainer.max_steps or trainer.max_time")
 
 
