@@ -11,14 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import node
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below
+from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, TAKEN_FROM_THE_TRAINING, is_below
 from metalearn.run.directory.secrets import redacted
-
-TAKEN_FROM_THE_TRAINING = {
-    *("train_split", "episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
-    *("trainer", "callbacks"),
-}
-"""Keys that a test takes from the training of its weights, except the precision of its own."""
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:

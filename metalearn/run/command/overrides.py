@@ -20,7 +20,7 @@ from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import is_below
+from metalearn.run.directory.keys import OF_THE_TRAINING, is_below
 
 OF_THIS_COMMAND = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
@@ -29,15 +29,6 @@ OF_THE_CLASSES = ("evaluation.fold", "evaluation.folds", "dataset.fold")
 """Settings that choose the classes of meta-test, which a test of other weights must not change.
 
 Others are classes of the training, or those on which its checkpoint was chosen.
-"""
-
-OF_THE_TRAINING = (
-    *("experiment", "train_split", "episode.train", "tasks_per_batch", "batch_size"),
-    *("optimizer", "scheduler", "augmentation"),
-)
-"""Settings of the training that a test must not change.
-
-The result would name them, and a report would count another training.
 """
 
 SPLIT = "classes.csv"
@@ -160,7 +151,9 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     path = best_of(path)
     run = EarlierRun(path.resolve().parent.parent)
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
-    fixed = ["seed", *(OF_THE_TRAINING if name == "checkpoint" else ())]  # the seed deals the folds
+    fixed = ["seed"]  # it deals the folds
+    if name == "checkpoint":  # the result would name them, and a report would count another training
+        fixed += ["experiment", "tasks_per_batch", *OF_THE_TRAINING]
     dataset = next((value(o) for o in typed if node(o) == "dataset"), None)
     if dataset in (None, run.choices.get("dataset")) and not run.has_other_images_than(
         _root(typed, "dataset"), "dataset"

@@ -1,4 +1,4 @@
-"""Keys of a config by their part in the hash of a result, for reports that read no YAML."""
+"""Keys of a config by their part in a result; reports read them without YAML."""
 
 from collections.abc import Collection
 
@@ -19,6 +19,12 @@ NOT_HASHED = {
     *(f"evaluation.{name}" for name in ("fold", "protocol", "settings", "further")),
 }
 """Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
+
+OF_THE_TRAINING = {"train_split", "episode.train", "batch_size", "optimizer", "scheduler", "augmentation"}
+"""Keys of the training, which a test must not change."""
+
+TAKEN_FROM_THE_TRAINING = {*OF_THE_TRAINING, "episode.val", "trainer", "callbacks"}
+"""Keys that a test takes from the training of its weights, except the precision of its own."""
 
 
 def is_below(key: str, parts: Collection[str]) -> bool:
