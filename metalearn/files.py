@@ -54,6 +54,14 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         yield
 
 
+def open_to_lock(path: Path) -> IO[bytes]:
+    """Opens a file for a lock: for writing where one may, else NFS refuses an exclusive lock."""
+    try:
+        return path.open("r+b")
+    except OSError:
+        return path.open("rb")
+
+
 def check_free(path: Path) -> None:
     """Raises ValueError if a file to be written exists already, or its folder does not."""
     if path.exists():
@@ -84,7 +92,7 @@ def _remove_those_of_dead_writers(path: Path) -> None:
     theirs = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}")
     for name in os.listdir(path.parent):
         if theirs.fullmatch(name):
-            with contextlib.suppress(OSError), (path.parent / name).open("rb") as file:
+            with contextlib.suppress(OSError), open_to_lock(path.parent / name) as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(path.parent / name)
 

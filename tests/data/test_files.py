@@ -1,5 +1,6 @@
 """Atomic writing: complete files or none, for killed and for concurrent writers."""
 
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -60,7 +61,9 @@ def killed_while_writing(path: Path) -> None:
     write(path, b"half")
 
 
-def test_what_killed_writers_left_is_removed_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lock", [fcntl.flock, fcntl.lockf], ids=["local", "NFS"])
+def test_what_killed_writers_left_is_removed_by_the_next(tmp_path: Path, monkeypatch, lock) -> None:
+    monkeypatch.setattr(fcntl, "flock", lock)
     path = tmp_path / "cache.npz"
     write(path, b"old")
     (tmp_path / ".cache.npz.mine").write_bytes(b"somebody's own")

@@ -1,6 +1,9 @@
 """`python -m metalearn.sweep`: states read from directories, cancel, watch, logs and retry."""
 
+import errno
+import fcntl
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,6 +12,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 from conftest import REPOSITORY
@@ -112,6 +116,27 @@ def test_a_reader_keeps_no_run_from_its_directory(tmp_path: Path) -> None:
     finally:
         over.set()
         reader.join()
+
+
+def test_a_network_file_system_shows_who_attends_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks as NFS does, where an exclusive lock needs a file that is open for writing."""
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)
+    with multiprocessing.get_context("fork").Pool(1) as other, attend(tmp_path):
+        assert other.apply(is_attended, [tmp_path])
+    assert not is_attended(tmp_path)
+
+
+def test_a_sweep_that_one_may_only_read_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attend(tmp_path).close()
+    opened, refused = Path.open, OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def only_read(path: Path, mode: str) -> IO[bytes]:
+        if mode == "r+b":
+            raise refused
+        return opened(path, mode)
+
+    monkeypatch.setattr(Path, "open", only_read)
+    assert not is_attended(tmp_path)
 
 
 def test_watch_ends_with_the_last_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

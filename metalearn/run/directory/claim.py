@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from metalearn.files import open_to_lock
+
 LOCK = ".lock"
 
 PROBES = 3
@@ -52,7 +54,7 @@ def is_locked(path: Path, probe: int = fcntl.LOCK_SH) -> bool:
     Changes nothing, so a reader may ask.
     """
     try:
-        with path.open() as file:
+        with open_to_lock(path) as file:
             fcntl.flock(file, probe | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
