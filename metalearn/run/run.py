@@ -27,7 +27,8 @@ from metalearn.run.loggers import every_logger
 from metalearn.run.loggers.metrics import MetricsFile
 from metalearn.run.plan import Plan, resolve
 from metalearn.run.process import early_signals
-from metalearn.run.process.exits import ANOTHER, BAD_INPUT, FAILED, ending, is_of_another_process, refusing_bad_input
+from metalearn.run.process.conventions import BAD_INPUT, FAILED
+from metalearn.run.process.exits import ANOTHER, ending, is_of_another_process, refusing_bad_input
 from metalearn.run.process.machine import is_rank_zero
 from metalearn.run.process.signals import Signals
 from metalearn.run.record import Record, planned

@@ -15,6 +15,7 @@ from metalearn.run.command.grammar import quoted
 from metalearn.run.directory.claim import LOCK, is_locked, lock
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Measured, Outcome
+from metalearn.run.process.conventions import BAD_INPUT
 from metalearn.sweep import logs
 from metalearn.sweep.submitted import is_submitted
 
@@ -24,7 +25,6 @@ JOB_LOCK = ".job.lock"
 The job holds it also when the controller is killed.
 """
 
-BAD_INPUT = 2
 GRACE = 60.0
 """Seconds that a job has for its last checkpoint after the signal that its time is over."""
 

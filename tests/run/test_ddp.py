@@ -18,7 +18,8 @@ from sweeping import wait_for
 
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.setting import Setting
-from metalearn.run.process.exits import FAILED, ending
+from metalearn.run.process.conventions import FAILED
+from metalearn.run.process.exits import ending
 from metalearn.run.process.machine import check_nodes
 
 

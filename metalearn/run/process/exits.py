@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.formats import first_line, one_line
 from metalearn.run.directory.result import Status
+from metalearn.run.process.conventions import BAD_INPUT, FAILED
 
-FAILED, BAD_INPUT = 1, 2
 ANOTHER = "another process of the run failed or was killed"
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")
 """Signs of a lost process in the errors of gloo and NCCL."""

@@ -10,6 +10,8 @@ from typing import Any, Self
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from metalearn.run.process.conventions import ECHO
+
 WATCHED = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -20,12 +22,6 @@ WATCHED = (
     signal.SIGXCPU,
 )
 """Signals that end a run in order; an ignored signal, such as SIGHUP under nohup, stays ignored."""
-
-ECHO = 1.0
-"""Seconds in which a repeated signal counts once.
-
-SLURM sends a signal to all processes of a job, and a parent process forwards it again.
-"""
 
 
 class Signals:
