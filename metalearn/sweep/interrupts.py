@@ -2,11 +2,13 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self, final
 
+from metalearn.run.process.conventions import ECHO
 from metalearn.sweep.jobs import Attempt
 
 
@@ -26,6 +28,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._first_at: float | None = None  # a cancel is no signal
         self._second = False
         self._forwarded: list[tuple[Attempt, bool]] = []
         self._before: dict[signal.Signals, Any] = {}
@@ -43,7 +46,9 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._second = self.received is not None
+        now = time.monotonic()
+        self._first_at = self._first_at or now
+        self._second = self._second or now - self._first_at > ECHO
         self.received = self.received or signal.Signals(number)
 
     def cancel(self) -> None:

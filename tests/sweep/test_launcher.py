@@ -8,11 +8,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY
 from sweeping import DONE, Sweep, wait_for
 
+from metalearn.sweep import interrupts
 from metalearn.sweep.screen import Screen
 from metalearn.sweep.slots import Slots
 
@@ -96,7 +99,26 @@ open('ready', 'w'); time.sleep(30)
     assert sweep.statuses == ["interrupted", "interrupted", "pending"]
 
 
-def test_a_second_signal_kills(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_signal_that_comes_twice_at_once_counts_once(monkeypatch: pytest.MonkeyPatch, cancelled: bool) -> None:
+    sent: list[signal.Signals] = []
+    jobs: Any = [SimpleNamespace(process=SimpleNamespace(send=sent.append))]
+    with interrupts.Interrupts() as received:
+        if cancelled:
+            received.cancel()
+            received.forward(jobs)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            received.forward(jobs)
+        assert sent == [signal.SIGTERM]
+        monkeypatch.setattr(interrupts, "ECHO", 0.0)
+        os.kill(os.getpid(), signal.SIGINT)
+        received.forward(jobs)
+    assert sent == [signal.SIGTERM, signal.SIGKILL]
+
+
+def test_a_second_signal_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "ECHO", 0.0)
     stubborn = "trap 'touch told' TERM; touch ready; while true; do sleep 0.05; done"
     sweep = Sweep(tmp_path, [stubborn])
     script = f"""cd {tmp_path}; mkdir -p 0; while [ ! -e 0/ready ]; do sleep 0.05; done; kill -15 {os.getpid()}
