@@ -71,10 +71,10 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
                 if is_rank_zero():
                     _begin(job, config)
                 begun = True
+            # Several processes wait for one another until the first step, where all can stop.
+            signals.training = not plan.tests_only and job.trainer.world_size > 1
+            signals.deliver(early_signals.received)
             if not plan.tests_only:
-                # Several processes wait for one another until the first step, where all can stop.
-                signals.training = job.trainer.world_size > 1
-                signals.deliver(early_signals.received)
                 fit(job, record)
             pruned = job.pruning is not None and job.pruning.pruned
             if not pruned:

@@ -12,6 +12,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from metalearn.run.process import early_signals
+
 VARIABLE = "STOP_AT"
 CALLBACK = "+callbacks.stop={_target_:stopping.Stop}"
 
@@ -25,7 +27,8 @@ class Stop(pl.Callback):
     """Stops at STOP_AT=<rank>:<how>:<point>:<count>, at the count-th pass of the point, from 1.
 
     `how` is the name of a signal, or "error" for a full disk. `point` is the name of a hook of
-    Lightning, or "write-<file>": between writing a file of that name and moving it into place.
+    Lightning, "write-<file>": between writing a file of that name and moving it into place, or
+    "imports": as if the signal had come during the imports of a distributed run.
     """
 
     def __init__(self) -> None:
@@ -33,6 +36,8 @@ class Stop(pl.Callback):
         self.rank, self.left = int(rank), int(count)
         if self.point.startswith("write-"):
             self._watch_writes(self.point.removeprefix("write-"))
+        elif self.point == "imports":
+            early_signals.received.append(signal.Signals[self.how])
 
     def _watch_writes(self, name: str) -> None:
         replace = os.replace

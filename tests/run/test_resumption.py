@@ -221,6 +221,14 @@ def test_a_stop_within_a_step_waits_for_its_end(tmp_path: Path, limits: dict[str
     assert (done, last["global_step"]) == (batches, math.ceil(batches / 3))
 
 
+def test_a_signal_during_the_imports_ends_a_training_and_a_test(metalearn: Command, allowed: dict[str, str]) -> None:
+    trained = metalearn("trainer.max_steps=1")
+    signalled = {**allowed, VARIABLE: "0:SIGTERM:imports:1"}
+    for words in ([], ["mode=test", f"checkpoint={trained.folder}"]):
+        stopped = metalearn(*words, CALLBACK, environment=signalled)
+        assert (stopped.code, stopped.result["status"], stopped.test) == (143, "interrupted", None), stopped.text
+
+
 def test_two_processes_of_which_one_is_stopped_resume_exactly(
     metalearn: Command, allowed: dict[str, str], tmp_path: Path
 ) -> None:
