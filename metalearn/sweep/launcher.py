@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import key, quoted
 from metalearn.sweep import dropped
@@ -169,8 +170,8 @@ class AbstractLauncher(Launcher, ABC):
             config_name=self.config.hydra.job.config_name, overrides=[*of_hydra, *overrides], run_mode=RunMode.RUN
         )
         OmegaConf.copy_cache(from_config=self.config, to_config=config)  # the times in it
-        with open_dict(config):
-            config.hydra.job.num, config.hydra.job.id = number, str(number)
+        config.hydra.job.num, config.hydra.job.id = number, str(number)
+        HydraConfig.instance().set_config(config)  # ${hydra:KEY} reads it
         return config
 
     def trainer(self, job: "Job") -> DictConfig:

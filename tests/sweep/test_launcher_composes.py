@@ -91,6 +91,19 @@ def test_a_finished_job_with_a_name_of_its_own_is_not_composed(launcher, compose
     assert [overrides for overrides in more if overrides in composed] == [["seed=3"], ["seed=1"]]
 
 
+@pytest.mark.parametrize(
+    ("launcher", "names"),
+    [
+        ("hydra.sweep.subdir=run_${hydra:job.num}", ["run_4", "run_5"]),
+        ("hydra.sweep.subdir=${hydra:job.override_dirname}", ["seed=0", "seed=1"]),
+    ],
+    indirect=["launcher"],
+)
+def test_a_directory_may_have_settings_of_hydra_in_its_name(launcher, names: list[str], tmp_path: Path) -> None:
+    launcher.launch([["seed=0"], ["seed=1"]], 4)
+    assert [*json.loads((tmp_path / "it's/sweep.json").read_text())["jobs"]] == names
+
+
 @pytest.mark.parametrize("wrong", ["algorithm=mml", "optimizer.lrr=1", "trainer=fast", "trainer.device=2"])
 def test_a_wrong_name_in_any_job_is_found_before_one_starts(launcher, wrong: str, monkeypatch) -> None:
     monkeypatch.setattr(Loop, "run", lambda *_, **__: pytest.fail("a job has started"))
