@@ -76,8 +76,9 @@ def command(argv: Sequence[str]) -> list[str]:
 def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
     """Records the jobs, none for a search.
 
-    Raises ValueError when the sweep has other jobs under the same names.
+    Raises ValueError when the sweep has other jobs under the same names, or two under one.
     """
+    _check_folders(jobs)
     path = sweep / NAME
     with one_at_a_time(sweep / LOCK):  # several searches may add to one sweep
         content: Content = read(sweep) if path.is_file() else {"command": command(argv), "jobs": {}}
@@ -98,6 +99,18 @@ def folders(sweep: Path) -> dict[tuple[str, ...], list[Path]]:
     for name, overrides in jobs.items():
         recorded.setdefault(tuple(overrides), []).append(sweep / name)
     return recorded
+
+
+def _check_folders(jobs: Sequence[Job]) -> None:
+    """Raises ValueError when two different jobs have one directory."""
+    owners: dict[Path, Job] = {}
+    for job in jobs:
+        owner = owners.setdefault(job.folder, job)
+        if set(owner.overrides) != set(job.overrides):
+            raise ValueError(
+                f"jobs {owner.number} and {job.number} would both run in {job.folder}: "
+                "let hydra.sweep.subdir differ, as ${hydra.job.num} does"
+            )
 
 
 def _add(jobs: dict[str, list[str]], job: Job, sweep: Path) -> None:

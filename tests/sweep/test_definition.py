@@ -1,5 +1,6 @@
 """sweep.json, the definition of a sweep."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> No
     (tmp_path / "3/result.json").write_text("{}")
     with pytest.raises(ValueError, match="3 holds another run"):
         definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2", "seed=3"), ["--multirun"])
+
+
+def test_jobs_of_one_directory_are_refused(tmp_path: Path) -> None:
+    alike = [Job(number, [f"seed={number}"], tmp_path / "all") for number in range(2)]
+    message = f"jobs 0 and 1 would both run in {tmp_path}/all: let hydra.sweep.subdir differ, as "
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        definition.record(tmp_path, alike, ["--multirun"])
+    assert not (tmp_path / sweep_record.NAME).exists()
+    definition.record(tmp_path, [alike[0], alike[0]], ["--multirun"])
 
 
 def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
