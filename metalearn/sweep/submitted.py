@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from metalearn.files import write_text
+
 Cluster = Literal["slurm", "local", "ray"]
 
 NAME = ".submitted.json"
@@ -53,7 +55,7 @@ def stop(jobs: Iterable[Submitted]) -> None:
 
 def note(folder: Path, submitted: Submitted) -> None:
     """Records that the job of this directory is in a queue."""
-    (folder / NAME).write_text(json.dumps(submitted._asdict()) + "\n")
+    write_text(folder / NAME, json.dumps(submitted._asdict()) + "\n")
 
 
 def forget(folder: Path) -> None:
@@ -63,8 +65,9 @@ def forget(folder: Path) -> None:
 def read(folder: Path) -> Submitted | None:
     """Returns the record of a job, which may have ended since; None where there is none."""
     try:
-        return Submitted(**json.loads((folder / NAME).read_text()))
-    except (FileNotFoundError, ValueError):
+        record = json.loads((folder / NAME).read_text())
+        return Submitted(**{name: record[name] for name in Submitted._fields if name in record})
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

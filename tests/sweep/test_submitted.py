@@ -1,5 +1,6 @@
 """Every controller knows the jobs in a queue."""
 
+import json
 import os
 from pathlib import Path
 
@@ -35,3 +36,24 @@ def test_a_submitted_job_whose_controller_is_gone_is_not_submitted_again(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="no squeue here"):
         waits.is_at_work_elsewhere()
+
+
+@pytest.mark.parametrize("content", ["[1]", "null", '{"cluster": "slurm"}'])
+def test_a_record_that_names_no_job_is_passed_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / submitted.NAME).write_text(content)
+    assert submitted.read(tmp_path) is None
+
+
+def test_a_record_of_a_newer_version_names_its_job(tmp_path: Path) -> None:
+    submitted.note(tmp_path, Submitted("slurm", "12"))
+    written = json.loads((tmp_path / submitted.NAME).read_text())
+    (tmp_path / submitted.NAME).write_text(json.dumps({**written, "new": 0}))
+    assert submitted.read(tmp_path) == Submitted("slurm", "12")
+
+
+def test_a_record_is_written_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted.note(tmp_path, Submitted("slurm", "12"))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception, match="killed"):
+        submitted.note(tmp_path, Submitted("slurm", "13"))
+    assert submitted.read(tmp_path) == Submitted("slurm", "12")
