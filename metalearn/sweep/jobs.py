@@ -130,6 +130,11 @@ class Job:
                 self.reason = f"exit code {code}" + (f", {why}" if why else "")
 
 
+def shared(jobs: Sequence[Job]) -> set[str]:
+    """Returns the overrides that all jobs have; none for a single job, which they name."""
+    return set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
+
+
 class AbstractProcess(ABC):
     """A process that works on a job."""
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metalearn.formats import interval
-from metalearn.sweep.jobs import Attempt, Job
+from metalearn.sweep.jobs import Attempt, Job, shared
 from metalearn.sweep.logs import last_line
 
 COLOURS = {"completed": "green", "pruned": "cyan", "failed": "red", "interrupted": "yellow"}
@@ -42,8 +42,7 @@ class Screen:
         self.jobs = jobs
         # In a log or a pipe, lines may be long.
         self.console = UnreadConsole() if sys.stdout.isatty() else UnreadConsole(width=160)
-        shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
-        self._common = shared if common is None else set(common)
+        self._common = shared(jobs) if common is None else set(common)
         self._live: Live | None = None
         self._shown = 0.0
         self._refusals: dict[str, int] = {}  # first job of each reason
@@ -125,8 +124,8 @@ class Screen:
     def table(self) -> None:
         """Prints all jobs, and the logs of the failed ones."""
         if self._common:
-            shared = " ".join(override for override in self.jobs[0].overrides if override in self._common)
-            self.say(f"[dim]all: {escape(shared)}[/]", markup=True)
+            common = " ".join(override for override in self.jobs[0].overrides if override in self._common)
+            self.say(f"[dim]all: {escape(common)}[/]", markup=True)
         table = Table()
         tests = [job.score("test") for job in self.jobs if job.finished]
         scored = dict.fromkeys(SCORES[test.name] for test in tests if test is not None)

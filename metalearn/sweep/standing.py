@@ -14,7 +14,7 @@ from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.validations import validation_curve
 from metalearn.sweep import logs
-from metalearn.sweep.jobs import JOB_LOCK, Job
+from metalearn.sweep.jobs import JOB_LOCK, Job, shared
 from metalearn.sweep.submitted import is_submitted
 
 State = Literal["waiting", "queued", "starting", "running", "completed", "pruned", "failed", "interrupted"]
@@ -62,10 +62,8 @@ class Standing:
 def read(sweep: Path) -> list[Standing]:
     """Returns the state of each job. Raises ValueError where the directory holds no sweep."""
     found = jobs(sweep)
-    shared = set[str]()
-    if len(found) > 1:
-        shared = set(found[0].overrides).intersection(*(job.overrides for job in found))
-    return [look(job, sweep, shared) for job in found]
+    common = shared(found)
+    return [look(job, sweep, common) for job in found]
 
 
 def jobs(sweep: Path) -> list[Job]:
@@ -78,15 +76,15 @@ def jobs(sweep: Path) -> list[Job]:
     return [Job(number, overrides, folder) for number, (folder, overrides) in enumerate(pairs)]
 
 
-def look(job: Job, sweep: Path, shared: Set[str]) -> Standing:
-    """Returns the state of one job; its label leaves out `resume` and the shared overrides."""
+def look(job: Job, sweep: Path, common: Set[str]) -> Standing:
+    """Returns the state of one job; its label leaves out `resume` and the common overrides."""
     state, reason = _state(job)
     ended = state in ("completed", "pruned", "failed", "interrupted")
     test = job.score("test") if state == "completed" else None
     return Standing(
         job=job,
         name=str(job.folder.relative_to(sweep)),
-        label=" ".join(o for o in job.overrides if o not in shared and not o.startswith("resume=")),
+        label=" ".join(o for o in job.overrides if o not in common and not o.startswith("resume=")),
         state=state,
         reason=reason,
         exit_code=logs.exit_code(job.log) if ended else None,
