@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from metalearn.run.command import sweep_command
 from metalearn.run.directory import sweep_record
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.screen import streams
@@ -87,7 +88,7 @@ def _retry(given: argparse.Namespace) -> int:
     names = " ".join(standing.name for standing in cleared)
     print(f"{len(cleared)} failed jobs are set back{f': {names}' if names else ''}")
     if cleared:
-        print(f"to start them: {sweep_record.command_from_here(given.sweep)}")
+        print(f"to start them: {sweep_command.from_here(given.sweep)}")
     return 0
 
 

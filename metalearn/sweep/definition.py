@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
     path = sweep / NAME
     with one_at_a_time(sweep / LOCK):  # several searches may add to one sweep
         content: Content = read(sweep) if path.is_file() else {"command": command(argv), "jobs": {}}
-        content["typed"] = list(argv)
+        content["typed"], content["cwd"] = list(argv), os.getcwd()
         if path.is_file() and bool(content["jobs"]) != bool(jobs):
             kind = "a sweep" if content["jobs"] else "a search"
             raise ValueError(f"{sweep} holds {kind}: name this one with hydra.sweep.dir=DIR")

@@ -5,6 +5,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from rich.console import Console
 from searching import COMPLETED, Controller, impatient  # noqa: F401
 from sweeping import wait_for
 
-from metalearn.run.directory import claim, study_record
+from metalearn.run.command import sweep_command
+from metalearn.run.command.grammar import readable
+from metalearn.run.directory import claim, study_record, sweep_record
 from metalearn.run.directory.study_record import StudyRecord
 from metalearn.sweep import board, definition, logs, standing, submitted
 from metalearn.sweep.__main__ import main
@@ -297,17 +300,43 @@ def test_a_retry_that_is_interrupted_goes_on(tmp_path: Path) -> None:
     assert (job := other.ask()) is not None and job.folder.name == "0000"
 
 
-def test_retry_names_the_sweep_from_where_it_is_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["s", "a,b"])
+def test_a_command_is_for_the_directory_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    (job,) = make_sweep(tmp_path / "s", "0")
-    definition.record(tmp_path / "s", [job], ["-m", "name=0", "hydra.sweep.dir=s"])
-    job.folder.mkdir()
-    job.log.write_text("$ a\n# exit code 1\n")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    call(monkeypatch, "retry", Path("../s"))
-    assert "to start them: python -m metalearn -m name=0 hydra.sweep.dir=../s\n" in capfd.readouterr().out
+    sweep, typed = tmp_path / name, ["-m", "name=0", "dataset.root=data"]
+    monkeypatch.chdir(tmp_path)
+    sweep.mkdir()
+    definition.record(sweep, [], typed)
+    (tmp_path / "else where").mkdir()
+
+    def words(line: str) -> list[str]:
+        return [readable(word, multirun=True) if "=" in word else word for word in shlex.split(line)]
+
+    def place(path: object) -> str:
+        return readable(f"hydra.sweep.dir={path}", multirun=False)
+
+    start, own = ["python", "-m", "metalearn", *typed], place(name)
+    for function in (sweep_command.from_here, sweep_command.as_typed):
+        assert words(function(Path(name))) == [*start, own]
+    monkeypatch.chdir(tmp_path / "else where")
+    away, moved = Path("..") / name, ["cd", str(tmp_path), "&&"]
+    for function in (sweep_command.from_here, sweep_command.as_typed):
+        assert words(function(away)) == [*moved, *start, place(sweep)]
+    content = json.loads((sweep / sweep_record.NAME).read_text())
+    del content["cwd"]  # as in files of older versions
+    (sweep / sweep_record.NAME).write_text(json.dumps(content))
+    assert words(sweep_command.from_here(away)) == [*start, place(away)]
+
+
+def test_a_directory_that_was_typed_is_named_from_where_one_is(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path)
+    definition.record(tmp_path, [], ["-m", "hydra.sweep.dir=."])
+    monkeypatch.chdir(tmp_path / "else")
+    line = f"cd {tmp_path} && python -m metalearn -m hydra.sweep.dir="
+    assert sweep_command.as_typed(Path("..")) == f"{line}."
+    assert sweep_command.from_here(Path("..")) == f"{line}{tmp_path}"
 
 
 def test_the_exit_code_of_a_real_process_is_noted(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.report.reading.runs import Run
-from metalearn.run.directory import sweep_record
+from metalearn.run.command import sweep_command
 from metalearn.run.directory.folder import RunFolder
 
 
@@ -31,6 +31,6 @@ def heading(folders: Sequence[Path], runs: Sequence[Run]) -> Heading:
 def _command(sweep: Path) -> str:
     """Returns what was typed for a sweep; nothing where no file states it."""
     try:
-        return sweep_record.command_line(sweep)
+        return sweep_command.as_typed(sweep)
     except (OSError, ValueError):
         return ""
