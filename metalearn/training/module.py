@@ -80,11 +80,9 @@ class FewShotModule(pl.LightningModule):
         self._validated: int | None = None  # batches done at the last validation
         self.temperature: float | None = None  # best divisor of the logits in the last validation
         self.calibration_error: float | None = None  # last test's error, for classification
-        self.cost = Cost()  # cost of the last evaluated episodes
-        self._table = ScoreTable()
+        self.cost, self._table = Cost(), ScoreTable()  # of the last evaluated episodes
         self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
-        # Calibration compares the largest probability with correctness, for any number of ways.
-        self._calibration = CalibrationError()
+        self._calibration = CalibrationError()  # of the largest probability, for any number of ways
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -97,8 +95,7 @@ class FewShotModule(pl.LightningModule):
             data.evaluate_embeddings(embed, weights)
         device = self.trainer.strategy.root_device
         self._adapts_together = self.algorithm.adapts_together(device, vectors=data.has_vectors)
-        shares = stage != "test" and self.algorithm.shares_tasks(device)
-        data.evaluates_together = self._adapts_together or shares
+        data.evaluates_together = self._adapts_together or (stage != "test" and self.algorithm.shares_tasks(device))
 
     def configure_callbacks(self) -> list[pl.Callback]:
         return [SeededBatches(), AveragedBuffers(), DeclaredDependence()]
@@ -178,8 +175,8 @@ class FewShotModule(pl.LightningModule):
         self._collect("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        validated = self._validated == batches_done(self.trainer)  # a later save has other weights
-        if "val" in self.scores and validated and self.trainer.datamodule.selects:  # type: ignore[attr-defined]
+        is_of_these_weights = self._validated == batches_done(self.trainer)
+        if is_of_these_weights and self.trainer.datamodule.selects:  # type: ignore[attr-defined]
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
             checkpoint["temperature"] = self.temperature
@@ -206,8 +203,7 @@ class FewShotModule(pl.LightningModule):
         if self.algorithm.problem == "classification":
             confidence = predicted[-1].double().softmax(-1).amax(-1)  # (T, Q)
             right = predicted[-1].argmax(-1) == batch.query_y.argmax(-1)  # (T, Q)
-            # NaN counts as no confidence.
-            self._calibration.update(confidence.nan_to_num(0.0), right)
+            self._calibration.update(confidence.nan_to_num(0.0), right)  # NaN is no confidence
         return measures.of_test(self.algorithm, predicted, batch.query_y) | self._curves(batch)
 
     def _predict(self, batch: Episode) -> list[Tensor]:
