@@ -13,6 +13,7 @@ from metalearn.run.checks.config import check_config
 from metalearn.run.checks.targets import check_targets
 from metalearn.run.checks.trainer import check_devices
 from metalearn.run.command.allowed import locate
+from metalearn.run.command.groups import chosen
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.process.machine import accelerator
@@ -28,7 +29,7 @@ class Plan:
     settings: dict[str, Any]  # settings that the numbers depend on, references unresolved
     choices: dict[str, str]  # names of the dataset, the algorithm and the backbone
     test_dataset: str  # name of the data set of meta-test
-    experiment: str | None
+    experiment: str | list[str] | None  # several of a list, such as experiment=[a,b]
     overrides: list[str]  # typed overrides; interpolations stay, since they may stand for a secret
     flags: list[str]  # --config-dir and --config-name with their words, if typed
     cwd: Path
@@ -84,7 +85,7 @@ class Plan:
 def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     """Checks and resolves a composed config. Raises ValueError in one line if it cannot run."""
     hydra = HydraConfig.get()
-    chosen = hydra.runtime.choices
+    options = hydra.runtime.choices
     typed_folder = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     named = ["--config-name", str(hydra.job.config_name)] if hydra.job.config_name != "config" else []
     plain = _checked(config)
@@ -96,9 +97,9 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
         plain,
         folder,
         composed_settings(config),
-        choices={name: chosen[name] for name in ("dataset", "algorithm", "backbone")},
-        test_dataset=chosen.get("dataset@test_dataset") or chosen["dataset"],
-        experiment=chosen.get("experiment"),
+        choices={name: options[name] for name in ("dataset", "algorithm", "backbone")},
+        test_dataset=options.get("dataset@test_dataset") or options["dataset"],
+        experiment=chosen(hydra, "experiment"),
         overrides=OmegaConf.to_container(hydra.overrides.task, resolve=False),  # type: ignore[arg-type]
         flags=[*(["--config-dir", *typed_folder] if typed_folder else []), *named],
         cwd=Path(hydra.runtime.cwd),

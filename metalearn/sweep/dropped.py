@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.command.groups import chosen
 from metalearn.run.settings import leaves
 
 SECTIONS = ("launcher", "sweeper", "sweep")
@@ -36,16 +37,21 @@ def check(
         typed: keys that are typed for Hydra itself.
     """
     remedy = "type it for the whole sweep, or leave it out of the file"
-    choices = {group: option for group in WHOLE if (option := job.hydra.runtime.choices.get(group))}
-    words = " ".join(f"{group}={option}" for group, option in choices.items())
-    for group, option in choices.items():
-        launcher = _launcher(job, f"{group}/{option}")
+    choices = {group: option for group in WHOLE if (option := chosen(job.hydra, group))}
+    words = " ".join(f"{group}={_written(option)}" for group, option in choices.items())
+    several = ((group, [option] if isinstance(option, str) else option) for group, option in choices.items())
+    names = [f"{group}/{option}" for group, options in several for option in options]
+    for launcher in (_launcher(job, name) for name in names):
         if launcher not in (None, sweep.hydra.runtime.choices[LAUNCHER]) and LAUNCHER not in typed:
             raise ValueError(f"{words} chooses {LAUNCHER}={launcher}, which conf/config.yaml overrides: {remedy}")
     if unlike := _differences(job, sweep):
         own = _differences(job, plain())
         for name in (name for name in own if name in unlike):
             raise ValueError(f"{words} sets {name}={own[name]}, which cannot change a sweep that has begun: {remedy}")
+
+
+def _written(option: str | list[str]) -> str:
+    return option if isinstance(option, str) else f"[{','.join(option)}]"
 
 
 def _launcher(job: DictConfig, name: str) -> str | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("tensorboard")
 
@@ -12,6 +13,8 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context
 from tensorboard.plugins.hparams.list_session_groups import Handler
+
+from metalearn.run.command.overrides import expand
 
 
 def row(folder: Path) -> Any:
@@ -48,3 +51,19 @@ def test_a_failed_run_is_shown_as_failed(metalearn, tmp_path: Path) -> None:
     assert done.code == 1
     (session,) = row(tmp_path).sessions
     assert session.status == api_pb2.STATUS_FAILURE
+
+
+def test_a_list_of_experiments_is_named_in_result_and_log(metalearn, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name, value in (("first", "seed: 3"), ("second", "tasks_per_batch: 2")):
+        (tmp_path / f"experiment/{name}.yaml").write_text(f"# @package _global_\n{value}\n")
+    listed = "experiment=[first,second]"
+    run = metalearn(f"hydra.searchpath=['file://{tmp_path}']", listed, "logger=tensorboard", "trainer.max_steps=2")
+    assert run.code == 0, run.text
+    assert run.result["experiment"] == ["first", "second"]
+    (hparams,) = run.folder.glob("tensorboard/*/hparams.yaml")
+    assert yaml.safe_load(hparams.read_text())["choice"]["experiment"] == ["first", "second"]
+    test = ["mode=test", f"checkpoint={run.folder}"]
+    assert listed in expand([*test, listed])
+    with pytest.raises(ValueError, match=r"^experiment=\[first\] is refused, since the weights are of experiment="):
+        expand([*test, "experiment=[first]"])

@@ -135,27 +135,27 @@ def test_a_job_keeps_where_configs_lie_and_quotes_its_folder(launcher, tmp_path:
     [
         (
             "defaults: [{override /hydra/launcher: slurm}]",
-            "experiment=own chooses hydra/launcher=slurm, which conf/config.yaml overrides: type it",
+            "chooses hydra/launcher=slurm, which conf/config.yaml overrides: type it",
         ),
-        (
-            "hydra: {launcher: {retries: 3}}",
-            "experiment=own sets hydra.launcher.retries=3, which cannot change a sweep",
-        ),
+        ("hydra: {launcher: {retries: 3}}", "sets hydra.launcher.retries=3, which cannot change a sweep"),
         ("hydra: {sweep: {subdir: elsewhere}}", "sets hydra.sweep.subdir=elsewhere"),
         ("hydra: {sweeper: {params: {seed: '1,2'}}}", "sets hydra.sweeper.params.seed=1,2"),
         ("hydra: {launcher: {slots: 2}}", None),  # as the whole sweep has it
         ("seed: 3", None),
     ],
 )
+@pytest.mark.parametrize("named", ["own", "[prototypical_omniglot,own]"])
 @pytest.mark.parametrize("launcher", ["hydra.sweeper.max_batch_size=7"], indirect=True)
-def test_a_choice_that_hydra_would_drop_is_refused(launcher, tmp_path: Path, content: str, line: str | None) -> None:
+def test_a_choice_that_hydra_would_drop_is_refused(
+    launcher, tmp_path: Path, content: str, line: str | None, named: str
+) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/own.yaml").write_text(f"# @package _global_\n{content}\n")
-    experiments = [["experiment=prototypical_omniglot"], ["experiment=own"]]
+    experiments = [["experiment=prototypical_omniglot"], [f"experiment={named}"]]
     if line is None:
         launcher.launch(experiments, 0)
     else:
-        with pytest.raises(ValueError, match=re.escape(line)):
+        with pytest.raises(ValueError, match=re.escape(f"experiment={named} {line}")):
             launcher.launch(experiments, 0)
 
 

@@ -1,7 +1,11 @@
 """The groups of the config: those that are chosen by name, and those that come with others."""
 
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from omegaconf import OmegaConf
+
+from metalearn.run.command.grammar import key, value
 
 COME_ALONG = {
     "local": "it is read from conf/local/default.yaml",
@@ -21,3 +25,17 @@ def choices() -> str:
     groups = [name for name in loader.get_group_options("", ObjectType.GROUP) if name not in COME_ALONG]
     options = {name: loader.get_group_options(name, ObjectType.CONFIG) for name in groups}
     return "".join(f"{name}: {', '.join(names)}\n" for name, names in options.items() if len(names) > 1)
+
+
+def chosen(hydra: HydraConf, group: str) -> str | list[str] | None:
+    """Returns the option of a group, or the options of a typed list, which Hydra does not record.
+
+    Args:
+        hydra: Hydra's own config.
+        group: name of the group, such as "experiment".
+    """
+    if (option := hydra.runtime.choices.get(group)) is not None:
+        return str(option)
+    typed: list[str] = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[assignment]
+    options = (value(override) for override in typed if key(override) == group and not override.startswith("~"))
+    return next(options, None) or None

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger
 
+from metalearn.run.command.groups import chosen
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Result
 from metalearn.run.loggers import tensorboard_result
@@ -50,12 +51,12 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
 
 def begun(config: Mapping[str, Any], result: Result) -> dict[str, Any]:
     """Returns what is known of a run before it trains, as one nested dictionary."""
-    chosen = HydraConfig.get().runtime.choices
+    hydra = HydraConfig.get()
     algorithm = {name: value for name, value in config["algorithm"].items() if name != "backbone"}
     return {
         **{name: value for name, value in config.items() if name not in OF_THE_MACHINE},
         "algorithm": algorithm,
-        "choice": {group: chosen.get(group) for group in GROUPS},
+        "choice": {group: chosen(hydra, group) for group in GROUPS},
         "num_parameters": result.num_parameters,
         "transductive": result.transductive,
         "devices": result.devices,
