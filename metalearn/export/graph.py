@@ -1,5 +1,6 @@
 """Learner as modules for a trace: the whole method, or its classifier for one support set."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -123,22 +124,26 @@ def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
 
     A term that all logits of a row share changes no probability, so logits are taken relative to
     the first. The map is read off at the axes, and accepted if it gives the logits of the support
-    set.
+    set. It is read in double precision: the axes are far from trained embeddings, so that logits
+    there cancel in single precision.
     """
+    z, algorithm = adapted.support.double(), copy.deepcopy(adapted.algorithm).double()  # z: (S, D)
+    predict = OfEmbeddings(algorithm, z, adapted.ways, adapted.num_classes).adapt(z, adapted.targets.double())
 
     def relative(z: Tensor) -> Tensor:
-        logits = adapted.logits(z)
+        logits = predict(z)[:, : adapted.num_classes]
         return logits - logits[:, :1]
 
-    z = adapted.support  # (S, D)
-    bias = relative(z.new_zeros(1, z.shape[1]))[0]  # (N,)
-    weight = relative(torch.eye(z.shape[1], device=z.device)) - bias  # (D, N)
+    try:
+        bias = relative(z.new_zeros(1, z.shape[1]))[0]  # (N,)
+    except RuntimeError:  # an own method may compute in single precision alone
+        return None
+    weight = relative(torch.eye(z.shape[1], dtype=z.dtype, device=z.device)) - bias  # (D, N)
     expected = relative(z)
-    for transform in _transforms(adapted.algorithm):
-        head = LinearHead(weight, bias, transform)
+    for transform in _transforms(algorithm):
         # An error of 1e-6 in a logit is rounding, and changes no probability visibly.
-        if torch.allclose(head(z), expected, rtol=1e-4, atol=1e-6 + 1e-5 * float(expected.abs().max())):
-            return head
+        if torch.allclose(LinearHead(weight, bias, transform)(z), expected, rtol=1e-6, atol=1e-6):
+            return LinearHead(weight.float(), bias.float(), transform)
     return None
 
 
