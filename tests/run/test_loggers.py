@@ -178,6 +178,9 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
     (tmp_path / "shots" / "sweep.json").write_text(json.dumps({"command": command, "jobs": {}}))
     assert sweep_of(folder) == "shots"
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"
+    long = [f"+vars.x='{'é' * 150}{end}'" for end in "ab"]
+    names = {run_name(composed(*own, typed, f"hydra.runtime.output_dir={folder}")) for typed in long}
+    assert len(names) == 2 and all(190 < len(name.encode()) <= 200 for name in names)
 
 
 def test_comet_gets_what_its_config_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Names of runs that a person can read: algorithm, data set, setting, backbone and seed."""
 
+import hashlib
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +12,9 @@ from metalearn.run.directory import sweep_record
 IN_NAME = {"algorithm", "backbone", "dataset", "seed", "episode.test.way", "episode.test.shot"}
 """Keys whose values are in every name."""
 
+LONGEST = 200
+"""Limit of a name in bytes; file systems take 255, and TensorBoard makes a folder of it."""
+
 
 def run_name(_root_: DictConfig) -> str:
     """Names a run, such as "maml-glyphs-5w1s-conv4-s0"; a job of a sweep adds what else varies."""
@@ -19,7 +23,15 @@ def run_name(_root_: DictConfig) -> str:
     parts = [chosen["algorithm"], chosen["dataset"], setting(_root_), chosen["backbone"]]
     name = "-".join([*parts, f"s{_root_.seed}"])
     own = varied(Path(hydra.runtime.output_dir), list(hydra.overrides.task))
-    return " ".join([name, *own]).replace("/", "_")  # TensorBoard makes a folder of it
+    return _shortened(" ".join([name, *own]).replace("/", "_"))
+
+
+def _shortened(name: str) -> str:
+    """Cuts a long name; a hash at its end distinguishes it from others that begin alike."""
+    if len(content := name.encode()) <= LONGEST:
+        return name
+    mark = f"-{hashlib.sha256(content).hexdigest()[:8]}"
+    return content[: LONGEST - len(mark)].decode(errors="ignore") + mark
 
 
 def setting(config: DictConfig) -> str:
