@@ -13,7 +13,7 @@ from metalearn.run.checks.config import check_config
 from metalearn.run.checks.targets import check_targets
 from metalearn.run.checks.trainer import check_devices
 from metalearn.run.command.allowed import locate
-from metalearn.run.command.groups import chosen
+from metalearn.run.command.groups import chosen, typed_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.process.machine import accelerator
@@ -100,7 +100,7 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
         choices={name: options[name] for name in ("dataset", "algorithm", "backbone")},
         test_dataset=options.get("dataset@test_dataset") or options["dataset"],
         experiment=chosen(hydra, "experiment"),
-        overrides=OmegaConf.to_container(hydra.overrides.task, resolve=False),  # type: ignore[arg-type]
+        overrides=typed_overrides(hydra),
         flags=[*(["--config-dir", *typed_folder] if typed_folder else []), *named],
         cwd=Path(hydra.runtime.cwd),
     )

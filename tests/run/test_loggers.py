@@ -169,12 +169,12 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
     folder = tmp_path / "shots" / "3"
     folder.mkdir(parents=True)
     own = ["algorithm=maml", "optimizer.lr=0.5", "tasks_per_batch=4", "seed=2", "paths.data=a/b"]
-    own.append("+trainer.benchmark=False")  # as Hydra writes the value of a job
+    own += ["+trainer.benchmark=False", "+vars.key=${oc.env:HOME}"]  # as Hydra writes the values of a job
     config = composed(*own, f"hydra.runtime.output_dir={folder}")
     assert sweep_of(folder) is None
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2"
     command = ["algorithm=anil,maml", "optimizer.lr=0.1,0.5", "seed=2,3", "tasks_per_batch=4", "paths.data=a/b,c"]
-    command.append("+trainer.benchmark=false")
+    command += ["+trainer.benchmark=false", "+vars.key=${oc.env:HOME}"]
     (tmp_path / "shots" / "sweep.json").write_text(json.dumps({"command": command, "jobs": {}}))
     assert sweep_of(folder) == "shots"
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"

@@ -36,6 +36,10 @@ def chosen(hydra: HydraConf, group: str) -> str | list[str] | None:
     """
     if (option := hydra.runtime.choices.get(group)) is not None:
         return str(option)
-    typed: list[str] = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[assignment]
-    options = (value(override) for override in typed if key(override) == group and not override.startswith("~"))
-    return next(options, None) or None
+    typed = (override for override in typed_overrides(hydra) if not override.startswith("~"))
+    return next((value(override) for override in typed if key(override) == group), None) or None
+
+
+def typed_overrides(hydra: HydraConf) -> list[str]:
+    """Returns the typed overrides; interpolations stay, since they may stand for a secret."""
+    return OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[return-value]

@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from metalearn.run.command.grammar import alike, node
+from metalearn.run.command.groups import typed_overrides
 from metalearn.run.directory import sweep_record
 
 IN_NAME = {"algorithm", "backbone", "dataset", "seed", "episode.test.way", "episode.test.shot"}
@@ -22,7 +23,7 @@ def run_name(_root_: DictConfig) -> str:
     chosen = hydra.runtime.choices
     parts = [chosen["algorithm"], chosen["dataset"], setting(_root_), chosen["backbone"]]
     name = "-".join([*parts, f"s{_root_.seed}"])
-    own = varied(Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    own = varied(Path(hydra.runtime.output_dir), typed_overrides(hydra))
     return _shortened(" ".join([name, *own]).replace("/", "_"))
 
 
