@@ -54,12 +54,19 @@ def prepared(given: Input, preparation: Preparation | TextPreparation) -> Tensor
 
 
 def _check_list(inputs: Any, preparation: Preparation | TextPreparation) -> None:
-    """Refuses a single input, and a table, which would be read as the names of its columns."""
+    """Refuses a single input, and a table, which would be read as the names of its columns.
+
+    A network of grey images takes (3, H, W) as three of them; a network of colours may mean one.
+    """
     kind, column = ("texts", "text") if isinstance(preparation, TextPreparation) else ("images", "path")
     if isinstance(inputs, str | os.PathLike | Image.Image):
         raise ValueError(f"{kind} are a list; put a single one into brackets")
     if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 3 and inputs.shape[2] in (1, 3, 4):
         raise ValueError(f"an array of {tuple(inputs.shape)} is one image; put a single one into brackets")
+    in_colour = isinstance(preparation, Preparation) and preparation.input_shape[0] > 1
+    if in_colour and isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 3 and len(inputs) in images.COLOURS[1:]:
+        may_be = f"may be one image, or {len(inputs)} grey ones"
+        raise ValueError(f"an array of {tuple(inputs.shape)} {may_be}: put one into brackets, or several into a list")
     if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):  # a DataFrame of any library
         raise ValueError(f"a table is not a list of {kind}; give one column, such as table[{column!r}]")
 

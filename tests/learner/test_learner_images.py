@@ -11,6 +11,7 @@ from PIL import Image
 
 from metalearn.data.files.preparation import Preparation
 from metalearn.learner.images import picture, prepared
+from metalearn.learner.inputs import chunks
 
 PAPER = Preparation((1, 12, 16), invert=True)
 COLOUR = Preparation((3, 12, 16))
@@ -55,6 +56,15 @@ def test_an_opened_image_is_its_file(mode: str, preparation: Preparation) -> Non
 )
 def test_pixels_are_the_image_that_they_make(pixels, like: np.ndarray) -> None:
     assert np.array_equal(np.asarray(picture(pixels)), like)
+
+
+@pytest.mark.parametrize("pixels", [torch.rand(3, 20, 30), np.zeros((3, 12, 16)), torch.rand(4, 12, 16)])
+def test_an_image_without_brackets_is_no_list_of_grey_ones(pixels) -> None:
+    with pytest.raises(ValueError, match="grey ones: put one into brackets, or several into a list$"):
+        list(chunks(pixels, COLOUR))
+    (single,), (several,) = chunks([pixels], COLOUR), chunks(list(pixels), COLOUR)
+    (grey,) = chunks(pixels, PAPER)
+    assert (len(single), len(several), len(grey)) == (1, len(pixels), len(pixels))
 
 
 def test_sixteen_bits_are_read_as_the_data_set_uses_them() -> None:
