@@ -23,7 +23,8 @@ def build(entity: str, project: str, sweep: str) -> wr.Report:
         wr.ScatterPlot(title="Accuracy against time", x="seconds_fit", y="selected/test_accuracy"),
         wr.ScatterPlot(title="Accuracy against size", x="num_parameters", y="selected/test_accuracy"),
     ]
-    curves = [wr.LinePlot(title=y, x="episodes", y=[y]) for y in ("val/accuracy", "val/loss", "train/loss")]
+    steps = "trainer/global_step"  # all runs log it, but only some log episodes, and others images
+    curves = [wr.LinePlot(title=y, x=steps, y=[y]) for y in ("val/accuracy", "val/loss", "train/loss")]
     return wr.Report(
         entity=entity,
         project=project,

@@ -67,5 +67,6 @@ def test_the_recipe_shows_what_runs_log() -> None:
     spec.loader.exec_module(recipe)
     # Without an entity, W&B's package asks no server for the id of the project.
     text = recipe.build("", "few-shot", "shots")._to_model().model_dump_json()
-    for name in ("selected/test_accuracy", "val/accuracy", "episodes", "choice.value.algorithm", "comparison", "shots"):
+    steps = "trainer/global_step"
+    for name in ("selected/test_accuracy", "val/accuracy", steps, "choice.value.algorithm", "comparison", "shots"):
         assert name in text, name

@@ -92,7 +92,7 @@ def test_wandb_curves_of_a_training_on_batches_stand_over_images(metalearn) -> N
     run = wandb_run(done.folder)
     assert run["metrics"]["*"].step_metric == "images"
     trained = [row for row in run["history"] if "train/loss" in row]
-    assert [row["images"] for row in trained] == [96, 192, 288, 384]
+    assert [(row["images"], row["trainer/global_step"]) for row in trained] == [(96, 1), (192, 2), (288, 3), (384, 4)]
     assert not any("episodes" in row for row in run["history"])
 
 
