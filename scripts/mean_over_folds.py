@@ -35,7 +35,9 @@ def read(sweeps: Iterable[Path]) -> dict[Method, dict[Setting, Scores]]:
         result = Result.from_json(path)
         if result.status != "completed":
             continue
-        fold = yaml.safe_load((path.parent / "hparams.yaml").read_text())["dataset"]["fold"]
+        fold = yaml.safe_load((path.parent / "hparams.yaml").read_text())["dataset"].get("fold")
+        if fold is None:
+            sys.exit(f"mean_over_folds: {path.parent} has no class split, as {result.dataset} has none: leave it out")
         settings = found[result.algorithm, result.backbone, result.steps or 0]
         for setting, score in _accuracies(result):
             if fold in settings[result.dataset, setting]:

@@ -46,6 +46,15 @@ def test_runs_of_one_row_and_split_are_not_dropped(
         table(capsys, monkeypatch, tmp_path)
 
 
+def test_a_run_without_a_class_split_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(tmp_path / "0", result(0.5))
+    (tmp_path / "0/hparams.yaml").write_text("dataset: {num_alphabets: [3, 1, 1]}\n")
+    with pytest.raises(SystemExit, match=f"^mean_over_folds: {tmp_path}/0 has no class split, as glyphs has none"):
+        table(capsys, monkeypatch, tmp_path)
+
+
 def test_a_directory_without_runs_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
