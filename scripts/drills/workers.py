@@ -71,10 +71,10 @@ def run(sweep: Path, *, workers: int, jobs: int, kills: int, seed: int, limit: f
             if time.monotonic() - began > limit:
                 raise TimeoutError(f"the drill took more than {limit:g} s")
             finished = sum((sweep / f"{i}/result.json").exists() for i in range(jobs))
-            if marks and finished >= marks[0]:
+            alive = [worker for worker in crew if worker.process.poll() is None]
+            if alive and marks and finished >= marks[0]:
                 marks.pop(0)
-                victim = chance.choice([worker for worker in crew if worker.process.poll() is None])
-                victim.kill()
+                chance.choice(alive).kill()
                 killed += 1
             for worker in crew:
                 if worker.process.poll():
