@@ -4,10 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from tiny_images import encoded, pixels
 
+from metalearn.data.files import image_files
 from metalearn.data.files.any_image import as_bytes, brightest, decode, formats
+from metalearn.data.files.preparation import Preparation
 
 COLOURS = pixels(0)
 
@@ -31,6 +33,24 @@ def test_a_photograph_is_what_pillow_reads(kind: str) -> None:
     with Image.open(io.BytesIO(content)) as image:
         np.testing.assert_array_equal(decode(content, 3), image.convert("RGB"))
         np.testing.assert_array_equal(decode(content, 1), image.convert("L"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA", "LA", "I;16", "turned"])
+def test_a_photograph_of_a_data_set_is_what_a_learner_sees(mode: str) -> None:
+    deep = (COLOURS[..., 0].astype(np.uint16) << 8) + 9
+    image = Image.fromarray(deep) if mode == "I;16" else Image.fromarray(COLOURS)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if mode == "turned" else 1
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(COLOURS[..., 2]))
+    if mode in ("L", "CMYK", "LA"):
+        image = image.convert(mode)
+    content = file_of(image, "PNG" if mode in ("RGBA", "LA", "I;16") else "JPEG", exif=exif)
+    read = image_files.decode(content, "photograph")
+    np.testing.assert_array_equal(read, Preparation((3, 12, 12)).of_file(content))
+    if mode in ("RGB", "L", "CMYK"):  # as all programs read it
+        with Image.open(io.BytesIO(content)) as opened:
+            np.testing.assert_array_equal(read, opened.convert("RGB"))
 
 
 def test_a_film_is_its_first_image() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metalearn.data.files.any_image import LARGEST, open_image
+from metalearn.data.files.any_image import LARGEST, as_bytes, open_image
 from metalearn.data.files.image_array import Plan
 from metalearn.data.files.names import check_utf8, some
 from metalearn.data.files.regular import check_regular, file_version, read_regular
@@ -92,9 +92,12 @@ def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
 
 
 def decode(content: bytes, where: str) -> np.ndarray:
-    """Decodes a JPEG or PNG to (H, W, 3) uint8. Raises ValueError that names the damaged file."""
+    """Decodes a JPEG or PNG to (H, W, 3) uint8, as a new image is (`any_image.decode`).
+
+    Raises ValueError that names the damaged file.
+    """
     try:
         with open_image(content, ("JPEG", "PNG")) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(as_bytes(image, channels=3))
     except ValueError as error:
         raise ValueError(f"{where} is damaged, or no JPEG or PNG image ({error})") from error
