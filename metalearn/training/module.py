@@ -80,9 +80,9 @@ class FewShotModule(pl.LightningModule):
         self._validated: int | None = None  # batches done at the last validation
         self.temperature: float | None = None  # best divisor of the logits in the last validation
         self.calibration_error: float | None = None  # last test's error, for classification
-        self.cost, self._table = Cost(), ScoreTable()  # of the last evaluated episodes
+        self.cost, self._table = Cost(), ScoreTable()  # cost and scores of the last episodes
         self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
-        self._calibration = CalibrationError()  # of the largest probability, for any number of ways
+        self._calibration = CalibrationError()  # it takes the largest probability, for any way
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
