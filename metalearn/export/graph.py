@@ -131,7 +131,7 @@ def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
     predict = OfEmbeddings(algorithm, z, adapted.ways, adapted.num_classes).adapt(z, adapted.targets.double())
 
     def relative(z: Tensor) -> Tensor:
-        logits = predict(z)[:, : adapted.num_classes]
+        logits = predict(z)[:, : adapted.num_classes].double()  # an own method may return another dtype
         return logits - logits[:, :1]
 
     try:

@@ -48,11 +48,16 @@ def composed_settings(config: DictConfig) -> dict[str, Any]:
 
 def written_settings(folder: Path) -> dict[str, Any]:
     """Returns the settings of the run in a folder; empty if its config cannot be read."""
+    return {key: value for key, value in written_leaves(folder).items() if not is_below(key, IRRELEVANT)}
+
+
+def written_leaves(folder: Path) -> dict[str, Any]:
+    """Returns all values in the config of the run in a folder that are not null; empty likewise."""
     try:
         config = yaml.load(RunFolder(folder).config.read_text(), Loader=yaml.CSafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return settings(config) if isinstance(config, dict) else {}
+    return {key: value for key, value in leaves(config) if value is not None} if isinstance(config, dict) else {}
 
 
 def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, Any]:
@@ -63,10 +68,14 @@ def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, 
 
 
 def overrides_of_a_test(own: list[str], trained: list[str]) -> list[str]:
-    """Returns the overrides of a test; those of a training are of its weights."""
+    """Returns the overrides of a test; those of a training are of its weights.
+
+    The test has its own precision and callbacks, which may act on its scores.
+    """
 
     def is_of_the_training(override: str) -> bool:
-        return node(override) != "trainer.precision" and is_below(node(override), TAKEN_FROM_THE_TRAINING)
+        key = node(override)
+        return is_below(key, TAKEN_FROM_THE_TRAINING) and not is_below(key, ("trainer.precision", "callbacks"))
 
     return [*filter(is_of_the_training, trained), *(o for o in own if not is_of_the_training(o))]
 

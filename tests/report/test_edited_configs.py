@@ -82,18 +82,34 @@ def test_a_test_does_not_name_the_setting_of_its_training(tmp_path: Path) -> Non
     assert set(rows(comparison)) == {"prototypical optimizer.lr=0.001", "prototypical optimizer.lr=0.5"}
 
 
+def placed(folder: Path, *runs: tuple[list[str], dict[str, Any]]) -> list[int]:
+    """Counts the runs of each row; a run has typed overrides, and a config from files."""
+    for i, (overrides, config) in enumerate(runs):
+        run = leave(folder / str(i), result(seed=i, overrides=overrides, config_sha256=SLOW))
+        (run / ".hydra").mkdir()
+        (run / ".hydra/config.yaml").write_text(yaml.safe_dump({"seed": i, "optimizer": {"lr": 0.001}, **config}))
+    return [len(cell.runs) for cell in compare(find([folder]).runs).cells]
+
+
 def test_one_config_is_one_row_whether_it_was_typed_or_comes_from_a_file(tmp_path: Path) -> None:
     typed = ["optimizer.lr=0.001", "trainer.max_steps=7"]
-    first, second = ({"config_sha256": SLOW, "overrides": typed} for _ in range(2))
-    (cell,) = compared(tmp_path, first, {"config_sha256": SLOW}, second).cells
+    first, second = ({"config_sha256": SLOW, "overrides": typed, "optimizer": {"lr": 0.001}} for _ in range(2))
+    from_a_file = {"config_sha256": SLOW, "optimizer": {"lr": 0.001}}
+    (cell,) = compared(tmp_path, first, from_a_file, second).cells
     assert [run.result.seed for run in cell.runs] == [0, 1, 2]
     assert (cell.method.overrides, cell.protocol.overrides) == (("optimizer.lr=0.001",), ("trainer.max_steps=7",))
 
 
 def test_a_name_is_the_shortest_where_each_is_of_one_run(tmp_path: Path) -> None:
-    typed = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001", "trainer.max_steps=7"]}
-    (cell,) = compared(tmp_path, typed, {"config_sha256": SLOW}).cells
+    typed = {"overrides": ["optimizer.lr=0.001", "trainer.max_steps=7"]}
+    both = ({"config_sha256": SLOW, "optimizer": {"lr": 0.001}, **fields} for fields in (typed, {}))
+    (cell,) = compared(tmp_path, *both).cells
     assert (cell.method.overrides, cell.protocol.overrides) == (("experiment=mine",), ())
+
+
+def test_names_of_one_hash_stay_apart_where_no_config_is_left(tmp_path: Path) -> None:
+    typed = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001"]}
+    assert [len(cell.runs) for cell in compared(tmp_path, typed, {"config_sha256": SLOW}).cells] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -104,9 +120,26 @@ def test_a_name_is_the_shortest_where_each_is_of_one_run(tmp_path: Path) -> None
         "trainer.precision=bf16-mixed",
         "evaluation.folds=10",
         "evaluation.further.unknown=9",
+        "+callbacks.mine._target_=mine.OfATest",
     ],
 )
 def test_what_a_hash_is_not_of_still_separates_rows(tmp_path: Path, override: str) -> None:
-    plain = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001"]}
-    other = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001", override]}
-    assert [len(cell.runs) for cell in compared(tmp_path, plain, other).cells] == [1, 1]
+    typed = ["optimizer.lr=0.001"]
+    assert placed(tmp_path, (typed, {}), ([*typed, override], {})) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rows"),
+    [
+        ({"dataset": {"root": "birds"}}, {"dataset": {"root": "plants"}}, [1, 1]),
+        ({"dataset": {"root": "birds"}}, {"dataset": {"root": str(Path("birds").absolute())}}, [2]),
+        ({"dataset": {"manifest": "a.csv"}}, {"dataset": {"manifest": "b.csv"}}, [1, 1]),
+        ({"test_dataset": {"root": "birds"}}, {"test_dataset": None}, [1, 1]),
+        ({"evaluation": {"further": {"unknown": 2}}}, {"evaluation": {"further": {"unknown": 5}}}, [1, 1]),
+        ({"evaluation": {"settings": []}, "logger": {"wandb": {}}}, {"evaluation": {"settings": ["20w1s"]}}, [2]),
+    ],
+)
+def test_files_that_set_what_a_hash_is_not_of_separate_rows(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], rows: list[int]
+) -> None:
+    assert placed(tmp_path, (["experiment=first"], first), (["experiment=second"], second)) == rows

@@ -9,7 +9,7 @@ from conftest import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalearn.run.command.inherited import check_kept, checkpoint_overrides
+from metalearn.run.command.inherited import check_kept, checked, checkpoint_overrides
 
 HARMLESS = [
     "seed=1",
@@ -96,6 +96,11 @@ def test_an_override_that_is_typed_anew_is_not_looked_at(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="which would put a secret where it could be read: type it again$"):
         checkpoint_overrides(path)
     assert checkpoint_overrides(path, {"logger.mlflow.uri"})[0] == "seed=1"
+
+
+def test_a_retired_key_is_left_out(tmp_path: Path) -> None:
+    kept = ["~callbacks.points", "callbacks.points.folder=there", "optimizer.lr=0.5"]
+    assert checked(kept, tmp_path, ()) == ["optimizer.lr=0.5"]
 
 
 @pytest.mark.parametrize("how", ["mode=test checkpoint={}", "resume={}"])

@@ -90,7 +90,7 @@ def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path)
 
 def test_a_test_names_the_settings_of_the_training(metalearn: Command) -> None:
     trained = metalearn("optimizer.lr=0.01", "trainer.accumulate_grad_batches=2")
-    others = ("trainer=cpu", "trainer.accumulate_grad_batches=4", "trainer.max_steps=99", "callbacks=ema")
+    others = ("trainer=cpu", "trainer.accumulate_grad_batches=4", "trainer.max_steps=99")
     test = metalearn("mode=test", f"checkpoint={trained.folder}", *others, small=False)
     assert test.code == 0, test.text
     assert test.result["accumulate_grad_batches"] == 2
@@ -111,10 +111,10 @@ def test_a_test_has_the_devices_of_the_training(metalearn: Command) -> None:
     assert metalearn("mode=test", f"checkpoint={folder}", small=False).result["devices"] == 2
 
 
-def test_the_precision_of_a_test_is_its_own() -> None:
+def test_a_test_has_its_own_precision_and_callbacks() -> None:
     trained = ["trainer.precision=bf16-mixed", "trainer.max_steps=7", "optimizer.lr=0.1"]
     own = ["optimizer.lr=0.1", "mode=test", "trainer.precision=32-true", "trainer.max_steps=9", "callbacks=ema"]
-    expected = ["trainer.max_steps=7", "optimizer.lr=0.1", "mode=test", "trainer.precision=32-true"]
+    expected = ["trainer.max_steps=7", "optimizer.lr=0.1", "mode=test", "trainer.precision=32-true", "callbacks=ema"]
     assert sorted(overrides_of_a_test(own, trained)) == sorted(expected)
 
 

@@ -1,18 +1,29 @@
 """Runs of one config under several commands, and of one command whose config files were edited."""
 
+import json
+import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metalearn.report.comparing.protocol import Column, Method, Protocol
 from metalearn.report.reading.runs import Run
 from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below
 from metalearn.run.directory.published import key_of
 
-NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "evaluation", "trainer.precision"}
-"""Keys of which equal hashes say nothing, in earlier versions too; a test has its own precision."""
+NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "callbacks", "evaluation", "trainer.precision"}
+"""Keys of which equal hashes say nothing, in earlier versions too; a test has some of its own."""
+
+WRITTEN = {
+    *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "manifest", "url", "installed")),
+    *("evaluation.protocol", "evaluation.folds", "evaluation.further"),
+}
+"""Keys of these that change a number, also where a file sets them."""
 
 MOST_WORDS = 3
+
+Content = tuple[Any, ...]
+"""All that makes the runs of a mean alike."""
 
 
 class Place(NamedTuple):
@@ -28,26 +39,35 @@ def named_alike(placed: list[tuple[Run, Place]]) -> Iterator[tuple[Run, Place]]:
 
     It is the name of most of these runs, or else the shortest.
     """
-    names: dict[tuple[str, bool, Place], Counter[Place]] = {}
+    words: dict[str | None, set[tuple[str, ...]]] = {}
     for run, place in placed:
-        names.setdefault(_content(run, place), Counter())[place] += 1
-    for run, place in placed:
-        if run.result.config_sha256 is None:
-            yield run, place
-        else:
-            candidates = names[_content(run, place)]
-            yield run, min(candidates, key=lambda name: (-candidates[name], len(" ".join(_typed(name))), _typed(name)))
+        words.setdefault(run.result.config_sha256, set()).add(_typed(place))
+    contents = [_content(run, place) if len(words[run.result.config_sha256]) > 1 else None for run, place in placed]
+    names: dict[Content, Counter[Place]] = {}
+    for content, (_, place) in zip(contents, placed, strict=True):
+        if content is not None:
+            names.setdefault(content, Counter())[place] += 1
+    for content, (run, place) in zip(contents, placed, strict=True):
+        found = {place: 1} if content is None else names[content]
+        yield run, min(found, key=lambda name: (-found[name], len(" ".join(_typed(name))), _typed(name)))
 
 
-def _content(run: Run, place: Place) -> tuple[str, bool, Place]:
-    """Returns the hash of a run's config, and its place by all that the hash is not of."""
+def _content(run: Run, place: Place) -> Content | None:
+    """Returns a run's hash, and all that it is not of; None where the config is not known."""
+    from metalearn.run.settings import written_leaves  # late, because most reports do without YAML
+
+    written = written_leaves(run.folder)
+    if run.result.config_sha256 is None or not written:
+        return None
+    others = {key: value for key, value in written.items() if is_below(key, WRITTEN)}
+    others |= {key: os.path.abspath(value) for key, value in others.items() if key.endswith(".root")}
     method, protocol = place.method, place.protocol
     apart = Place(
         place.column,
         method._replace(overrides=_apart(method.overrides)),
         protocol._replace(overrides=_apart(protocol.overrides)),
     )
-    return run.result.config_sha256 or "", run.result.fold is None, apart
+    return run.result.config_sha256, run.result.fold is None, apart, json.dumps(others, default=str)
 
 
 def _apart(overrides: tuple[str, ...]) -> tuple[str, ...]:

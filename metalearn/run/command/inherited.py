@@ -11,9 +11,13 @@ from hydra.errors import HydraException
 from metalearn.run.command import grammar
 from metalearn.run.command.allowed import check_name
 from metalearn.run.directory.checkpoint_file import read_origin
+from metalearn.run.directory.keys import is_below
 from metalearn.run.directory.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
+RETIRED = ("callbacks.points",)
+"""Keys of earlier versions that have no effect now."""
+
 RESOLVERS = ("hydra", "now", "short_id", *NESTING)
 """Resolvers that a kept override may use besides oc.env.
 
@@ -35,9 +39,11 @@ def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
 
 
 def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> list[str]:
-    """Returns the overrides of a file. Raises as `checkpoint_overrides` does."""
+    """Returns the overrides of a file that still exist. Raises as `checkpoint_overrides` does."""
     kept = []
     for override in overrides:
+        if is_below(grammar.node(override), RETIRED):
+            continue
         try:
             if grammar.key(override) not in typed:
                 check_kept(override)

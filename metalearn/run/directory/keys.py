@@ -24,7 +24,7 @@ OF_THE_TRAINING = {"train_split", "episode.train", "batch_size", "optimizer", "s
 """Keys of the training, which a test must not change."""
 
 TAKEN_FROM_THE_TRAINING = {*OF_THE_TRAINING, "episode.val", "trainer", "callbacks"}
-"""Keys that a test takes from the training of its weights, except the precision of its own."""
+"""Keys that a test takes from the training of its weights, in its hash."""
 
 
 def is_below(key: str, parts: Collection[str]) -> bool:
