@@ -36,7 +36,7 @@ class CropFlipJitter:
 
     Args:
         area: smallest fraction of the image that a crop covers; the largest is 1.
-        stretch: largest ratio of the longer side of a crop to the shorter side.
+        stretch: largest factor by which the aspect ratio of a crop differs from that of the image.
         jitter: largest change of brightness, contrast and saturation, as a fraction.
 
     Examples:
@@ -112,9 +112,12 @@ class Affine:
         # The map goes from new to old coordinates, so a larger image reads from a smaller part.
         zoom = 1 / (1 + grow * (between(scale, *self.scale) - 1))
         cos, sin = zoom * angle.cos(), zoom * angle.sin()
+        # Coordinates from -1 to 1 have different units along x and y if the image is not square.
+        height, width = images.shape[2:]
+        x_from_y, y_from_x = (cos * shear_x - sin) * (height / width), (sin + cos * shear_y) * (width / height)
         rows = [
-            torch.stack([cos - sin * shear_y, cos * shear_x - sin, move_x * between(x, -1, 1) * 2 * self.shift], 1),
-            torch.stack([sin + cos * shear_y, sin * shear_x + cos, move_y * between(y, -1, 1) * 2 * self.shift], 1),
+            torch.stack([cos - sin * shear_y, x_from_y, move_x * between(x, -1, 1) * 2 * self.shift], 1),
+            torch.stack([y_from_x, sin * shear_x + cos, move_y * between(y, -1, 1) * 2 * self.shift], 1),
         ]
         return warp(images, torch.stack(rows, 1))
 

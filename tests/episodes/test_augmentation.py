@@ -8,6 +8,7 @@ import torch
 from conftest import composed, episode
 from hydra.utils import instantiate
 from torch import Tensor
+from torch.nn import functional as F
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Affine, Augmentation, CropFlipJitter, Unchanged, augmented
@@ -90,6 +91,16 @@ def test_a_quarter_turn_a_shift_and_a_scale() -> None:
     middle = torch.zeros(4, 1, 12, 12)
     middle[:, :, 4:8, 4:8] = 1
     assert grow(middle, numbers(grow)).sum() == pytest.approx(4 * middle.sum().item(), rel=0.1)
+
+
+@pytest.mark.parametrize("settings", [{"rotation": 30.0}, {"shear": 0.5}, {"rotation": 30.0, "shear": 0.5}], ids=str)
+@pytest.mark.parametrize("margins", [(12, 12, 0, 0), (0, 0, 12, 12)], ids=["wide", "tall"])
+def test_a_map_does_not_depend_on_the_shape_of_the_image(settings: dict[str, float], margins: tuple[int, ...]) -> None:
+    augmentation, images = affine(**settings), pictures(1)
+    random = torch.rand(4, 12, generator=torch.Generator().manual_seed(0))
+    changed = augmentation(F.pad(images, margins), random)
+    middle = F.pad(changed, [-margin for margin in margins])
+    torch.testing.assert_close(middle, augmentation(images, random), atol=1e-5, rtol=0)
 
 
 def test_only_the_share_is_changed() -> None:
