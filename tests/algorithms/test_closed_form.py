@@ -1,5 +1,7 @@
 """Ridge regression and support vector machines against definitions and slow solvers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,16 @@ def test_rows_that_are_equal_do_no_harm() -> None:
     alpha = crammer_singer(z @ z.T, y, 0.1)
     assert torch.isfinite(alpha).all()
     torch.testing.assert_close(z.T @ alpha, torch.zeros(3, 2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
+def test_a_row_that_is_not_finite_gives_no_finite_weight(value: float) -> None:
+    z, y = task(3, 2, 4)
+    z[0, 0] = value
+    z.requires_grad_()
+    alpha = crammer_singer(z @ z.T, y, 0.1)
+    assert alpha.isnan().all()
+    assert torch.autograd.grad(alpha.sum(), z)[0].isnan().any()
 
 
 def test_metaoptnet_separates_what_is_separable() -> None:

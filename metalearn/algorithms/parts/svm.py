@@ -68,10 +68,11 @@ def _solve(k: Tensor, y: Tensor, c: float) -> _Point:
 
 def _newton(system: Tensor, right: Tensor, sums: Tensor | float) -> tuple[Tensor, Tensor]:
     """Finds X (N, S) and ν (S,) with system_n x_n + ν = right_n for every n, and Σ_n x_n = sums."""
-    factor = torch.linalg.cholesky(system)  # (N, S, S)
+    # `cholesky` and `solve` would wait for the device, and raise an error if training diverges.
+    factor = torch.linalg.cholesky_ex(system).L  # (N, S, S)
     inverse = torch.cholesky_inverse(factor)
     free = (inverse @ right[..., None])[..., 0]  # (N, S), without the equalities
-    nu = torch.linalg.solve(inverse.sum(0), free.sum(0) - sums)  # (S,)
+    nu = torch.linalg.solve_ex(inverse.sum(0), free.sum(0) - sums).result  # (S,)
     return free - inverse @ nu, nu
 
 
