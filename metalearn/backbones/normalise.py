@@ -35,7 +35,10 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     if not weight.shape == bias.shape == x.shape[1:2]:
         raise ValueError(f"{x.shape[1]} channels do not match {len(weight)} weights and {len(bias)} biases")
     if x.numel() == x.shape[1]:
-        raise ValueError(f"batch normalisation needs more than one value of each channel, not {tuple(x.shape)}")
+        raise ValueError(
+            f"batch normalisation needs more than one value of each channel, not {tuple(x.shape)}: give more than "
+            "one row, or train with batch_norm=support"
+        )
     if torch.compiler.is_compiling():
         return _formula(x, weight, bias, eps)
     y, _, _ = _Normalise.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
