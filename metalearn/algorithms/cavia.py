@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
-from metalearn.algorithms.parts.choice import check_choice
+from metalearn.algorithms.parts.choice import check_at_least, check_choice
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.backbones import norm
@@ -43,8 +43,7 @@ class Conditioned(AbstractNetwork):
     ) -> None:
         super().__init__()
         check_choice(get_args(Modulation), modulation=modulation)
-        if context < 1:
-            raise ValueError(f"context={context} must be at least 1")
+        check_at_least(1, context=context)
         self.backbone, self.way = checked(backbone), way
         channels = {name: len(part.weight) for name, part in backbone.named_modules() if isinstance(part, MODULATED)}
         if layer not in channels:

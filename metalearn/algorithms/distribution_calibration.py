@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.base_classes import BaseGaussians
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -63,12 +64,10 @@ class DistributionCalibration(AbstractClassifier):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
-        if nearest < 1:
-            raise ValueError(f"nearest={nearest} must be at least 1")
+        check_at_least(1, nearest=nearest, samples=samples)
+        check_at_least(0, dispersion=dispersion)
         if not exponent > 0:  # at 0 the paper takes the logarithm
             raise ValueError(f"exponent={exponent} must be positive")
-        if dispersion < 0:
-            raise ValueError(f"dispersion={dispersion} must not be negative")
         self.exponent, self.nearest, self.dispersion = exponent, nearest, dispersion
         self.samples, self.head_fit = samples, head_fit
         self.base = BaseGaussians(num_base_classes, backbone.num_features)

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.selection import selected
 from metalearn.backbones import norm
@@ -78,8 +79,7 @@ class FineTune(AbstractAlgorithm):
         self.rates = tuple(lr) if isinstance(lr, Sequence) else (lr,)
         if not self.rates or min(self.rates) < 0:
             raise ValueError(f"lr={lr} must be one number or several, none of them negative")
-        if steps < 0 or entropy < 0:
-            raise ValueError(f"steps={steps} and entropy={entropy} must not be negative")
+        check_at_least(0, steps=steps, entropy=entropy)
         self.backbone, self.scale, self.entropy = checked(backbone), scale, entropy
         self.steps, self.augmentation = steps, augmentation
         self.adapted = selected(adapt, [*self.weights(), HEAD], "algorithm.adapt")

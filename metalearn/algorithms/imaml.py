@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.conjugate_gradient import dot, solve
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
@@ -74,10 +75,8 @@ class IMAML(AbstractGradient):
             log.warning("inner_loop.first_order=true has no effect on iMAML, which differentiates no inner step")
         if not proximity > 0:
             raise ValueError(f"proximity={proximity} must be positive")
-        if cg_steps < 1:
-            raise ValueError(f"cg_steps={cg_steps} must be at least 1")
-        if cg_damping < 0:
-            raise ValueError(f"cg_damping={cg_damping} must not be negative")
+        check_at_least(1, cg_steps=cg_steps)
+        check_at_least(0, cg_damping=cg_damping)
         if frozen := [name for name, weight in self.weights().items() if not weight.requires_grad]:
             raise ValueError(
                 f"imaml moves all weights, but {frozen[0]} is frozen: train the whole backbone, as by "

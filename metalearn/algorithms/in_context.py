@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.attention import Layer
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem
@@ -55,8 +56,7 @@ class InContext(AbstractMetric):
         problem: Problem = "classification",
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, fixed_way=way, problem=problem)
-        if layers < 1:
-            raise ValueError(f"layers={layers} must be at least 1")
+        check_at_least(1, width=width, layers=layers)
         labels = simplex(way) if problem == "classification" else torch.eye(way)  # (N, N)
         self.register_buffer("labels", labels, persistent=False)
         self.unknown = nn.Parameter(torch.zeros(way))  # the label of a query

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts import key_value
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.precision import widened
 from metalearn.algorithms.parts.streams import instances, mixed_order, rearranged
 from metalearn.backbones import norm
@@ -51,8 +52,7 @@ class KeyValueMemory(AbstractAlgorithm):
         batch_norm: norm.Moments,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
-        if slots < 1:
-            raise ValueError(f"slots={slots} must be at least 1")
+        check_at_least(1, slots=slots)
         if not (margin > 0 and inverse_temperature > 0):
             raise ValueError(f"margin={margin} and inverse_temperature={inverse_temperature} must be positive")
         self.backbone = checked(backbone)

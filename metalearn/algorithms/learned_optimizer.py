@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
-from metalearn.algorithms.parts.choice import check_choice
+from metalearn.algorithms.parts.choice import check_at_least, check_choice
 from metalearn.algorithms.parts.coordinatewise import (
     LSTM,
     AbstractCell,
@@ -80,8 +80,7 @@ class LearnedOptimizer(AbstractGradient):
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         check_choice(CELLS, cell=cell)
-        if layers < 1:
-            raise ValueError(f"layers={layers} must be at least 1")
+        check_at_least(1, hidden=hidden, layers=layers)
         if inner_loop.steps < 1:
             raise ValueError(
                 "learned_optimizer: inner_loop.steps is 0; the losses after the steps are what it learns from"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
@@ -67,6 +68,7 @@ class LSTMLearner(AbstractGradient):
     ) -> None:
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
+        check_at_least(1, hidden=hidden)
         self.lstm = LSTM(4, hidden=hidden, layers=1)
         self.forget_gate, self.input_gate = Affine(hidden + 2, 1), Affine(hidden + 2, 1)
         for gate, bias in ((self.forget_gate, forget_bias), (self.input_gate, input_bias)):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts import memory
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.memory import Memory
 from metalearn.algorithms.parts.streams import instances, mixed_order, order_by_instance, rearranged
 from metalearn.backbones import norm
@@ -78,10 +79,8 @@ class MANN(AbstractAlgorithm):
         batch_norm: norm.Moments,
     ) -> None:
         super().__init__(batch_norm=batch_norm, fixed_way=way)
-        if hidden < 2:
-            raise ValueError(f"hidden={hidden} must be at least 2")
-        if width < 1:
-            raise ValueError(f"width={width} must be at least 1")
+        check_at_least(2, hidden=hidden)
+        check_at_least(1, width=width)
         if not 1 <= reads <= slots:
             raise ValueError(f"reads={reads} must be 1 to {slots}, the number of slots")
         if not 0 <= usage_decay <= 1:

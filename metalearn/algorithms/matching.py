@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.by_class import logsumexp_by_class
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
@@ -83,8 +84,7 @@ class QueryContext(nn.Module):
 
     def __init__(self, width: int, steps: int) -> None:
         super().__init__()
-        if steps < 1:
-            raise ValueError(f"processing_steps={steps} must be at least 1")
+        check_at_least(1, processing_steps=steps)
         self.steps = steps
         self.gates = nn.Linear(3 * width, 4 * width)
 

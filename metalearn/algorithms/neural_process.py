@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import DENSITY, Problem
@@ -46,8 +47,7 @@ class AbstractNeuralProcess(AbstractMetric):
         problem: Problem = "classification",
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, fixed_way=way, problem=problem)
-        if width < 1:
-            raise ValueError(f"width={width} must be at least 1")
+        check_at_least(1, width=width)
         features = backbone.num_features
         self.encoder = dense(features + way, width, width)
         self.decoder = dense(features + width, width, 2 * way if problem == "regression" else way)

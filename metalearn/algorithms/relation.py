@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
-from metalearn.algorithms.parts.choice import check_choice
+from metalearn.algorithms.parts.choice import check_at_least, check_choice
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.losses import cross_entropy
@@ -62,8 +62,7 @@ class Relation(AbstractEmbedding):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_choice(get_args(Objective), objective=objective)
-        if channels < 1:
-            raise ValueError(f"channels={channels} must be at least 1")
+        check_at_least(1, channels=channels, hidden=hidden)
         self.trained_for = objective
         self.map_shape = backbone.map_shape
         if min(self.map_shape[1:]) < SMALLEST_MAP:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 
@@ -56,8 +57,7 @@ class SNAIL(AbstractMetric):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, fixed_way=way)
-        if support < 1:
-            raise ValueError(f"support={support} must be at least 1 row")
+        check_at_least(1, width=width, filters=filters, support=support)
         if len(attention) != 3 or any(len(widths) != 2 or min(widths) < 1 for widths in attention):
             raise ValueError(f"attention={attention} must be three pairs of the widths of keys and values")
         self.embedding = nn.Linear(backbone.num_features, width)

@@ -259,7 +259,7 @@ def test_tasks_together_are_as_each_alone_and_queries_in_any_order(make, task: S
 
 def test_what_no_algorithm_can_be_built_of_is_refused() -> None:
     for make, what in (
-        (lambda: soft_kmeans(steps=-1), "steps=-1 must not be negative"),
+        (lambda: soft_kmeans(steps=-1), "steps=-1 must be at least 0"),
         (lambda: soft_kmeans(temperature=0.0), "temperature=0.0 must be positive"),
         (lambda: tim(alpha=0.0), "alpha=0.0 must be positive"),
     ):

@@ -240,7 +240,7 @@ def test_bfloat16_autocast() -> None:
             lambda: Triplet(
                 Flat(5), mining="batch_hard", margin=1.0, finetune_steps=-1, finetune_lr=0.1, batch_norm="running"
             ),
-            "finetune_steps=-1 must not be negative",
+            "finetune_steps=-1 must be at least 0",
         ),
     ],
 )

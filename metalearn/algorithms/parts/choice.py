@@ -1,4 +1,4 @@
-"""Check of a setting that has a few values."""
+"""Checks of single settings."""
 
 from collections.abc import Collection
 
@@ -8,3 +8,10 @@ def check_choice(choices: Collection[str], **settings: str) -> None:
     for name, value in settings.items():
         if value not in choices:
             raise ValueError(f"there is no {name} {value!r}; choose from {', '.join(choices)}")
+
+
+def check_at_least(smallest: int, **settings: float) -> None:
+    """Raises ValueError if a setting is smaller, or not a number."""
+    for name, value in settings.items():
+        if not value >= smallest:
+            raise ValueError(f"{name}={value} must be at least {smallest}")
