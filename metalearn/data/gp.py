@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from metalearn.data.family import check_kinds, check_ranges
 from metalearn.types import SPLITS, Split
 
 Kernel = Literal["rbf", "matern", "periodic"]
@@ -51,13 +52,9 @@ class GaussianProcess:
     ) -> None:
         if input_shape != [1]:
             raise ValueError(f"gp: x is one number, but input_shape is {input_shape}")
-        if not kernels or (unknown := sorted(set(kernels) - set(get_args(Kernel)))):
-            wrong = f"has {unknown[0]!r}" if kernels else "is empty"
-            raise ValueError(f"gp: kernels {wrong}; it may hold rbf, matern and periodic")
-        for name, values in {"length": length, "scale": scale, "period": period, "x": x}.items():
-            if len(values) != 2 or values[0] > values[1] or (name != "x" and values[0] <= 0):
-                above = "" if name == "x" else " above 0"
-                raise ValueError(f"gp: {name} is {list(values)}; a range has a smallest and a largest number{above}")
+        check_kinds("gp: kernels", kernels, get_args(Kernel))
+        check_ranges("gp", {"length": length, "scale": scale, "period": period}, above=0)
+        check_ranges("gp", {"x": x})
         if noise < 0:
             raise ValueError(f"gp: noise={noise} must not be negative")
         self.input_shape = (1,)

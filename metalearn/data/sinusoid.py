@@ -7,11 +7,14 @@ Finn, Kelvin Xu, Sergey Levine. Probabilistic Model-Agnostic Meta-Learning. Neur
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from metalearn.data.family import check_kinds, check_ranges
 from metalearn.types import SPLITS, Split
+
+Function = Literal["sinusoid", "line"]
 
 
 class Sinusoid:
@@ -41,7 +44,7 @@ class Sinusoid:
         self,
         input_shape: list[int],
         *,
-        functions: Sequence[Literal["sinusoid", "line"]],
+        functions: Sequence[Function],
         amplitude: Sequence[float],
         phase: Sequence[float],
         slope: Sequence[float],
@@ -50,12 +53,9 @@ class Sinusoid:
     ) -> None:
         if input_shape != [1]:
             raise ValueError(f"sinusoid: x is one number, but input_shape is {input_shape}")
-        if not functions:
-            raise ValueError("sinusoid: functions is empty; it may hold sinusoid and line")
+        check_kinds("sinusoid: functions", functions, get_args(Function))
         ranges = {"amplitude": amplitude, "phase": phase, "slope": slope, "intercept": intercept, "x": x}
-        for name, values in ranges.items():
-            if len(values) != 2 or values[0] > values[1]:
-                raise ValueError(f"sinusoid: {name} is {values}; a range has a smallest and a largest number")
+        check_ranges("sinusoid", ranges)
         self.input_shape = (1,)
         self.functions, self.ranges = tuple(functions), {name: (low, high) for name, (low, high) in ranges.items()}
 

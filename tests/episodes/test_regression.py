@@ -68,7 +68,12 @@ def test_kinds_of_functions_are_mixed() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"amplitude": [5.0, 0.1]}, "amplitude"), ({"x": [1.0]}, "x is"), ({"functions": []}, "functions is empty")],
+    [
+        ({"amplitude": [5.0, 0.1]}, "amplitude"),
+        ({"x": [1.0]}, "x is"),
+        ({"functions": []}, "functions is empty"),
+        ({"functions": ["sine"]}, "functions has 'sine'; it may hold sinusoid, line"),
+    ],
 )
 def test_a_family_without_functions_is_refused(change: dict[str, list], message: str) -> None:
     with pytest.raises(ValueError, match=message):

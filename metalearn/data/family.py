@@ -1,0 +1,19 @@
+"""Checks of settings that families of functions share."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+
+def check_kinds(setting: str, kinds: Collection[str], choices: Collection[str]) -> None:
+    """Raises ValueError if there are no kinds, or one that is no choice."""
+    if not kinds or (unknown := sorted(set(kinds) - set(choices))):
+        wrong = f"has {unknown[0]!r}" if kinds else "is empty"
+        raise ValueError(f"{setting} {wrong}; it may hold {', '.join(choices)}")
+
+
+def check_ranges(family: str, ranges: Mapping[str, Sequence[float]], *, above: float = -math.inf) -> None:
+    """Raises ValueError if a range is not two numbers, the smaller first and both above `above`."""
+    limit = "" if above == -math.inf else f" above {above}"
+    for name, values in ranges.items():
+        if len(values) != 2 or not above < values[0] <= values[1]:
+            raise ValueError(f"{family}: {name} is {list(values)}; a range has a smallest and a largest number{limit}")
