@@ -74,7 +74,7 @@ class SNAIL(AbstractMetric):
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         queries = query_z.shape[0]
-        # Sorts the rows by class, so that their order in the episode does not matter.
+        # Sorts the rows by class, so that the order of the classes in the episode does not matter.
         order = support_y.argmax(1).argsort(stable=True)  # (S,)
         support = torch.cat([self.embedding(support_z), support_y], dim=1)[order]  # (S, C)
         query = torch.cat([self.embedding(query_z), query_z.new_zeros(queries, support_y.shape[1])], dim=1)  # (Q, C)
