@@ -1,6 +1,7 @@
 """Files around the package: workflows, citation and changelog agree with pyproject.toml."""
 
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -36,6 +37,13 @@ def test_commands_of_workflows_exist(workflow: str) -> None:
     assert {name for command in commands for name in re.findall(r"make (\w+)", command)} <= targets
     assert {name for command in commands for name in extras(command)} <= PROJECT["optional-dependencies"].keys()
     assert all((REPOSITORY / path).exists() for path in re.findall(r"(?:scripts|tests)/\S+\.\w+", " ".join(commands)))
+
+
+def test_each_list_of_experiments_is_reproduced_in_a_sweep_of_its_own() -> None:
+    printed = subprocess.run(
+        ["make", "-n", "reproduce", "NAME=a,b"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert "-m experiment=a,b hydra.sweep.dir=outputs/sweeps/reproduce/a+b" in printed
 
 
 def test_commands_of_pages_name_extras_that_exist() -> None:
