@@ -5,6 +5,8 @@ READY := .venv/.ready
 BENCH := .venv/.bench
 DOCS := .venv/.docs
 COMMA := ,
+# A list of experiments has a directory of its own, whose name is not too long for a file system.
+REPRODUCED = $(if $(findstring $(COMMA),$(NAME)),list-$(firstword $(shell echo '$(NAME)' | cksum)),$(NAME))
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 
 # Images of containers often set it; each command would then compile all that it imports again, two
@@ -51,7 +53,7 @@ smoke: $(READY) ## train every algorithm on glyphs for 45 seconds and compare th
 	$(BIN)/python -m metalearn.report outputs/sweeps/smoke-$(STAMP)
 
 reproduce: $(READY) ## run published settings; NAME=snell2017_omniglot_5w1s or a list with commas, what is finished is skipped
-	$(BIN)/python -m metalearn -m experiment=$(NAME) hydra.sweep.dir=outputs/sweeps/reproduce/$(subst $(COMMA),+,$(NAME)) $(ARGS)
+	$(BIN)/python -m metalearn -m experiment=$(NAME) hydra.sweep.dir=outputs/sweeps/reproduce/$(REPRODUCED) $(ARGS)
 
 tables: $(READY) ## write the tables and learning curves of the pages from docs/records/
 	$(BIN)/python scripts/write_tables.py

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 def check_kinds(setting: str, kinds: Collection[str], choices: Collection[str]) -> None:
     """Raises ValueError if there are no kinds, or one that is no choice."""
-    if not kinds or (unknown := sorted(set(kinds) - set(choices))):
+    if not kinds or (unknown := [kind for kind in kinds if kind not in choices]):
         wrong = f"has {unknown[0]!r}" if kinds else "is empty"
         raise ValueError(f"{setting} {wrong}; it may hold {', '.join(choices)}")
 

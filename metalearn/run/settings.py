@@ -55,9 +55,10 @@ def written_leaves(folder: Path) -> dict[str, Any]:
     """Returns all values in the config of the run in a folder that are not null; empty likewise."""
     try:
         config = yaml.load(RunFolder(folder).config.read_text(), Loader=yaml.CSafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
+        found = leaves(config) if isinstance(config, dict) else ()
+        return {key: value for key, value in found if value is not None}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
-    return {key: value for key, value in leaves(config) if value is not None} if isinstance(config, dict) else {}
 
 
 def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, Any]:
@@ -75,7 +76,8 @@ def overrides_of_a_test(own: list[str], trained: list[str]) -> list[str]:
 
     def is_of_the_training(override: str) -> bool:
         key = node(override)
-        return is_below(key, TAKEN_FROM_THE_TRAINING) and not is_below(key, ("trainer.precision", "callbacks"))
+        acts = is_below(key, ("trainer.precision", "callbacks")) and not is_below(key, IRRELEVANT)
+        return is_below(key, TAKEN_FROM_THE_TRAINING) and not acts
 
     return [*filter(is_of_the_training, trained), *(o for o in own if not is_of_the_training(o))]
 

@@ -40,10 +40,14 @@ def test_commands_of_workflows_exist(workflow: str) -> None:
 
 
 def test_each_list_of_experiments_is_reproduced_in_a_sweep_of_its_own() -> None:
-    printed = subprocess.run(
-        ["make", "-n", "reproduce", "NAME=a,b"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout
-    assert "-m experiment=a,b hydra.sweep.dir=outputs/sweeps/reproduce/a+b" in printed
+    def folder(name: str) -> str:
+        command = ["make", "-n", "reproduce", f"NAME={name}"]
+        printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        return re.search(rf"-m experiment={name} hydra.sweep.dir=outputs/sweeps/reproduce/(\S+)", printed)[1]
+
+    assert folder("a") == "a"
+    assert folder("a,b") != folder("b,a")
+    assert len(folder(",".join(map(str, range(999))))) < 20
 
 
 def test_commands_of_pages_name_extras_that_exist() -> None:

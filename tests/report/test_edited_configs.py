@@ -120,7 +120,6 @@ def test_names_of_one_hash_stay_apart_where_no_config_is_left(tmp_path: Path) ->
         "trainer.precision=bf16-mixed",
         "evaluation.folds=10",
         "evaluation.further.unknown=9",
-        "+callbacks.mine._target_=mine.OfATest",
     ],
 )
 def test_what_a_hash_is_not_of_still_separates_rows(tmp_path: Path, override: str) -> None:
@@ -136,6 +135,8 @@ def test_what_a_hash_is_not_of_still_separates_rows(tmp_path: Path, override: st
         ({"dataset": {"manifest": "a.csv"}}, {"dataset": {"manifest": "b.csv"}}, [1, 1]),
         ({"test_dataset": {"root": "birds"}}, {"test_dataset": None}, [1, 1]),
         ({"evaluation": {"further": {"unknown": 2}}}, {"evaluation": {"further": {"unknown": 5}}}, [1, 1]),
+        ({"dataset": {"root": 2024, "url": "x"}}, {"dataset": {"url": "x", "root": 2024}}, [2]),
+        ({"evaluation": {"further": {}}}, {}, [2]),
         ({"evaluation": {"settings": []}, "logger": {"wandb": {}}}, {"evaluation": {"settings": ["20w1s"]}}, [2]),
     ],
 )
@@ -143,3 +144,26 @@ def test_files_that_set_what_a_hash_is_not_of_separate_rows(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], rows: list[int]
 ) -> None:
     assert placed(tmp_path, (["experiment=first"], first), (["experiment=second"], second)) == rows
+
+
+def test_a_name_is_never_that_of_other_data(tmp_path: Path) -> None:
+    birds, plants = ({"dataset": {"root": root}} for root in ("birds", "plants"))
+    first, second = ["experiment=first"], ["experiment=second"]
+    assert sorted(placed(tmp_path, (first, birds), (first, plants), (second, birds))) == [1, 2]
+
+
+def test_the_splits_of_tested_runs_do_not_separate_rows(tmp_path: Path) -> None:
+    def tested(words: str, seed: int) -> tuple[list[str], dict[str, Any]]:
+        split = f"/runs/{seed}/classes.csv"
+        typed = [words, f"checkpoint='/runs/{seed}/checkpoints/best.ckpt'", f"dataset.manifest='{split}'"]
+        return typed, {"dataset": {"root": "/birds", "manifest": split}}
+
+    words = ("optimizer.lr=0.001", "experiment=mine", "optimizer.lr=0.001")
+    assert placed(tmp_path, *(tested(word, seed) for seed, word in enumerate(words))) == [3]
+
+
+def test_a_callback_of_a_test_separates_it_from_its_training(tmp_path: Path) -> None:
+    training = {"config_sha256": SLOW, "overrides": ["optimizer.lr=0.001"], "optimizer": {"lr": 0.001}}
+    own = [*training["overrides"], "+callbacks.mine._target_=mine.OfATest"]
+    test = training | {"overrides": own, "seconds": {"fit": None, "test": 1.0}}
+    assert [len(cell.runs) for cell in compared(tmp_path, training, test).cells] == [1, 1]

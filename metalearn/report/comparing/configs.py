@@ -1,18 +1,17 @@
 """Runs of one config under several commands, and of one command whose config files were edited."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from metalearn.report.comparing.protocol import Column, Method, Protocol
+from metalearn.report.comparing.protocol import Column, Method, Protocol, is_of_a_run, weights_of
 from metalearn.report.reading.runs import Run
 from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below
 from metalearn.run.directory.published import key_of
 
-NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "callbacks", "evaluation", "trainer.precision"}
-"""Keys of which equal hashes say nothing, in earlier versions too; a test has some of its own."""
+NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "evaluation", "trainer.precision"}
+"""Keys of which equal hashes say nothing, in earlier versions too; a test has its own precision."""
 
 WRITTEN = {
     *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "manifest", "url", "installed")),
@@ -37,41 +36,48 @@ class Place(NamedTuple):
 def named_alike(placed: list[tuple[Run, Place]]) -> Iterator[tuple[Run, Place]]:
     """Gives the runs of one config one name, whether it was typed or comes from files.
 
-    It is the name of most of these runs, or else the shortest.
+    It is the name of most of these runs, or else the shortest, and never one of other runs.
     """
     words: dict[str | None, set[tuple[str, ...]]] = {}
     for run, place in placed:
         words.setdefault(run.result.config_sha256, set()).add(_typed(place))
     contents = [_content(run, place) if len(words[run.result.config_sha256]) > 1 else None for run, place in placed]
-    names: dict[Content, Counter[Place]] = {}
+    names: dict[Content | None, Counter[Place]] = {}
+    owners: dict[Place, set[Content | None]] = {}
     for content, (_, place) in zip(contents, placed, strict=True):
-        if content is not None:
-            names.setdefault(content, Counter())[place] += 1
+        names.setdefault(content, Counter())[place] += 1
+        owners.setdefault(place, set()).add(content)
     for content, (run, place) in zip(contents, placed, strict=True):
-        found = {place: 1} if content is None else names[content]
-        yield run, min(found, key=lambda name: (-found[name], len(" ".join(_typed(name))), _typed(name)))
+        own = [] if content is None else [name for name in names[content] if len(owners[name]) == 1]
+        yield (
+            run,
+            min(own or [place], key=lambda name: (-names[content][name], len(" ".join(_typed(name))), _typed(name))),
+        )
 
 
 def _content(run: Run, place: Place) -> Content | None:
     """Returns a run's hash, and all that it is not of; None where the config is not known."""
+    if run.result.config_sha256 is None:
+        return None
     from metalearn.run.settings import written_leaves  # late, because most reports do without YAML
 
     written = written_leaves(run.folder)
-    if run.result.config_sha256 is None or not written:
+    if not written:
         return None
-    others = {key: value for key, value in written.items() if is_below(key, WRITTEN)}
-    others |= {key: os.path.abspath(value) for key, value in others.items() if key.endswith(".root")}
-    method, protocol = place.method, place.protocol
-    apart = Place(
-        place.column,
-        method._replace(overrides=_apart(method.overrides)),
-        protocol._replace(overrides=_apart(protocol.overrides)),
+    folders = weights_of(run.result)
+    others = sorted(
+        (key, os.path.abspath(value) if key.endswith(".root") and isinstance(value, str) else repr(value))
+        for key, value in written.items()
+        if is_below(key, WRITTEN) and value != {} and not is_of_a_run(f"{key}={value}", folders)
     )
-    return run.result.config_sha256, run.result.fold is None, apart, json.dumps(others, default=str)
-
-
-def _apart(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(override for override in overrides if is_below(key_of(override), NOT_OF_THE_HASH))
+    apart = NOT_OF_THE_HASH if run.result.seconds.fit is not None else NOT_OF_THE_HASH | {"callbacks"}
+    method, protocol = place.method, place.protocol
+    kept = Place(
+        place.column,
+        method._replace(overrides=tuple(o for o in method.overrides if is_below(key_of(o), apart))),
+        protocol._replace(overrides=tuple(o for o in protocol.overrides if is_below(key_of(o), apart))),
+    )
+    return run.result.config_sha256, run.result.fold is None, kept, tuple(others)
 
 
 def _typed(place: Place) -> tuple[str, ...]:

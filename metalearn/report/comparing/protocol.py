@@ -199,13 +199,17 @@ def _trained(result: Result) -> str:
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
     split = set() if result.class_split is None else {"dataset.fold"}
-    folders = {_file(o).parent.parent.name for o in result.overrides if key_of(o) in ("checkpoint", "pretrained")}
     own = (o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split))
-    return sorted(_without_quotes(override) for override in own if not _is_of_a_run(override, folders))
+    return sorted(_without_quotes(override) for override in own if not is_of_a_run(override, weights_of(result)))
 
 
-def _is_of_a_run(override: str, folders: set[str]) -> bool:
-    """Whether an override names the split of one of these run directories."""
+def weights_of(result: Result) -> set[str]:
+    """Returns the names of the run directories whose weights are tested."""
+    return {_file(o).parent.parent.name for o in result.overrides if key_of(o) in ("checkpoint", "pretrained")}
+
+
+def is_of_a_run(override: str, folders: set[str]) -> bool:
+    """Whether an override names the split of its own run, or of one of these run directories."""
     file = _file(override)
     return file.name == OF_A_RUN.get(key_of(override)) and file.parent.name in folders
 
