@@ -39,6 +39,12 @@ def test_commands_of_workflows_exist(workflow: str) -> None:
     assert all((REPOSITORY / path).exists() for path in re.findall(r"(?:scripts|tests)/\S+\.\w+", " ".join(commands)))
 
 
+def test_the_wheel_has_every_package() -> None:
+    folders = {path.parent.relative_to(REPOSITORY) for path in (REPOSITORY / "metalearn").rglob("__init__.py")}
+    named = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert {".".join(folder.parts) for folder in folders} == {name for name in named if name != "metalearn.conf"}
+
+
 def test_each_list_of_experiments_is_reproduced_in_a_sweep_of_its_own() -> None:
     def folder(name: str) -> str:
         command = ["make", "-n", "reproduce", f"NAME={name}"]
