@@ -56,9 +56,17 @@ def checkpoint_of(path: Path) -> dict[str, Any]:
     """
     best = RunFolder(path).best
     if path.is_dir() and not best.is_file():
-        kept = "kept no weights: name the run that it tested" if RunFolder(path).result.is_file() else "is not a run"
-        raise FileNotFoundError(f"{path} {kept}; weights are in checkpoints/best.ckpt")
+        raise FileNotFoundError(f"{path} {_why_without_weights(path)}; weights are in checkpoints/best.ckpt")
     return read_checkpoint(best if path.is_dir() else path)
+
+
+def _why_without_weights(folder: Path) -> str:
+    outcome = RunFolder(folder).outcome()
+    if outcome is None:
+        return "is not a run"
+    if outcome.error:
+        return f"kept no weights, since its run {outcome.status} ({outcome.error})"
+    return "kept no weights: name the run that it tested"
 
 
 def build(path: Path, checkpoint: dict[str, Any]) -> Trained:

@@ -21,7 +21,7 @@ from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Episodes, Outcome, Published, Result, Seconds
 from metalearn.run.plan import Plan
 from metalearn.run.process.machine import is_rank_zero
-from metalearn.run.settings import overrides_of_a_test
+from metalearn.run.settings import overrides_of_a_test, trained_with
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
@@ -96,6 +96,7 @@ def planned(plan: Plan) -> Result:
         train_split=None if plan.trains_nothing else config["train_split"],
         shared_classes=None,
         trained_dataset=plan.choices["dataset"],
+        trained_with=[] if plan.trains_nothing else trained_with(plan.settings, plan.choices["algorithm"], trained),
         test_dataset=plan.test_dataset,
         published=published,
         overrides=with_relative_paths(overrides, plan.cwd),

@@ -151,8 +151,10 @@ def test(job: Job, record: Record) -> None:
         origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
         record.update(steps=0, trained_dataset=origin)
     elif job.plan.tests_only and job.checkpoint is not None:
-        dataset = job.checkpoint["metalearn"]["dataset"]
-        record.update(**_of_validation(job.checkpoint), trained_dataset=dataset)
+        fields = _of_validation(job.checkpoint)
+        if record.result.trained_with:  # meta-val has scored another predictor
+            fields |= {"val": None, "temperature": None}
+        record.update(**fields, trained_dataset=job.checkpoint["metalearn"]["dataset"])
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)
     test, took = Evaluation.of(fields, "test"), time.perf_counter() - began
@@ -236,7 +238,8 @@ def _announce(job: Job, record: Record) -> None:
         seen_in_pretraining=seen_in_pretraining(plan.tested_dataset, pretrained_on),
         shared_classes=job.shared_classes,
         config_sha256=sha256(
-            plan.settings if not plan.tests_only else tested(plan.settings, job.checkpoint), plan.class_split
+            tested(plan.settings, job.checkpoint, record.result.trained_with) if plan.tests_only else plan.settings,
+            plan.class_split,
         ),
     )
     safe = redacted(plan.config)

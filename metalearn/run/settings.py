@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.grammar import node
+from metalearn.run.command.grammar import is_path, node
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, TAKEN_FROM_THE_TRAINING, is_below
+from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, OF_THE_METHOD, TAKEN_FROM_THE_TRAINING, is_below
 from metalearn.run.directory.secrets import redacted
 
 
@@ -61,11 +61,31 @@ def written_leaves(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, Any]:
-    """Returns the settings of a test; those of a training are of its weights, if it has any."""
+def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None, trained_with: list[str] | None) -> dict[str, Any]:
+    """Returns the settings of a test; those of a training are of its weights, if it has any.
+
+    Settings of the predictor are its own, and beside them those that `trained_with` names.
+    """
     trained = checkpoint["metalearn"].get("settings", {}) if checkpoint else {}  # absent in earlier versions
     rest = {key: value for key, value in own.items() if not is_below(key, TAKEN_FROM_THE_TRAINING)}
+    if trained_with:
+        rest["trained_with"] = trained_with
     return rest | {key: value for key, value in trained.items() if is_below(key, TAKEN_FROM_THE_TRAINING)}
+
+
+def trained_with(own: dict[str, Any], algorithm: str, origin: Mapping[str, Any]) -> list[str]:
+    """Returns the settings of a training that a test of its weights replaces in the predictor.
+
+    `own` are the settings of the test, `algorithm` is its algorithm, and `origin` has the facts of
+    the training. Files are left out: the weights replace what was read from them.
+    """
+    if not (trained := origin.get("settings")):  # a training, or the weights of an earlier version
+        return []
+    keys = {key for key in own.keys() | trained.keys() if is_below(key, OF_THE_METHOD) and not is_path(key)}
+    other = [] if origin["algorithm"] == algorithm else [f"algorithm={origin['algorithm']}"]
+    if other:
+        keys = {key for key in keys if not is_below(key, {"algorithm"})}
+    return other + [f"{key}={as_typed(trained.get(key))}" for key in sorted(keys) if own.get(key) != trained.get(key)]
 
 
 def overrides_of_a_test(own: list[str], trained: list[str]) -> list[str]:

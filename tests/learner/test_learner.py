@@ -1,5 +1,6 @@
 """Learner: its answers are those of the algorithm, for any labels and any chunks."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -276,7 +277,14 @@ def test_a_head_takes_fewer_classes_and_refuses_more(tmp_path: Path) -> None:
         ours.fit(*pictures(1, classes=6))
 
 
-def test_a_test_kept_no_weights(tmp_path: Path) -> None:
-    (tmp_path / "result.json").touch()
-    with pytest.raises(FileNotFoundError, match="kept no weights: name the run that it tested"):
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        ("completed", None, "kept no weights: name the run that it tested"),
+        ("failed", "way 20 exceeds 15", r"kept no weights, since its run failed \(way 20 exceeds 15\)"),
+    ],
+)
+def test_a_run_without_weights_says_why(tmp_path: Path, status: str, error: str | None, words: str) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"status": status, "error": error}))
+    with pytest.raises(FileNotFoundError, match=words):
         Learner.load(tmp_path)

@@ -38,6 +38,12 @@ def test_failed_runs_have_the_column_of_their_problem(problem: str | None, score
     assert cell.column.score.name == score
 
 
+def test_of_a_key_typed_twice_the_last_value_counts() -> None:
+    twice = ["trainer.max_steps=4", "backbone.channels=8", "+trainer.max_steps=6", "backbone.channels=16"]
+    (cell,) = compared(result(overrides=twice), result(overrides=twice[2:], seed=1)).cells
+    assert (cell.method.overrides, cell.protocol.overrides) == (("backbone.channels=16",), ("+trainer.max_steps=6",))
+
+
 def test_one_run_has_the_interval_over_its_episodes() -> None:
     (cell,) = compared(result()).cells
     assert (cell.mean, cell.ci95) == (0.9, 0.008)
@@ -51,6 +57,7 @@ def test_one_run_has_the_interval_over_its_episodes() -> None:
         {"devices": 2},
         {"batch_size": 64},
         {"trained_dataset": "omniglot"},
+        {"trained_with": ["algorithm=matching"]},
         {"overrides": ["trainer.max_steps=10"]},
         {"episode": episode(train={"way": 60, "shot": 1, "query": 5})},
         {"episode": episode(train={**TRAIN, "shots": "unequal"})},

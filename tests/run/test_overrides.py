@@ -106,7 +106,8 @@ def test_a_test_takes_no_classes_of_another_fold(run: Path) -> None:
 def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
     (run / ".hydra").mkdir(exist_ok=True)
     (run / ".hydra/config.yaml").write_text(
-        "episode: {train: {way: 20, shot: [1, 5]}}\ntasks_per_batch: 1\noptimizer: {backbone_lr: null}\n"
+        "episode: {train: {way: 20, shot: [1, 5]}, val: {shot: 1}}\n"
+        "tasks_per_batch: 1\noptimizer: {backbone_lr: null}\n"
     )
     (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {optimizer: adam, experiment: null}, cwd: .}}\n")
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
@@ -114,6 +115,7 @@ def test_a_test_takes_no_setting_of_another_training(run: Path) -> None:
     assert [o for o in expand([*test, *same]) if o in same] == same
     for other in (
         "episode.train.way=4",
+        "episode.val.shot=5",
         "episode.train.shot=1",
         "tasks_per_batch=2",
         "optimizer=sgd",

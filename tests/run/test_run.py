@@ -25,7 +25,7 @@ FIELDS = {
     "steps", "num_parameters", "seconds", "peak_memory_bytes", "experiment", "overrides", "git", "versions",
     "problem", "evaluations", "published", "trained_dataset", "test_dataset", "skipped_batches", "schema",
     "shared_classes", "temperature", "seen_in_pretraining", "further", "fold", "class_split", "pretrained_on",
-    "config_sha256", "train_split",
+    "config_sha256", "train_split", "trained_with",
 }  # fmt: skip
 NOT_REPEATABLE = {"seconds", "peak_memory_bytes"}
 

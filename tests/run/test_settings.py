@@ -88,6 +88,26 @@ def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path)
     assert test.result["config_sha256"] == expected, "the weights are of the training before the edit"
 
 
+@pytest.mark.parametrize(
+    ("other", "trained_with"),
+    [
+        ("algorithm=matching", "algorithm=prototypical"),
+        ("algorithm.distance=cosine", "algorithm.distance=squared_euclidean"),
+        ("batch_norm=support", "batch_norm=running"),
+        ("episode.test.way=3", None),
+    ],
+)
+def test_weights_of_another_predictor_are_named_so(metalearn: Command, other: str, trained_with: str | None) -> None:
+    trained = metalearn()
+    test = metalearn("mode=test", f"checkpoint={trained.folder}", other, small=False)
+    assert test.code == 0, test.text
+    assert test.result["trained_with"] == ([trained_with] if trained_with else [])
+    assert (f"trained with {trained_with}" in " ".join(test.text.replace("│", "").split())) == bool(trained_with)
+    assert (test.result["val"] is None) == (test.result["temperature"] is None) == bool(trained_with)
+    hashed = metalearn(other).result["config_sha256"]
+    assert (test.result["config_sha256"] != hashed) == bool(trained_with), "a mean of both would be of two trainings"
+
+
 def test_a_test_names_the_settings_of_the_training(metalearn: Command) -> None:
     trained = metalearn("optimizer.lr=0.01", "trainer.accumulate_grad_batches=2")
     others = ("trainer=cpu", "trainer.accumulate_grad_batches=4", "trainer.max_steps=99")

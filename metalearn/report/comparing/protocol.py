@@ -184,22 +184,24 @@ def _trained(result: Result) -> str:
     if trained_nothing(result):
         return "nothing"
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
+    other = f", with {', '.join(result.trained_with)}" if result.trained_with else ""
     hard = ", hard classes" if train.sampling == "hard" else ""
     seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
     val = ", on meta-train and meta-val" if result.train_split else ""
     unequal = f"{SHOTS[train.shots]}{QUERIES[train.queries]}"
     queries = "1 query" if train.query == 1 else f"{train.query} queries"
     return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}{val}{seen}"
+        f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}{val}{seen}{other}"
         if result.batch_size is None
-        else f"{result.batch_size} images of all base classes{val}{seen}"
+        else f"{result.batch_size} images of all base classes{val}{seen}{other}"
     )
 
 
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
     split = set() if result.class_split is None else {"dataset.fold"}
-    own = (o for o in result.overrides if not (_is_in_other_field(key_of(o)) or key_of(o) in split))
+    last = {key_of(override): override for override in result.overrides}  # Hydra takes the last value of a key
+    own = (o for name, o in last.items() if not (_is_in_other_field(name) or name in split))
     return sorted(_without_quotes(override) for override in own if not is_of_a_run(override, weights_of(result)))
 
 

@@ -20,11 +20,16 @@ NOT_HASHED = {
 }
 """Keys of a run that other fields of its result have, so that one hash fits each seed and fold."""
 
-OF_THE_TRAINING = {"train_split", "episode.train", "batch_size", "optimizer", "scheduler", "augmentation"}
+OF_THE_TRAINING = {
+    *("train_split", "episode.train", "episode.val", "batch_size", "optimizer", "scheduler", "augmentation"),
+}
 """Keys of the training, which a test must not change."""
 
-TAKEN_FROM_THE_TRAINING = {*OF_THE_TRAINING, "episode.val", "trainer", "callbacks"}
+TAKEN_FROM_THE_TRAINING = {*OF_THE_TRAINING, "trainer", "callbacks"}
 """Keys that a test takes from the training of its weights, in its hash."""
+
+OF_THE_METHOD = {"algorithm", "backbone", "batch_norm"}
+"""Keys of the predictor, which a test may change, so that its weights were trained for another."""
 
 
 def is_below(key: str, parts: Collection[str]) -> bool:

@@ -204,6 +204,7 @@ class Result(Outcome):
     train_split: str | None  # train_val: trained on meta-train and meta-val, without a selection
     shared_classes: int | None  # number of meta-test classes that training has seen
     trained_dataset: str | None  # data set of the training, which may differ from the test's
+    trained_with: list[str] | None  # settings of the training whose predictor a test replaces
     test_dataset: str | None
     published: Published | None
     overrides: list[str]

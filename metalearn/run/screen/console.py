@@ -93,6 +93,8 @@ def show_result(result: Result, folder: str) -> None:
     trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"
     both = result.train_split is not None and result.steps != 0
     table.add_row("trained on", elsewhere + trained + (", on meta-train and meta-val" if both else ""))
+    if result.trained_with:
+        table.add_row("trained with", ", ".join(result.trained_with))
     if both:
         last = "the last" if result.best_step == result.steps else "the last with a finite loss"
         table.add_row("tested weights", f"{last}, step {result.best_step}: no meta-val is left to select")
