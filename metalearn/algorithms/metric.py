@@ -60,9 +60,12 @@ class AbstractEmbedding(AbstractAlgorithm):
     def embeds_each_alone(self) -> bool:
         """Whether, in evaluation, the embedding of an image depends on that image alone.
 
-        Such an embedding is computed once and reused by all episodes.
+        Such an embedding is computed once and reused by all episodes, in place of `adapt`, so a
+        subclass with an `adapt` or `embed` of its own has none.
         """
-        return self.dependence().batch_norm in ("running", "none")
+        own = type(self)
+        is_inherited = own.adapt is AbstractEmbedding.adapt and own.embed is AbstractEmbedding.embed
+        return is_inherited and self.dependence().normalises_alone
 
     def embed_each(self, x: Tensor) -> Tensor:
         """Embeds each image independently of the others: (B, *X) -> (B, D)."""

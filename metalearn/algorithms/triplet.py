@@ -117,7 +117,7 @@ class Triplet(AbstractEmbedding):
 
     @property
     def embeds_each_alone(self) -> bool:
-        return not self.finetune_steps and super().embeds_each_alone
+        return not self.finetune_steps and self.dependence().normalises_alone
 
     def placed(self, z: Tensor) -> Tensor:
         """Scales embeddings (B, D) to length 1 where the distances are those of a sphere."""

@@ -19,6 +19,11 @@ class Dependence(NamedTuple):
     batch_norm: Moments | Literal["none"]  # none: no batch normalisation
     transductive: bool  # whether a prediction depends on the other queries
 
+    @property
+    def normalises_alone(self) -> bool:
+        """Whether the network normalises each row independently of the others."""
+        return self.batch_norm in ("running", "none")
+
 
 def batch_norm_of(network: nn.Module, mode: Moments, *, takes_gradients: bool) -> Moments | Literal["none"]:
     """Returns the mode in which a network normalises when asked for `mode`.

@@ -36,19 +36,22 @@ class ScoreTable(nn.Module):
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         columns = np.split(rows[:, 1:], np.cumsum(list(self._widths.values()))[:-1], axis=1)
         return {
-            name: column if name.endswith(CURVES) else column[:, 0]
+            name: column if _is_curve(name) else column[:, 0]
             for name, column in zip(self._widths, columns, strict=True)
         }
 
 
 CANDIDATES = "_by_candidate"
-CURVES = ("_by_step", "_by_instance", CANDIDATES)
-"""Name endings of scores that are curves, of any length."""
+
+
+def _is_curve(name: str) -> bool:
+    """Whether a score has many values in an episode, such as accuracy_by_step."""
+    return "_by_" in name
 
 
 def curves(scores: dict[str, np.ndarray]) -> dict[str, list[float]]:
     """Averages over the episodes the scores that are curves."""
-    return {name: [mean_of_known(c) for c in values.T] for name, values in scores.items() if name.endswith(CURVES)}
+    return {name: [mean_of_known(c) for c in values.T] for name, values in scores.items() if _is_curve(name)}
 
 
 def mean_of_known(values: np.ndarray) -> float:

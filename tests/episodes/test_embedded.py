@@ -1,5 +1,6 @@
 """Evaluation that embeds each image once scores like the path through the images."""
 
+import math
 import weakref
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from hydra.utils import instantiate
 
 from metalearn.algorithms import metric
 from metalearn.algorithms.metric import AbstractEmbedding
+from metalearn.algorithms.prototypical import Prototypical
 from metalearn.data.bank import ClassBank
 from metalearn.episodes import datamodule
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -20,7 +22,7 @@ from metalearn.episodes.embedded import CHUNK, EmbeddingTable
 from metalearn.episodes.sampling import draw
 from metalearn.episodes.setting import Setting, Shape
 from metalearn.training.module import FewShotModule
-from metalearn.types import SPLITS
+from metalearn.types import SPLITS, Predictor
 
 WAY, MOST_TASKS, NUM_EPISODES = 3, 6, 6 + 3
 """Few tasks of a batch, and one batch that is not full."""
@@ -42,9 +44,9 @@ def build(name: str, *overrides: str) -> torch.nn.Module:
     small = ["dataset.input_shape=[1,16,16]", "backbone.channels=4", f"episode.train.way={WAY}", "num_base_classes=12"]
     small += [FEW_STEPS[name]] if name in FEW_STEPS else []
     algorithm = instantiate(composed(f"algorithm={name}", *small, *overrides).algorithm)
-    for buffer in algorithm.buffers():  # running averages as after some training
+    for buffer in algorithm.buffers():  # running averages as after some training, with which no channel is zero
         if buffer.is_floating_point():
-            buffer.add_(torch.rand_like(buffer))
+            buffer.uniform_(0.01, 0.05)
     return algorithm
 
 
@@ -83,8 +85,27 @@ def test_every_episode_scores_as_from_its_images(
     monkeypatch.setattr(AbstractEmbedding, "embeds_each_alone", False)
     plain = scores(algorithm, bank, shot)
     assert len(plain["accuracy"]) == NUM_EPISODES
+    assert plain["loss"].std() > 1e-3, "embeddings that are equal would show nothing"
     np.testing.assert_allclose(embedded["loss"], plain["loss"], rtol=2e-4, atol=1e-5)
     assert (embedded["accuracy"] != plain["accuracy"]).mean() < 0.05  # a tie may break differently
+
+
+class Adapts(Prototypical):
+    def adapt(self, support_x: torch.Tensor, support_y: torch.Tensor) -> Predictor:
+        return lambda query_x: query_x.new_zeros(len(query_x), support_y.shape[1])
+
+
+class Embeds(Prototypical):
+    def embed(self, support_x: torch.Tensor, query_x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(x.new_zeros(*x.shape[:2], 5) for x in (support_x, query_x))
+
+
+@pytest.mark.parametrize("own", [Adapts, Embeds])
+def test_an_own_adapt_or_embed_is_what_is_evaluated(own: type[Prototypical], bank: ClassBank) -> None:
+    algorithm = build("prototypical", "batch_norm=running")
+    assert scores(algorithm, bank)["loss"].std() > 0.01
+    algorithm.__class__ = own
+    np.testing.assert_allclose(scores(algorithm, bank)["loss"], math.log(WAY), rtol=1e-6)  # all ways are equal
 
 
 @pytest.mark.parametrize("name", ["prototypical", "matching"])

@@ -156,9 +156,10 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         ([*LAKE, "episode.test.num_episodes=600"], "given runs: type episode.test.num_episodes=20$"),
         ([*LAKE, "episode.test.shots=unequal", "episode.test.query=15"], "query=1 episode.test.shots=equal$"),
         ([*LAKE, "evaluation.settings=[5w1s]"], r"given runs: type evaluation.settings=\[\]$"),
+        ([*LAKE, "evaluation.settings=null"], r"given runs: type evaluation.settings=\[\]$"),
         (
             ["dataset=omniglot", "evaluation.protocol=lake"],
-            "evaluation=lake has 20 given runs: type .*way=20 .*query=1 .*num_episodes=20$",
+            "evaluation=lake has 20 given runs: type .*way=20 .*query=1 .*num_episodes=20 .*settings=\\[\\]$",
         ),
         (["evaluation=lake"], "evaluation=lake has runs of Omniglot alone: type dataset=omniglot$"),
     ],

@@ -13,6 +13,7 @@ from conftest import Command
 from embedded_tasks import Flat
 
 from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.dependence import Dependence
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.setting import Setting
@@ -251,7 +252,7 @@ def test_what_has_no_embedding_of_one_image_is_refused(evaluation) -> None:
     good = built(chance=False)
     with pytest.raises(ValueError, match="compares embeddings of single images, which .* lacks"):
         evaluation.check(good._replace(algorithm=SimpleNamespace()))
-    good.algorithm.dependence = lambda: SimpleNamespace(batch_norm="batch")
+    good.algorithm.dependence = lambda: Dependence("batch", transductive=True)
     with pytest.raises(ValueError, match="batch_norm=running"):
         evaluation.check(good)
 

@@ -8,6 +8,7 @@ import torch
 from metalearn import MLP, Prototypical
 from metalearn.losses import DENSITY, cross_entropy, negative_log_likelihood
 from metalearn.training.measures import of_test, of_validation
+from metalearn.training.scores import ScoreTable, curves
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -39,3 +40,12 @@ def test_scores_of_a_network_in_bfloat16_are_computed_in_float32() -> None:
     validated = of_validation(algorithm, [outputs], targets)
     torch.testing.assert_close(validated["loss_by_candidate"][:, 0], measured["loss"])
     torch.testing.assert_close(validated["mse_by_candidate"][:, 0], measured["mse"])
+
+
+def test_a_score_along_stages_of_any_name_is_a_curve() -> None:
+    table = ScoreTable()
+    table.add(torch.tensor([1, 0]), {"loss": torch.tensor([2.0, 1.0]), "accuracy_by_round": torch.eye(2)})
+    collected = table.collect()
+    assert collected["loss"].tolist() == [1.0, 2.0]
+    assert collected["accuracy_by_round"].tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert curves(collected) == {"accuracy_by_round": [0.5, 0.5]}

@@ -46,7 +46,7 @@ def check_protocol(config: dict[str, Any]) -> None:
     if not config["dataset"]["_target_"].endswith(".Omniglot"):
         raise ValueError("evaluation=lake has runs of Omniglot alone: type dataset=omniglot")
     needed = [f"episode.test.{name}={value}" for name, value in SETTING.items() if test.get(name) != value]
-    needed += ["evaluation.settings=[]"] if evaluation["settings"] else []
+    needed += ["evaluation.settings=[]"] if evaluation["settings"] != [] else []  # null adds some
     if needed:
         raise ValueError(f"evaluation=lake has {NUM_RUNS} given runs: type {' '.join(needed)}")
 

@@ -175,8 +175,10 @@ def check_embeds(meta_test: MetaTest, key: str) -> None:
         raise ValueError(
             f"{key} compares embeddings of single images, which {type(meta_test.algorithm).__name__} lacks"
         )
-    if (batch_norm := meta_test.algorithm.dependence().batch_norm) not in ("running", "none"):
-        raise ValueError(f"{key} embeds each image alone, which batch_norm={batch_norm} cannot: use batch_norm=running")
+    if not (found := meta_test.algorithm.dependence()).normalises_alone:
+        raise ValueError(
+            f"{key} embeds each image alone, which batch_norm={found.batch_norm} cannot: use batch_norm=running"
+        )
 
 
 def ranks(scores: Tensor) -> Tensor:

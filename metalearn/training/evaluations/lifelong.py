@@ -62,8 +62,8 @@ class Lifelong(AbstractEvaluation):
         if not hasattr(meta_test.algorithm, "follow") or meta_test.algorithm.fixed_way is not None:
             name = type(meta_test.algorithm).__name__
             raise ValueError(f"{key} keeps a memory of any classes, which {name} lacks: use algorithm=key_value_memory")
-        if (batch_norm := meta_test.algorithm.dependence().batch_norm) not in ("running", "none"):
-            raise ValueError(f"{key} embeds each row alone, which batch_norm={batch_norm} cannot: use running")
+        if not (found := meta_test.algorithm.dependence()).normalises_alone:
+            raise ValueError(f"{key} embeds each row alone, which batch_norm={found.batch_norm} cannot: use running")
         check_episodes(meta_test, self.classes, key, lower="evaluation.further.classes")
         needed = self.rounds * meta_test.setting.largest_shot
         if len(_classes_with(meta_test, needed)) < self.classes:
