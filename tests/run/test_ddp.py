@@ -23,19 +23,14 @@ from metalearn.run.process.exits import ending
 from metalearn.run.process.machine import check_nodes
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["algorithm=prototypical", "episode.train.sampling=hard", "callbacks=ema", "callbacks.ema.decay=0.5"],
-        ["algorithm=maml", "batch_norm=running"],
-    ],
-    ids=" ".join,
-)
-def test_two_processes_train_and_score_as_one(metalearn, overrides: list[str]) -> None:
+def test_two_processes_train_and_score_as_one(metalearn) -> None:
+    """Covers what the processes share; test_sweeps.py compares a prototypical network."""
+    shared = ["algorithm=maml", "batch_norm=running", "episode.train.sampling=hard"]
+    averaged = ["callbacks=ema", "callbacks.ema.decay=0.5"]
     # Plain gradient descent turns a difference in the gradients into an equal one in the weights;
     # float64 hides no real difference.
     plain = ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.nesterov=false"]
-    common = [*overrides, *plain, "trainer.precision=64-true"]
+    common = [*shared, *averaged, *plain, "trainer.precision=64-true"]
     both: Finished = metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
     single: Finished = metalearn(*common, "trainer=cpu", "tasks_per_batch=4")
     assert (both.code, single.code) == (0, 0), both.text + single.text
