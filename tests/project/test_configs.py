@@ -239,31 +239,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-@pytest.mark.parametrize("way", ["module", "script"])
 def test_wheel_and_checkout_compose_the_same_config(
-    installed: Path, environment: dict[str, str], tmp_path: Path, way: str
+    installed: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    def config(command: list[str], **more: str) -> str:
-        command = [*command, "--cfg", "job", "algorithm=maml", "dataset=omniglot"]
-        done = subprocess.run(
-            command, env={**environment, **more}, cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        return done.stdout
+    def printed(command: list[str], path: Path) -> str:
+        env = {**environment, "PYTHONPATH": str(path)}
+        return subprocess.run(command, env=env, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
-    command = [sys.executable, "-m", "metalearn"] if way == "module" else [str(installed / "bin/metalearn")]
-    where = [sys.executable, "-c", "import metalearn; print(metalearn.__file__)"]
-    found = subprocess.run(
-        where,
-        env={**environment, "PYTHONPATH": str(installed)},
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert found.stdout.startswith(str(installed))
-    checkout = config([sys.executable, "-m", "metalearn"], PYTHONPATH=str(REPOSITORY))
-    assert config(command, PYTHONPATH=str(installed)) == checkout
+    found = printed([sys.executable, "-c", "import metalearn; print(metalearn.__file__)"], installed)
+    assert found.startswith(str(installed))
+    module, script = [sys.executable, "-m", "metalearn"], [str(installed / "bin/metalearn")]
+    choices = ["--cfg", "job", "algorithm=maml", "dataset=omniglot"]
+    checkout = printed([*module, *choices], REPOSITORY)
     assert "inner_lr: 0.4" in checkout
+    for command in (module, script):
+        assert printed([*command, *choices], installed) == checkout
 
 
 @pytest.mark.parametrize("way", ["wheel", "checkout"])
