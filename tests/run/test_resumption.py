@@ -29,6 +29,7 @@ BASE = [
     "episode.test.num_episodes=3",
 ]
 EPOCHS = ["trainer.limit_train_batches=5", "trainer.max_epochs=2", "trainer.max_steps=-1", "scheduler=linear"]
+TWO_STEPS = ["algorithm.inner_loop.steps=2", "algorithm.inner_loop.test_steps=2"]
 RUNS = {
     "prototypical": ["augmentation=characters", "scheduler=cosine"],
     "accumulation": [
@@ -37,12 +38,12 @@ RUNS = {
         "augmentation=characters",
         "episode.train.sampling=hard",
     ],
-    "epochs": EPOCHS,
+    "epochs": [*EPOCHS, "trainer.precision=64-true"],
     "maml": ["algorithm=maml"],
-    "reptile": ["algorithm=reptile", "algorithm.inner_loop.steps=2", "algorithm.inner_loop.test_steps=2"],
+    "reptile": ["algorithm=reptile", *TWO_STEPS],
     "mann": ["algorithm=mann"],
-    "maml_plus_plus": ["algorithm=maml_plus_plus", "algorithm.inner_loop.steps=2", "algorithm.inner_loop.test_steps=2"],
-    "learned_optimizer": ["algorithm=learned_optimizer"],
+    "maml_plus_plus": ["algorithm=maml_plus_plus", *TWO_STEPS],
+    "learned_optimizer": ["algorithm=learned_optimizer", *TWO_STEPS],
     "baseline": [
         "algorithm=baseline",
         "batch_size=16",
@@ -51,7 +52,6 @@ RUNS = {
         "scheduler.patience=0",
     ],
     "dropout": ["backbone=resnet12", "backbone.widths=[2,2,2,2]", "backbone.drop_rate=0.3", "backbone.block_size=1"],
-    "double": ["trainer.precision=64-true"],
 }
 FIRST = [
     "on_train_batch_end:4",
