@@ -142,7 +142,7 @@ for tasks, checkpoint in ((2, False), (4, False), (2, True)):
     if os.fork():
         os.wait()
         continue
-    loop, execution = InnerLoop(steps=12, test_steps=1), Execution(checkpoint=checkpoint)
+    loop, execution = InnerLoop(steps=8, test_steps=1), Execution(checkpoint=checkpoint)
     backbone = Conv4([1, 28, 28], channels=16)
     maml = MAML(backbone, way=5, inner_lr=0.1, inner_loop=loop, execution=execution, batch_norm="batch")
     x, y = torch.rand(tasks, 100, 1, 28, 28), torch.eye(5).repeat(20, 1).expand(tasks, -1, -1)
@@ -161,7 +161,7 @@ def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(enviro
     # The allocator settles in the first tasks.
     few, many, checkpointed = (int(line) / 1024 for line in done.stdout.split())  # MiB
     graph = few - checkpointed  # graph of all steps of a task but one
-    assert graph > 60
+    assert graph > 40
     assert many - few < graph / 2
 
 
