@@ -1,10 +1,9 @@
 """Screen of a sweep: live lines of running jobs, a line for each ended job, and a table."""
 
-import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Self, final
 
 from rich.console import Console, Group
@@ -22,14 +21,6 @@ SCORES = {"accuracy": "accuracy", "mse": "squared error"}
 
 
 @final
-class UnreadConsole(Console):
-    """A console that does not end the program when nobody reads it."""
-
-    def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704  # is called where BrokenPipeError is handled; rich would exit
-
-
-@final
 class Screen:
     """Context in which the jobs of a sweep are shown.
 
@@ -41,7 +32,7 @@ class Screen:
     def __init__(self, jobs: Sequence[Job], *, common: Iterable[str] | None = None) -> None:
         self.jobs = jobs
         # In a log or a pipe, lines may be long.
-        self.console = UnreadConsole() if sys.stdout.isatty() else UnreadConsole(width=160)
+        self.console = Console() if sys.stdout.isatty() else Console(width=160)
         self._common = shared(jobs) if common is None else set(common)
         self._live: Live | None = None
         self._shown = 0.0
@@ -50,14 +41,12 @@ class Screen:
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
-            with self._read_or_not():
-                self._live.start()
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            with self._read_or_not():
-                self._live.stop()
+            self._live.stop()
 
     def label(self, job: Job) -> str:
         """Returns the overrides by which the job differs from the others."""
@@ -70,23 +59,12 @@ class Screen:
 
     def say(self, line: str, *, markup: bool = False) -> None:
         """Prints a line; square brackets are markup of rich only if `markup` says so."""
-        with self._read_or_not():
+        with suppress(OSError):  # a full disk behind `> log` must not end the sweep
             self.console.print(line, markup=markup, emoji=False, highlight=False, soft_wrap=True)
 
     def draw(self, table: Table) -> None:
-        with self._read_or_not():
+        with suppress(OSError):
             self.console.print(table)
-
-    @contextmanager
-    def _read_or_not(self) -> Iterator[None]:
-        """Drops the output once nobody reads it, as with `| head -1` or a closed terminal."""
-        try:
-            yield
-        except OSError:
-            self.console.quiet, self._live = True, None
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())  # buffered text must not fail at the end
-            os.close(nowhere)
 
     def say_end(self, name: str, job: Job, scores: str, *, again: bool) -> None:
         """Prints a line for an attempt that has ended, with its scores unless it has failed."""
@@ -118,8 +96,7 @@ class Screen:
         counts += f", {failed} failed" if failed else ""
         counts += f", {pending} waiting" if pending else ""
         counts += f", {elsewhere} run by another process" if elsewhere else ""
-        with self._read_or_not():
-            self._live.update(Group(table, f"[bold]{counts}[/]"), refresh=True)
+        self._live.update(Group(table, f"[bold]{counts}[/]"), refresh=True)
 
     def table(self) -> None:
         """Prints all jobs, and the logs of the failed ones."""

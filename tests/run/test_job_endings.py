@@ -1,5 +1,7 @@
-"""The endings of a job in a sweep, also when its reader has ended."""
+"""The endings of a job in a sweep, also on a full disk."""
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -53,16 +55,14 @@ def test_a_damaged_result_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert (job.finished, job.seconds) == (True, 0)
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError, OSError])
-def test_a_sweep_goes_on_when_nobody_reads_it(tmp_path: Path, monkeypatch, error: type[OSError]) -> None:
-    """Covers `| head -1`, and a closed terminal."""
+def test_a_full_disk_behind_its_output_does_not_stop_a_sweep(tmp_path: Path, monkeypatch) -> None:
     sweep = Sweep(tmp_path, [DONE, DONE, "exit 1"])
     with (tmp_path / "stdout").open("w") as stdout:
         written: list[str] = []
 
         def write(text: str) -> None:
             if written:
-                raise error
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             written.append(text)
 
         monkeypatch.setattr(sys, "stdout", stdout)

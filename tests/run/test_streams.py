@@ -1,6 +1,7 @@
 """Runs without a reader of their output, or on a terminal with few characters, are unaffected."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,15 @@ def test_a_run_outlives_the_reader_of_its_output(environment: dict[str, str], tm
         process.stdout.close()
         assert process.wait(timeout=300) == 0
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "completed"
+
+
+def test_a_closed_terminal_does_not_end_a_program(environment: dict[str, str]) -> None:
+    program = "from metalearn.run.screen.streams import make_unbreakable; make_unbreakable(); print('unread')"
+    terminal, output = os.openpty()
+    os.close(terminal)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, stdout=output, stderr=-1, check=False)
+    os.close(output)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_terminal_of_few_characters_gets_them_spelt(environment: dict[str, str]) -> None:

@@ -1,9 +1,13 @@
 """The output of a run, which must not end the run if a reader leaves or lacks characters."""
 
+import errno
 import io
 import os
 import sys
 from typing import Any
+
+UNREAD = (errno.EPIPE, errno.EIO)
+"""Errors of a pipe without a reader, and of a closed terminal."""
 
 
 class _Unbroken(io.FileIO):
@@ -12,7 +16,9 @@ class _Unbroken(io.FileIO):
     def write(self, data: Any) -> int:
         try:
             return super().write(data) or 0
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in UNREAD:
+                raise
             return len(data)
 
 
