@@ -174,6 +174,7 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
         ("data=x", "there is no key 'data'; use dataset=NAME, or paths.data=DIR"),
         ("optimizer=true", "optimizer=true is not an option of optimizer: an option is a name"),
         ("quite_another=x", "there is no key 'quite_another'"),
+        ("hydra.job.env_copy=[NO_SUCH_VARIABLE] sed=1", "there is no key 'sed'; did you mean 'seed'?"),
         (
             "backbone=conv5",
             "backbone has no option 'conv5'; did you mean 'conv4'? (bag_of_ngrams, bag_of_vectors, conv4, "
@@ -196,6 +197,15 @@ def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
     with pytest.raises(HydraException) as raised:
         composed("algorithm.inner_lr=1")
     assert explain(raised.value, typed, str(CONF)) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
+
+
+def test_the_nearest_key_counts_the_files_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ndefaults: [override /algorithm: maml]\n")
+    typed = ["--config-dir", str(tmp_path), "experiment=mine", "algorithm.inner_lrr=1"]
+    with pytest.raises(HydraException) as raised:
+        composed(f"hydra.searchpath=[file://{tmp_path}]", *typed[2:])
+    assert explain(raised.value, typed, str(CONF)).endswith("; did you mean 'algorithm.inner_lr'?")
 
 
 def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:

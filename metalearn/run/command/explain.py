@@ -7,14 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import hydra
 import yaml
+from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.command.allowed import arguments, locate
-from metalearn.run.command.grammar import key, quoted, value
+from metalearn.run.command.composed import compose
+from metalearn.run.command.grammar import key, value
 from metalearn.run.command.groups import COME_ALONG
 from metalearn.run.command.names import nearest, nearest_key, shortened
 
@@ -60,9 +61,11 @@ def explain_yaml(error: yaml.YAMLError) -> str:
 
 
 def known_keys(config: DictConfig, conf: str) -> list[str]:
-    """Returns all keys and groups of a config."""
+    """Returns all keys and groups of a config, except the keys of Hydra."""
     groups = [entry.name for entry in Path(conf).iterdir() if entry.is_dir()]
-    return [*groups, *_keys(OmegaConf.to_container(config))]
+    plain: dict[Any, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    plain.pop("hydra", None)
+    return [*groups, *_keys(plain)]
 
 
 def _not_a_folder(wanted: Any) -> Path | None:
@@ -87,24 +90,21 @@ def _explain_key(wrong: str, argv: list[str], conf: str) -> str:
 
 def _composed(argv: list[str], conf: str) -> DictConfig:
     """Composes the typed overrides without the wrong keys; a sweep counts as its first value."""
-    typed = [word for word in (_first(word) for word in argv) if not word.startswith(("-", "hydra"))]
-    if "--config-dir" in argv:
-        folder = Path(argv[argv.index("--config-dir") + 1]).resolve()
-        typed.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
-    with hydra.initialize_config_dir(conf, version_base="1.3"):
-        while True:
-            try:
-                return hydra.compose("config", typed)
-            except (HydraException, OmegaConfBaseException) as error:
-                if not typed:
-                    raise
-                match = WRONG_KEY.search(str(error))
-                right = [word for word in typed if match and key(word) != match[1]]
-                typed = right if len(right) < len(typed) else []
+    given = get_args_parser().parse_args(argv)
+    typed = [_first(word) for word in given.overrides]
+    while True:
+        try:
+            return compose(given, typed, conf)
+        except (HydraException, OmegaConfBaseException, KeyError) as error:
+            if not typed:
+                raise
+            match = WRONG_KEY.search(str(error))
+            right = [word for word in typed if match and key(word) != match[1]]
+            typed = right if len(right) < len(typed) else []
 
 
 def _first(word: str) -> str:
-    if "=" not in word or word.startswith("-"):
+    if "=" not in word:
         return word
     several = value(word)
     choices = getattr(several, "list", None) if not isinstance(several, list | dict) else None
