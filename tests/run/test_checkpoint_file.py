@@ -140,8 +140,8 @@ def test_a_whole_checkpoint_is_read(path: Path, val: Any) -> None:
         (WHOLE | {"state_dict": [1]}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"state_dict": {"w": 1}}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"global_step": None}, "its global_step is None, not a number of steps"),
-        (WHOLE | {"val": "x"}, "its val does not hold means with intervals"),
-        (WHOLE | {"val": {"accuracy": SCORE | {"mean": "x"}}}, "its val does not hold means with intervals"),
+        (WHOLE | {"val": "x"}, "its val is 'x', not a group of keys"),
+        (WHOLE | {"val": {"accuracy": SCORE | {"mean": "x"}}}, "its val.accuracy.mean is 'x', not a number"),
     ],
 )
 def test_what_is_made_by_hand_is_refused_in_one_line(path: Path, content: Any, message: str, capsys) -> None:

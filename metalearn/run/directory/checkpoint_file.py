@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.formats import first_line
+from metalearn.run.directory.result import Evaluation
 
 REMEDY = "copy it again, or use another checkpoint of its run"
-STATISTICS = {"mean", "std", "ci95", "num_episodes"}
 ZIP = b"PK\x03\x04"
 ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, OverflowError, UnicodeDecodeError)
 
@@ -42,8 +42,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise _no_checkpoint(path, "its state_dict is not a dictionary of tensors")
     if not isinstance(step, int) or isinstance(step, bool):
         raise _no_checkpoint(path, f"its global_step is {step!r:.40}, not a number of steps")
-    if not _is_validation(checkpoint.get("val")):
-        raise _no_checkpoint(path, "its val does not hold means with intervals")
+    if (val := checkpoint.get("val")) is not None:  # None before the first validation
+        try:
+            Evaluation.of(val, "its val")
+        except ValueError as error:
+            raise _no_checkpoint(path, str(error)) from error
     return checkpoint
 
 
@@ -142,18 +145,6 @@ def _is_weight(item: tuple[Any, Any]) -> bool:
     import torch
 
     return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
-
-
-def _is_validation(val: Any) -> bool:
-    """Whether `val` holds scores by name; None is that of a run before its first validation."""
-    if val is None:
-        return True
-    return isinstance(val, dict) and all(
-        isinstance(score, dict)
-        and score.keys() >= STATISTICS
-        and all(isinstance(score[name], int | float) for name in STATISTICS)
-        for score in val.values()
-    )
 
 
 def _description(start: bytes) -> str:
