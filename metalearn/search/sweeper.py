@@ -51,7 +51,7 @@ class OptunaSweeper(Sweeper):
         if not isinstance(self.launcher, AbstractLauncher):
             raise ValueError("hydra/sweeper=optuna runs its trials with hydra/launcher=subprocess, slurm or ray")
         check_settings(self, self.launcher.config, "hydra.sweeper")
-        if isinstance(self.n_trials, bool) or self.n_trials < 1:
+        if self.n_trials < 1:
             raise ValueError(f"hydra.sweeper.n_trials={self.n_trials} must be a positive number")
         if self.launcher.leave is not None:
             raise ValueError("a search waits for its trials, to choose the next: leave out hydra.launcher.wait=false")

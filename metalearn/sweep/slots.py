@@ -62,7 +62,7 @@ def make_slots(spec: SlotsSpec, threads: int | None) -> Slots:
 
     Raises ValueError when it is none of these.
     """
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and threads < 1:
         raise ValueError(f"hydra.launcher.threads={threads} must be a positive number, or null")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     from_environment = os.environ.get("OMP_NUM_THREADS", "")
@@ -70,7 +70,7 @@ def make_slots(spec: SlotsSpec, threads: int | None) -> Slots:
     gpus = visible_gpus() if spec == "auto" or isinstance(spec, int) else []
     if spec == "auto":
         places = gpus or [str(i) for i in range(max(1, cores // (given or 1)))]
-    elif isinstance(spec, int) and not isinstance(spec, bool) and spec > 0:
+    elif isinstance(spec, int) and spec > 0:
         places = [gpus[i % len(gpus)] if gpus else str(i) for i in range(spec)]
     elif isinstance(spec, Sequence) and not isinstance(spec, str) and spec:
         gpus = places = [str(gpu) for gpu in spec]

@@ -53,9 +53,11 @@ def test_the_settings_of_the_files_are_right(plugin: type) -> None:
         (SubprocessLauncher, {"retries": "often"}, "hydra.launcher.retries='often' is not of the type int"),
         (SubprocessLauncher, {"timeout": {"a": 1}}, "hydra.launcher.timeout={'a': 1} is not of the type float | None"),
         (SubprocessLauncher, {"preload": "maybe"}, "hydra.launcher.preload='maybe' is not of the type bool"),
+        (SlurmLauncher, {"timeout_min": 1.5}, "hydra.launcher.timeout_min=1.5 is not of the type int"),
         (SlurmLauncher, {"setup": None}, "hydra.launcher.setup=null is not of the type"),
         (SlurmLauncher, {"mem_gb": "4G"}, "hydra.launcher.mem_gb='4G' is not of the type float | None"),
         (SlurmLauncher, {"additional_parameters": [1]}, "hydra.launcher.additional_parameters=[1] is not of the type"),
+        (RayLauncher, {"num_cpus": True}, "hydra.launcher.num_cpus=True is not of the type float"),
         (RayLauncher, {"address": 3}, "hydra.launcher.address=3 is not of the type str | None"),
     ],
 )

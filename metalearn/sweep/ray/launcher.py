@@ -36,10 +36,9 @@ class RayLauncher(AbstractLauncher):
         from metalearn.sweep.slots import Slots
 
         for name in ("num_cpus", "num_gpus"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            if (value := getattr(self, name)) < 0:
                 raise ValueError(f"hydra.launcher.{name}={value} must be a number that is not negative")
-        if self.slots != "auto" and (isinstance(self.slots, bool) or not isinstance(self.slots, int) or self.slots < 1):
+        if isinstance(self.slots, int) and self.slots < 1:
             raise ValueError(f"hydra.launcher.slots={self.slots} must be auto or a positive number")
         if self.leave is not None and self.address is None:
             raise ValueError(

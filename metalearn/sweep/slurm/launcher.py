@@ -32,7 +32,7 @@ class SlurmLauncher(AbstractLauncher):
         partition: str | int | None,
         account: str | int | None,
         qos: str | int | None,
-        timeout_min: float,
+        timeout_min: int,
         max_requeues: int,
         signal_delay_s: int,
         gpus_per_node: int | None,
@@ -58,8 +58,7 @@ class SlurmLauncher(AbstractLauncher):
         except ImportError as error:
             raise ValueError(f"hydra/launcher=slurm needs submitit: {installing('slurm')}") from error
         for name in ("slots", "timeout_min", "signal_delay_s", "cpus_per_task", "jobs_per_task"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if (value := getattr(self, name)) < 1:
                 raise ValueError(f"hydra.launcher.{name}={value} must be a positive whole number")
         self._folder = sweep / ".submitit"
         self._folder.mkdir(parents=True, exist_ok=True)
