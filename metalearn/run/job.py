@@ -57,18 +57,9 @@ class Job:
     shared_classes: int  # number of meta-test classes that training has seen
 
     @property
-    def batch_size(self) -> int | None:
-        """Number of images in a batch of all base classes; None for episodic training."""
-        return self.data.batch_size
-
-    @property
     def first_step(self) -> int:
         """Number of steps in the checkpoint that a training resumes, else 0."""
         return self.checkpoint["global_step"] if self.checkpoint and not self.plan.tests_only else 0
-
-    @property
-    def score_name(self) -> str:
-        return self.module.algorithm.objective.score_name
 
     @property
     def num_parameters(self) -> int:

@@ -43,13 +43,9 @@ class Record:
         assert isinstance(self.outcome, Result)
         return self.outcome
 
-    @result.setter
-    def result(self, result: Result) -> None:
-        self.outcome = result
-
     def update(self, **fields: Any) -> None:
         """Replaces fields of the result."""
-        self.result = replace(self.result, **fields)
+        self.outcome = replace(self.result, **fields)
 
     def write(self) -> None:
         if isinstance(self.outcome, Result):

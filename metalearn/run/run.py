@@ -65,7 +65,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
         try:
             with refusing_bad_input():
                 plan = resolve(config, folder)
-                record.result = planned(plan)
+                record.outcome = planned(plan)
                 job = build(plan, config, signals)
                 _announce(job, record)
                 if is_rank_zero():
@@ -233,7 +233,7 @@ def _announce(job: Job, record: Record) -> None:
         devices=record.result.devices or job.trainer.world_size,
         batch_norm=job.module.dependence.batch_norm,
         transductive=job.module.dependence.transductive,
-        batch_size=job.batch_size,
+        batch_size=job.data.batch_size,
         pretrained_on=pretrained_on,
         seen_in_pretraining=seen_in_pretraining(plan.tested_dataset, pretrained_on),
         shared_classes=job.shared_classes,
@@ -243,7 +243,6 @@ def _announce(job: Job, record: Record) -> None:
         ),
     )
     safe = redacted(plan.config)
-    every_logger.begin(job.trainer.loggers, safe, record.result, job.score_name)
+    every_logger.begin(job.trainer.loggers, safe, record.result, job.module.algorithm.objective.score_name)
     if is_rank_zero():
-        world, folder = job.trainer.world_size, plan.folder.path
-        console.show_plan(safe, record.result.episode, job.batch_size, job.num_parameters, world, folder)
+        console.show_plan(safe, record.result, plan.folder.path)

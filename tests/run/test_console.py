@@ -11,8 +11,6 @@ from conftest import resolved
 from rich.console import Console
 from run_folders import episode, regression, result, runs
 
-from metalearn.run.directory.as_json import decode
-from metalearn.run.directory.result import Episodes
 from metalearn.run.screen import console, progress
 from metalearn.run.screen.console import show_result
 from metalearn.run.screen.progress import episodes
@@ -113,8 +111,8 @@ def test_an_accuracy_names_its_ways(way, batch_size: int | None, split: str, nam
 def test_the_planned_training_ends_at_its_first_limit(
     capsys: pytest.CaptureFixture[str], limits: dict[str, int], seen: str
 ) -> None:
-    config = resolved("tasks_per_batch=3", "trainer.accumulate_grad_batches=2")
+    config = resolved("trainer.accumulate_grad_batches=2")
     config["trainer"] |= {"max_steps": -1, **limits}
-    settings = decode(Episodes, config["episode"], "episode")
-    console.show_plan(config, settings, None, 1, 1, Path("run"))
+    (run,) = runs(result(None, tasks_per_batch=3))
+    console.show_plan(config, run.result, Path("run"))
     assert re.search(rf"training episodes +{seen}\n", re.sub(r" +\n", "\n", capsys.readouterr().out))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from metalearn.formats import interval, percent, pretraining, score, span
 from metalearn.run.directory.published import published
-from metalearn.run.directory.result import Episodes, EpisodeSetting, Evaluation, Result
+from metalearn.run.directory.result import EpisodeSetting, Evaluation, Result
 
 log = logging.getLogger(__name__)
 
@@ -26,32 +26,25 @@ def say(line: str) -> None:
     log.info(line)
 
 
-def show_plan(
-    config: dict[str, Any],
-    episode: Episodes,
-    batch_size: int | None,
-    num_parameters: int,
-    num_devices: int,
-    folder: Path,
-) -> None:
+def show_plan(config: dict[str, Any], result: Result, folder: Path) -> None:
     """Prints the planned amount of training, and the shapes of the episodes."""
-    trainer, tasks = config["trainer"], config["tasks_per_batch"]
+    trainer, tasks, devices = config["trainer"], result.tasks_per_batch, result.devices or 1
     steps, batches = trainer["max_steps"], trainer["accumulate_grad_batches"]
     limits = [steps * batches] if steps > 0 else []
     if (epochs := trainer["max_epochs"]) > 0:
         limits.append(epochs * trainer["limit_train_batches"])
-    seen = f"{min(limits) * tasks * num_devices:,}" if limits else f"as many as {trainer['max_time']} allows"
+    seen = f"{min(limits) * tasks * devices:,}" if limits else f"as many as {trainer['max_time']} allows"
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("parameters", f"{num_parameters:,}")
+    table.add_row("parameters", f"{result.num_parameters:,}")
     if config["mode"] == "train":
-        table.add_row("tasks per step", f"{tasks} x {num_devices} devices x {batches} batches")
-        table.add_row("training episodes" if batch_size is None else "training batches", seen)
-        table.add_row("trained on", trained_on(episode.train, batch_size))
+        table.add_row("tasks per step", f"{tasks} x {devices} devices x {batches} batches")
+        table.add_row("training episodes" if result.batch_size is None else "training batches", seen)
+        table.add_row("trained on", trained_on(result.episode.train, result.batch_size))
         if config["train_split"]:
             table.add_row("", "meta-train and meta-val; nothing selects, the last weights are tested")
-    table.add_row("tested on", shape(episode.test))
+    table.add_row("tested on", shape(result.episode.test))
     console.print(table)
     show_folder(folder)
 
