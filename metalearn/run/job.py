@@ -85,10 +85,10 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     augmented = not isinstance(augmentation, Unchanged)
     check_problem(plan.config["problem"], plan.choices["dataset"], has_classes=has_classes, augmented=augmented)
     if has_classes:
-        plan = with_base_classes(plan, config, num_base_classes(plan, loaded))
+        plan = with_base_classes(plan, config, num_base_classes(plan, banks))
 
     pl.seed_everything(plan.config["seed"], verbose=False)
-    algorithm = build_algorithm(plan, loaded.origin)
+    algorithm = build_algorithm(plan)
     check_methods(algorithm)
     check_state(algorithm)
     check_half_precision(plan.config["trainer"], torch.cuda.device_count())
@@ -162,7 +162,7 @@ def _callbacks(
 def _check_weights(plan: Plan, module: FewShotModule, checkpoint: dict[str, Any] | None, loaded: LoadedData) -> None:
     """Raises ValueError if the weights cannot be trained or tested on these data."""
     algorithm, banks = module.algorithm, loaded.banks
-    if origin := loaded.origin:
+    if origin := plan.origin:
         check_vocabulary(origin.get("vocabulary"), vocabulary(banks["test"]))
         check_columns(origin.get("columns", []), columns(banks["test"]))
     check_base_statistics(algorithm.base, banks, plan.choices)

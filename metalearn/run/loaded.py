@@ -17,7 +17,7 @@ from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import Encoding
 from metalearn.run.checks.inputs import check_columns, check_input_shape, check_splits, check_vocabulary
 from metalearn.run.checks.rules import check_base_classes, check_folds
-from metalearn.run.directory.checkpoint_file import began_with_a_file, read_origin
+from metalearn.run.directory.checkpoint_file import began_with_a_file
 from metalearn.run.plan import Plan
 from metalearn.types import SPLITS, Split
 
@@ -30,7 +30,6 @@ class LoadedData:
 
     banks: Mapping[Split, Any]  # some data sets read a split at its first use
     preparation: Preparation | TextPreparation | None  # form of new images or texts, if stated
-    origin: dict[str, Any]  # facts of the run that trained the weights before; empty if there is none
     trained_classes: list[str]  # names of the training classes of the weights, of this and earlier runs
     shared_classes: int  # number of meta-test classes that training has seen
 
@@ -46,8 +45,7 @@ class Look(NamedTuple):
 
 def load_data(plan: Plan) -> LoadedData:
     """Loads the data set; meta-test comes from `test_dataset` if the config names one."""
-    config = plan.config
-    origin = read_origin(plan.trained_before) if plan.trained_before else {}
+    config, origin = plan.config, plan.origin
     source = tested = _source(config["dataset"], origin)
     banks = _banks(source)
     if folds := config["evaluation"].get("folds"):
@@ -73,7 +71,7 @@ def load_data(plan: Plan) -> LoadedData:
     own = [] if plan.tests_only else class_names(banks["train"])
     trained = list(dict.fromkeys([*own, *origin.get("classes", [])]))
     shared = warn_of_shared_classes(trained, class_names(banks["test"]))
-    return LoadedData(banks, getattr(source, "preparation", None), origin, trained, shared)
+    return LoadedData(banks, getattr(source, "preparation", None), trained, shared)
 
 
 def _source(config: dict[str, Any], origin: dict[str, Any]) -> Any:
@@ -143,14 +141,14 @@ def _check_selection(path: str, origin: dict[str, Any], banks: Mapping[Split, An
         )
 
 
-def num_base_classes(plan: Plan, loaded: LoadedData) -> int:
+def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
     """Returns the number of training classes, of this or an earlier run.
 
     Raises ValueError if the config states another number.
     """
-    given, banks = plan.config["num_base_classes"], loaded.banks
-    if plan.tests_only and loaded.origin:
-        counted: int = loaded.origin.get("num_base_classes", 0)
+    given = plan.config["num_base_classes"]
+    if plan.tests_only and plan.origin:
+        counted: int = plan.origin.get("num_base_classes", 0)
     elif (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]) and "train" in banks:
         counted = banks["train"].num_classes
     else:

@@ -26,16 +26,11 @@ from metalearn.training.module import FewShotModule
 from metalearn.types import SPLITS, Augmentation, Split
 
 
-def build_algorithm(plan: Plan, origin: Mapping[str, Any]) -> AbstractAlgorithm:
-    """Builds the algorithm, on the pretrained backbone of another run if the config names one.
-
-    Args:
-        plan: plan of the run.
-        origin: facts of the run that trained the weights before; empty if there is none.
-    """
+def build_algorithm(plan: Plan) -> AbstractAlgorithm:
+    """Builds the algorithm, on the pretrained backbone of another run if the config names one."""
     config, names = plan.config, plan.choices
     # The checkpoint of a run that began with a file has its weights, so the file may be absent.
-    with without_files() if began_with_a_file(origin) else nullcontext():
+    with without_files() if began_with_a_file(plan.origin) else nullcontext():
         if not config["pretrained"] or config["checkpoint"] or plan.resumes:
             algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
         else:

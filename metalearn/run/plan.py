@@ -1,6 +1,7 @@
 """The plan of a run: its config, resolved and checked, before anything is built."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from metalearn.run.checks.targets import check_targets
 from metalearn.run.checks.trainer import check_devices
 from metalearn.run.command.allowed import locate
 from metalearn.run.command.groups import chosen, typed_overrides
-from metalearn.run.directory.checkpoint_file import best_of
+from metalearn.run.directory.checkpoint_file import best_of, read_origin
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.process.machine import accelerator
 from metalearn.run.settings import composed_settings
@@ -45,6 +46,14 @@ class Plan:
             return self.folder.last
         path = self.config["checkpoint"] or self.config["pretrained"]
         return best_of(Path(path)) if path else None
+
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """Facts of the run that trained the weights before; empty if there is none.
+
+        Raises as `read_origin` does.
+        """
+        return read_origin(self.trained_before) if self.trained_before else {}
 
     @property
     def class_split(self) -> int | None:

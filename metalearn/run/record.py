@@ -16,7 +16,6 @@ from metalearn import __version__
 from metalearn.files import write_atomically, write_text
 from metalearn.run.command.overrides import with_relative_paths
 from metalearn.run.directory.as_json import decode
-from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Episodes, Outcome, Published, Result, Seconds
 from metalearn.run.plan import Plan
@@ -66,7 +65,7 @@ def planned(plan: Plan) -> Result:
     Raises ValueError for values of the wrong type, and as `read_origin` does.
     """
     config, overrides = plan.config, plan.overrides
-    trained: dict[str, Any] = read_origin(plan.trained_before) if plan.tests_only and plan.trained_before else {}
+    trained = plan.origin if plan.tests_only else {}
     if trained:
         overrides = overrides_of_a_test(overrides, trained["overrides"])
     episode: Episodes = decode(Episodes, config["episode"], "episode")

@@ -18,7 +18,6 @@ from metalearn.formats import interval
 from metalearn.run.directory import hydra_folder
 from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.checkpoint import load
-from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.result import Evaluation, Further
 from metalearn.run.directory.secrets import redacted
@@ -148,8 +147,7 @@ def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
 def test(job: Job, record: Record) -> None:
     """Scores the meta-test episodes, then those of further settings with equal weights."""
     if job.plan.trains_nothing:
-        origin = read_origin(job.plan.trained_before)["dataset"] if job.plan.trained_before else None
-        record.update(steps=0, trained_dataset=origin)
+        record.update(steps=0, trained_dataset=job.plan.origin.get("dataset"))
     elif job.plan.tests_only and job.checkpoint is not None:
         fields = _of_validation(job.checkpoint)
         if record.result.trained_with:  # meta-val has scored another predictor

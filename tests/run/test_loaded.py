@@ -81,8 +81,7 @@ def test_other_bits_than_those_of_the_training_are_a_warning(
     load(monkeypatch, bits=(12, bits), other=images("other"), **{name: images(name) for name in SPLITS})
     assert caplog.messages == (expected if bits != 16 else [])  # 16 may stand for bytes there
     caplog.clear()
-    monkeypatch.setattr(Plan, "trained_before", Path("best.ckpt"))
-    monkeypatch.setattr(loaded, "read_origin", lambda _: {"dataset": "own", "preparation": {"bits": 12}})
+    monkeypatch.setattr(Plan, "origin", {"dataset": "own", "preparation": {"bits": 12}})
     load(monkeypatch, mode="test", bits=(bits, 16), test=images("test"))
     load(monkeypatch, mode="test", bits=(9, bits), other=images("other"), test=images("test"))
     assert caplog.messages == 2 * expected
@@ -92,9 +91,8 @@ def test_other_bits_than_those_of_the_training_are_a_warning(
 def test_paper_is_a_warning_where_the_training_inverted_it(
     grey: int, inverted: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(Plan, "trained_before", Path("best.ckpt"))
     how = {"invert": inverted, "bits": 16}
-    monkeypatch.setattr(loaded, "read_origin", lambda _: {"dataset": "glyphs", "preparation": how})
+    monkeypatch.setattr(Plan, "origin", {"dataset": "glyphs", "preparation": how})
     load(monkeypatch, mode="test", test=images("test", grey=grey))
     line = "own: its images are bright, and those of the training were inverted: set its argument invert=true"
     assert caplog.messages == ([line] if grey == 250 and inverted else [])
@@ -150,13 +148,11 @@ def test_a_test_alone_reads_no_other_split(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_test_counts_no_base_classes_that_its_algorithm_does_not_need() -> None:
     plan: Any = SimpleNamespace(
-        tests_only=True, trained_before=None, config={"num_base_classes": None, "algorithm": {"_target_": "x"}}
+        tests_only=True, origin={}, config={"num_base_classes": None, "algorithm": {"_target_": "x"}}
     )
-    data: Any = SimpleNamespace(banks=Own(train=None, test=images("test")), origin={})
-    assert not loaded.num_base_classes(plan, data)
+    assert not loaded.num_base_classes(plan, Own(train=None, test=images("test")))
     plan.config["algorithm"]["num_base_classes"] = 2
-    data.banks = Own(train=images("train"))
-    assert loaded.num_base_classes(plan, data) == 2
+    assert loaded.num_base_classes(plan, Own(train=images("train"))) == 2
 
 
 def test_texts_functions_and_a_shape_that_is_not_stated_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
