@@ -12,7 +12,7 @@ from metalearn.run.directory.secrets import redacted, refuse_typed, refuse_writt
 TYPED = """++token=x|+passwd=x|+password=hunter2|+password=12345|+a={password:x}|+callbacks={x:{api_key:x}}|+tokens=[x]
 +bearer=x|+key2=abc|+my.apiKey=x|~secret=x|+a=[{b:{auth:x}}]|+wandb.pat=x,y|token=a,'b c'|+credentials={user:u,x:y}
 +DB_PWD=x|+x.PGPASSWORD=1|+secret_access_key=x|+accessKeyId=x|+private_key='a b'|+logger.x.client_secret=y
-+OPENAI_KEY=x|+ssh.passphrase=x|hydra.job.env_set.HF_TOKEN=x|wandb.api_key=a b|++uri=https://u:x@h
++OPENAI_KEY=x|+ssh.passphrase=x|hydra.job.env_set.HF_TOKEN=x|wandb.api_key=a b|++uri=https://u:x@h|+uri='s://u:a#b?c@h'
 hydra.sweeper.storage=postgresql+psycopg://me:hunter2@host/db|+uri=https://h/x?api_key=abc&b=1|+x=['redis://:pw@h']"""
 
 HARMLESS = """seed=1|algorithm.key_size=4|+monkey=a|tokens_per_batch=3|+keyboard=qwerty|+hidden=x|episode.train.way=5

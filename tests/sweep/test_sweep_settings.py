@@ -1,5 +1,6 @@
 """Wrong settings of launchers and sweepers: one line that names the key."""
 
+import io
 import re
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from omegaconf import OmegaConf
 
 from metalearn import hydra_plugins
 from metalearn.search.sweeper import OptunaSweeper
+from metalearn.sweep.jobs import Job
 from metalearn.sweep.ray.launcher import RayLauncher
 from metalearn.sweep.settings import check_settings
+from metalearn.sweep.slots import Slots
 from metalearn.sweep.slurm.launcher import SlurmLauncher
 from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 
@@ -77,6 +80,14 @@ def test_a_missing_package_is_named(
     name = FILES[plugin].partition("/")[2].removesuffix(".yaml")
     with pytest.raises(ValueError, match=rf"pip install -e '\.\[{name}\]' in the checkout$"):
         launcher.make_slots(tmp_path)
+
+
+@pytest.mark.parametrize("storage", ["postgresql://me:hunter2@host/db", "mysql://host/db?user=me&password=hunter2"])
+def test_a_password_in_the_storage_is_not_written_for_slurm(storage: str, tmp_path: Path) -> None:
+    launcher, *_ = made(SlurmLauncher)
+    job = Job(0, [], tmp_path, {"STORAGE": storage})
+    with pytest.raises(ValueError, match=r"^the password in hydra\.sweeper\.storage would be written into a file"):
+        launcher.start(Slots(["0"], gpu=False, threads=1), job, ["0"], io.StringIO())
 
 
 def test_hydras_plugin_for_optuna_is_not_ours() -> None:

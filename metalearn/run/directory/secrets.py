@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from metalearn.run.directory.secret_names import is_secret
 
-URL = re.compile(r"(?<=://)([^/?#@\s:]*):([^/?#@\s]+)@")
+URL = re.compile(r"(?<=://)([^/?#@\s:]*):([^/@\s]+)@")
 QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s]+)")
 DIRECTORIES = {"PWD", "OLDPWD"}
 SHORTEST = 6
@@ -31,7 +31,7 @@ def refuse_written(config: Any, path: str = "") -> None:
         text = value if isinstance(value, str) else ""
         if "${" not in text and any(is_secret(name, value) for name in key.split(".")):
             why = "looks like a secret"
-        elif text != _without_passwords(text):
+        elif holds_password(text):
             why = "holds a password"
         elif held := [name for name, secret in secrets if secret in text]:
             why = f"holds the value of {held[0]}"
@@ -61,6 +61,15 @@ def redacted(node: Any) -> Any:
         return _without_passwords(text)
 
     return walk(node)
+
+
+def holds_password(text: str) -> bool:
+    """Whether a URL in a text holds a plain password.
+
+    >>> holds_password("postgresql://me:x1y2@host/db"), holds_password("postgresql://me@host/db")
+    (True, False)
+    """
+    return text != _without_passwords(text)
 
 
 def _parsed(override: str) -> tuple[str, Any]:

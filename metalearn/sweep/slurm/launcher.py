@@ -1,11 +1,11 @@
 """hydra/launcher=slurm: jobs of SLURM, which continue after preemption and time limits."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, final
 
 from metalearn.formats import installing
+from metalearn.run.directory.secrets import holds_password
 from metalearn.sweep.launcher import AbstractLauncher
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
@@ -77,7 +77,7 @@ class SlurmLauncher(AbstractLauncher):
         from metalearn.sweep.slurm.node_task import JobCommand
 
         environment = {**slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
-        if any(re.search(r"://[^/@:]*:[^/@]+@", value) for value in environment.values()):
+        if any(map(holds_password, environment.values())):
             raise ValueError(
                 "the password in hydra.sweeper.storage would be written into a file for each job: leave it out of the "
                 "URL, and put it into ~/.pgpass"
