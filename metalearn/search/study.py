@@ -7,6 +7,7 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import node
+from metalearn.run.directory.keys import is_below
 from metalearn.run.directory.secrets import redacted
 from metalearn.run.settings import settings
 from metalearn.run.trials.trial import open_storage
@@ -62,9 +63,9 @@ def settings_of_all(config: DictConfig, space: Space) -> dict[str, str]:
         config: composed config of a run.
         space: parameters, whose settings vary.
     """
-    varied = tuple(f"{node(key)}." for key in space)
+    varied = set(map(node, space))
     plain = redacted(OmegaConf.to_container(config, resolve=False))
-    return {name: repr(value) for name, value in settings(plain).items() if not f"{name}.".startswith(varied)}
+    return {name: repr(value) for name, value in settings(plain).items() if not is_below(name, varied)}
 
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space: Space) -> None:

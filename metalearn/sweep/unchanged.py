@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import expand_user_paths, key, node
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.keys import is_below
 from metalearn.run.settings import as_typed, settings, written_settings
 from metalearn.sweep.jobs import Job
 
@@ -45,7 +46,7 @@ def check(
             composed[alike] = _settings(compose(job.number, job.overrides))
         before, now = written_settings(job.folder), composed[alike]
         unlike = (name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name))
-        if name := next((name for name in unlike if not any(f"{name}.".startswith(f"{arg}.") for arg in alike)), None):
+        if name := next((name for name in unlike if not is_below(name, alike)), None):
             raise ValueError(
                 f"job {job.number} ran with {name}={as_typed(before.get(name))}, which a config file now has as "
                 f"{as_typed(now.get(name))}: undo the edit, or name another sweep with hydra.sweep.dir=DIR"

@@ -190,15 +190,10 @@ def _root(typed: list[str], part: str) -> Any:
 
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:
     """Returns earlier overrides that stay, then the typed ones."""
-    again = set(map(node, typed))
+    again = {*map(node, typed), *OF_THIS_COMMAND}
     # A replaced part drops its arguments: those of maml have no meaning for another algorithm.
     replaced = {node(o) for o in typed if o not in kept and choices.get(key(o), object()) != _option(o)}
-
-    def stays(name: str) -> bool:
-        above = {name[:end] for end, sign in enumerate(name) if sign == "."}
-        return name not in again | OF_THIS_COMMAND and not above & replaced
-
-    return [*(o for o in kept if stays(node(o))), *typed]
+    return [*(o for o in kept if node(o) not in again and not is_below(node(o), replaced)), *typed]
 
 
 def _option(override: str) -> Any:
