@@ -9,10 +9,11 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -67,7 +68,7 @@ class AbstractLauncher(Launcher, ABC):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
         self._trainers: dict[tuple[str, ...], DictConfig] = {}
-        self._groups: dict[str, bool] = {}
+        self.is_group = cache(partial(_is_group, hydra_context.config_loader))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs to their ends. Raises ValueError for bad input, SystemExit on a signal."""
@@ -194,13 +195,7 @@ class AbstractLauncher(Launcher, ABC):
 
     def _chooses(self, name: str) -> bool:
         """Returns whether a key may change the shape of a config, as groups and trainer.* may."""
-        if name not in self._groups:
-            self._groups[name] = self.is_group(name) or name.startswith(("trainer", "hydra"))
-        return self._groups[name]
-
-    def is_group(self, name: str) -> bool:
-        """Returns whether a key names a group of the config, with or without a package."""
-        return "@" in name or bool(self.context.config_loader.get_group_options(name))
+        return name.startswith(("trainer", "hydra")) or self.is_group(name)
 
     def processes(self, job: "Job") -> int | None:
         """Returns the number per node for a job, more than one under DDP; None for all places."""
@@ -225,6 +220,11 @@ class AbstractLauncher(Launcher, ABC):
     def _sources(self, flag: str, provider: str) -> list[str]:
         sources = self.config.hydra.runtime.config_sources
         return [part for source in sources if source.provider == provider for part in (flag, source.path)]
+
+
+def _is_group(loader: ConfigLoader, name: str) -> bool:
+    """Returns whether a key names a group of the config, with or without a package."""
+    return "@" in name or bool(loader.get_group_options(name))
 
 
 def submit(jobs: Sequence["Job"], leave: Callable[[Sequence["Job"]], None]) -> str:

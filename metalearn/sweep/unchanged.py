@@ -5,7 +5,6 @@ Otherwise an edit of a config file between two commands would mix two experiment
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def check(
         compose: composes a job by its number and its overrides.
         is_group: whether a key names a group of the config.
     """
-    is_group, edited = cache(is_group), _last_edit(sweep)
+    edited = _last_edit(sweep)
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
     for job in finished:
         config = RunFolder(job.folder).config
