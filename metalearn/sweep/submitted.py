@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from metalearn.files import write_text
+from metalearn.run.directory.as_json import decode
 
 Cluster = Literal["slurm", "local", "ray"]
 
@@ -65,10 +66,10 @@ def forget(folder: Path) -> None:
 def read(folder: Path) -> Submitted | None:
     """Returns the record of a job, which may have ended since; None where there is none."""
     try:
-        record = json.loads((folder / NAME).read_text())
-        return Submitted(**{name: record[name] for name in Submitted._fields if name in record})
-    except (FileNotFoundError, ValueError, TypeError):
+        record: Submitted = decode(Submitted, json.loads((folder / NAME).read_text()), "")
+    except (FileNotFoundError, ValueError):
         return None
+    return record
 
 
 def is_submitted(folder: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.files import write_text
+from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.secret_names import is_secret
 
 NAME = "search.json"
@@ -39,11 +40,9 @@ def read(folder: Path) -> StudyRecord:
 
     path = folder / NAME
     try:
-        record = StudyRecord(**json.loads(path.read_text()))
-        if not all(isinstance(value, str) for value in record):
-            raise TypeError("storage, study and score are text")
+        record: StudyRecord = decode(StudyRecord, json.loads(path.read_text()), "")
         return record._replace(storage=_with_file(record.storage, lambda path: _existing(folder / path)))
-    except (ValueError, TypeError, ArgumentError) as error:
+    except (ValueError, ArgumentError) as error:
         raise ValueError(f"{path} does not name a study: {error}") from error
 
 
