@@ -3,7 +3,7 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,17 +23,10 @@ def main() -> None:
     """Runs a command; the exit code is 1 when a job has failed, 2 for bad input."""
     streams.make_unbreakable()
     given = _parser().parse_args()
-    commands: dict[str, Callable[[argparse.Namespace], int]] = {
-        "status": lambda given: _exit_code(board.status(given.sweep, _console())),
-        "watch": _watch,
-        "cancel": _cancel,
-        "logs": _logs,
-        "retry": _retry,
-    }
     try:
         if not (given.sweep / sweep_record.NAME).is_file():
             raise ValueError(f"{given.sweep} holds no sweep: it has no {sweep_record.NAME}")
-        code = commands[given.command](given)
+        code: int = given.run(given)
     except (ValueError, OSError) as error:
         print(f"metalearn.sweep: {error}", file=sys.stderr)
         code = 2
@@ -44,19 +37,24 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m metalearn.sweep", description="Look at a sweep, and stop it.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in (
-        ("status", "print the state of every job"),
-        ("watch", "show the state of the jobs until all have ended, and write the report"),
-        ("cancel", "end the running jobs, which save, and start no other"),
-        ("logs", "print the output of a job"),
-        ("retry", "set failed jobs back, for the command of the sweep to start them again"),
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("status", _status, "print the state of every job"),
+        ("watch", _watch, "show the state of the jobs until all have ended, and write the report"),
+        ("cancel", _cancel, "end the running jobs, which save, and start no other"),
+        ("logs", _logs, "print the output of a job"),
+        ("retry", _retry, "set failed jobs back, for the command of the sweep to start them again"),
     ):
         command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
         command.add_argument("sweep", type=Path, metavar="DIR", help="directory of the sweep")
         if name == "logs":
             command.add_argument("job", metavar="JOB", help="name of the job's directory, such as 3")
     return parser
+
+
+def _status(given: argparse.Namespace) -> int:
+    return _exit_code(board.status(given.sweep, _console()))
 
 
 def _watch(given: argparse.Namespace) -> int:
