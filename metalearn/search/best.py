@@ -113,7 +113,7 @@ class Findings:
             "overrides": overrides,
             "command": command,
         }
-        self._write(NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000))
+        write_text(self._folder / NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000))
         self._screen.say(f"the best: {command}")
         try:
             body = as_experiment(overrides, self._is_group)
@@ -126,7 +126,7 @@ class Findings:
         call = ["python", "-m", "metalearn", *self._needed, *place, "experiment=best"]
         head = f"# @package _global_\n# Best trial of a search. To run it: {shlex.join(call)}\n"
         (self._folder / EXPERIMENT).parent.mkdir(exist_ok=True)
-        self._write(EXPERIMENT, head + body)
+        write_text(self._folder / EXPERIMENT, head + body)
         self._screen.say(f"as an experiment: {shlex.join(call)}")
 
     def _write_pareto(self, completed: Sequence[FrozenTrial]) -> None:
@@ -139,11 +139,8 @@ class Findings:
             params: list[Any] = [trial.params.get(name, "") for name in names]
             on_front = int(trial.number in front)
             writer.writerow([self._trials.folder(trial).name, on_front, *trial.values, *params])
-        self._write(PARETO, text.getvalue())
+        write_text(self._folder / PARETO, text.getvalue())
         self._screen.say(f"all completed trials: {self._folder / PARETO}")
-
-    def _write(self, name: str, text: str) -> None:
-        write_text(self._folder / name, text)
 
     def _best_first(self) -> list[FrozenTrial]:
         """Returns the completed trials by their first objective; equal ones as they began."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from metalearn.episodes.sampling import Draw
+from metalearn.run.command.names import shortened
 
 LONGEST = 200  # shown characters of a text
 
@@ -37,14 +38,10 @@ def transcript(title: str, texts: Sequence[str], draw: Draw, rows: Sequence[Answ
         shown = draw.support_rows[draw.support_ways == way].tolist()
         lines += ["", name, *(f"  support  {_shown(texts[row])}" for row in shown)]
         for row in (row for row in rows if row.name == name):
-            lines.append(f"  {'right  ' if row.answer == name else 'WRONG  '}  {row.text}" + _instead(row))
+            verdict, instead = ("right", "") if row.answer == name else ("WRONG", f"  [answered {row.answer}]")
+            lines.append(f"  {verdict}    {row.text}{instead}")
     return "\n".join(lines) + "\n"
 
 
-def _instead(row: Answer) -> str:
-    return "" if row.answer == row.name else f"  [answered {row.answer}]"
-
-
 def _shown(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return shortened(" ".join(text.split()), LONGEST)
