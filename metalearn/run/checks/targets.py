@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from metalearn.run.command.allowed import locate
+from metalearn.run.directory.keys import parts
 
 
 def check_targets(config: dict[str, Any]) -> None:
@@ -21,14 +22,3 @@ def check_targets(config: dict[str, Any]) -> None:
 def nodes_with_target(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Returns all parts of a config that name a class, each with its key."""
     return ((key, part) for key, part in parts(config, "") if isinstance(part, dict) and "_target_" in part)
-
-
-def parts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yields a config and all values in it, each with its key."""
-    yield path, node
-    if isinstance(node, dict):
-        for name, child in node.items():
-            yield from parts(child, f"{path}.{name}" if path else str(name))
-    elif isinstance(node, list):
-        for position, child in enumerate(node):
-            yield from parts(child, f"{path}[{position}]")

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from metalearn.run.command.composed import compose
 from metalearn.run.command.grammar import key, value
 from metalearn.run.command.groups import COME_ALONG
 from metalearn.run.command.names import nearest, nearest_key, shortened
+from metalearn.run.directory.keys import is_below, parts
 
 OF_ENTRIES = ("callbacks", "logger")
 """Groups whose options add an entry of their name."""
@@ -63,9 +63,8 @@ def explain_yaml(error: yaml.YAMLError) -> str:
 def known_keys(config: DictConfig, conf: str) -> list[str]:
     """Returns all keys and groups of a config, except the keys of Hydra."""
     groups = [entry.name for entry in Path(conf).iterdir() if entry.is_dir()]
-    plain: dict[Any, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    plain.pop("hydra", None)
-    return [*groups, *_keys(plain)]
+    keys = (name for name, _ in parts(OmegaConf.to_container(config), ""))
+    return [*groups, *(name for name in keys if name and "[" not in name and not is_below(name, ["hydra"]))]
 
 
 def _not_a_folder(wanted: Any) -> Path | None:
@@ -121,9 +120,3 @@ def _takes(config: DictConfig, wrong: str) -> bool:
         return argument in arguments(locate(node["_target_"], part))
     except (ValueError, OmegaConfBaseException):
         return False
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    for name, child in node.items() if isinstance(node, dict) else ():
-        yield f"{prefix}{name}"
-        yield from _keys(child, f"{prefix}{name}.")

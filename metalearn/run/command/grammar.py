@@ -12,6 +12,8 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.run.directory.keys import parts
+
 RUN_PATHS = {"checkpoint", "pretrained", "resume"}
 PART_PATHS = {
     "cache",
@@ -100,7 +102,9 @@ def readable(override: str, *, multirun: bool) -> str:
 
 def expand_user_paths(config: DictConfig) -> None:
     """Expands the ~ in every path of a config."""
-    _expand_user(config, OmegaConf.to_container(config, resolve=False), "")
+    for where, child in parts(OmegaConf.to_container(config, resolve=False), ""):
+        if isinstance(child, str) and child.startswith("~") and is_path(where):
+            OmegaConf.update(config, where, os.path.expanduser(child))
 
 
 def _with_path(parsed: Override, override: str, multirun: bool) -> str:
@@ -135,14 +139,6 @@ def _remedy(name: str, text: str, error: str) -> str:
 
 def _in_quotes(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
-
-
-def _expand_user(config: DictConfig, plain: Any, prefix: str) -> None:
-    for name, child in plain.items() if isinstance(plain, dict) else ():
-        where = f"{prefix}{name}"
-        if isinstance(child, str) and child.startswith("~") and is_path(where):
-            OmegaConf.update(config, where, os.path.expanduser(child))
-        _expand_user(config, child, f"{where}.")
 
 
 @cache

@@ -1,6 +1,7 @@
-"""Keys of a config by their part in a result; reports read them without YAML."""
+"""Keys of a config, and their part in a result; reports read them without YAML."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import Any
 
 IRRELEVANT = {
     *("hydra", "mode", "checkpoint", "resume", "paths", "logger", "published"),
@@ -35,3 +36,14 @@ OF_THE_METHOD = {"algorithm", "backbone", "batch_norm"}
 def is_below(key: str, parts: Collection[str]) -> bool:
     """Whether a key is one of some keys, or lies below one."""
     return key in parts or any(key[:end] in parts for end, sign in enumerate(key) if sign == ".")
+
+
+def parts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yields a config and all values in it, each with its key."""
+    yield path, node
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from parts(child, f"{path}.{name}" if path else str(name))
+    elif isinstance(node, list):
+        for position, child in enumerate(node):
+            yield from parts(child, f"{path}[{position}]")
