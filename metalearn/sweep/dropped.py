@@ -12,13 +12,11 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.groups import chosen
+from metalearn.run.command.groups import WHOLE, chosen
 from metalearn.run.settings import leaves
 
 SECTIONS = ("launcher", "sweeper", "sweep")
 LAUNCHER = "hydra/launcher"
-WHOLE = ("experiment", "hparams_search", "debug")
-"""Groups whose files change any part of a config."""
 
 
 def check(

@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from metalearn.run.command.groups import chosen
 from metalearn.run.command.guard import RedactingFormatter, WatchedLoader, check_environment, check_logging
 
 FOREIGN = "_target_: zipfile.ZipFile, file: MARK, mode: w"
@@ -139,6 +140,31 @@ def test_a_single_run_is_composed_once_and_as_hydra_composes_it() -> None:
     # Without the values of interpolations, one of which is the time.
     assert OmegaConf.to_container(first, resolve=False) == OmegaConf.to_container(expected, resolve=False)
     assert watched.load_configuration("config", [*typed, *mode], RunMode.RUN) is not first
+
+
+@pytest.mark.parametrize(
+    ("defaults", "typed", "expected"),
+    [
+        ("config, {experiment: [one, two]}", [], ["one", "two"]),
+        ("config, {override experiment: [one, two]}", [], ["one", "two"]),
+        ("config, {override experiment: [one]}", ["experiment=[two, more/one]"], ["two", "more/one"]),
+        ("config, {override experiment: [one, two]}", ["experiment=more/one"], "more/one"),
+        ("config", [], None),
+    ],
+)
+def test_the_options_of_a_list_are_recorded(
+    tmp_path: Path, defaults: str, typed: list[str], expected: str | list[str] | None
+) -> None:
+    """Records also a list of a config file, and not the experiments that one of them extends."""
+    (tmp_path / "experiment/more").mkdir(parents=True)
+    (tmp_path / "experiment/base.yaml").write_text("# @package _global_\nseed: 1\n")
+    for name in ("one", "two", "more/one"):
+        extended = "# @package _global_\ndefaults: [/experiment/base, _self_]\n"
+        (tmp_path / f"experiment/{name}.yaml").write_text(extended + "tasks_per_batch: 2\n")
+    (tmp_path / "mine.yaml").write_text(f"defaults: [{defaults}, _self_]\nseed: 3\n")
+    path = create_config_search_path(str(REPOSITORY / "conf"))
+    path.prepend("command-line", f"file://{tmp_path}", anchor="schema")
+    assert chosen(WatchedLoader(path).load_configuration("mine", typed, RunMode.RUN).hydra, "experiment") == expected
 
 
 def test_a_single_run_of_several_values_is_refused_as_by_hydra() -> None:

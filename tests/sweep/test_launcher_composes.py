@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
+from metalearn.run.command.guard import WatchedLoader
 from metalearn.sweep.jobs import Job
 from metalearn.sweep.launcher import AbstractLauncher, JobFailed
 from metalearn.sweep.loop import Loop
@@ -36,7 +37,7 @@ def launcher(
     typed = [f"hydra.sweep.dir='{tmp_path}/it\\'s'", f"hydra.searchpath=['file://{tmp_path}']", "hydra.verbose=false"]
     typed += [request.param] if hasattr(request, "param") else []
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
+        loader = WatchedLoader(GlobalHydra.instance().config_loader().get_search_path())
         config = loader.load_configuration("config", [*typed, "hydra.launcher.slots=2"], RunMode.MULTIRUN)
         HydraConfig.instance().set_config(config)
         made = SubprocessLauncher(2, threads=None, timeout=None, retries=0, preload=False)

@@ -1,11 +1,13 @@
 """The groups of the config: those that are chosen by name, and those that come with others."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from hydra.conf import HydraConf
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from omegaconf import OmegaConf
-
-from metalearn.run.command.grammar import key, value
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 COME_ALONG = {
     "local": "it is read from conf/local/default.yaml",
@@ -14,6 +16,9 @@ COME_ALONG = {
     "recipe": "it comes with the algorithm: algorithm=NAME",
 }
 """Groups that are not chosen by name, and the origin of each."""
+
+WHOLE = ("experiment", "hparams_search", "debug")
+"""Groups whose files change any part of a config."""
 
 
 def choices() -> str:
@@ -28,16 +33,33 @@ def choices() -> str:
 
 
 def chosen(hydra: HydraConf, group: str) -> str | list[str] | None:
-    """Returns the option of a group, or the options of a typed list, which Hydra does not record.
+    """Returns the option of a group, or the options of a list.
 
     Args:
-        hydra: Hydra's own config.
+        hydra: Hydra's own config, of the loader that records lists (guard.py).
         group: name of the group, such as "experiment".
     """
-    if (option := hydra.runtime.choices.get(group)) is not None:
-        return str(option)
-    typed = (override for override in typed_overrides(hydra) if not override.startswith("~"))
-    return next((value(override) for override in typed if key(override) == group), None) or None
+    option = hydra.runtime.choices.get(group)
+    if isinstance(option, ListConfig):
+        return list(option)
+    return None if option is None else str(option)
+
+
+def record_lists(choices: DictConfig, defaults: Iterable[ResultDefault]) -> None:
+    """Adds the options of lists such as experiment=[a,b], which Hydra leaves out, to its choices.
+
+    Args:
+        choices: recorded options by group.
+        defaults: files of the config, in their order.
+    """
+    options = defaultdict[str, list[str]](list)
+    for default in defaults:
+        group, _, option = (default.config_path or "").partition("/")
+        is_extended = (default.parent or "").startswith(f"{group}/")  # by another option of the list
+        if group in WHOLE and choices.get(group) is None and not is_extended:
+            options[group].append(option)
+    with open_dict(choices):
+        choices.update({group: list(dict.fromkeys(of_group)) for group, of_group in options.items()})
 
 
 def typed_overrides(hydra: HydraConf) -> list[str]:

@@ -12,7 +12,9 @@ from typing import Any
 from hydra._internal import hydra as hydra_application
 from hydra._internal import logging_config
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.instantiate import _instantiate2
+from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -21,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.allowed import LOGGING, allowed, locate
 from metalearn.run.command.conf import check_hidden
+from metalearn.run.command.groups import record_lists
 from metalearn.run.directory.secret_names import is_secret
 from metalearn.run.directory.secrets import redacted, refuse_written
 
@@ -48,10 +51,12 @@ class WatchedLoader(ConfigLoaderImpl):
     """Loader of configs, for the command line and for each job of a sweep.
 
     Hydra composes a command line twice, the first time to learn whether it is a sweep. The second
-    config of a single run is the first with its mode, so it is not composed again.
+    config of a single run is the first with its mode, so it is not composed again. The choices of a
+    config have the lists of experiments too, which Hydra does not record.
     """
 
     _first: tuple[list[str], DictConfig] | None = None
+    _defaults: list[ResultDefault]
 
     def load_configuration(
         self,
@@ -71,11 +76,16 @@ class WatchedLoader(ConfigLoaderImpl):
         given = [source for source in config.hydra.runtime.config_sources if source.provider not in ("hydra", "main")]
         check_hidden([Path(source.path) for source in given if source.schema == "file"])
         check_environment(config.hydra.job.env_set, config.hydra.job.env_copy)
+        record_lists(config.hydra.runtime.choices, self._defaults)
         refuse_written(OmegaConf.to_container(config, resolve=False))
         # Only a single run is refused where a group has no option.
         if not validate_sweep_overrides and "???" not in config.hydra.runtime.choices.values():
             self._first = list(overrides), config
         return config
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        self._defaults = defaults
+        return super()._compose_config_from_defaults_list(defaults, repo)
 
     def get_group_options(
         self,
