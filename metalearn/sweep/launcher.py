@@ -82,7 +82,7 @@ class AbstractLauncher(Launcher, ABC):
         jobs = [self._job(sweep, initial_job_idx + i, list(args), recorded) for i, args in enumerate(job_overrides)]
         definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
-            job.look()
+            job.look_first()
             if not job.finished:
                 self.trainer(job)  # finds a wrong name before the first job starts
         finished = [job for job in jobs if job.finished]
@@ -160,7 +160,8 @@ class AbstractLauncher(Launcher, ABC):
         folders = recorded.get(tuple(overrides), [])
         while folders:  # several where the overrides stand twice in the sweep
             job = Job(number, overrides, folders.pop(0))
-            if (result := job.result()) is not None and result.finished:
+            job.look_first()
+            if job.finished:
                 return job
         return Job(number, overrides, sweep / str(self.compose(number, overrides).hydra.sweep.subdir))
 

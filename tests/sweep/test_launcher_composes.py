@@ -77,6 +77,18 @@ def test_what_is_finished_or_differs_in_values_is_not_composed(launcher, compose
     assert composed == []
 
 
+@pytest.mark.parametrize("launcher", ["hydra.job.chdir=false", "hydra.sweep.subdir=s${seed}"], indirect=True)
+def test_a_damaged_result_is_refused_with_the_remedy(launcher, tmp_path: Path) -> None:
+    launcher.launch([["seed=0"]], 0)
+    (folder,) = json.loads((tmp_path / "it's/sweep.json").read_text())["jobs"]
+    result = tmp_path / "it's" / folder / "result.json"
+    result.parent.mkdir(exist_ok=True)
+    result.write_text("{")
+    remedy = "delete it, and the job continues from its last checkpoint"
+    with pytest.raises(ValueError, match=f"^{re.escape(str(result))} cannot be read: .*; {remedy}$"):
+        launcher.launch([["seed=0"]], 0)
+
+
 @pytest.mark.parametrize("launcher", ["hydra.sweep.subdir=s${seed}"], indirect=True)
 def test_a_finished_job_with_a_name_of_its_own_is_not_composed(launcher, composed, tmp_path: Path) -> None:
     """Resolves a typed pattern with each job's own values."""
