@@ -137,6 +137,11 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         ),
         (["seed=[0,1]"], r"seed=\[0, 1\] is not of the type int"),
         (["seed=true"], "^seed=True is not of the type int$"),
+        (["optimizer._target_=torch.optim.LBFGS", "~optimizer.weight_decay"], "LBFGS computes the loss several times"),
+        (
+            ["optimizer._target_=torch.optim.SparseAdam", "~optimizer.weight_decay"],
+            "^optimizer: SparseAdam takes sparse gradients alone: use optimizer=adam, adamw or sgd$",
+        ),
         (["optimizer.lr=true"], "^optimizer.lr=True is not of the type"),
         (["episode.train.way=[true,5]"], r"episode.train.way=\[True, 5\] is not of the type int"),
         (["+evaluation.fold=2"], "evaluation.fold alone is not a cross-validation: type evaluation=crossval"),

@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loggers import Logger
 
 from metalearn.algorithms.base import AbstractAlgorithm
@@ -18,6 +19,12 @@ BASES = {
 }
 """Classes from which those of the parts derive."""
 
+UNUSABLE = {
+    torch.optim.LBFGS: "computes the loss several times in a step",
+    torch.optim.SparseAdam: "takes sparse gradients alone",
+}
+"""Optimizers of torch that a run cannot use, with the reason."""
+
 
 def check_kind(node: dict[str, Any], path: str) -> None:
     """Raises ValueError if the class of a part lacks a method, an attribute or its base.
@@ -30,6 +37,9 @@ def check_kind(node: dict[str, Any], path: str) -> None:
     base = BASES.get(path, BASES.get(f"{path.rpartition('.')[0]}.*"))
     if base is not None and not issubclass(target, base):
         raise ValueError(f"{path}: {target.__name__} does not derive from {base.__module__}.{base.__name__}")
+    for unusable, why in UNUSABLE.items():
+        if issubclass(target, unusable):
+            raise ValueError(f"{path}: {target.__name__} {why}: use optimizer=adam, adamw or sgd")
     missing = sorted(getattr(target, "__abstractmethods__", ()))
     if missing:
         raise ValueError(f"{path}: {target.__name__} leaves out the method {missing[0]}")
