@@ -1,14 +1,17 @@
 """CUB in its real layout, with 7 classes of 2 to 5 small photographs."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import ExifTags, Image
 from tiny_images import SHAPE, encoded, pixels, refusal
 
 from metalearn.data import cub
 from metalearn.data.cub import CUB
+from metalearn.data.files import image_files
 from metalearn.data.splits import known_splits, read_split
 from metalearn.types import Split
 
@@ -61,6 +64,25 @@ def test_published_split() -> None:
     everything = sorted(sum(parts, ()))
     assert [name[:4] for name in everything] == [f"{i:03d}." for i in range(1, 201)]
     assert [list(part) for part in parts] == [everything[0::2], everything[1::4], everything[3::4]]
+
+
+def test_a_cache_of_another_decoding_is_built_again(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds it as a version did that ignored how a camera was turned."""
+    (photograph,) = (root / "CUB_200_2011/images/007.Wren").glob("*_0000_*.jpg")
+    image, exif = Image.fromarray(pixels(0)), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3  # upside down
+    image.save(photograph, "JPEG", exif=exif)
+
+    def unturned(content: bytes, where: str) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(image_files, "decode", unturned)
+        earlier.setattr(image_files, "PROCESSING", 1, raising=False)
+        before = source(root, cache).load()["test"]
+    after = source(root, cache).load()["test"]
+    row = after.rows[after.names.index("007.Wren")][0]
+    assert torch.equal(after.images[row], before.images[row].flip(1, 2))
 
 
 def test_banks(root: Path, cache: Path) -> None:

@@ -13,6 +13,7 @@ from metalearn.data.files.names import check_utf8, some
 from metalearn.data.files.regular import check_regular, file_version, read_regular
 from metalearn.types import SPLITS, Split
 
+PROCESSING = 2  # part of the cache keys; increase it when `decode` changes its pixels
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 ClassLists = dict[Split, tuple[str, ...]]
@@ -78,7 +79,7 @@ def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
     paths = [path for classes in files.values() for of_class in classes.values() for path in of_class]
     check_utf8(paths)
     rows: dict[Split, dict[str, np.ndarray]] = {}
-    identity = hashlib.sha256()
+    identity = hashlib.sha256(f"{PROCESSING}\n".encode())
     for split, classes in files.items():
         ends = np.cumsum([len(of_class) for of_class in classes.values()])
         rows[split] = dict(zip(classes, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
