@@ -12,8 +12,9 @@ def check_kinds(setting: str, kinds: Collection[str], choices: Collection[str]) 
 
 
 def check_ranges(family: str, ranges: Mapping[str, Sequence[float]], *, above: float = -math.inf) -> None:
-    """Raises ValueError if a range is not two numbers, the smaller first and both above `above`."""
+    """Raises ValueError for a range that is not two finite numbers above `above`, in order."""
     limit = "" if above == -math.inf else f" above {above}"
     for name, values in ranges.items():
-        if len(values) != 2 or not above < values[0] <= values[1]:
-            raise ValueError(f"{family}: {name} is {list(values)}; a range has a smallest and a largest number{limit}")
+        if len(values) != 2 or not above < values[0] <= values[1] < math.inf:
+            remedy = "a range has a smallest and a largest finite number"
+            raise ValueError(f"{family}: {name} is {list(values)}; {remedy}{limit}")

@@ -71,6 +71,8 @@ def test_kinds_of_functions_are_mixed() -> None:
     [
         ({"amplitude": [5.0, 0.1]}, "amplitude"),
         ({"x": [1.0]}, "x is"),
+        ({"x": [0.0, float("inf")]}, r"x is \[0.0, inf\]; a range has a smallest and a largest finite number$"),
+        ({"functions": [1, "line"]}, "functions has 1; it may hold sinusoid, line"),
         ({"functions": []}, "functions is empty"),
         ({"functions": ["sine"]}, "functions has 'sine'; it may hold sinusoid, line"),
     ],
