@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts import key_value
 from metalearn.algorithms.parts.choice import check_at_least
-from metalearn.algorithms.parts.precision import widened
+from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.streams import instances, mixed_order, rearranged
 from metalearn.backbones import norm
-from metalearn.backbones.base import AbstractBackbone, checked
-from metalearn.types import Episode, Predictor, TaskOutput
+from metalearn.backbones.base import AbstractBackbone
+from metalearn.types import Episode, TaskOutput
 
 
-class KeyValueMemory(AbstractAlgorithm):
+class KeyValueMemory(AbstractEmbedding):
     """Key-value memory of Kaiser et al. 2017.
 
     Args:
@@ -51,48 +51,37 @@ class KeyValueMemory(AbstractAlgorithm):
         inverse_temperature: float,
         batch_norm: norm.Moments,
     ) -> None:
-        super().__init__(batch_norm=batch_norm)
+        super().__init__(backbone, batch_norm=batch_norm)
         check_at_least(1, slots=slots)
         if not (margin > 0 and inverse_temperature > 0):
             raise ValueError(f"margin={margin} and inverse_temperature={inverse_temperature} must be positive")
-        self.backbone = checked(backbone)
         self.slots, self.margin, self.inverse_temperature = slots, margin, inverse_temperature
 
     def loss(self, batch: Episode) -> TaskOutput:
-        support = batch.support_y.shape[1]
-        x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, L, *X)
+        z = torch.cat(self.embed(batch.support_x, batch.query_x), dim=1)  # (T, L, D)
         y = torch.cat([batch.support_y, batch.query_y], dim=1)  # (T, L, N)
         order = mixed_order(batch)  # (T, L)
-        scores = self.follow(rearranged(self.embed(x, support), order), rearranged(y, order))  # (T, L, N)
+        scores = self.follow(rearranged(z, order), rearranged(y, order))  # (T, L, N)
         scores = rearranged(scores, order.argsort(1))  # restores the order of the batch
-        return TaskOutput(margin_loss(scores, y, self.margin), self.inverse_temperature * scores[:, support:])
+        queries = scores[:, batch.support_y.shape[1] :]  # (T, Q, N)
+        return TaskOutput(margin_loss(scores, y, self.margin), self.inverse_temperature * queries)
 
-    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+    @at_least_float32
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        support_z, query_z = F.normalize(support_z, dim=1), F.normalize(query_z, dim=1)
         order = instances(support_y).argsort(stable=True)  # (S,)  one of each class, then a second, and so on
+        memory = key_value.empty(support_z[None], support_y[None], slots=self.slots)
+        for z, y in zip(support_z[order], support_y[order], strict=True):
+            memory = key_value.update(memory, z[None], y[None])
+        return self.inverse_temperature * key_value.scores(memory, query_z[None])[0]  # (Q, N)
 
-        def predict(query_x: Tensor) -> Tensor:
-            support = len(support_x)
-            z = self.embed(torch.cat([support_x, query_x])[None], support)  # (1, S + Q, D)
-            memory = key_value.empty(z[:, :support], support_y[None], slots=self.slots)
-            for row_z, row_y in zip(z[0, :support][order], support_y[order], strict=True):
-                memory = key_value.update(memory, row_z[None], row_y[None])
-            return self.inverse_temperature * key_value.scores(memory, z[:, support:])[0]  # (Q, N)
-
-        return predict
-
-    def embed(self, x: Tensor, support: int) -> Tensor:
-        """Computes embeddings of length 1: (T, B, *X) -> (T, B, D).
-
-        The first `support` rows of a task are its support.
-        """
-        rows = self.rows(tasks=x.shape[0], support=support)
-        return F.normalize(widened(self.backbone(x.flatten(0, 1), rows)), dim=-1).unflatten(0, x.shape[:2])
-
+    @at_least_float32
     def follow(self, z: Tensor, y: Tensor) -> Tensor:
         """Scores each row by the memory of the rows before it.
 
         Shapes: (T, L, D), (T, L, N) -> (T, L, N).
         """
+        z = F.normalize(z, dim=-1)
         memory = key_value.empty(z, y, slots=self.slots)
         scores = []
         for row in range(z.shape[1]):

@@ -15,10 +15,7 @@ from torch.nn import functional as F
 from metalearn.episodes.loaders import EVALUATION_SEED
 from metalearn.estimates import Curve
 from metalearn.stats import estimate
-from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_episodes
-
-TOGETHER = 256
-"""Number of rows that are embedded together."""
+from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_embeds, check_episodes
 
 
 class Lifelong(AbstractEvaluation):
@@ -62,8 +59,7 @@ class Lifelong(AbstractEvaluation):
         if not hasattr(meta_test.algorithm, "follow") or meta_test.algorithm.fixed_way is not None:
             name = type(meta_test.algorithm).__name__
             raise ValueError(f"{key} keeps a memory of any classes, which {name} lacks: use algorithm=key_value_memory")
-        if not (found := meta_test.algorithm.dependence()).normalises_alone:
-            raise ValueError(f"{key} embeds each row alone, which batch_norm={found.batch_norm} cannot: use running")
+        check_embeds(meta_test, key)
         check_episodes(meta_test, self.classes, key, lower="evaluation.further.classes")
         needed = self.rounds * meta_test.setting.largest_shot
         if len(_classes_with(meta_test, needed)) < self.classes:
@@ -75,8 +71,8 @@ class Lifelong(AbstractEvaluation):
     def __call__(self, meta_test: MetaTest) -> Scored:
         streams = [self.stream(meta_test, number) for number in range(self.num_streams)]
         rows, ways = (torch.stack(part) for part in zip(*streams, strict=True))  # (K, L) each
+        z = meta_test.embeddings(rows)(rows)  # (K, L, D)
         with meta_test.precision():
-            z = _embedded(meta_test, rows)  # (K, L, D)
             y = F.one_hot(ways, self.classes).to(z)  # (K, L, C)
             scores = meta_test.algorithm.follow(z, y)  # type: ignore[operator]  # (K, L, C)
         by_count = accuracy_by_count(scores.cpu(), ways)[:, 1:]  # (K, counts)  after 1, 2, ... rows of the class
@@ -117,14 +113,6 @@ def accuracy_by_count(scores: Tensor, ways: Tensor) -> Tensor:
     right = (scores.argmax(2) == ways).double()  # (K, L)
     counts = range(int(earlier.max()) + 1)
     return torch.stack([(right * (earlier == count)).sum(1) / (earlier == count).sum(1) for count in counts], dim=1)
-
-
-def _embedded(meta_test: MetaTest, rows: Tensor) -> Tensor:
-    """Embeds rows of the bank, (K, L) -> (K, L, D)."""
-    images = meta_test.bank.images
-    parts = [meta_test.converted(images[some].to(meta_test.device)) for some in rows.flatten().split(TOGETHER)]
-    z = torch.cat([meta_test.algorithm.embed(part[None], len(part))[0] for part in parts])  # type: ignore[operator]
-    return z.unflatten(0, rows.shape)
 
 
 def _classes_with(meta_test: MetaTest, rows: int) -> list[int]:
