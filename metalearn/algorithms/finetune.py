@@ -14,21 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.selection import selected
 from metalearn.backbones import norm
-from metalearn.backbones.base import AbstractBackbone, checked
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.losses import cross_entropy
-from metalearn.types import Augmentation, Episode, Parameters, Predictor, TaskOutput
+from metalearn.types import Augmentation, Parameters, Predictor
 
 HEAD = "head"
 """Name of the prototypes (N, D) among the weights."""
 
 
-class FineTune(AbstractAlgorithm):
+class FineTune(AbstractMetric):
     """Prototypical network with cosines, whose weights a task moves.
 
     If `adapt` does not name the prototypes, they follow the backbone from step to step, as in
@@ -75,12 +75,12 @@ class FineTune(AbstractAlgorithm):
         augmentation: Augmentation,
         batch_norm: norm.Moments,
     ) -> None:
-        super().__init__(batch_norm=batch_norm)
+        super().__init__(backbone, batch_norm=batch_norm)
         self.rates = tuple(lr) if isinstance(lr, Sequence) else (lr,)
         if not self.rates or min(self.rates) < 0:
             raise ValueError(f"lr={lr} must be one number or several, none of them negative")
         check_at_least(0, steps=steps, entropy=entropy)
-        self.backbone, self.scale, self.entropy = checked(backbone), scale, entropy
+        self.scale, self.entropy = scale, entropy
         self.steps, self.augmentation = steps, augmentation
         self.adapted = selected(adapt, [*self.weights(), HEAD], "algorithm.adapt")
         self.predicts_jointly = entropy > 0 and steps > 0 and max(self.rates) > 0
@@ -88,14 +88,8 @@ class FineTune(AbstractAlgorithm):
         if len(self.rates) > 1:
             self.register_buffer("rate", torch.tensor(math.nan))
 
-    def loss(self, batch: Episode) -> TaskOutput:
-        tasks, support = batch.support_x.shape[:2]
-        x = torch.cat([batch.support_x, batch.query_x], dim=1)  # (T, S + Q, *X)
-        rows = self.rows(tasks=tasks, support=support)
-        z = self.backbone(x.flatten(0, 1), rows).unflatten(0, x.shape[:2])  # (T, S + Q, D)
-        parts = zip(z[:, :support], batch.support_y, z[:, support:], strict=True)
-        logits = torch.stack([self.compare(class_means(s, y), q) for s, y, q in parts])  # (T, Q, N)
-        return TaskOutput(cross_entropy(logits, batch.query_y), logits)
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        return self.scale * cosine_similarities(query_z, class_means(support_z, support_y))
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
         return self.predictor(support_x, support_y, self.chosen_rate())
@@ -128,7 +122,7 @@ class FineTune(AbstractAlgorithm):
         """Returns the weights after the steps on one support set, (S, *X) and (S, N)."""
         params = {name: weight.detach() for name, weight in self.weights().items()}
         with torch.no_grad():
-            start = params | {HEAD: class_means(self.embed(params, support_x), support_y)}
+            start = params | {HEAD: class_means(self.embed_by(params, support_x, self.rows(track=False)), support_y)}
         moved = {name: nn.Parameter(start[name].clone()) for name in self.adapted}
         optimizer = torch.optim.Adam(moved.values(), rate)
         generator = torch.Generator().manual_seed(0)  # makes a prediction a function of its task
@@ -150,20 +144,15 @@ class FineTune(AbstractAlgorithm):
         """Computes the logits under given weights: (S, *X), (S, N), (B, *X) -> (B, N)."""
         support = len(support_x)
         unchanged = x is support_x  # by augmentation: one pass for both
-        z = self.embed(params, support_x if unchanged else torch.cat([support_x, x]), support)  # (S, D) or (S + B, D)
-        prototypes = params[HEAD] if HEAD in params else class_means(z[:support], support_y)  # (N, D)
-        return self.compare(prototypes, z if unchanged else z[support:])
-
-    def compare(self, prototypes: Tensor, z: Tensor) -> Tensor:
-        """Computes scaled cosines: (N, D), (B, D) -> (B, N)."""
-        return self.scale * cosine_similarities(z, prototypes)
-
-    def embed(self, params: Parameters, x: Tensor, support: int | None = None) -> Tensor:
-        """Embeds under given weights: (B, *X) -> (B, D).
-
-        The first `support` rows are the support set.
-        """
         rows = self.rows(support=support, track=False)
+        z = self.embed_by(params, x if unchanged else torch.cat([support_x, x]), rows)  # (S, D) or (S + B, D)
+        support_z, z = z[:support], z if unchanged else z[support:]  # (S, D), (B, D)
+        if HEAD in params:
+            return self.scale * cosine_similarities(z, params[HEAD])
+        return self.compare(support_z, support_y, z)
+
+    def embed_by(self, params: Parameters, x: Tensor, rows: norm.Rows | None) -> Tensor:
+        """Embeds under given weights: (B, *X) -> (B, D)."""
         weights = {name.removeprefix("backbone."): weight for name, weight in params.items() if name != HEAD}
         return functional_call(self.backbone, weights, (x, rows))
 
