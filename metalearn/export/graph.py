@@ -15,7 +15,7 @@ from metalearn.algorithms.distribution_calibration import DistributionCalibratio
 from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.algorithms.parts.transforms import power
 from metalearn.episodes.fetching import intensities
-from metalearn.learner.adapted import AbstractAdapted, OfEmbeddings, OfImages
+from metalearn.learner.adapted import Adapted
 
 
 class Method(nn.Module):
@@ -41,7 +41,7 @@ class Method(nn.Module):
 class Classifier(nn.Module):
     """Classifier of one support set, whose classes it knows: (Q, C, H, W) -> (Q, N)."""
 
-    def __init__(self, adapted: AbstractAdapted, temperature: float) -> None:
+    def __init__(self, adapted: Adapted, temperature: float) -> None:
         super().__init__()
         self.predict, self.temperature, self.num_classes = _predictor(adapted), temperature, adapted.num_classes
 
@@ -69,11 +69,10 @@ class _Watch(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _predictor(adapted: AbstractAdapted) -> Callable[[Tensor], Tensor]:
-    if isinstance(adapted, OfImages):
-        return adapted.algorithm.adapt(intensities(adapted.support), adapted.targets)
-    assert isinstance(adapted, OfEmbeddings)
-    return nn.Sequential(Embedding(adapted.algorithm), linear_head(adapted) or Comparison(adapted))
+def _predictor(adapted: Adapted) -> Callable[[Tensor], Tensor]:
+    if embeds_each_alone(adapted.algorithm):
+        return nn.Sequential(Embedding(adapted.algorithm), linear_head(adapted) or Comparison(adapted))
+    return adapted.algorithm.adapt(intensities(adapted.support), adapted.targets)
 
 
 class Embedding(nn.Module):
@@ -90,7 +89,7 @@ class Embedding(nn.Module):
 class Comparison(nn.Module):
     """Comparison of the method with the support set: (B, D) -> (B, N)."""
 
-    def __init__(self, adapted: OfEmbeddings) -> None:
+    def __init__(self, adapted: Adapted) -> None:
         super().__init__()
         self.adapted = adapted
 
@@ -119,7 +118,7 @@ class LinearHead(nn.Module):
 
 
 @torch.no_grad()
-def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
+def linear_head(adapted: Adapted) -> LinearHead | None:
     """Finds the head that a method has made of a support set, if it is linear after a transform.
 
     A term that all logits of a row share changes no probability, so logits are taken relative to
@@ -128,7 +127,7 @@ def linear_head(adapted: OfEmbeddings) -> LinearHead | None:
     there cancel in single precision.
     """
     z, algorithm = adapted.support.double(), copy.deepcopy(adapted.algorithm).double()  # z: (S, D)
-    predict = OfEmbeddings(algorithm, z, adapted.ways, adapted.num_classes).adapt(z, adapted.targets.double())
+    predict = partial(algorithm.compare, z, adapted.targets.double())  # type: ignore[operator, misc, arg-type]
 
     def relative(z: Tensor) -> Tensor:
         logits = predict(z)[:, : adapted.num_classes].double()  # an own method may return another dtype

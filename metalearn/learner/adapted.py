@@ -3,7 +3,6 @@
 B  queries of a chunk, or all of them where the method predicts them jointly
 """
 
-from abc import ABC, abstractmethod
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from metalearn.episodes.fetching import intensities
 from metalearn.types import Predictor
 
 
-class AbstractAdapted(ABC):
+class Adapted:
     """An algorithm adapted to features of images: embeddings where it needs no more, else pixels.
 
     Args:
@@ -28,9 +27,12 @@ class AbstractAdapted(ABC):
     def __init__(self, algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> None:
         self.algorithm, self.support, self.ways, self.num_classes = algorithm, support, ways, num_classes
 
-    @abstractmethod
     def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
         """Returns the function from features of queries to logits, given a support set."""
+        if embeds_each_alone(self.algorithm):
+            return partial(self.algorithm.compare, support, targets)
+        predict = self.algorithm.adapt(intensities(support), targets)
+        return lambda images: predict(intensities(images))
 
     @property
     def targets(self) -> Tensor:
@@ -78,21 +80,6 @@ class AbstractAdapted(ABC):
         return {name: value for name, value in self.__dict__.items() if name != "predictor"}  # a function
 
 
-class OfEmbeddings(AbstractAdapted):
-    """Compares embeddings, each of which was made once."""
-
-    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
-        return partial(self.algorithm.compare, support, targets)  # type: ignore[operator, misc, arg-type]
-
-
-class OfImages(AbstractAdapted):
-    """Adapts to the images, and sees the queries as images."""
-
-    def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
-        predict = self.algorithm.adapt(intensities(support), targets)
-        return lambda images: predict(intensities(images))
-
-
 def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
     """Computes the features of images (B, C, H, W) uint8."""
     if embeds_each_alone(algorithm):
@@ -100,7 +87,7 @@ def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
     return images
 
 
-def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> AbstractAdapted:
+def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> Adapted:
     """Adapts the algorithm to the features of a support set.
 
     Raises ValueError for more classes than it can predict.
@@ -110,6 +97,4 @@ def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_cla
             f"this {type(algorithm).__name__} classifies {algorithm.fixed_way} ways, not {num_classes}: "
             f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
         )
-    if embeds_each_alone(algorithm):
-        return OfEmbeddings(algorithm, support, ways, num_classes)
-    return OfImages(algorithm, support, ways, num_classes)
+    return Adapted(algorithm, support, ways, num_classes)

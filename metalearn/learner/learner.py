@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metalearn.learner import labels as of_labels
 from metalearn.learner import scikit_learn
-from metalearn.learner.adapted import AbstractAdapted, adapted, features
+from metalearn.learner.adapted import Adapted, adapted, features
 from metalearn.learner.inputs import CHUNK, Input, chunks, counted
 from metalearn.learner.rejecting import check_classes, probability
 from metalearn.learner.saving import Examples, SupportSet, joined, read, write
@@ -174,12 +174,12 @@ class Learner:
     def _keep(self, kept: SupportSet) -> None:
         self._adapted, self._support_set = self._adapt(kept), kept
 
-    def _adapt(self, kept: SupportSet) -> AbstractAdapted:
+    def _adapt(self, kept: SupportSet) -> Adapted:
         support, ways = kept.features.to(self.trained.device), kept.ways.to(self.trained.device)
         return adapted(self.trained.algorithm, support, ways, len(kept.classes))
 
     @property
-    def adapted(self) -> AbstractAdapted:
+    def adapted(self) -> Adapted:
         """Algorithm adapted to the support set, on the current device of the weights."""
         return self._adapt(self._fitted())
 

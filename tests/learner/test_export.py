@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from metalearn import Learner
 from metalearn.algorithms import pt_map
+from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.export import command
 from metalearn.export.__main__ import main
 from metalearn.export.decompositions import DECOMPOSITIONS, inverse
 from metalearn.export.graph import linear_head
-from metalearn.learner.adapted import OfEmbeddings
 from metalearn.learner.images import prepared
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -161,7 +161,7 @@ def test_every_algorithm_is_a_graph_whole_or_adapted(
 def test_a_linear_head_is_the_comparison(tmp_path: Path, name: str) -> None:
     adapted = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT).adapted
     head = None
-    if isinstance(adapted, OfEmbeddings):
+    if embeds_each_alone(adapted.algorithm):
         adapted.support = 9 * F.normalize(adapted.support, dim=1)  # as long as in a trained network
         head = linear_head(adapted)
     if head is None:
