@@ -7,7 +7,6 @@ steps. Transductive as published.
 """
 
 import logging
-from collections import deque
 
 import torch
 from torch import Tensor
@@ -106,7 +105,8 @@ class IMAML(AbstractGradient):
         def task(
             support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
         ) -> tuple[Tensor, ...]:  # Algorithm 2
-            phi = self.last_weights(theta, support_x, support_y)
+            for params, _ in self.walk(theta, support_x, support_y, self.inner_loop.steps):
+                phi = params  # keeps only the last step in memory
 
             def query_loss(params: Parameters) -> tuple[Tensor, Tensor]:
                 logits = self.predict(params, support_x, query_x)  # (Q, N)
@@ -123,11 +123,6 @@ class IMAML(AbstractGradient):
         self.track_moments(batch)
         here = dot(mean, {name: weight - weight.detach() for name, weight in theta.items()})  # 0, with gradient `mean`
         return TaskOutput(losses.mean() + here, logits)
-
-    def last_weights(self, theta: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """Returns φ after the inner steps of the training, without keeping the steps."""
-        (last,) = deque(self.walk(theta, support_x, support_y, self.inner_loop.steps), maxlen=1)
-        return last[0]
 
     def implicit(self, phi: Parameters, gradient: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
         """Computes (I + H / λ)⁻¹ times the gradient of the query loss, eq. 6.
