@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.base_classes import BaseGaussians
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -66,8 +66,7 @@ class DistributionCalibration(AbstractClassifier):
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         check_at_least(1, nearest=nearest, samples=samples)
         check_at_least(0, dispersion=dispersion)
-        if not exponent > 0:  # at 0 the paper takes the logarithm
-            raise ValueError(f"exponent={exponent} must be positive")
+        check_positive(exponent=exponent)  # at 0 the paper takes the logarithm
         self.exponent, self.nearest, self.dispersion = exponent, nearest, dispersion
         self.samples, self.head_fit = samples, head_fit
         self.base = BaseGaussians(num_base_classes, backbone.num_features)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
@@ -57,10 +57,7 @@ class FEAT(AbstractEmbedding):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
-        if not min(temperature, contrast_temperature) > 0:
-            raise ValueError(
-                f"temperature={temperature} and contrast_temperature={contrast_temperature} must be positive"
-            )
+        check_positive(temperature=temperature, contrast_temperature=contrast_temperature)
         check_at_least(0, balance=balance)
         self.adaptation = SetToSet(backbone.num_features, dropout)
         self.temperature, self.balance, self.contrast_temperature = temperature, balance, contrast_temperature

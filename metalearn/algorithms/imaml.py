@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.conjugate_gradient import dot, solve
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
@@ -72,8 +72,7 @@ class IMAML(AbstractGradient):
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if inner_loop.first_order:
             log.warning("inner_loop.first_order=true has no effect on iMAML, which differentiates no inner step")
-        if not proximity > 0:
-            raise ValueError(f"proximity={proximity} must be positive")
+        check_positive(proximity=proximity)
         check_at_least(1, cg_steps=cg_steps)
         check_at_least(0, cg_damping=cg_damping)
         if frozen := [name for name, weight in self.weights().items() if not weight.requires_grad]:

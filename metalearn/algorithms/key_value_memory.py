@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts import key_value
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.streams import instances, mixed_order, rearranged
 from metalearn.backbones import norm
@@ -53,8 +53,7 @@ class KeyValueMemory(AbstractEmbedding):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_at_least(1, slots=slots)
-        if not (margin > 0 and inverse_temperature > 0):
-            raise ValueError(f"margin={margin} and inverse_temperature={inverse_temperature} must be positive")
+        check_positive(margin=margin, inverse_temperature=inverse_temperature)
         self.slots, self.margin, self.inverse_temperature = slots, margin, inverse_temperature
 
     def loss(self, batch: Episode) -> TaskOutput:

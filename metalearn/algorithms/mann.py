@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts import memory
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.memory import Memory
 from metalearn.algorithms.parts.streams import instances, mixed_order, order_by_instance, rearranged
 from metalearn.backbones import norm
@@ -85,8 +85,7 @@ class MANN(AbstractAlgorithm):
             raise ValueError(f"reads={reads} must be 1 to {slots}, the number of slots")
         if not 0 <= usage_decay <= 1:
             raise ValueError(f"usage_decay={usage_decay} must be in 0..1")
-        if not key_strength > 0:
-            raise ValueError(f"key_strength={key_strength} must be positive")
+        check_positive(key_strength=key_strength)
         self.backbone = checked(backbone)
         self.slots, self.width, self.reads, self.usage_decay = slots, width, reads, usage_decay
         features = backbone.num_features

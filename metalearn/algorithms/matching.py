@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.by_class import logsumexp_by_class
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
@@ -51,8 +51,7 @@ class Matching(AbstractMetric):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} must be positive")
+        check_positive(temperature=temperature)
         self.temperature = temperature
         self.compares_by_vmap = not fce  # torch.vmap does not support nn.LSTM
         width = backbone.num_features

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.algorithms.parts.choice import check_choice
+from metalearn.algorithms.parts.choice import check_choice, check_positive
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.algorithms.parts.svm import crammer_singer
@@ -56,8 +56,7 @@ class MetaOptNet(AbstractMetric):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_choice(get_args(Head), head=head)
-        if not (c > 0 and ridge > 0):
-            raise ValueError(f"c={c} and ridge={ridge} must be positive")
+        check_positive(c=c, ridge=ridge)
         self.head, self.c, self.ridge = head, c, ridge
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_choice
+from metalearn.algorithms.parts.choice import check_choice, check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities, squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
@@ -52,8 +52,7 @@ class Prototypical(AbstractMetric):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_choice(get_args(Distance), distance=distance)
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} must be positive")
+        check_positive(temperature=temperature)
         self.distance, self.temperature = distance, temperature
 
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import power
@@ -64,8 +64,7 @@ class PTMAP(AbstractClassifier):
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         check_at_least(0, steps=steps)
-        if not exponent > 0:  # at 0 the paper takes the logarithm
-            raise ValueError(f"exponent={exponent} must be positive")
+        check_positive(exponent=exponent)  # at 0 the paper takes the logarithm
         self.exponent, self.sharpness, self.rate, self.steps = exponent, sharpness, rate, steps
 
     @at_least_float32

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.choice import check_positive
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.backbones.base import AbstractBackbone
@@ -39,8 +40,7 @@ class R2D2(AbstractMetric):
 
     def __init__(self, backbone: AbstractBackbone, *, scale: float, ridge: float, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
-        if not ridge > 0:
-            raise ValueError(f"ridge={ridge} must be positive")
+        check_positive(ridge=ridge)
         self.log_ridge = nn.Parameter(torch.tensor(ridge).log())  # keeps λ positive
         self.alpha, self.beta = nn.Parameter(torch.tensor(float(scale))), nn.Parameter(torch.tensor(0.0))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
@@ -45,8 +45,7 @@ class SoftKMeans(AbstractMetric):
     def __init__(self, backbone: AbstractBackbone, *, steps: int, temperature: float, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_at_least(0, steps=steps)
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} must be positive")
+        check_positive(temperature=temperature)
         self.steps, self.temperature = steps, temperature
 
     @at_least_float32

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
@@ -69,8 +69,7 @@ class TIM(AbstractClassifier):
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         check_at_least(0, steps=steps)
-        if not alpha > 0:
-            raise ValueError(f"alpha={alpha} must be positive")
+        check_positive(alpha=alpha)
         self.sharpness, self.alpha, self.lr, self.steps = sharpness, alpha, lr, steps
         self.support_weight, self.conditional_weight = support_weight, conditional_weight
 

@@ -18,7 +18,7 @@ from metalearn.algorithms.gradient import descend
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_at_least, check_choice
+from metalearn.algorithms.parts.choice import check_at_least, check_choice, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
@@ -64,8 +64,7 @@ class Triplet(AbstractEmbedding):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_choice(get_args(Mining), mining=mining)
-        if not margin > 0:
-            raise ValueError(f"margin={margin} must be positive")
+        check_positive(margin=margin)
         check_at_least(0, finetune_steps=finetune_steps)
         self.mining, self.margin = mining, margin
         self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr

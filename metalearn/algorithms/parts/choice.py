@@ -15,3 +15,10 @@ def check_at_least(smallest: int, **settings: float) -> None:
     for name, value in settings.items():
         if not value >= smallest:
             raise ValueError(f"{name}={value} must be at least {smallest}")
+
+
+def check_positive(**settings: float) -> None:
+    """Raises ValueError if a setting is 0 or less, or not a number."""
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name}={value} must be positive")
