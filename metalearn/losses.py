@@ -46,7 +46,7 @@ def coverage(outputs: Tensor, targets: Tensor) -> Tensor:
 class Objective(NamedTuple):
     """Training loss and evaluation score of a kind of problem."""
 
-    loss: Callable[[Tensor, Tensor], Tensor]  # predictions, targets: (B, N), (B, N) -> ()
+    loss: Callable[[Tensor, Tensor], Tensor]  # predictions, targets: (..., B, N), (..., B, N) -> ()
     score: Callable[[Tensor, Tensor], Tensor]  # (..., B, N), (..., B, N) -> (...)
     score_name: Literal["accuracy", "mse"]
     others: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {}  # further test scores, by name
@@ -55,7 +55,7 @@ class Objective(NamedTuple):
 Problem = Literal["classification", "regression"]
 OBJECTIVES: dict[Problem, Objective] = {
     "classification": Objective(cross_entropy, accuracy, "accuracy"),
-    "regression": Objective(squared_error, squared_error, "mse"),
+    "regression": Objective(F.mse_loss, squared_error, "mse"),
 }
 
 DENSITY = Objective(

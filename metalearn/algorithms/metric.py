@@ -131,8 +131,8 @@ class AbstractMetric(AbstractEmbedding):
 
     def loss(self, batch: Episode) -> TaskOutput:
         support_z, query_z = self.embed(batch.support_x, batch.query_x)
-        logits = self.compare_all(support_z, batch.support_y, query_z)  # (T, Q, N)
-        return TaskOutput(self.objective.loss(logits, batch.query_y).mean(), logits)
+        logits = self.compare_all(support_z, batch.support_y, query_z)  # (T, Q, N), or (T, Q, 2 N) with deviations
+        return TaskOutput(self.objective.loss(logits, batch.query_y), logits)
 
 
 class AbstractClassifier(AbstractEmbedding):
