@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 from metalearn.estimates import Estimate
 
@@ -46,14 +47,18 @@ def pretraining(data: str, seen: str | None) -> str:
     return f"{data}, {SEEN_IN_WORDS[seen or 'unknown']}"
 
 
-def named_shape(name: str) -> tuple[int, int, bool] | None:
-    """Parses a setting such as 5w1s or 5w1s-unequal: its way, its shot, and whether queries differ.
+def named_fields(name: str) -> dict[str, Any] | None:
+    """Parses the name of a setting, such as 5w1s or 5w1s-unequal; None for another form.
 
-    >>> named_shape("20w5s"), named_shape("5w1s-unequal"), named_shape("5-way")
-    ((20, 5, False), (5, 1, True), None)
+    >>> named_fields("5w1s-unequal")
+    {'way': 5, 'shot': 1, 'shots': 'equal', 'queries': 'unequal'}
+    >>> named_fields("5-way") is None
+    True
     """
-    match = re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)
-    return (int(match[1]), int(match[2]), match[3] is not None) if match else None
+    if (match := re.fullmatch(r"(\d+)w(\d+)s(-unequal)?", name)) is None:
+        return None
+    queries = "unequal" if match[3] else "equal"
+    return {"way": int(match[1]), "shot": int(match[2]), "shots": "equal", "queries": queries}
 
 
 def installing(extra: str) -> str:

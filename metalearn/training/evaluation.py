@@ -13,7 +13,7 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.setting import Setting
 from metalearn.estimates import ErrorRate, Estimate
-from metalearn.formats import named_shape
+from metalearn.formats import named_fields
 from metalearn.stats import estimate, wilson
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Precision, Scored, checked
 from metalearn.training.module import FewShotModule
@@ -103,9 +103,8 @@ def named_setting(name: str, like: Setting) -> Setting:
 
     "5w1s-unequal" has unequal queries. Raises ValueError for another form.
     """
-    if (shape := named_shape(name)) is None:
+    if (fields := named_fields(name)) is None:
         raise ValueError(
             f"evaluation.settings holds {name!r}; write 5w1s for 5-way 1-shot, 5w1s-unequal for unequal queries"
         )
-    way, shot, unequal = shape
-    return replace(like, way=way, shot=shot, shots="equal", queries="unequal" if unequal else "equal")
+    return replace(like, **fields)

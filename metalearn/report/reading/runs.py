@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metalearn.estimates import Estimate
-from metalearn.formats import named_shape
+from metalearn.formats import named_fields
 from metalearn.report.reading.episode_scores import EpisodeScores, episode_scores
 from metalearn.report.reading.scores import SCORES, score
 from metalearn.run.directory import study_record
@@ -133,10 +133,9 @@ def _read(folder: Path) -> list[Run]:
 
 
 def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
-    if (shape := named_shape(name)) is None:
+    if (fields := named_fields(name)) is None:
         raise ValueError(f"evaluations has the key {name!r}; write 5-way 1-shot as 5w1s")
-    way, shot, unequal = shape
-    return replace(like, way=way, shot=shot, shots="equal", queries="unequal" if unequal else "equal")
+    return replace(like, **fields)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
