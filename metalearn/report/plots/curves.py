@@ -106,7 +106,7 @@ def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot | N
     ends = _spread([y.at(merged[name][-1][2]) for name in best_first])
     curves = []
     for i, name in enumerate(best_first):
-        rows = [(x.at(a), *(round(100 - y.at(value), 2) for value in values)) for a, *values in _thinned(merged[name])]
+        rows = [(x.at(a), *map(y.down, values)) for a, *values in _thinned(merged[name])]
         upper, lower = [(a, high) for a, _, _, high in rows], [(a, low) for a, low, _, _ in rows]
         mean = [(a, middle) for a, _, middle, _ in rows]
         band = f"{_path([*upper, *reversed(lower)])}Z" if len(series[name]) > 1 else ""

@@ -39,7 +39,7 @@ def plot(search: Search) -> ParetoPlot | None:
     x_score, y_score = search.objectives[1], search.objectives[0]
     x = scale((cost for _, cost in points.values()), factor=x_score.factor)
     y = scale((score for score, _ in points.values()), factor=y_score.factor)
-    places = {name: (x.at(cost), round(100 - y.at(score), 2)) for name, (score, cost) in points.items()}
+    places = {name: (x.at(cost), y.down(score)) for name, (score, cost) in points.items()}
     on_front = _best_second_first(search.front, x_score)
     front = [Point(trial.folder.name, *places[trial.folder.name]) for trial in on_front]
     names = {point.name for point in front}

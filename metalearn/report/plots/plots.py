@@ -31,6 +31,10 @@ class Scale(NamedTuple):
     def at(self, value: float) -> float:
         return round(100 * (value - self.low) / (self.high - self.low), 2)
 
+    def down(self, value: float) -> float:
+        """Returns the distance of a value from the top of the plot, as SVG counts it."""
+        return round(100 - self.at(value), 2)
+
 
 class Dot(NamedTuple):
     """Score with its interval, in percent of the plot."""

@@ -41,7 +41,7 @@ def history(search: Search) -> History | None:
     y = scale(values, factor=search.score.factor)
 
     def dots(trials: list[Trial]) -> str:
-        places = [(x.at(trial.number), 100.0 if trial.value is None else _down(y, trial.value)) for trial in trials]
+        places = [(x.at(trial.number), 100.0 if trial.value is None else y.down(trial.value)) for trial in trials]
         return "".join(f"M{a} {b}h0" for a, b in places)
 
     completed, pruned, failed = (search.of(state) for state in ("completed", "pruned", "failed"))
@@ -61,15 +61,11 @@ def _best(search: Search, x: Scale, y: Scale) -> str:
     for trial in search.of("completed"):
         assert trial.value is not None
         if best is None or trial.value * search.score.sign > best * search.score.sign:
-            path += f"H{x.at(trial.number)}V{_down(y, trial.value)}" if path else _start(x, y, trial)
+            path += f"H{x.at(trial.number)}V{y.down(trial.value)}" if path else _start(x, y, trial)
             best = trial.value
     return path + f"H{x.at(search.trials[-1].number)}" if path else ""
 
 
 def _start(x: Scale, y: Scale, trial: Trial) -> str:
     assert trial.value is not None
-    return f"M{x.at(trial.number)} {_down(y, trial.value)}"
-
-
-def _down(y: Scale, value: float) -> float:
-    return round(100 - y.at(value), 2)
+    return f"M{x.at(trial.number)} {y.down(trial.value)}"

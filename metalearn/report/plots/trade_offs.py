@@ -65,10 +65,7 @@ def scatters(column: Column, comparison: Comparison) -> list[Scatter]:
         if len({x for _, x in costs}) < 2:
             continue
         x, y = scale([0.0, *(x for _, x in costs)]), scale([c.mean for c, _ in costs], factor=column.score.factor)
-        marks = [
-            Mark(i, comparison.label(cell), x.at(at), round(100 - y.at(cell.mean), 2))
-            for i, (cell, at) in enumerate(costs, 1)
-        ]
+        marks = [Mark(i, comparison.label(cell), x.at(at), y.down(cell.mean)) for i, (cell, at) in enumerate(costs, 1)]
         found.append(Scatter(str(column), column.score, x_name, x, y, marks))
     return found
 
