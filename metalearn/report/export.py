@@ -62,7 +62,7 @@ def _cell_fields(comparison: Comparison) -> list[Field]:
         ("mean", lambda cell: _known(cell.mean)),
         ("ci95", lambda cell: _known(cell.ci95)),
         ("interval_over", lambda cell: f"{cell.repeats}s" if len(cell.completed) > 1 else "episodes"),
-        ("not_completed", lambda cell: " ".join(f"{count} {status}" for status, count in sorted(cell.others.items()))),
+        ("not_completed", lambda cell: " ".join(cell.ends)),
         ("published", lambda cell: cell.published and cell.published.value),
         ("published_source", lambda cell: cell.published and cell.published.source),
         ("episodes_sha256", lambda cell: " ".join(sorted(cell.episodes))),

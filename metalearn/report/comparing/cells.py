@@ -100,6 +100,11 @@ class Cell:
         return Counter(run.status for run in self.runs if not run.completed)
 
     @property
+    def ends(self) -> list[str]:
+        """Words for the incomplete runs, such as "2 failed"."""
+        return [f"{count} {status}" for status, count in sorted(self.others.items())]
+
+    @property
     def published(self) -> Published | None:
         records = [record for run in self.runs if (record := published(run.result))]
         numbers = ((record.number(self.score.name), record.source or "no source") for record in records)

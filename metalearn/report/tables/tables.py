@@ -77,12 +77,11 @@ def result(cell: Cell, comparison: Comparison, *, leads: bool) -> Text:
     `leads`: whether no other cell of the column is shown to be better.
     """
     done, mark = len(cell.completed), comparison.marks[cell.protocol]
-    others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
     if not done:
-        return Text(", ".join(others), mark, _tone(*cell.others))
-    seeds = [seeds_of(done, cell.repeats)] if comparison.common_seeds is None or others else []
-    said = f" ({', '.join([*seeds, *others])})" if seeds else ""
-    return Text(interval(cell) + said, mark, "good" if leads and not others else _tone(*cell.others))
+        return Text(", ".join(cell.ends), mark, _tone(*cell.others))
+    seeds = [seeds_of(done, cell.repeats)] if comparison.common_seeds is None or cell.others else []
+    said = f" ({', '.join([*seeds, *cell.ends])})" if seeds else ""
+    return Text(interval(cell) + said, mark, "good" if leads and not cell.others else _tone(*cell.others))
 
 
 def seeds_of(count: int, repeats: str) -> str:
@@ -121,7 +120,6 @@ def details(comparison: Comparison) -> Sheet:
         steps, seconds = mean(result.steps for result in done), mean(result.seconds.fit for result in done)
         parameters = next((run.result.num_parameters for run in cell.runs), None)
         memory = [result.peak_memory_bytes for result in done if result.peak_memory_bytes]
-        others = [f"{count} {status}" for status, count in sorted(cell.others.items())]
         words = [method.algorithm, method.backbone, cell.column.dataset, f"{cell.column.setting}, {protocol.test}"]
         words += [
             protocol.batch_norm_kind,
@@ -135,7 +133,7 @@ def details(comparison: Comparison) -> Sheet:
             f"{parameters:,}" if parameters else "-",
             number(max(memory, default=math.nan) / 1e6, ".0f"),
         ]
-        seeds = Text(", ".join([str(len(done)), *others]), tone=_tone(*cell.others))
+        seeds = Text(", ".join([str(len(done)), *cell.ends]), tone=_tone(*cell.others))
         rows.append([*map(Text, words), seeds, *map(Text, numbers)])
     return _shared_in_note(Sheet("All methods in detail", head, 8, rows, [intervals(comparison)]))
 
