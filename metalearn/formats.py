@@ -42,6 +42,15 @@ def span(value: int | list[int]) -> str:
     return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
 
 
+def points(shot: int | list[int], query: int) -> str:
+    """Describes the episodes of a regression.
+
+    >>> points([5, 10], 10)
+    '5 to 10 support points, 10 query points'
+    """
+    return f"{span(shot)} support points, {query} query points"
+
+
 def pretraining(data: str, seen: str | None) -> str:
     """Describes the data of a pretraining, and how many test classes they hold."""
     return f"{data}, {SEEN_IN_WORDS[seen or 'unknown']}"

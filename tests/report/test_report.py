@@ -165,6 +165,12 @@ def test_checkpoints_of_one_run_are_protocols_of_their_own() -> None:
     assert comparison.num_repeated == 2
 
 
+def test_a_regression_is_trained_on_points() -> None:
+    train = {"way": 1, "shot": [5, 10], "query": 10}
+    (cell,) = compared(regression(0.5, episode=episode(way=1, shot=10, train=train))).cells
+    assert cell.protocol.trained == "5 to 10 support points, 10 query points"
+
+
 def test_a_regression_is_better_the_lower_it_is() -> None:
     failed = result(None, algorithm="boil", dataset="sinusoid", status="failed")
     rows = table(regression(0.5), regression(0.25, algorithm="anil"), failed)

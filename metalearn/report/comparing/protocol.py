@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
-from metalearn.formats import pretraining, span
+from metalearn.formats import points, pretraining, span
 from metalearn.report.reading.scores import ACCURACY, Score
 from metalearn.run.directory.published import key_of
 from metalearn.run.directory.result import Result
@@ -184,17 +184,18 @@ def _trained(result: Result) -> str:
     if trained_nothing(result):
         return "nothing"
     train, elsewhere = result.episode.train, result.trained_dataset not in (None, result.dataset)
+    dataset = f"{result.trained_dataset} " if elsewhere else ""
     other = f", with {', '.join(result.trained_with)}" if result.trained_with else ""
     hard = ", hard classes" if train.sampling == "hard" else ""
     seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
     val = ", on meta-train and meta-val" if result.train_split else ""
     unequal = f"{SHOTS[train.shots]}{QUERIES[train.queries]}"
     queries = "1 query" if train.query == 1 else f"{train.query} queries"
-    return (f"{result.trained_dataset} " if elsewhere else "") + (
-        f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}{val}{seen}{other}"
-        if result.batch_size is None
-        else f"{result.batch_size} images of all base classes{val}{seen}{other}"
-    )
+    drawn = f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}"
+    if train.way == 1:  # a regression with one output
+        drawn = points(train.shot, train.query)
+    images = f"{result.batch_size} images of all base classes"
+    return f"{dataset}{drawn if result.batch_size is None else images}{val}{seen}{other}"
 
 
 def _own_overrides(result: Result) -> list[str]:

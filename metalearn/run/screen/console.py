@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metalearn.formats import interval, percent, pretraining, score, span
+from metalearn.formats import interval, percent, points, pretraining, score, span
 from metalearn.run.directory.published import published
 from metalearn.run.directory.result import EpisodeSetting, Evaluation, Result
 
@@ -135,7 +135,7 @@ def shape(episode: EpisodeSetting) -> str:
     if episode.shots == "meta_dataset":
         return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {queries}"
     if episode.way == 1:  # a regression with one output
-        return f"{span(episode.shot)} support points, {episode.query} query points"
+        return points(episode.shot, episode.query)
     own = " of each class" if episode.shots == "unequal" else ""
     hard = ", hard classes" if episode.sampling == "hard" else ""
     return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}{hard}"
