@@ -29,6 +29,13 @@ def test_a_published_number_of_another_test_is_left_out() -> None:
     assert compared(named).cells[0].published is not None
 
 
+def test_a_published_number_of_a_transductive_method_is_of_its_queries() -> None:
+    changes = {"published": {"accuracy": 0.988}, "overrides": ["experiment=one", "episode.test.query=15"]}
+    for transductive in (True, False):
+        (cell,) = compared(result(**changes, transductive=transductive)).cells
+        assert (cell.published is None) == transductive
+
+
 @pytest.mark.parametrize(
     ("override", "stays"),
     [

@@ -16,16 +16,18 @@ def published(result: Result) -> Published | None:
     """
     if any(key_of(override).partition(".")[0] == "published" for override in result.overrides):
         return result.published
-    return None if any(map(_measures_otherwise, result.overrides)) else result.published
+    # Queries that are predicted together are part of what is measured.
+    same = SAME_TEST - {"episode.test.query"} if result.transductive else SAME_TEST
+    return None if any(_measures_otherwise(override, same) for override in result.overrides) else result.published
 
 
 def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-def _measures_otherwise(override: str) -> bool:
+def _measures_otherwise(override: str, same: set[str]) -> bool:
     key = key_of(override)
     group, _, argument = key.partition(".")
     other_data = group in ("dataset", "test_dataset") and argument not in SAME_CLASSES
-    other_test = key in OTHER_METHOD_OR_TEST or (key.startswith("episode.test.") and key not in SAME_TEST)
+    other_test = key in OTHER_METHOD_OR_TEST or (key.startswith("episode.test.") and key not in same)
     return other_data or other_test or override in OTHER_CLASSES
