@@ -1,20 +1,13 @@
 """Learning rate of the backbone beside that of the other weights."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
 from conftest import composed, resolved
 from hydra.utils import instantiate
 from test_pretrained_backbones import Tiny
 from test_pretrained_backbones import algorithm as on
-from texts import write_vectors
 
 from metalearn.algorithms.prototypical import Prototypical
-from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.text_cnn import TextCNN
-from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.run.checks.config import check_config
 from metalearn.run.checks.continued import check_optimizer
 from metalearn.training.groups import groups_of
@@ -50,25 +43,6 @@ def test_normalisation_of_each_step_belongs_to_the_backbone() -> None:
     assert list(algorithm.norms.parameters())
     rest, _ = names(algorithm, FewShotModule(algorithm, torch.optim.SGD, backbone_lr=0.1).make_optimizer())
     assert rest == {"rates", "network.head.weight", "network.head.bias"}
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda vectors: TextCNN(30, width=4, maps=2, vectors=vectors),
-        lambda vectors: TextTransformer([6], num_tokens=30, width=4, heads=2, vectors=vectors),
-    ],
-)
-def test_word_vectors_alone_have_the_rate_of_a_pretrained_backbone(
-    make: Callable[[str | None], AbstractBackbone], tmp_path: Path
-) -> None:
-    write_vectors(tmp_path / "vectors.txt")
-    for vectors in (str(tmp_path / "vectors.txt"), None):
-        algorithm = Prototypical(make(vectors), batch_norm="running")
-        module = FewShotModule(algorithm, torch.optim.SGD, backbone_lr=0.1)
-        *_, own = names(algorithm, module.make_optimizer())
-        every = {name for name, _ in algorithm.named_parameters()}
-        assert own == ({"backbone.embedding.weight"} if vectors else every)
 
 
 def test_a_backbone_without_a_head_is_the_only_group_and_a_frozen_one_is_refused() -> None:
