@@ -116,7 +116,9 @@ class Triplet(AbstractEmbedding):
 
     @property
     def embeds_each_alone(self) -> bool:
-        return not self.finetune_steps and self.dependence().normalises_alone
+        own = type(self)
+        is_inherited = own.adapt is Triplet.adapt and own.embed is AbstractEmbedding.embed
+        return is_inherited and not self.finetune_steps and self.dependence().normalises_alone
 
     def placed(self, z: Tensor) -> Tensor:
         """Scales embeddings (B, D) to length 1 where the distances are those of a sphere."""

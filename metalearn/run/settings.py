@@ -11,7 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import is_path, node
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, OF_THE_METHOD, TAKEN_FROM_THE_TRAINING, is_below
+from metalearn.run.directory.keys import (
+    IRRELEVANT,
+    NOT_HASHED,
+    OF_THE_METHOD,
+    OF_THE_WEIGHTS,
+    TAKEN_FROM_THE_TRAINING,
+    is_below,
+)
 from metalearn.run.directory.secrets import redacted
 
 
@@ -77,11 +84,12 @@ def trained_with(own: dict[str, Any], algorithm: str, origin: Mapping[str, Any])
     """Returns the settings of a training that a test of its weights replaces in the predictor.
 
     `own` are the settings of the test, `algorithm` is its algorithm, and `origin` has the facts of
-    the training. Files are left out: the weights replace what was read from them.
+    the training. Files and frozen weights are left out, since the tested weights replace them.
     """
     if not (trained := origin.get("settings")):  # a training, or the weights of an earlier version
         return []
-    keys = {key for key in own.keys() | trained.keys() if is_below(key, OF_THE_METHOD) and not is_path(key)}
+    keys = {key for key in own.keys() | trained.keys() if is_below(key, OF_THE_METHOD)}
+    keys = {key for key in keys if not is_path(key) and key not in OF_THE_WEIGHTS}
     other = [] if origin["algorithm"] == algorithm else [f"algorithm={origin['algorithm']}"]
     if other:
         keys = {key for key in keys if not is_below(key, {"algorithm"})}

@@ -65,6 +65,8 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
     compose = partial(launcher.compose, 0)
     fixed = spelled_out(typed, compose)
     meta_val, config = MetaVal(compose, space, fixed), compose(fixed)
+    if config.mode == "test":
+        raise ValueError("mode=test has no validation, on which a search chooses: leave it out")
     if config.train_split is not None:
         raise ValueError(
             f"train_split={config.train_split} leaves no meta-val, on which a search chooses: leave it out"

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from metalearn.algorithms import metric
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.prototypical import Prototypical
+from metalearn.algorithms.triplet import Triplet
 from metalearn.data.bank import ClassBank
 from metalearn.episodes import datamodule
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -100,9 +101,13 @@ class Embeds(Prototypical):
         return tuple(x.new_zeros(*x.shape[:2], 5) for x in (support_x, query_x))
 
 
-@pytest.mark.parametrize("own", [Adapts, Embeds])
-def test_an_own_adapt_or_embed_is_what_is_evaluated(own: type[Prototypical], bank: ClassBank) -> None:
-    algorithm = build("prototypical", "batch_norm=running")
+class AdaptsTriplet(Triplet):
+    adapt = Adapts.adapt
+
+
+@pytest.mark.parametrize("own", [Adapts, Embeds, AdaptsTriplet])
+def test_an_own_adapt_or_embed_is_what_is_evaluated(own: type[AbstractEmbedding], bank: ClassBank) -> None:
+    algorithm = build("triplet" if own is AdaptsTriplet else "prototypical", "batch_norm=running")
     assert scores(algorithm, bank)["loss"].std() > 0.01
     algorithm.__class__ = own
     np.testing.assert_allclose(scores(algorithm, bank)["loss"], math.log(WAY), rtol=1e-6)  # all ways are equal

@@ -277,6 +277,15 @@ def test_a_head_takes_fewer_classes_and_refuses_more(tmp_path: Path) -> None:
         ours.fit(*pictures(1, classes=6))
 
 
+def test_a_learner_with_the_features_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    learner(tmp_path).fit(*SUPPORT).save(tmp_path / "saved.pt", keep_images=True)
+    older = torch.load(tmp_path / "saved.pt", weights_only=True)
+    older["learner"]["features"] = older["learner"]["images"]
+    torch.save(older, tmp_path / "saved.pt")
+    with pytest.raises(ValueError, match=r"saved\.pt is of an earlier version.*: fit and save it again$"):
+        Learner.load(tmp_path / "saved.pt")
+
+
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [

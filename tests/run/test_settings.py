@@ -8,7 +8,7 @@ import torch
 from conftest import Command, composed
 
 from metalearn.run.directory.checkpoint_file import read_checkpoint
-from metalearn.run.settings import composed_settings, overrides_of_a_test, sha256
+from metalearn.run.settings import composed_settings, overrides_of_a_test, sha256, trained_with
 
 
 def hash_of(*overrides: str) -> str:
@@ -89,7 +89,7 @@ def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("other", "trained_with"),
+    ("other", "named"),
     [
         ("algorithm=matching", "algorithm=prototypical"),
         ("algorithm.distance=cosine", "algorithm.distance=squared_euclidean"),
@@ -97,15 +97,30 @@ def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path)
         ("episode.test.way=3", None),
     ],
 )
-def test_weights_of_another_predictor_are_named_so(metalearn: Command, other: str, trained_with: str | None) -> None:
+def test_weights_of_another_predictor_are_named_so(metalearn: Command, other: str, named: str | None) -> None:
     trained = metalearn()
     test = metalearn("mode=test", f"checkpoint={trained.folder}", other, small=False)
     assert test.code == 0, test.text
-    assert test.result["trained_with"] == ([trained_with] if trained_with else [])
-    assert (f"trained with {trained_with}" in " ".join(test.text.replace("│", "").split())) == bool(trained_with)
-    assert (test.result["val"] is None) == (test.result["temperature"] is None) == bool(trained_with)
+    assert test.result["trained_with"] == ([named] if named else [])
+    assert (f"trained with {named}" in " ".join(test.text.replace("│", "").split())) == bool(named)
+    assert (test.result["val"] is None) == (test.result["temperature"] is None) == bool(named)
     hashed = metalearn(other).result["config_sha256"]
-    assert (test.result["config_sha256"] != hashed) == bool(trained_with), "a mean of both would be of two trainings"
+    assert (test.result["config_sha256"] != hashed) == bool(named), "a mean of both would be of two trainings"
+
+
+def test_where_weights_came_from_makes_no_other_predictor() -> None:
+    trained = {
+        "backbone.name": "minilm",
+        "backbone.freeze": False,
+        "backbone.vectors": "glove.txt",
+        "backbone.width": 8,
+    }
+    own = {"backbone.name": "moved/minilm", "backbone.freeze": True, "backbone.width": 8}
+    assert trained_with(own, "maml", {"algorithm": "maml", "settings": trained}) == []
+    assert trained_with(own | {"backbone.width": 9}, "anil", {"algorithm": "maml", "settings": trained}) == [
+        "algorithm=maml",
+        "backbone.width=8",
+    ]
 
 
 def test_a_test_names_the_settings_of_the_training(metalearn: Command) -> None:

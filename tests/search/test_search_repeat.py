@@ -133,6 +133,18 @@ def test_a_search_over_other_tasks_of_meta_val_is_refused(configs: Path, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("mode=test checkpoint=a.ckpt seed=0,1", "mode=test has no validation, on which a search chooses"),
+        ("train_split=train_val seed=0,1", "train_split=train_val leaves no meta-val, on which a search chooses"),
+    ],
+)
+def test_a_search_without_meta_val_is_refused(configs: Path, tmp_path: Path, typed: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        grid(tmp_path, typed)
+
+
 def test_a_trial_of_other_tasks_of_meta_val_is_refused(configs: Path, tmp_path: Path) -> None:
     """Each key alone changes nothing here: the data set follows from two of them together."""
     trials = grid(tmp_path, "+vars.x=0,1 +vars.y=0,1 dataset.seed='${product:${vars.x},${vars.y}}'")

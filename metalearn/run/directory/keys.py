@@ -32,6 +32,9 @@ TAKEN_FROM_THE_TRAINING = {*OF_THE_TRAINING, "trainer", "callbacks"}
 OF_THE_METHOD = {"algorithm", "backbone", "batch_norm"}
 """Keys of the predictor, which a test may change, so that its weights were trained for another."""
 
+OF_THE_WEIGHTS = {"backbone.name", "backbone.freeze", "backbone.freeze_vectors"}
+"""Keys of the predictor that say where its weights come from, and which of them are trained."""
+
 
 def is_below(key: str, parts: Collection[str]) -> bool:
     """Whether a key is one of some keys, or lies below one."""
