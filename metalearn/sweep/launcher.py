@@ -183,8 +183,8 @@ class AbstractLauncher(Launcher, ABC):
         """
         exact = tuple(job.overrides)
         alike = tuple(arg if self._chooses(key(arg)) else arg.partition("=")[0] for arg in job.overrides)
-        if (known := self._trainers.get(exact, self._trainers.get(alike))) is not None:
-            return known
+        if (composed := self._trainers.get(exact, self._trainers.get(alike))) is not None:
+            return composed
         config = self.compose(job.number, job.overrides)
         typed = {key(arg) for arg in self._typed_for_hydra()}
         dropped.check(config, self.config, partial(self.compose, 0, []), typed=typed)
