@@ -68,12 +68,13 @@ class Job:
             self.status, self.before = result.status, True
             self.seconds = result.seconds.total if result.seconds else 0.0
 
-    def look_first(self) -> None:
-        """Looks at the start of a sweep. Raises ValueError with the remedy for a damaged result."""
+    def was_finished(self) -> bool:
+        """Whether it was finished before a sweep. Raises ValueError for a damaged result."""
         try:
             self.look()
         except ValueError as error:
             raise ValueError(f"{error}; delete it, and the job continues from its last checkpoint") from error
+        return self.finished
 
     def is_at_work_elsewhere(self) -> bool:
         """Returns whether a run is at work in its directory.

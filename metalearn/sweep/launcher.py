@@ -82,8 +82,7 @@ class AbstractLauncher(Launcher, ABC):
         jobs = [self._job(sweep, initial_job_idx + i, list(args), recorded) for i, args in enumerate(job_overrides)]
         definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
-            job.look_first()
-            if not job.finished:
+            if not job.was_finished():
                 self.trainer(job)  # finds a wrong name before the first job starts
         finished = [job for job in jobs if job.finished]
         unchanged.check(finished, self.config, self.compose, self.is_group)
@@ -160,8 +159,7 @@ class AbstractLauncher(Launcher, ABC):
         folders = recorded.get(tuple(overrides), [])
         while folders:  # several where the overrides stand twice in the sweep
             job = Job(number, overrides, folders.pop(0))
-            job.look_first()
-            if job.finished:
+            if job.was_finished():
                 return job
         return Job(number, overrides, sweep / str(self.compose(number, overrides).hydra.sweep.subdir))
 
