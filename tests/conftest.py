@@ -196,16 +196,18 @@ def episode(*, tasks: int = 2, way: int = 3, shot: int = 2, query: int = 4, size
 
 
 @functools.cache
-def composition(overrides: tuple[str, ...]) -> DictConfig:
+def composition(overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+    """Composes the config of a run, and that of Hydra."""
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        return compose("config", ["hydra.runtime.output_dir=out", *overrides], return_hydra_config=True)
+        config = compose("config", ["hydra.runtime.output_dir=out", *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), HydraConfig.instance().cfg
 
 
 def composed(*overrides: str) -> DictConfig:
     """Composes the config of a run without running it."""
-    config = copy.deepcopy(composition(overrides))  # a copy takes a tenth of the time
-    HydraConfig.instance().set_config(config)
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    config, HydraConfig.instance().cfg = composition(overrides)
+    return copy.deepcopy(config)  # takes a tenth of the time
 
 
 def resolved(*overrides: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def maml(backbone: nn.Module, batch_norm: str) -> MAML:
 
 def depends_on_other_queries(algorithm: AbstractAlgorithm) -> bool:
     """Whether predictions of single queries differ from those of all queries together."""
-    task = type(batch := episode(tasks=1, way=WAY))(*(part[0].double() for part in batch))
+    task = type(batch := episode(tasks=1, way=WAY, query=1))(*(part[0].double() for part in batch))
     predict = algorithm.double().eval().adapt(task.support_x, task.support_y)
     alone = torch.cat([predict(query[None]) for query in task.query_x])
     return not torch.allclose(alone, predict(task.query_x), rtol=1e-7, atol=1e-9)

@@ -32,7 +32,7 @@ class Itself(AbstractBackbone):
 
 def linear_regression(**changes: Any) -> IMAML:
     """Builds iMAML of y = x W + b, whose support loss is quadratic."""
-    loop = InnerLoop(steps=2000, test_steps=5)
+    loop = InnerLoop(steps=300, test_steps=5)
     arguments = {"inner_lr": 0.1, "proximity": 0.7, "cg_steps": 4, "cg_damping": 0.0} | changes
     torch.manual_seed(0)
     return IMAML(Itself(), way=1, inner_loop=loop, batch_norm="running", problem="regression", **arguments).double()
