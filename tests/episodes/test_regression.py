@@ -131,11 +131,13 @@ def test_every_gradient_algorithm_learns_a_function(name: str) -> None:
         return squared_error(torch.stack(predicted), batch.query_y).mean().item()
 
     before = error()
-    for _ in range(60):
+    for step in range(60):
         optimizer.zero_grad()
         algorithm.loss(batch).loss.backward()
         optimizer.step()
-    assert error() < 0.8 * before
+        if step % 10 == 9 and error() < 0.8 * before:
+            return
+    pytest.fail("it has not learned")
 
 
 def build(name: str) -> AbstractGradient:

@@ -1,14 +1,20 @@
 """The hash of a config: equal for runs of one mean, and different for other trainings."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Command, composed
+from conftest import SMALL, Command, Finished, composed
 
 from metalearn.run.directory.checkpoint_file import read_checkpoint
 from metalearn.run.settings import composed_settings, overrides_of_a_test, sha256, trained_with
+
+
+@pytest.fixture(scope="module")
+def trained(metalearn: Command) -> Finished:
+    return metalearn()
 
 
 def hash_of(*overrides: str) -> str:
@@ -97,15 +103,17 @@ def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path)
         ("episode.test.way=3", None),
     ],
 )
-def test_weights_of_another_predictor_are_named_so(metalearn: Command, other: str, named: str | None) -> None:
-    trained = metalearn()
+def test_weights_of_another_predictor_are_named_so(
+    metalearn: Command, trained: Finished, other: str, named: str | None
+) -> None:
     test = metalearn("mode=test", f"checkpoint={trained.folder}", other, small=False)
     assert test.code == 0, test.text
     assert test.result["trained_with"] == ([named] if named else [])
     assert (f"trained with {named}" in " ".join(test.text.replace("│", "").split())) == bool(named)
     assert (test.result["val"] is None) == (test.result["temperature"] is None) == bool(named)
-    hashed = metalearn(other).result["config_sha256"]
-    assert (test.result["config_sha256"] != hashed) == bool(named), "a mean of both would be of two trainings"
+    assert trained.result["config_sha256"] == hash_of(*SMALL)
+    trained_so = test.result["config_sha256"] == hash_of(*SMALL, other)
+    assert trained_so == (not named), "a mean of both would be of two trainings"
 
 
 def test_where_weights_came_from_makes_no_other_predictor() -> None:
@@ -136,8 +144,8 @@ def test_a_test_names_the_settings_of_the_training(metalearn: Command) -> None:
     assert of_the_weights(test.result["overrides"]) == of_the_weights(trained.result["overrides"])
 
 
-def test_a_test_has_the_devices_of_the_training(metalearn: Command) -> None:
-    folder = metalearn().folder
+def test_a_test_has_the_devices_of_the_training(metalearn: Command, trained: Finished, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained.folder, tmp_path / "run")
     path = folder / "checkpoints/best.ckpt"
     checkpoint = read_checkpoint(path)
     assert checkpoint["metalearn"]["devices"] == 1

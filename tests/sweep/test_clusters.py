@@ -33,13 +33,18 @@ LONG = ["trainer.max_steps=200", "trainer.val_check_interval=20"]  # time to sto
 LOCAL = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.cpus_per_task=1"]
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def sweep(metalearn, environment: dict[str, str], tmp_path: Path) -> Sweep:
+def sweep(metalearn, environment: dict[str, str], tmp_path: Path, home: Path) -> Sweep:
     """Runs `-m` on the CPU in tmp_path/sweep to its end; `meanwhile` gets its process."""
 
     def call(*overrides: str, **meanwhile: Any) -> Finished:
         folder = tmp_path / "sweep"
-        env = {**environment, "HOME": str(tmp_path)}  # Ray writes a token to HOME
+        env = {**environment, "HOME": str(home)}  # Ray writes a token to HOME
         own = ("trainer=cpu", *overrides, f"hydra.sweep.dir={folder}")
         return metalearn("-m", *SMALL, *own, folder=folder, small=False, environment=env, **meanwhile)
 
@@ -154,20 +159,20 @@ def test_a_job_that_meets_its_time_limit_too_often_has_failed(sweep: Sweep) -> N
 # --- Ray ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def cluster(environment: dict[str, str], home: Path) -> Iterator[str]:
     """Returns the address of a cluster of two CPUs, started by `ray start`."""
     pytest.importorskip("ray")
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short:
         ray = Path(sys.executable).with_name("ray")
         start = [ray, "start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={short}"]
-        env = {**environment, "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+        env = {**environment, "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
         done = subprocess.run(start, env=env, check=True, capture_output=True, text=True, timeout=120)
         try:
             yield re.findall(r"--address='(.+?)'", done.stdout)[0]
         finally:
             for pid, variables in processes("environ").items():
-                if f"HOME={tmp_path}\0" in variables:
+                if f"HOME={home}\0" in variables:
                     os.kill(pid, signal.SIGKILL)  # the server takes minutes to end on request
 
 
@@ -190,7 +195,7 @@ def test_a_sweep_that_is_stopped_in_a_ray_of_its_own_goes_on_in_a_cluster(
 
 
 def test_a_sweep_that_is_left_to_ray_is_cancelled(
-    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leaves two jobs without an end; each needs both CPUs, so the second waits."""
     ray = pytest.importorskip("ray")
@@ -203,7 +208,7 @@ def test_a_sweep_that_is_left_to_ray_is_cancelled(
     def states() -> list[str]:
         return [standing.state for standing in read(tmp_path)]
 
-    monkeypatch.setenv("HOME", str(tmp_path))  # the token of the cluster
+    monkeypatch.setenv("HOME", str(home))  # the token of the cluster
     monkeypatch.setattr(RayLauncher, "_request", request)
     monkeypatch.setattr(RayLauncher, "processes", lambda *_: 1)
     launcher = RayLauncher(cluster, slots=2, wait=False, num_cpus=2, num_gpus=0, timeout=None, retries=0)
