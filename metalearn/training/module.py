@@ -27,7 +27,7 @@ from metalearn.training.calibration import CalibrationError
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
 from metalearn.training.own_parts import DeclaredDependence
-from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config
+from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config, set_rates
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature
 from metalearn.types import Episode, IndexedBatch, Split, TaskOutput
@@ -101,11 +101,7 @@ class FewShotModule(pl.LightningModule):
         return [SeededBatches(), AveragedBuffers(), DeclaredDependence()]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer()
-        if isinstance(self.scheduler, Constant):
-            return optimizer
-        config = lightning_config(self.scheduler, optimizer, self.done)
-        return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+        return lightning_config(self.scheduler, self.make_optimizer(), self.done)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         if self.backbone_lr is None:
@@ -118,6 +114,10 @@ class FewShotModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self.train()  # Lightning changes no mode, and libraries load networks in either
+
+    def on_train_start(self) -> None:
+        self._time_done = time_done(self.trainer)
+        set_rates(self.scheduler, self.trainer.optimizers[0], self.done())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._time_done = time_done(self.trainer)

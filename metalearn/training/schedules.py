@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
@@ -83,18 +84,30 @@ class Cosine(Schedule):
 
 def lightning_config(
     schedule: Schedule | SchedulerFactory, optimizer: Optimizer, done: Callable[[], float]
-) -> dict[str, Any]:
-    """Returns the config of Lightning for a scheduler.
+) -> OptimizerLRScheduler:
+    """Returns the config of Lightning for an optimizer and its scheduler.
 
     Args:
         done: function that returns the fraction of the training that is done.
     """
+    if isinstance(schedule, Constant):
+        return optimizer
+    scheduler = (
+        LambdaLR(optimizer, lambda _: schedule(done())) if isinstance(schedule, Schedule) else schedule(optimizer)
+    )
+    config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
+    if isinstance(scheduler, ReduceLROnPlateau):
+        # The module steps this scheduler itself. Lightning would step it after the checkpoint of
+        # the validation, and a resumed run would lose the step.
+        config |= {"interval": "epoch", "frequency": sys.maxsize, "monitor": "val/loss", "strict": False}
+    return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+
+
+def set_rates(schedule: Schedule | SchedulerFactory, optimizer: Optimizer, done: float) -> None:
+    """Sets the learning rates of an optimizer to those of a schedule of ours.
+
+    The state of a resumed optimizer has those of its last step, by the schedule of that time.
+    """
     if isinstance(schedule, Schedule):
-        return {"scheduler": LambdaLR(optimizer, lambda _: schedule(done())), "interval": "step"}
-    scheduler = schedule(optimizer)
-    if not isinstance(scheduler, ReduceLROnPlateau):
-        return {"scheduler": scheduler, "interval": "step"}
-    # The module steps this scheduler itself. Lightning would step it after the checkpoint of the
-    # validation, and a resumed run would lose the step.
-    never = {"interval": "epoch", "frequency": sys.maxsize}
-    return {"scheduler": scheduler, **never, "monitor": "val/loss", "strict": False}
+        for group in optimizer.param_groups:
+            group["lr"] = group.get("initial_lr", group["lr"]) * schedule(done)

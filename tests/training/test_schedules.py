@@ -58,6 +58,19 @@ def test_all_processes_go_by_the_clock_of_one() -> None:
     assert module.done() == 0.75
 
 
+@pytest.mark.parametrize(("schedule", "expected"), [(Constant(), 0.1), (Linear(), 0.05)])
+def test_a_resumed_training_begins_at_the_rate_of_its_schedule(schedule: Schedule, expected: float) -> None:
+    """Resumes a training that a linear schedule has ended, for as many steps again."""
+    module = FewShotModule(Prototypical(MLP([2]), batch_norm="running"), partial(torch.optim.SGD, lr=0.1), schedule)
+    optimizer = module.make_optimizer()
+    optimizer.param_groups[0] |= {"initial_lr": 0.1, "lr": 0.0}
+    module.trainer = SimpleNamespace(  # type: ignore[assignment]
+        callbacks=[], global_step=8, max_steps=16, max_epochs=-1, optimizers=[optimizer]
+    )
+    module.on_train_start()
+    assert optimizer.param_groups[0]["lr"] == expected
+
+
 def rate(run: Finished) -> float:
     (group,) = run.checkpoint()["optimizer_states"][0]["param_groups"]
     return group["lr"]
