@@ -32,7 +32,7 @@ from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.process.machine import keep_freed_memory, quieten_lightning
 from metalearn.run.process.signals import Signals, StopBetweenSteps
 from metalearn.run.trials.pruning import Pruning, pruning_of_environment
-from metalearn.training.callbacks import Clock, FiniteLoss, ValidateAtEnd, WithoutGradient
+from metalearn.training.callbacks import Clock, FiniteLoss, StaysStopped, ValidateAtEnd, WithoutGradient
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
@@ -148,6 +148,7 @@ def _callbacks(
     return [
         clock,
         FiniteLoss(plan.resume_command),
+        StaysStopped(),
         ValidateAtEnd(),
         WithoutGradient(),
         Provenance(_provenance(plan, loaded)),

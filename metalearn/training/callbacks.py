@@ -1,4 +1,4 @@
-"""Callbacks of the training: last validation, seconds, missing gradients, non-finite losses."""
+"""Callbacks of the training: its end, seconds, missing gradients, non-finite losses."""
 
 import logging
 import shlex
@@ -8,6 +8,7 @@ from typing import Any, final
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 from torch import Tensor
 
 from metalearn.episodes.loaders import batches_done
@@ -23,6 +24,15 @@ class ValidateAtEnd(pl.Callback):
         last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.global_step == trainer.max_steps or (trainer.is_last_batch and last_epoch):
             trainer.should_stop = True  # Lightning validates when asked to stop
+
+
+@final
+class StaysStopped(pl.Callback):
+    """Keeps a resumed training from continuing where early stopping has ended it."""
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
+        trainer.should_stop |= any(stopper.stopping_reason != EarlyStoppingReason.NOT_STOPPED for stopper in stoppers)
 
 
 @final
