@@ -193,7 +193,7 @@ def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, 
     if kept.get("best_step") is not None:
         keeper.check_episodes(kept)
         try:
-            load(folder.best, module, plan.choices)
+            keeper.resume(load(folder.best, module, plan.choices))
         except (ValueError, OSError) as error:
             raise ValueError(f"{folder.path} cannot be resumed, because its best weights are lost: {error}") from error
     return checkpoint

@@ -49,6 +49,7 @@ class Keeper(Checkpoint):
         self._is_due = False  # whether last.ckpt is saved at the end of the epoch
         self._stops = False  # whether a time limit or a callback has asked to stop
         self._saved: int | None = None  # batches done in last.ckpt; None: there is none
+        self._of_best: dict[str, Any] | None = None  # own state in the best.ckpt that is resumed
         self._resumed: dict[str, Any] | None = None  # facts of the run in the checkpoint that is resumed
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -103,6 +104,10 @@ class Keeper(Checkpoint):
         if self._saved != batches_done(trainer):
             self.save_last(trainer)
 
+    def resume(self, best: dict[str, Any]) -> None:
+        """Takes the state in best.ckpt, which a kill or a full disk leaves newer than last.ckpt."""
+        self._of_best = best["callbacks"][self.state_key]
+
     def check_episodes(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError if the best score of a checkpoint is of other meta-val episodes."""
         if state_dict.get("meta_val", self.meta_val()) != self.meta_val():
@@ -120,7 +125,8 @@ class Keeper(Checkpoint):
         return {"best_score": self.best_score, "best_step": self.best_step, "meta_val": self.meta_val()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+        state = self._of_best or state_dict
+        self.best_score, self.best_step = state["best_score"], state["best_step"]
 
 
 @final

@@ -175,15 +175,19 @@ def test_sparse_logs_of_a_run_stopped_in_a_validation_have_the_same_steps(
     assert rows(resumed) == rows(straight)
 
 
-def test_a_signal_before_the_first_step_keeps_the_overrides_of_the_resumption(
+def test_a_resumption_keeps_its_overrides_and_a_better_checkpoint_than_the_last_one_knows(
     metalearn: Command, allowed: dict[str, str], tmp_path: Path
 ) -> None:
+    """Stops before the first step a run whose best.ckpt is newer than last.ckpt."""
     folder, typed = tmp_path / "run", [*command("prototypical"), "trainer.max_steps=4"]
-    assert metalearn(*typed, folder=folder, small=False, environment=allowed).code == 0
+    run = metalearn(*typed, folder=folder, small=False, environment=allowed)
+    best = run.checkpoint("best") | {"global_step": 5}
+    best["callbacks"]["Keeper"] |= {"best_step": 5, "best_score": 1.0}
+    torch.save(best, RunFolder(folder).best)
     longer = [f"resume={folder}", "trainer.max_steps=6"]
     stop(metalearn, longer, folder, allowed, "SIGTERM", "on_train_batch_start:1")
     resumed = metalearn(f"resume={folder}", folder=folder, small=False, environment=allowed)
-    assert (resumed.code, resumed.result["steps"]) == (0, 6), resumed.text
+    assert (resumed.code, resumed.result["steps"], resumed.result["best_step"]) == (0, 6, 5), resumed.text
 
 
 class Scored(BoringModel):
