@@ -218,6 +218,12 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("others", [(), ("dataset=sinusoid",), ("experiment=finn2017_omniglot_5w1s",)])
+def test_a_debug_run_has_three_steps_of_any_run(others: tuple[str, ...]) -> None:
+    trainer = resolved(*others, "debug=default", "trainer.accumulate_grad_batches=2")["trainer"]
+    assert (trainer["max_steps"], trainer["val_check_interval"], trainer["detect_anomaly"]) == (3, 4, True)
+
+
 def test_a_debug_run_scores_few_episodes() -> None:
     episode = resolved("debug=default")["episode"]
     assert [episode[split]["num_episodes"] for split in ("val", "test")] == [5, 5]
