@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 import pytest
+import torch
 from conftest import Command
 
-from metalearn.run.checks.continued import check_restored, restored
+from metalearn.run.checks.continued import check_optimizer, check_restored, restored
 from metalearn.run.command.overrides import expand
 
 
@@ -31,6 +32,13 @@ def test_what_a_checkpoint_restores_cannot_be_changed(changes: dict[str, Any], m
     check_restored(restored(training()), training(callbacks={}))
     with pytest.raises(ValueError, match=re.escape(message)):
         check_restored(restored(training()), training(**changes))
+
+
+def test_a_training_of_other_weights_is_not_continued() -> None:
+    held, optimizer = (torch.optim.SGD([torch.zeros(1) for _ in range(number)], lr=0.1) for number in (3, 2))
+    check_optimizer(optimizer.state_dict(), optimizer)
+    with pytest.raises(ValueError, match="the checkpoint trains 3 weight tensors and the config 2: leave out"):
+        check_optimizer(held.state_dict(), optimizer)
 
 
 @pytest.mark.parametrize(

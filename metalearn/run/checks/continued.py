@@ -47,11 +47,18 @@ def check_restored(before: dict[str, Any], config: dict[str, Any]) -> None:
 
 def check_optimizer(held: dict[str, Any], optimizer: Optimizer) -> None:
     """Raises ValueError if a resumed checkpoint holds the state of another optimizer."""
-    counts = len(held["param_groups"]), len(optimizer.param_groups)
+    both = held["param_groups"], optimizer.param_groups
+    counts = [len(groups) for groups in both]
     if counts[0] != counts[1]:
         raise ValueError(
             f"resume: the checkpoint holds {counts[0]} groups of weights and the config makes {counts[1]}: "
             "optimizer.backbone_lr must stay null, or a number"
+        )
+    trained = [sum(len(group["params"]) for group in groups) for groups in both]
+    if trained[0] != trained[1]:
+        raise ValueError(
+            f"resume: the checkpoint trains {trained[0]} weight tensors and the config {trained[1]}: leave out what "
+            "freezes or trains others, or begin anew, with the trained backbone, by pretrained=CHECKPOINT"
         )
     theirs, own = set(held["param_groups"][0]), set(optimizer.state_dict()["param_groups"][0])
     settled_later = {"initial_lr"}  # a schedule adds it
