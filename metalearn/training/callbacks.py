@@ -31,8 +31,10 @@ class StaysStopped(pl.Callback):
     """Keeps a resumed training from continuing where early stopping has ended it."""
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
-        trainer.should_stop |= any(stopper.stopping_reason != EarlyStoppingReason.NOT_STOPPED for stopper in stoppers)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping) and callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+                trainer.should_stop = True
+                log.warning("early stopping has ended this training: to train further, leave its callback out")
 
 
 @final

@@ -18,7 +18,9 @@ def test_early_stopping_ends_a_training_that_does_not_improve(metalearn) -> None
     # The first validation sets the best loss, and the second one does not improve it by 100.
     assert finished.result["steps"] == 4
     assert finished.result["status"] == "completed"
-    assert metalearn(f"resume={finished.folder}", folder=finished.folder, small=False).result["steps"] == 4
+    again = metalearn(f"resume={finished.folder}", folder=finished.folder, small=False)
+    assert again.result["steps"] == 4
+    assert "early stopping has ended this training: to train further, leave its callback out" in again.text
 
 
 def test_ema_tests_averaged_weights(metalearn) -> None:
