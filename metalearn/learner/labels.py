@@ -1,6 +1,6 @@
 """Labels of any kind: texts and numbers as numpy has them, all others as objects."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ KINDS = {"U": (str, np.str_), "b": (bool, np.bool_), "iu": (int, np.integer), "f
 def listed(labels: Iterable[Hashable], num_images: int) -> list[Hashable]:
     """Returns the label of each image; tensors become plain numbers.
 
-    Raises ValueError for another number of labels, missing labels, or labels that are rows.
+    Raises ValueError for another number of labels, missing labels, labels that are rows, and what
+    Python iterates over in another sense: the letters of a word, keys, or members in any order.
     """
+    if isinstance(labels, str | bytes | Mapping | set | frozenset):
+        raise ValueError(f"labels are a {type(labels).__name__}; give a list, with one for each image in their order")
     shape = tuple(getattr(labels, "shape", (num_images,)))
     if len(shape) != 1:
         raise ValueError(f"labels have the shape {shape}; give one for each image, (n,)")

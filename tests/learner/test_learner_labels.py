@@ -102,3 +102,9 @@ def test_saved_labels_are_loaded_as_they_were(tmp_path) -> None:
 def test_a_label_that_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="^the label of image 0 is a list: give one word or number$"):
         of_labels.listed([["a"]], 1)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("labels", ["ab", b"ab", {"1.png": "a", "2.png": "b"}, {"a", "b"}], ids=repr)
+def test_labels_without_an_order_of_their_own_are_refused(labels) -> None:
+    with pytest.raises(ValueError, match=f"^labels are a {type(labels).__name__}; give a list, with one for each"):
+        of_labels.listed(labels, 2)
