@@ -84,7 +84,8 @@ class Learner:
         """Writes the learner to one file: network, support set and `reject`; `load` restores it.
 
         Without `keep_images`, the file holds only embeddings of the support images or texts. Raises
-        ValueError if the method predicts from the images themselves.
+        ValueError if the method predicts from the images themselves, or if a file without them was
+        loaded and they are to be kept.
         """
         kept = self._fitted()
         write(Path(path), self.trained.checkpoint, kept, keep_images=keep_images, reject=self.reject)

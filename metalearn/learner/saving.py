@@ -50,12 +50,14 @@ def write(
 ) -> None:
     """Writes the file of a learner.
 
-    Raises ValueError if labels are neither texts nor numbers, or if the features are images that
-    must not be kept.
+    Raises ValueError if labels are neither texts nor numbers, if the features are images that must
+    not be kept, or if images to be kept are absent.
     """
     if not keep_images and not fitted.features.is_floating_point():
         kind = "texts" if isinstance(fitted.examples, list) else "images"
         raise ValueError(f"this method predicts from the support {kind} themselves: save with keep_images=True")
+    if keep_images and fitted.examples is None:
+        raise ValueError("keep_images=True: the file of this learner had none; fit again, or leave keep_images out")
     support = {
         "classes": [saved(label) for label in fitted.classes],
         "ways": fitted.ways,

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,8 @@ def test_a_saved_learner_answers_the_same(tmp_path: Path, keep_images: bool) -> 
     assert np.array_equal(again.predict_proba(QUERIES[0]), ours.predict_proba(QUERIES[0]))
     assert (again.explain(QUERIES[0][0])[0].example is not None) == keep_images
     assert np.array_equal(pickle.loads(pickle.dumps(again)).predict(QUERIES[0]), ours.predict(QUERIES[0]))
+    with nullcontext() if keep_images else pytest.raises(ValueError, match="had none; fit again"):
+        again.add_class("angle 4", QUERIES[0]).save(tmp_path / "again.pt", keep_images=True)
 
 
 def test_a_saved_learner_rejects_as_it_did(tmp_path: Path) -> None:
