@@ -83,7 +83,7 @@ class Reptile(AbstractGradient):
         if inner_loop.first_order:
             log.warning("inner_loop.first_order=true has no effect on Reptile, which differentiates no inner step")
         self.inner_lr, self.carry_moments = inner_lr, carry_moments
-        self.register_buffer("steps_seen", torch.zeros(()))
+        self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
         for index, name in enumerate(self.adapted):
             self.register_buffer(f"moment_{index}", torch.zeros_like(self.weights()[name]))
 
@@ -98,7 +98,8 @@ class Reptile(AbstractGradient):
         moments, steps = state
         moments = {name: BETA2 * moments[name] + (1 - BETA2) * grad.square() for name, grad in grads.items()}
         steps = steps + 1
-        lengths = {name: (moment / (1 - BETA2**steps)).sqrt() + EPSILON for name, moment in moments.items()}
+        share = 1 - BETA2 ** steps.to(torch.promote_types(loss.dtype, torch.float32))  # bfloat16 rounds β₂ to 1
+        lengths = {name: (moment / share).sqrt() + EPSILON for name, moment in moments.items()}
         directions = {name: grad / lengths[name] for name, grad in grads.items()}
         return descend(params, directions, self.inner_lr), (moments, steps)
 

@@ -82,6 +82,12 @@ def test_reptile_carries_or_resets_the_moments_of_its_inner_adam() -> None:
         assert algorithm.steps_seen == (6 if carry else 0)
 
 
+def test_reptile_learns_in_half_precision() -> None:
+    task = Episode(*(part.bfloat16() for part in batch()))
+    distance = reptile().bfloat16().loss(task).loss
+    assert distance.item() == pytest.approx(reptile().loss(batch()).loss.item(), rel=0.2)
+
+
 def test_inner_steps_take_the_rows_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm, seen, gradient = reptile(batch_size=3), [], AbstractGradient.support_gradient
 
