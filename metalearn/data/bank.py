@@ -80,8 +80,9 @@ class ClassBank:
 
     def _fault_of_rows(self) -> str | None:
         for name, rows in zip(self.names, self.rows, strict=True):
-            if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
-                return f"the class {name!r} has the rows {rows!r}, not integers (n,)"
+            # Rows of another type are no index for torch, or have another hash.
+            if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype != np.int64 or not len(rows):
+                return f"the class {name!r} has the rows {rows!r}, not int64 (n,)"
         all_rows = np.concatenate(self.rows)
         if all_rows.min() < 0 or all_rows.max() >= len(self.images):
             return f"rows reach from {all_rows.min()} to {all_rows.max()}, but there are {len(self.images)} images"
