@@ -2,8 +2,10 @@
 
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,6 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import image_shape, named
 from metalearn.data.manifest import Division, complete
-from metalearn.data.overlap import in_two_splits
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
@@ -187,17 +188,16 @@ def _show(root: Path, banks: dict[Split, ClassBank], num_files: int, origin: str
 
 
 def warn_of_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
-    """Warns of files with equal content in two splits.
+    """Warns of equal files in two splits, or in one of which episodes are scored.
 
-    This is no error, because miniImageNet as published has six such images.
+    This is no error, because miniImageNet as published has six images in two splits.
     """
-    contents = {
-        split: ((digests[path], path) for of_class in classes.values() for path in of_class)
-        for split, classes in files.items()
-    }
-    pairs = [
-        " and ".join(f"{path} ({split})" for split, path in places.items())
-        for places in in_two_splits(contents).values()
-    ]
-    if pairs:
-        log.warning("folder: %d images are in two splits, leave each in one: %s", len(pairs), "; ".join(pairs[:10]))
+    found = defaultdict[bytes, list[tuple[Split, str]]](list)
+    for split, classes in files.items():
+        for path in chain(*classes.values()):
+            found[digests[path]].append((split, path))
+    twice = [places for places in found.values() if len(places) > 1 and {split for split, _ in places} != {"train"}]
+    if twice:
+        shown = "; ".join(" and ".join(f"{path} ({split})" for split, path in places[:3]) for places in twice[:10])
+        line = "folder: %d images are there more than once, so a query may be one that was learnt: keep each once: %s"
+        log.warning(line, len(twice), shown)

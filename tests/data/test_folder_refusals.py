@@ -151,15 +151,22 @@ def test_names_that_are_no_text(root: Path) -> None:
     assert refusal(root) == f"folder: 1 names are not UTF-8, rename them: {root}/\\xff"
 
 
-def test_equal_images_in_two_splits_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first, second = (sorted((root / PARTS[split][0]).iterdir())[0] for split in ("train", "test"))
-    twin = first.with_name("twin.png")  # a duplicate within one split is fine
-    twin.write_bytes(first.read_bytes())
+def test_equal_images_that_may_be_support_and_query_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained, tested = (sorted((root / PARTS[split][0]).iterdir())[0] for split in ("train", "test"))
+    told = "folder: 1 images are there more than once, so a query may be one that was learnt: keep each once: "
+    twin = trained.with_name("twin.png")  # a training may see an image twice
+    twin.write_bytes(trained.read_bytes())
     source(root).load()
-    assert "two splits" not in caplog.text
-    second.write_bytes(first.read_bytes())
+    assert "more than once" not in caplog.text
+    copy = tested.with_name("zzz.png")
+    copy.write_bytes(tested.read_bytes())
     source(root).load()
-    assert f"folder: 1 images are in two splits, leave each in one: {first} (train) and {second} (test)" in caplog.text
+    assert f"{told}{tested} (test) and {copy} (test)\n" in caplog.text
+    copy.unlink()
+    twin.unlink()
+    tested.write_bytes(trained.read_bytes())
+    source(root).load()
+    assert f"{told}{trained} (train) and {tested} (test)\n" in caplog.text
 
 
 def test_the_split_of_another_folder(root: Path, tmp_path: Path) -> None:
