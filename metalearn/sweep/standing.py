@@ -20,6 +20,9 @@ from metalearn.sweep.submitted import is_submitted
 State = Literal["waiting", "queued", "starting", "running", "completed", "pruned", "failed", "interrupted"]
 AT_WORK: tuple[State, ...] = ("queued", "starting", "running")
 
+ASKED = {code for number in (signal.SIGINT, signal.SIGTERM) for code in (-number, 128 + number)}
+"""Exit codes of a process that a signal stopped, whether Python handled the signal or not."""
+
 TRIALS = ("[0-9]*/stdout*.log", "[0-9]*/seed*/stdout*.log")
 """Outputs of the trials of a search, of one seed or several; also of attempts that failed."""
 
@@ -116,7 +119,7 @@ def _state(job: Job) -> tuple[State, str]:
         return "waiting", ""
     code = logs.exit_code(job.log)
     ended = Job(job.number, job.overrides, job.folder)
-    asked_early = result is None and code in (-signal.SIGINT, -signal.SIGTERM)
+    asked_early = result is None and code in ASKED
     stopped = asked_early or (result is not None and result.status == "interrupted")
     ended.conclude("killed" if code is None else code, stopped=stopped, timed_out=None)
     return ended.status, ended.reason  # type: ignore[return-value]  # concluded, so not pending

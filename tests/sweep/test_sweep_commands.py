@@ -38,6 +38,7 @@ ENDINGS: dict[str, tuple[dict | None, str | None, tuple[str, int | None, str]]] 
     "done": ({"status": "completed", "test": SCORE}, "$ a\n# exit code 0\n", ("completed", 0, "")),
     "cut": ({"status": "pruned"}, "$ a\n# exit code 0\n", ("pruned", 0, "")),
     "asked": ({"status": "interrupted"}, "$ a\n# exit code 143\n", ("interrupted", 143, "")),
+    "early": (None, "$ a\n# exit code 130\n", ("interrupted", 130, "")),
     "crash": ({"status": "failed", "error": "E"}, "$ a\n# exit code 1\n", ("failed", 1, "exit code 1, E")),
     "bad": (None, "$ a\nmetalearn: no\n# exit code 2\n", ("failed", 2, "refused: no")),
     "shot": (None, "$ a\n# exit code -9\n", ("failed", -9, "killed by SIGKILL")),
