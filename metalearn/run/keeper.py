@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from metalearn.episodes.loaders import batches_done
 from metalearn.estimates import SIGNS
 from metalearn.files import write_atomically
+from metalearn.run.directory.checkpoint_file import read_checkpoint
 from metalearn.run.directory.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,15 @@ class Keeper(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # With other overrides, last.ckpt is saved anew, since it has those of the next resumption.
+        # best.ckpt gets them too, so that a test of it has the settings of the run's own result.
+        if self._resumed is None:
+            return
         facts = [callback.run for callback in trainer.callbacks if isinstance(callback, Provenance)]  # type: ignore[attr-defined]
-        if self._resumed is not None and [self._resumed] == facts:
+        if [self._resumed] == facts:
             self._saved = batches_done(trainer)
+        elif self.best_step is not None:
+            best = read_checkpoint(self.folder.best)
+            trainer.strategy.save_checkpoint({**best, FACTS: facts[0]}, self.folder.best)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,14 +1,19 @@
 """Settings that a checkpoint restores, and the directory of a resumed run."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import Command
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from metalearn.run.checks.continued import check_optimizer, check_restored, restored
 from metalearn.run.command.overrides import expand
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.keeper import FACTS, Keeper, Provenance
 
 
 def training(**changes: Any) -> dict[str, Any]:
@@ -55,3 +60,25 @@ def test_a_run_continues_in_its_own_directory(metalearn: Command, typed: list[st
     assert expand(of_a_job)[-3:] == [*of_a_job[1:], f"resume='{run}'"]
     with pytest.raises(ValueError, match=re.escape(words.format(run))):
         expand([f"resume={run}", *(word.format(run) for word in typed)])
+
+
+class Scored(BoringModel):
+    """Network whose first validation is the best."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_dict({"val/accuracy": 0.5, "val/loss": 1.0})
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable:UserWarning")
+def test_both_checkpoints_have_the_settings_of_the_resumption(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+    facts = {"dataset": "d", "algorithm": "a", "backbone": "b", "overrides": []}
+    for steps, resumed in ((2, None), (3, folder.last)):
+        callbacks = [Provenance({**facts, "settings": {"steps": steps}}), Keeper(folder, "accuracy", lambda: "")]
+        trainer = pl.Trainer(accelerator="cpu", max_steps=steps, val_check_interval=1, callbacks=callbacks, **quiet)
+        trainer.fit(Scored(), ckpt_path=resumed, weights_only=True)
+    best, last = (torch.load(path, weights_only=True) for path in (folder.best, folder.last))
+    assert (best["global_step"], last["global_step"]) == (1, 3)
+    assert best[FACTS] == last[FACTS] == {**facts, "settings": {"steps": 3}, "devices": 1}
