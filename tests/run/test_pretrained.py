@@ -65,7 +65,7 @@ def test_testing_and_resuming_do_not_need_the_file_again(metalearn, baseline: Fi
     [
         (
             ["backbone.channels=4"],
-            "holds the backbone conv4, the config builds conv4: they differ in blocks.0.conv.bias",
+            "holds the backbone conv4, the config builds conv4: they differ in blocks.0.conv.bias, [8] and [4]",
         ),
         (["backbone=mlp"], "holds the backbone conv4, the config builds mlp: they differ in "),
     ],

@@ -57,6 +57,8 @@ def fill(module: nn.Module, checkpoint: dict[str, Any], path: Path, choices: dic
 
 
 def _difference(theirs: dict[str, Tensor], own: dict[str, Tensor]) -> str | None:
-    """Returns the first name in only one of the states, else the first of another shape."""
-    reshaped = {name for name in own.keys() & theirs.keys() if own[name].shape != theirs[name].shape}
-    return next(iter(sorted(own.keys() ^ theirs.keys()) + sorted(reshaped)), None)
+    """Returns the first name in only one of the states, else the first of two shapes, with both."""
+    if single := theirs.keys() ^ own.keys():
+        return min(single)
+    reshaped = sorted(name for name in own if own[name].shape != theirs[name].shape)
+    return next((f"{name}, {[*theirs[name].shape]} and {[*own[name].shape]}" for name in reshaped), None)
