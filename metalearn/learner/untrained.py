@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from metalearn.algorithms.parts.base_classes import BaseMean
 from metalearn.backbones.base import backbone_of, random_weights
 from metalearn.data.files.preparation import Preparation
-from metalearn.formats import one_line
+from metalearn.formats import first_line
 from metalearn.run.command.conf import conf_dir
 
 INPUT_SHAPE = (3, 224, 224)  # input of ImageNet networks; a backbone scales its own
@@ -37,7 +37,7 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
         algorithm = instantiate(config["algorithm"])
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
-        raise ValueError(f"{head} on {backbone} cannot be built without a run: {one_line(cause)}") from error
+        raise ValueError(f"{head} on {backbone} cannot be built without a run: {first_line(cause)}") from error
     network = backbone_of(algorithm)
     if network is None or random_weights(network):
         raise ValueError(
