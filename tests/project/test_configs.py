@@ -181,6 +181,11 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
             "efficientnet_lite0, huggingface, huggingface_text, mlp, resnet12, resnet18, text_cnn, "
             "text_transformer, wrn_28_10)",
         ),
+        (
+            "scheduler=mine checkpoint=last.ckpt",
+            "scheduler has no option 'mine' (constant, cosine, linear, plateau, step); if it is your own, repeat "
+            "--config-dir DIR",
+        ),
     ],
 )
 def test_a_wrong_name_is_explained_in_one_line(typed: str, message: str) -> None:

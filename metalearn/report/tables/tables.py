@@ -130,7 +130,7 @@ def details(comparison: Comparison) -> Sheet:
         numbers = [
             interval(cell),
             number(steps / seconds if seconds else math.nan, ".1f"),
-            f"{parameters:,}" if parameters else "-",
+            "-" if parameters is None else f"{parameters:,}",
             number(max(memory, default=math.nan) / 1e6, ".0f"),
         ]
         seeds = Text(", ".join([str(len(done)), *cell.ends]), tone=_tone(*cell.others))

@@ -39,7 +39,8 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
     if match := re.search(r"Could not find '(.+)/(.+)'", text):
         group, option = match.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return f"{group} has no option '{option}'{nearest(option, options)} ({', '.join(options)})"
+        own = "; if it is your own, repeat --config-dir DIR" if {"resume", "checkpoint"} & set(map(key, argv)) else ""
+        return f"{group} has no option '{option}'{nearest(option, options)} ({', '.join(options)}){own}"
     if match := WRONG_KEY.search(text):
         if where := COME_ALONG.get(re.split("[@/]", match[1])[0]):
             return f"{match[1]} is not chosen by name: {where}"
