@@ -182,8 +182,8 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
             "text_transformer, wrn_28_10)",
         ),
         (
-            "scheduler=mine checkpoint=last.ckpt",
-            "scheduler has no option 'mine' (constant, cosine, linear, plateau, step); if it is your own, repeat "
+            "scheduler=zigzag checkpoint=last.ckpt",
+            "scheduler has no option 'zigzag' (constant, cosine, linear, plateau, step); if it is your own, repeat "
             "--config-dir DIR",
         ),
     ],
