@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from algorithm_options import of_class
 from learners import ALGORITHMS, PREPARATION, checkpoint, learner, pictures
 from PIL import Image
 from torch.nn import functional as F
 
 from metalearn import Learner
 from metalearn.algorithms import pt_map
-from metalearn.algorithms.metric import embeds_each_alone
+from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.export import command
 from metalearn.export.__main__ import main
 from metalearn.export.decompositions import DECOMPOSITIONS, inverse
@@ -157,7 +158,7 @@ def test_every_algorithm_is_a_graph_whole_or_adapted(
         assert code == 0 and "query_x (?, 1, 28, 28) -> probabilities" in said and file.exists(), said
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", of_class(AbstractEmbedding))
 def test_a_linear_head_is_the_comparison(tmp_path: Path, name: str) -> None:
     adapted = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT).adapted
     head = None
