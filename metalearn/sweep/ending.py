@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, final
 
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -25,9 +26,24 @@ def report(sweep: Path, jobs: Iterable[Job]) -> str:
     return f"report: {page}"
 
 
+@final
+class Ended(JobReturn):
+    """Return of a job whose error is said once; Hydra's class prints the overrides before it."""
+
+    @property
+    def return_value(self) -> Any:
+        if self.status == JobStatus.FAILED:
+            raise self._return_value
+        return self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
 def returned(job: Job) -> JobReturn:
     """Returns the score at meta-val, as Hydra and a sweeper that searches expect it."""
-    ended = JobReturn(overrides=job.overrides, working_dir=str(job.folder))
+    ended = Ended(overrides=job.overrides, working_dir=str(job.folder))
     if job.finished:
         ended.status = JobStatus.COMPLETED
         val = job.score("val")

@@ -37,6 +37,7 @@ def test_finished_jobs_are_skipped_and_failed_ones_tried_again(sweep) -> None:
     first = sweep("trainer.max_steps=2", "seed=0,-1")
     assert first.code == 1
     assert "job 1 failed" in first.text
+    assert "Error executing job" not in first.text
     assert f"{first.folder}/1/stdout.log" in first.text
     assert "seed is -1; it must be from 0 to 4294967295" in (first.folder / "1/stdout.log").read_text()
     before = (first.folder / "0/result.json").stat().st_mtime_ns
