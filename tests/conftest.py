@@ -28,6 +28,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from sweeping import PATIENCE
 from torch.nn import functional as F
 
 import metalearn.__main__  # registers the resolvers of the configs
@@ -141,7 +142,7 @@ def metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
             with patch.object(forks, "_work", forked_sweeps.work):
                 process = ForkedProcess(words, log=log, environment=environment, held=held)
             meanwhile(process)
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + PATIENCE
             while (code := process.exit_code()) is None:
                 if time.monotonic() > deadline:
                     process.send(signal.SIGKILL)
@@ -167,7 +168,7 @@ def fresh_metalearn(environment: dict[str, str], tmp_path_factory: pytest.TempPa
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         return Finished(done.returncode, done.stdout, folder)

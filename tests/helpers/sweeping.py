@@ -14,6 +14,9 @@ from metalearn.sweep.loop import JobList, Loop
 from metalearn.sweep.screen import Screen
 from metalearn.sweep.slots import Slots
 
+PATIENCE = 400
+"""Seconds after which something counts as stuck, even on a machine with much other work."""
+
 DONE = """echo '{"status": "completed", "seconds": {}}' > result.json"""
 
 
@@ -59,7 +62,7 @@ class Sweep:
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen | None = None) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert process is None or process.poll() is None
         assert time.monotonic() < deadline

@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Finished
+from conftest import PATIENCE, SMALL, Finished
 from sweeping import wait_for
 
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -71,7 +71,7 @@ def test_a_signal_to_all_processes_while_one_of_them_starts_ends_the_run_in_orde
             (other,) = filter(catches_sigterm, children.read_text().split())
             in_time = "libtorch" not in Path(f"/proc/{other}/maps").read_text()
             os.killpg(process.pid, signal.SIGTERM)
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=PATIENCE)
         if in_time:
             break
     assert in_time, "it keeps signals too late"

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, SMALL, Finished, composed
 from hydra.core.hydra_config import HydraConfig
-from sweeping import wait_for
+from sweeping import PATIENCE, wait_for
 
 from metalearn.sweep import definition
 from metalearn.sweep.cancel import cancel
@@ -167,7 +167,7 @@ def cluster(environment: dict[str, str], home: Path) -> Iterator[str]:
         ray = Path(sys.executable).with_name("ray")
         start = [ray, "start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={short}"]
         env = {**environment, "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
-        done = subprocess.run(start, env=env, check=True, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(start, env=env, check=True, capture_output=True, text=True, timeout=PATIENCE)
         try:
             yield re.findall(r"--address='(.+?)'", done.stdout)[0]
         finally:
@@ -262,7 +262,7 @@ sys.exit(NodeTask([JobCommand({arguments!r}, Path({str(folder)!r}), {{}})])()[0]
         )
         for rank in range(2)
     ]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=PATIENCE) for rank in ranks] == [0, 0]
     result = Finished(0, "", folder)
     assert result.result["devices"] == 2
     assert "requeue" not in (folder / "metalearn.log").read_text()

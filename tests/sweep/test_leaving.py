@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL
+from conftest import PATIENCE, SMALL
 from sweeping import wait_for
 
 from metalearn.sweep import submitted
@@ -195,7 +195,7 @@ def test_a_sweep_that_is_left_finishes_without_its_command(environment: dict[str
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert watched.returncode == 0, watched.stdout
