@@ -211,15 +211,21 @@ def composition(overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), HydraConfig.instance().cfg
 
 
+def composed_at_once(*overrides: str) -> DictConfig:
+    """Composes the config of a run, and sets that of Hydra, which has all overrides too."""
+    config, HydraConfig.instance().cfg = composition(overrides)
+    return copy.deepcopy(config)
+
+
 def composed(*overrides: str) -> DictConfig:
     """Composes the config of a run without running it.
 
     As Hydra does, it composes the choices first and then changes values; composing takes two
-    hundred times longer than a value, so it is done once for the same choices.
+    hundred times longer than a value, so it is done once for the same choices. The config of Hydra
+    has the choices alone.
     """
     values = [override for override in overrides if VALUE.match(override)]
-    config, HydraConfig.instance().cfg = composition(tuple(each for each in overrides if each not in values))
-    config = copy.deepcopy(config)
+    config = composed_at_once(*(override for override in overrides if override not in values))
     OmegaConf.set_struct(config, True)  # a key that is not there is refused
     ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), config)
     OmegaConf.set_struct(config, None)

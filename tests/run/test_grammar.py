@@ -3,7 +3,7 @@
 import shlex
 
 import pytest
-from conftest import REPOSITORY, composed
+from conftest import REPOSITORY, composed, composed_at_once
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,7 +92,7 @@ def test_home_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_run_directories_are_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
-    composed("paths.outputs='~/runs'")
+    composed_at_once("paths.outputs='~/runs'")
     assert HydraConfig.get().run.dir.startswith("/home/ann/runs/glyphs-prototypical-conv4/")
     assert HydraConfig.get().sweep.dir.startswith("/home/ann/runs/sweeps/")
 

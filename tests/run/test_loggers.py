@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import composed
+from conftest import composed, composed_at_once
 from lightning.pytorch.loggers import CometLogger, Logger
 from run_folders import result, runs
 from wandb_files import wandb_run
@@ -170,7 +170,7 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
     folder.mkdir(parents=True)
     own = ["algorithm=maml", "optimizer.lr=0.5", "tasks_per_batch=4", "seed=2", "paths.data=a/b"]
     own += ["+trainer.benchmark=False", "+vars.key=${oc.env:HOME}"]  # as Hydra writes the values of a job
-    config = composed(*own, f"hydra.runtime.output_dir={folder}")
+    config = composed_at_once(*own, f"hydra.runtime.output_dir={folder}")
     assert sweep_of(folder) is None
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2"
     command = ["algorithm=anil,maml", "optimizer.lr=0.1,0.5", "seed=2,3", "tasks_per_batch=4", "paths.data=a/b,c"]
@@ -179,7 +179,7 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
     assert sweep_of(folder) == "shots"
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"
     long = [f"+vars.x='{'é' * 150}{end}'" for end in "ab"]
-    names = {run_name(composed(*own, typed, f"hydra.runtime.output_dir={folder}")) for typed in long}
+    names = {run_name(composed_at_once(*own, typed, f"hydra.runtime.output_dir={folder}")) for typed in long}
     assert len(names) == 2 and all(190 < len(name.encode()) <= 200 for name in names)
 
 
