@@ -53,4 +53,4 @@ class ANP(AbstractNeuralProcess):
         self.attention = Attention(width, heads)
 
     def read(self, support_z: Tensor, representations: Tensor, query_z: Tensor) -> Tensor:
-        return self.attention(self.place(query_z), self.place(support_z), representations)  # section 3.2
+        return self.attention(self.place(query_z), self.place(support_z), representations)  # section 3

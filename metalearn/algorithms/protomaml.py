@@ -1,10 +1,9 @@
 """ProtoMAML.
 
 Eleni Triantafillou, Tyler Zhu, Vincent Dumoulin and others. Meta-Dataset: A Dataset of Datasets for
-Learning to Learn from Few Examples. ICLR 2020, arXiv 1903.03096, section 3.1. MAML whose linear
-head starts as the prototypical network of the task. The head therefore has no meta-learned weights,
-works for any number of ways, and does not depend on the order of the classes. Transductive by
-default.
+Learning to Learn from Few Examples. ICLR 2020, arXiv 1903.03096. MAML whose linear head starts as
+the prototypical network of the task. The head therefore has no meta-learned weights, works for any
+number of ways, and does not depend on the order of the classes. Transductive by default.
 """
 
 import torch

@@ -1,9 +1,9 @@
 """Power transform and maximum a posteriori (PT-MAP).
 
 Yuqing Hu, Vincent Gripon, Stéphane Pateux. Leveraging the Feature Distribution in Transfer-based
-Few-Shot Learning. 2020, arXiv 2006.03806. Make the embeddings more like Gaussians. Then alternate
-between an optimal transport, which assigns equally many queries to each class, and the class means
-that it gives. Transductive.
+Few-Shot Learning. ICANN 2021, arXiv 2006.03806. Make the embeddings more like Gaussians. Then
+alternate between an optimal transport, which assigns equally many queries to each class, and the
+class means that it gives. Transductive.
 """
 
 import torch

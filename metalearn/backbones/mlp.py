@@ -1,7 +1,7 @@
 """Fully connected network, as in MAML for regression and for Omniglot without convolutions.
 
 Chelsea Finn, Pieter Abbeel, Sergey Levine. Model-Agnostic Meta-Learning for Fast Adaptation of Deep
-Networks. ICML 2017, arXiv 1703.03400, appendix A.1: hidden layers of 256, 128, 64, 64 units, each
+Networks. ICML 2017, arXiv 1703.03400, section 5.2: hidden layers of 256, 128, 64, 64 units, each
 with batch normalisation and ReLU.
 """
 

@@ -78,7 +78,7 @@ class CropFlipJitter:
 class Affine:
     """Random rotation, shear, scale and shift, each with its own probability, for characters.
 
-    Koch et al. 2015, Siamese Neural Networks for One-shot Image Recognition, section 3.4.
+    Koch et al. 2015, Siamese Neural Networks for One-shot Image Recognition.
 
     Args:
         rotation: largest angle in degrees.

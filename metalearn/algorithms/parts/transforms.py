@@ -8,7 +8,7 @@ from torch.nn import functional as F
 def centred(z: Tensor, mean: Tensor) -> Tensor:
     """Removes the mean of the base classes (D,), then scales to unit length.
 
-    This is CL2N of Wang et al. 2019, section 3.1.
+    This is CL2N of Wang et al. 2019.
     """
     return F.normalize(z - mean, dim=1)
 
