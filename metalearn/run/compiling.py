@@ -22,7 +22,7 @@ REPAYS = 40_000
 """Smallest number of inner steps in a training that is compiled.
 
 On two cores, compiling takes one to two minutes, and then shortens an inner step, with its share of
-the queries, by 9 ms (docs/benchmarks.md).
+the queries, by 3 to 4 ms (docs/benchmarks.md).
 """
 
 
