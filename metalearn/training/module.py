@@ -116,7 +116,7 @@ class FewShotModule(pl.LightningModule):
         self.train()  # Lightning changes no mode, and libraries load networks in either
 
     def on_train_start(self) -> None:
-        self._time_done = time_done(self.trainer)
+        self._time_done = time_done(self.trainer) if self.trainer.global_step else 0.0  # the first rate is exact
         set_rates(self.scheduler, self.trainer.optimizers[0], self.done())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -110,4 +110,7 @@ def set_rates(schedule: Schedule | SchedulerFactory, optimizer: Optimizer, done:
     """
     if isinstance(schedule, Schedule):
         for group in optimizer.param_groups:
-            group["lr"] = group.get("initial_lr", group["lr"]) * schedule(done)
+            if not isinstance(schedule, Constant):
+                group.setdefault("initial_lr", group["lr"])  # absent in the state after a constant rate
+            if "initial_lr" in group:
+                group["lr"] = group["initial_lr"] * schedule(done)

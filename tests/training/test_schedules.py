@@ -14,7 +14,7 @@ from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.mlp import MLP
 from metalearn.run.checks.built import check_scheduler
 from metalearn.training.module import FewShotModule
-from metalearn.training.schedules import Constant, Cosine, Linear, Schedule
+from metalearn.training.schedules import Constant, Cosine, Linear, Schedule, set_rates
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,26 @@ def test_a_resumed_training_begins_at_the_rate_of_its_schedule(schedule: Schedul
     module = FewShotModule(Prototypical(MLP([2]), batch_norm="running"), partial(torch.optim.SGD, lr=0.1), schedule)
     optimizer = module.make_optimizer()
     optimizer.param_groups[0] |= {"initial_lr": 0.1, "lr": 0.0}
+    timer, strategy = Timer(timedelta(minutes=1)), SimpleNamespace(broadcast=lambda own: own)
+    timer.on_train_start(None, None)  # type: ignore[arg-type]
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
-        callbacks=[], global_step=8, max_steps=16, max_epochs=-1, optimizers=[optimizer]
+        callbacks=[timer], strategy=strategy, global_step=8, max_steps=16, max_epochs=-1, optimizers=[optimizer]
     )
     module.on_train_start()
     assert optimizer.param_groups[0]["lr"] == expected
+    module.trainer.global_step, optimizer.param_groups[0]["lr"] = 0, 0.1
+    module.on_train_start()
+    assert optimizer.param_groups[0]["lr"] == 0.1, "a fresh optimizer has its first rate"
+
+
+def test_a_training_that_changed_its_schedule_can_be_resumed_again() -> None:
+    """Resumes a constant rate with a linear schedule, and then with both."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    for schedule, expected in ((Linear(), 0.05), (Linear(), 0.05), (Constant(), 0.1)):
+        set_rates(schedule, optimizer, 0.5)
+        assert optimizer.param_groups[0]["lr"] == expected
+    del optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["initial_lr"]
+    set_rates(Constant(), optimizer, 0.5)  # an own optimizer may have no rate
 
 
 def rate(run: Finished) -> float:
