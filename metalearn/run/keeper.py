@@ -58,15 +58,16 @@ class Keeper(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # With other overrides, last.ckpt is saved anew, since it has those of the next resumption.
-        # best.ckpt gets them too, so that a test of it has the settings of the run's own result.
-        if self._resumed is None:
-            return
-        facts = [callback.run for callback in trainer.callbacks if isinstance(callback, Provenance)]  # type: ignore[attr-defined]
-        if [self._resumed] == facts:
+        if self._resumed is not None and self._resumed == _facts(trainer):
             self._saved = batches_done(trainer)
-        elif self.best_step is not None:
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        # A test of best.ckpt has the settings of the run's own result, also after a resumption with
+        # others. A resumption that is killed before has changed nothing.
+        if self._resumed is not None and self.best_step is not None:
             best = read_checkpoint(self.folder.best)
-            trainer.strategy.save_checkpoint({**best, FACTS: facts[0]}, self.folder.best)
+            if best[FACTS] != (facts := _facts(trainer)):
+                trainer.strategy.save_checkpoint({**best, FACTS: facts}, self.folder.best)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -165,3 +166,8 @@ class Provenance(pl.Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[FACTS] = self.run
+
+
+def _facts(trainer: pl.Trainer) -> dict[str, Any] | None:
+    """Returns the facts that a checkpoint of now would have."""
+    return next((callback.run for callback in trainer.callbacks if isinstance(callback, Provenance)), None)  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Settings that a checkpoint restores, and the directory of a resumed run."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,30 @@ class Scored(BoringModel):
         self.log_dict({"val/accuracy": 0.5, "val/loss": 1.0})
 
 
+class Failing(Scored):
+    """Network that has too little memory for its first step."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        raise MemoryError
+
+
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable:UserWarning")
 def test_both_checkpoints_have_the_settings_of_the_resumption(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
     facts = {"dataset": "d", "algorithm": "a", "backbone": "b", "overrides": []}
-    for steps, resumed in ((2, None), (3, folder.last)):
-        callbacks = [Provenance({**facts, "settings": {"steps": steps}}), Keeper(folder, "accuracy", lambda: "")]
+
+    def train(module: Scored, steps: int, **settings: Any) -> list[tuple[int, Any]]:
+        callbacks = [Provenance({**facts, "settings": settings}), Keeper(folder, "accuracy", lambda: "")]
         trainer = pl.Trainer(accelerator="cpu", max_steps=steps, val_check_interval=1, callbacks=callbacks, **quiet)
-        trainer.fit(Scored(), ckpt_path=resumed, weights_only=True)
-    best, last = (torch.load(path, weights_only=True) for path in (folder.best, folder.last))
-    assert (best["global_step"], last["global_step"]) == (1, 3)
-    assert best[FACTS] == last[FACTS] == {**facts, "settings": {"steps": 3}, "devices": 1}
+        resumed = folder.last if folder.last.exists() else None
+        with pytest.raises(MemoryError) if isinstance(module, Failing) else nullcontext():
+            trainer.fit(module, ckpt_path=resumed, weights_only=True)
+        kept = [torch.load(path, weights_only=True) for path in (folder.best, folder.last)]
+        return [(each["global_step"], each[FACTS]["settings"]) for each in kept]
+
+    assert train(Scored(), 2, run=1) == [(1, {"run": 1}), (2, {"run": 1})]
+    assert train(Failing(), 9, run=2) == [(1, {"run": 1}), (2, {"run": 1})]
+    assert train(Scored(), 3, run=3) == [(1, {"run": 3}), (3, {"run": 3})]
+    assert train(Scored(), 3, run=4)[0] == (1, {"run": 4}), "it has no step to train"
