@@ -198,6 +198,6 @@ def warn_of_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
             found[digests[path]].append((split, path))
     twice = [places for places in found.values() if len(places) > 1 and {split for split, _ in places} != {"train"}]
     if twice:
-        shown = "; ".join(" and ".join(f"{path} ({split})" for split, path in places[:3]) for places in twice[:10])
+        shown = "; ".join("{1} ({0}) and {3} ({2})".format(*places[0], *places[-1]) for places in twice[:10])
         line = "folder: %d images are there more than once, so a query may be one that was learnt: keep each once: %s"
         log.warning(line, len(twice), shown)
