@@ -34,7 +34,7 @@ class StaysStopped(pl.Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
                 trainer.should_stop = True
-                log.warning("early stopping has ended this training: to train further, leave its callback out")
+                log.warning("early stopping has ended this training; to train further without it: callbacks=default")
 
 
 @final

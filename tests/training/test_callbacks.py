@@ -20,7 +20,7 @@ def test_early_stopping_ends_a_training_that_does_not_improve(metalearn) -> None
     assert finished.result["status"] == "completed"
     again = metalearn(f"resume={finished.folder}", folder=finished.folder, small=False)
     assert again.result["steps"] == 4
-    assert "early stopping has ended this training: to train further, leave its callback out" in again.text
+    assert "early stopping has ended this training; to train further without it: callbacks=default" in again.text
 
 
 def test_ema_tests_averaged_weights(metalearn) -> None:
