@@ -28,7 +28,11 @@ Its beta1 is 0, because momentum would carry one task's direction into the next.
 """
 
 AdamState = tuple[Parameters, Tensor]
-"""Running second moment of each weight's gradient, and the number of steps in it, ()."""
+"""Running second moment of each weight's gradient, and what it would be of gradients of 1, ().
+
+After n steps that is 1 - β₂ⁿ, by which Adam divides. As a running mean it has the rounding of the
+moments, and averages of weights are averages of both.
+"""
 
 
 class Reptile(AbstractGradient):
@@ -64,7 +68,7 @@ class Reptile(AbstractGradient):
 
     replayable = True
     answers_in_training = False
-    steps_seen: Tensor
+    moment_of_ones: Tensor
 
     def __init__(
         self,
@@ -83,25 +87,24 @@ class Reptile(AbstractGradient):
         if inner_loop.first_order:
             log.warning("inner_loop.first_order=true has no effect on Reptile, which differentiates no inner step")
         self.inner_lr, self.carry_moments = inner_lr, carry_moments
-        self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("moment_of_ones", torch.zeros(()))
         for index, name in enumerate(self.adapted):
             self.register_buffer(f"moment_{index}", torch.zeros_like(self.weights()[name]))
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, AdamState]:
         # The moments are zero unless training has carried them over.
         moments = {name: self.get_buffer(f"moment_{index}") for index, name in enumerate(self.adapted)}
-        return params, (moments, self.steps_seen)
+        return params, (moments, self.moment_of_ones)
 
     def update(
         self, params: Parameters, grads: Parameters, loss: Tensor, state: AdamState
     ) -> tuple[Parameters, AdamState]:
-        moments, steps = state
+        moments, of_ones = state
         moments = {name: BETA2 * moments[name] + (1 - BETA2) * grad.square() for name, grad in grads.items()}
-        steps = steps + 1
-        share = 1 - BETA2 ** steps.to(torch.promote_types(loss.dtype, torch.float32))  # bfloat16 rounds β₂ to 1
-        lengths = {name: (moment / share).sqrt() + EPSILON for name, moment in moments.items()}
+        of_ones = BETA2 * of_ones + (1 - BETA2)
+        lengths = {name: (moment / of_ones).sqrt() + EPSILON for name, moment in moments.items()}
         directions = {name: grad / lengths[name] for name, grad in grads.items()}
-        return descend(params, directions, self.inner_lr), (moments, steps)
+        return descend(params, directions, self.inner_lr), (moments, of_ones)
 
     def loss(self, batch: Episode) -> TaskOutput:
         """Computes half the mean squared distance from θ to φ over the tasks.
@@ -112,15 +115,15 @@ class Reptile(AbstractGradient):
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, ...]:
             x, y = torch.cat([support_x, query_x]), torch.cat([support_y, query_y])
-            phi, (moments, steps) = self.steps(theta, x, y, self.inner_loop.steps)[-1]
-            return *(phi[name] for name in self.adapted), *(moments[name] for name in self.adapted), steps
+            phi, (moments, of_ones) = self.steps(theta, x, y, self.inner_loop.steps)[-1]
+            return *(phi[name] for name in self.adapted), *(moments[name] for name in self.adapted), of_ones
 
         with torch.no_grad():
-            *tensors, steps = self.execution.map_tasks(task, batch, self.share)
+            *tensors, of_ones = self.execution.map_tasks(task, batch, self.share)
             # each (T, ...)
             phi, moments = tensors[: len(self.adapted)], tensors[len(self.adapted) :]
             if self.carry_moments:
-                self.steps_seen.copy_(steps[0])
+                self.moment_of_ones.copy_(of_ones[0])
                 for index, moment in enumerate(moments):
                     self.get_buffer(f"moment_{index}").copy_(moment.mean(0))
         self.track_moments(batch)
