@@ -39,7 +39,9 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
     if match := re.search(r"Could not find '(.+)/(.+)'", text):
         group, option = match.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        own = "; if it is your own, repeat --config-dir DIR" if {"resume", "checkpoint"} & set(map(key, argv)) else ""
+        continues = {"resume", "checkpoint"} & set(map(key, argv))
+        typed_again = any(word.startswith(("--config-dir", "-cd")) for word in argv)
+        own = "; if it is your own, repeat --config-dir DIR" if continues and not typed_again else ""
         return f"{group} has no option '{option}'{nearest(option, options)} ({', '.join(options)}){own}"
     if match := WRONG_KEY.search(text):
         if where := COME_ALONG.get(re.split("[@/]", match[1])[0]):
