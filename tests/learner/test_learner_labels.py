@@ -104,7 +104,9 @@ def test_a_label_that_cannot_be_compared_is_refused() -> None:
         of_labels.listed([["a"]], 1)  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("labels", ["ab", b"ab", {"1.png": "a", "2.png": "b"}, {"a", "b"}], ids=repr)
+@pytest.mark.parametrize(
+    "labels", ["ab", b"ab", {"1.png": "a", "2.png": "b"}, {"a", "b"}], ids=lambda labels: type(labels).__name__
+)
 def test_labels_without_an_order_of_their_own_are_refused(labels) -> None:
     with pytest.raises(ValueError, match=f"^labels are a {type(labels).__name__}; give a list, with one for each"):
         of_labels.listed(labels, 2)
