@@ -155,14 +155,15 @@ for tasks, checkpoint in ((2, False), (4, False), (2, True)):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read in /proc")
 def test_memory_grows_neither_with_tasks_nor_when_checkpointed_with_steps(environment: dict[str, str]) -> None:
-    """Runs each case in a fork, which has a peak of its own."""
+    """Runs each case in a fork, which has a peak of its own; freed tensors leave it at once."""
     command = [sys.executable, "-c", PEAKS]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    exact = {**environment, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, env=exact, capture_output=True, text=True, check=True)
     # The allocator settles in the first tasks.
     few, many, checkpointed = (int(line) / 1024 for line in done.stdout.split())  # MiB
     graph = few - checkpointed  # graph of all steps of a task but one
     assert graph > 40
-    assert many - few < graph  # two more tasks that were kept would add two graphs
+    assert many - few < graph / 4  # two more tasks that were kept would add two graphs
 
 
 def test_what_does_not_go_together() -> None:
