@@ -36,15 +36,15 @@ class Recogniser:
     """
 
     def __init__(self, learner: Learner) -> None:
-        self.learner, self.origin = learner, learner.trained.checkpoint["metalearn"]
-        self.style = style_of(self.origin["dataset"])
+        self.learner, self.origin = learner, learner.trained.origin
+        self.style = style_of(self.origin.dataset)
         assert isinstance(learner.trained.preparation, Preparation)  # these data sets have images
         self.input_shape = learner.trained.preparation.input_shape
 
     async def run(self, request: Request) -> JSONResponse:
         """States what the page has to know."""
         way = self.learner.trained.algorithm.fixed_way
-        made_by = "{algorithm} on {backbone}, trained on {dataset}".format(**self.origin)
+        made_by = f"{self.origin.network}, trained on {self.origin.dataset}"
         most = min(way or MOST_CLASSES, MOST_CLASSES)
         return JSONResponse({"made_by": made_by, "most_classes": most, "most_drawings": MOST_DRAWINGS})
 

@@ -188,8 +188,8 @@ def _check(run: Callable[[Inputs], Tensor], traced: Traced, kind: str) -> None:
 def _facts(learner: Learner) -> dict[str, Any]:
     """Lists the facts that a user of the file needs."""
     classes = list(map(str, learner.classes_)) if learner.__sklearn_is_fitted__() else None
-    origin = learner.trained.checkpoint["metalearn"]
-    parts = {name: origin[name] for name in ("dataset", "algorithm", "backbone")}
+    origin = learner.trained.origin
+    parts = {"dataset": origin.dataset, "algorithm": origin.algorithm, "backbone": origin.backbone}
     return {**parts, "classes": classes, "preparation": asdict(_image_preparation(learner))}
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.learner import labels as of_labels
 from metalearn.learner import scikit_learn
 from metalearn.learner.adapted import Adapted, adapted, features
@@ -63,8 +62,6 @@ class Learner:
         learner = cls(build(Path(path), checkpoint), reject=reject)
         if "learner" in checkpoint:
             kept = read(Path(path), checkpoint["learner"])
-            if embeds_each_alone(learner.trained.algorithm) != kept.features.is_floating_point():
-                raise ValueError(f"{path} is of an earlier version, which kept other features: fit and save it again")
             learner._keep(kept)
             if reject is None:
                 learner.reject = checkpoint["learner"].get("reject")

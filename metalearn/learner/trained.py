@@ -18,6 +18,7 @@ from metalearn.run.checks.targets import check_targets
 from metalearn.run.directory.checkpoint import fill
 from metalearn.run.directory.checkpoint_file import read_checkpoint
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.origin import Origin
 
 KEPT = ("metalearn", "state_dict", "global_step", "val", "temperature")
 """Keys of a checkpoint that a learner needs."""
@@ -34,6 +35,10 @@ class Trained:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Trained":
         return self  # it never changes, so copies of a learner share the weights
+
+    @property
+    def origin(self) -> Origin:
+        return Origin.of(self.checkpoint)
 
     @property
     def device(self) -> torch.device:
@@ -75,20 +80,17 @@ def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
     Only classes that a run may name are built. Raises ValueError, in one line, for any other
     checkpoint.
     """
-    origin, temperature = checkpoint["metalearn"], checkpoint.get("temperature")
-    config, preparation = origin.get("built"), origin.get("preparation")
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} does not describe its network: it is of an older version of metalearn, train again")
-    if preparation is None:
-        line = f"{path} was trained on {origin['dataset']}, which does not state how new inputs are prepared"
+    origin, temperature = Origin.of(checkpoint), checkpoint.get("temperature")
+    if origin.preparation is None:
+        line = f"{path} was trained on {origin.dataset}, which does not state how new inputs are prepared"
         raise ValueError(f"{line}: a learner is for images and texts")
     if temperature is not None and not (isinstance(temperature, float) and temperature > 0):
         raise ValueError(f"{path} is damaged: its temperature is {temperature!r:.40}")
-    algorithm = _algorithm(path, config)
-    fill(nn.ModuleDict({"algorithm": algorithm}), checkpoint, path, origin)
+    algorithm = _algorithm(path, origin.built)
+    fill(nn.ModuleDict({"algorithm": algorithm}), checkpoint, path, origin.network)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kept = {name: checkpoint[name] for name in KEPT if name in checkpoint}
-    return Trained(algorithm.to(device).eval(), _preparation(path, preparation, origin), temperature or 1.0, kept)
+    return Trained(algorithm.to(device).eval(), _preparation(path, origin), temperature or 1.0, kept)
 
 
 def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
@@ -103,7 +105,8 @@ def _algorithm(path: Path, config: dict[str, Any]) -> AbstractAlgorithm:
     return algorithm
 
 
-def _preparation(path: Path, fields: Any, origin: dict[str, Any]) -> Preparation | TextPreparation:
+def _preparation(path: Path, origin: Origin) -> Preparation | TextPreparation:
+    fields: Any = origin.preparation
     match fields:
         case {"input_shape": [int(c), int(h), int(w)] | (int(c), int(h), int(w)), "invert": bool(i), "bits": int(b)}:
             found = Preparation((c, h, w), i, b)
@@ -114,13 +117,13 @@ def _preparation(path: Path, fields: Any, origin: dict[str, Any]) -> Preparation
     raise ValueError(f"{path} is damaged: its preparation of inputs is {fields!r:.80}")
 
 
-def _text_preparation(path: Path, found: TextPreparation, origin: dict[str, Any]) -> TextPreparation:
+def _text_preparation(path: Path, found: TextPreparation, origin: Origin) -> TextPreparation:
     """Checks that tokens have the ids of the training."""
     try:
         identity = found.tokeniser.identity
     except ValueError as error:
         raise ValueError(f"{path} cannot turn texts into tokens: {error}") from error
-    if identity != origin.get("vocabulary"):
+    if identity != origin.vocabulary:
         name = found.recipe.get("name", path)
         raise ValueError(f"the tokens of {name} are not those of the training: restore them, or train again")
     return found

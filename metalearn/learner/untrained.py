@@ -14,6 +14,7 @@ from metalearn.backbones.base import backbone_of, random_weights
 from metalearn.data.files.preparation import Preparation
 from metalearn.formats import first_line
 from metalearn.run.command.conf import conf_dir
+from metalearn.run.directory.origin import FACTS, Origin
 
 INPUT_SHAPE = (3, 224, 224)  # input of ImageNet networks; a backbone scales its own
 
@@ -47,12 +48,23 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
         raise ValueError(f"{head} has weights that a training must find, such as {own[0]}: train it, or choose another")
     if not isinstance(algorithm.base, BaseMean | None):
         raise ValueError(f"{head} needs to know base classes, which only a run has: train it, or choose another")
-    origin = {
-        **{"dataset": "no data of yours", "backbone": backbone, "algorithm": head},
-        **{"overrides": [], "built": config["algorithm"], "preparation": asdict(Preparation(INPUT_SHAPE))},
-    }
+    origin = Origin(
+        dataset="no data of yours",
+        algorithm=head,
+        backbone=backbone,
+        overrides=[],
+        built=config["algorithm"],
+        preparation=asdict(Preparation(INPUT_SHAPE)),
+        num_base_classes=0,
+        classes=[],
+        vocabulary=None,
+        columns=[],
+        settings={},
+        restored={},
+        accumulate_grad_batches=1,
+    )
     state = {f"algorithm.{name}": weight for name, weight in algorithm.state_dict().items()}
-    return {"metalearn": origin, "state_dict": state, "global_step": 0, "val": None, "temperature": None}
+    return {FACTS: origin.facts(), "state_dict": state, "global_step": 0, "val": None, "temperature": None}
 
 
 def _part(group: str, name: str) -> Any:

@@ -97,7 +97,7 @@ def render(results: Sorted) -> str:
     groups = list(results.groups())
     used = {evidence.row: evidence for group in groups for card in group.cards for evidence in card.evidence}
     drawn = {row: results.example(evidence) for row, evidence in used.items()}  # each once, even if it is shown often
-    origin = results.learner.trained.checkpoint["metalearn"]
+    origin = results.learner.trained.origin
     return template.render(
         groups=groups,
         examples={row: image for row, image in drawn.items() if image},
@@ -105,7 +105,7 @@ def render(results: Sorted) -> str:
         num_items=len(results.answers),
         num_shown=sum(len(group.cards) for group in groups),
         num_classes=len(results.learner.classes_),
-        made_by=f"{origin['algorithm']} on {origin['backbone']}, trained on {origin['dataset']}",
+        made_by=f"{origin.network}, trained on {origin.dataset}",
         unreadable=results.reader.unreadable,
     )
 

@@ -24,6 +24,7 @@ from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.command.overrides import with_absolute_paths
 from metalearn.run.compiling import CompiledTasks
 from metalearn.run.directory.checkpoint import load
+from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
 from metalearn.run.keeper import Keeper, Provenance
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
@@ -151,7 +152,7 @@ def _callbacks(
         StaysStopped(),
         ValidateAtEnd(),
         WithoutGradient(),
-        Provenance(_provenance(plan, loaded)),
+        Provenance(_origin(plan, loaded)),
         CompiledTasks(),
         *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_new),
@@ -164,8 +165,8 @@ def _check_weights(plan: Plan, module: FewShotModule, checkpoint: dict[str, Any]
     """Raises ValueError if the weights cannot be trained or tested on these data."""
     algorithm, banks = module.algorithm, loaded.banks
     if origin := plan.origin:
-        check_vocabulary(origin.get("vocabulary"), vocabulary(banks["test"]))
-        check_columns(origin.get("columns", []), columns(banks["test"]))
+        check_vocabulary(origin.vocabulary, vocabulary(banks["test"]))
+        check_columns(origin.columns, columns(banks["test"]))
     check_base_statistics(algorithm.base, banks, plan.choices)
     trained = () if plan.tests_only else banks.values()  # a test has the way of its weights
     most = min((bank.num_classes for bank in trained if isinstance(bank, ClassBank)), default=sys.maxsize)
@@ -199,18 +200,20 @@ def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, 
     return checkpoint
 
 
-def _provenance(plan: Plan, loaded: LoadedData) -> dict[str, Any]:
+def _origin(plan: Plan, loaded: LoadedData) -> Origin:
     """Returns the facts of a run for its checkpoints; with the weights they make a Learner."""
-    return {
-        **plan.choices,
-        "num_base_classes": plan.config["num_base_classes"],
-        "classes": loaded.trained_classes,
-        "vocabulary": vocabulary(loaded.banks["test"]),
-        "columns": columns(loaded.banks["test"]),
-        "overrides": with_absolute_paths(plan.overrides, plan.cwd),
-        "built": redacted(plan.config["algorithm"]),
-        "restored": restored(plan.config),
-        "settings": plan.settings,
-        "accumulate_grad_batches": plan.config["trainer"]["accumulate_grad_batches"],
-        "preparation": asdict(loaded.preparation) if loaded.preparation else None,
-    }
+    return Origin(
+        dataset=plan.choices["dataset"],
+        algorithm=plan.choices["algorithm"],
+        backbone=plan.choices["backbone"],
+        overrides=with_absolute_paths(plan.overrides, plan.cwd),
+        built=redacted(plan.config["algorithm"]),
+        preparation=asdict(loaded.preparation) if loaded.preparation else None,
+        num_base_classes=plan.config["num_base_classes"],
+        classes=loaded.trained_classes,
+        vocabulary=vocabulary(loaded.banks["test"]),
+        columns=columns(loaded.banks["test"]),
+        settings=plan.settings,
+        restored=restored(plan.config),
+        accumulate_grad_batches=plan.config["trainer"]["accumulate_grad_batches"],
+    )

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, final
@@ -17,11 +18,9 @@ from metalearn.estimates import SIGNS
 from metalearn.files import write_atomically
 from metalearn.run.directory.checkpoint_file import read_checkpoint
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.origin import FACTS, Origin
 
 log = logging.getLogger(__name__)
-
-FACTS = "metalearn"
-"""Key of the facts of a run in its checkpoints."""
 
 
 @final
@@ -152,22 +151,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Provenance(pl.Callback):
-    """Writes the facts of a run into each of its checkpoints.
+    """Writes the facts of a run into each of its checkpoints."""
 
-    Args:
-        run: facts in plain containers, so that the checkpoint loads with weights_only.
-    """
-
-    def __init__(self, run: dict[str, Any]) -> None:
-        self.run = run
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        self.run = self.run | {"devices": trainer.world_size}
+        self.origin = replace(self.origin, devices=trainer.world_size)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[FACTS] = self.run
+        checkpoint[FACTS] = self.origin.facts()
 
 
 def _facts(trainer: pl.Trainer) -> dict[str, Any] | None:
     """Returns the facts that a checkpoint of now would have."""
-    return next((callback.run for callback in trainer.callbacks if isinstance(callback, Provenance)), None)  # type: ignore[attr-defined]
+    return next((callback.origin.facts() for callback in trainer.callbacks if isinstance(callback, Provenance)), None)  # type: ignore[attr-defined]

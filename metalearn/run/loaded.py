@@ -17,7 +17,7 @@ from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import Encoding
 from metalearn.run.checks.inputs import check_columns, check_input_shape, check_splits, check_vocabulary
 from metalearn.run.checks.rules import check_base_classes, check_folds
-from metalearn.run.directory.checkpoint_file import began_with_a_file
+from metalearn.run.directory.origin import Origin
 from metalearn.run.plan import Plan
 from metalearn.types import SPLITS, Split
 
@@ -57,8 +57,7 @@ def load_data(plan: Plan) -> LoadedData:
         if not plan.tests_only:
             check_vocabulary(vocabulary(banks["train"]), vocabulary(banks["test"]))
             check_columns(columns(banks["train"]), columns(banks["test"]))
-    how = origin.get("preparation") or {}
-    looks = [Look(origin.get("dataset"), "train", how.get("invert"), how.get("bits"))]
+    looks = [_look_of_training(origin)]
     looks += [] if plan.tests_only else [_look(plan.choices["dataset"], "train", source)]
     _warn_of_other_looks([*looks, _look(plan.test_dataset, "test", tested)], banks)
     check_splits(banks, config["mode"], plan.choices["dataset"])
@@ -66,23 +65,24 @@ def load_data(plan: Plan) -> LoadedData:
     if config["train_split"] and not plan.tests_only:
         both = joined([banks["train"], banks["val"]])
         banks = ChainMap({"train": both, "val": both}, banks)  # type: ignore[arg-type]
-    if config["pretrained"] and not (plan.tests_only or plan.resumes or config["train_split"]):
+    if origin and config["pretrained"] and not (plan.tests_only or plan.resumes or config["train_split"]):
         _check_selection(config["pretrained"], origin, banks)
     own = [] if plan.tests_only else class_names(banks["train"])
-    trained = list(dict.fromkeys([*own, *origin.get("classes", [])]))
+    trained = list(dict.fromkeys([*own, *(origin.classes if origin else ())]))
     shared = warn_of_shared_classes(trained, class_names(banks["test"]))
     return LoadedData(banks, getattr(source, "preparation", None), trained, shared)
 
 
-def _source(config: dict[str, Any], origin: dict[str, Any]) -> Any:
+def _source(config: dict[str, Any], origin: Origin | None) -> Any:
     """Builds a data set.
 
     The vocabulary of weights that began with a file of vectors replaces that file if it is absent.
     """
     source = instantiate(config)
-    match getattr(source, "encoding", None), origin.get("preparation"):
-        case Encoding() as encoding, {"recipe": {"vocabulary": [*vocabulary]}} if began_with_a_file(origin):
-            encoding.kept = vocabulary
+    if origin and origin.began_with_a_file:
+        match getattr(source, "encoding", None), origin.preparation:
+            case Encoding() as encoding, {"recipe": {"vocabulary": [*vocabulary]}}:
+                encoding.kept = vocabulary
     return source
 
 
@@ -103,6 +103,11 @@ def _banks(source: Any) -> Mapping[Split, Any]:
 def _look(name: str, split: Split, source: Any) -> Look:
     how = getattr(source, "preparation", None)
     return Look(name, split, getattr(how, "invert", None), getattr(how, "bits", None))
+
+
+def _look_of_training(origin: Origin | None) -> Look:
+    how = (origin.preparation if origin else None) or {}
+    return Look(origin.dataset if origin else None, "train", how.get("invert"), how.get("bits"))
 
 
 def _warn_of_other_looks(looks: list[Look], banks: Mapping[Split, Any]) -> None:
@@ -128,13 +133,13 @@ def _is_bright(bank: ClassBank) -> bool:
     return float(some.float().mean()) > 127.5
 
 
-def _check_selection(path: str, origin: dict[str, Any], banks: Mapping[Split, Any]) -> None:
+def _check_selection(path: str, origin: Origin, banks: Mapping[Split, Any]) -> None:
     """Warns of meta-val classes that the pretrained weights have seen.
 
     Raises ValueError where they were trained on meta-val by intent.
     """
-    seen = warn_of_shared_classes(origin.get("classes", []), class_names(banks["val"]), "meta-val")
-    if seen and origin.get("settings", {}).get("train_split"):
+    seen = warn_of_shared_classes(origin.classes, class_names(banks["val"]), "meta-val")
+    if seen and origin.settings.get("train_split"):
         raise ValueError(
             f"pretrained={path} was trained on {seen} meta-val classes (train_split), so meta-val cannot select: "
             "add train_split=train_val, or take other weights"
@@ -148,7 +153,7 @@ def num_base_classes(plan: Plan, banks: Mapping[Split, Any]) -> int:
     """
     given = plan.config["num_base_classes"]
     if plan.tests_only and plan.origin:
-        counted: int = plan.origin.get("num_base_classes", 0)
+        counted = plan.origin.num_base_classes
     elif (not plan.tests_only or "num_base_classes" in plan.config["algorithm"]) and "train" in banks:
         counted = banks["train"].num_classes
     else:

@@ -18,7 +18,6 @@ from metalearn.episodes.setting import Setting
 from metalearn.run.checks.signatures import KEYS_OF_THE_RUN
 from metalearn.run.checks.trainer import check_precision
 from metalearn.run.directory.checkpoint import load_backbone
-from metalearn.run.directory.checkpoint_file import began_with_a_file
 from metalearn.run.keeper import AtomicCheckpointIO
 from metalearn.run.plan import Plan
 from metalearn.run.process.machine import check_nodes, environments, is_rank_zero
@@ -30,7 +29,7 @@ def build_algorithm(plan: Plan) -> AbstractAlgorithm:
     """Builds the algorithm, on the pretrained backbone of another run if the config names one."""
     config, names = plan.config, plan.choices
     # The checkpoint of a run that began with a file has its weights, so the file may be absent.
-    with without_files() if began_with_a_file(plan.origin) else nullcontext():
+    with without_files() if plan.origin and plan.origin.began_with_a_file else nullcontext():
         if not config["pretrained"] or config["checkpoint"] or plan.resumes:
             algorithm: AbstractAlgorithm = instantiate(config["algorithm"])
         else:

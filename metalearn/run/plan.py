@@ -17,6 +17,7 @@ from metalearn.run.command.allowed import locate
 from metalearn.run.command.groups import chosen, typed_overrides
 from metalearn.run.directory.checkpoint_file import best_of, read_origin
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.origin import Origin
 from metalearn.run.process.machine import accelerator
 from metalearn.run.settings import composed_settings
 
@@ -48,12 +49,12 @@ class Plan:
         return best_of(Path(path)) if path else None
 
     @cached_property
-    def origin(self) -> dict[str, Any]:
-        """Facts of the run that trained the weights before; empty if there is none.
+    def origin(self) -> Origin | None:
+        """The run that trained the weights before, if any.
 
         Raises as `read_origin` does.
         """
-        return read_origin(self.trained_before) if self.trained_before else {}
+        return read_origin(self.trained_before) if self.trained_before else None
 
     @property
     def class_split(self) -> int | None:

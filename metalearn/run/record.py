@@ -64,10 +64,21 @@ def planned(plan: Plan) -> Result:
 
     Raises ValueError for values of the wrong type, and as `read_origin` does.
     """
-    config, overrides = plan.config, plan.overrides
-    trained = plan.origin if plan.tests_only else {}
-    if trained:
-        overrides = overrides_of_a_test(overrides, trained["overrides"])
+    result, trained = _planned(plan), plan.origin
+    if trained is None or not plan.tests_only:
+        return result
+    settings = [] if plan.trains_nothing else trained_with(plan.settings, result.algorithm, trained)
+    return replace(
+        result,
+        overrides=with_relative_paths(overrides_of_a_test(plan.overrides, trained.overrides), plan.cwd),
+        trained_with=settings,
+        accumulate_grad_batches=trained.accumulate_grad_batches,
+        devices=trained.devices,
+    )
+
+
+def _planned(plan: Plan) -> Result:
+    config = plan.config
     episode: Episodes = decode(Episodes, config["episode"], "episode")
     published: Published | None = decode(Published | None, config["published"], "published")
     return Result(
@@ -86,15 +97,15 @@ def planned(plan: Plan) -> Result:
         seen_in_pretraining=None,
         episode=episode,
         tasks_per_batch=config["tasks_per_batch"],
-        accumulate_grad_batches=trained.get("accumulate_grad_batches", config["trainer"]["accumulate_grad_batches"]),
+        accumulate_grad_batches=config["trainer"]["accumulate_grad_batches"],
         batch_size=None,
         train_split=None if plan.trains_nothing else config["train_split"],
         shared_classes=None,
         trained_dataset=plan.choices["dataset"],
-        trained_with=[] if plan.trains_nothing else trained_with(plan.settings, plan.choices["algorithm"], trained),
+        trained_with=[],
         test_dataset=plan.test_dataset,
         published=published,
-        overrides=with_relative_paths(overrides, plan.cwd),
+        overrides=with_relative_paths(plan.overrides, plan.cwd),
         config_sha256=None,
         test=None,
         evaluations={},
@@ -107,7 +118,7 @@ def planned(plan: Plan) -> Result:
         steps=None,
         skipped_batches=0,
         num_parameters=None,
-        devices=trained.get("devices"),  # absent in earlier versions
+        devices=None,
         seconds=Seconds(fit=None, test=None),
         peak_memory_bytes=None,
         git=git_revision(),

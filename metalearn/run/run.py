@@ -19,6 +19,7 @@ from metalearn.run.directory import hydra_folder
 from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.result import Evaluation, Further
 from metalearn.run.directory.secrets import redacted
 from metalearn.run.job import Job, build
@@ -147,12 +148,12 @@ def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
 def test(job: Job, record: Record) -> None:
     """Scores the meta-test episodes, then those of further settings with equal weights."""
     if job.plan.trains_nothing:
-        record.update(steps=0, trained_dataset=job.plan.origin.get("dataset"))
+        record.update(steps=0, trained_dataset=job.plan.origin.dataset if job.plan.origin else None)
     elif job.plan.tests_only and job.checkpoint is not None:
         fields = _of_validation(job.checkpoint)
         if record.result.trained_with:  # meta-val has scored another predictor
             fields |= {"val": None, "temperature": None}
-        record.update(**fields, trained_dataset=job.checkpoint["metalearn"]["dataset"])
+        record.update(**fields, trained_dataset=Origin.of(job.checkpoint).dataset)
     began = time.perf_counter()
     fields, scores = evaluate(job.trainer, job.module, job.data)
     test, took = Evaluation.of(fields, "test"), time.perf_counter() - began

@@ -19,6 +19,7 @@ from metalearn.run.directory.keys import (
     TAKEN_FROM_THE_TRAINING,
     is_below,
 )
+from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
 
 
@@ -73,24 +74,24 @@ def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None, trained_with:
 
     Settings of the predictor are its own, and beside them those that `trained_with` names.
     """
-    trained = checkpoint["metalearn"].get("settings", {}) if checkpoint else {}  # absent in earlier versions
+    trained = Origin.of(checkpoint).settings if checkpoint else {}
     rest = {key: value for key, value in own.items() if not is_below(key, TAKEN_FROM_THE_TRAINING)}
     if trained_with:
         rest["trained_with"] = trained_with
     return rest | {key: value for key, value in trained.items() if is_below(key, TAKEN_FROM_THE_TRAINING)}
 
 
-def trained_with(own: dict[str, Any], algorithm: str, origin: Mapping[str, Any]) -> list[str]:
+def trained_with(own: dict[str, Any], algorithm: str, origin: Origin) -> list[str]:
     """Returns the settings of a training that a test of its weights replaces in the predictor.
 
-    `own` are the settings of the test, `algorithm` is its algorithm, and `origin` has the facts of
-    the training. Files and frozen weights are left out, since the tested weights replace them.
+    `own` are the settings of the test, `algorithm` is its algorithm, and `origin` is the training.
+    Files and frozen weights are left out, since the tested weights replace them.
     """
-    if not (trained := origin.get("settings")):  # a training, or the weights of an earlier version
+    if not (trained := origin.settings):  # no run has trained these weights
         return []
     keys = {key for key in own.keys() | trained.keys() if is_below(key, OF_THE_METHOD)}
     keys = {key for key in keys if not is_path(key) and key not in OF_THE_WEIGHTS}
-    other = [] if origin["algorithm"] == algorithm else [f"algorithm={origin['algorithm']}"]
+    other = [] if origin.algorithm == algorithm else [f"algorithm={origin.algorithm}"]
     if other:
         keys = {key for key in keys if not is_below(key, {"algorithm"})}
     return other + [f"{key}={as_typed(trained.get(key))}" for key in sorted(keys) if own.get(key) != trained.get(key)]

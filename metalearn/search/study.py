@@ -52,7 +52,7 @@ def open_study(
     if seeds:
         new["seeds"] = list(seeds)
     _check(study, "definition", new)
-    _check(study, "settings", composed)  # a study of an earlier version has none, and gets these
+    _check(study, "settings", composed)
     return study
 
 

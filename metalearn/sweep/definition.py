@@ -82,8 +82,9 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
     _check_folders(jobs)
     path = sweep / NAME
     with one_at_a_time(sweep / LOCK):  # several searches may add to one sweep
-        content: Content = read(sweep) if path.is_file() else {"command": command(argv), "jobs": {}}
-        content["typed"], content["cwd"] = list(argv), os.getcwd()
+        typed, cwd = list(argv), os.getcwd()
+        new: Content = {"command": command(argv), "typed": typed, "cwd": cwd, "jobs": {}}
+        content: Content = {**read(sweep), "typed": typed, "cwd": cwd} if path.is_file() else new
         if path.is_file() and bool(content["jobs"]) != bool(jobs):
             kind = "a sweep" if content["jobs"] else "a search"
             raise ValueError(f"{sweep} holds {kind}: name this one with hydra.sweep.dir=DIR")

@@ -19,6 +19,7 @@ import atheris
 with atheris.instrument_imports(include=["metalearn.run", "zipfile"]):
     from metalearn.run.command.inherited import check_kept
     from metalearn.run.directory.checkpoint_file import read_checkpoint
+    from metalearn.run.directory.origin import FACTS, Origin
 
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,8 +33,10 @@ LONGEST_LINE = 600
 
 def small_checkpoint() -> dict[str, Any]:
     """Returns the smallest checkpoint of metalearn."""
-    origin = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4", "overrides": ["seed=1"]}
-    return {"metalearn": origin, "state_dict": {"weight": torch.arange(4.0)}, "global_step": 3}
+    parts = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4"}
+    empty = {"built": {}, "preparation": None, "num_base_classes": 0, "classes": [], "vocabulary": None, "columns": []}
+    origin = Origin(**parts, **empty, overrides=["seed=1"], settings={}, restored={}, accumulate_grad_batches=1)
+    return {FACTS: origin.facts(), "state_dict": {"weight": torch.arange(4.0)}, "global_step": 3}
 
 
 def plain(node: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from conftest import REPOSITORY, resolved
 from hydra.utils import instantiate
+from origins import facts
 from PIL import Image
 from texts import TEXTS, encoding
 
@@ -28,7 +29,7 @@ def checkpoint(folder: Path, *overrides: str, **changes: Any) -> Path:
     small = ["backbone.channels=8"] if names["backbone"] == "conv4" else []
     config = resolved(*TINY, *small, *overrides)["algorithm"]
     state = {f"algorithm.{name}": weight for name, weight in instantiate(config).state_dict().items()}
-    origin = {**names, "overrides": [], "built": config, "preparation": asdict(PREPARATION), **changes}
+    origin = facts(**names | {"built": config, "preparation": asdict(PREPARATION), **changes})
     path = folder / f"{names['algorithm']}.ckpt"
     torch.save({"metalearn": origin, "state_dict": state, "global_step": 0, "val": None, "temperature": 2.0}, path)
     return path

@@ -104,9 +104,8 @@ def test_class_splits_are_averaged_as_folds_are() -> None:
     assert (both.repeats, len(both.completed)) == ("run", 4)
     (of_seeds,) = compare(runs(*(on_split(3, 0.8, seed=seed) for seed in (0, 1)))).cells
     assert of_seeds.repeats == "seed"
-    # Results of earlier versions lack the field.
-    earlier = on_split(1, 0.8) | {"class_split": None}
-    assert len(compare(runs(earlier, on_split(1, 0.8), on_split(2, 0.8))).cells) == 2
+    whole = on_split(1, 0.8) | {"class_split": None}
+    assert len(compare(runs(whole, on_split(1, 0.8), on_split(2, 0.8))).cells) == 2
 
 
 def fold(index: int, *, seed: int = 0, **fields: Any) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
         fields["test"]["calibration_error"] = 0.05
         path.write_text(json.dumps(fields))
     Image.new("RGB", (8, 8)).save(folder / "3" / "test_episode.png")
-    (folder / "sweep.json").write_text(json.dumps({"command": ["seed=0,1", "algorithm=relation,maml"], "jobs": {}}))
+    (folder / "sweep.json").write_text(
+        json.dumps({"command": ["seed=0,1", "algorithm=relation,maml"], "typed": [], "cwd": "/", "jobs": {}})
+    )
     return read([folder])
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from origins import facts
 
 from metalearn.run.directory.checkpoint import load_backbone
 from metalearn.run.directory.checkpoint_file import read_checkpoint, read_origin
@@ -112,7 +113,7 @@ class Evil:
         return print, ("executed",)
 
 
-ORIGIN = {"overrides": ["seed=1"], "dataset": "glyphs", "algorithm": "maml", "backbone": "conv4"}
+ORIGIN = facts("seed=1")
 WHOLE = {"metalearn": ORIGIN, "state_dict": {"w": torch.zeros(2)}, "global_step": 3}
 SCORE = {"mean": 0.5, "std": 0.1, "ci95": 0.1, "num_episodes": 5}
 
@@ -121,7 +122,7 @@ SCORE = {"mean": 0.5, "std": 0.1, "ci95": 0.1, "num_episodes": 5}
 def test_a_whole_checkpoint_is_read(path: Path, val: Any) -> None:
     torch.save(WHOLE | {"val": val}, path)
     assert plain(read_checkpoint(path)) == plain(WHOLE | {"val": val})
-    assert read_origin(path) == ORIGIN
+    assert read_origin(path).facts() == ORIGIN
 
 
 @pytest.mark.parametrize(
@@ -132,11 +133,11 @@ def test_a_whole_checkpoint_is_read(path: Path, val: Any) -> None:
         ({"state_dict": {}, "pytorch-lightning_version": "2"}, "it is a checkpoint of another project with PyTorch L"),
         ({"state_dict": {}}, "it is other data"),
         ([1], "it is other data"),
-        (WHOLE | {"metalearn": 3}, "it does not record its overrides"),
-        (WHOLE | {"metalearn": ORIGIN | {"overrides": [1]}}, "it does not record its overrides"),
-        (WHOLE | {"metalearn": ORIGIN | {"overrides": "seed=1"}}, "it does not record its overrides"),
-        (WHOLE | {"metalearn": ORIGIN | {"num_base_classes": "x"}}, "its num_base_classes is not a number"),
-        (WHOLE | {"metalearn": {"overrides": []}}, "it does not name its data set, algorithm and backbone"),
+        (WHOLE | {"metalearn": 3}, "it is 3, not a group of keys"),
+        (WHOLE | {"metalearn": ORIGIN | {"overrides": [1]}}, r"overrides\[0\] is 1, not a text"),
+        (WHOLE | {"metalearn": ORIGIN | {"overrides": "seed=1"}}, "overrides is 'seed=1', not a list"),
+        (WHOLE | {"metalearn": ORIGIN | {"num_base_classes": "x"}}, "num_base_classes is 'x', not a whole number"),
+        (WHOLE | {"metalearn": {"overrides": []}}, "dataset is missing"),
         (WHOLE | {"state_dict": [1]}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"state_dict": {"w": 1}}, "its state_dict is not a dictionary of tensors"),
         (WHOLE | {"global_step": None}, "its global_step is None, not a number of steps"),

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+import origins
 import pytest
-import torch
 from conftest import REPOSITORY, Command
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -43,7 +43,7 @@ def test_the_newest_run_is_sought_where_the_config_puts_its_runs(home: Path) -> 
     folder = home / "mine/glyphs/run"
     for name in ("checkpoints", ".hydra"):
         (folder / name).mkdir(parents=True)
-    torch.save({"metalearn": {"overrides": ["seed=3"]}}, folder / "checkpoints/last.ckpt")
+    origins.write(folder / "checkpoints/last.ckpt", "seed=3")
     (folder / ".hydra/overrides.yaml").write_text("[seed=3]")
     found = f"resume='{folder}'"
     assert found in expand(["--config-dir", "conf", "seed=3", "resume=auto"])

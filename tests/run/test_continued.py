@@ -10,11 +10,13 @@ import pytest
 import torch
 from conftest import Command
 from lightning.pytorch.demos.boring_classes import BoringModel
+from origins import facts
 
 from metalearn.run.checks.continued import check_optimizer, check_restored, restored
 from metalearn.run.command.overrides import expand
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.keeper import FACTS, Keeper, Provenance
+from metalearn.run.directory.origin import FACTS, Origin
+from metalearn.run.keeper import Keeper, Provenance
 
 
 def training(**changes: Any) -> dict[str, Any]:
@@ -82,10 +84,9 @@ class Failing(Scored):
 def test_both_checkpoints_have_the_settings_of_the_resumption(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
-    facts = {"dataset": "d", "algorithm": "a", "backbone": "b", "overrides": []}
 
     def train(module: Scored, steps: int, **settings: Any) -> list[tuple[int, Any]]:
-        callbacks = [Provenance({**facts, "settings": settings}), Keeper(folder, "accuracy", lambda: "")]
+        callbacks = [Provenance(Origin(**facts(settings=settings))), Keeper(folder, "accuracy", lambda: "")]
         trainer = pl.Trainer(accelerator="cpu", max_steps=steps, val_check_interval=1, callbacks=callbacks, **quiet)
         resumed = folder.last if folder.last.exists() else None
         with pytest.raises(MemoryError) if isinstance(module, Failing) else nullcontext():

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import origins
 import pytest
-import torch
 from conftest import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalearn.run.command.inherited import check_kept, checked, checkpoint_overrides
+from metalearn.run.command.inherited import check_kept, checkpoint_overrides
 
 HARMLESS = [
     "seed=1",
@@ -79,28 +79,18 @@ def test_what_could_do_more_is_refused(override: str, message: str) -> None:
         check_kept(override)
 
 
-def write(path: Path, overrides: list[str]) -> Path:
-    torch.save({"metalearn": {"overrides": overrides}}, path)
-    return path
-
-
 def test_the_line_names_file_and_override(tmp_path: Path) -> None:
-    path = write(tmp_path / "evil.ckpt", ["seed=1", "+hydra.callbacks.x=\n1"])
+    path = origins.write(tmp_path / "evil.ckpt", "seed=1", "+hydra.callbacks.x=\n1")
     message = rf"^{path} is refused: it holds the override '\+hydra.callbacks.x=\\n1', which Hydra does not under"
     with pytest.raises(ValueError, match=message):
         checkpoint_overrides(path)
 
 
 def test_an_override_that_is_typed_anew_is_not_looked_at(tmp_path: Path) -> None:
-    path = write(tmp_path / "own.ckpt", ["seed=1", "+logger.mlflow.uri='https://me:${oc.env:PASSWORD}@host'"])
+    path = origins.write(tmp_path / "own.ckpt", "seed=1", "+logger.mlflow.uri='https://me:${oc.env:PASSWORD}@host'")
     with pytest.raises(ValueError, match="which would put a secret where it could be read: type it again$"):
         checkpoint_overrides(path)
     assert checkpoint_overrides(path, {"logger.mlflow.uri"})[0] == "seed=1"
-
-
-def test_a_retired_key_is_left_out(tmp_path: Path) -> None:
-    kept = ["~callbacks.points", "callbacks.points.folder=there", "optimizer.lr=0.5"]
-    assert checked(kept, tmp_path, ()) == ["optimizer.lr=0.5"]
 
 
 @pytest.mark.parametrize("how", ["mode=test checkpoint={}", "resume={}"])
@@ -109,7 +99,7 @@ def test_the_command_runs_no_code_of_a_checkpoint(metalearn: Command, tmp_path: 
     (tmp_path / "hub/hubconf.py").write_text(f"open('{tmp_path}/mark', 'w')\ndependencies = []\n\ndef x(): pass\n")
     (tmp_path / "run/checkpoints").mkdir(parents=True)
     load = f"_target_:torch.hub.load,repo_or_dir:{tmp_path}/hub,source:local,model:x"
-    path = write(tmp_path / "run/checkpoints/last.ckpt", ["seed=1", f"+hydra.callbacks.x={{{load}}}"])
+    path = origins.write(tmp_path / "run/checkpoints/last.ckpt", "seed=1", f"+hydra.callbacks.x={{{load}}}")
     finished = metalearn(*how.format(path if "test" in how else tmp_path / "run").split(), small=False)
     assert finished.code == 2
     (line,) = finished.text.strip().splitlines()

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from origins import facts
 
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.preparation import Preparation
 from metalearn.run import loaded
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.origin import Origin
 from metalearn.run.plan import Plan
 
 SPLITS = ("train", "val", "test")
@@ -81,7 +83,7 @@ def test_other_bits_than_those_of_the_training_are_a_warning(
     load(monkeypatch, bits=(12, bits), other=images("other"), **{name: images(name) for name in SPLITS})
     assert caplog.messages == (expected if bits != 16 else [])  # 16 may stand for bytes there
     caplog.clear()
-    monkeypatch.setattr(Plan, "origin", {"dataset": "own", "preparation": {"bits": 12}})
+    monkeypatch.setattr(Plan, "origin", Origin(**facts(dataset="own", preparation={"bits": 12})))
     load(monkeypatch, mode="test", bits=(bits, 16), test=images("test"))
     load(monkeypatch, mode="test", bits=(9, bits), other=images("other"), test=images("test"))
     assert caplog.messages == 2 * expected
@@ -92,7 +94,7 @@ def test_paper_is_a_warning_where_the_training_inverted_it(
     grey: int, inverted: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     how = {"invert": inverted, "bits": 16}
-    monkeypatch.setattr(Plan, "origin", {"dataset": "glyphs", "preparation": how})
+    monkeypatch.setattr(Plan, "origin", Origin(**facts(preparation=how)))
     load(monkeypatch, mode="test", test=images("test", grey=grey))
     line = "own: its images are bright, and those of the training were inverted: set its argument invert=true"
     assert caplog.messages == ([line] if grey == 250 and inverted else [])
@@ -148,7 +150,7 @@ def test_a_test_alone_reads_no_other_split(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_test_counts_no_base_classes_that_its_algorithm_does_not_need() -> None:
     plan: Any = SimpleNamespace(
-        tests_only=True, origin={}, config={"num_base_classes": None, "algorithm": {"_target_": "x"}}
+        tests_only=True, origin=None, config={"num_base_classes": None, "algorithm": {"_target_": "x"}}
     )
     assert not loaded.num_base_classes(plan, Own(train=None, test=images("test")))
     plan.config["algorithm"]["num_base_classes"] = 2

@@ -175,7 +175,9 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2"
     command = ["algorithm=anil,maml", "optimizer.lr=0.1,0.5", "seed=2,3", "tasks_per_batch=4", "paths.data=a/b,c"]
     command += ["+trainer.benchmark=false", "+vars.key=${oc.env:HOME}"]
-    (tmp_path / "shots" / "sweep.json").write_text(json.dumps({"command": command, "jobs": {}}))
+    (tmp_path / "shots" / "sweep.json").write_text(
+        json.dumps({"command": command, "typed": [], "cwd": "/", "jobs": {}})
+    )
     assert sweep_of(folder) == "shots"
     assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"
     long = [f"+vars.x='{'é' * 150}{end}'" for end in "ab"]

@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import origins
 import pytest
-import torch
 from conftest import resolved
 
 from metalearn import __version__
@@ -18,7 +18,7 @@ EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb",
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     (tmp_path / "checkpoints").mkdir()
-    torch.save({"metalearn": {"overrides": EARLIER}}, tmp_path / "checkpoints/last.ckpt")
+    origins.write(tmp_path / "checkpoints/last.ckpt", *EARLIER)
     return tmp_path
 
 
@@ -48,7 +48,7 @@ def test_testing_takes_the_split_that_was_drawn_for_the_run(run: Path) -> None:
 def test_testing_takes_the_split_that_was_drawn_for_the_test_dataset(run: Path) -> None:
     test, split = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"], run / "test_classes.csv"
     earlier = ["dataset=folder", "dataset@test_dataset=folder", f"test_dataset.root={run}/own"]
-    torch.save({"metalearn": {"overrides": earlier}}, run / "checkpoints/last.ckpt")
+    origins.write(run / "checkpoints/last.ckpt", *earlier)
     split.write_text("split,class\n")
     (run / ".hydra").mkdir()
     (run / ".hydra/config.yaml").write_text(f"test_dataset: {{root: '{run}/own'}}\n")
@@ -76,10 +76,7 @@ def test_a_data_set_of_a_test_replaces_the_test_data_of_the_training(run: Path) 
     (run / ".hydra").mkdir()
     (run / ".hydra/config.yaml").write_text("seed: 3\n")
     (run / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {dataset@test_dataset: mnist}, cwd: .}}\n")
-    torch.save(
-        {"metalearn": {"overrides": ["dataset@test_dataset=mnist", "test_dataset.root=x"]}},
-        run / "checkpoints/last.ckpt",
-    )
+    origins.write(run / "checkpoints/last.ckpt", "dataset@test_dataset=mnist", "test_dataset.root=x")
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
     other = [o for o in expand([*test, "dataset=fashion_mnist"]) if "dataset" in o]
     assert other == ["dataset=fashion_mnist", "~dataset@test_dataset"]
@@ -197,7 +194,7 @@ def test_a_checkpoint_may_be_named_in_the_root_of_the_file_system() -> None:
 def test_a_checkpoint_is_a_file_or_a_run_directory_wherever_one_stands(
     run: Path, typed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.save({"metalearn": {"overrides": EARLIER}}, run / "checkpoints/best.ckpt")
+    origins.write(run / "checkpoints/best.ckpt", *EARLIER)
     (run / SPLIT).write_text("split,class\n")
     monkeypatch.chdir(run / "checkpoints" if typed == "last.ckpt" else run)
     expanded = expand(["mode=test", f"checkpoint={typed}"])
@@ -209,9 +206,7 @@ def test_a_checkpoint_is_a_file_or_a_run_directory_wherever_one_stands(
 def test_signs_in_the_name_of_a_run_directory(tmp_path: Path) -> None:
     run = tmp_path / "Ann's [old] (v=2) Vögel"
     (run / "checkpoints").mkdir(parents=True)
-    torch.save(
-        {"metalearn": {"overrides": with_absolute_paths(["dataset.root='b c'"], run)}}, run / "checkpoints/last.ckpt"
-    )
+    origins.write(run / "checkpoints/last.ckpt", *with_absolute_paths(["dataset.root='b c'"], run))
     (run / SPLIT).write_text("split,class\n")
     resumed = {key(o): value(o) for o in expand([f"resume={run}"])}
     assert resumed == {"dataset.root": str(run / "b c"), "resume": str(run), "hydra.run.dir": str(run)}
@@ -240,7 +235,7 @@ def test_arguments_of_every_replaced_part_go_with_it(tmp_path: Path, typed: list
     ]
     earlier = ["optimizer=sgd", "optimizer.momentum=0.5", *(f"{part}=1" for part in parts)]
     (tmp_path / "checkpoints").mkdir()
-    torch.save({"metalearn": {"overrides": earlier}}, tmp_path / "checkpoints/last.ckpt")
+    origins.write(tmp_path / "checkpoints/last.ckpt", *earlier)
     expanded = {node(o) for o in expand([f"resume={tmp_path}", *typed])}
     assert ("optimizer.momentum" in expanded) == ("optimizer.momentum" in kept)
     for part in parts:
@@ -253,7 +248,7 @@ def test_arguments_of_every_replaced_part_go_with_it(tmp_path: Path, typed: list
 def own_images(run: Path) -> Path:
     """Writes a run on the folder own/, with Hydra's records."""
     earlier = ["dataset=folder", f"dataset.root={run}/own", "dataset.input_shape=[1,28,28]"]
-    torch.save({"metalearn": {"overrides": earlier}}, run / "checkpoints/best.ckpt")
+    origins.write(run / "checkpoints/best.ckpt", *earlier)
     (run / SPLIT).write_text("split,class\n")
     (run / ".hydra").mkdir()
     (run / ".hydra/config.yaml").write_text("paths: {data: own}\ndataset: {root: '${paths.data}'}\n")
@@ -297,7 +292,7 @@ def test_damaged_and_pruned_neighbours_of_an_unfinished_run_are_passed_over(
         run = tmp_path / "glyphs" / name
         for folder in ("checkpoints", ".hydra"):
             (run / folder).mkdir(parents=True)
-        torch.save({"metalearn": {"overrides": ["seed=3"]}}, run / "checkpoints/last.ckpt")
+        origins.write(run / "checkpoints/last.ckpt", "seed=3")
         (run / ".hydra/overrides.yaml").write_text(overrides)
         if result:
             (run / "result.json").write_text(result)

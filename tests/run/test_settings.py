@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL, Command, Finished, composed
+from origins import facts
 
 from metalearn.run.directory.checkpoint_file import read_checkpoint
+from metalearn.run.directory.origin import Origin
 from metalearn.run.settings import composed_settings, overrides_of_a_test, sha256, trained_with
 
 
@@ -124,8 +126,9 @@ def test_where_weights_came_from_makes_no_other_predictor() -> None:
         "backbone.width": 8,
     }
     own = {"backbone.name": "moved/minilm", "backbone.freeze": True, "backbone.width": 8}
-    assert trained_with(own, "maml", {"algorithm": "maml", "settings": trained}) == []
-    assert trained_with(own | {"backbone.width": 9}, "anil", {"algorithm": "maml", "settings": trained}) == [
+    origin = Origin(**facts(algorithm="maml", settings=trained))
+    assert trained_with(own, "maml", origin) == []
+    assert trained_with(own | {"backbone.width": 9}, "anil", origin) == [
         "algorithm=maml",
         "backbone.width=8",
     ]

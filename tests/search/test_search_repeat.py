@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import optuna
 import pytest
 import yaml
 from conftest import REPOSITORY, SMALL
@@ -84,14 +83,11 @@ def test_a_search_of_an_edited_file_is_another_search(
         file.write_text(written)
         return _trials(settings, launcher, [f"{group}=own"], tmp_path)
 
-    trials = begin(OWN_PRESET)
+    begin(OWN_PRESET)
     begin(f"{OWN_PRESET}seed: 5  # which varies")
     edited = OWN_PRESET.replace("max_steps: 7", "max_steps: 9")
     with pytest.raises(ValueError, match=r"of another search: for trainer\.max_steps it has 7, this command 9;"):
         begin(edited)
-    old = {name: value for name, value in trials.study.user_attrs.items() if name == "definition"}
-    monkeypatch.setattr(optuna.Study, "user_attrs", old)  # study of an earlier version
-    begin(edited)
 
 
 def test_a_study_may_be_at_home(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

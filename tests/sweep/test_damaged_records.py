@@ -82,7 +82,7 @@ def test_a_damaged_neighbour_refuses_no_other_sweep(
 @pytest.mark.parametrize("content", ["[seed=3", "a: b", ""])
 def test_a_trial_with_torn_overrides_stands_without_them(tmp_path: Path, content: str) -> None:
     (tmp_path / "0000/.hydra").mkdir(parents=True)
-    (tmp_path / "sweep.json").write_text('{"command": [], "jobs": {}}')
+    (tmp_path / "sweep.json").write_text('{"command": [], "typed": [], "cwd": "/", "jobs": {}}')
     (tmp_path / "0000/stdout.log").write_text("$ a\n# exit code -9\n")
     (tmp_path / "0000/.hydra/overrides.yaml").write_text(content)
     (trial,) = standing.read(tmp_path)

@@ -204,7 +204,7 @@ def finished(launcher, tmp_path: Path) -> list[list[str]]:
         (folder / ".hydra").mkdir()
         config = launcher.compose(number, batch[number])
         OmegaConf.save(OmegaConf.masked_copy(config, [name for name in config if name != "hydra"]), folder / CONFIG)
-    definition = {"command": [], "jobs": {str(number): batch[number] for number in range(2)}}
+    definition = {"command": [], "typed": [], "cwd": "/", "jobs": {str(number): batch[number] for number in range(2)}}
     (tmp_path / "it's/sweep.json").write_text(json.dumps(definition))
     return batch
 

@@ -23,7 +23,7 @@ from sweeping import wait_for
 
 from metalearn.run.command import sweep_command
 from metalearn.run.command.grammar import readable
-from metalearn.run.directory import claim, study_record, sweep_record
+from metalearn.run.directory import claim, study_record
 from metalearn.run.directory.study_record import StudyRecord
 from metalearn.sweep import board, definition, logs, standing, submitted
 from metalearn.sweep.__main__ import main
@@ -324,10 +324,6 @@ def test_a_command_is_for_the_directory_where_one_is(
     away, moved = Path("..") / name, ["cd", str(tmp_path), "&&"]
     for function in (sweep_command.from_here, sweep_command.as_typed):
         assert words(function(away)) == [*moved, *start, place(sweep)]
-    content = json.loads((sweep / sweep_record.NAME).read_text())
-    del content["cwd"]  # as in files of older versions
-    (sweep / sweep_record.NAME).write_text(json.dumps(content))
-    assert words(sweep_command.from_here(away)) == [*start, place(away)]
 
 
 def test_a_directory_that_was_typed_is_named_from_where_one_is(tmp_path: Path, monkeypatch) -> None:

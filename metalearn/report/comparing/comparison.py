@@ -144,7 +144,7 @@ def compare(runs: Iterable[Run]) -> Comparison:
         placed.append((run, Place(where, method(result), protocol(result, usual.get(test_key(result))))))
     groups: dict[tuple[Column, Method, Protocol, bool], list[Run]] = {}
     for run, place in named_alike(placed):
-        without_splits = run.result.class_split is None  # also in earlier versions
+        without_splits = run.result.class_split is None
         groups.setdefault((*place, without_splits), []).append(run)
     cells = [
         Cell(where, how._replace(overrides=how.overrides + own), under, part).naming_splits()

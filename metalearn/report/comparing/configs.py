@@ -11,7 +11,7 @@ from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below
 from metalearn.run.directory.published import key_of
 
 NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "evaluation", "trainer.precision"}
-"""Keys of which equal hashes say nothing, in earlier versions too; a test has its own precision."""
+"""Keys of which equal hashes say nothing; a test has its own precision."""
 
 WRITTEN = {
     *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "manifest", "url", "installed")),
@@ -87,7 +87,8 @@ def _typed(place: Place) -> tuple[str, ...]:
 def by_config(runs: list[Run]) -> list[tuple[tuple[str, ...], list[Run]]]:
     """Splits runs by the hash of their config; each part with its own settings, as overrides.
 
-    Runs of earlier versions have no hash. They are a part of their own only beside several hashes.
+    Runs that failed while they were built have no hash. They are a part of their own only beside
+    several hashes.
     """
     parts: dict[str, list[Run]] = {}
     for run in runs:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
 
 
@@ -27,8 +28,7 @@ def check_continued(checkpoint: dict[str, Any] | None, config: dict[str, Any], o
     """Raises ValueError if a training cannot continue from a checkpoint with the config."""
     if checkpoint is None:
         return
-    if before := checkpoint["metalearn"].get("restored"):  # absent in checkpoints of earlier versions
-        check_restored(before, config)
+    check_restored(Origin.of(checkpoint).restored, config)
     check_optimizer(checkpoint["optimizer_states"][0], optimizer)
 
 

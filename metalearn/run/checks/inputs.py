@@ -97,7 +97,7 @@ def check_vocabulary(trained: str | None, tested: str | None) -> None:
 def check_columns(trained: list[str], tested: list[str]) -> None:
     """Raises ValueError if a table has other columns than the training's, or another order.
 
-    Lists are empty for other data, and for checkpoints that have no names.
+    Lists are empty for other data.
     """
     if trained and tested and trained != tested:
         first = next(place for place, (name, other) in enumerate(zip_longest(trained, tested)) if name != other)

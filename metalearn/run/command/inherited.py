@@ -11,13 +11,9 @@ from hydra.errors import HydraException
 from metalearn.run.command import grammar
 from metalearn.run.command.allowed import check_name
 from metalearn.run.directory.checkpoint_file import read_origin
-from metalearn.run.directory.keys import is_below
 from metalearn.run.directory.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
-RETIRED = ("callbacks.points",)
-"""Keys of earlier versions that have no effect now."""
-
 RESOLVERS = ("hydra", "now", "short_id", *NESTING)
 """Resolvers that a kept override may use besides oc.env.
 
@@ -35,15 +31,13 @@ def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
         path: checkpoint.
         typed: keys that the command sets anew; their overrides are not checked.
     """
-    return checked(read_origin(path)["overrides"], path, typed)
+    return checked(read_origin(path).overrides, path, typed)
 
 
 def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> list[str]:
-    """Returns the overrides of a file that still exist. Raises as `checkpoint_overrides` does."""
+    """Returns the overrides of a file. Raises as `checkpoint_overrides` does."""
     kept = []
     for override in overrides:
-        if is_below(grammar.node(override), RETIRED):
-            continue
         try:
             if grammar.key(override) not in typed:
                 check_kept(override)

@@ -11,18 +11,14 @@ from metalearn.run.directory.sweep_record import Content, read
 def as_typed(sweep: Path) -> str:
     """Returns the command line of a sweep with its name, as it was typed last."""
     content = read(sweep)
-    typed = _typed(content)
+    typed = content["typed"]
     return _line(content, typed if any(map(_is_place, typed)) else [*typed, _place(content, sweep)])
 
 
 def from_here(sweep: Path) -> str:
     """Returns the command line of a sweep at its present path."""
     content = read(sweep)
-    return _line(content, [*(word for word in _typed(content) if not _is_place(word)), _place(content, sweep)])
-
-
-def _typed(content: Content) -> list[str]:
-    return content.get("typed") or ["-m", *content["command"]]
+    return _line(content, [*(word for word in content["typed"] if not _is_place(word)), _place(content, sweep)])
 
 
 def _is_place(word: str) -> bool:
@@ -45,4 +41,4 @@ def _line(content: Content, words: list[str]) -> str:
 
 
 def _is_from_elsewhere(content: Content) -> bool:
-    return content.get("cwd", os.getcwd()) != os.getcwd()
+    return content["cwd"] != os.getcwd()

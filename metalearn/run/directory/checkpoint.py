@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from metalearn.data.files.source import named
 from metalearn.run.directory.checkpoint_file import best_of, read_checkpoint
+from metalearn.run.directory.origin import Origin
 
 
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
@@ -21,13 +22,13 @@ def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:
     """
     with named("pretrained"):
         checkpoint = read_checkpoint(best_of(path))
-    held, state = checkpoint["metalearn"], checkpoint["state_dict"]
+    origin, state = Origin.of(checkpoint), checkpoint["state_dict"]
     if any(key.startswith("algorithm.norms.") for key in state):
         norms = "a batch normalisation for each inner step: choose another"
-        raise ValueError(f"pretrained={path} comes from {held['algorithm']} and has {norms}")
+        raise ValueError(f"pretrained={path} comes from {origin.algorithm} and has {norms}")
     theirs = {key.partition(".backbone.")[2]: value for key, value in state.items() if ".backbone." in key}
     if different := _difference(theirs, backbone.state_dict()):
-        both = f"holds the backbone {held['backbone']}, the config builds {name}"
+        both = f"holds the backbone {origin.backbone}, the config builds {name}"
         raise ValueError(f"pretrained={path} {both}: they differ in {different}")
     backbone.load_state_dict(theirs)
 
@@ -43,16 +44,19 @@ def load(path: Path, module: nn.Module, choices: dict[str, str]) -> dict[str, An
         choices: algorithm and backbone of the config, for the error.
     """
     checkpoint = read_checkpoint(path)
-    fill(module, checkpoint, path, choices)
+    fill(module, checkpoint, path, "{algorithm} on {backbone}".format(**choices))
     return checkpoint
 
 
-def fill(module: nn.Module, checkpoint: dict[str, Any], path: Path, choices: dict[str, str]) -> None:
-    """Loads the weights of a checkpoint that was read from `path`. Raises as `load` does."""
+def fill(module: nn.Module, checkpoint: dict[str, Any], path: Path, network: str) -> None:
+    """Loads the weights of a checkpoint that was read from `path`. Raises as `load` does.
+
+    `network`: algorithm and backbone of the module, for the error.
+    """
     theirs, own = checkpoint["state_dict"], module.state_dict()
     if different := _difference(theirs, own):
-        held, built = ("{algorithm} on {backbone}".format(**parts) for parts in (checkpoint["metalearn"], choices))
-        raise ValueError(f"{path} holds {held}, the config builds {built}: they differ in {different}")
+        held = Origin.of(checkpoint).network
+        raise ValueError(f"{path} holds {held}, the config builds {network}: they differ in {different}")
     module.load_state_dict(theirs)
 
 

@@ -6,11 +6,11 @@ PyTorch writes a CRC-32 for each record of its zip format, but does not compare 
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from metalearn.formats import first_line
+from metalearn.run.directory.origin import FACTS, Origin
 from metalearn.run.directory.result import Evaluation
 
 REMEDY = "copy it again, or use another checkpoint of its run"
@@ -33,10 +33,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     verify(path)
     checkpoint: dict[str, Any] = _loaded(path, mmap=False)
-    _check_origin(path, checkpoint)
-    origin = checkpoint["metalearn"]
-    if not all(isinstance(origin.get(part), str) for part in ("dataset", "algorithm", "backbone")):
-        raise _no_checkpoint(path, "it does not name its data set, algorithm and backbone")
+    _origin(path, checkpoint)
     weights, step = checkpoint.get("state_dict"), checkpoint.get("global_step")
     if not isinstance(weights, dict) or not all(map(_is_weight, weights.items())):
         raise _no_checkpoint(path, "its state_dict is not a dictionary of tensors")
@@ -50,23 +47,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def read_origin(path: Path) -> dict[str, Any]:
-    """Returns the choices and overrides of the run that wrote a checkpoint.
+def read_origin(path: Path) -> Origin:
+    """Returns the facts of the run that wrote a checkpoint.
 
     The weights are mapped, not read, so that the command line starts quickly; code that uses them
     later reads the whole file. Raises as `read_checkpoint` does.
     """
     verify(path, only="data.pkl")
-    checkpoint = _loaded(path, mmap=True)
-    _check_origin(path, checkpoint)
-    origin: dict[str, Any] = checkpoint["metalearn"]
-    return origin
-
-
-def began_with_a_file(origin: Mapping[str, Any]) -> bool:
-    """Whether the backbone of an earlier run began with a file, of word vectors or weights."""
-    backbone = (origin.get("built") or {}).get("backbone") or {}
-    return any(backbone.get(name) for name in ("vectors", "weights"))
+    return _origin(path, _loaded(path, mmap=True))
 
 
 def verify(path: Path, only: str = "") -> None:
@@ -128,17 +116,15 @@ def _loaded(path: Path, *, mmap: bool) -> Any:
         raise _no_checkpoint(path, objects if is_pickle else first_line(error)) from error
 
 
-def _check_origin(path: Path, checkpoint: Any) -> None:
-    if not isinstance(checkpoint, dict) or "metalearn" not in checkpoint:
+def _origin(path: Path, checkpoint: Any) -> Origin:
+    if not isinstance(checkpoint, dict) or FACTS not in checkpoint:
         is_lightning = isinstance(checkpoint, dict) and "pytorch-lightning_version" in checkpoint
         kind = "a checkpoint of another project with PyTorch Lightning" if is_lightning else "other data"
         raise _no_checkpoint(path, f"it is {kind}")
-    origin = checkpoint["metalearn"]
-    overrides = origin.get("overrides") if isinstance(origin, dict) else None
-    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise _no_checkpoint(path, "it does not record its overrides")
-    if not isinstance(origin.get("num_base_classes", 0), int):
-        raise _no_checkpoint(path, "its num_base_classes is not a number")
+    try:
+        return Origin.of(checkpoint)
+    except ValueError as error:
+        raise _no_checkpoint(path, f"{error}; another version may have written it") from error
 
 
 def _is_weight(item: tuple[Any, Any]) -> bool:

@@ -12,7 +12,7 @@ from metalearn.run.directory.as_json import decode, encode
 from metalearn.run.directory.secrets import redacted
 
 SCHEMA = 3
-"""Version of the format of result.json; older files without a version are read, too."""
+"""Version of the format of result.json."""
 
 Status = Literal["completed", "failed", "interrupted", "pruned"]
 
@@ -170,11 +170,9 @@ class Outcome:
         try:
             text = source.read_text() if isinstance(source, Path) else source
             fields = json.loads(text)
-            schema = fields.pop("schema", 0) if isinstance(fields, dict) else SCHEMA
-            if decode(int, schema, "schema") > SCHEMA:
-                raise ValueError(f"its schema is {schema}, and this version of metalearn reads up to {SCHEMA}")
-            if schema < 2 and "task" in fields:
-                fields["problem"] = fields.pop("task")  # earlier name of the field
+            schema = fields.pop("schema", SCHEMA) if isinstance(fields, dict) else SCHEMA
+            if schema != SCHEMA:
+                raise ValueError(f"its schema is {schema!r:.40}, and this version of metalearn reads {SCHEMA}")
             result: Self = decode(cls, fields, "")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{name} cannot be read: {error}") from error
@@ -183,7 +181,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Outcome):
-    """All fields of result.json; None in an older file, or if the run ended before that value."""
+    """All fields of result.json; None if the run ended before that value."""
 
     seconds: Seconds
     dataset: str

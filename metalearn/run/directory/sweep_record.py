@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 NAME = "sweep.json"
 
@@ -11,8 +11,8 @@ class Content(TypedDict):
     """Content of sweep.json."""
 
     command: list[str]  # the part of the command line that defines the jobs
-    typed: NotRequired[list[str]]  # the whole command line, as it was typed last
-    cwd: NotRequired[str]  # working directory of that command line
+    typed: list[str]  # the whole command line, as it was typed last
+    cwd: str  # working directory of that command line
     jobs: dict[str, list[str]]  # overrides by directory; empty for a search
 
 
