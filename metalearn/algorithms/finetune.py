@@ -9,12 +9,14 @@ learn the support set. Inductive; transductive where the entropy of the queries 
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.distances import cosine_similarities
@@ -123,20 +125,25 @@ class FineTune(AbstractMetric):
         params = {name: weight.detach() for name, weight in self.weights().items()}
         with torch.no_grad():
             start = params | {HEAD: class_means(self.embed_by(params, support_x, self.rows(track=False)), support_y)}
-        moved = {name: nn.Parameter(start[name].clone()) for name in self.adapted}
+        moved: Parameters = {name: nn.Parameter(start[name].clone()) for name in self.adapted}
         optimizer = torch.optim.Adam(moved.values(), rate)
         generator = torch.Generator().manual_seed(0)  # makes a prediction a function of its task
+
+        def loss(x: Tensor, moved: Parameters) -> Tensor:
+            value = cross_entropy(self.predict(params | moved, support_x, support_y, x), support_y)
+            if query_x is None:
+                return value
+            logits = self.predict(params | moved, support_x, support_y, query_x)
+            return value + self.entropy * mean_entropy(logits)  # Dhillon et al., section 3.2
+
         # Autocast would keep its cast of the first weights.
-        with torch.enable_grad(), torch.autocast(support_x.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(support_x.device.type, enabled=False):
             for _ in range(self.steps if rate else 0):
                 random = torch.rand(len(support_x), self.augmentation.num_random, generator=generator)
                 x = self.augmentation(support_x, random.to(support_x))
-                loss = cross_entropy(self.predict(params | moved, support_x, support_y, x), support_y)
-                if query_x is not None:
-                    logits = self.predict(params | moved, support_x, support_y, query_x)
-                    loss = loss + self.entropy * mean_entropy(logits)  # Dhillon et al., section 3.2
-                optimizer.zero_grad()
-                loss.backward()
+                grads, _ = grad_and_value(partial(loss, x))(moved)
+                for name, weight in moved.items():
+                    weight.grad = grads[name]
                 optimizer.step()
         return params | {name: weight.detach() for name, weight in moved.items()}
 
