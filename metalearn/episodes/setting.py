@@ -67,6 +67,11 @@ class Setting:
     queries: Queries = "equal"
     sampling: Sampling = "uniform"
 
+    def __post_init__(self) -> None:
+        for name in ("way", "shot", "query"):
+            if isinstance(value := getattr(self, name), np.integer):  # is no int
+                object.__setattr__(self, name, int(value))
+
     @property
     def has_one_shape(self) -> bool:
         """Whether all episodes have as many support and as many query rows."""

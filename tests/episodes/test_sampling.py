@@ -43,6 +43,13 @@ def test_support_and_query_are_disjoint_rows_of_way_classes(bank: ClassBank) -> 
         assert np.bincount(episode.query_ways).tolist() == [SETTING.query] * SETTING.way
 
 
+def test_numbers_of_numpy_are_numbers(bank: ClassBank) -> None:
+    setting = Setting(way=np.int64(3), shot=np.int32(2), query=np.uint8(4))
+    assert setting.has_one_shape
+    assert not setting.faults(bank, "test")
+    assert setting.shape(bank.smallest_class, seed=0, split="test", batch=0) == Shape((2, 2, 2), (4, 4, 4))
+
+
 def test_queries_are_shuffled(bank: ClassBank) -> None:
     orders = {tuple(drawn(bank, index=index).query_ways.tolist()) for index in range(50)}
     assert len(orders) > 45
