@@ -160,7 +160,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
     @property
     def _episodes_of_a_batch(self) -> int:
         """Number of episodes in a batch of all processes."""
-        return self.tasks_per_batch * (self.trainer.world_size if self.trainer else 1)
+        return self.tasks_per_batch * self.place[1]
 
     def observe(self, logits: Tensor | None, targets: Tensor) -> None:
         if self.hard is None:

@@ -185,28 +185,33 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
 
     def episodes_done(self) -> int:
         """Counts the episodes trained on, over all epochs, processes and resumptions."""
-        assert self.trainer is not None
+        if self.trainer is None:
+            return self._episodes_before
         batches = batches_done(self.trainer)
         if self._batches_before is None:
             self._batches_before = batches
         since = batches - self._batches_before
-        return self._episodes_before + since * self.tasks_per_batch * self.trainer.world_size
+        return self._episodes_before + since * self.tasks_per_batch * self.place[1]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Rank of this process and number of processes; without a trainer there is one."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def train_batches(self) -> Iterator[Drawn]:
         """Yields the training batches of this process without end, from the first unseen one.
 
         Lightning requests a new iterator in every epoch, and an epoch may end anywhere.
         """
-        assert self.trainer is not None
-        tasks, world, rank = self.tasks_per_batch, self.trainer.world_size, self.trainer.global_rank
+        tasks, (rank, world) = self.tasks_per_batch, self.place
         for step in itertools.count(self.episodes_done() // (tasks * world)):
             first = (step * world + rank) * tasks
             yield self.collate([self.draw("train", index) for index in range(first, first + tasks)])
 
     def evaluation_indices(self, split: Split) -> range:
         """Returns the indices that this process evaluates; the processes partition all episodes."""
-        assert self.trainer is not None
-        return range(self.trainer.global_rank, self.num_episodes[split], self.trainer.world_size)
+        rank, world = self.place
+        return range(rank, self.num_episodes[split], world)
 
 
 class _Stream(IterableDataset[Drawn]):

@@ -50,6 +50,17 @@ def test_numbers_of_numpy_are_numbers(bank: ClassBank) -> None:
     assert setting.shape(bank.smallest_class, seed=0, split="test", batch=0) == Shape((2, 2, 2), (4, 4, 4))
 
 
+def test_loaders_yield_the_drawn_episodes_without_a_trainer(bank: ClassBank) -> None:
+    banks, settings = dict.fromkeys(SPLITS, bank), dict.fromkeys(SPLITS, SETTING)
+    counts = {"val": 2, "test": 2}
+    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2, num_episodes=counts)
+    for _ in range(2):  # each iterator starts again
+        batches = zip(range(3), data.train_dataloader(), strict=False)
+        assert all(same(batch, collate(data.draw("train", 2 * i + j) for j in (0, 1))) for i, batch in batches)
+    for indices, batch in data.test_dataloader():
+        assert same(batch, collate(data.draw("test", i) for i in indices.tolist()))
+
+
 def test_queries_are_shuffled(bank: ClassBank) -> None:
     orders = {tuple(drawn(bank, index=index).query_ways.tolist()) for index in range(50)}
     assert len(orders) > 45
