@@ -123,6 +123,11 @@ def test_what_are_no_splits_is_refused(returned: Any, found: str, monkeypatch: p
         load(monkeypatch)
 
 
+def test_a_split_that_is_no_bank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"^dataset: load\(\) gives a ndarray for split 'val': it must be a ClassBank"):
+        load(monkeypatch, train=images("train"), val=np.zeros(3), test=images("test"))
+
+
 def test_further_splits_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     load(monkeypatch, **{name: images(name) for name in (*SPLITS, "unlabeled")})
 
@@ -161,5 +166,5 @@ def test_texts_functions_and_a_shape_that_is_not_stated_are_accepted(monkeypatch
     rows = (np.arange(3), np.arange(3, 6))
     texts = {name: ClassBank(torch.ones(6, 5, dtype=torch.int32), rows, (name, f"{name}2")) for name in SPLITS}
     load(monkeypatch, **texts)
-    load(monkeypatch, **{name: object() for name in SPLITS})
+    load(monkeypatch, **{name: SimpleNamespace(points=None) for name in SPLITS})
     load(monkeypatch, shape=None, **{name: images(name, 9) for name in SPLITS})

@@ -23,10 +23,15 @@ def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
 
 
 def check_input_shape(banks: Mapping[Split, Any], config: dict[str, Any]) -> None:
-    """Raises ValueError if the images of a split of the run have another shape than stated."""
+    """Raises ValueError if a split of the run has images of another shape, or is no data at all."""
     for split in ("test",) if config["mode"] == "test" else SPLITS:
         part = "test_dataset" if split == "test" and config.get("test_dataset") else "dataset"
         stated, bank = config[part].get("input_shape"), banks[split]
+        if not isinstance(bank, ClassBank) and not hasattr(bank, "points"):
+            raise ValueError(
+                f"{part}: load() gives a {type(bank).__name__} for split '{split}': it must be a ClassBank, or for a "
+                "regression an object with points(rng, count) (docs/extending.md)"
+            )
         if stated is None or not isinstance(bank, ClassBank) or bank.is_text:
             continue
         wanted, found = (str(list(shape)).replace(" ", "") for shape in (stated, bank.images.shape[1:]))
