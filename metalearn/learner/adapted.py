@@ -4,6 +4,7 @@ B  queries of a chunk, or all of them where the method predicts them jointly
 """
 
 from functools import cached_property, partial
+from threading import RLock
 from typing import Any
 
 import torch
@@ -14,6 +15,12 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import embeds_each_alone
 from metalearn.episodes.fetching import intensities
 from metalearn.types import Predictor
+
+IN_TURN = RLock()
+"""Held while a learner adapts and predicts, since a server may use one in several threads.
+
+torch.func.functional_call exchanges the weights of a module in place.
+"""
 
 
 class Adapted:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metalearn.learner import labels as of_labels
 from metalearn.learner import scikit_learn
-from metalearn.learner.adapted import Adapted, adapted, features
+from metalearn.learner.adapted import IN_TURN, Adapted, adapted, features
 from metalearn.learner.inputs import CHUNK, Input, chunks, counted
 from metalearn.learner.rejecting import check_classes, probability
 from metalearn.learner.saving import Examples, SupportSet, joined, read, write
@@ -157,7 +157,7 @@ class Learner:
         kept = self._fitted()
         found: list[list[Evidence]] = []
         for some in self._batches(images):
-            with torch.no_grad():
+            with IN_TURN, torch.no_grad():
                 weights = self._adapted.weights(some)  # (B, S)
             heaviest = weights.topk(min(count, weights.shape[1]), dim=1)
             for values, rows in zip(heaviest.values.tolist(), heaviest.indices.tolist(), strict=True):
@@ -207,9 +207,9 @@ class Learner:
         if together:
             yield torch.cat(together)
 
-    @torch.no_grad()
     def _probabilities(self, batch: Tensor) -> np.ndarray:
-        logits = self._adapted.logits(batch).double() / self.trained.temperature  # (B, N)
+        with IN_TURN, torch.no_grad():
+            logits = self._adapted.logits(batch).double() / self.trained.temperature  # (B, N)
         return logits.softmax(1).cpu().numpy()
 
     def _fitted(self) -> SupportSet:

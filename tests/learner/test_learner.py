@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from metalearn.episodes.sampling import draw
 from metalearn.episodes.setting import Shape
 from metalearn.learner import inputs as of_inputs
 from metalearn.learner import learner as of_learner
+from metalearn.learner.adapted import Adapted
 from metalearn.learner.images import prepared
 
 SUPPORT, QUERIES = pictures(3), pictures(5, seed=1)
@@ -101,6 +104,23 @@ def test_labels_in_tensors_and_arrays_are_those_of_a_list(tmp_path: Path, kind) 
     assert np.array_equal(ours.predict_proba(QUERIES[0]), plain.predict_proba(QUERIES[0]))
     assert ours.score(QUERIES[0], kind(queries)) == plain.score(QUERIES[0], queries) > 0.9
     assert ours.add_class(kind([4])[0], SUPPORT[0][:1]).classes_.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_threads_predict_in_turn(tmp_path: Path, monkeypatch) -> None:
+    """Two at once would exchange the weights of one module."""
+    ours, predicting, at_once = learner(tmp_path).fit(*SUPPORT), [], []
+
+    def logits(self: Adapted, features: torch.Tensor) -> torch.Tensor:
+        predicting.append(self)
+        at_once.append(len(predicting))
+        time.sleep(0.05)
+        predicting.pop()
+        return torch.zeros(len(features), 4)
+
+    monkeypatch.setattr(Adapted, "logits", logits)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ours.predict, [QUERIES[0]] * 2))
+    assert at_once == [1, 1]
 
 
 def test_bars_are_told_apart_and_explained_by_their_like(tmp_path: Path) -> None:
