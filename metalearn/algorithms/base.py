@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
+from metalearn.algorithms.parts.choice import check_choice
 from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of, is_of_backbone
 from metalearn.backbones.dependence import Dependence, batch_norm_of, keeps_averages
@@ -70,6 +71,8 @@ class AbstractAlgorithm(nn.Module, ABC):
         problem: Problem = "classification",
     ) -> None:
         super().__init__()
+        check_choice(get_args(Moments), batch_norm=batch_norm)
+        check_choice(OBJECTIVES, problem=problem)
         self.problem: Problem = problem
         self.objective = OBJECTIVES[problem]
         self.batch_norm: Moments = batch_norm

@@ -7,6 +7,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from metalearn.algorithms.cnp import CNP
+from metalearn.backbones.mlp import MLP
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -65,3 +68,11 @@ def test_an_impossible_setting_is_one_line(overrides: str, message: str) -> None
 def test_a_setting_without_effect_is_a_warning(name: str, caplog: pytest.LogCaptureFixture) -> None:
     instantiate(composed(f"algorithm={name}", "algorithm.inner_loop.first_order=true").algorithm)
     assert "first_order=true has no effect" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"), [("batch_norm", "running, support, batch"), ("problem", "classification")]
+)
+def test_a_misspelt_word_from_python_is_refused(name: str, choices: str) -> None:
+    with pytest.raises(ValueError, match=f"^there is no {name} 'runing'; choose from {choices}"):
+        CNP(MLP([4]), **{"width": 2, "way": 2, "batch_norm": "running", name: "runing"})
