@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -88,8 +88,11 @@ class Setting:
         return _range(self.shot)[1]
 
     def number_faults(self, split: Split) -> list[Fault]:
-        """Lists the numbers and ranges that no episode can have."""
+        """Lists the words, numbers and ranges that no episode can have."""
         faults = []
+        for name, words in (("shots", Shots), ("queries", Queries), ("sampling", Sampling)):
+            if (word := getattr(self, name)) not in get_args(words):
+                faults.append(Fault(f"episode.{split}.{name} is {word!r}; choose from {', '.join(get_args(words))}"))
         for name, value in (("way", self.way), ("shot", self.shot), ("query", self.query)):
             given = f"episode.{split}.{name} is {value}"
             if not isinstance(value, int) and (len(value) != 2 or value[0] > value[1]):

@@ -23,6 +23,9 @@ SETTING = Setting(way=4, shot=2, query=3)
         (Setting(5, [0, 2], 1), "episode.val.shot is \\[0, 2\\]; it must be at least 1"),
         (Setting([7, 5], 1, 1), "episode.val.way is \\[7, 5\\]; a range has a smallest and a largest number"),
         (Setting([5], 1, 1), "episode.val.way is \\[5\\]; a range has"),
+        (Setting(5, 1, 1, shots="Unequal"), "episode.val.shots is 'Unequal'; choose from equal, unequal, meta_dataset"),
+        (Setting(5, 1, 1, queries="same"), "episode.val.queries is 'same'; choose from equal, unequal"),
+        (Setting(5, 1, 1, sampling="Hard"), "episode.val.sampling is 'Hard'; choose from uniform, hard"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(bank: ClassBank, setting: Setting, message: str) -> None:
