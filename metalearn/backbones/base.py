@@ -4,6 +4,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import Tensor, nn
 
@@ -63,7 +64,7 @@ def random_weights(backbone: nn.Module) -> list[str]:
 def checked(backbone: AbstractBackbone) -> AbstractBackbone:
     """Returns the backbone, of any class. Raises ValueError if it breaks the contract."""
     features, shape = getattr(backbone, "num_features", None), getattr(backbone, "map_shape", None)
-    if not isinstance(features, int) or features < 1:
+    if not isinstance(features, Integral) or features < 1:  # np.prod gives no int
         wrong = f"its num_features is {features}"
     elif not isinstance(shape, tuple | list) or len(shape) != 3 or math.prod(shape) != features:
         wrong = f"its map_shape is {shape} and its num_features {features}"
@@ -77,7 +78,7 @@ def checked(backbone: AbstractBackbone) -> AbstractBackbone:
 def check_positive(**sizes: int | Sequence[int]) -> None:
     """Raises ValueError if a size, or one of several, is below 1."""
     for name, size in sizes.items():
-        if min([size] if isinstance(size, int) else size) < 1:
+        if min(size if isinstance(size, Sequence) else [size]) < 1:
             raise ValueError(f"backbone.{name}={size} must be positive")
 
 

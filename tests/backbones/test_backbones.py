@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 
+from metalearn.backbones.base import checked
 from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.mlp import MLP
 from metalearn.backbones.resnet12 import ResNet12
@@ -82,6 +84,12 @@ def test_conv4_pools_in_its_first_blocks_only(pools: int, map_shape: tuple[int, 
 def test_map_shape_is_what_was_flattened(backbone: Conv4 | MLP) -> None:
     assert math.prod(backbone.map_shape) == backbone.num_features
     assert len(backbone.map_shape) == 3
+
+
+def test_sizes_may_be_numbers_of_numpy() -> None:
+    backbone = Conv4([3, 33, 50], channels=np.int64(2))
+    assert backbone.num_features == 2 * 2 * 3
+    assert checked(backbone) is backbone
 
 
 def test_conv4_refuses_what_it_would_halve_to_nothing() -> None:
