@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,9 @@ class ClassBank:
                 f"{fault}; a ClassBank has images (M, C, H, W) uint8, or texts (M, L) int32, and, for each class, "
                 "its name and the rows of its images, each in one class"
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "mapping": None}  # a copy, or another process, holds the images themselves
 
     def _fault(self) -> str | None:
         """Describes the first fault, if any."""

@@ -1,6 +1,10 @@
 """The contract of a bank: the error for other content names the expected form."""
 
+import copy
 import logging
+import mmap
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,6 +49,16 @@ def test_what_is_no_bank_is_refused(change: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=".") as caught:
         ClassBank(**arguments | change)
     assert str(caught.value) == fault + RULE
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda bank: pickle.loads(pickle.dumps(bank))])
+def test_a_mapped_bank_is_copied_with_its_images(copied: Callable[[ClassBank], ClassBank]) -> None:
+    mapping = mmap.mmap(-1, 24)
+    mapping.write(bytes(range(24)))
+    images = torch.frombuffer(mapping, dtype=torch.uint8).view(6, 1, 2, 2)
+    bank = ClassBank(images, (np.arange(3), np.arange(3, 6)), ("a", "b"), mapping)
+    assert copied(bank).sha256() == bank.sha256()
+    assert copied(bank).mapping is None
 
 
 def test_images_of_another_shape_than_classes_are_refused() -> None:
