@@ -1,6 +1,5 @@
 """Checks of the classes of a config: each part has the interface that a run needs."""
 
-import inspect
 from typing import Any
 
 import lightning.pytorch as pl
@@ -27,13 +26,8 @@ UNUSABLE = {
 
 
 def check_kind(node: dict[str, Any], path: str) -> None:
-    """Raises ValueError if the class of a part lacks a method, an attribute or its base.
-
-    A function that builds the part is not looked at.
-    """
+    """Raises ValueError if the class of a part lacks a method, an attribute or its base."""
     target = locate(node["_target_"], path)
-    if not inspect.isclass(target):
-        return
     base = BASES.get(path, BASES.get(f"{path.rpartition('.')[0]}.*"))
     if base is not None and not issubclass(target, base):
         raise ValueError(f"{path}: {target.__name__} does not derive from {base.__module__}.{base.__name__}")

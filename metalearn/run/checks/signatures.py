@@ -37,7 +37,7 @@ def check_arguments(node: dict[str, Any], path: str) -> None:
 
 def _hints(target: Any) -> dict[str, Any]:
     try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        return get_type_hints(target.__init__)
     except (NameError, TypeError):  # hints of other packages may not resolve at run time
         return {}
 
