@@ -25,7 +25,7 @@ hydra.sweeper.storage=postgresql+psycopg://me@host/db|+wandb.api_key=null|+hf.to
 
 @pytest.mark.parametrize("override", TYPED.replace("\n", "|").split("|"))
 def test_a_typed_secret_is_refused(override: str) -> None:
-    message = r"^[\w.]+ (looks like a secret|holds a password), which would be written down: use \$\{oc.env:NAME\}$"
+    message = r"^[\w.\[\]]+ (looks like a secret|holds a password), which would be written down: use \$\{oc.env:NAME\}$"
     with pytest.raises(ValueError, match=message):
         refuse_typed(["seed=1", override])
 
@@ -48,7 +48,7 @@ def test_the_value_of_a_variable_is_refused_under_any_name(monkeypatch: pytest.M
     refuse_typed(["+note=seed", "paths.data=/etc/gcp.json"])
     with pytest.raises(ValueError, match=r"^note holds the value of GITHUB_PAT, which would be written down"):
         refuse_typed(["+note='by ghp_abcdef'"])
-    with pytest.raises(ValueError, match=r"^a\.b holds the value of GITHUB_PAT"):
+    with pytest.raises(ValueError, match=r"^a\.b\[0\] holds the value of GITHUB_PAT"):
         refuse_written({"a": {"b": ["ghp_abcdef"]}})
 
 

@@ -1,7 +1,7 @@
 """Overrides from a checkpoint: they choose settings and nothing else, whoever made it."""
 
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from metalearn.run.command import grammar
 from metalearn.run.command.allowed import check_name
 from metalearn.run.directory.checkpoint_file import read_origin
+from metalearn.run.directory.keys import parts
 from metalearn.run.directory.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
@@ -61,9 +62,8 @@ def check_kept(override: str) -> None:
         raise ValueError("and settings of Hydra are not taken from a checkpoint")
     if parsed.is_sweep_override():
         raise ValueError("which is a sweep")
-    name = key.partition("@")[0].rpartition(".")[2]
-    for key_of_part, part in _leaves(parsed.value(), name):
-        _check_value(key_of_part, part)
+    for path, part in parts(parsed.value(), key.partition("@")[0]):
+        _check_value(path.rpartition(".")[2], part)
 
 
 def _check_value(key: str, value: Any) -> None:
@@ -95,15 +95,3 @@ def _check_interpolation(inside: str, *, nested: bool, secret: bool) -> None:
         raise ValueError(f"whose interpolation {inside!a:.80} is not taken from a checkpoint")
     if not secret and any(is_secret(name, "x") for name in re.split(r"[^\w-]+", names)):
         raise ValueError("which would put a secret where it could be read: type it again")
-
-
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yields all values in a value with the last name of their key; a `_target_` stays whole."""
-    if key == "_target_" or not isinstance(value, dict | list):
-        yield key, value
-    elif isinstance(value, dict):
-        for name, child in value.items():
-            yield from _leaves(child, str(name))
-    else:
-        for child in value:
-            yield from _leaves(child, key)

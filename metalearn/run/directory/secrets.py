@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from metalearn.run.directory.keys import parts
 from metalearn.run.directory.secret_names import is_secret
 
 URL = re.compile(r"(?<=://)([^/?#@\s:]*):([^/@\s]+)@")
@@ -26,7 +27,9 @@ def refuse_typed(overrides: Iterable[str]) -> None:
 def refuse_written(config: Any, path: str = "") -> None:
     """Raises ValueError for a secret that a config holds in plain text."""
     secrets = [(name, secret) for name, secret in _of_environment() if _is_telling(secret)]
-    for key, value in _values(config, path):
+    for key, value in parts(config, path):
+        if isinstance(value, dict | list):
+            continue
         why = None
         text = value if isinstance(value, str) else ""
         if "${" not in text and any(is_secret(name, value) for name in key.split(".")):
@@ -88,18 +91,6 @@ def _parsed(override: str) -> tuple[str, Any]:
         choices = [choice.text if isinstance(choice, QuotedString) else choice for choice in value.list]
         return parsed.key_or_group, choices
     return parsed.key_or_group, value
-
-
-def _values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yields all values of a config, each with its key; values in a list have the list's key."""
-    if isinstance(node, dict):
-        for name, child in node.items():
-            yield from _values(child, f"{path}.{name}" if path else str(name))
-    elif isinstance(node, list):
-        for child in node:
-            yield from _values(child, path)
-    else:
-        yield path, node
 
 
 def _without_passwords(text: str) -> str:
