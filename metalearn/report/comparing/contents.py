@@ -48,18 +48,16 @@ def read(folders: Iterable[Path]) -> Contents:
         except (OSError, ValueError) as error:
             unread.append(str(error))
     trials = {trial.folder.resolve(): trial for search in readable for trial in search.trials}
-    best = {search.best.folder.resolve() for search in readable if search.best}
+    best = [search.best for search in readable]
     compared, failed, refused = list[Run](), list[Run](), list[Run]()
     started = [run for run in found.runs if not run.never_started and not run.setting]
     for run in found.runs:
-        folder = run.folder.resolve()
-        if folder.parent in trials:  # one of the seeds of a trial
-            folder = folder.parent
+        trial = _trial(run.folder, trials)
         if run.never_started:
             refused.append(run)
-        elif folder not in trials or folder in best:
+        elif trial is None or trial in best:
             compared.append(run)
-        elif trials[folder].state == "failed" and not run.setting:
+        elif trial.state == "failed" and not run.setting:
             failed.append(run)
     left = [path for path in found.unfinished if (trial := _trial(path, trials)) is None or trial.state == "failed"]
     comparison = compare(compared)
