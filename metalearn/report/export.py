@@ -9,27 +9,62 @@ from typing import Any
 
 from metalearn.files import write_text
 from metalearn.report.comparing.cells import mean
-from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
 from metalearn.report.reading.searches import Search, Trial
 from metalearn.report.sheet import latex, markdown
 from metalearn.report.tables import tables
-from metalearn.report.tables.run_fields import Field, fields
+from metalearn.report.tables.run_fields import FIELDS, Field
+
+METHOD_FIELDS: list[Field] = [
+    ("algorithm", lambda cell: cell.method.algorithm),
+    ("backbone", lambda cell: cell.method.backbone),
+    ("with", lambda cell: " ".join(cell.method.overrides)),
+    ("protocol", lambda cell: str(cell.protocol)),
+]
+
+CELL_FIELDS: list[Field] = [
+    ("dataset", lambda cell: cell.column.dataset),
+    ("test", lambda cell: cell.column.setting),
+    *METHOD_FIELDS,
+    ("seeds", lambda cell: len(cell.completed)),
+    ("measure", lambda cell: cell.score.name),
+    ("mean", lambda cell: _known(cell.mean)),
+    ("ci95", lambda cell: _known(cell.ci95)),
+    ("interval_over", lambda cell: f"{cell.repeats}s" if len(cell.completed) > 1 else "episodes"),
+    ("not_completed", lambda cell: " ".join(cell.ends)),
+    ("published", lambda cell: cell.published and cell.published.value),
+    ("published_source", lambda cell: cell.published and cell.published.source),
+    ("episodes_sha256", lambda cell: " ".join(sorted(cell.episodes))),
+    ("steps", lambda cell: _known(mean(run.result.steps for run in cell.completed))),
+    ("seconds_of_training", lambda cell: _known(mean(run.result.seconds.fit for run in cell.completed))),
+]
+"""Columns of report.csv; accuracies are fractions, times seconds."""
+
+DIFFERENCE_FIELDS: list[Field] = [
+    ("dataset", lambda pair: pair.first.column.dataset),
+    ("test", lambda pair: pair.first.column.setting),
+    *((f"first_{name}", lambda pair, value=value: value(pair.first)) for name, value in METHOD_FIELDS),
+    *((f"second_{name}", lambda pair, value=value: value(pair.second)) for name, value in METHOD_FIELDS),
+    ("measure", lambda pair: pair.first.score.name),
+    ("difference", lambda pair: pair.mean),
+    ("ci95", lambda pair: pair.ci95),
+    ("p_holm", lambda pair: pair.p),
+    ("real", lambda pair: "yes" if pair.real else "no"),
+]
+"""Columns of differences.csv."""
 
 
 def write(folder: Path, contents: Contents) -> list[Path]:
     """Writes all files into `folder`, creating it where needed; returns their paths."""
-    comparison, searches = contents.comparison, contents.searches
+    searches = contents.searches
     sheets = tables.all_sheets(contents)
     texts = {
         "report.md": _head(contents) + "\n".join(map(markdown, sheets)),
         "report.tex": "\n".join(map(latex, sheets)),
-        "report.csv": _csv(_cell_fields(comparison), comparison.cells),
-        "differences.csv": _csv(
-            _difference_fields(comparison), (pair for group in contents.groups for pair in group.all())
-        ),
-        "runs.csv": _csv(fields(), contents.runs),
+        "report.csv": _csv(CELL_FIELDS, contents.comparison.cells),
+        "differences.csv": _csv(DIFFERENCE_FIELDS, (pair for group in contents.groups for pair in group.all())),
+        "runs.csv": _csv(FIELDS, contents.runs),
         "report.html": page(contents),
     }
     if searches:
@@ -49,43 +84,6 @@ def write_page(path: Path, folder: Path) -> None:
 def _head(contents: Contents) -> str:
     title, date, commands = contents.heading
     return "\n".join([f"# {title}", "", *filter(None, [date]), *(f"\n    {command}" for command in commands), "", ""])
-
-
-def _cell_fields(comparison: Comparison) -> list[Field]:
-    """Returns the columns of report.csv; accuracies are fractions, times seconds."""
-    return [
-        ("dataset", lambda cell: cell.column.dataset),
-        ("test", lambda cell: cell.column.setting),
-        *_method_fields(comparison, ""),
-        ("seeds", lambda cell: len(cell.completed)),
-        ("measure", lambda cell: cell.score.name),
-        ("mean", lambda cell: _known(cell.mean)),
-        ("ci95", lambda cell: _known(cell.ci95)),
-        ("interval_over", lambda cell: f"{cell.repeats}s" if len(cell.completed) > 1 else "episodes"),
-        ("not_completed", lambda cell: " ".join(cell.ends)),
-        ("published", lambda cell: cell.published and cell.published.value),
-        ("published_source", lambda cell: cell.published and cell.published.source),
-        ("episodes_sha256", lambda cell: " ".join(sorted(cell.episodes))),
-        ("steps", lambda cell: _known(mean(run.result.steps for run in cell.completed))),
-        ("seconds_of_training", lambda cell: _known(mean(run.result.seconds.fit for run in cell.completed))),
-    ]
-
-
-def _difference_fields(comparison: Comparison) -> list[Field]:
-    return [
-        ("dataset", lambda pair: pair.first.column.dataset),
-        ("test", lambda pair: pair.first.column.setting),
-        *((name, lambda pair, value=value: value(pair.first)) for name, value in _method_fields(comparison, "first_")),
-        *(
-            (name, lambda pair, value=value: value(pair.second))
-            for name, value in _method_fields(comparison, "second_")
-        ),
-        ("measure", lambda pair: pair.first.score.name),
-        ("difference", lambda pair: pair.mean),
-        ("ci95", lambda pair: pair.ci95),
-        ("p_holm", lambda pair: pair.p),
-        ("real", lambda pair: "yes" if pair.real else "no"),
-    ]
 
 
 def _trial_fields(searches: list[Search]) -> list[Field]:
@@ -109,15 +107,6 @@ def _trial_fields(searches: list[Search]) -> list[Field]:
 def _values(search: Search, trial: Trial) -> dict[str, float]:
     """Returns the value of each objective by its name; empty where the trial has none."""
     return {objective.name: value for objective, value in zip(search.objectives, trial.values, strict=False)}
-
-
-def _method_fields(comparison: Comparison, prefix: str) -> list[Field]:
-    return [
-        (f"{prefix}algorithm", lambda cell: cell.method.algorithm),
-        (f"{prefix}backbone", lambda cell: cell.method.backbone),
-        (f"{prefix}with", lambda cell: " ".join(cell.method.overrides)),
-        (f"{prefix}protocol", lambda cell: str(cell.protocol)),
-    ]
 
 
 def _csv(fields: list[Field], things: Iterable[Any]) -> str:

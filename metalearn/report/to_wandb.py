@@ -9,7 +9,7 @@ from metalearn.report.comparing.paired import leaders
 from metalearn.report.page import page
 from metalearn.report.sheet import Sheet
 from metalearn.report.tables import tables
-from metalearn.report.tables.run_fields import fields
+from metalearn.report.tables.run_fields import FIELDS
 
 
 def log(contents: Contents, folder: Path, project: str | None) -> str:
@@ -34,9 +34,8 @@ def log(contents: Contents, folder: Path, project: str | None) -> str:
     project = project or settings.project or "metalearn"
     about: dict[str, Any] = {"name": f"report {name}", "group": name, "job_type": "report"}
     run = wandb.init(project=project, dir=folder, settings=settings, **about)
-    columns = fields()
-    rows = [[value(job) for _, value in columns] for job in contents.runs]
-    jobs = wandb.Table(columns=[column for column, _ in columns], data=rows, allow_mixed_types=True)
+    rows = [[value(job) for _, value in FIELDS] for job in contents.runs]
+    jobs = wandb.Table(columns=[column for column, _ in FIELDS], data=rows, allow_mixed_types=True)
     methods = _table(wandb, tables.settings(contents.comparison, leaders(contents.groups)))
     run.log({"comparison": jobs, "methods": methods, "report": wandb.Html(page(contents), inject=False)})
     run.summary["num_jobs"] = len(rows)

@@ -6,11 +6,11 @@ from metalearn.report.comparing.cells import Cell, mean, number
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Sheet, Text
-from metalearn.report.tables.run_fields import fields
+from metalearn.report.tables.run_fields import FIELDS
 
 NOTE = Text("means over the runs; adapt and predict: seconds of one episode, their median over the test episodes")
 
-VALUE: dict[str, Callable[[Run], float | None]] = dict(fields())
+VALUE: dict[str, Callable[[Run], float | None]] = dict(FIELDS)
 
 
 def sheet(comparison: Comparison) -> Sheet:

@@ -12,29 +12,6 @@ Field = tuple[str, Callable[[Any], Any]]
 """A column: its name, and the function that gives the value of a row."""
 
 
-def fields() -> list[Field]:
-    """Returns the columns; accuracies are fractions, times seconds, sizes bytes."""
-    return [
-        ("run", lambda run: run.folder.name),
-        *((name, _of(name)) for name in ("algorithm", "dataset", "backbone", "experiment")),
-        ("way", lambda run: span(run.result.episode.test.way)),
-        ("shot", lambda run: span(run.result.episode.test.shot)),
-        *((name, _of(name)) for name in ("seed", "fold", "class_split")),
-        ("overrides", lambda run: " ".join(run.result.overrides)),
-        ("status", lambda run: run.status),
-        ("measure", lambda run: (measured := _measured(run.result.test)) and measured.name),
-        ("test", lambda run: (measured := _measured(run.result.test)) and measured.estimate.mean),
-        ("test_ci95", lambda run: (measured := _measured(run.result.test)) and measured.estimate.ci95),
-        ("val", lambda run: (measured := _measured(run.result.val)) and measured.estimate.mean),
-        ("calibration_error", lambda run: run.result.test and run.result.test.calibration_error),
-        ("published", _published),
-        *((name, _of(name)) for name in ("best_step", "steps", "num_parameters", "peak_memory_bytes")),
-        *((f"seconds_{name}", _seconds(name)) for name in ("fit", "test", "adapt", "predict")),
-        ("git", _of("git")),
-        ("folder", lambda run: str(run.folder)),
-    ]
-
-
 def _of(name: str) -> Callable[[Run], Any]:
     return lambda run: getattr(run.result, name)
 
@@ -51,3 +28,25 @@ def _published(run: Run) -> float | None:
     result: Result = run.result
     record, measured = published(result), _measured(result.test)
     return record.number(measured.name) if record and measured else None
+
+
+FIELDS: list[Field] = [
+    ("run", lambda run: run.folder.name),
+    *((name, _of(name)) for name in ("algorithm", "dataset", "backbone", "experiment")),
+    ("way", lambda run: span(run.result.episode.test.way)),
+    ("shot", lambda run: span(run.result.episode.test.shot)),
+    *((name, _of(name)) for name in ("seed", "fold", "class_split")),
+    ("overrides", lambda run: " ".join(run.result.overrides)),
+    ("status", lambda run: run.status),
+    ("measure", lambda run: (measured := _measured(run.result.test)) and measured.name),
+    ("test", lambda run: (measured := _measured(run.result.test)) and measured.estimate.mean),
+    ("test_ci95", lambda run: (measured := _measured(run.result.test)) and measured.estimate.ci95),
+    ("val", lambda run: (measured := _measured(run.result.val)) and measured.estimate.mean),
+    ("calibration_error", lambda run: run.result.test and run.result.test.calibration_error),
+    ("published", _published),
+    *((name, _of(name)) for name in ("best_step", "steps", "num_parameters", "peak_memory_bytes")),
+    *((f"seconds_{name}", _seconds(name)) for name in ("fit", "test", "adapt", "predict")),
+    ("git", _of("git")),
+    ("folder", lambda run: str(run.folder)),
+]
+"""Columns; accuracies are fractions, times seconds, sizes bytes."""
