@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metalearn.estimates import Estimate
-from metalearn.formats import named_fields
-from metalearn.report.reading.episode_scores import EpisodeScores, episode_scores
+from metalearn.formats import named_fields, one_line
 from metalearn.report.reading.scores import SCORES, score
 from metalearn.run.directory import study_record
 from metalearn.run.directory.folder import RESULT, RunFolder
@@ -21,6 +20,13 @@ from metalearn.run.directory.validations import Validation, ValidationCurve, val
 
 OF_RUN = {".hydra", "checkpoints", "wandb"}
 """Folders of a run directory that hold no other runs."""
+
+
+class EpisodeScores(NamedTuple):
+    """Score of each test episode in test_episodes.npz: (E,); None where it cannot be read."""
+
+    values: np.ndarray | None = None
+    damage: str = ""  # empty for an intact file
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Run:
     def _episode_scores(self) -> EpisodeScores:
         measured = score(self.result)
         path = RunFolder(self.folder).episodes(self.setting)
-        return episode_scores(path, measured.name) if measured else EpisodeScores(None, "")
+        return _episode_scores(path, measured.name) if measured and path.is_file() else EpisodeScores()
 
     @cached_property
     def _curve(self) -> ValidationCurve:
@@ -130,6 +136,17 @@ def _read(folder: Path) -> list[Run]:
             own = replace(result, episode=episode, test=evaluation, published=None, further=None, seconds=seconds)
             tests.append(Run(folder, own, setting=name))
     return tests
+
+
+def _episode_scores(path: Path, score: str) -> EpisodeScores:
+    try:
+        with path.open("rb") as file, np.load(file) as scores:
+            values = np.asarray(scores[score], dtype=np.float64)
+    except Exception as error:  # a damaged zip raises nearly anything
+        return EpisodeScores(damage=f"{path} cannot be read: {one_line(error)}")
+    if values.ndim != 1:
+        return EpisodeScores(damage=f"{path} has not one {score} for each episode: {values.shape}")
+    return EpisodeScores(values)
 
 
 def _named(name: str, like: EpisodeSetting) -> EpisodeSetting:
