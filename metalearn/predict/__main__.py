@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         if given.demo:
             given.run, given.support, given.query = demo.prepare(given.run)
-        code = command.predict(given)
+        command.predict(given)
+        code = 0
     except (ValueError, OSError) as error:
         print(f"metalearn.predict: {one_line(error)}", file=sys.stderr)
         code = 2

@@ -23,11 +23,8 @@ LONGEST_ROW = 500  # limit of a text there in characters
 MOST_NAMES = 20  # limit of unreadable files on the screen
 
 
-def predict(given: argparse.Namespace) -> int:
-    """Runs the command and returns the exit code.
-
-    Raises ValueError or OSError, in one line.
-    """
+def predict(given: argparse.Namespace) -> None:
+    """Runs the command. Raises ValueError or OSError, in one line."""
     learner = Learner.load(given.run, reject=given.reject)
     reader = reader_of(learner)
     if given.sort_into and reader.kind != "image":
@@ -47,7 +44,6 @@ def predict(given: argparse.Namespace) -> int:
     if given.html:
         page.write(given.html, page.Sorted(learner, reader, support, answers))
     _show(reader, answers, [path for path in (given.csv, given.html, given.sort_into) if path])
-    return 0
 
 
 def reader_of(learner: Learner) -> AbstractReader:
