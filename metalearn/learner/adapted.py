@@ -29,9 +29,16 @@ class Adapted:
     Args:
         support: features of the S support images.
         ways: the class of each, (S,).
+
+    Raises ValueError for more classes than the algorithm can predict.
     """
 
     def __init__(self, algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> None:
+        if algorithm.fixed_way is not None and num_classes > algorithm.fixed_way:
+            raise ValueError(
+                f"this {type(algorithm).__name__} classifies {algorithm.fixed_way} ways, not {num_classes}: "
+                f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
+            )
         self.algorithm, self.support, self.ways, self.num_classes = algorithm, support, ways, num_classes
 
     def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
@@ -92,16 +99,3 @@ def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
     if embeds_each_alone(algorithm):
         return algorithm.embed_each(intensities(images))
     return images
-
-
-def adapted(algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> Adapted:
-    """Adapts the algorithm to the features of a support set.
-
-    Raises ValueError for more classes than it can predict.
-    """
-    if algorithm.fixed_way is not None and num_classes > algorithm.fixed_way:
-        raise ValueError(
-            f"this {type(algorithm).__name__} classifies {algorithm.fixed_way} ways, not {num_classes}: "
-            f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
-        )
-    return Adapted(algorithm, support, ways, num_classes)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metalearn.learner import labels as of_labels
 from metalearn.learner import scikit_learn
-from metalearn.learner.adapted import IN_TURN, Adapted, adapted, features
+from metalearn.learner.adapted import IN_TURN, Adapted, features
 from metalearn.learner.inputs import CHUNK, Input, chunks, counted
 from metalearn.learner.rejecting import check_classes, probability
 from metalearn.learner.saving import Examples, SupportSet, joined, read, write
@@ -178,7 +178,7 @@ class Learner:
 
     def _adapt(self, kept: SupportSet) -> Adapted:
         support, ways = kept.features.to(self.trained.device), kept.ways.to(self.trained.device)
-        return adapted(self.trained.algorithm, support, ways, len(kept.classes))
+        return Adapted(self.trained.algorithm, support, ways, len(kept.classes))
 
     @property
     def adapted(self) -> Adapted:
