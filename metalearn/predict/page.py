@@ -16,7 +16,6 @@ from PIL import Image, ImageOps
 from metalearn.files import write_text
 from metalearn.html import data_address, environment
 from metalearn.learner import Learner
-from metalearn.learner.inputs import Input
 from metalearn.learner.learner import Evidence
 from metalearn.predict.files import Item
 from metalearn.predict.images import ImageReader
@@ -64,7 +63,10 @@ class Sorted:
         inputs = list(self.reader.opened(shown, "drawing the page"))
         items = self.reader.readable(shown)
         evidence = dict(zip(items, self.learner.explain_all(inputs, count=3), strict=True))
-        thumbnails = {item: thumbnail(given, SIDE) for item, given in zip(items, inputs, strict=True)}
+        thumbnails = {
+            item: address(given, SIDE) if isinstance(given, Image.Image) else None
+            for item, given in zip(items, inputs, strict=True)
+        }
         names = sorted({answer.label for answer in self.answers}, key=lambda name: (name is None, name))
         for name in names:
             cards = [
@@ -87,8 +89,7 @@ class Sorted:
 
 
 def write(path: Path, results: Sorted) -> None:
-    text = render(results)
-    write_text(path, text, errors="replace")
+    write_text(path, render(results), errors="replace")
 
 
 def render(results: Sorted) -> str:
@@ -108,10 +109,6 @@ def render(results: Sorted) -> str:
         made_by=f"{origin.network}, trained on {origin.dataset}",
         unreadable=results.reader.unreadable,
     )
-
-
-def thumbnail(given: Input, side: int) -> str | None:
-    return address(given, side) if isinstance(given, Image.Image) else None
 
 
 def address(image: Image.Image, side: int) -> str:
