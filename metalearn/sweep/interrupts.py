@@ -3,23 +3,12 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Self, final
 
 from metalearn.run.process.conventions import ECHO
 from metalearn.sweep.jobs import Attempt
-
-
-@contextmanager
-def no_job_left_behind(running: Sequence[Attempt]) -> Iterator[None]:
-    """Stops the jobs when the loop itself fails."""
-    try:
-        yield
-    finally:
-        for attempt in running:
-            attempt.process.send(signal.SIGTERM)
 
 
 @final

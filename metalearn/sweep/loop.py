@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO, final
 
-from metalearn.sweep.interrupts import Interrupts, no_job_left_behind
+from metalearn.sweep.interrupts import Interrupts
 from metalearn.sweep.jobs import AbstractProcess, Attempt, Job
 from metalearn.sweep.screen import Screen, score
 from metalearn.sweep.slots import Slots
@@ -106,20 +106,27 @@ class Loop:
 
     def run(self) -> signal.Signals | None:
         """Runs to the end; returns the signal that ended it early."""
-        with Interrupts() as interrupts, self._screen, no_job_left_behind(self._running):
-            while self._running or not (interrupts.received or self._is_over):
-                if self._is_cancelled():
-                    interrupts.cancel()
-                interrupts.forward(self._running)
-                self._collect(stopped=interrupts.received is not None)
-                self._source.look_after()
-                if not interrupts.received:
-                    self._look_elsewhere()
-                    self._fill()
-                pending = len(self._waiting) + self._source.num_pending
-                self._screen.show(self._running, pending=pending, elsewhere=len(self._elsewhere))
-                time.sleep(POLL)
+        with Interrupts() as interrupts, self._screen:
+            try:
+                while self._running or not (interrupts.received or self._is_over):
+                    self._round(interrupts)
+                    time.sleep(POLL)
+            finally:  # jobs are left only when the loop itself fails
+                for attempt in self._running:
+                    attempt.process.send(signal.SIGTERM)
         return interrupts.received
+
+    def _round(self, interrupts: Interrupts) -> None:
+        if self._is_cancelled():
+            interrupts.cancel()
+        interrupts.forward(self._running)
+        self._collect(stopped=interrupts.received is not None)
+        self._source.look_after()
+        if not interrupts.received:
+            self._look_elsewhere()
+            self._fill()
+        pending = len(self._waiting) + self._source.num_pending
+        self._screen.show(self._running, pending=pending, elsewhere=len(self._elsewhere))
 
     @property
     def _is_over(self) -> bool:
