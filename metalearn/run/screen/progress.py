@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.estimates import SIGNS
 from metalearn.formats import score, span
 from metalearn.run.screen.console import console
 from metalearn.training.batches import steps_done
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
-
-SCORES = ("accuracy", "mse")
 
 
 class ProgressBar(pl.Callback):
@@ -57,7 +56,7 @@ class ProgressBar(pl.Callback):
         self._describe("validating")
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        for name in SCORES:
+        for name in SIGNS:
             if (value := trainer.callback_metrics.get(f"val/{name}")) is not None and trainer.is_global_zero:
                 self._numbers["val"] = float(value)
                 line = f"step {trainer.global_step}: meta-val {name} {score(name, float(value))}"
@@ -101,7 +100,7 @@ class ProgressBar(pl.Callback):
             self._bar = self._task = None
 
     def _show(self, trainer: pl.Trainer, now: float) -> None:
-        for name in ("loss", *SCORES):
+        for name in ("loss", *SIGNS):
             if f"train/{name}" in trainer.callback_metrics:
                 self._numbers[name] = float(trainer.callback_metrics[f"train/{name}"])
         steps, elapsed = trainer.global_step - self._first_step, now - self._began
@@ -109,7 +108,7 @@ class ProgressBar(pl.Callback):
         tasks *= trainer.world_size * trainer.accumulate_grad_batches
         done, left = self._fraction_done(trainer, elapsed, steps)
         words = [f"step {trainer.global_step}", f"loss {self._numbers.get('loss', float('nan')):.3f}"]
-        for measure in SCORES:
+        for measure in SIGNS:
             if measure in self._numbers:
                 names: dict[Split, str] = {"train": measure, "val": "val"}
                 shown = {split: self._numbers[name] for split, name in names.items() if name in self._numbers}
