@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -19,7 +18,6 @@ from metalearn.run.checks.built import check_other_setting, check_scheduler
 from metalearn.run.checks.continued import check_continued, restored
 from metalearn.run.checks.inputs import check_columns, check_vocabulary
 from metalearn.run.checks.rules import check_base_statistics, check_candidates, check_problem, check_sampling, check_way
-from metalearn.run.checks.trainer import check_half_precision
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.command.overrides import with_absolute_paths
 from metalearn.run.compiling import CompiledTasks
@@ -92,7 +90,6 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     algorithm = build_algorithm(plan)
     check_methods(algorithm)
     check_state(algorithm)
-    check_half_precision(plan.config["trainer"], torch.cuda.device_count())
     data = build_data(plan, banks, algorithm, augmentation)
     data.selects = plan.config["train_split"] is None
     others = settings_beside(

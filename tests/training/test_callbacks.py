@@ -6,7 +6,7 @@ from conftest import SMALL, composed
 from hydra.utils import instantiate
 
 from metalearn import Learner
-from metalearn.run.checks.trainer import check_half_precision
+from metalearn.run.checks.trainer import check_devices
 
 RUN = ("trainer.max_steps=12", "trainer.val_check_interval=2")
 
@@ -63,9 +63,9 @@ def test_ema_has_the_choice_of_the_averaged_weights(metalearn) -> None:
 @pytest.mark.parametrize("precision", ["16", 16, "16-mixed"])
 def test_half_precision_is_refused_on_a_cpu(precision: str | int) -> None:
     with pytest.raises(ValueError, match=f"^trainer.precision={precision} needs a GPU: type trainer.precision=bf16"):
-        check_half_precision({"accelerator": "auto", "precision": precision}, 0)
-    check_half_precision({"accelerator": "auto", "precision": precision}, 1)
-    check_half_precision({"accelerator": "cpu", "precision": "bf16-mixed"}, 0)
+        check_devices({"accelerator": "auto", "devices": 1, "precision": precision}, 0)
+    check_devices({"accelerator": "auto", "devices": 1, "precision": precision}, 1)
+    check_devices({"accelerator": "cpu", "devices": 1, "precision": "bf16-mixed"}, 0)
 
 
 def test_a_summary_lists_the_layers(metalearn) -> None:

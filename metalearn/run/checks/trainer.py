@@ -47,7 +47,9 @@ def check_trainer(trainer: dict[str, Any]) -> None:
 
 
 def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
-    """Raises ValueError if the trainer wants Apple's GPU, or more devices than present.
+    """Raises ValueError for Apple's GPU, for absent devices, and for float16 without a GPU.
+
+    Lightning would replace float16 by bfloat16 on a CPU.
 
     Args:
         trainer: config of the trainer.
@@ -70,12 +72,8 @@ def check_devices(trainer: dict[str, Any], accelerators: int) -> None:
         )
     if kind == "auto" and not accelerators and number is None and wanted != "auto":
         raise ValueError(f"trainer.devices={wanted} names a GPU, but this machine has none")
-
-
-def check_half_precision(trainer: dict[str, Any], accelerators: int) -> None:
-    """Raises ValueError for float16 on a CPU, where Lightning would use bfloat16 instead."""
-    on_cpu, precision = trainer["accelerator"] == "cpu" or not accelerators, trainer["precision"]
-    if on_cpu and str(precision) in ("16", "16-mixed"):
+    precision = trainer["precision"]
+    if (kind == "cpu" or not accelerators) and str(precision) in ("16", "16-mixed"):
         raise ValueError(f"trainer.precision={precision} needs a GPU: type trainer.precision=bf16-mixed")
 
 
