@@ -14,7 +14,7 @@ from metalearn.backbones.pretrained import without_files
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.formats import one_line
-from metalearn.run.checks.targets import check_targets
+from metalearn.run.command.allowed import check_targets
 from metalearn.run.directory.checkpoint import fill
 from metalearn.run.directory.checkpoint_file import read_checkpoint
 from metalearn.run.directory.folder import RunFolder

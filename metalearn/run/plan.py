@@ -11,9 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.checks.config import check_config
-from metalearn.run.checks.targets import check_targets
 from metalearn.run.checks.trainer import check_devices
-from metalearn.run.command.allowed import locate
+from metalearn.run.command.allowed import check_targets, locate
 from metalearn.run.command.groups import chosen, typed_overrides
 from metalearn.run.directory.checkpoint_file import best_of, read_origin
 from metalearn.run.directory.folder import RunFolder

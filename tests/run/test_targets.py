@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metalearn.run.checks.config import check_config
-from metalearn.run.checks.targets import check_targets
-from metalearn.run.command.allowed import allowed, check_name
+from metalearn.run.command.allowed import allowed, check_name, check_targets
 
 
 @pytest.mark.parametrize(

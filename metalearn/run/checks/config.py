@@ -8,8 +8,8 @@ from metalearn.run.checks.kinds import check_kind
 from metalearn.run.checks.rules import check_protocol, check_train_split
 from metalearn.run.checks.schema import Settings, check_settings
 from metalearn.run.checks.signatures import check_arguments
-from metalearn.run.checks.targets import nodes_with_target
 from metalearn.run.checks.trainer import check_trainer
+from metalearn.run.command.allowed import nodes_with_target
 
 
 def check_config(config: dict[str, Any]) -> None:

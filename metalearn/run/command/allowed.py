@@ -5,10 +5,12 @@ Every command line imports this file, so it has no heavy imports.
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
+
+from metalearn.run.directory.keys import parts
 
 ALLOWED_TARGETS = (
     *(f"metalearn.{room}." for room in ("algorithms", "backbones", "data", "episodes", "run", "training")),
@@ -82,3 +84,20 @@ def arguments(target: Any) -> Mapping[str, inspect.Parameter]:
     """Returns the arguments of a class by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {name: p for name, p in inspect.signature(target).parameters.items() if p.kind in named}
+
+
+def check_targets(config: dict[str, Any]) -> None:
+    """Raises ValueError for a foreign class anywhere in a resolved config.
+
+    A remaining interpolation is refused, too: Hydra would resolve it once more, to any value.
+    """
+    for path, node in nodes_with_target(config):
+        locate(node["_target_"], path)
+    for path, part in parts(config, ""):
+        if isinstance(part, str) and "${" in part:
+            raise ValueError(f"{path}={part!r:.80} is refused: it holds an interpolation that is not resolved")
+
+
+def nodes_with_target(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Returns all parts of a config that name a class, each with its key."""
+    return ((key, part) for key, part in parts(config, "") if isinstance(part, dict) and "_target_" in part)
