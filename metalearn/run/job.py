@@ -30,7 +30,8 @@ from metalearn.run.parts import build_algorithm, build_data, build_module, build
 from metalearn.run.plan import Plan, with_base_classes
 from metalearn.run.process.machine import keep_freed_memory, quieten_lightning
 from metalearn.run.process.signals import Signals, StopBetweenSteps
-from metalearn.run.trials.pruning import Pruning, pruning_of_environment
+from metalearn.run.trials.pruning import Pruning
+from metalearn.run.trials.trial import TrialAddress
 from metalearn.training.callbacks import Clock, FiniteLoss, StaysStopped, ValidateAtEnd, WithoutGradient
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
@@ -110,7 +111,8 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     _check_weights(plan, module, checkpoint, loaded)
     check_backbone(algorithm, data)
     check_compare(algorithm, data)
-    pruning = pruning_of_environment(score, plan.folder.path) if not plan.tests_only else None
+    address = None if plan.tests_only else TrialAddress.from_environment()
+    pruning = Pruning(address, score=score, folder=plan.folder.path) if address else None
     trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
     if plan.config["trainer"]["cuda_graph"] and (reason := why_not_replayed(algorithm, trainer, data)):
         raise ValueError(f"trainer.cuda_graph=true: {reason}")

@@ -115,9 +115,3 @@ def _means(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
     """Returns the means over the runs at the steps that all of them have."""
     steps = [step for step in runs[-1] if all(step in run for run in runs)]
     return {step: sum(run[step] for run in runs) / len(runs) for step in steps}
-
-
-def pruning_of_environment(score: str, folder: Path) -> Pruning | None:
-    """Returns the pruning of a run that a search has started, else None."""
-    address = TrialAddress.from_environment()
-    return Pruning(address, score=score, folder=folder) if address else None
