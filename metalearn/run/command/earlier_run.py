@@ -57,8 +57,7 @@ class EarlierRun:
         if not isinstance(root, str) or "${" in root:
             return False
         try:
-            cwd = OmegaConf.select(self._hydra, "hydra.runtime.cwd")
             own = OmegaConf.select(self._config, f"{part}.root")
         except OmegaConfBaseException:
             return False
-        return bool(cwd and own) and (Path(cwd) / Path(own).expanduser()).resolve() != Path(root).resolve()
+        return bool(own) and (self.cwd / Path(own).expanduser()).resolve() != Path(root).resolve()
