@@ -47,11 +47,10 @@ def run(config: DictConfig) -> float | None:
     that stopped it (143 after SIGTERM, 130 after Ctrl-C), and with 1 for other failures.
     """
     folder = hydra_folder.run_folder()
-    if not is_rank_zero():
-        return _run(config, folder)
     with ExitStack() as stack:
         try:
-            stack.enter_context(folder.claimed(resume=bool(config.get("resume"))))
+            if is_rank_zero():
+                stack.enter_context(folder.claimed(resume=bool(config.get("resume"))))
         except (ValueError, OSError) as error:
             print(f"metalearn: {redacted(str(error))}", file=sys.stderr)
             raise SystemExit(BAD_INPUT) from error
@@ -103,7 +102,7 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
         if record.result.status == "pruned":
             console.say(f"pruned at step {record.result.steps}: the other trials of the search are better")
         else:
-            console.show_result(record.result, str(folder.path))
+            console.show_result(record.result, folder.path)
     val = record.result.val
     return val.measured.estimate.mean if val and val.measured else None
 

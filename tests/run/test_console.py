@@ -29,7 +29,7 @@ def test_a_published_number_stands_where_it_is_of_what_was_measured(
     capsys: pytest.CaptureFixture[str], published: dict[str, Any] | None, row: str | None
 ) -> None:
     (run,) = runs(regression(0.5, published=published, test_dataset="sinusoid"))
-    show_result(run.result, "there")
+    show_result(run.result, Path("there"))
     text = capsys.readouterr().out
     assert "0.5 ± 0.01" in text
     assert ("published" in text) == (row is not None)
@@ -39,7 +39,7 @@ def test_a_published_number_stands_where_it_is_of_what_was_measured(
 def test_a_published_number_of_another_test_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     for overrides, count in (([], 1), (["episode.test.way=2"], 0)):
         (run,) = runs(regression(0.5, published={"mse": 0.25}, overrides=["experiment=one", *overrides]))
-        show_result(run.result, "there")
+        show_result(run.result, Path("there"))
         assert capsys.readouterr().out.count("published") == count
 
 
@@ -48,14 +48,14 @@ def test_an_accuracy_that_may_be_chance_is_shown_beside_it(
     mean: float, way: Any, warned: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run,) = runs(result(mean, episode=episode(way=way)))  # with an interval of 0.8 points
-    show_result(run.result, "there")
+    show_result(run.result, Path("there"))
     assert ("20.00 %: the accuracy may be no better" in capsys.readouterr().out) == warned
 
 
 def test_square_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     published = {"mse": 0.25, "source": "[bold]"}
     (run,) = runs(regression(0.5, published=published, pretrained="out/[old]/:cat:/run", test_dataset="[mine]"))
-    show_result(run.result, "there")
+    show_result(run.result, Path("there"))
     console.say("W&B: out/[new]/run")
     text = capsys.readouterr().out
     assert all(word in text for word in ("0.25  [bold]", "out/[old]/:cat:/run", "[mine]", "out/[new]/run"))

@@ -59,7 +59,7 @@ def show_folder(folder: Path) -> None:
     console.print(f"run directory {shown}", highlight=False, soft_wrap=True)
 
 
-def show_result(result: Result, folder: str) -> None:
+def show_result(result: Result, folder: Path) -> None:
     """Prints the score with its interval, how it was measured, and the run directory."""
     assert result.test is not None
     assert result.test.measured is not None
@@ -101,7 +101,7 @@ def show_result(result: Result, folder: str) -> None:
     if (record := published(result)) and (number := record.number(name)) is not None:
         table.add_row("published", f"{score(name, number)}  {record.source or 'no source'}")
     console.print(table)
-    show_folder(Path(folder))
+    show_folder(folder)
 
 
 def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
