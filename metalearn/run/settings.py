@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from metalearn.run.directory.keys import (
     OF_THE_WEIGHTS,
     TAKEN_FROM_THE_TRAINING,
     is_below,
+    leaves,
 )
 from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
@@ -133,12 +134,3 @@ def as_typed(value: Any) -> str:
     ('null', '[1, 2]', 'sgd')
     """
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the values of a config that are no filled dictionaries, with their keys."""
-    for name, child in node.items():
-        if isinstance(child, Mapping) and child:
-            yield from leaves(child, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", child

@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import key
-from metalearn.run.settings import leaves
+from metalearn.run.directory.keys import leaves
 
 GROUP = "hparams_search"
 

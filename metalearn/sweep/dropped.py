@@ -13,7 +13,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.groups import WHOLE, chosen
-from metalearn.run.settings import leaves
+from metalearn.run.directory.keys import leaves
 
 SECTIONS = ("launcher", "sweeper", "sweep")
 LAUNCHER = "hydra/launcher"

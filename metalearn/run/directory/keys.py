@@ -1,6 +1,6 @@
 """Keys of a config, and their part in a result; reports read them without YAML."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 IRRELEVANT = {
@@ -50,3 +50,12 @@ def parts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, list):
         for position, child in enumerate(node):
             yield from parts(child, f"{path}[{position}]")
+
+
+def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the values of a config that are no filled dictionaries, with their keys."""
+    for name, child in node.items():
+        if isinstance(child, Mapping) and child:
+            yield from leaves(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child

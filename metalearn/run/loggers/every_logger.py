@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorB
 
 from metalearn.run.command.groups import chosen
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.keys import leaves
 from metalearn.run.directory.result import Result
 from metalearn.run.loggers import tensorboard_result
 from metalearn.run.loggers.metrics import MetricsFile
@@ -45,7 +46,7 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
         elif isinstance(logger, TensorBoardLogger):
             tensorboard_result.remove(Path(logger.log_dir))
             logger.log_hyperparams(facts, {})  # without metrics only hparams.yaml has them
-        elif not isinstance(logger, MetricsFile):
+        else:
             logger.log_hyperparams(facts)
 
 
@@ -65,16 +66,13 @@ def begun(config: Mapping[str, Any], result: Result) -> dict[str, Any]:
     }
 
 
-def flat(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Returns nested facts as one level.
 
     >>> flat({"seed": 0, "optimizer": {"lr": 0.1}})
     {'seed': 0, 'optimizer/lr': 0.1}
     """
-    fields: dict[str, Any] = {}
-    for name, value in facts.items():
-        fields |= flat(value, f"{above}{name}/") if isinstance(value, Mapping) else {f"{above}{name}": value}
-    return fields
+    return {key.replace(".", "/"): value for key, value in leaves(facts)}
 
 
 def ended(result: Result) -> dict[str, Any]:
