@@ -75,7 +75,7 @@ def test_searches_with_other_objectives_share_a_file(
 ) -> None:
     (both,) = found.searches
     scored = [trial._replace(values=trial.values[:1]) for trial in both.trials]
-    alone = replace(both, folder=tmp_path / "alone", objectives=both.objectives[:1], trials=scored)
+    alone = replace(both, folder=tmp_path / "alone", objectives=both.objectives[:1], trials=scored, on_front=set())
     write(tmp_path / "out", replace(found, searches=[both, alone] if front_first else [alone, both]))
     with (tmp_path / "out/trials.csv").open(newline="") as file:
         rows = {(row["search"], row["trial"]): row for row in csv.DictReader(file)}

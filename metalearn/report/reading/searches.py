@@ -66,6 +66,7 @@ class Search:
     objectives: list[Score]  # the score at meta-val first, which chooses the best trial
     trials: list[Trial]
     importance: Importance | None  # None with few or equal trials, or one parameter
+    on_front: set[int]  # numbers of the trials of the Pareto front; empty with one objective
 
     @property
     def name(self) -> str:
@@ -92,18 +93,8 @@ class Search:
 
     @cached_property
     def front(self) -> list[Trial]:
-        """Completed trials of several objectives that no other trial beats, by the first objective.
-
-        A trial beats another if it is as good in all objectives, and better in one.
-        """
-        completed = [trial for trial in self.best_first if trial.state == "completed" and self.has_front]
-        signs = [objective.sign for objective in self.objectives]
-        gains = [[sign * value for sign, value in zip(signs, trial.values, strict=True)] for trial in completed]
-        return [
-            trial
-            for trial, own in zip(completed, gains, strict=True)
-            if not any(other != own and all(a >= b for a, b in zip(other, own, strict=True)) for other in gains)
-        ]
+        """Trials of the Pareto front, by the first objective."""
+        return [trial for trial in self.best_first if trial.number in self.on_front]
 
     @cached_property
     def params(self) -> list[str]:
@@ -165,6 +156,7 @@ def _read(folder: Path) -> Search:
         [objectives[place] for place in order],
         trials,
         _importance(study, order[0], signs[order[0]]),
+        {int(directory(trial)) for trial in study.best_trials} if len(order) > 1 else set(),
     )
 
 
