@@ -12,7 +12,7 @@ from metalearn.run.command.composed import outputs
 from metalearn.run.command.grammar import is_sweep, key, node, quoted, value
 from metalearn.run.directory.claim import LOCK
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.sweep_record import NAME, Content, read
+from metalearn.run.directory.sweep_record import NAME, SweepRecord, read
 from metalearn.sweep.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,10 @@ def continued(argv: list[str]) -> list[str]:
     files = outputs(argv).glob(f"sweeps/*/{NAME}")
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            content = read(path.parent)
-            is_search = not content["jobs"]  # its study knows whether it is finished
-            unfinished = is_search or not all(RunFolder(path.parent / name).is_finished() for name in content["jobs"])
-            if content["command"] == command(argv) and unfinished:
+            sweep = read(path.parent)
+            is_search = not sweep.jobs  # its study knows whether it is finished
+            unfinished = is_search or not all(RunFolder(path.parent / name).is_finished() for name in sweep.jobs)
+            if sweep.command == command(argv) and unfinished:
                 return [*argv, f"hydra.sweep.dir={quoted(path.parent)}"]
         except ValueError as error:
             log.warning("metalearn: %s; it is passed over", error)
@@ -83,21 +83,19 @@ def record(sweep: Path, jobs: Sequence[Job], argv: Sequence[str]) -> None:
     path = sweep / NAME
     with one_at_a_time(sweep / LOCK):  # several searches may add to one sweep
         typed, cwd = list(argv), os.getcwd()
-        new: Content = {"command": command(argv), "typed": typed, "cwd": cwd, "jobs": {}}
-        content: Content = {**read(sweep), "typed": typed, "cwd": cwd} if path.is_file() else new
-        if path.is_file() and bool(content["jobs"]) != bool(jobs):
-            kind = "a sweep" if content["jobs"] else "a search"
+        found = read(sweep) if path.is_file() else SweepRecord(command(argv), typed, cwd, {})
+        if path.is_file() and bool(found.jobs) != bool(jobs):
+            kind = "a sweep" if found.jobs else "a search"
             raise ValueError(f"{sweep} holds {kind}: name this one with hydra.sweep.dir=DIR")
         for job in jobs:
-            _add(content["jobs"], job, sweep)
-        text = json.dumps(content, indent=1) + "\n"
-        write_text(path, text)
+            _add(found.jobs, job, sweep)
+        write_text(path, json.dumps(found._replace(typed=typed, cwd=cwd)._asdict(), indent=1) + "\n")
 
 
 def folders(sweep: Path) -> dict[tuple[str, ...], list[Path]]:
     """Returns the recorded folders by the overrides of their jobs."""
     recorded: dict[tuple[str, ...], list[Path]] = {}
-    jobs = read(sweep)["jobs"] if (sweep / NAME).is_file() else {}
+    jobs = read(sweep).jobs if (sweep / NAME).is_file() else {}
     for name, overrides in jobs.items():
         recorded.setdefault(tuple(overrides), []).append(sweep / name)
     return recorded

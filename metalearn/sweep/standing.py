@@ -71,7 +71,7 @@ def read(sweep: Path) -> list[Standing]:
 
 def jobs(sweep: Path) -> list[Job]:
     """Returns the jobs of a sweep, or the trials of a search that have begun."""
-    if recorded := sweep_record.read(sweep)["jobs"]:
+    if recorded := sweep_record.read(sweep).jobs:
         pairs = [(sweep / name, overrides) for name, overrides in recorded.items()]
     else:
         folders = sorted({log.parent for place in TRIALS for log in sweep.glob(place)})

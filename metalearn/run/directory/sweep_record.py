@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple
+
+from metalearn.run.directory.as_json import decode
 
 NAME = "sweep.json"
 
 
-class Content(TypedDict):
-    """Content of sweep.json."""
+class SweepRecord(NamedTuple):
+    """The jobs of a sweep and its command."""
 
     command: list[str]  # the part of the command line that defines the jobs
     typed: list[str]  # the whole command line, as it was typed last
@@ -16,12 +18,11 @@ class Content(TypedDict):
     jobs: dict[str, list[str]]  # overrides by directory; empty for a search
 
 
-def read(sweep: Path) -> Content:
+def read(sweep: Path) -> SweepRecord:
     """Returns the content of the file. Raises ValueError in one line where it is damaged."""
-    from typeguard import TypeCheckError, check_type  # late, because --help must not wait for it
-
     path = sweep / NAME
     try:
-        return check_type(json.loads(path.read_text()), Content)
-    except (ValueError, TypeCheckError) as error:
+        record: SweepRecord = decode(SweepRecord, json.loads(path.read_text()), "")
+    except ValueError as error:
         raise ValueError(f"{path} is not the list of jobs of a sweep: {error}") from error
+    return record

@@ -60,7 +60,7 @@ def varied(folder: Path, overrides: list[str]) -> list[str]:
     """Lists overrides that other jobs of a sweep lack and that are not in the name."""
     if (home := sweep_folder(folder)) is None:
         return []
-    typed = sweep_record.read(home)["command"]
+    typed = sweep_record.read(home).command
     own = [override for override in overrides if node(override) not in IN_NAME]
     return [override for override in own if not any(alike(override, word) for word in typed)]
 
