@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.plots.plots import Scale, scale
+from metalearn.report.plots.plots import Scale, scale, steps
 from metalearn.report.reading.scores import Score
 from metalearn.report.reading.searches import Search, Trial
 
@@ -40,18 +40,12 @@ def plot(search: Search) -> ParetoPlot | None:
     x = scale((cost for _, cost in points.values()), factor=x_score.factor)
     y = scale((score for score, _ in points.values()), factor=y_score.factor)
     places = {name: (x.at(cost), y.down(score)) for name, (score, cost) in points.items()}
-    on_front = _best_second_first(search.front, x_score)
-    front = [Point(trial.folder.name, *places[trial.folder.name]) for trial in on_front]
-    names = {point.name for point in front}
-    others = "".join(f"M{a} {b}h0" for name, (a, b) in places.items() if name not in names)
-    return ParetoPlot(search.name, x_score, y_score, x, y, _steps(front), front, others)
+    on_front = [trial.folder.name for trial in _best_second_first(search.front, x_score)]
+    front = [Point(name, *places[name]) for name in on_front]
+    line = steps([places[name] for name in on_front])
+    others = "".join(f"M{a} {b}h0" for name, (a, b) in places.items() if name not in on_front)
+    return ParetoPlot(search.name, x_score, y_score, x, y, line, front, others)
 
 
 def _best_second_first(trials: Iterable[Trial], score: Score) -> list[Trial]:
     return sorted(trials, key=lambda trial: -score.sign * trial.values[1])
-
-
-def _steps(front: list[Point]) -> str:
-    """Returns the border of the region that the front beats."""
-    first, *rest = front
-    return f"M{first.x} {first.y}" + "".join(f"H{point.x}V{point.y}" for point in rest)

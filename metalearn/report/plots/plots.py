@@ -82,6 +82,12 @@ def scale(values: Iterable[float], *, factor: int = 1) -> Scale:
     return Scale(low / factor, high / factor, ticks)
 
 
+def steps(places: list[tuple[float, float]]) -> str:
+    """Returns the d of an SVG path through places, in steps: to the right, then up or down."""
+    (x, y), *rest = places
+    return f"M{x} {y}" + "".join(f"H{x}V{y}" for x, y in rest)
+
+
 def results(column: Column, comparison: Comparison) -> DotPlot | None:
     """Returns the cells of a column, the best first; None where no run completed."""
     cells = [cell for cell in comparison.in_column(column) if cell.completed]

@@ -1,9 +1,10 @@
 """The geometry of the plots of a search: history and importance of parameters."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.plots.plots import Scale, scale
+from metalearn.report.plots.plots import Scale, scale, steps
 from metalearn.report.reading.scores import Score
 from metalearn.report.reading.searches import Search, Trial
 from metalearn.report.tables.search_tables import percent
@@ -57,15 +58,10 @@ def importance(search: Search) -> list[Bar]:
 
 def _best(search: Search, x: Scale, y: Scale) -> str:
     """Draws the best value so far as a line in steps, up to the last trial."""
-    path, best = "", None
+    places, best = [], -math.inf
     for trial in search.of("completed"):
         assert trial.value is not None
-        if best is None or trial.value * search.score.sign > best * search.score.sign:
-            path += f"H{x.at(trial.number)}V{y.down(trial.value)}" if path else _start(x, y, trial)
-            best = trial.value
-    return path + f"H{x.at(search.trials[-1].number)}" if path else ""
-
-
-def _start(x: Scale, y: Scale, trial: Trial) -> str:
-    assert trial.value is not None
-    return f"M{x.at(trial.number)} {y.down(trial.value)}"
+        if (gain := trial.value * search.score.sign) > best:
+            places.append((x.at(trial.number), y.down(trial.value)))
+            best = gain
+    return f"{steps(places)}H{x.at(search.trials[-1].number)}" if places else ""
