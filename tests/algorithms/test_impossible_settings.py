@@ -74,5 +74,5 @@ def test_a_setting_without_effect_is_a_warning(name: str, caplog: pytest.LogCapt
     ("name", "choices"), [("batch_norm", "running, support, batch"), ("problem", "classification")]
 )
 def test_a_misspelt_word_from_python_is_refused(name: str, choices: str) -> None:
-    with pytest.raises(ValueError, match=f"^there is no {name} 'runing'; choose from {choices}"):
-        CNP(MLP([4]), **{"width": 2, "way": 2, "batch_norm": "running", name: "runing"})
+    with pytest.raises(ValueError, match=f"^there is no {name} 'rolling'; choose from {choices}"):
+        CNP(MLP([4]), **{"width": 2, "way": 2, "batch_norm": "running", name: "rolling"})
