@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metalearn.report.comparing.protocol import protocol
-from metalearn.run.command.grammar import key
+from metalearn.run.directory.keys import key
 from metalearn.run.directory.published import published
 from metalearn.run.directory.result import Evaluation, Result
 from metalearn.stats import estimate

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.grammar import is_path, node
+from metalearn.run.command.grammar import is_path
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.keys import (
     IRRELEVANT,
@@ -19,6 +19,7 @@ from metalearn.run.directory.keys import (
     TAKEN_FROM_THE_TRAINING,
     is_below,
     leaves,
+    node,
 )
 from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted

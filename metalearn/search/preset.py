@@ -6,8 +6,7 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.grammar import key
-from metalearn.run.directory.keys import leaves
+from metalearn.run.directory.keys import key, leaves
 
 GROUP = "hparams_search"
 

@@ -9,9 +9,9 @@ from optuna.trial import TrialState
 
 from metalearn.files import one_at_a_time
 from metalearn.losses import OBJECTIVES
-from metalearn.run.command.grammar import key, node
 from metalearn.run.directory import study_record
 from metalearn.run.directory.claim import LOCK
+from metalearn.run.directory.keys import key, node
 from metalearn.run.trials.trial import TrialAddress
 from metalearn.search import space as search_space
 from metalearn.search.best import Findings

@@ -6,8 +6,7 @@ from typing import Any
 import optuna
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.grammar import node
-from metalearn.run.directory.keys import is_below
+from metalearn.run.directory.keys import is_below, node
 from metalearn.run.directory.secrets import redacted
 from metalearn.run.settings import settings
 from metalearn.run.trials.trial import open_storage

@@ -9,9 +9,10 @@ from pathlib import Path
 from metalearn.files import one_at_a_time, write_text
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.composed import outputs
-from metalearn.run.command.grammar import is_sweep, key, node, quoted, value
+from metalearn.run.command.grammar import is_sweep, quoted, value
 from metalearn.run.directory.claim import LOCK
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.keys import key, node
 from metalearn.run.directory.sweep_record import NAME, SweepRecord, read
 from metalearn.sweep.jobs import Job
 

@@ -20,7 +20,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.grammar import key, quoted
+from metalearn.run.command.grammar import quoted
+from metalearn.run.directory.keys import key
 from metalearn.sweep import dropped
 from metalearn.sweep.control import CancelRequest, attend
 from metalearn.sweep.settings import check_settings

@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.command.grammar import expand_user_paths, key, node
+from metalearn.run.command.grammar import expand_user_paths
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import is_below
+from metalearn.run.directory.keys import is_below, key, node
 from metalearn.run.settings import as_typed, settings, written_settings
 from metalearn.sweep.jobs import Job
 

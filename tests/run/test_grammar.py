@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from metalearn.run.command.grammar import expand_user_paths, is_path, node, quoted, readable, value
+from metalearn.run.command.grammar import expand_user_paths, is_path, quoted, readable, value
+from metalearn.run.directory.keys import node
 
 SIGNS = st.one_of(st.sampled_from("'\"\\${}=,()[]~ \n:é"), st.characters())
 

@@ -9,8 +9,9 @@ import pytest
 from conftest import resolved
 
 from metalearn import __version__
-from metalearn.run.command.grammar import key, node, value
+from metalearn.run.command.grammar import value
 from metalearn.run.command.overrides import SPLIT, expand, newest_unfinished, with_absolute_paths, with_relative_paths
+from metalearn.run.directory.keys import key, node
 
 EARLIER = ["algorithm=maml", "algorithm.inner_lr=0.1", "seed=3", "logger=wandb", "logger.wandb.group=g", "+trainer.x=1"]
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from metalearn.report.comparing.protocol import Column, Method, Protocol, is_of_a_run, weights_of
 from metalearn.report.reading.runs import Run
-from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below
-from metalearn.run.directory.published import key_of
+from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below, key
 
 NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "evaluation", "trainer.precision"}
 """Keys of which equal hashes say nothing; a test has its own precision."""
@@ -74,8 +73,8 @@ def _content(run: Run, place: Place) -> Content | None:
     method, protocol = place.method, place.protocol
     kept = Place(
         place.column,
-        method._replace(overrides=tuple(o for o in method.overrides if is_below(key_of(o), apart))),
-        protocol._replace(overrides=tuple(o for o in protocol.overrides if is_below(key_of(o), apart))),
+        method._replace(overrides=tuple(o for o in method.overrides if is_below(key(o), apart))),
+        protocol._replace(overrides=tuple(o for o in protocol.overrides if is_below(key(o), apart))),
     )
     return run.result.config_sha256, run.result.fold is None, kept, tuple(others)
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from metalearn.formats import points, pretraining, span
 from metalearn.report.reading.scores import ACCURACY, Score
-from metalearn.run.directory.published import key_of
+from metalearn.run.directory.keys import key
 from metalearn.run.directory.result import Result
 
 Range = tuple[int, int]
@@ -176,7 +176,7 @@ def _folds(result: Result) -> tuple[str, ...]:
 
 def _checkpoint(result: Result) -> str:
     """Returns the name of a tested checkpoint's file; empty for a run directory or best.ckpt."""
-    names = (_file(override).name for override in result.overrides if key_of(override) == "checkpoint")
+    names = (_file(override).name for override in result.overrides if key(override) == "checkpoint")
     return next((name for name in names if name.endswith(".ckpt") and name != "best.ckpt"), "")
 
 
@@ -201,20 +201,20 @@ def _trained(result: Result) -> str:
 def _own_overrides(result: Result) -> list[str]:
     """Returns overrides that change the result and are in none of its other fields."""
     split = set() if result.class_split is None else {"dataset.fold"}
-    last = {key_of(override): override for override in result.overrides}  # Hydra takes the last value of a key
+    last = {key(override): override for override in result.overrides}  # Hydra takes the last value of a key
     own = (o for name, o in last.items() if not (_is_in_other_field(name) or name in split))
     return sorted(_without_quotes(override) for override in own if not is_of_a_run(override, weights_of(result)))
 
 
 def weights_of(result: Result) -> set[str]:
     """Returns the names of the run directories whose weights are tested."""
-    return {_file(o).parent.parent.name for o in result.overrides if key_of(o) in ("checkpoint", "pretrained")}
+    return {_file(o).parent.parent.name for o in result.overrides if key(o) in ("checkpoint", "pretrained")}
 
 
 def is_of_a_run(override: str, folders: set[str]) -> bool:
     """Whether an override names the split of its own run, or of one of these run directories."""
     file = _file(override)
-    return file.name == OF_A_RUN.get(key_of(override)) and file.parent.name in folders
+    return file.name == OF_A_RUN.get(key(override)) and file.parent.name in folders
 
 
 def _file(override: str) -> PurePath:
@@ -239,7 +239,7 @@ def _is_in_other_field(key: str) -> bool:
 
 
 def _group(override: str) -> str:
-    return key_of(override).partition(".")[0]
+    return key(override).partition(".")[0]
 
 
 def _range(value: int | list[int]) -> Range:

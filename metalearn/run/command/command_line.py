@@ -6,8 +6,9 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from metalearn import __version__
-from metalearn.run.command.grammar import is_path, key, readable, value
+from metalearn.run.command.grammar import is_path, readable, value
 from metalearn.run.command.names import nearest, shortened
+from metalearn.run.directory.keys import key
 
 OTHER_WORDS = {
     "export": "metalearn export RUN FILE.onnx",

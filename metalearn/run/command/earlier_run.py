@@ -8,8 +8,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.command.grammar import key, node, value
+from metalearn.run.command.grammar import value
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.keys import key, node
 
 
 class EarlierRun:

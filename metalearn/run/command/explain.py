@@ -14,10 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.command.allowed import arguments, locate
 from metalearn.run.command.composed import compose
-from metalearn.run.command.grammar import key, value
+from metalearn.run.command.grammar import value
 from metalearn.run.command.groups import COME_ALONG
 from metalearn.run.command.names import nearest, nearest_key, shortened
-from metalearn.run.directory.keys import is_below, parts
+from metalearn.run.directory.keys import is_below, key, parts
 
 OF_ENTRIES = ("callbacks", "logger")
 """Groups whose options add an entry of their name."""

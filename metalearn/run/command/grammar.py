@@ -1,4 +1,4 @@
-"""One override as Hydra reads it: its key, its value, and paths, which have no special signs."""
+"""One override as Hydra reads it: its value, and paths, which have no special signs."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.directory.keys import parts
+from metalearn.run.directory.keys import key, node, parts
 
 RUN_PATHS = {"checkpoint", "pretrained", "resume"}
 PART_PATHS = {
@@ -37,20 +37,6 @@ PART_PATHS = {
 def is_path(key: str) -> bool:
     """Whether a key holds a path, by its name."""
     return key in RUN_PATHS or key.startswith("paths.") or key.rpartition(".")[2] in PART_PATHS
-
-
-def key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
-def node(override: str) -> str:
-    """Returns the config key of an override.
-
-    >>> node("dataset@test_dataset=omniglot")
-    'test_dataset'
-    """
-    group, _, package = key(override).partition("@")
-    return package or group.replace("/", ".")
 
 
 def value(override: str) -> Any:

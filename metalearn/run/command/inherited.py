@@ -8,10 +8,9 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from metalearn.run.command import grammar
 from metalearn.run.command.allowed import check_name
 from metalearn.run.directory.checkpoint_file import read_origin
-from metalearn.run.directory.keys import parts
+from metalearn.run.directory.keys import key, parts
 from metalearn.run.directory.secret_names import is_secret
 
 NESTING = ("product", "unlimited_if")
@@ -40,7 +39,7 @@ def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> li
     kept = []
     for override in overrides:
         try:
-            if grammar.key(override) not in typed:
+            if key(override) not in typed:
                 check_kept(override)
         except ValueError as error:
             line = f"{source} is refused: it holds the override {override!a:.200}, {error}"

@@ -15,12 +15,12 @@ from metalearn.formats import first_line
 from metalearn.run.command.command_line import is_multirun, parse
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.earlier_run import EarlierRun
-from metalearn.run.command.grammar import is_path, key, node, quoted, readable, value
+from metalearn.run.command.grammar import is_path, quoted, readable, value
 from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import OF_THE_TRAINING, is_below
+from metalearn.run.directory.keys import OF_THE_TRAINING, is_below, key, node
 
 OF_THIS_COMMAND = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""

@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.directory.folder import BEGAN, LOG, RunFolder
-from metalearn.run.directory.published import key_of
+from metalearn.run.directory.keys import key
 
 COARSE = 0.1
 """Seconds by which a file system may date a change too early."""
@@ -16,7 +16,7 @@ COARSE = 0.1
 def run_folder() -> RunFolder:
     """Returns the run directory of the command that Hydra has composed."""
     config = HydraConfig.get()
-    path, named = Path(config.runtime.output_dir), "hydra.run.dir" in map(key_of, config.overrides.hydra)
+    path, named = Path(config.runtime.output_dir), "hydra.run.dir" in map(key, config.overrides.hydra)
     return RunFolder(path, named=named, fresh=_is_fresh(path))
 
 

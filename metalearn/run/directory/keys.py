@@ -1,4 +1,4 @@
-"""Keys of a config, and their part in a result; reports read them without YAML."""
+"""Keys of a config and of overrides, and their part in a result; reports read them without YAML."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ IRRELEVANT = {
     *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "cuda_graph", "plugins")),
     *(f"trainer.{name}" for name in ("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps")),
     *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing")),
-    *(f"callbacks.{name}" for name in ("progress", "picture", "points", "model_summary", "save_top_k")),
+    *(f"callbacks.{name}" for name in ("progress", "picture", "model_summary", "save_top_k")),
     "algorithm.execution",
 }
 """Keys of the machine, of places and of the screen, with all keys below them."""
@@ -34,6 +34,20 @@ OF_THE_METHOD = {"algorithm", "backbone", "batch_norm"}
 
 OF_THE_WEIGHTS = {"backbone.name", "backbone.freeze", "backbone.freeze_vectors"}
 """Keys of the predictor that say where its weights come from, and which of them are trained."""
+
+
+def key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def node(override: str) -> str:
+    """Returns the config key of an override.
+
+    >>> node("dataset@test_dataset=omniglot")
+    'test_dataset'
+    """
+    group, _, package = key(override).partition("@")
+    return package or group.replace("/", ".")
 
 
 def is_below(key: str, parts: Collection[str]) -> bool:

@@ -1,5 +1,6 @@
 """Published numbers of experiments, for runs that measure the same."""
 
+from metalearn.run.directory.keys import key
 from metalearn.run.directory.result import Published, Result
 
 OTHER_METHOD_OR_TEST = {"algorithm", "backbone", "dataset@test_dataset", "episode", "episode.test"}
@@ -14,20 +15,16 @@ def published(result: Result) -> Published | None:
 
     None where an override changed what the experiment measures.
     """
-    if any(key_of(override).partition(".")[0] == "published" for override in result.overrides):
+    if any(key(override).partition(".")[0] == "published" for override in result.overrides):
         return result.published
     # Queries that are predicted together are part of what is measured.
     same = SAME_TEST - {"episode.test.query"} if result.transductive else SAME_TEST
     return None if any(_measures_otherwise(override, same) for override in result.overrides) else result.published
 
 
-def key_of(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
 def _measures_otherwise(override: str, same: set[str]) -> bool:
-    key = key_of(override)
-    group, _, argument = key.partition(".")
+    name = key(override)
+    group, _, argument = name.partition(".")
     other_data = group in ("dataset", "test_dataset") and argument not in SAME_CLASSES
-    other_test = key in OTHER_METHOD_OR_TEST or (key.startswith("episode.test.") and key not in same)
+    other_test = name in OTHER_METHOD_OR_TEST or (name.startswith("episode.test.") and name not in same)
     return other_data or other_test or override in OTHER_CLASSES

@@ -6,9 +6,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
-from metalearn.run.command.grammar import alike, node
+from metalearn.run.command.grammar import alike
 from metalearn.run.command.groups import typed_overrides
 from metalearn.run.directory import sweep_record
+from metalearn.run.directory.keys import node
 
 IN_NAME = {"algorithm", "backbone", "dataset", "seed", "episode.test.way", "episode.test.shot"}
 """Keys whose values are in every name."""
