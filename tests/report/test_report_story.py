@@ -1,6 +1,7 @@
 """Contents of a report beside its tables of scores: heading, cost, episodes, pictures, links."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -28,9 +29,9 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
         fields["test"]["calibration_error"] = 0.05
         path.write_text(json.dumps(fields))
     Image.new("RGB", (8, 8)).save(folder / "3" / "test_episode.png")
-    (folder / "sweep.json").write_text(
-        json.dumps({"command": ["seed=0,1", "algorithm=relation,maml"], "typed": [], "cwd": "/", "jobs": {}})
-    )
+    typed = ["-m", "seed=0,1", "algorithm=relation,maml"]
+    record = {"command": typed[1:], "typed": typed, "cwd": os.getcwd(), "jobs": {}}
+    (folder / "sweep.json").write_text(json.dumps(record))
     return read([folder])
 
 

@@ -280,9 +280,9 @@ def test_nearest_says_nothing_when_nothing_is_near() -> None:
             "images_background is missing",
         ),
         (["algorithm=maml", "episode.test.way=4"], "which episode.test.way=4 cannot change"),
-        (["algorithm=maml", "trainer.precision=16-mixed"], "would round small gradients of maml to 0"),
+        (["algorithm=maml", "trainer.precision=16-true"], "would round small gradients of maml to 0"),
         (
-            ["algorithm=triplet", "algorithm.finetune_steps=1", "trainer.precision=16-mixed"],
+            ["algorithm=triplet", "algorithm.finetune_steps=1", "trainer.precision=16-true"],
             "would round small gradients of triplet to 0",
         ),
         (["tasks_per_batch=0"], "tasks_per_batch is 0; it must be at least 1"),
