@@ -64,8 +64,8 @@ def planned(plan: Plan) -> Result:
 
     Raises ValueError for values of the wrong type, and as `read_origin` does.
     """
-    result, trained = _planned(plan), plan.origin
-    if trained is None or not plan.tests_only:
+    result = _planned(plan)
+    if not plan.tests_only or (trained := plan.origin) is None:
         return result
     settings = [] if plan.trains_nothing else trained_with(plan.settings, result.algorithm, trained)
     return replace(

@@ -1,16 +1,21 @@
 """Trainings that start with the backbone of another run."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import Finished, composed
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from origins import facts
 from texts import write_csv, write_vectors
 
 from metalearn.run.checks.inputs import check_columns
 from metalearn.run.directory.checkpoint import load_backbone
+from metalearn.run.directory.folder import RunFolder
+from metalearn.run.plan import Plan
+from metalearn.run.record import planned
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,13 @@ def test_another_backbone_is_refused_before_any_training(
     assert refused.code == 2
     assert refused.text.splitlines()[-1].startswith(f"metalearn: pretrained={best(baseline)} {message}")
     assert (refused.result["status"], refused.result["steps"]) == ("failed", None)
+
+
+def test_the_result_of_a_refused_run_has_its_settings() -> None:
+    config: Any = OmegaConf.to_container(composed("pretrained=absent.ckpt"), resolve=True)
+    choices = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4"}
+    plan = Plan(config, RunFolder(Path("out")), {}, choices, "glyphs", None, [], [], Path())
+    assert planned(plan).pretrained == "absent.ckpt"  # although it cannot be read
 
 
 def test_normalisation_of_each_inner_step_is_told_apart(tmp_path: Path) -> None:
