@@ -3,6 +3,7 @@
 B  queries of a chunk, or all of them where the method predicts them jointly
 """
 
+import os
 from functools import cached_property, partial
 from threading import RLock
 from typing import Any
@@ -19,8 +20,10 @@ from metalearn.types import Predictor
 IN_TURN = RLock()
 """Held while a learner adapts and predicts, since a server may use one in several threads.
 
-torch.func.functional_call exchanges the weights of a module in place.
+torch.func.functional_call exchanges the weights of a module in place. A fork waits too: its child
+would find the lock held forever, and the weights exchanged.
 """
+os.register_at_fork(before=IN_TURN.acquire, after_in_parent=IN_TURN.release, after_in_child=IN_TURN.release)
 
 
 class Adapted:

@@ -1,11 +1,13 @@
 """Learner: its answers are those of the algorithm, for any labels and any chunks."""
 
 import json
+import os
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from metalearn.episodes.sampling import draw
 from metalearn.episodes.setting import Shape
 from metalearn.learner import inputs as of_inputs
 from metalearn.learner import learner as of_learner
-from metalearn.learner.adapted import Adapted
+from metalearn.learner.adapted import IN_TURN, Adapted
 from metalearn.learner.images import prepared
 
 SUPPORT, QUERIES = pictures(3), pictures(5, seed=1)
@@ -121,6 +123,26 @@ def test_threads_predict_in_turn(tmp_path: Path, monkeypatch) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(ours.predict, [QUERIES[0]] * 2))
     assert at_once == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of several threads, from Python 3.12 on
+def test_a_fork_waits_for_a_prediction_of_another_thread() -> None:
+    held = Event()
+
+    def predict() -> None:
+        assert IN_TURN.acquire(timeout=1)
+        held.set()
+        time.sleep(0.05)
+        IN_TURN.release()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(predict)
+        held.wait()
+        child = os.fork()
+        if not child:
+            os._exit(0 if IN_TURN.acquire(timeout=1) else 1)
+        pool.submit(predict).result()  # the parent has released it
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_bars_are_told_apart_and_explained_by_their_like(tmp_path: Path) -> None:
