@@ -5,7 +5,7 @@ from typing import Any, final
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from metalearn.formats import installing
 from metalearn.run.trials.trial import Pruner
@@ -32,8 +32,7 @@ class OptunaSweeper(Sweeper):
         params: dict[str, Any],
     ) -> None:
         self.n_trials, self.sampler, self.pruner, self.seed = n_trials, sampler, pruner, seed
-        self.seeds, self.objectives = list(seeds), list(objectives)
-        self.start: list[dict[str, Any]] = OmegaConf.to_container(OmegaConf.create(start))  # type: ignore[assignment]
+        self.seeds, self.objectives, self.start = seeds, objectives, start
         self.storage, self.study_name = storage, study_name
         self.params = params
 

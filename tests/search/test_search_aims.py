@@ -146,7 +146,7 @@ def sweeper_with(settings: dict) -> OptunaSweeper:
     [("choice([2,5],5)", [[2, 5], "[2,5]", 5], ["[2,5]", "[2,5]", "5"]), ("null,1.0", [None, 1.0], ["null", "1.0"])],
 )
 def test_a_list_and_a_null_may_be_start_points(tmp_path: Path, params: str, points: list, texts: list[str]) -> None:
-    sweeper = sweeper_with({"start": OmegaConf.create([{"x": point} for point in points])})  # as Hydra gives them
+    sweeper = sweeper_with({"start": [{"x": point} for point in points]})
     search = Controller(tmp_path, params=params, start=sweeper.start)
     assert [trial.system_attrs["fixed_params"]["x"] for trial in search.study.get_trials()] == texts
 

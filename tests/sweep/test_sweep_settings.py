@@ -33,7 +33,7 @@ def made(plugin: type, **settings: Any) -> tuple[Any, Any, str]:
     group = file.partition("/")[0]
     config = OmegaConf.create({"hydra": {group: OmegaConf.load(CONF / file), "sweep": {"dir": "out"}}})
     config.hydra[group] = {**config.hydra[group], **settings}
-    node = {name: value for name, value in config.hydra[group].items() if name != "_target_"}
+    node = {name: value for name, value in config.hydra[group].items() if name not in ("_target_", "_convert_")}
     return plugin(**node), config, f"hydra.{group}"
 
 
@@ -46,6 +46,8 @@ def test_the_settings_of_the_files_are_right(plugin: type) -> None:
     ("plugin", "settings", "message"),
     [
         (OptunaSweeper, {"storage": None}, "hydra.sweeper.storage=null is not of the type str"),
+        (OptunaSweeper, {"seeds": 3}, "hydra.sweeper.seeds=3 is not of the type list"),
+        (OptunaSweeper, {"start": None}, "hydra.sweeper.start=null is not of the type list"),
         (OptunaSweeper, {"params": None}, "hydra.sweeper.params=null is not of the type"),
         (OptunaSweeper, {"seed": "x"}, "hydra.sweeper.seed='x' is not of the type int | None"),
         (OptunaSweeper, {"pruner": "best"}, "hydra.sweeper.pruner='best' is not of the type Literal"),
