@@ -8,6 +8,7 @@ solution. Inductive.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.choice import check_positive
@@ -47,11 +48,6 @@ class R2D2(AbstractMetric):
     @at_least_float32  # half precision cannot solve the system
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
         # The constant feature 1 gives the regression its bias.
-        x, queries = with_ones(support_z), with_ones(query_z)  # (S, D + 1), (Q, D + 1)
+        x, queries = (F.pad(z, (0, 1), value=1.0) for z in (support_z, query_z))  # (S, D + 1), (Q, D + 1)
         w = ridge_regression(x, support_y, self.log_ridge.exp())  # (D + 1, N)
         return self.alpha * queries @ w + self.beta  # (Q, N)  eq. 7
-
-
-def with_ones(z: Tensor) -> Tensor:
-    """Appends a feature of ones: (B, D) -> (B, D + 1)."""
-    return torch.cat([z, z.new_ones(z.shape[0], 1)], dim=1)
