@@ -130,20 +130,17 @@ class MAMLPlusPlus(AbstractGradient):
             return loss, logits
 
         output = self.mean_loss(task, batch)
-        self._track(batch)
+        if self.norms is None:
+            self.track_moments(batch)
+        elif self.batch_norm == "running":
+            self._track_by_step(self.norms, batch)
         return output
 
     def _at(self, step: int, params: Parameters) -> Parameters:
         """Replaces the batch normalisation of θ by that of a step."""
         return params if self.norms is None else params | self.norms.at(step)
 
-    def _track(self, batch: Episode) -> None:
-        if self.norms is None:
-            self.track_moments(batch)
-        elif self.batch_norm == "running":
-            with torch.no_grad():
-                self._track_by_step(self.norms, batch)
-
+    @torch.no_grad()
     def _track_by_step(self, norms: "NormOfStep", batch: Episode) -> None:
         """Updates each step's running moments under that step's weights, averaged over tasks."""
         own = norm.rows("running", training=True)
