@@ -90,10 +90,8 @@ class Layer(nn.Module):
 
         MAML needs its second derivative, which the fused attention of torch does not have.
         """
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._projected(h))
+        parts = self.projections(h).chunk(3, -1)  # (B, L, E) each
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         scores = query @ key.transpose(2, 3) / key.shape[-1] ** 0.5  # (B, heads, L, L)
         scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
         return self.output((F.softmax(scores, -1) @ value).transpose(1, 2).flatten(2))
-
-    def _projected(self, h: Tensor) -> tuple[Tensor, ...]:
-        return self.projections(h).chunk(3, -1)  # (B, L, E) each
