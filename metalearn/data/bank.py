@@ -55,7 +55,7 @@ class ClassBank:
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if fault := self._fault():
+        if fault := self._fault_of_images() or self._fault_of_names() or self._fault_of_rows():
             raise ValueError(
                 f"{fault}; a ClassBank has images (M, C, H, W) uint8, or texts (M, L) int32, and, for each class, "
                 "its name and the rows of its images, each in one class"
@@ -63,10 +63,6 @@ class ClassBank:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "mapping": None}  # a copy, or another process, holds the images themselves
-
-    def _fault(self) -> str | None:
-        """Describes the first fault, if any."""
-        return self._fault_of_images() or self._fault_of_names() or self._fault_of_rows()
 
     def _fault_of_images(self) -> str | None:
         kinds = (torch.uint8, 4), (torch.int32, 2)
