@@ -27,7 +27,7 @@ def read_texts(path: Path, *, key: str = "text", fewest: int = 2) -> Texts:
     texts: Texts = {}
     spellings = set()
     try:
-        for number, text, label in _json_lines(path, key) if is_json else _csv_lines(path):
+        for number, (text, label) in _json_lines(path, key) if is_json else read_lines(path, HEADER):
             spellings.add(label)
             texts.setdefault(class_name(label), []).append(_checked(number, text, class_name(label)))
     except ValueError as error:
@@ -76,11 +76,6 @@ def _checked(number: int, text: object, label: str = "any") -> str:
     return text
 
 
-def _csv_lines(path: Path) -> Iterator[tuple[int, str, str]]:
-    for number, (text, label) in read_lines(path, HEADER):
-        yield number, text, label
-
-
 def _plain_lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_regular(path, LARGEST).splitlines(), start=1):
         try:
@@ -89,13 +84,13 @@ def _plain_lines(path: Path) -> Iterator[tuple[int, str]]:
             raise BadLine(number, "its text is not UTF-8") from error
 
 
-def _json_lines(path: Path, key: str) -> Iterator[tuple[int, str, str]]:
+def _json_lines(path: Path, key: str) -> Iterator[tuple[int, list[str]]]:
     for number, record in _records(path):
         if isinstance(record.get("label"), int | float):
             raise BadLine(number, "its label is a number; write it in quotes")
         if not all(isinstance(record.get(name), str) for name in (key, "label")):
             raise BadLine(number, f"it has no texts at {key} and label")
-        yield number, record[key], record["label"]
+        yield number, [record[key], record["label"]]
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
