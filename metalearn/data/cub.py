@@ -10,13 +10,13 @@ import logging
 from pathlib import Path
 
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, Files, class_folders, images_in, plan_of_files
+from metalearn.data.files.image_files import ClassLists, files_of, plan_of_files
 from metalearn.data.files.names import some
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.table import LARGEST, BadLine
 from metalearn.data.photographs import AbstractPhotographs
 from metalearn.data.splits import read_split
-from metalearn.types import SPLITS, Split
+from metalearn.types import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +62,9 @@ def make_plan(root: Path, classes: ClassLists) -> Plan:
         raise FileNotFoundError(f"{root.absolute()} has no images/; {ADVICE}")
     listing = root / "images.txt"
     listed = _listed(listing)
-    folders = class_folders(root / "images", classes)
-    files: dict[Split, dict[str, Files]] = {}
-    for split, of_split in folders.items():
-        files[split] = {name: images_in(folder) for name, folder in of_split.items()}
-        for name, of_class in files[split].items():
+    files = files_of(root / "images", classes)
+    for of_split in files.values():
+        for name, of_class in of_split.items():
             present = {f"{name}/{Path(path).name}" for path in of_class}
             expected = listed.get(name, set())
             if absent := sorted(expected - present):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, Files, class_folders, equal_rows, images_in, plan_of_files
+from metalearn.data.files.image_files import ClassLists, Files, equal_rows, files_of, images_in, plan_of_files
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain
 from metalearn.data.files.regular import file_version
@@ -74,9 +74,7 @@ def make_plan(root: Path, classes: ClassLists, num_images: int) -> Plan:
     expected = {name for of_split in classes.values() for name in of_split}.union(SPLITS)
     if not any((root / name).is_dir() for name in expected):
         raise FileNotFoundError(f"{root.absolute()} has no images; {ADVICE}")
-    folders = class_folders(root, classes)
-    files = {split: {name: images_in(path) for name, path in paths.items()} for split, paths in folders.items()}
-    return plan_of_files(_check(root, files, num_images))
+    return plan_of_files(_check(root, files_of(root, classes), num_images))
 
 
 def _listed(root: Path, classes: ClassLists) -> dict[Split, dict[str, Files]]:

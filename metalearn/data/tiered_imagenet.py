@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from metalearn.data.files.image_array import Plan
-from metalearn.data.files.image_files import ClassLists, class_folders, decode, images_in, plan_of_files
+from metalearn.data.files.image_files import ClassLists, decode, files_of, plan_of_files
 from metalearn.data.files.names import some
 from metalearn.data.files.pickles import load_plain, pngs_in
 from metalearn.data.files.regular import file_version
@@ -69,8 +69,7 @@ def make_plan(root: Path, classes: ClassLists) -> Plan:
         return _plan_of_pickles(root, {split: len(names) for split, names in classes.items()})
     if not any((root / split).is_dir() for split in SPLITS):
         raise FileNotFoundError(f"{root.absolute()} has no images; {ADVICE}")
-    folders = class_folders(root, _named_as_the_folders(root, classes))
-    files = {split: {name: images_in(path) for name, path in paths.items()} for split, paths in folders.items()}
+    files = files_of(root, _named_as_the_folders(root, classes))
     if empty := [f"{split}/{name}" for split, paths in files.items() for name, images in paths.items() if not images]:
         raise ValueError(f"{root} has classes without images: {some(empty)}")
     return plan_of_files(files)

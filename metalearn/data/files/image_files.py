@@ -37,23 +37,21 @@ def images_in(folder: Path) -> Files:
         os.close(descriptor)
 
 
-def class_folders(root: Path, classes: ClassLists) -> dict[Split, dict[str, Path]]:
-    """Finds the folder of each class: <root>/<class>, or <root>/<train, val or test>/<class>.
+def files_of(root: Path, classes: ClassLists) -> dict[Split, dict[str, Files]]:
+    """Lists the images of each class, in <root>/<class> or <root>/<train, val or test>/<class>.
 
     Raises ValueError that names missing classes, or a class in a wrong split.
     """
-    found: dict[Split, dict[str, Path]] = {}
-    for split, names in classes.items():
-        found[split] = {}
-        for name in names:
-            if (folder := _folder_of(root, split, name)) is not None:
-                found[split][name] = folder
+    found: dict[Split, dict[str, Path]] = {
+        split: {name: folder for name in names if (folder := _folder_of(root, split, name)) is not None}
+        for split, names in classes.items()
+    }
     missing = [name for split, names in classes.items() for name in names if name not in found[split]]
     if missing:
         total = sum(map(len, classes.values()))
         where = f"{root} has {total - len(missing)} of {total} classes as folders"
         raise ValueError(f"{where}, itself or in train, val and test; missing {some(missing)}")
-    return found
+    return {split: {name: images_in(path) for name, path in paths.items()} for split, paths in found.items()}
 
 
 def _folder_of(root: Path, split: Split, name: str) -> Path | None:
