@@ -27,15 +27,11 @@ def check_one_spelling(spellings: Iterable[str]) -> None:
 
 def check_utf8(paths: Iterable[str]) -> None:
     """Raises ValueError for names that are no UTF-8; neither a list nor a log can hold them."""
-    strange = [path for path in paths if not _is_utf8(path)]
-    if strange:
+    if strange := [path for path in paths if not is_utf8(path)]:
         shown = [os.fsencode(path).decode(errors="backslashreplace") for path in strange]
         raise ValueError(f"{len(strange)} names are not UTF-8, rename them: {some(shown)}")
 
 
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def is_utf8(text: str) -> bool:
+    """Whether a text holds no half of a character (a surrogate), which UTF-8 cannot encode."""
+    return text.encode(errors="replace").decode() == text

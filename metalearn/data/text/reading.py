@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from metalearn.data.files.names import check_one_spelling, class_name, some
+from metalearn.data.files.names import check_one_spelling, class_name, is_utf8, some
 from metalearn.data.files.regular import open_regular, read_regular
 from metalearn.data.files.table import LARGEST, BadLine, read_lines
 
@@ -69,7 +69,7 @@ def _checked(number: int, text: object, label: str = "any") -> str:
         raise BadLine(number, "its label is empty")
     if "\0" in text or "\0" in label:
         raise BadLine(number, "it holds the character NUL")
-    if any("\ud800" <= letter <= "\udfff" for letter in text + label):
+    if not is_utf8(text + label):
         raise BadLine(number, "it holds half of a character (a surrogate)")
     if len(text) > LONGEST:
         raise BadLine(number, f"its text has {len(text):,} characters, more than {LONGEST:,}")
