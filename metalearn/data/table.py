@@ -73,9 +73,8 @@ class Table:
             count = len(columns)
             if count != self.input_shape[2]:
                 raise ValueError(f"{self.root} has {count} columns of numbers: type dataset.input_shape=[1,1,{count}]")
-            classes = {split: names for split, names in self.division.classes(rows_of).items() if names}
-            if [*classes] != [*SPLITS]:
-                missing = " and ".join(split for split in SPLITS if split not in classes)
+            classes = self.division.classes(rows_of)
+            if missing := " and ".join(split for split in SPLITS if not classes[split]):
                 raise ValueError(f"no classes are for {missing}: all three splits are needed")
             arrays = {split: [np.array(rows_of[name]) for name in names] for split, names in classes.items()}
             warn_of_shared_rows(arrays)
