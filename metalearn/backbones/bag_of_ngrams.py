@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metalearn.backbones.base import AbstractBackbone
+from metalearn.backbones.base import AbstractBackbone, check_positive
 from metalearn.backbones.embedding import needed, token_mask
 from metalearn.backbones.norm import Rows
 
@@ -33,8 +33,7 @@ class BagOfNgrams(AbstractBackbone):
     def __init__(self, num_tokens: int | None, *, width: int = 4096, longest: int = 2) -> None:
         super().__init__()
         needed(num_tokens)
-        if longest < 1 or width < 1:
-            raise ValueError(f"bag_of_ngrams: longest={longest} and width={width} must be at least 1")
+        check_positive(longest=longest, width=width)
         self.longest = longest
         self.num_features = width
         self.map_shape = (width, 1, 1)
