@@ -6,6 +6,7 @@ listing.
 """
 
 import csv
+import re
 from importlib import resources
 
 from metalearn.types import SPLITS, Split
@@ -13,12 +14,8 @@ from metalearn.types import SPLITS, Split
 
 def known_splits(dataset: str) -> list[str]:
     """Returns the sorted names of the splits that the package has for a data set."""
-    names = (file.name for file in resources.files(__name__).iterdir())
-    return sorted(
-        name.removeprefix(f"{dataset}_").removesuffix(".csv")
-        for name in names
-        if name.startswith(f"{dataset}_") and name.endswith(".csv")
-    )
+    name = re.compile(rf"{dataset}_(\w+)\.csv")
+    return sorted(match[1] for file in resources.files(__name__).iterdir() if (match := name.fullmatch(file.name)))
 
 
 def read_split(dataset: str, split: str) -> dict[Split, tuple[str, ...]]:
