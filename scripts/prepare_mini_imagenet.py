@@ -17,8 +17,8 @@ from pathlib import Path
 from PIL import Image
 from rich.progress import track
 
-from metalearn.data.files.image_array import fit
 from metalearn.data.files.image_files import decode
+from metalearn.data.files.preparation import fit
 from metalearn.files import write_atomically
 from metalearn.types import SPLITS
 

@@ -10,8 +10,7 @@ import torch
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.download import found_or_downloaded
 from metalearn.data.files.idx import read_idx
-from metalearn.data.files.image_array import fit
-from metalearn.data.files.preparation import Preparation
+from metalearn.data.files.preparation import Preparation, fit
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import SPLITS, Split
 

@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from metalearn.data.bank import ClassBank
-from metalearn.data.files.image_array import Plan, fit, open_banks
+from metalearn.data.files.image_array import Plan, open_banks
+from metalearn.data.files.preparation import fit
 from metalearn.types import Split
 
 SHAPE = (3, 10, 12)

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
 from metalearn.data.bank import ClassBank, content_sha256
 from metalearn.data.files.cache import writing_to_cache
+from metalearn.data.files.preparation import fit
 from metalearn.files import write_text
 from metalearn.types import Split
 
@@ -80,13 +80,6 @@ def open_banks(cache: Path, name: str, plan: Plan, input_shape: tuple[int, int, 
         banks[split] = ClassBank(images[begin:end], rows, names, mapping, digests[split])
         begin = end
     return banks
-
-
-def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes an image, (H, W) or (H, W, 3), by Lanczos' filter, as Finn et al. 2017 do."""
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 class _ArrayFile:

@@ -27,20 +27,23 @@ class Preparation:
 
         Raises ValueError, with the reason, if it is no image.
         """
-        return self.fit(decode(content, self.input_shape[0], self.bits))
+        return self._fitted(decode(content, self.input_shape[0], self.bits))
 
     def of_image(self, image: Image.Image) -> np.ndarray:
         """Returns the pixels of an opened image, (H, W, C) uint8.
 
         Raises ValueError if its white is not known.
         """
-        return self.fit(as_bytes(image, self.input_shape[0], self.bits))
+        return self._fitted(as_bytes(image, self.input_shape[0], self.bits))
 
-    def fit(self, image: Image.Image) -> np.ndarray:
-        """Returns the pixels of an 8-bit image, resized by Lanczos' filter, (H, W, C) uint8."""
+    def _fitted(self, image: Image.Image) -> np.ndarray:
         channels, height, width = self.input_shape
-        if self.invert:
-            image = ImageOps.invert(image)
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.LANCZOS)
-        return np.asarray(image).reshape(height, width, channels)
+        pixels = np.asarray(ImageOps.invert(image) if self.invert else image)
+        return fit(pixels, height, width).reshape(height, width, channels)
+
+
+def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes an image, (H, W) or (H, W, 3), by Lanczos' filter, as Finn et al. 2017 do."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
