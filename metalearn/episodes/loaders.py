@@ -231,6 +231,8 @@ class _Fixed(Dataset[tuple[Tensor, Drawn]], Generic[Drawn]):
         return math.ceil(len(self.indices) / self.tasks)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Drawn]:
+        if batch >= len(self):
+            raise IndexError(batch)
         indices = self.indices[batch * self.tasks : (batch + 1) * self.tasks]
         drawn = [self.data.draw(self.split, index) for index in indices]
         if self.digest is not None:
