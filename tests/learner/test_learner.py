@@ -108,20 +108,21 @@ def test_labels_in_tensors_and_arrays_are_those_of_a_list(tmp_path: Path, kind) 
     assert ours.add_class(kind([4])[0], SUPPORT[0][:1]).classes_.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_threads_predict_in_turn(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(("name", "method"), [("predict", "logits"), ("explain_all", "weights")])
+def test_threads_predict_in_turn(name: str, method: str, tmp_path: Path, monkeypatch) -> None:
     """Two at once would exchange the weights of one module."""
     ours, predicting, at_once = learner(tmp_path).fit(*SUPPORT), [], []
 
-    def logits(self: Adapted, features: torch.Tensor) -> torch.Tensor:
+    def slow(self: Adapted, features: torch.Tensor) -> torch.Tensor:
         predicting.append(self)
         at_once.append(len(predicting))
         time.sleep(0.05)
         predicting.pop()
         return torch.zeros(len(features), 4)
 
-    monkeypatch.setattr(Adapted, "logits", logits)
+    monkeypatch.setattr(Adapted, method, slow)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(ours.predict, [QUERIES[0]] * 2))
+        list(pool.map(getattr(ours, name), [QUERIES[0]] * 2))
     assert at_once == [1, 1]
 
 
