@@ -126,7 +126,7 @@ def test_threads_predict_in_turn(name: str, method: str, tmp_path: Path, monkeyp
     assert at_once == [1, 1]
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of several threads, from Python 3.12 on
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns where threads run
 def test_a_fork_waits_for_a_prediction_of_another_thread() -> None:
     held = Event()
 
