@@ -6,7 +6,6 @@ B  queries of a chunk, or all of them where the method predicts them jointly
 import os
 from functools import cached_property, partial
 from threading import RLock
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from metalearn.episodes.fetching import intensities
 from metalearn.types import Predictor
 
 IN_TURN = RLock()
-"""Held while a learner adapts and predicts, since a server may use one in several threads.
+"""Held while a learner adapts, predicts or is copied, since several threads may use one.
 
 torch.func.functional_call exchanges the weights of a module in place. A fork waits too: its child
 would find the lock held forever, and the weights exchanged.
@@ -92,9 +91,6 @@ class Adapted:
             falls.append((probabilities - without.softmax(1)).gather(1, predicted)[:, 0].clamp_min(0))
         weights = torch.stack(falls, dim=1)  # (B, S)
         return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "predictor"}  # a function
 
 
 def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:

@@ -61,8 +61,7 @@ class Learner:
         checkpoint = checkpoint_of(Path(path))
         learner = cls(build(Path(path), checkpoint), reject=reject)
         if "learner" in checkpoint:
-            kept = read(Path(path), checkpoint["learner"])
-            learner._keep(kept)
+            learner._keep(read(Path(path), checkpoint["learner"]))
             if reject is None:
                 learner.reject = checkpoint["learner"].get("reject")
         return learner
@@ -84,8 +83,7 @@ class Learner:
         ValueError if the method predicts from the images themselves, or if a file without them was
         loaded and they are to be kept.
         """
-        kept = self._fitted()
-        write(Path(path), self.trained.checkpoint, kept, keep_images=keep_images, reject=self.reject)
+        write(Path(path), self.trained.checkpoint, self._fitted(), keep_images=keep_images, reject=self.reject)
 
     def fit(self, images: Iterable[Input], labels: Iterable[Hashable]) -> Self:
         """Learns the classes from images and their labels, and forgets an earlier fit."""
@@ -102,9 +100,8 @@ class Learner:
             raise ValueError(f"the class {name!r:.60} already exists")
         images = counted(images, self.trained.preparation)
         more = self._support(images, [len(kept.classes)] * len(images), [*kept.classes, name])
-        support = torch.cat([kept.features, more.features])
-        examples = joined(kept.examples, more.examples)
-        self._keep(SupportSet(more.classes, torch.cat([kept.ways, more.ways]), support, examples))
+        ways, support = torch.cat([kept.ways, more.ways]), torch.cat([kept.features, more.features])
+        self._keep(SupportSet(more.classes, ways, support, joined(kept.examples, more.examples)))
         return self
 
     @property
@@ -233,6 +230,14 @@ class Learner:
                 vars(self).pop("_support_set", None)
             setattr(self, name, probability(value) if name == "reject" else value)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_adapted"}  # holds a function
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.__sklearn_is_fitted__():
+            self._keep(self._support_set)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_support_set")

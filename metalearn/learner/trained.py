@@ -1,5 +1,6 @@
 """Trained algorithm of a run, built from its checkpoint alone."""
 
+import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from metalearn.backbones.pretrained import without_files
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.formats import one_line
+from metalearn.learner.adapted import IN_TURN
 from metalearn.run.command.allowed import check_targets
 from metalearn.run.directory.checkpoint import fill
 from metalearn.run.directory.checkpoint_file import read_checkpoint
@@ -35,6 +37,10 @@ class Trained:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Trained":
         return self  # it never changes, so copies of a learner share the weights
+
+    def __getstate__(self) -> dict[str, Any]:
+        with IN_TURN:  # a prediction of another thread exchanges the weights
+            return {**vars(self), "algorithm": copy.deepcopy(self.algorithm)}
 
     @property
     def origin(self) -> Origin:

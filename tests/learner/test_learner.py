@@ -1,5 +1,6 @@
 """Learner: its answers are those of the algorithm, for any labels and any chunks."""
 
+import copy
 import json
 import os
 import pickle
@@ -124,6 +125,30 @@ def test_threads_predict_in_turn(name: str, method: str, tmp_path: Path, monkeyp
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(getattr(ours, name), [QUERIES[0]] * 2))
     assert at_once == [1, 1]
+
+
+def test_a_copy_has_the_weights_of_no_prediction(tmp_path: Path) -> None:
+    """While another thread predicts, functional_call has others in the module."""
+    ours = learner(tmp_path, "algorithm=maml").fit(*SUPPORT)
+    expected, entered = ours.predict_proba(QUERIES[0]), Event()
+
+    def predict() -> None:
+        weights = ours.trained.algorithm.state_dict(keep_vars=True)
+        with IN_TURN, torch.no_grad():
+            for weight in weights.values():
+                weight.neg_()
+            entered.set()
+            time.sleep(0.05)
+            for weight in weights.values():
+                weight.neg_()
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(predict)
+        entered.wait()
+        again = pickle.loads(pickle.dumps(ours))
+        ended.result()
+    assert np.array_equal(again.predict_proba(QUERIES[0]), expected)
+    assert copy.deepcopy(ours).adapted.algorithm is copy.deepcopy(ours)._adapted.algorithm is ours.trained.algorithm
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns where threads run
