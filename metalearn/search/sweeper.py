@@ -67,6 +67,8 @@ class OptunaSweeper(Sweeper):
         """Raises ValueError for settings that exclude each other."""
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"hydra.sweeper.seeds={self.seeds} has a seed twice")
+        if min(self.seeds, default=0) < 0:
+            raise ValueError(f"hydra.sweeper.seeds={self.seeds} has a negative seed")
         if self.start and self.sampler == "grid":
             raise ValueError("hydra.sweeper.sampler=grid runs all points: leave out hydra.sweeper.start")
         if "seconds_per_task" in self.objectives and self.pruner != "none":

@@ -160,6 +160,7 @@ def test_a_choice_may_be_a_start_point(tmp_path: Path) -> None:
     ("settings", "line"),
     [
         ({"seeds": [1, 1]}, r"seeds=\[1, 1\] has a seed twice"),
+        ({"seeds": [1, -1]}, r"seeds=\[1, -1\] has a negative seed"),
         ({"start": [{"x": 1}], "sampler": "grid"}, "grid runs all points"),
         ({"objectives": ["score", "seconds_per_task"]}, "pruner=median compares scores at meta-val, not"),
         ({"objectives": ["seconds_per_task"]}, "not seconds_per_task: give hydra.sweeper.pruner=none"),
