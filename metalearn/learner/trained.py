@@ -89,7 +89,8 @@ def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
     origin, temperature = Origin.of(checkpoint), checkpoint.get("temperature")
     if origin.preparation is None:
         line = f"{path} was trained on {origin.dataset}, which does not state how new inputs are prepared"
-        raise ValueError(f"{line}: a learner is for images and texts")
+        remedy = "a data set of yours needs a `preparation` (docs/extending.md)"
+        raise ValueError(f"{line}: a learner is for images and texts; {remedy}")
     if temperature is not None and not (isinstance(temperature, float) and temperature > 0):
         raise ValueError(f"{path} is damaged: its temperature is {temperature!r:.40}")
     algorithm = _algorithm(path, origin.built)

@@ -332,7 +332,7 @@ def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None
         ((), {"built": {"_target_": "torch.nn.Identity"}}, "which does not classify"),
         ((), {"built": {"_target_": "metalearn.algorithms.maml.MAML", "way": "${oc.env:HOME}"}}, "interpolation"),
         ((), {"built": None}, "built is null, not a group of keys; another version may"),
-        ((), {"preparation": None}, "does not state how new inputs are prepared"),
+        ((), {"preparation": None}, "does not state how new inputs are prepared: .* needs a `preparation`"),
         ((), {"preparation": {"input_shape": [1, 28, 28], "invert": 3, "bits": 16}}, "preparation of inputs"),
     ],
 )
