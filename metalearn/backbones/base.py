@@ -78,7 +78,7 @@ def checked(backbone: AbstractBackbone) -> AbstractBackbone:
 def check_positive(**sizes: int | Sequence[int]) -> None:
     """Raises ValueError if a size, or one of several, is below 1."""
     for name, size in sizes.items():
-        if min(size if isinstance(size, Sequence) else [size]) < 1:
+        if min([size] if isinstance(size, int | Integral) else size) < 1:
             raise ValueError(f"backbone.{name}={size} must be positive")
 
 

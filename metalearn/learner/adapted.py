@@ -32,7 +32,8 @@ class Adapted:
         support: features of the S support images.
         ways: the class of each, (S,).
 
-    Raises ValueError for more classes than the algorithm can predict.
+    Raises ValueError for more classes than the algorithm can predict, and for features that it does
+    not take.
     """
 
     def __init__(self, algorithm: AbstractAlgorithm, support: Tensor, ways: Tensor, num_classes: int) -> None:
@@ -40,6 +41,10 @@ class Adapted:
             raise ValueError(
                 f"this {type(algorithm).__name__} classifies {algorithm.fixed_way} ways, not {num_classes}: "
                 f"train with episode.train.way={num_classes}, or an algorithm without a head such as prototypical"
+            )
+        if embeds_each_alone(algorithm) != support.is_floating_point():
+            raise ValueError(
+                f"another version of {type(algorithm).__name__} kept other features: fit and save it again"
             )
         self.algorithm, self.support, self.ways, self.num_classes = algorithm, support, ways, num_classes
 

@@ -48,20 +48,12 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
         raise ValueError(f"{head} has weights that a training must find, such as {own[0]}: train it, or choose another")
     if not isinstance(algorithm.base, BaseMean | None):
         raise ValueError(f"{head} needs to know base classes, which only a run has: train it, or choose another")
-    origin = Origin(
+    origin = Origin.untrained(
         dataset="no data of yours",
         algorithm=head,
         backbone=backbone,
-        overrides=[],
         built=config["algorithm"],
         preparation=asdict(Preparation(INPUT_SHAPE)),
-        num_base_classes=0,
-        classes=[],
-        vocabulary=None,
-        columns=[],
-        settings={},
-        restored={},
-        accumulate_grad_batches=1,
     )
     state = {f"algorithm.{name}": weight for name, weight in algorithm.state_dict().items()}
     return {FACTS: origin.facts(), "state_dict": state, "global_step": 0, "val": None, "temperature": None}

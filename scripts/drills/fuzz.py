@@ -34,9 +34,8 @@ LONGEST_LINE = 600
 def small_checkpoint() -> dict[str, Any]:
     """Returns the smallest checkpoint of metalearn."""
     parts = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4"}
-    empty = {"built": {}, "preparation": None, "num_base_classes": 0, "classes": [], "vocabulary": None, "columns": []}
-    origin = Origin(**parts, **empty, overrides=["seed=1"], settings={}, restored={}, accumulate_grad_batches=1)
-    return {FACTS: origin.facts(), "state_dict": {"weight": torch.arange(4.0)}, "global_step": 3}
+    facts = Origin.untrained(**parts, built={}, preparation=None).facts() | {"overrides": ["seed=1"]}
+    return {FACTS: facts, "state_dict": {"weight": torch.arange(4.0)}, "global_step": 3}
 
 
 def plain(node: Any) -> Any:

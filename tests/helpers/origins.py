@@ -10,22 +10,8 @@ from metalearn.run.directory.origin import FACTS, Origin
 
 def facts(*overrides: str, **changes: Any) -> dict[str, Any]:
     """Returns the facts of a run of prototypical with these overrides."""
-    origin = Origin(
-        dataset="glyphs",
-        algorithm="prototypical",
-        backbone="conv4",
-        overrides=[*overrides],
-        built={},
-        preparation=None,
-        num_base_classes=0,
-        classes=[],
-        vocabulary=None,
-        columns=[],
-        settings={},
-        restored={},
-        accumulate_grad_batches=1,
-    )
-    return origin.facts() | changes
+    parts = {"dataset": "glyphs", "algorithm": "prototypical", "backbone": "conv4"}
+    return Origin.untrained(**parts, built={}, preparation=None).facts() | {"overrides": [*overrides]} | changes
 
 
 def write(path: Path, *overrides: str) -> Path:

@@ -109,6 +109,17 @@ def test_labels_in_tensors_and_arrays_are_those_of_a_list(tmp_path: Path, kind) 
     assert ours.add_class(kind([4])[0], SUPPORT[0][:1]).classes_.tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_learner_with_the_features_of_another_version_is_refused(tmp_path: Path) -> None:
+    learner(tmp_path).fit(*SUPPORT).save(tmp_path / "saved.pt", keep_images=True)
+    other = torch.load(tmp_path / "saved.pt", weights_only=True)
+    other["learner"]["features"] = other["learner"]["images"]
+    torch.save(other, tmp_path / "saved.pt")
+    with pytest.raises(
+        ValueError, match="^another version of Prototypical kept other features: fit and save it again$"
+    ):
+        Learner.load(tmp_path / "saved.pt")
+
+
 @pytest.mark.parametrize(("name", "method"), [("predict", "logits"), ("explain_all", "weights")])
 def test_threads_predict_in_turn(name: str, method: str, tmp_path: Path, monkeypatch) -> None:
     """Two at once would exchange the weights of one module."""

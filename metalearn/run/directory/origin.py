@@ -35,6 +35,27 @@ class Origin:
         origin: Self = decode(cls, checkpoint[FACTS], "")
         return origin
 
+    @classmethod
+    def untrained(
+        cls, *, dataset: str, algorithm: str, backbone: str, built: dict[str, Any], preparation: dict[str, Any] | None
+    ) -> Self:
+        """Returns the facts of weights that no run has trained."""
+        return cls(
+            dataset=dataset,
+            algorithm=algorithm,
+            backbone=backbone,
+            overrides=[],
+            built=built,
+            preparation=preparation,
+            num_base_classes=0,
+            classes=[],
+            vocabulary=None,
+            columns=[],
+            settings={},
+            restored={},
+            accumulate_grad_batches=1,
+        )
+
     @property
     def network(self) -> str:
         return f"{self.algorithm} on {self.backbone}"
