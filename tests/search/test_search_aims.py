@@ -8,6 +8,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 from searching import Controller, impatient  # noqa: F401
@@ -146,7 +147,11 @@ def sweeper_with(settings: dict) -> OptunaSweeper:
     [("choice([2,5],5)", [[2, 5], "[2,5]", 5], ["[2,5]", "[2,5]", "5"]), ("null,1.0", [None, 1.0], ["null", "1.0"])],
 )
 def test_a_list_and_a_null_may_be_start_points(tmp_path: Path, params: str, points: list, texts: list[str]) -> None:
-    sweeper = sweeper_with({"start": [{"x": point} for point in points]})
+    file = OmegaConf.load(REPOSITORY / "conf/hydra/sweeper/optuna.yaml")
+    config = OmegaConf.create({"hydra": {"sweeper": file, "sweep": {"dir": "out"}}})
+    config.hydra.sweeper._target_ = "metalearn.search.sweeper.OptunaSweeper"
+    config.hydra.sweeper.start = [{"x": point} for point in points]
+    sweeper = instantiate(config.hydra.sweeper)  # as Hydra gives them
     search = Controller(tmp_path, params=params, start=sweeper.start)
     assert [trial.system_attrs["fixed_params"]["x"] for trial in search.study.get_trials()] == texts
 
