@@ -1,14 +1,11 @@
 """Draws docs/curves/ALGORITHM.svg, the validation curves of the records in docs/records/.
 
-    python scripts/write_curves.py          write
-    python scripts/write_curves.py --check  exit with 1 if a curve would change
+    python scripts/write_curves.py
 
 An algorithm without a record has no curve. Lines of one colour are the seeds of an experiment.
 """
 
-import argparse
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,19 +98,13 @@ def curves() -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a curve would change")
-    check = parser.parse_args().check
-    folder, changed = ROOT / "docs/curves", []
+    folder = ROOT / "docs/curves"
+    folder.mkdir(exist_ok=True)
     for name, svg in curves().items():
         file = folder / name
         if not file.exists() or file.read_text() != svg:
-            changed.append(str(file.relative_to(ROOT)))
-            if not check:
-                folder.mkdir(exist_ok=True)
-                file.write_text(svg)
-    print("\n".join(changed) or "all curves agree with their records")
-    sys.exit(bool(check and changed))
+            file.write_text(svg)
+            print(file.relative_to(ROOT))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Writes the tables of README.md and docs/ from the records in docs/records/.
 
-    python scripts/write_tables.py          write
-    python scripts/write_tables.py --check  exit with 1 if a page would change
+    python scripts/write_tables.py
 
 A table is between two comments of a page. The first names the experiments, with * for any letters:
 
@@ -13,7 +12,6 @@ With one seed, the interval is over its episodes. The commands of its records ma
 and in the limits of steps and time.
 """
 
-import argparse
 import fnmatch
 import json
 import re
@@ -123,21 +121,15 @@ def _words(setting: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page would change")
-    check = parser.parse_args().check
     try:
-        records, changed = read(), []
+        records = read()
         pages = {path: written(path.read_text(), records) for path in PAGES}
     except ValueError as error:
         sys.exit(f"write_tables: {error}")
     for path, new in pages.items():
         if new != path.read_text():
-            changed.append(str(path.relative_to(ROOT)))
-            if not check:
-                path.write_text(new)
-    print("\n".join(changed) or "all tables agree with their records")
-    sys.exit(bool(check and changed))
+            path.write_text(new)
+            print(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":
