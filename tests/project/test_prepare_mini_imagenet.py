@@ -1,12 +1,10 @@
 """The script that makes miniImageNet from ILSVRC2012."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+import prepare_mini_imagenet as script
 import pytest
-from conftest import REPOSITORY
 from PIL import Image
 from tiny_images import CLASSES, NUM_IMAGES, SHAPE, encoded, pixels, write_csv_layout
 
@@ -14,18 +12,7 @@ from metalearn.data import mini_imagenet
 from metalearn.data.files.image_array import open_banks
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare", REPOSITORY / "scripts/prepare_mini_imagenet.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_script_picks_and_resizes_images_of_ilsvrc(
-    tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_script_picks_and_resizes_images_of_ilsvrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script, "SIZE", 12)
     root = write_csv_layout(tmp_path / "lists")
     ilsvrc, output = tmp_path / "ilsvrc", tmp_path / "output"

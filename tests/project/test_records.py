@@ -1,15 +1,15 @@
 """The records of docs/records/: they give the tables of the pages, and their commands hold."""
 
-import importlib.util
 import json
 import re
-import sys
 from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import keep_record
 import pytest
+import write_curves
+import write_tables
 from conftest import REPOSITORY, resolved
 from run_folders import result
 
@@ -20,17 +20,6 @@ RENAMED = {"task": "problem"}
 """Keys that older records have under another name."""
 COUNTED = {"num_base_classes"}
 """Keys that a run counts in the data."""
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"scripts/{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-keep_record, write_tables, write_curves = script("keep_record"), script("write_tables"), script("write_curves")
 
 
 def changes(recorded: Any, today: Any, key: str = "") -> list[str]:

@@ -1,19 +1,16 @@
 """scripts/mean_over_folds.py: the mean of each method over the class splits of a data set."""
 
 import math
-import runpy
 from pathlib import Path
 
+import mean_over_folds
 import pytest
-from conftest import REPOSITORY
 from run_folders import leave, result
-
-SCRIPT = str(REPOSITORY / "scripts/mean_over_folds.py")
 
 
 def table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *folders: Path) -> str:
-    monkeypatch.setattr("sys.argv", [SCRIPT, *map(str, folders)])
-    runpy.run_path(SCRIPT, run_name="__main__")
+    monkeypatch.setattr("sys.argv", ["mean_over_folds.py", *map(str, folders)])
+    mean_over_folds.main()
     return capsys.readouterr().out
 
 

@@ -1,12 +1,10 @@
 """`metalearn.report --wandb` and the recipe of a W&B report, read back from files."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import REPOSITORY
 from run_folders import sweep
 from wandb_files import wandb_run
 
@@ -62,11 +60,10 @@ def test_the_comparison_has_a_row_for_each_job(folder: Path) -> None:
 
 def test_the_recipe_shows_what_runs_log() -> None:
     pytest.importorskip("wandb_workspaces")
-    spec = importlib.util.spec_from_file_location("wandb_report", REPOSITORY / "scripts/wandb_report.py")
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
+    import wandb_report
+
     # Without an entity, W&B's package asks no server for the id of the project.
-    text = recipe.build("", "few-shot", "shots")._to_model().model_dump_json()
+    text = wandb_report.build("", "few-shot", "shots")._to_model().model_dump_json()
     steps = "trainer/global_step"
     for name in ("selected/test_accuracy", "val/accuracy", steps, "choice.value.algorithm", "comparison", "shots"):
         assert name in text, name
