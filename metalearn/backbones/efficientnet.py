@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
+from metalearn.backbones.pretrained import AbstractPretrained, Input, Preprocessing
 from metalearn.formats import installing
 
 INPUT = Input((224, 224), mean=3 * [127 / 255], std=3 * [128 / 255])  # images of the authors' training
@@ -35,7 +35,7 @@ class EfficientNetLite0(AbstractPretrained):
     def __init__(self, input_shape: Sequence[int], *, freeze: bool = True, projection: int | None = None) -> None:
         super().__init__(
             _network(),
-            Preparation(input_shape, INPUT),
+            Preprocessing(input_shape, INPUT),
             num_features=WIDTH,
             freeze=freeze,
             projection=projection,

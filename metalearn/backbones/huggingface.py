@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.backbones.hub import check_whole, reading
-from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
+from metalearn.backbones.pretrained import AbstractPretrained, Input, Preprocessing
 
 BILINEAR = 2  # number of the filter in image processors, from Pillow
 
@@ -52,7 +52,7 @@ class HuggingFace(AbstractPretrained):
             num_features = _embedding(network.eval(), torch.zeros(1, 3, *wanted.size)).shape[1]
         super().__init__(
             network,
-            Preparation(input_shape, wanted),
+            Preprocessing(input_shape, wanted),
             num_features=num_features,
             freeze=freeze,
             projection=projection,

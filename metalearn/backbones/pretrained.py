@@ -1,4 +1,4 @@
-"""Backbones with weights from elsewhere: preparation of images, freezing, projection.
+"""Backbones with weights from elsewhere: preprocessing of images, freezing, projection.
 
 A network of another library becomes a backbone: images of any size take the format of its training,
 and its batch normalisation becomes ours, which distinguishes the support rows of each task.
@@ -49,7 +49,7 @@ class Input(NamedTuple):
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
 
 
-class Preparation(nn.Module):
+class Preprocessing(nn.Module):
     """Converts images of any size, in 0 .. 1, to the format of a network.
 
     Grey or coloured images (B, C, H, W) become (B, 3, h, w). The whole image is scaled to (h, w),
@@ -101,7 +101,7 @@ class AbstractPretrained(AbstractBackbone):
 
     Args:
         network: network without its classifier.
-        preparation: conversion of the images.
+        preprocessing: conversion of the images.
         num_features: width of its embedding.
         freeze: whether its weights are constant.
         projection: width of a linear layer after the embedding; None: no such layer.
@@ -111,7 +111,7 @@ class AbstractPretrained(AbstractBackbone):
     def __init__(
         self,
         network: nn.Module,
-        preparation: nn.Module,
+        preprocessing: nn.Module,
         *,
         num_features: int,
         freeze: bool,
@@ -119,7 +119,7 @@ class AbstractPretrained(AbstractBackbone):
         pretrained_on: str,
     ) -> None:
         super().__init__()
-        self.preparation, self.network = preparation, network
+        self.preprocessing, self.network = preprocessing, network
         self.pretrained_on, self.freeze = pretrained_on, freeze
         self._norms = host_batch_norms(network)
         if freeze:
@@ -143,7 +143,7 @@ class AbstractPretrained(AbstractBackbone):
         return z
 
     def _embed(self, x: Tensor) -> Tensor:
-        return self.projection(self.features(self.preparation(x)))
+        return self.projection(self.features(self.preprocessing(x)))
 
     def train(self, mode: bool = True) -> Any:
         super().train(mode)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from metalearn.backbones.base import AbstractBackbone, check_image, check_positive
 from metalearn.backbones.convolution import channels_last, convolution
 from metalearn.backbones.norm import BatchNorm, Rows
-from metalearn.backbones.pretrained import Input, Preparation, freeze_network, projected, reads_files
+from metalearn.backbones.pretrained import Input, Preprocessing, freeze_network, projected, reads_files
 from metalearn.backbones.torchvision import load_resnet18
 
 INPUT = Input((224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "bilinear")  # torchvision's
@@ -85,7 +85,7 @@ class ResNet18(AbstractBackbone):
         check_positive(widths=widths)
         if weights and (stem != "7x7" or list(widths) != [64, 128, 256, 512]):
             raise ValueError("backbone.weights fits the network of He et al.: type backbone.stem=7x7 with its widths")
-        self.preparation = Preparation(input_shape, INPUT) if weights else nn.Identity()
+        self.preprocessing = Preprocessing(input_shape, INPUT) if weights else nn.Identity()
         size, stride = (3, 1) if stem == "3x3" else (7, 2)
         self.stem = convolution(3 if weights else input_shape[0], widths[0], size, stride=stride)
         self.pool = nn.Identity() if stem == "3x3" else nn.MaxPool2d(3, stride=2, padding=1)
@@ -107,7 +107,7 @@ class ResNet18(AbstractBackbone):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
-        x = self.stem(channels_last(self.preparation(x)))
+        x = self.stem(channels_last(self.preprocessing(x)))
         x = self.pool(F.relu(self.stem_norm(x, rows)))
         for block in self.blocks:
             x = block(x, rows)

@@ -14,7 +14,7 @@ from metalearn.data.files.preparation import Preparation, fit
 from metalearn.data.files.source import check_memory, image_shape, named
 from metalearn.types import SPLITS, Split
 
-Division = Literal["images", "classes"]
+Divided = Literal["images", "classes"]
 
 FILES: dict[Split, str] = {"train": "train", "val": "train", "test": "t10k"}
 """File prefix of each split: only meta-test uses the official test set."""
@@ -66,9 +66,9 @@ class AbstractTenClasses:
     md5: ClassVar[dict[str, str]]  # MD5 of the official files, gzipped, by their names without .gz
 
     def __init__(
-        self, root: str, *, installed: str | None = None, split: Division, input_shape: list[int], url: str
+        self, root: str, *, installed: str | None = None, split: Divided, input_shape: list[int], url: str
     ) -> None:
-        if split not in get_args(Division):
+        if split not in get_args(Divided):
             raise ValueError(f"{self.name}: split is {split!r}; it must be images or classes")
         self.input_shape = image_shape(self.name, input_shape, [1])
         self.preparation = Preparation(self.input_shape, invert=True)  # drawings are dark on white

@@ -15,7 +15,7 @@ from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones.efficientnet import INPUT, EfficientNetLite0
 from metalearn.backbones.fingerprint import fingerprint
 from metalearn.backbones.norm import Rows
-from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation, host_batch_norms
+from metalearn.backbones.pretrained import AbstractPretrained, Input, Preprocessing, host_batch_norms
 
 SMALL = Input((8, 8), mean=[0.1, 0.2, 0.3], std=[0.5, 0.4, 0.3])
 
@@ -27,7 +27,7 @@ class Tiny(AbstractPretrained):
         layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4)), nn.Dropout(0.5))
         layers[1][0].running_mean.uniform_(-0.5, 0.5)
         more = {"num_features": 4, "freeze": freeze, "projection": projection, "pretrained_on": "imagenet-1k"}
-        super().__init__(layers, Preparation((1, 16, 16), SMALL), **more)
+        super().__init__(layers, Preprocessing((1, 16, 16), SMALL), **more)
 
     def features(self, x: Tensor) -> Tensor:
         return self.network(x).mean((2, 3))
@@ -44,7 +44,7 @@ def algorithm(name: str, backbone: nn.Module, *overrides: str) -> AbstractAlgori
 @pytest.mark.parametrize("colours", [1, 3])
 def test_images_become_what_the_network_was_trained_on(colours: int) -> None:
     x = torch.rand(2, colours, 8, 8)
-    z = Preparation((colours, 8, 8), SMALL)(x)
+    z = Preprocessing((colours, 8, 8), SMALL)(x)
     assert z.shape == (2, 3, 8, 8)
     for colour in range(3):
         expected = (x[:, colour % colours] - SMALL.mean[colour]) / SMALL.std[colour]
@@ -55,24 +55,24 @@ def test_images_become_what_the_network_was_trained_on(colours: int) -> None:
 def test_an_image_is_scaled_as_a_whole(size: int) -> None:
     plain = Input((8, 8), mean=[0.0] * 3, std=[1.0] * 3)
     ramp = torch.linspace(0, 1, size).expand(1, 1, size, size)
-    z = Preparation((1, size, size), plain)(ramp)
+    z = Preprocessing((1, size, size), plain)(ramp)
     centres = ((torch.arange(8) + 0.5) / 8 * size - 0.5) / (size - 1)  # centres of the new pixels on the ramp
     torch.testing.assert_close(z[0, 0, 4, 2:6], centres[2:6], atol=2e-2, rtol=0)
     assert z.min() >= 0  # cubic interpolation would leave the range
 
 
 def test_images_of_16_bits_are_scaled_too() -> None:
-    preparation, x = Preparation((1, 28, 28), SMALL), torch.rand(2, 1, 28, 28)
-    z = preparation.bfloat16()(x.bfloat16())
+    preprocessing, x = Preprocessing((1, 28, 28), SMALL), torch.rand(2, 1, 28, 28)
+    z = preprocessing.bfloat16()(x.bfloat16())
     assert z.dtype == torch.bfloat16
-    torch.testing.assert_close(z.float(), preparation.float()(x), atol=0.05, rtol=0)
+    torch.testing.assert_close(z.float(), preprocessing.float()(x), atol=0.05, rtol=0)
 
 
 def test_other_colours_are_refused() -> None:
     with pytest.raises(ValueError, match="1 or 3 colours, not 4"):
-        Preparation((4, 8, 8), SMALL)
+        Preprocessing((4, 8, 8), SMALL)
     with pytest.raises(ValueError, match="takes images"):
-        Preparation((1,), SMALL)
+        Preprocessing((1,), SMALL)
 
 
 # --- freezing ------------------------------------------------------------------------------------

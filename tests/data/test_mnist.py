@@ -13,7 +13,7 @@ from PIL import Image
 from metalearn.data.bank import ClassBank
 from metalearn.data.fashion_mnist import FashionMNIST
 from metalearn.data.mnist import MNIST
-from metalearn.data.ten_classes import AbstractTenClasses, Division
+from metalearn.data.ten_classes import AbstractTenClasses, Divided
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -52,7 +52,7 @@ def source(
     root: Path,
     input_shape: tuple[int, int, int] = (1, 28, 28),
     *,
-    split: Division = "images",
+    split: Divided = "images",
     kind: type[AbstractTenClasses] = MNIST,
     installed: Path | None = None,
 ) -> AbstractTenClasses:
