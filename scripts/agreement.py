@@ -1,10 +1,10 @@
 """Compares heads of metalearn and easyfsl on equal embeddings, query by query.
 
-    python scripts/agreement.py                      # random embeddings
-    python scripts/agreement.py outputs/DIR          # meta-test embeddings by the backbone of a run
+    python scripts/agreement.py RUN
 
-Prints, for each head, the fraction of queries with equal answers, and both accuracies. easyfsl must
-be installed; its imports from torchvision are not used here, so mocks replace them.
+The embeddings are those of meta-test by the backbone of the run. Prints, for each head, the
+fraction of queries with equal answers, and both accuracies. easyfsl must be installed; its imports
+from torchvision are not used here, so mocks replace them.
 """
 
 import argparse
@@ -53,25 +53,6 @@ class Embedded(AbstractBackbone):
 
     def forward(self, x: Tensor, rows: object = None) -> Tensor:
         return x
-
-
-def random_tasks(shot: int, width: int = 64) -> tuple[list[Task], Tensor]:
-    """Draws tasks with a random centre for each class, and the mean of all queries, (D,).
-
-    No embedding has negative numbers.
-    """
-    generator = torch.Generator().manual_seed(0)
-
-    def rows(centres: Tensor, per_class: int) -> tuple[Tensor, Tensor]:
-        ways = torch.arange(WAY).repeat(per_class)
-        noise = torch.randn(len(ways), width, generator=generator)
-        return (centres[ways] + 1.5 * noise).relu(), ways
-
-    tasks = []
-    for _ in range(EPISODES):
-        centres = torch.randn(WAY, width, generator=generator)
-        tasks.append((*rows(centres, shot), *rows(centres, QUERY)))
-    return tasks, torch.cat([task[2] for task in tasks]).mean(0)
 
 
 def tasks_of(run: Path, shot: int) -> tuple[list[Task], Tensor]:
@@ -124,11 +105,11 @@ def heads(width: int, mean: Tensor) -> dict[str, tuple[AbstractEmbedding, Callab
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, nargs="?", help="a run directory; without one, random embeddings")
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
     run = parser.parse_args().run
     torch.manual_seed(0)
     for shot in (1, 5):
-        tasks, mean = tasks_of(run, shot) if run else random_tasks(shot)
+        tasks, mean = tasks_of(run, shot)
         for name, (ours, theirs) in heads(tasks[0][0].shape[1], mean).items():
             same, right, right_there = 0, 0, 0
             for support_z, support_ways, query_z, query_ways in tasks:
