@@ -93,59 +93,46 @@ def stop(tmp_path: Path) -> Callable[[ForkedProcess], None]:
     return call
 
 
-def test_a_sweep_that_is_stopped_goes_on_and_then_finished_jobs_are_skipped(
-    straight: Finished, sweep: Sweep, stop: Callable
-) -> None:
-    pytest.importorskip("submitit")
-    stopped = sweep(*LOCAL, *LONG, "hydra.launcher.slots=1", "seed=1", meanwhile=stop)
-    assert stopped.code == 143, stopped.text
-    assert job(stopped, 0).result["status"] == "interrupted"
-    finished = sweep(*LOCAL, *LONG, "seed=1")
-    assert finished.code == 0, finished.text
-    assert job(finished, 0).test == straight.test
-    before = (finished.folder / "0/result.json").stat().st_mtime_ns
-    again = sweep(*LOCAL, *LONG, "seed=1")
-    assert again.code == 0, again.text
-    assert "completed before" in again.text
-    assert (finished.folder / "0/result.json").stat().st_mtime_ns == before
-    assert (finished.folder / "0/stdout.log").read_text().count("$ ") == 2
-    other = sweep(*LOCAL, *LONG, "seed=7")
-    assert other.code == 2
-    assert "its job 0 has seed=1 where this command has seed=7" in other.text
-
-
 def test_options_of_sbatch_are_added_by_their_names() -> None:
     (documented,) = re.findall(r"`(\+hydra\.launcher\S+)`", (REPOSITORY / "docs/clusters.md").read_text())
     composed("hydra/launcher=slurm", documented)
     assert HydraConfig.get().launcher.additional_parameters == {"constraint": "a100"}
 
 
-# --- submitit: preemption ----------------------------------------------------------------------
+# --- submitit ----------------------------------------------------------------------------------
 
 
-def test_a_preempted_job_goes_on_in_its_directory_to_the_same_numbers(
-    straight: Finished, sweep: Sweep, tmp_path: Path
+def test_a_job_that_is_stopped_and_preempted_goes_on_in_its_directory_to_the_same_numbers(
+    straight: Finished, sweep: Sweep, stop: Callable, tmp_path: Path
 ) -> None:
-    """Preempts by SLURM's signal before a time limit."""
+    """Stops the controller of the first command; preempts by SLURM's signal before a time limit."""
     pytest.importorskip("submitit")
+    command = [*LOCAL, *LONG, "hydra.launcher.slots=1", "seed=1"]
+    stopped = sweep(*command, meanwhile=stop)
+    assert stopped.code == 143, stopped.text
+    assert job(stopped, 0).result["status"] == "interrupted"
+    last, log = stopped.folder / "0/checkpoints/last.ckpt", stopped.folder / "0/stdout.log"
+    before = last.stat().st_mtime_ns
 
     def preempt(controller: ForkedProcess) -> None:
-        folder = tmp_path / "sweep"
-        last, log = folder / "0/checkpoints/last.ckpt", folder / "0/stdout.log"
-        wait_for(last.exists)
-        (task,) = tasks(folder)
+        wait_for(lambda: last.stat().st_mtime_ns != before)
+        (task,) = tasks(tmp_path / "sweep")
         os.kill(task, signal.SIGUSR2)
-        wait_for(lambda: log.read_text().count("$ ") == 2)
+        wait_for(lambda: log.read_text().count("$ ") == 3)
 
-    finished = sweep(*LOCAL, "hydra.launcher.slots=1", *LONG, "seed=1", meanwhile=preempt)
+    finished = sweep(*command, meanwhile=preempt)
     assert finished.code == 0, finished.text
-    _, resumed = re.findall(r"^\$ .+", (finished.folder / "0/stdout.log").read_text(), re.MULTILINE)
-    assert "resume=" in resumed
+    _, *resumed = re.findall(r"^\$ .+", log.read_text(), re.MULTILINE)
+    assert ["resume=" in typed for typed in resumed] == [True, True]
     assert job(finished, 0).test == straight.test
     assert [job(finished, 0).result[name] for name in ("steps", "best_step", "val")] == [
         straight.result[name] for name in ("steps", "best_step", "val")
     ]
     assert {path.name for path in finished.folder.iterdir() if path.is_dir()} == {"0", ".submitit"}
+    again = sweep(*command)
+    assert again.code == 0, again.text
+    assert "completed before" in again.text
+    assert log.read_text().count("$ ") == 3
 
 
 def test_a_job_that_meets_its_time_limit_too_often_has_failed(sweep: Sweep) -> None:
