@@ -238,9 +238,9 @@ def eager_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns
 @pytest.mark.usefixtures("eager_backend")
-@pytest.mark.parametrize("name", ["maml", "fomaml"])
-def test_compiled_tasks_share_a_network_among_threads(name: str) -> None:
-    algorithm, in_turn = build(name, *CONV4), build(name, *CONV4)
+@pytest.mark.parametrize(("name", "backbone"), [("maml", CONV4), ("fomaml", SMALL_MLP)], ids=["maml", "fomaml"])
+def test_compiled_tasks_share_a_network_among_threads(name: str, backbone: tuple[str, ...]) -> None:
+    algorithm, in_turn = build(name, *backbone), build(name, *backbone)
     algorithm.execution, in_turn.execution = Execution(compile=True), Execution(vmap=False)
     weights = dict(algorithm.named_parameters())
     for tasks in (4, 4, 7):
