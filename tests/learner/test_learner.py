@@ -17,11 +17,6 @@ from conftest import Finished
 from hydra.utils import instantiate
 from learners import ALGORITHMS, PREPARATION, checkpoint, learner, pictures
 from omegaconf import OmegaConf
-from sklearn import config_context
-from sklearn.base import clone, is_classifier
-from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 from torch.nn import functional as F
 
 from metalearn import Learner
@@ -268,6 +263,9 @@ def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp
 
 
 def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
+    from sklearn.base import clone, is_classifier
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+
     ours, x, y = learner(tmp_path), np.stack(QUERIES[0]), np.array(QUERIES[1])
     assert is_classifier(ours) and clone(ours).trained is ours.trained
     assert cross_val_score(ours, x, y, cv=3).mean() > 0.9
@@ -286,6 +284,11 @@ def test_a_score_weighs_the_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("routing", [False, True])
 def test_it_is_the_end_of_a_pipeline(tmp_path: Path, routing: bool) -> None:
+    from sklearn import config_context
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
     ours, x, y = learner(tmp_path), np.stack(QUERIES[0]), np.array(QUERIES[1])
     with config_context(enable_metadata_routing=routing):
         pipeline = make_pipeline(FunctionTransformer(np.fliplr), ours).fit(x, y)

@@ -12,7 +12,6 @@ from conftest import Finished
 from hydra.utils import instantiate
 from learners import learner, pictures, text_checkpoint
 from omegaconf import OmegaConf
-from sklearn.model_selection import cross_val_score
 from texts import TEXTS, VERBS, banks, encoding, write_csv, write_vectors
 from torch.nn import functional as F
 
@@ -40,6 +39,8 @@ def test_probabilities_are_those_of_the_adapted_algorithm(tmp_path: Path, name: 
 
 
 def test_texts_are_told_apart_and_explained_by_texts(tmp_path: Path) -> None:
+    from sklearn.model_selection import cross_val_score
+
     ours = Learner.load(text_checkpoint(tmp_path)).fit(*SUPPORT)
     assert ours.score(*QUERIES) == 1
     assert list(ours.predict(np.array(QUERIES[0]))) == list(ours.predict(iter(QUERIES[0])))
