@@ -34,46 +34,14 @@ class RunFolder:
 
     def __init__(self, path: Path, *, named: bool = True, fresh: bool = False) -> None:
         self.path, self.named, self.fresh = path, named, fresh
-
-    @property
-    def result(self) -> Path:
-        return self.path / RESULT
-
-    @property
-    def best(self) -> Path:
-        return self.path / "checkpoints/best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        return self.path / "checkpoints/last.ckpt"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def output(self) -> Path:
-        """All that the process of a job has printed."""
-        return self.path / "stdout.log"
-
-    @property
-    def hparams(self) -> Path:
-        """Config without interpolations and secrets, for readers of results."""
-        return self.path / "hparams.yaml"
-
-    @property
-    def config(self) -> Path:
-        """Composed config, with its interpolations."""
-        return self.path / ".hydra/config.yaml"
-
-    @property
-    def overrides(self) -> Path:
-        return self.path / ".hydra/overrides.yaml"
-
-    @property
-    def of_hydra(self) -> Path:
-        """Hydra's own part of the config."""
-        return self.path / ".hydra/hydra.yaml"
+        self.result = path / RESULT
+        self.best, self.last = path / "checkpoints/best.ckpt", path / "checkpoints/last.ckpt"
+        self.metrics = path / "metrics.csv"
+        self.output = path / "stdout.log"  # all that the process of a job has printed
+        self.hparams = path / "hparams.yaml"  # config without interpolations and secrets, for readers of results
+        self.config = path / ".hydra/config.yaml"  # composed config, with its interpolations
+        self.overrides = path / ".hydra/overrides.yaml"
+        self.of_hydra = path / ".hydra/hydra.yaml"  # Hydra's own part of the config
 
     def episodes(self, setting: str = "") -> Path:
         """Returns the path of the scores of all test episodes.
