@@ -17,12 +17,15 @@ from metalearn.files import write_atomically, write_text
 from metalearn.run.command.overrides import with_relative_paths
 from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.result import Episodes, Outcome, Published, Result, Seconds
+from metalearn.run.directory.result import Outcome, Result
 from metalearn.run.plan import Plan
 from metalearn.run.process.machine import is_rank_zero
 from metalearn.run.settings import overrides_of_a_test, trained_with
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+
+OF_THE_CONFIG = ("seed", "problem", "batch_norm", "pretrained", "episode", "tasks_per_batch", "published")
+"""Keys of the config that are fields of a result."""
 
 
 class Record:
@@ -64,66 +67,37 @@ def planned(plan: Plan) -> Result:
 
     Raises ValueError for values of the wrong type, and as `read_origin` does.
     """
-    result = _planned(plan)
-    if not plan.tests_only or (trained := plan.origin) is None:
-        return result
-    settings = [] if plan.trains_nothing else trained_with(plan.settings, result.algorithm, trained)
-    return replace(
-        result,
-        overrides=with_relative_paths(overrides_of_a_test(plan.overrides, trained.overrides), plan.cwd),
-        trained_with=settings,
-        accumulate_grad_batches=trained.accumulate_grad_batches,
-        devices=trained.devices,
-    )
-
-
-def _planned(plan: Plan) -> Result:
-    config = plan.config
-    episode: Episodes = decode(Episodes, config["episode"], "episode")
-    published: Published | None = decode(Published | None, config["published"], "published")
-    return Result(
-        status="failed",
-        error=None,
-        dataset=plan.choices["dataset"],
-        algorithm=plan.choices["algorithm"],
-        backbone=plan.choices["backbone"],
-        experiment=plan.experiment,
-        seed=config["seed"],
-        problem=config["problem"],
-        batch_norm=config["batch_norm"],
-        transductive=None,
-        pretrained=config["pretrained"],
-        pretrained_on=None,
-        seen_in_pretraining=None,
-        episode=episode,
-        tasks_per_batch=config["tasks_per_batch"],
-        accumulate_grad_batches=config["trainer"]["accumulate_grad_batches"],
-        batch_size=None,
-        train_split=None if plan.trains_nothing else config["train_split"],
-        shared_classes=None,
-        trained_dataset=plan.choices["dataset"],
-        trained_with=[],
-        test_dataset=plan.test_dataset,
-        published=published,
-        overrides=with_relative_paths(plan.overrides, plan.cwd),
-        config_sha256=None,
-        test=None,
-        evaluations={},
-        further=None,
-        fold=(fold := config["evaluation"].get("fold")),
-        class_split=plan.class_split if fold is None else None,
-        val=None,
-        best_step=None,
-        temperature=None,
-        steps=None,
-        skipped_batches=0,
-        num_parameters=None,
-        devices=None,
-        seconds=Seconds(fit=None, test=None),
-        peak_memory_bytes=None,
-        git=git_revision(),
-        versions=versions(),
-    )
+    config, fold = plan.config, plan.config["evaluation"].get("fold")
+    facts = {
+        "status": "failed",
+        **plan.choices,
+        **{name: config[name] for name in OF_THE_CONFIG},
+        "experiment": plan.experiment,
+        "accumulate_grad_batches": config["trainer"]["accumulate_grad_batches"],
+        "train_split": None if plan.trains_nothing else config["train_split"],
+        "trained_dataset": plan.choices["dataset"],
+        "trained_with": [],
+        "test_dataset": plan.test_dataset,
+        "overrides": with_relative_paths(plan.overrides, plan.cwd),
+        "evaluations": {},
+        "fold": fold,
+        "class_split": plan.class_split if fold is None else None,
+        "skipped_batches": 0,
+        "seconds": {},
+        "git": git_revision(),
+        "versions": versions(),
+    }
+    if plan.tests_only and (trained := plan.origin) is not None:
+        replaced = [] if plan.trains_nothing else trained_with(plan.settings, plan.choices["algorithm"], trained)
+        overrides = overrides_of_a_test(plan.overrides, trained.overrides)
+        facts |= {
+            "overrides": with_relative_paths(overrides, plan.cwd),
+            "trained_with": replaced,
+            "accumulate_grad_batches": trained.accumulate_grad_batches,
+            "devices": trained.devices,
+        }
+    result: Result = decode(Result, facts, "")  # all else is None
+    return result
 
 
 def peak_memory_bytes() -> int:
