@@ -43,21 +43,29 @@ def decode(hint: Any, value: Any, name: str) -> Any:
     >>> decode(list[float], [1, None], "losses")
     [1.0, nan]
     """
+    kind, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
-    if get_origin(hint) is None and hint in WORDS:
+    if kind in (Union, UnionType):
+        return _one_of(inner, value, name)
+    if kind is Literal or hint in WORDS:
         return _number_or_text(hint, value, name)
-    return READERS.get(get_origin(hint), _object)(hint, value, name)
+    fits = isinstance(value, list if kind is list else dict)
+    if not fits:
+        _refuse(name, value, "a list" if kind is list else "a group of keys")
+    if kind is list:
+        return [decode(inner[0], child, f"{name}[{i}]") for i, child in enumerate(value)]
+    if kind is dict:
+        return {key: decode(inner[1], child, f"{name}.{key}") for key, child in value.items()}
+    return _object(hint, value, name)
 
 
-def _object(hint: Any, value: Any, name: str) -> Any:
-    if not isinstance(value, dict):
-        _refuse(name, value, "a group of keys")
+def _object(cls: Any, value: dict[str, Any], name: str) -> Any:
     fields: dict[str, Any] = {}
-    defaults, within = _defaults(hint), f"{name}." if name else ""
-    for field, field_hint in _hints(hint).items():
+    defaults, within = _defaults(cls), f"{name}." if name else ""
+    for field, field_hint in _hints(cls).items():
         if field == MORE:
-            fields[MORE] = {key: child for key, child in value.items() if key not in _hints(hint)}
+            fields[MORE] = {key: child for key, child in value.items() if key not in _hints(cls)}
         elif field in value:
             fields[field] = decode(field_hint, value[field], f"{within}{field}")
         elif field not in defaults:
@@ -65,38 +73,19 @@ def _object(hint: Any, value: Any, name: str) -> Any:
                 raise ValueError(f"{within}{field} is missing")
             fields[field] = None
     try:
-        return hint(**fields)
+        return cls(**fields)
     except ValueError as error:  # begins with the name of a field
         raise ValueError(f"{within}{error}") from error
 
 
-def _dict(hint: Any, value: Any, name: str) -> Any:
-    if not isinstance(value, dict):
-        _refuse(name, value, "a group of keys")
-    return {key: decode(get_args(hint)[1], child, f"{name}.{key}") for key, child in value.items()}
-
-
-def _list(hint: Any, value: Any, name: str) -> Any:
-    if not isinstance(value, list):
-        _refuse(name, value, "a list")
-    return [decode(get_args(hint)[0], child, f"{name}[{i}]") for i, child in enumerate(value)]
-
-
-def _literal(hint: Any, value: Any, name: str) -> Any:
-    if value not in get_args(hint):
-        _refuse(name, value, f"one of {', '.join(map(repr, get_args(hint)))}")
-    return value
-
-
-def _one_of(hint: Any, value: Any, name: str) -> Any:
-    hints = get_args(hint)
+def _one_of(hints: tuple[Any, ...], value: Any, name: str) -> Any:
     if value is None and NoneType in hints:
         return None
     errors = []
-    for choice in hints:
-        if choice is not NoneType:
+    for hint in hints:
+        if hint is not NoneType:
             try:
-                return decode(choice, value, name)
+                return decode(hint, value, name)
             except ValueError as error:
                 errors.append(error)
     raise errors[0]
@@ -107,13 +96,10 @@ def _number_or_text(hint: Any, value: Any, name: str) -> Any:
         return math.nan
     if hint is float and type(value) is int:
         return float(value)
-    if type(value) is not hint:
-        _refuse(name, value, WORDS[hint])
+    choices = get_args(hint)  # if it is a Literal
+    if value not in choices if choices else type(value) is not hint:
+        _refuse(name, value, WORDS.get(hint) or f"one of {', '.join(map(repr, choices))}")
     return value
-
-
-READERS = {Union: _one_of, UnionType: _one_of, Literal: _literal, list: _list, dict: _dict}
-"""Readers by the origin of a hint; other hints are classes."""
 
 
 def _refuse(name: str, value: Any, wanted: str) -> NoReturn:
