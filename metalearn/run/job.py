@@ -24,7 +24,7 @@ from metalearn.run.compiling import CompiledTasks
 from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
-from metalearn.run.keeper import Keeper, Provenance
+from metalearn.run.keeper import Keeper
 from metalearn.run.loaded import LoadedData, load_data, num_base_classes
 from metalearn.run.parts import build_algorithm, build_data, build_module, build_trainer
 from metalearn.run.plan import Plan, with_base_classes
@@ -106,14 +106,14 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
             raise ValueError(f"evaluation.further: {type(further).__name__} has no name (docs/extending.md)")
         further.check(meta_test(module, data, module.device))
     score = algorithm.objective.score_name
-    keeper, clock = _keeper(plan, data, score), Clock()
+    keeper, clock = _keeper(plan, loaded, data, score), Clock()
     checkpoint = _checkpoint(plan, module, keeper)
     _check_weights(plan, module, checkpoint, loaded)
     check_backbone(algorithm, data)
     check_compare(algorithm, data)
     address = None if plan.tests_only else TrialAddress.from_environment()
     pruning = Pruning(address, score=score, folder=plan.folder.path) if address else None
-    trainer = build_trainer(plan, _callbacks(plan, loaded, signals, clock, keeper, pruning))
+    trainer = build_trainer(plan, _callbacks(plan, signals, clock, keeper, pruning))
     if plan.config["trainer"]["cuda_graph"] and (reason := why_not_replayed(algorithm, trainer, data)):
         raise ValueError(f"trainer.cuda_graph=true: {reason}")
     _check_processes(trainer.world_size, data, plan)
@@ -135,14 +135,14 @@ def _check_processes(number: int, data: AbstractEpisodes[Any], plan: Plan) -> No
         )
 
 
-def _keeper(plan: Plan, data: AbstractEpisodes[Any], score: str) -> Keeper:
+def _keeper(plan: Plan, loaded: LoadedData, data: AbstractEpisodes[Any], score: str) -> Keeper:
     """Builds the keeper of the best weights, or of the last ones where nothing selects."""
     episodes = partial(data.episodes_sha256, "val", data.num_episodes["val"])
-    return Keeper(plan.folder, score, episodes, prefix=data.val_name, selects=data.selects)
+    return Keeper(plan.folder, _origin(plan, loaded), score, episodes, prefix=data.val_name, selects=data.selects)
 
 
 def _callbacks(
-    plan: Plan, loaded: LoadedData, signals: Signals, clock: Clock, keeper: Keeper, pruning: Pruning | None
+    plan: Plan, signals: Signals, clock: Clock, keeper: Keeper, pruning: Pruning | None
 ) -> list[pl.Callback]:
     """Builds the callbacks that every run has; those of the config come before them."""
     return [
@@ -151,7 +151,6 @@ def _callbacks(
         StaysStopped(),
         ValidateAtEnd(),
         WithoutGradient(),
-        Provenance(_origin(plan, loaded)),
         CompiledTasks(),
         *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_new),

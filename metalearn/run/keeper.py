@@ -40,9 +40,16 @@ class Keeper(Checkpoint):
     """
 
     def __init__(
-        self, folder: RunFolder, score: str, meta_val: Callable[[], str], *, prefix: str = "val", selects: bool = True
+        self,
+        folder: RunFolder,
+        origin: Origin,
+        score: str,
+        meta_val: Callable[[], str],
+        *,
+        prefix: str = "val",
+        selects: bool = True,
     ) -> None:
-        self.folder, self.score, self.meta_val = folder, score, cache(meta_val)
+        self.folder, self.origin, self.score, self.meta_val = folder, origin, score, cache(meta_val)
         self.prefix, self.selects = prefix, selects
         self.best_score: float | None = None
         self.best_step: int | None = None
@@ -52,12 +59,15 @@ class Keeper(Checkpoint):
         self._of_best: dict[str, Any] | None = None  # own state in the best.ckpt that is resumed
         self._resumed: dict[str, Any] | None = None  # facts of the run in the checkpoint that is resumed
 
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[FACTS] = self._facts(trainer)
+
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get(FACTS)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # With other overrides, last.ckpt is saved anew, since it has those of the next resumption.
-        if self._resumed is not None and self._resumed == _facts(trainer):
+        if self._resumed == self._facts(trainer):
             self._saved = batches_done(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -65,7 +75,7 @@ class Keeper(Checkpoint):
         # others. A resumption that is killed before has changed nothing.
         if self._resumed is not None and self.best_step is not None:
             best = read_checkpoint(self.folder.best)
-            if best[FACTS] != (facts := _facts(trainer)):
+            if best[FACTS] != (facts := self._facts(trainer)):
                 trainer.strategy.save_checkpoint({**best, FACTS: facts}, self.folder.best)
 
     def on_train_batch_end(
@@ -122,6 +132,9 @@ class Keeper(Checkpoint):
             remedy = f"keep dataset, train_split and episode.val, or begin anew with pretrained={path}"
             raise ValueError(f"{path} chose its best weights on other meta-val episodes: {remedy}")
 
+    def _facts(self, trainer: pl.Trainer) -> dict[str, Any]:
+        return replace(self.origin, devices=trainer.world_size).facts()
+
     def _is_better(self, score: float) -> bool:
         if self.best_score is None or not self.selects:
             return True
@@ -148,21 +161,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, lambda file: torch.save(checkpoint, file))
-
-
-class Provenance(pl.Callback):
-    """Writes the facts of a run into each of its checkpoints."""
-
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-
-    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        self.origin = replace(self.origin, devices=trainer.world_size)
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[FACTS] = self.origin.facts()
-
-
-def _facts(trainer: pl.Trainer) -> dict[str, Any] | None:
-    """Returns the facts that a checkpoint of now would have."""
-    return next((callback.origin.facts() for callback in trainer.callbacks if isinstance(callback, Provenance)), None)  # type: ignore[attr-defined]

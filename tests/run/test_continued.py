@@ -16,7 +16,7 @@ from metalearn.run.checks.continued import check_optimizer, check_restored, rest
 from metalearn.run.command.overrides import expand
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.origin import FACTS, Origin
-from metalearn.run.keeper import Keeper, Provenance
+from metalearn.run.keeper import Keeper
 
 
 def training(**changes: Any) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_both_checkpoints_have_the_settings_of_the_resumption(tmp_path: Path) ->
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
 
     def train(module: Scored, steps: int, **settings: Any) -> list[tuple[int, Any]]:
-        callbacks = [Provenance(Origin(**facts(settings=settings))), Keeper(folder, "accuracy", lambda: "")]
+        callbacks = [Keeper(folder, Origin(**facts(settings=settings)), "accuracy", lambda: "")]
         trainer = pl.Trainer(accelerator="cpu", max_steps=steps, val_check_interval=1, callbacks=callbacks, **quiet)
         resumed = folder.last if folder.last.exists() else None
         with pytest.raises(MemoryError) if isinstance(module, Failing) else nullcontext():

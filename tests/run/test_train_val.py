@@ -9,10 +9,12 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from conftest import Finished
+from origins import facts
 from own_images import write
 
 from metalearn.report.comparing.protocol import protocol
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.result import Result
 from metalearn.run.keeper import Keeper
 
@@ -58,7 +60,7 @@ def test_the_last_weights_are_tested_and_no_score_is_of_meta_val(both: Finished)
 
 @pytest.mark.parametrize(("selects", "step"), [(True, 2), (False, 3)])
 def test_a_falling_score_selects_only_where_meta_val_does(tmp_path: Path, selects: bool, step: int) -> None:
-    keeper = Keeper(RunFolder(tmp_path), "accuracy", lambda: "", prefix="x", selects=selects)
+    keeper = Keeper(RunFolder(tmp_path), Origin(**facts()), "accuracy", lambda: "", prefix="x", selects=selects)
     for step_done, accuracy in enumerate([0.5, 0.9, 0.7], start=1):
         trainer = MagicMock(sanity_checking=False, global_step=step_done)
         trainer.callback_metrics = {"x/accuracy": accuracy, "x/loss": 1.0}
@@ -67,7 +69,7 @@ def test_a_falling_score_selects_only_where_meta_val_does(tmp_path: Path, select
 
 
 def test_the_last_weights_need_a_finite_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keeper = Keeper(RunFolder(tmp_path), "accuracy", lambda: "", prefix="x", selects=False)
+    keeper = Keeper(RunFolder(tmp_path), Origin(**facts()), "accuracy", lambda: "", prefix="x", selects=False)
     for step, loss in enumerate([1.0, math.inf], start=1):
         trainer = MagicMock(sanity_checking=False, global_step=step)
         trainer.callback_metrics = {"x/accuracy": 0.5, "x/loss": loss}
