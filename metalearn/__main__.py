@@ -118,7 +118,6 @@ def compose_or_refuse() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets exceptions reach the lines below
     try:
         sys.argv[1:] = overrides.expand(sys.argv[1:])
-        secrets.refuse_typed(sys.argv[1:])
         sys.argv[1:] = definition.continued(definition.in_jobs(sys.argv[1:]))
     except (ValueError, OSError) as error:
         refuse(str(error))

@@ -6,19 +6,20 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from metalearn.run.command.command_line import refuse_secrets
 from metalearn.run.directory.secret_names import is_secret
-from metalearn.run.directory.secrets import redacted, refuse_typed, refuse_written
+from metalearn.run.directory.secrets import redacted, refuse_written
 
 TYPED = """++token=x|+passwd=x|+password=hunter2|+password=12345|+a={password:x}|+callbacks={x:{api_key:x}}|+tokens=[x]
 +bearer=x|+key2=abc|+my.apiKey=x|~secret=x|+a=[{b:{auth:x}}]|+wandb.pat=x,y|token=a,'b c'|+credentials={user:u,x:y}
 +DB_PWD=x|+x.PGPASSWORD=1|+secret_access_key=x|+accessKeyId=x|+private_key='a b'|+logger.x.client_secret=y
 +OPENAI_KEY=x|+ssh.passphrase=x|hydra.job.env_set.HF_TOKEN=x|wandb.api_key=a b|++uri=https://u:x@h|+uri='s://u:a#b?c@h'
-hydra.sweeper.storage=postgresql+psycopg://me:hunter2@host/db|+uri=https://h/x?api_key=abc&b=1|+x=['redis://:pw@h']"""
+hydra.sweeper.storage=postgresql+psycopg://me:hunter2@host/db|+uri='https://h/x?api_key=abc&b=1'|+x=['redis://:pw@h']"""
 
 HARMLESS = """seed=1|algorithm.key_size=4|+monkey=a|tokens_per_batch=3|+keyboard=qwerty|+hidden=x|episode.train.way=5
 +max_tokens=5|+dataset.text_key=text|+pad_token='[PAD]'|+num_tokens=7|+special_tokens=[a]|+use_auth=true|+token=null
 +token=|+a.token=${oc.env:X}|+uri=https://u:${oc.env:P}@h|+uri=http://h:80/x|+path=/a:b@c|+password_file=/x
-algorithm=key_value_memory|+author=me|+pattern=x|+compass=x|~token|--config-name=token|+x={key_size:3,tokenizer:bert}
+algorithm=key_value_memory|+author=me|+pattern=x|+compass=x|~token|+x={key_size:3,tokenizer:bert}
 +patience=3|+keys=[a,b]|+turkey=1|+secretary=x|hydra.job.config.override_dirname.exclude_keys=[seed]|+a='${b}'
 hydra.sweeper.storage=postgresql+psycopg://me@host/db|+wandb.api_key=null|+hf.tokenizer_path=x|+sort_key=name"""
 
@@ -27,11 +28,11 @@ hydra.sweeper.storage=postgresql+psycopg://me@host/db|+wandb.api_key=null|+hf.to
 def test_a_typed_secret_is_refused(override: str) -> None:
     message = r"^[\w.\[\]]+ (looks like a secret|holds a password), which would be written down: use \$\{oc.env:NAME\}$"
     with pytest.raises(ValueError, match=message):
-        refuse_typed(["seed=1", override])
+        refuse_secrets(["seed=1", override])
 
 
 def test_what_only_looks_like_a_secret_passes() -> None:
-    refuse_typed(HARMLESS.replace("\n", "|").split("|"))
+    refuse_secrets(HARMLESS.replace("\n", "|").split("|"))
 
 
 def test_variables_are_told_by_their_words() -> None:
@@ -45,9 +46,9 @@ def test_the_value_of_a_variable_is_refused_under_any_name(monkeypatch: pytest.M
     monkeypatch.setenv("GITHUB_PAT", "ghp_abcdef")
     monkeypatch.setenv("SHORT_TOKEN", "seed")
     monkeypatch.setenv("GCP_CREDENTIALS", "/etc/gcp.json")
-    refuse_typed(["+note=seed", "paths.data=/etc/gcp.json"])
+    refuse_secrets(["+note=seed", "paths.data=/etc/gcp.json"])
     with pytest.raises(ValueError, match=r"^note holds the value of GITHUB_PAT, which would be written down"):
-        refuse_typed(["+note='by ghp_abcdef'"])
+        refuse_secrets(["+note='by ghp_abcdef'"])
     with pytest.raises(ValueError, match=r"^a\.b\[0\] holds the value of GITHUB_PAT"):
         refuse_written({"a": {"b": ["ghp_abcdef"]}})
 

@@ -1,14 +1,17 @@
 """Words of a command line, flags first: Hydra stops reading overrides at a flag."""
 
 import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 
 from metalearn import __version__
 from metalearn.run.command.grammar import is_path, readable, value
 from metalearn.run.command.names import nearest, shortened
 from metalearn.run.directory.keys import key
+from metalearn.run.directory.secrets import refuse_written
 
 OTHER_WORDS = {
     "export": "metalearn export RUN FILE.onnx",
@@ -53,6 +56,15 @@ def is_multirun(flags: list[str], overrides: list[str]) -> bool:
     """Whether a value may be a sweep: by hydra.mode, which jobs have, else by flag or search."""
     mode = next((override.partition("=")[2] for override in overrides if key(override) == "hydra.mode"), None)
     return mode != "RUN" if mode else "--multirun" in flags or "hparams_search" in map(key, overrides)
+
+
+def refuse_secrets(overrides: Iterable[str]) -> None:
+    """Raises ValueError for a typed secret, which Hydra would write into the run directory."""
+    for override in overrides:
+        typed = value(override)
+        choices = typed.list if isinstance(typed, ChoiceSweep) else ()
+        texts = [choice.text if isinstance(choice, QuotedString) else choice for choice in choices]
+        refuse_written(texts or typed, key(override))
 
 
 def _refuse_words(overrides: list[str]) -> None:

@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.command.grammar import value
+from metalearn.run.command.grammar import value, values
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.keys import key, node
 
@@ -20,11 +20,11 @@ class EarlierRun:
         folder: run directory.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         try:
-            self._config = OmegaConf.load(RunFolder(folder).config)
-            self._hydra = OmegaConf.load(RunFolder(folder).of_hydra)
+            self._config = OmegaConf.load(folder.config)
+            self._hydra = OmegaConf.load(folder.of_hydra)
         except (OSError, ValueError, yaml.YAMLError):
             self._config = self._hydra = OmegaConf.create()
 
@@ -43,7 +43,7 @@ class EarlierRun:
 
         An unknown value is taken as typed; an unknown seed is 0.
         """
-        name, own = key(override), {**{key(o): value(o) for o in kept if "=" in o}, **self.choices}
+        name, own = key(override), {**values(kept), **self.choices}
         if name in own:
             return own[name]
         unknown = 0 if name == "seed" else value(override)

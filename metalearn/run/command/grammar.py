@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,12 @@ def is_path(key: str) -> bool:
 
 def value(override: str) -> Any:
     """Returns the value as Hydra reads it; several values are a Sweep."""
-    return _parser().parse_override(override).value()
+    return parsed(override).value()
+
+
+def values(overrides: Iterable[str]) -> dict[str, Any]:
+    """Returns the values of overrides by key, without those that delete a key."""
+    return {key(override): value(override) for override in overrides if "=" in override}
 
 
 def is_sweep(override: str) -> bool:
@@ -50,7 +56,7 @@ def is_sweep(override: str) -> bool:
     >>> is_sweep("x=1,2"), is_sweep("x=[1,2]")
     (True, False)
     """
-    return bool(_parser().parse_override(override).is_sweep_override())
+    return bool(parsed(override).is_sweep_override())
 
 
 def alike(first: str, second: str) -> bool:
@@ -75,7 +81,7 @@ def readable(override: str, *, multirun: bool) -> str:
     name, _, text = override.partition("=")
     may_be_text = is_path(node(override)) and not override.startswith("~")
     try:
-        parsed = _parser().parse_override(override)
+        read = parsed(override)
     except (HydraException, ValueError, RecursionError) as error:
         if may_be_text and multirun and "," in text:
             parts = (readable(f"{name}={part}", multirun=False) for part in text.split(","))
@@ -83,7 +89,7 @@ def readable(override: str, *, multirun: bool) -> str:
         if may_be_text:
             return f"{name}={_in_quotes(os.path.expanduser(text))}"
         raise ValueError(_remedy(name, text, str(error))) from error
-    return _with_path(parsed, override, multirun) if may_be_text else override
+    return _with_path(read, override, multirun) if may_be_text else override
 
 
 def expand_user_paths(config: DictConfig) -> None:
@@ -93,21 +99,21 @@ def expand_user_paths(config: DictConfig) -> None:
             OmegaConf.update(config, where, os.path.expanduser(child))
 
 
-def _with_path(parsed: Override, override: str, multirun: bool) -> str:
+def _with_path(read: Override, override: str, multirun: bool) -> str:
     name, _, text = override.partition("=")
-    read = parsed.value()
-    if isinstance(read, str):
-        expanded = os.path.expanduser(read)
-        return override if expanded == read else f"{name}={_in_quotes(expanded)}"
-    is_text = isinstance(read, bool | int | float)  # a folder named 2024
-    if is_text or (parsed.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not multirun):
+    found = read.value()
+    if isinstance(found, str):
+        expanded = os.path.expanduser(found)
+        return override if expanded == found else f"{name}={_in_quotes(expanded)}"
+    is_text = isinstance(found, bool | int | float)  # a folder named 2024
+    if is_text or (read.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not multirun):
         return f"{name}={_in_quotes(text)}"
     return override
 
 
 def _remedy(name: str, text: str, error: str) -> str:
     try:
-        _parser().parse_override(f"{name}=0")
+        parsed(f"{name}=0")
     except (HydraException, ValueError):
         return f"{name[:80]!r} is not the name of a key"
     typed = f"{name}={text}"
@@ -125,6 +131,11 @@ def _remedy(name: str, text: str, error: str) -> str:
 
 def _in_quotes(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
+
+
+def parsed(override: str) -> Override:
+    """Returns an override in its parts. Raises HydraException if Hydra cannot read it."""
+    return _parser().parse_override(override)
 
 
 @cache

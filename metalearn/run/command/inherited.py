@@ -5,10 +5,10 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from metalearn.run.command.allowed import check_name
+from metalearn.run.command.grammar import parsed
 from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.directory.keys import key, parts
 from metalearn.run.directory.secret_names import is_secret
@@ -53,15 +53,15 @@ def check_kept(override: str) -> None:
     if override.startswith("-") or ("=" not in override and not override.startswith("~")):
         raise ValueError("which is not a setting")
     try:
-        (parsed,) = OverridesParser.create().parse_overrides([override])
+        read = parsed(override)
     except (HydraException, ValueError, RecursionError) as error:
         raise ValueError("which Hydra does not understand") from error
-    key = f"{parsed.key_or_group}@{parsed.package or ''}"
+    key = f"{read.key_or_group}@{read.package or ''}"
     if any(word.startswith("hydra") for word in re.split(r"[^\w]+", key)):
         raise ValueError("and settings of Hydra are not taken from a checkpoint")
-    if parsed.is_sweep_override():
+    if read.is_sweep_override():
         raise ValueError("which is a sweep")
-    for path, part in parts(parsed.value(), key.partition("@")[0]):
+    for path, part in parts(read.value(), key.partition("@")[0]):
         _check_value(path.rpartition(".")[2], part)
 
 

@@ -4,7 +4,7 @@ So `resume=DIR`, `mode=test checkpoint=PATH` and `mode=test pretrained=PATH` rep
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import yaml
 from hydra.errors import HydraException
 
 from metalearn.formats import first_line
-from metalearn.run.command.command_line import is_multirun, parse
+from metalearn.run.command.command_line import is_multirun, parse, refuse_secrets
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.earlier_run import EarlierRun
-from metalearn.run.command.grammar import is_path, quoted, readable, value
+from metalearn.run.command.grammar import is_path, quoted, readable, value, values
 from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.claim import LOCK, is_locked
@@ -43,10 +43,10 @@ def classes_file(part: str) -> str:
 def expand(argv: list[str]) -> list[str]:
     """Returns the command line, flags first, with the overrides of a run that it resumes or tests.
 
-    Raises ValueError or OSError in one line if the run is missing.
+    Raises ValueError or OSError in one line if the run is missing, or if a value is a secret.
     """
     flags, typed = parse(argv)
-    given = {key(override): value(override) for override in typed if "=" in override}
+    given = values(typed)
     resume, checkpoint = given.get("resume"), given.get("checkpoint")
     if resume and is_multirun(flags, typed):
         raise ValueError(f"resume={resume} continues one run; to continue a sweep, repeat its command")
@@ -65,24 +65,28 @@ def expand(argv: list[str]) -> list[str]:
             typed = _tested("checkpoint", Path(checkpoint), typed)
         elif pretrained and isinstance(pretrained, str):
             typed = _tested("pretrained", Path(pretrained), typed)
+    refuse_secrets(typed)
     return [*flags, *typed]
 
 
 def with_absolute_paths(overrides: list[str], cwd: Path) -> list[str]:
     """Returns the overrides with absolute paths, so that they hold in any folder."""
-    return [
-        override if (path := _path(override)) is None else _set(override, quoted(cwd / path)) for override in overrides
-    ]
+    return _with_paths(overrides, lambda path: quoted(cwd / path))
 
 
 def with_relative_paths(overrides: list[str], cwd: Path) -> list[str]:
     """Returns the overrides with the paths of a folder relative to it, as most people type them."""
 
-    def shortened(override: str, path: Path) -> str:
+    def shortened(path: Path) -> str:
         text = str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
-        return _set(override, text if readable(f"x.path={text}", multirun=False) == f"x.path={text}" else quoted(text))
+        return text if readable(f"x.path={text}", multirun=False) == f"x.path={text}" else quoted(text)
 
-    return [override if (path := _path(override)) is None else shortened(override, path) for override in overrides]
+    return _with_paths(overrides, shortened)
+
+
+def _with_paths(overrides: list[str], written: Callable[[Path], str]) -> list[str]:
+    """Returns the overrides with each path as `written` gives it."""
+    return [o if (path := _path(o)) is None else f"{o.partition('=')[0]}={written(path)}" for o in overrides]
 
 
 def _path(override: str) -> Path | None:
@@ -93,50 +97,43 @@ def _path(override: str) -> Path | None:
     return Path(path) if path and isinstance(path, str) and "${" not in path and "://" not in path else None
 
 
-def _set(override: str, text: str) -> str:
-    return f"{override.partition('=')[0]}={text}"
-
-
 def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
     """Returns the latest incomplete run of equal overrides that has a checkpoint."""
     wanted = _definition(typed, Path.cwd())
-    begun = [folder for folder in folders if RunFolder(folder).last.is_file()]
-    for folder in sorted(begun, key=lambda folder: RunFolder(folder).last.stat().st_mtime, reverse=True):
+    begun = [folder for folder in map(RunFolder, folders) if folder.last.is_file()]
+    for folder in sorted(begun, key=lambda folder: folder.last.stat().st_mtime, reverse=True):
         try:
             if _is_unfinished(folder, wanted):
-                return folder
+                return folder.path
         except (ValueError, OSError, TypeError, KeyError, AttributeError, yaml.YAMLError, HydraException) as error:
             why = first_line(error)
-            print(f"metalearn: skipping {folder}, since its records are damaged: {why}", file=sys.stderr)
+            print(f"metalearn: skipping {folder.path}, since its records are damaged: {why}", file=sys.stderr)
     return None
 
 
-def _is_unfinished(folder: Path, wanted: set[str]) -> bool:
-    if not RunFolder(folder).overrides.is_file():
+def _is_unfinished(folder: RunFolder, wanted: set[str]) -> bool:
+    if not folder.overrides.is_file():
         return False
-    begun = RunFolder(folder).typed()
+    begun = folder.typed()
     cwd = EarlierRun(folder).cwd if any(is_path(node(override)) for override in begun) else Path.cwd()
-    if _definition(begun, cwd) != wanted:
-        return False
-    if is_locked(folder / LOCK):  # a run works there
-        return False
-    return not RunFolder(folder).is_finished()
+    # A run that holds its lock is at work.
+    return _definition(begun, cwd) == wanted and not is_locked(folder.path / LOCK) and not folder.is_finished()
 
 
-def _resumed(folder: Path, typed: list[str]) -> list[str]:
-    run, last, begun = EarlierRun(folder), RunFolder(folder).last, RunFolder(folder).overrides
-    if last.is_file():
-        kept = checkpoint_overrides(last, set(map(key, typed)))
-    elif begun.is_file():  # a run that stopped before its first checkpoint begins anew
-        kept = checked(with_absolute_paths(RunFolder(folder).typed(), run.cwd), begun, set(map(key, typed)))
+def _resumed(path: Path, typed: list[str]) -> list[str]:
+    folder = RunFolder(path)
+    run, named = EarlierRun(folder), values(typed).get("hydra.run.dir")
+    if folder.last.is_file():
+        kept = checkpoint_overrides(folder.last, set(map(key, typed)))
+    elif folder.overrides.is_file():  # a run that stopped before its first checkpoint begins anew
+        kept = checked(with_absolute_paths(folder.typed(), run.cwd), folder.overrides, set(map(key, typed)))
     else:
-        raise FileNotFoundError(f"cannot resume {folder}: no run has begun there")
-    typed = [*_without("resume", typed), f"resume={quoted(folder)}"]
-    named = next((value(override) for override in typed if key(override) == "hydra.run.dir"), None)
+        raise FileNotFoundError(f"cannot resume {path}: no run has begun there")
+    typed = [*_without("resume", typed), f"resume={quoted(path)}"]
     if named is None:
-        typed.append(f"hydra.run.dir={quoted(folder)}")
-    elif Path(str(named)).resolve() != folder.resolve():
-        raise ValueError(f"resume={folder} continues in that directory: leave hydra.run.dir={named} out")
+        typed.append(f"hydra.run.dir={quoted(path)}")
+    elif Path(str(named)).resolve() != path.resolve():
+        raise ValueError(f"resume={path} continues in that directory: leave hydra.run.dir={named} out")
     return _inherit(kept, typed, run.choices)
 
 
@@ -149,15 +146,13 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         typed: overrides of the command.
     """
     path = best_of(path)
-    run = EarlierRun(path.resolve().parent.parent)
+    run, given = EarlierRun(RunFolder(path.resolve().parent.parent)), values(typed)
     kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
     fixed = ["seed"]  # it deals the folds
     if name == "checkpoint":  # the result would name them, and a report would count another training
         fixed += ["experiment", "tasks_per_batch", *OF_THE_TRAINING]
-    dataset = next((value(o) for o in typed if node(o) == "dataset"), None)
-    if dataset in (None, run.choices.get("dataset")) and not run.has_other_images_than(
-        _root(typed, "dataset"), "dataset"
-    ):
+    dataset, root = given.get("dataset"), given.get("dataset.root")
+    if dataset in (None, run.choices.get("dataset")) and not run.has_other_images_than(root, "dataset"):
         fixed += OF_THE_CLASSES
     _refuse_others(fixed, run, kept, typed)
     if dataset and not any(is_below(of_typed, ["test_dataset"]) for of_typed in map(node, typed)):
@@ -165,9 +160,9 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         if run.choices.get("dataset@test_dataset"):  # an experiment may have chosen it
             typed = [*typed, "~dataset@test_dataset"]
     for part in ("dataset", "test_dataset"):
-        if run.has_other_images_than(_root(typed, part), part):
+        if run.has_other_images_than(given.get(f"{part}.root"), part):
             kept = _without(f"{part}.manifest", kept)
-        elif (split := run.folder / classes_file(part)).is_file() and f"{part}.manifest" not in map(key, kept):
+        elif (split := run.folder.path / classes_file(part)).is_file() and f"{part}.manifest" not in map(key, kept):
             kept.append(f"{part}.manifest={quoted(split)}")
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
 
@@ -183,21 +178,12 @@ def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: li
                 raise ValueError(f"{override} is refused, since the weights are of {name}={trained}: {remedy}")
 
 
-def _root(typed: list[str], part: str) -> Any:
-    """Returns the folder of a data set that the command names, if it does."""
-    return next((value(override) for override in typed if key(override) == f"{part}.root"), None)
-
-
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:
     """Returns earlier overrides that stay, then the typed ones."""
     again = {*map(node, typed), *OF_THIS_COMMAND}
     # A replaced part drops its arguments: those of maml have no meaning for another algorithm.
-    replaced = {node(o) for o in typed if o not in kept and choices.get(key(o), object()) != _option(o)}
+    replaced = {node(o) for o in typed if o not in kept and choices.get(key(o), object()) != value(o)}
     return [*(o for o in kept if node(o) not in again and not is_below(node(o), replaced)), *typed]
-
-
-def _option(override: str) -> Any:
-    return value(override) if "=" in override else None
 
 
 def _without(name: str, overrides: list[str]) -> list[str]:

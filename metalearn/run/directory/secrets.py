@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,14 +14,6 @@ QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s]+)")
 DIRECTORIES = {"PWD", "OLDPWD"}
 SHORTEST = 6
 """Length from which a secret is sought inside other texts; shorter ones occur by chance."""
-
-
-def refuse_typed(overrides: Iterable[str]) -> None:
-    """Raises ValueError for a typed secret, which Hydra would write into the run directory."""
-    for override in overrides:
-        if "=" in override and not override.startswith("-"):
-            key, value = _parsed(override)
-            refuse_written(value, key)
 
 
 def refuse_written(config: Any, path: str = "") -> None:
@@ -73,24 +65,6 @@ def holds_password(text: str) -> bool:
     (True, False)
     """
     return text != _without_passwords(text)
-
-
-def _parsed(override: str) -> tuple[str, Any]:
-    """Returns key and value of an override; the value stays as typed if Hydra cannot read it."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import ChoiceSweep, QuotedString
-    from hydra.errors import HydraException
-
-    try:
-        (parsed,) = OverridesParser.create().parse_overrides([override])
-    except HydraException:
-        key, _, text = override.partition("=")
-        return key.lstrip("+~"), text
-    value = parsed.value()
-    if isinstance(value, ChoiceSweep):
-        choices = [choice.text if isinstance(choice, QuotedString) else choice for choice in value.list]
-        return parsed.key_or_group, choices
-    return parsed.key_or_group, value
 
 
 def _without_passwords(text: str) -> str:
