@@ -111,17 +111,12 @@ def _check_intervals(trainer: dict[str, Any]) -> None:
         raise ValueError(f"trainer.accumulate_grad_batches={accumulated}; it must be at least 1")
     if not _is_count(interval):
         raise ValueError(f"trainer.val_check_interval={interval} must be a positive number of batches")
-    if within := interval % accumulated:
-        raise ValueError(
-            f"trainer.val_check_interval={interval} ends within a step of trainer.accumulate_grad_batches="
-            f"{accumulated} batches: it must be a multiple of it, such as {interval + accumulated - within}"
-        )
-    epoch = trainer.get("limit_train_batches")
-    if _is_count(epoch) and (within := epoch % accumulated):
-        raise ValueError(
-            f"trainer.limit_train_batches={epoch} ends an epoch within a step of trainer.accumulate_grad_batches="
-            f"{accumulated} batches: it must be a multiple of it, such as {epoch + accumulated - within}"
-        )
+    for name, end in (("val_check_interval", "ends"), ("limit_train_batches", "ends an epoch")):
+        if (batches := trainer[name]) is not None and (within := batches % accumulated):
+            raise ValueError(
+                f"trainer.{name}={batches} {end} within a step of trainer.accumulate_grad_batches={accumulated} "
+                f"batches: it must be a multiple of it, such as {batches + accumulated - within}"
+            )
 
 
 def _is_count(number: Any) -> bool:

@@ -46,19 +46,18 @@ class EarlierRun:
         name, own = key(override), {**values(kept), **self.choices}
         if name in own:
             return own[name]
-        unknown = 0 if name == "seed" else value(override)
-        try:
-            found = OmegaConf.select(self._config, node(override), default=unknown)
-        except OmegaConfBaseException:
-            return unknown
-        return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+        return self._selected(node(override), 0 if name == "seed" else value(override))
 
     def has_other_images_than(self, root: Any, part: str) -> bool:
         """Whether a part of its config, as recorded, names another folder of images than `root`."""
         if not isinstance(root, str) or "${" in root:
             return False
-        try:
-            own = OmegaConf.select(self._config, f"{part}.root")
-        except OmegaConfBaseException:
-            return False
+        own = self._selected(f"{part}.root", None)
         return bool(own) and (self.cwd / Path(own).expanduser()).resolve() != Path(root).resolve()
+
+    def _selected(self, name: str, unknown: Any) -> Any:
+        try:
+            found = OmegaConf.select(self._config, name, default=unknown)
+        except OmegaConfBaseException:
+            return unknown
+        return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.estimates import SIGNS
@@ -36,7 +36,6 @@ class ProgressBar(pl.Callback):
         self.console = console
         self.seconds_between_lines = seconds_between_lines
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
         self._numbers: dict[str, float] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -53,7 +52,7 @@ class ProgressBar(pl.Callback):
             self._show(trainer, now)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._describe("validating")
+        self._update(description="validating")
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for name in SIGNS:
@@ -62,7 +61,7 @@ class ProgressBar(pl.Callback):
                 line = f"step {trainer.global_step}: meta-val {name} {score(name, float(value))}"
                 self.console.print(line)
                 log.info(line)
-        self._describe("training")
+        self._update(description="training")
 
     def on_fit_end(self, *_: Any) -> None:
         self._close()
@@ -73,10 +72,9 @@ class ProgressBar(pl.Callback):
     def on_test_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        if self._bar is not None and self._task is not None:
-            total = sum(trainer.num_test_batches)
-            done = f"{100 * (batch_idx + 1) / total:.0f} % of the episodes"
-            self._bar.update(self._task, completed=batch_idx + 1, total=total, numbers=done)
+        total = sum(trainer.num_test_batches)
+        done = f"{100 * (batch_idx + 1) / total:.0f} % of the episodes"
+        self._update(completed=batch_idx + 1, total=total, numbers=done)
 
     def on_test_end(self, *_: Any) -> None:
         self._close()
@@ -87,17 +85,17 @@ class ProgressBar(pl.Callback):
     def _open(self, trainer: pl.Trainer, title: str) -> None:
         if self.console.is_terminal and trainer.is_global_zero:
             self._bar = bar(self.console)
-            self._task = self._bar.add_task(title, total=None, numbers="")
+            self._bar.add_task(title, total=None, numbers="")
             self._bar.start()
 
-    def _describe(self, title: str) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=title)
+    def _update(self, **shown: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], **shown)
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-            self._bar = self._task = None
+            self._bar = None
 
     def _show(self, trainer: pl.Trainer, now: float) -> None:
         for name in ("loss", *SIGNS):
@@ -115,9 +113,9 @@ class ProgressBar(pl.Callback):
                 words += [f"{episodes(trainer, split)} {score(measure, number)}" for split, number in shown.items()]
         units = "episodes" if trainer.datamodule.batch_size is None else "batches"  # type: ignore[attr-defined]
         speed = [f"{steps * tasks / elapsed:.1f} {units}/s", f"{left:.0f} s left" if left is not None else ""]
-        if self._bar is not None and self._task is not None:
+        if self._bar is not None:
             numbers = "  ".join([words[0], *speed]) + "\n" + "  ".join(words[1:])
-            self._bar.update(self._task, completed=done or 0.0, total=1.0 if done else None, numbers=numbers)
+            self._update(completed=done or 0.0, total=1.0 if done else None, numbers=numbers)
         else:
             self.console.print("  ".join([*words, *speed]))
 
