@@ -29,10 +29,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
     Args:
         banks: images of each split; a test alone needs only `test`.
-        settings: way, shot and query of each split; a test alone needs only `test`.
+        settings: setting of each split; a test alone needs only `test`.
         seed: seed of the training episodes.
         tasks_per_batch: number of tasks T in a training batch.
-        num_episodes: number of evaluation episodes of each split.
         batch_size: images of all base classes that replace each training episode; None: train on
             episodes.
         augmentation: augmentation of the training images.
@@ -45,8 +44,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         >>> images = np.arange(20 * 64, dtype=np.uint8).reshape(5, 4, 1, 8, 8)
         >>> bank = ClassBank.from_classes(images, list("abcde"))
         >>> data = EpisodicDataModule(
-        ...     {"test": bank}, {"test": Setting(way=5, shot=1, query=3)}, seed=0,
-        ...     tasks_per_batch=1, num_episodes={"test": 2},
+        ...     {"test": bank}, {"test": Setting(way=5, shot=1, query=3, num_episodes=2)},
+        ...     seed=0, tasks_per_batch=1,
         ... )
         >>> batch = data.episodes(data.collate([data.draw("test", 0)]), "test")
         >>> batch.support_x.shape, batch.query_y.shape  # (T, S, *X), (T, Q, N)
@@ -60,7 +59,6 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         *,
         seed: int,
         tasks_per_batch: int,
-        num_episodes: Mapping[Split, int],
         batch_size: int | None = None,
         augmentation: Augmentation | None = None,
         test_draws: Sequence[Draw] | None = None,
@@ -78,7 +76,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         for split, setting in settings.items():
             if draws_episodes[split]:
                 faults += setting.faults(banks[split], split)
-        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
+        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.embeddings = embeddings
         self.augmentation = augmentation or Unchanged()

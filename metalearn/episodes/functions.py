@@ -32,10 +32,9 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
 
     Args:
         families: source of the functions of each split.
-        settings: way, shot and query of each split.
+        settings: setting of each split.
         seed: seed of the training episodes.
         tasks_per_batch: number of tasks T in a training batch.
-        num_episodes: number of evaluation episodes of each split.
 
     Examples:
         >>> from metalearn import Sinusoid
@@ -44,8 +43,8 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         ...     intercept=[-3.0, 3.0], x=[-5.0, 5.0],
         ... )
         >>> data = FunctionDataModule(
-        ...     {"test": family}, {"test": Setting(way=1, shot=5, query=10)}, seed=0,
-        ...     tasks_per_batch=1, num_episodes={"test": 2},
+        ...     {"test": family}, {"test": Setting(way=1, shot=5, query=10, num_episodes=2)},
+        ...     seed=0, tasks_per_batch=1,
         ... )
         >>> data.draw("test", 0).query_x.shape  # (Q, *X)
         torch.Size([10, 1])
@@ -58,10 +57,9 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         *,
         seed: int,
         tasks_per_batch: int,
-        num_episodes: Mapping[Split, int],
     ) -> None:
         faults = [fault for split, setting in settings.items() for fault in _faults(setting, split, families[split])]
-        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, num_episodes=num_episodes, faults=faults)
+        super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, faults=faults)
         self.families = families
         for split in settings:
             check_family(families[split])

@@ -43,10 +43,9 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     is fast and needs no worker processes.
 
     Args:
-        settings: way, shot and query of each split.
+        settings: setting of each split.
         seed: seed of the training episodes.
         tasks_per_batch: number of tasks T in a training batch.
-        num_episodes: number of evaluation episodes of each split.
         faults: faults that the subclass found in the settings.
     """
 
@@ -62,19 +61,18 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         *,
         seed: int,
         tasks_per_batch: int,
-        num_episodes: Mapping[Split, int],
         faults: Iterable[Fault],
     ) -> None:
         """Raises ValueError that lists all faults in one line."""
         super().__init__()
-        counts = {f"episode.{split}.num_episodes": count for split, count in num_episodes.items()}
+        evaluated = {split: setting for split, setting in settings.items() if split != "train"}
+        counts = {f"episode.{split}.num_episodes": setting.num_episodes for split, setting in evaluated.items()}
         low = {name: count for name, count in {"tasks_per_batch": tasks_per_batch, **counts}.items() if count < 1}
         numbers = [Fault(f"{name} is {count}; it must be at least 1") for name, count in low.items()]
         if seed < 0:
             numbers.append(Fault(f"seed is {seed}; it must not be negative"))
         refuse([*numbers, *faults])
-        self.settings, self.num_episodes = dict(settings), dict(num_episodes)
-        self.seed, self.tasks_per_batch = seed, tasks_per_batch
+        self.settings, self.seed, self.tasks_per_batch = dict(settings), seed, tasks_per_batch
         self._episodes_before = 0  # episodes trained on before the checkpoint that is resumed
         # Lightning's count of these batches; None until Lightning restores it.
         self._batches_before: int | None = 0
@@ -211,7 +209,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     def evaluation_indices(self, split: Split) -> range:
         """Returns the indices that this process evaluates; the processes partition all episodes."""
         rank, world = self.place
-        return range(rank, self.num_episodes[split], world)
+        return range(rank, self.settings[split].num_episodes, world)
 
 
 class _Stream(IterableDataset[Drawn]):

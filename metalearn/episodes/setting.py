@@ -52,6 +52,7 @@ class Setting:
             but their classes follow the rule of Veilleux et al. 2021.
         sampling: `uniform`: all classes are equally likely. `hard`: those of recent errors are more
             likely, in training (Liu et al. 2020).
+        num_episodes: number of episodes of an evaluation; those of a training have no end.
 
     Examples:
         >>> Setting(way=5, shot=1, query=15).has_one_shape  # 5-way 1-shot
@@ -66,6 +67,7 @@ class Setting:
     shots: Shots = "equal"
     queries: Queries = "equal"
     sampling: Sampling = "uniform"
+    num_episodes: int = 0
 
     def __post_init__(self) -> None:
         for name in ("way", "shot", "query"):

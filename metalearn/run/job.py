@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
 
 def _check_processes(number: int, data: AbstractEpisodes[Any], plan: Plan) -> None:
     """Raises ValueError if several processes cannot share episodes, batches or run directory."""
-    if min(data.num_episodes.values()) < number:
+    if min(setting.num_episodes for split, setting in data.settings.items() if split != "train") < number:
         raise ValueError(f"{number} processes need at least as many meta-val and meta-test episodes")
     if number > 1 and (skipped := plan.config["trainer"]["skip_nonfinite"]):
         raise ValueError(
@@ -137,7 +136,10 @@ def _check_processes(number: int, data: AbstractEpisodes[Any], plan: Plan) -> No
 
 def _keeper(plan: Plan, loaded: LoadedData, data: AbstractEpisodes[Any], score: str) -> Keeper:
     """Builds the keeper of the best weights, or of the last ones where nothing selects."""
-    episodes = partial(data.episodes_sha256, "val", data.num_episodes["val"])
+
+    def episodes() -> str:
+        return data.episodes_sha256("val", data.settings["val"].num_episodes)
+
     return Keeper(plan.folder, _origin(plan, loaded), score, episodes, prefix=data.val_name, selects=data.selects)
 
 

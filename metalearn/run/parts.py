@@ -50,15 +50,8 @@ def build_data(
     """Builds the episodes of the data set by the protocol of the config."""
     config = plan.config
     splits: tuple[Split, ...] = ("test",) if plan.tests_only else SPLITS
-    settings = {
-        split: Setting(**{name: value for name, value in config["episode"][split].items() if name != "num_episodes"})
-        for split in splits
-    }
-    common: dict[str, Any] = {
-        "seed": config["seed"],
-        "tasks_per_batch": config["tasks_per_batch"],
-        "num_episodes": {split: config["episode"][split]["num_episodes"] for split in ("val", "test")},
-    }
+    settings = {split: Setting(**config["episode"][split]) for split in splits}
+    common: dict[str, Any] = {"seed": config["seed"], "tasks_per_batch": config["tasks_per_batch"]}
     if algorithm.problem == "regression":
         return FunctionDataModule(banks, settings, **common)
     lake = config["evaluation"]["protocol"] == "lake"

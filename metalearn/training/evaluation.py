@@ -31,8 +31,8 @@ def evaluate(trainer: pl.Trainer, module: FewShotModule, data: AbstractEpisodes[
         >>> images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 2, 2), dtype=np.uint8)
         >>> data = EpisodicDataModule(
         ...     {"test": ClassBank.from_classes(images, list("abcde"))},
-        ...     {"test": Setting(way=5, shot=1, query=3)},
-        ...     seed=0, tasks_per_batch=1, num_episodes={"test": 10},
+        ...     {"test": Setting(way=5, shot=1, query=3, num_episodes=10)},
+        ...     seed=0, tasks_per_batch=1,
         ... )
         >>> algorithm = Prototypical(MLP([1, 2, 2]), batch_norm="running")
         >>> module = FewShotModule(algorithm, torch.optim.Adam)

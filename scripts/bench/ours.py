@@ -88,14 +88,14 @@ def in_bf16(module: nn.Module, loss_of: Callable[[Episode], Tensor]) -> tuple[nn
 
 
 def data(images: ClassBank, episodes: int) -> EpisodicDataModule:
-    setting = {"test": Setting(WAY, SHOT, QUERY)}
-    return EpisodicDataModule({"test": images}, setting, seed=0, tasks_per_batch=1, num_episodes={"test": episodes})
+    setting = {"test": Setting(WAY, SHOT, QUERY, num_episodes=episodes)}
+    return EpisodicDataModule({"test": images}, setting, seed=0, tasks_per_batch=1)
 
 
 def data_of(work: Step, images: ClassBank) -> EpisodicDataModule:
     """Builds the data module that draws the batches of a step in training."""
     setting = {"train": Setting(work.way, work.shot, work.query)}
-    return EpisodicDataModule({"train": images}, setting, seed=0, tasks_per_batch=work.tasks, num_episodes={"train": 1})
+    return EpisodicDataModule({"train": images}, setting, seed=0, tasks_per_batch=work.tasks)
 
 
 def evaluation(images: ClassBank, episodes: int, device: str) -> Callable[[], float]:

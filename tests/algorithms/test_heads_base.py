@@ -70,9 +70,8 @@ def banks() -> dict[str, ClassBank]:
 
 @pytest.mark.parametrize("batch_norm", ["running", "support"])
 def test_the_mean_is_of_meta_train_alone_and_taken_where_there_is_none(batch_norm: str) -> None:
-    data = EpisodicDataModule(
-        banks(), dict.fromkeys(SPLITS, Setting(5, 1, 3)), seed=3, tasks_per_batch=1, num_episodes={"val": 4, "test": 4}
-    )
+    settings = dict.fromkeys(SPLITS, Setting(5, 1, 3, num_episodes=4))
+    data = EpisodicDataModule(banks(), settings, seed=3, tasks_per_batch=1)
     algorithm = SimpleShot(Pixels(4), num_base_classes=7, batch_norm=batch_norm)
     module = FewShotModule(algorithm, torch.optim.Adam)
     trainer = pl.Trainer(accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, logger=False)

@@ -34,10 +34,8 @@ def build(name: str) -> AbstractNeuralProcess:
 
 
 def data(family: object, shot: int = 5, query: int = 7) -> FunctionDataModule:
-    settings = dict.fromkeys(SPLITS, Setting(1, shot, query))
-    return FunctionDataModule(
-        dict.fromkeys(SPLITS, family), settings, seed=0, tasks_per_batch=4, num_episodes={"val": 3, "test": 3}
-    )
+    settings = dict.fromkeys(SPLITS, Setting(1, shot, query, num_episodes=3))
+    return FunctionDataModule(dict.fromkeys(SPLITS, family), settings, seed=0, tasks_per_batch=4)
 
 
 def gp(*kernels: str) -> GaussianProcess:

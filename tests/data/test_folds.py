@@ -54,9 +54,8 @@ def test_the_rotations_of_a_class_stay_in_one_fold() -> None:
 def test_a_batch_holds_at_most_the_images_of_the_training_folds() -> None:
     splits = fold_of(banks(), folds=4, fold=0, seed=0)  # 6 of the 12 classes are for training, with two images each
     settings = {"train": Setting(2, 1, 1)}
-    arguments = {"seed": 0, "tasks_per_batch": 1, "num_episodes": {}}
     with pytest.raises(ValueError, match="batch_size is 13; it must be 1 to 12"):
-        EpisodicDataModule(splits, settings, **arguments, batch_size=13)
+        EpisodicDataModule(splits, settings, seed=0, tasks_per_batch=1, batch_size=13)
 
 
 @pytest.mark.parametrize(("folds", "fold", "message"), [(2, 0, "folds=2"), (13, 0, "3 to 12"), (5, 5, "0 to 4")])

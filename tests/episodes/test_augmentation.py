@@ -133,10 +133,9 @@ def test_the_random_numbers_belong_to_the_episode(bank: ClassBank) -> None:
     def data(seed: int) -> EpisodicDataModule:
         return EpisodicDataModule(
             dict.fromkeys(SPLITS, bank),
-            dict.fromkeys(SPLITS, Setting(3, 1, 2)),
+            dict.fromkeys(SPLITS, Setting(3, 1, 2, num_episodes=1)),
             seed=seed,
             tasks_per_batch=2,
-            num_episodes={"val": 1, "test": 1},
             augmentation=affine(),
         )
 
@@ -156,10 +155,9 @@ def test_every_precision_sees_the_same_images(name: str, bank: ClassBank) -> Non
     for precision in ("32-true", "64-true", "bf16-true", "bf16-mixed"):
         data = EpisodicDataModule(
             dict.fromkeys(SPLITS, bank),
-            dict.fromkeys(SPLITS, Setting(3, 1, 2)),
+            dict.fromkeys(SPLITS, Setting(3, 1, 2, num_episodes=1)),
             seed=0,
             tasks_per_batch=2,
-            num_episodes={"val": 1, "test": 1},
             augmentation=instantiate(composed(f"augmentation={name}").augmentation),
         )
         batch = data.collate([data.draw("train", index) for index in range(2)])

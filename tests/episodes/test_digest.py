@@ -18,10 +18,8 @@ EPISODES = 12
 
 
 def data_of(bank: ClassBank, *, way: int = 3, episodes: int = EPISODES) -> EpisodicDataModule:
-    setting = Setting(way, 2, 4)
-    return EpisodicDataModule(
-        {"test": bank}, {"test": setting}, seed=0, tasks_per_batch=1, num_episodes={"test": episodes}
-    )
+    setting = Setting(way, 2, 4, num_episodes=episodes)
+    return EpisodicDataModule({"test": bank}, {"test": setting}, seed=0, tasks_per_batch=1)
 
 
 def hash_after_test(data: EpisodicDataModule, bank: ClassBank) -> str:
@@ -42,14 +40,14 @@ def test_it_is_that_of_the_setting(bank: ClassBank) -> None:
     data = data_of(bank)
     hash_after_test(data, bank)
     for way in (2, 4):
-        other = data.tested_by(Setting(way, 2, 4), f"{way}w2s")
+        other = data.tested_by(Setting(way, 2, 4, num_episodes=EPISODES), f"{way}w2s")
         assert hash_after_test(other, bank) == data_of(bank, way=way).episodes_sha256("test", EPISODES)
 
 
 def test_it_is_that_of_the_episodes_of_now(bank: ClassBank) -> None:
     data = data_of(bank)
     hash_after_test(data, bank)
-    data.settings["test"] = Setting(2, 2, 4)
+    data.settings["test"] = Setting(2, 2, 4, num_episodes=EPISODES)
     expected = data_of(bank, way=2).episodes_sha256("test", EPISODES)
     assert data.episodes_sha256("test", EPISODES) == expected
     assert hash_after_test(data, bank) == expected
@@ -89,11 +87,9 @@ class Products:
 
 
 def test_it_is_that_of_the_points_and_not_of_their_memory() -> None:
-    setting = {"test": Setting(1, 5, 10)}
+    setting = {"test": Setting(1, 5, 10, num_episodes=2)}
     hashes = [
-        FunctionDataModule(
-            {"test": Products(order)}, setting, seed=0, tasks_per_batch=1, num_episodes={"test": 2}
-        ).episodes_sha256("test", 2)
+        FunctionDataModule({"test": Products(order)}, setting, seed=0, tasks_per_batch=1).episodes_sha256("test", 2)
         for order in ("C", "F")
     ]
     assert hashes[0] == hashes[1]

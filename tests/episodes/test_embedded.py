@@ -61,11 +61,8 @@ def scores(
     precision: str = "32-true",
     batches: int | None = None,
 ) -> dict[str, np.ndarray]:
-    setting = Setting(WAY, shot, 4)
-    counts = {"val": NUM_EPISODES, "test": NUM_EPISODES}
-    data = EpisodicDataModule(
-        dict.fromkeys(SPLITS, bank), dict.fromkeys(SPLITS, setting), seed=0, tasks_per_batch=1, num_episodes=counts
-    )
+    settings = dict.fromkeys(SPLITS, Setting(WAY, shot, 4, num_episodes=NUM_EPISODES))
+    data = EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=1)
     module = FewShotModule(algorithm, torch.optim.Adam)
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
     limits = {"limit_test_batches": batches, "inference_mode": False}

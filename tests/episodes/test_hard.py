@@ -20,10 +20,9 @@ ALL_WRONG = torch.tensor([[4, 0, 0], [4, 4, 0]])  # class 0 has four errors, cla
 
 
 def data(bank: ClassBank, sampling: Sampling, **more: int) -> EpisodicDataModule:
-    setting = Setting(3, 1, 2)
+    setting = Setting(3, 1, 2, num_episodes=1)
     settings = {"train": Setting(3, 1, 2, sampling=sampling), "val": setting, "test": setting}
-    arguments = {"seed": 0, "tasks_per_batch": 2, "num_episodes": {"val": 1, "test": 1}} | more
-    return EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, **arguments)
+    return EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=2, **more)
 
 
 def test_answers_are_counted_for_their_class() -> None:
@@ -86,7 +85,7 @@ def test_impossible_settings_are_refused(bank: ClassBank) -> None:
         check_sampling({"train": {"sampling": "hard"}}, False, "reptile")
     settings = {"train": Setting(1, 5, 5, sampling="hard")}
     with pytest.raises(ValueError, match="sampling=hard is for classes of images"):
-        FunctionDataModule({"train": object()}, settings, seed=0, tasks_per_batch=1, num_episodes={"val": 1, "test": 1})
+        FunctionDataModule({"train": object()}, settings, seed=0, tasks_per_batch=1)
 
 
 def test_a_skipped_batch_teaches_no_weight(bank: ClassBank) -> None:

@@ -1,5 +1,7 @@
 """Episodes that a data set cannot fill, or that are trivial: one line with all remedies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,10 +37,11 @@ def test_impossible_settings_are_refused_in_one_line(bank: ClassBank, setting: S
 
 def refused(banks: ClassBank | dict[str, ClassBank], settings: dict[str, Setting], **numbers: int) -> str:
     """Returns the one line of the error."""
-    counts = {"val": numbers.pop("val", 1), "test": 1}
+    counts = {"train": 0, "val": numbers.pop("val", 1), "test": 1}
+    settings = {split: replace(setting, num_episodes=counts[split]) for split, setting in settings.items()}
     banks = banks if isinstance(banks, dict) else dict.fromkeys(SPLITS, banks)
     with pytest.raises(ValueError, match=".") as caught:
-        EpisodicDataModule(banks, settings, **({"seed": 0, "tasks_per_batch": 1} | numbers), num_episodes=counts)
+        EpisodicDataModule(banks, settings, **({"seed": 0, "tasks_per_batch": 1} | numbers))
     return str(caught.value)
 
 

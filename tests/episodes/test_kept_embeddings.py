@@ -52,10 +52,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def scores(algorithm: AbstractAlgorithm, bank: ClassBank, folder: Path | None, *, episodes: int = 20) -> np.ndarray:
     data = EpisodicDataModule(
         {"test": bank},
-        {"test": Setting(3, 2, 4)},
+        {"test": Setting(3, 2, 4, num_episodes=episodes)},
         seed=0,
         tasks_per_batch=1,
-        num_episodes={"test": episodes},
         embeddings=folder,
     )
     module = FewShotModule(algorithm, torch.optim.Adam)
@@ -194,8 +193,8 @@ def test_a_stored_tensor_is_read_where_nothing_can_be_written(tmp_path: Path) ->
 
 def test_weights_are_hashed_when_their_embeddings_are_stored(bank: ClassBank, tmp_path: Path) -> None:
     """The averages of a network may move between two validations of one training."""
-    hashes, counts = iter("aab"), {"seed": 0, "tasks_per_batch": 1, "num_episodes": {"val": 20}}
-    data = EpisodicDataModule({"val": bank}, {"val": Setting(3, 2, 4)}, **counts, embeddings=tmp_path)
+    hashes, settings = iter("aab"), {"val": Setting(3, 2, 4, num_episodes=20)}
+    data = EpisodicDataModule({"val": bank}, settings, seed=0, tasks_per_batch=1, embeddings=tmp_path)
     data.trainer = SimpleNamespace(num_val_batches=[20])
     data.evaluate_embeddings(lambda x: torch.zeros(len(x), 2), lambda: next(hashes))
     stored = []

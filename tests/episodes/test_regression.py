@@ -39,10 +39,9 @@ def family(*functions: str, **ranges: list[float]) -> Sinusoid:
 
 
 def data(*, seed: int = 0, shot: int | list[int] = 10, way: int = 1) -> FunctionDataModule:
-    setting = Setting(way, shot, 7)
+    setting = Setting(way, shot, 7, num_episodes=3)
     settings = {"train": setting, "val": setting, "test": setting}
-    counts = {"val": 3, "test": 3}
-    return FunctionDataModule(family().load(), settings, seed=seed, tasks_per_batch=4, num_episodes=counts)
+    return FunctionDataModule(family().load(), settings, seed=seed, tasks_per_batch=4)
 
 
 def same(a: Episode, b: Episode) -> bool:

@@ -13,7 +13,7 @@ from metalearn.episodes.sampling import Draw, collate, draw, draw_images
 from metalearn.episodes.setting import Setting, Shape, Shots
 from metalearn.types import SPLITS
 
-SETTING = Setting(way=4, shot=2, query=3)
+SETTING = Setting(way=4, shot=2, query=3, num_episodes=2)
 
 
 def drawn(bank: ClassBank, *, seed: int = 0, split: str = "train", index: int = 0) -> Draw:
@@ -52,8 +52,7 @@ def test_numbers_of_numpy_are_numbers(bank: ClassBank) -> None:
 
 def test_loaders_yield_the_drawn_episodes_without_a_trainer(bank: ClassBank) -> None:
     banks, settings = dict.fromkeys(SPLITS, bank), dict.fromkeys(SPLITS, SETTING)
-    counts = {"val": 2, "test": 2}
-    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2, num_episodes=counts)
+    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2)
     for _ in range(2):  # each iterator starts again
         batches = zip(range(3), data.train_dataloader(), strict=False)
         assert all(same(batch, collate(data.draw("train", 2 * i + j) for j in (0, 1))) for i, batch in batches)
@@ -170,14 +169,9 @@ def test_meta_dataset_never_takes_more_than_a_class_has() -> None:
 
 @pytest.mark.parametrize("shots", ["equal", "unequal", "meta_dataset"])
 def test_tasks_of_a_batch_have_one_shape(bank: ClassBank, shots: Shots) -> None:
-    setting = Setting([2, 4], [1, 6], 2, shots)
-    data = EpisodicDataModule(
-        dict.fromkeys(SPLITS, bank),
-        dict.fromkeys(SPLITS, setting),
-        seed=0,
-        tasks_per_batch=3,
-        num_episodes={"val": 1, "test": 1},
-    )
+    setting = Setting([2, 4], [1, 6], 2, shots, num_episodes=1)
+    banks, settings = dict.fromkeys(SPLITS, bank), dict.fromkeys(SPLITS, setting)
+    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=3)
     for batch in range(20):
         data.collate([data.draw("train", index) for index in range(3 * batch, 3 * batch + 3)])
 
@@ -194,13 +188,8 @@ def test_the_way_of_an_episode_says_nothing_of_its_classes(bank: ClassBank) -> N
 
 
 def test_each_batch_draws_its_way_and_shot_from_their_ranges(bank: ClassBank) -> None:
-    data = EpisodicDataModule(
-        dict.fromkeys(SPLITS, bank),
-        {"train": Setting([2, 4], [1, 3], 2), "val": SETTING, "test": SETTING},
-        seed=0,
-        tasks_per_batch=3,
-        num_episodes={"val": 1, "test": 1},
-    )
+    settings = {"train": Setting([2, 4], [1, 3], 2), "val": SETTING, "test": SETTING}
+    data = EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=3)
     sizes = []
     for batch in range(60):
         draws = collate(data.draw("train", index) for index in range(3 * batch, 3 * batch + 3))

@@ -17,7 +17,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 SMALLER = {
     "num_alphabets=[40, 8, 12]": "num_alphabets=[3, 1, 1]",
-    '{"val": 200, "test": 600}': '{"val": 2, "test": 3}',
+    "num_episodes=200": "num_episodes=2",
+    "num_episodes=600": "num_episodes=3",
     "max_steps=300, val_check_interval=100": 'max_steps=2, accelerator="cpu", enable_progress_bar=False',
 }
 """Sizes of the page's program, and smaller ones."""

@@ -96,14 +96,10 @@ def test_the_processes_share_the_episodes_of_a_step(bank) -> None:
             self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=processed)))
 
     def data(rank: int, world: int, tasks: int) -> EpisodicDataModule:
-        setting = Setting(way=3, shot=1, query=2)
-        module = EpisodicDataModule(
-            dict.fromkeys(("train", "val", "test"), bank),
-            dict.fromkeys(("train", "val", "test"), setting),
-            seed=0,
-            tasks_per_batch=tasks,
-            num_episodes={"val": 5, "test": 9},
+        banks, settings = (
+            dict.fromkeys(("train", "val", "test"), part) for part in (bank, Setting(3, 1, 2, num_episodes=9))
         )
+        module = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=tasks)
         module.trainer = Place(rank, world)
         return module
 

@@ -36,14 +36,10 @@ def test_a_bank_of_texts_says_so() -> None:
     with pytest.raises(ValueError, match=r"^images are torch.int64 \(12, 2\); a ClassBank has images \(M, C, H, W\)"):
         ClassBank(IDS.long(), BANK.rows, BANK.names)
     with pytest.raises(ValueError, match="shot 3 \\+ query 2 exceeds the 4 texts of 'a', the smallest class"):
-        EpisodicDataModule(
-            {"test": BANK}, {"test": Setting(2, 3, 2)}, seed=0, tasks_per_batch=1, num_episodes={"test": 1}
-        )
+        EpisodicDataModule({"test": BANK}, {"test": Setting(2, 3, 2, num_episodes=1)}, seed=0, tasks_per_batch=1)
     same = ClassBank(torch.ones(12, 2, dtype=torch.int32), BANK.rows, BANK.names)
     with pytest.raises(ValueError, match="all 12 texts of split 'test' are the same"):
-        EpisodicDataModule(
-            {"test": same}, {"test": Setting(2, 1, 2)}, seed=0, tasks_per_batch=1, num_episodes={"test": 1}
-        )
+        EpisodicDataModule({"test": same}, {"test": Setting(2, 1, 2, num_episodes=1)}, seed=0, tasks_per_batch=1)
 
 
 def test_a_transcript_has_each_class_with_its_support_and_its_answers() -> None:
@@ -68,9 +64,7 @@ def test_long_texts_are_shortened_and_stay_on_one_line() -> None:
 
 
 def test_a_test_episode_of_texts_is_a_file_and_tables_of_wandb(tmp_path: Path) -> None:
-    data = EpisodicDataModule(
-        {"test": BANK}, {"test": Setting(2, 1, 2)}, seed=0, tasks_per_batch=1, num_episodes={"test": 1}
-    )
+    data = EpisodicDataModule({"test": BANK}, {"test": Setting(2, 1, 2, num_episodes=1)}, seed=0, tasks_per_batch=1)
     first_way = torch.tensor([[1.0, 0.0]]).expand(4, 2)
     algorithm = SimpleNamespace(adapt=lambda x, y: lambda query: first_way)
     wandb = MagicMock(spec=WandbLogger)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -166,9 +167,8 @@ def test_an_evaluation_of_a_run_has_its_precision(monkeypatch: pytest.MonkeyPatc
         return x.flatten(1)
 
     monkeypatch.setattr(Pixels, "forward", forward)
-    data = EpisodicDataModule(
-        {"test": meta_test.bank}, {"test": meta_test.setting}, seed=0, tasks_per_batch=1, num_episodes={"test": 2}
-    )
+    setting = replace(meta_test.setting, num_episodes=2)
+    data = EpisodicDataModule({"test": meta_test.bank}, {"test": setting}, seed=0, tasks_per_batch=1)
     trainer = pl.Trainer(accelerator="cpu", precision="bf16-true", logger=False, enable_progress_bar=False)
     module = FewShotModule(meta_test.algorithm, torch.optim.Adam)
     evaluate_further(trainer, module, data, Retrieval(num_queries=3))

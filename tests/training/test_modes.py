@@ -34,10 +34,10 @@ class Watched(AbstractPretrained):
 @pytest.mark.parametrize("loaded_in_training", [True, False])
 def test_a_training_sets_the_modes(freeze: bool, loaded_in_training: bool) -> None:
     images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 8, 8), dtype=np.uint8)
-    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3)
+    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3, num_episodes=2)
     banks = {"train": bank, "val": bank}
     settings = dict.fromkeys(banks, setting)
-    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=1, num_episodes={"val": 2})
+    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=1)
     backbone = Watched(freeze=freeze, loaded_in_training=loaded_in_training)
     module = FewShotModule(Prototypical(backbone, batch_norm="running").eval(), partial(torch.optim.Adam, lr=1e-3))
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)

@@ -62,8 +62,8 @@ class Outputs(AbstractAlgorithm):
 
 def episodes(stage: str = "test") -> EpisodicDataModule:
     images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 4, 4), dtype=np.uint8)
-    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3)
-    return EpisodicDataModule({stage: bank}, {stage: setting}, seed=0, tasks_per_batch=1, num_episodes={stage: 2})
+    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3, num_episodes=2)
+    return EpisodicDataModule({stage: bank}, {stage: setting}, seed=0, tasks_per_batch=1)
 
 
 def run(algorithm: AbstractAlgorithm, stage: str = "test") -> None:
@@ -296,8 +296,8 @@ class Bag(Own):
 def test_an_own_backbone_of_texts_is_checked_too() -> None:
     texts = torch.from_numpy(np.random.default_rng(0).integers(50, size=(20, 8), dtype=np.int32))
     bank = ClassBank(texts, tuple(np.arange(20).reshape(5, 4)), tuple("abcde"))
-    setting = Setting(way=5, shot=1, query=3)
-    data = EpisodicDataModule({"test": bank}, {"test": setting}, seed=0, tasks_per_batch=1, num_episodes={"test": 2})
+    setting = Setting(way=5, shot=1, query=3, num_episodes=2)
+    data = EpisodicDataModule({"test": bank}, {"test": setting}, seed=0, tasks_per_batch=1)
     check_backbone(Prototypical(Bag(torch.relu), batch_norm="running"), data)
     with pytest.raises(ValueError, match="Bag embeds an input differently among other inputs"):
         check_backbone(Prototypical(Bag(COUPLED["std"]), batch_norm="running"), data)

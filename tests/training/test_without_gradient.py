@@ -38,10 +38,10 @@ class Unused(AbstractBackbone):
 
 def train(algorithm: AbstractAlgorithm, *, skip_nonfinite: int = 0) -> None:
     images = np.random.default_rng(0).integers(256, size=(5, 4, 1, 8, 8), dtype=np.uint8)
-    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3)
+    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(way=5, shot=1, query=3, num_episodes=2)
     banks = {"train": bank, "val": bank}
     settings = dict.fromkeys(banks, setting)
-    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2, num_episodes={"val": 2})
+    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2)
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
     trainer = pl.Trainer(accelerator="cpu", max_steps=3, val_check_interval=3, callbacks=[WithoutGradient()], **quiet)
     module = FewShotModule(algorithm, partial(torch.optim.SGD, lr=1e-3), skip_nonfinite=skip_nonfinite)

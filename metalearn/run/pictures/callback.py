@@ -60,7 +60,7 @@ class TestEpisode(pl.Callback):
     def _images(
         self, data: EpisodicDataModule, trainer: pl.Trainer, module: pl.LightningModule, wandb: list[WandbLogger]
     ) -> None:
-        count = min(len(ORDINALS), data.num_episodes["test"]) if wandb else 1
+        count = min(len(ORDINALS), data.settings["test"].num_episodes) if wandb else 1
         episodes = [_answer(index, data, trainer, module) for index in range(count)]
         images = [picture(each.task, each.answers, each.names, each.title) for each in episodes]
         self._save(images[0])
@@ -83,7 +83,7 @@ class TestEpisode(pl.Callback):
     def _functions(
         self, data: FunctionDataModule, trainer: pl.Trainer, module: pl.LightningModule, wandb: list[WandbLogger]
     ) -> None:
-        tasks = [data.draw("test", index) for index in range(min(FUNCTIONS, data.num_episodes["test"]))]
+        tasks = [data.draw("test", index) for index in range(min(FUNCTIONS, data.settings["test"].num_episodes))]
         precision = trainer.precision_plugin
         with precision.forward_context():
             drawn = sheet(
