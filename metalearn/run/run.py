@@ -16,7 +16,7 @@ from metalearn.episodes.lake import WAY
 from metalearn.files import is_full_disk
 from metalearn.formats import interval
 from metalearn.run.directory import hydra_folder
-from metalearn.run.directory.as_json import decode
+from metalearn.run.directory.as_json import decode, encode
 from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.origin import Origin
@@ -173,7 +173,7 @@ def test(job: Job, record: Record) -> None:
         record.write_episodes(scores, name)
     if job.further is not None:
         scored = evaluate_further(job.trainer, job.module, job.data, job.further)
-        record.update(further=decode(Further, scored.as_fields(), "further"))
+        record.update(further=decode(Further, {"name": job.further.name, **encode(scored)}, "further"))
     _check_finite({"meta-test": test, **others}, record.result.further)
 
 

@@ -51,7 +51,7 @@ def test_an_evaluation_of_the_page_scores(typed: Command) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (("Scored(self.name, {", "(self.name, {"), "TypeError: WorstWay must return .*, but its result is a tuple"),
+        (("Scored({", "({"), "TypeError: WorstWay must return .*, but its result is a tuple"),
         (("estimate(worst)}", "0.5}"), "TypeError: .*, but its score accuracy_of_worst_way is a float"),
         (("}, curve)", "}, None)"), "TypeError: .*, but its curve is a NoneType"),
         (("sorted(worst))", "tuple(worst))"), "TypeError: .*, but its curve.y is a tuple"),

@@ -26,14 +26,8 @@ MOST_POINTS = 200
 class Scored(NamedTuple):
     """Result of an evaluation: fractions by name, each with its interval, and a curve."""
 
-    name: str
     scores: dict[str, Estimate]
     curve: Curve
-
-    def as_fields(self) -> dict[str, Any]:
-        """Returns the fields of result.json."""
-        scores = {name: score._asdict() for name, score in self.scores.items()}
-        return {"name": self.name, "scores": scores, "curve": self.curve._asdict()}
 
 
 def checked(scored: Any, evaluation: str) -> Scored:

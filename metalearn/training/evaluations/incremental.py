@@ -64,7 +64,7 @@ class Incremental(AbstractEvaluation):
         }
         classes = [float((session + 1) * way) for session in range(self.sessions)]
         curve = Curve("classes so far", "accuracy", classes, by_session.mean(0).tolist())
-        return Scored(self.name, {name: estimate(values.numpy()) for name, values in scores.items()}, curve)
+        return Scored({name: estimate(values.numpy()) for name, values in scores.items()}, curve)
 
 
 def accuracy_by_session(logits: torch.Tensor, query_ways: torch.Tensor) -> torch.Tensor:

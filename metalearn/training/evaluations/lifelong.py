@@ -83,7 +83,7 @@ class Lifelong(AbstractEvaluation):
         }
         counts = [float(1 + count) for count in range(by_count.shape[1])]
         curve = Curve("earlier rows of the class", "accuracy", counts, by_count.mean(0).tolist())
-        return Scored(self.name, {name: estimate(values.numpy()) for name, values in found.items()}, curve)
+        return Scored({name: estimate(values.numpy()) for name, values in found.items()}, curve)
 
     def stream(self, meta_test: MetaTest, number: int) -> tuple[Tensor, Tensor]:
         """Draws the rows of the bank in a stream, (L,), and their classes 0 .. C - 1, (L,)."""

@@ -69,7 +69,7 @@ class OpenSet(AbstractEvaluation):
         false, true, _ = binary_roc(ranks(torch.cat(confidences)), torch.cat(knowns).long())
         x, y = thinned(false.tolist(), true.tolist())
         curve = Curve("unknown queries taken for known", "known queries taken for known", x, y)
-        return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
+        return Scored({name: estimate(values) for name, values in found.items()}, curve)
 
 
 def log_odds(logits: torch.Tensor) -> torch.Tensor:

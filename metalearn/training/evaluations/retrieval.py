@@ -65,7 +65,7 @@ class Retrieval(AbstractEvaluation):
                 hits[depth].append(retrieval_hit_rate(places, same, top_k=min(depth, len(same))).item())
         found = {"recall_at_1": hits[1], **found}
         curve = Curve("K", "recall@K", [float(k) for k in DEPTHS], [float(np.mean(hits[k])) for k in DEPTHS])
-        return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
+        return Scored({name: estimate(values) for name, values in found.items()}, curve)
 
     def draw(self, bank: ClassBank) -> tuple[Tensor, Tensor, Tensor]:
         """Draws the queries; each has other images of its class.

@@ -70,7 +70,7 @@ class Verification(AbstractEvaluation):
         false, true, _ = binary_roc(ranks(torch.cat(scores)), torch.cat([same for _, same in draws]).long())
         x, y = thinned(false.tolist(), true.tolist())
         curve = Curve("pairs of two classes accepted", "pairs of one class accepted", x, y)
-        return Scored(self.name, {name: estimate(values) for name, values in found.items()}, curve)
+        return Scored({name: estimate(values) for name, values in found.items()}, curve)
 
 
 def draw_pairs(bank: ClassBank, pairs: int, index: int) -> tuple[Tensor, Tensor]:
