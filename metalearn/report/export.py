@@ -30,7 +30,7 @@ CELL_FIELDS: list[Field] = [
     ("seeds", lambda cell: len(cell.completed)),
     ("measure", lambda cell: cell.score.name),
     ("mean", lambda cell: _known(cell.mean)),
-    ("ci95", lambda cell: _known(cell.ci95)),
+    ("ci95", lambda cell: _known(cell.estimate.ci95)),
     ("interval_over", lambda cell: f"{cell.repeats}s" if len(cell.completed) > 1 else "episodes"),
     ("not_completed", lambda cell: " ".join(cell.ends)),
     ("published", lambda cell: cell.published and cell.published.value),

@@ -27,7 +27,7 @@ def test_seeds_are_averaged_with_the_interval_over_seeds() -> None:
     means = [0.90, 0.92, 0.93]
     (cell,) = compared(*(result(mean, seed=seed) for seed, mean in enumerate(means))).cells
     assert cell.mean == pytest.approx(sum(means) / 3)
-    assert cell.ci95 == pytest.approx(4.30265 * np.std(means, ddof=1) / math.sqrt(3), rel=1e-5)
+    assert cell.estimate.ci95 == pytest.approx(4.30265 * np.std(means, ddof=1) / math.sqrt(3), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_of_a_key_typed_twice_the_last_value_counts() -> None:
 
 def test_one_run_has_the_interval_over_its_episodes() -> None:
     (cell,) = compared(result()).cells
-    assert (cell.mean, cell.ci95) == (0.9, 0.008)
+    assert (cell.mean, cell.estimate.ci95) == (0.9, 0.008)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metalearn.estimates import Estimate
 from metalearn.report.comparing.protocol import Column, Method, Protocol, episodes_hash
 from metalearn.report.reading.runs import Run
 from metalearn.report.reading.scores import Score
@@ -79,20 +80,14 @@ class Cell:
         """Score of each completed run."""
         return [run.estimate(self.score.name).mean for run in self.completed]
 
+    @cached_property
+    def estimate(self) -> Estimate:
+        """Score of all completed runs."""
+        return over_runs([run.estimate(self.score.name) for run in self.completed])
+
     @property
     def mean(self) -> float:
-        """Mean over the completed runs; NaN without one."""
-        return mean(self.means)
-
-    @property
-    def ci95(self) -> float:
-        """Half of the 95 % interval: over the runs, or over the test episodes of a single one.
-
-        NaN without a completed run.
-        """
-        if len(self.completed) > 1:
-            return estimate(self.means).ci95
-        return self.completed[0].estimate(self.score.name).ci95 if self.completed else math.nan
+        return self.estimate.mean
 
     @property
     def others(self) -> dict[str, int]:
@@ -138,6 +133,13 @@ class Cell:
         curves = [(run.result.test and run.result.test.by_step) or [] for run in self.completed]
         same = all(curves) and len({len(curve) for curve in curves}) == 1
         return [float(value) for value in np.mean(curves, axis=0)] if same else None
+
+
+def over_runs(estimates: Sequence[Estimate]) -> Estimate:
+    """Estimates a score over several runs; one run keeps its interval, none has NaN."""
+    if not estimates:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    return estimates[0] if len(estimates) == 1 else estimate([measured.mean for measured in estimates])
 
 
 def mean(values: Iterable[float | None]) -> float:

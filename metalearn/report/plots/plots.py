@@ -10,7 +10,6 @@ from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.protocol import Column
 from metalearn.report.reading.scores import Score
 from metalearn.report.sheet import Text
-from metalearn.report.tables.tables import interval
 
 MOST_DOTS = 40
 """Most methods of a plot."""
@@ -103,7 +102,7 @@ def results(column: Column, comparison: Comparison) -> DotPlot | None:
         dots.append(
             Dot(
                 comparison.label(cell),
-                interval(cell),
+                cell.score.interval(cell.estimate),
                 axis.at(cell.mean),
                 axis.at(low),
                 axis.at(high),
@@ -116,5 +115,5 @@ def results(column: Column, comparison: Comparison) -> DotPlot | None:
 
 
 def _ends(cell: Cell) -> tuple[float, float]:
-    half = cell.ci95 if math.isfinite(cell.ci95) else 0.0
+    half = cell.estimate.ci95 if math.isfinite(cell.estimate.ci95) else 0.0
     return max(cell.mean - half, 0.0), min(cell.mean + half, cell.score.ceiling)

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from metalearn.estimates import SIGNS
+from metalearn.estimates import SIGNS, Estimate
 from metalearn.run.directory.result import Result
 
 
@@ -19,6 +19,11 @@ class Score(NamedTuple):
 
     def text(self, value: float) -> str:
         return "-" if math.isnan(value) else f"{self.factor * value:.{self.digits}f}"
+
+    def interval(self, estimate: Estimate) -> str:
+        """Formats mean ± 95 % interval, or the mean alone where there is no interval."""
+        half = f" ± {self.text(estimate.ci95)}" if math.isfinite(estimate.ci95) else ""
+        return self.text(estimate.mean) + half
 
     def signed(self, value: float, *, digits: int | None = None) -> str:
         places = self.digits if digits is None else digits

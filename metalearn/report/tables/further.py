@@ -1,12 +1,10 @@
 """Tables of the evaluations beside the accuracy, such as open_set."""
 
-import math
-
-from metalearn.report.comparing.cells import Cell, mean
+from metalearn.report.comparing.cells import Cell, over_runs
 from metalearn.report.comparing.comparison import Comparison
+from metalearn.report.reading.scores import ACCURACY
 from metalearn.report.sheet import Sheet, Text
 from metalearn.run.directory.result import Further
-from metalearn.stats import estimate
 
 
 def sheets(comparison: Comparison) -> list[Sheet]:
@@ -39,7 +37,4 @@ def _sheet(name: str, comparison: Comparison) -> Sheet:
 def _interval(evaluations: list[Further], score: str) -> str:
     """Returns the mean over the runs that have the score, with its interval."""
     estimates = [further.scores[score] for further in evaluations if score in further.scores]
-    middle = mean(measured.mean for measured in estimates)
-    first = estimates[0].ci95 if estimates else math.nan
-    half = estimate([measured.mean for measured in estimates]).ci95 if len(estimates) > 1 else first
-    return f"{100 * middle:.2f}" + (f" ± {100 * half:.2f}" if math.isfinite(half) else "")
+    return ACCURACY.interval(over_runs(estimates))  # a fraction too

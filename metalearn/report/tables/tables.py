@@ -80,8 +80,8 @@ def result(cell: Cell, comparison: Comparison, *, leads: bool) -> Text:
     if not done:
         return Text(", ".join(cell.ends), mark, _tone(*cell.others))
     seeds = [seeds_of(done, cell.repeats)] if comparison.common_seeds is None or cell.others else []
-    said = f" ({', '.join([*seeds, *cell.ends])})" if seeds else ""
-    return Text(interval(cell) + said, mark, "good" if leads and not cell.others else _tone(*cell.others))
+    said = cell.score.interval(cell.estimate) + (f" ({', '.join([*seeds, *cell.ends])})" if seeds else "")
+    return Text(said, mark, "good" if leads and not cell.others else _tone(*cell.others))
 
 
 def seeds_of(count: int, repeats: str) -> str:
@@ -128,7 +128,7 @@ def details(comparison: Comparison) -> Sheet:
             " ".join([*method.overrides, *protocol.overrides]),
         ]
         numbers = [
-            interval(cell),
+            cell.score.interval(cell.estimate),
             number(steps / seconds if seconds else math.nan, ".1f"),
             "-" if parameters is None else f"{parameters:,}",
             number(max(memory, default=math.nan) / 1e6, ".0f"),
@@ -200,8 +200,3 @@ def _sources(comparison: Comparison) -> dict[str, int]:
 def measures(comparison: Comparison) -> str:
     """Returns the names of the measures of a table."""
     return " or ".join(sorted({column.score.title for column in comparison.columns}))
-
-
-def interval(cell: Cell) -> str:
-    text = cell.score.text
-    return text(cell.mean) + (f" ± {text(cell.ci95)}" if math.isfinite(cell.ci95) else "")
