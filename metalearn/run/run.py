@@ -103,8 +103,8 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
             console.say(f"pruned at step {record.result.steps}: the other trials of the search are better")
         else:
             console.show_result(record.result, folder.path)
-    val = record.result.val
-    return val.measured.estimate.mean if val and val.measured else None
+    val = record.result.measured("val")
+    return val.estimate.mean if val else None
 
 
 def _begin(job: Job, config: DictConfig) -> None:

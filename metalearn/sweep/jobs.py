@@ -58,8 +58,7 @@ class Job:
     def score(self, split: Literal["val", "test"]) -> Measured | None:
         """Returns its accuracy, or squared error, with the interval; None where it left none."""
         result = self.result()
-        evaluation = result and (result.val if split == "val" else result.test)
-        return evaluation.measured if evaluation else None
+        return result.measured(split) if result else None
 
     def look(self) -> None:
         """Notes whether it is finished already."""

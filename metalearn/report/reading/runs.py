@@ -54,9 +54,8 @@ class Run:
 
     def estimate(self, name: str) -> Estimate:
         """Returns a score of the test, which must have been measured."""
-        measured = self.result.test.measured if self.result.test else None
-        assert measured is not None
-        assert measured.name == name
+        measured = self.result.measured("test")
+        assert measured is not None and measured.name == name
         return measured.estimate
 
     def episode_scores(self) -> np.ndarray | None:

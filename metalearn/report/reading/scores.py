@@ -37,5 +37,5 @@ SCORES = (ACCURACY, MSE)
 
 def score(result: Result) -> Score | None:
     """Returns the measure of a test; None for a run that was not tested."""
-    measured = result.test.measured if result.test else None
+    measured = result.measured("test")
     return next(measure for measure in SCORES if measure.name == measured.name) if measured else None

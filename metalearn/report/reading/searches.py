@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from metalearn.formats import installing
 from metalearn.report.reading.scores import SCORES, Score
@@ -15,7 +15,7 @@ from metalearn.run.trials.trial import counted, directory, open_storage
 if TYPE_CHECKING:  # late: an extra, and slow to import
     import optuna
 
-State = Literal["completed", "pruned", "unfinished", "failed"]
+State = Literal["completed", "pruned", "unfinished", "failed"]  # the best first
 STATES: dict[str, State] = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed"}
 
 FEWEST = 10
@@ -103,9 +103,8 @@ class Search:
 
     @cached_property
     def best_first(self) -> list[Trial]:
-        """Trials sorted: completed, pruned, then others; the best first."""
-        states: tuple[State, ...] = ("completed", "pruned", "unfinished", "failed")
-        return sorted(self.trials, key=lambda trial: (states.index(trial.state), self._loss(trial)))
+        """Trials in the order of their states, the best first."""
+        return sorted(self.trials, key=lambda trial: (get_args(State).index(trial.state), self._loss(trial)))
 
     @property
     def best(self) -> Trial | None:

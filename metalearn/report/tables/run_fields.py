@@ -6,7 +6,7 @@ from typing import Any
 from metalearn.formats import span
 from metalearn.report.reading.runs import Run
 from metalearn.run.directory.published import published
-from metalearn.run.directory.result import Evaluation, Result
+from metalearn.run.directory.result import Result
 
 Field = tuple[str, Callable[[Any], Any]]
 """A column: its name, and the function that gives the value of a row."""
@@ -20,13 +20,9 @@ def _seconds(name: str) -> Callable[[Run], float | None]:
     return lambda run: getattr(run.result.seconds, name)
 
 
-def _measured(scores: Evaluation | None) -> Any:
-    return scores.measured if scores is not None else None
-
-
 def _published(run: Run) -> float | None:
     result: Result = run.result
-    record, measured = published(result), _measured(result.test)
+    record, measured = published(result), result.measured("test")
     return record.number(measured.name) if record and measured else None
 
 
@@ -38,10 +34,10 @@ FIELDS: list[Field] = [
     *((name, _of(name)) for name in ("seed", "fold", "class_split")),
     ("overrides", lambda run: " ".join(run.result.overrides)),
     ("status", lambda run: run.status),
-    ("measure", lambda run: (measured := _measured(run.result.test)) and measured.name),
-    ("test", lambda run: (measured := _measured(run.result.test)) and measured.estimate.mean),
-    ("test_ci95", lambda run: (measured := _measured(run.result.test)) and measured.estimate.ci95),
-    ("val", lambda run: (measured := _measured(run.result.val)) and measured.estimate.mean),
+    ("measure", lambda run: (measured := run.result.measured("test")) and measured.name),
+    ("test", lambda run: (measured := run.result.measured("test")) and measured.estimate.mean),
+    ("test_ci95", lambda run: (measured := run.result.measured("test")) and measured.estimate.ci95),
+    ("val", lambda run: (measured := run.result.measured("val")) and measured.estimate.mean),
     ("calibration_error", lambda run: run.result.test and run.result.test.calibration_error),
     ("published", _published),
     *((name, _of(name)) for name in ("best_step", "steps", "num_parameters", "peak_memory_bytes")),

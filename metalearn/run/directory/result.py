@@ -155,6 +155,11 @@ class Outcome:
         """Whether nothing is left to do."""
         return self.status in ("completed", "pruned")
 
+    def measured(self, split: Literal["val", "test"]) -> Measured | None:
+        """Returns the score at meta-val or meta-test that ranks the run, if it has one."""
+        evaluation = self.val if split == "val" else self.test
+        return evaluation.measured if evaluation else None
+
     def to_json(self) -> str:
         """Returns the text of the file, without secrets."""
         return json.dumps({"schema": SCHEMA, **redacted(encode(self))}, indent=2) + "\n"

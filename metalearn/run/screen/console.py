@@ -96,8 +96,8 @@ def show_result(result: Result, folder: Path) -> None:
     if result.pretrained_on:
         table.add_row("pretrained on", pretraining(result.pretrained_on, result.seen_in_pretraining))
     table.add_row("batch norm", f"{result.batch_norm} ({'transductive' if result.transductive else 'inductive'})")
-    if result.val and result.val.measured:
-        table.add_row(f"meta-val {words}", f"{interval(result.val.measured)}, step {result.best_step}")
+    if val := result.measured("val"):
+        table.add_row(f"meta-val {words}", f"{interval(val)}, step {result.best_step}")
     if (record := published(result)) and (number := record.number(name)) is not None:
         table.add_row("published", f"{score(name, number)}  {record.source or 'no source'}")
     console.print(table)
