@@ -7,8 +7,7 @@ from metalearn import Conv4, EpisodicDataModule, FewShotModule, Glyphs, Prototyp
 
 glyphs = Glyphs("cache", seed=0, input_shape=[1, 28, 28], num_alphabets=[2, 1, 1], characters=8, drawings=10)
 setting = Setting(way=5, shot=1, query=5, num_episodes=3)
-settings = {"train": setting, "val": setting, "test": setting}
-data = EpisodicDataModule(glyphs.load(), settings, seed=0, tasks_per_batch=1)
+data = EpisodicDataModule(glyphs.load(), {"train": setting, "val": setting, "test": setting}, seed=0, tasks_per_batch=1)
 algorithm = Prototypical(Conv4(glyphs.input_shape), batch_norm="running")
 module = FewShotModule(algorithm, lambda weights: torch.optim.Adam(weights, lr=1e-3))
 trainer = pl.Trainer(max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False)
