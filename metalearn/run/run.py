@@ -15,6 +15,7 @@ from metalearn.data.seen import seen_in_pretraining
 from metalearn.episodes.lake import WAY
 from metalearn.files import is_full_disk
 from metalearn.formats import interval
+from metalearn.run.assembly import Assembly, build
 from metalearn.run.directory import hydra_folder
 from metalearn.run.directory.as_json import decode, encode
 from metalearn.run.directory.checkpoint import load
@@ -22,7 +23,6 @@ from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.result import Evaluation, Further
 from metalearn.run.directory.secrets import redacted
-from metalearn.run.job import Job, build
 from metalearn.run.loggers import every_logger
 from metalearn.run.loggers.metrics import MetricsFile
 from metalearn.run.plan import Plan, resolve
@@ -59,25 +59,25 @@ def run(config: DictConfig) -> float | None:
 
 def _run(config: DictConfig, folder: RunFolder) -> float | None:
     record = Record(folder)
-    plan, job, code, begun = None, None, 0, False
+    plan, assembly, code, begun = None, None, 0, False
     with Signals() as signals:
         try:
             with refusing_bad_input():
                 plan = resolve(config, folder)
                 record.outcome = planned(plan)
-                job = build(plan, config, signals)
-                _announce(job, record)
+                assembly = build(plan, config, signals)
+                _announce(assembly, record)
                 if is_rank_zero():
-                    _begin(job, config)
+                    _begin(assembly, config)
                 begun = True
             # Several processes wait for one another until the first step, where all can stop.
-            signals.training = not plan.tests_only and job.trainer.world_size > 1
+            signals.training = not plan.tests_only and assembly.trainer.world_size > 1
             signals.deliver(early_signals.received)
             if not plan.tests_only:
-                fit(job, record)
-            pruned = job.pruning is not None and job.pruning.pruned
+                fit(assembly, record)
+            pruned = assembly.pruning is not None and assembly.pruning.pruned
             if not pruned:
-                test(job, record)
+                test(assembly, record)
             record.update(status="pruned" if pruned else "completed")
         except BaseException as error:
             signals.close()  # no signal may prevent the result from being written
@@ -90,14 +90,14 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
                 folder.discard()
         else:
             code = _leave(record, folder, code, begun=begun)
-        if job is not None:
-            every_logger.end(job.trainer.loggers, record.result, folder, code)
+        if assembly is not None:
+            every_logger.end(assembly.trainer.loggers, record.result, folder, code)
     if code:
         # Lightning kills rank 0 if another rank exits with a code other than 0. A signal stops all
         # ranks in order, so the others exit with 0.
         in_order = not is_rank_zero() and record.outcome.status == "interrupted"
         raise SystemExit(0 if in_order else code)
-    assert plan is not None and job is not None
+    assert plan is not None and assembly is not None
     if is_rank_zero():
         if record.result.status == "pruned":
             console.say(f"pruned at step {record.result.steps}: the other trials of the search are better")
@@ -107,30 +107,30 @@ def _run(config: DictConfig, folder: RunFolder) -> float | None:
     return val.estimate.mean if val else None
 
 
-def _begin(job: Job, config: DictConfig) -> None:
+def _begin(assembly: Assembly, config: DictConfig) -> None:
     """Writes the config, removes earlier results, and cuts metrics.csv to the resumed step."""
-    hydra_folder.write_config(job.plan.folder, config, redacted(job.plan.config))
-    for logger in job.trainer.loggers:
+    hydra_folder.write_config(assembly.plan.folder, config, redacted(assembly.plan.config))
+    for logger in assembly.trainer.loggers:
         if isinstance(logger, MetricsFile):
-            logger.resume(job.first_step)
-    log.info("begins at step %d: %s", job.first_step, shlex.join(job.plan.command))
+            logger.resume(assembly.first_step)
+    log.info("begins at step %d: %s", assembly.first_step, shlex.join(assembly.plan.command))
 
 
-def fit(job: Job, record: Record) -> None:
+def fit(assembly: Assembly, record: Record) -> None:
     """Trains, from the resumed checkpoint if any, and loads the best weights into the module."""
-    resumed = job.plan.folder.last if job.checkpoint is not None else None
+    resumed = assembly.plan.folder.last if assembly.checkpoint is not None else None
     try:
-        job.trainer.fit(job.module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
+        assembly.trainer.fit(assembly.module, datamodule=assembly.data, ckpt_path=resumed, weights_only=True)
     finally:
         record.update(
-            seconds=replace(record.result.seconds, fit=job.clock.seconds),
-            steps=job.trainer.global_step,
-            skipped_batches=job.module.num_skipped,
+            seconds=replace(record.result.seconds, fit=assembly.clock.seconds),
+            steps=assembly.trainer.global_step,
+            skipped_batches=assembly.module.num_skipped,
         )
-    if job.keeper.best_step is None:
+    if assembly.keeper.best_step is None:
         raise NonFiniteLoss("the loss of the validations was never a finite number, so there are no weights to test")
-    best = load(job.plan.folder.best, job.module, job.plan.choices)
-    assert best["global_step"] == job.keeper.best_step
+    best = load(assembly.plan.folder.best, assembly.module, assembly.plan.choices)
+    assert best["global_step"] == assembly.keeper.best_step
     record.update(**_of_validation(best))
 
 
@@ -144,36 +144,36 @@ def _of_validation(checkpoint: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test(job: Job, record: Record) -> None:
+def test(assembly: Assembly, record: Record) -> None:
     """Scores the meta-test episodes, then those of further settings with equal weights."""
-    if job.plan.trains_nothing:
-        record.update(steps=0, trained_dataset=job.plan.origin.dataset if job.plan.origin else None)
-    elif job.plan.tests_only and job.checkpoint is not None:
-        fields = _of_validation(job.checkpoint)
+    if assembly.plan.trains_nothing:
+        record.update(steps=0, trained_dataset=assembly.plan.origin.dataset if assembly.plan.origin else None)
+    elif assembly.plan.tests_only and assembly.checkpoint is not None:
+        fields = _of_validation(assembly.checkpoint)
         if record.result.trained_with:  # meta-val has scored another predictor
             fields |= {"val": None, "temperature": None}
-        record.update(**fields, trained_dataset=Origin.of(job.checkpoint).dataset)
+        record.update(**fields, trained_dataset=Origin.of(assembly.checkpoint).dataset)
     began = time.perf_counter()
-    fields, scores = evaluate(job.trainer, job.module, job.data)
+    fields, scores = evaluate(assembly.trainer, assembly.module, assembly.data)
     test, took = Evaluation.of(fields, "test"), time.perf_counter() - began
-    if job.plan.config["evaluation"]["protocol"] == "lake" and test.accuracy is not None:
+    if assembly.plan.config["evaluation"]["protocol"] == "lake" and test.accuracy is not None:
         test = replace(test, error=error_rate(test.accuracy, WAY))
-    cost = job.module.cost.medians()
+    cost = assembly.module.cost.medians()
     seconds = replace(record.result.seconds, test=took, adapt=cost.get("adapt"), predict=cost.get("predict"))
     record.update(test=test, seconds=seconds)
     record.write_episodes(scores)
     if test.measured:
         log.info("meta-test %s %s", test.measured.name, interval(test.measured))
     others: dict[str, Evaluation] = {}
-    for name, setting in job.others.items():
-        data = job.data.tested_by(setting, f"test_{name}")
-        fields, scores = evaluate(job.trainer, job.module, data)
+    for name, setting in assembly.others.items():
+        data = assembly.data.tested_by(setting, f"test_{name}")
+        fields, scores = evaluate(assembly.trainer, assembly.module, data)
         others[name] = Evaluation.of(fields, name)
         record.update(evaluations=others)
         record.write_episodes(scores, name)
-    if job.further is not None:
-        scored = evaluate_further(job.trainer, job.module, job.data, job.further)
-        record.update(further=decode(Further, {"name": job.further.name, **encode(scored)}, "further"))
+    if assembly.further is not None:
+        scored = evaluate_further(assembly.trainer, assembly.module, assembly.data, assembly.further)
+        record.update(further=decode(Further, {"name": assembly.further.name, **encode(scored)}, "further"))
     _check_finite({"meta-test": test, **others}, record.result.further)
 
 
@@ -224,23 +224,25 @@ def _report(error: BaseException, code: int, plan: Plan | None) -> None:
         log.error(ANOTHER)
 
 
-def _announce(job: Job, record: Record) -> None:
-    plan, pretrained_on = job.plan, job.module.algorithm.pretrained_on
+def _announce(assembly: Assembly, record: Record) -> None:
+    plan, pretrained_on = assembly.plan, assembly.module.algorithm.pretrained_on
     record.update(
-        num_parameters=job.num_parameters,
-        devices=record.result.devices or job.trainer.world_size,
-        batch_norm=job.module.dependence.batch_norm,
-        transductive=job.module.dependence.transductive,
-        batch_size=job.data.batch_size,
+        num_parameters=assembly.num_parameters,
+        devices=record.result.devices or assembly.trainer.world_size,
+        batch_norm=assembly.module.dependence.batch_norm,
+        transductive=assembly.module.dependence.transductive,
+        batch_size=assembly.data.batch_size,
         pretrained_on=pretrained_on,
         seen_in_pretraining=seen_in_pretraining(plan.tested_dataset, pretrained_on),
-        shared_classes=job.shared_classes,
+        shared_classes=assembly.shared_classes,
         config_sha256=sha256(
-            tested(plan.settings, job.checkpoint, record.result.trained_with) if plan.tests_only else plan.settings,
+            tested(plan.settings, assembly.checkpoint, record.result.trained_with)
+            if plan.tests_only
+            else plan.settings,
             plan.class_split,
         ),
     )
     safe = redacted(plan.config)
-    every_logger.begin(job.trainer.loggers, safe, record.result, job.module.algorithm.objective.score_name)
+    every_logger.begin(assembly.trainer.loggers, safe, record.result, assembly.module.algorithm.objective.score_name)
     if is_rank_zero():
         console.show_plan(safe, record.result, plan.folder.path)

@@ -40,7 +40,7 @@ from metalearn.training.replay import ReplayedSteps, why_not_replayed
 
 
 @dataclass(frozen=True)
-class Job:
+class Assembly:
     """The objects of a run."""
 
     plan: Plan
@@ -65,7 +65,7 @@ class Job:
         return sum(p.numel() for p in self.module.parameters())
 
 
-def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
+def build(plan: Plan, config: DictConfig, signals: Signals) -> Assembly:
     """Builds all objects of a plan, the data included.
 
     Raises ValueError or OSError in one line for mistakes of the user.
@@ -116,7 +116,9 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Job:
     if plan.config["trainer"]["cuda_graph"] and (reason := why_not_replayed(algorithm, trainer, data)):
         raise ValueError(f"trainer.cuda_graph=true: {reason}")
     _check_processes(trainer.world_size, data, plan)
-    return Job(plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes)
+    return Assembly(
+        plan, module, data, trainer, checkpoint, others, further, keeper, clock, pruning, loaded.shared_classes
+    )
 
 
 def _check_processes(number: int, data: AbstractEpisodes[Any], plan: Plan) -> None:
