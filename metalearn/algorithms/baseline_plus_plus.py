@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.choice import check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.heads import HeadFit, basis_of
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -61,6 +62,7 @@ class BaselinePlusPlus(AbstractEmbedding):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm, num_base_classes=num_base_classes)
+        check_positive(base_scale=base_scale, novel_scale=novel_scale)
         self.directions = nn.Parameter(torch.randn(num_base_classes, backbone.num_features))
         self.base_scale, self.novel_scale, self.head_fit = base_scale, novel_scale, head_fit
 

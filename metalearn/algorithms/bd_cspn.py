@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.choice import check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones.base import AbstractBackbone
@@ -45,6 +46,7 @@ class BDCSPN(AbstractClassifier):
         self, backbone: AbstractBackbone, *, sharpness: float, num_base_classes: int, batch_norm: Moments
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
+        check_positive(sharpness=sharpness)
         self.sharpness = sharpness
 
     @at_least_float32

@@ -121,6 +121,7 @@ class CAVIA(AbstractGradient):
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         if self.adapted != ["context"]:
             raise ValueError("cavia moves the context parameters alone; inner_loop.adapt must be ['context']")
+        check_at_least(0, inner_lr=inner_lr)
         self.inner_lr = inner_lr
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.selection import selected
 from metalearn.backbones import norm
@@ -82,6 +82,7 @@ class FineTune(AbstractMetric):
         if not self.rates or min(self.rates) < 0:
             raise ValueError(f"lr={lr} must be one number or several, none of them negative")
         check_at_least(0, steps=steps, entropy=entropy)
+        check_positive(scale=scale)
         self.scale, self.entropy = scale, entropy
         self.steps, self.augmentation = steps, augmentation
         self.adapted = selected(adapt, [*self.weights(), HEAD], "algorithm.adapt")

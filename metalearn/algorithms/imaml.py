@@ -74,7 +74,7 @@ class IMAML(AbstractGradient):
             log.warning("inner_loop.first_order=true has no effect on iMAML, which differentiates no inner step")
         check_positive(proximity=proximity)
         check_at_least(1, cg_steps=cg_steps)
-        check_at_least(0, cg_damping=cg_damping)
+        check_at_least(0, inner_lr=inner_lr, cg_damping=cg_damping)
         if frozen := [name for name, weight in self.weights().items() if not weight.requires_grad]:
             raise ValueError(
                 f"imaml moves all weights, but {frozen[0]} is frozen: train the whole backbone, as by "

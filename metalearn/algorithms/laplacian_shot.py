@@ -12,7 +12,7 @@ from torch import Tensor
 from metalearn.algorithms.bd_cspn import rectified, shifted
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.base_classes import BaseMean
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.choice import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import centred
@@ -63,7 +63,8 @@ class LaplacianShot(AbstractClassifier):
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         if neighbours < 1:
             raise ValueError(f"neighbours={neighbours} must be at least 1; laplacian=0 disables them")
-        check_at_least(0, steps=steps)
+        check_at_least(0, steps=steps, laplacian=laplacian)
+        check_positive(sharpness=sharpness)
         self.laplacian, self.neighbours, self.steps, self.sharpness = laplacian, neighbours, steps, sharpness
         self.base = BaseMean(num_base_classes, backbone.num_features)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
-from metalearn.algorithms.parts.choice import check_at_least, check_choice
+from metalearn.algorithms.parts.choice import check_at_least, check_choice, check_positive
 from metalearn.algorithms.parts.coordinatewise import (
     LSTM,
     AbstractCell,
@@ -81,6 +81,7 @@ class LearnedOptimizer(AbstractGradient):
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         check_choice(CELLS, cell=cell)
         check_at_least(1, hidden=hidden, layers=layers)
+        check_positive(scale=scale)
         if inner_loop.steps < 1:
             raise ValueError(
                 "learned_optimizer: inner_loop.steps is 0; the losses after the steps are what it learns from"

@@ -9,6 +9,7 @@ published: batch statistics of the queries.
 from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones.base import AbstractBackbone
@@ -56,6 +57,7 @@ class MAML(AbstractGradient):
     ) -> None:
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
+        check_at_least(0, inner_lr=inner_lr)
         self.inner_lr = inner_lr
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones import norm
@@ -80,6 +81,7 @@ class MAMLPlusPlus(AbstractGradient):
             problem=problem,
             norm_per_step=norm_per_step,
         )
+        check_at_least(0, inner_lr=inner_lr)
         if inner_loop.steps < 1:
             raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
         if adapt_norm and norm_per_step:

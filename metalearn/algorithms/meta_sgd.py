@@ -58,8 +58,8 @@ class MetaSGD(AbstractGradient):
         batch_norm: Moments,
         problem: Problem = "classification",
     ) -> None:
-        if not isinstance(inner_lr, Sequence) or len(inner_lr) != 2 or inner_lr[0] > inner_lr[1]:
-            raise ValueError(f"inner_lr={inner_lr} must be two numbers, the smaller first")
+        if not isinstance(inner_lr, Sequence) or len(inner_lr) != 2 or not 0 <= inner_lr[0] <= inner_lr[1]:
+            raise ValueError(f"inner_lr={inner_lr} must be two numbers, the smaller first, none of them negative")
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         theta = self.weights()

@@ -56,7 +56,7 @@ class MetaOptNet(AbstractMetric):
     ) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_choice(get_args(Head), head=head)
-        check_positive(c=c, ridge=ridge)
+        check_positive(c=c, ridge=ridge, scale=scale)
         self.head, self.c, self.ridge = head, c, ridge
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.parts.by_class import class_means
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.algorithms.parts.precision import at_least_float32
@@ -74,6 +75,7 @@ class ProtoMAML(AbstractGradient):
     ) -> None:
         network = Headless(backbone)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm)
+        check_at_least(0, inner_lr=inner_lr)
         self.inner_lr = inner_lr
 
     def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, None]:

@@ -64,7 +64,9 @@ class PTMAP(AbstractClassifier):
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
         check_at_least(0, steps=steps)
-        check_positive(exponent=exponent)  # at 0 the paper takes the logarithm
+        check_positive(sharpness=sharpness, exponent=exponent)  # at 0 the paper takes the logarithm
+        if not 0 <= rate <= 1:
+            raise ValueError(f"rate={rate} must be in 0..1")
         self.exponent, self.sharpness, self.rate, self.steps = exponent, sharpness, rate, steps
 
     @at_least_float32

@@ -41,7 +41,7 @@ class R2D2(AbstractMetric):
 
     def __init__(self, backbone: AbstractBackbone, *, scale: float, ridge: float, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
-        check_positive(ridge=ridge)
+        check_positive(scale=scale, ridge=ridge)
         self.log_ridge = nn.Parameter(torch.tensor(ridge).log())  # keeps λ positive
         self.alpha, self.beta = nn.Parameter(torch.tensor(float(scale))), nn.Parameter(torch.tensor(0.0))
 

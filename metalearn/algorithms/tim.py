@@ -68,8 +68,8 @@ class TIM(AbstractClassifier):
         batch_norm: Moments,
     ) -> None:
         super().__init__(backbone, num_base_classes=num_base_classes, batch_norm=batch_norm)
-        check_at_least(0, steps=steps)
-        check_positive(alpha=alpha)
+        check_at_least(0, steps=steps, lr=lr, support_weight=support_weight, conditional_weight=conditional_weight)
+        check_positive(sharpness=sharpness, alpha=alpha)
         self.sharpness, self.alpha, self.lr, self.steps = sharpness, alpha, lr, steps
         self.support_weight, self.conditional_weight = support_weight, conditional_weight
 

@@ -65,7 +65,7 @@ class Triplet(AbstractEmbedding):
         super().__init__(backbone, batch_norm=batch_norm)
         check_choice(get_args(Mining), mining=mining)
         check_positive(margin=margin)
-        check_at_least(0, finetune_steps=finetune_steps)
+        check_at_least(0, finetune_steps=finetune_steps, finetune_lr=finetune_lr)
         self.mining, self.margin = mining, margin
         self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr
         self.moved = [name for name, weight in backbone.named_parameters() if weight.requires_grad]

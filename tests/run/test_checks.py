@@ -66,6 +66,7 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
             "val_check_interval=5 ends within a step of trainer.accumulate_grad_batches=2 .* such as 6$",
         ),
         (["trainer.skip_nonfinite=-1"], "trainer.skip_nonfinite=-1; it must not be negative"),
+        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1; it must not be negative"),
         (["trainer.skip_nonfinite=few"], "trainer.skip_nonfinite='few' is not of the type int"),
         (
             ["+callbacks.swa={_target_:lightning.pytorch.callbacks.StochasticWeightAveraging,swa_lrs:0.1}"],

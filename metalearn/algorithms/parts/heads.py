@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metalearn.algorithms.parts.choice import check_at_least
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadFit:
@@ -37,8 +39,8 @@ class HeadFit:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ValueError(f"head_fit.steps is {self.steps}; it must not be negative")
+        for name in ("steps", "lr", "momentum", "weight_decay"):
+            check_at_least(0, **{f"head_fit.{name}": getattr(self, name)})
 
     def __call__(self, start: Tensor, gradient: Callable[[Tensor], Tensor]) -> Tensor:
         """Returns the head after `steps` steps from `start`.

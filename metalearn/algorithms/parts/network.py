@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from metalearn.algorithms.parts.choice import check_at_least
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone, checked
 
@@ -23,6 +24,7 @@ class Classifier(AbstractNetwork):
 
     def __init__(self, backbone: AbstractBackbone, way: int) -> None:
         super().__init__()
+        check_at_least(1, way=way)
         self.backbone, self.way = checked(backbone), way
         self.head = nn.Linear(backbone.num_features, way)
 

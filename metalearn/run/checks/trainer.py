@@ -40,8 +40,9 @@ def check_trainer(trainer: dict[str, Any]) -> None:
     for name, instead in LIMITS.items():
         if (limit := trainer.get(name)) is not None:
             raise ValueError(f"trainer.{name}={limit} is refused: {instead}")
-    if trainer["skip_nonfinite"] < 0:
-        raise ValueError(f"trainer.skip_nonfinite={trainer['skip_nonfinite']}; it must not be negative")
+    for name in ("skip_nonfinite", "gradient_clip_val"):
+        if (trainer.get(name) or 0) < 0:
+            raise ValueError(f"trainer.{name}={trainer[name]}; it must not be negative")
     _check_length(trainer)
     _check_intervals(trainer)
 
