@@ -14,7 +14,7 @@ from metalearn.episodes.augmentation import Unchanged
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.setting import Setting
 from metalearn.run.checks.built import check_other_setting, check_scheduler
-from metalearn.run.checks.continued import check_continued, restored
+from metalearn.run.checks.continued import check_continued, check_limits, restored
 from metalearn.run.checks.inputs import check_columns, check_vocabulary
 from metalearn.run.checks.rules import check_base_statistics, check_candidates, check_problem, check_sampling, check_way
 from metalearn.run.checks.weights import check_trainable, check_trained
@@ -190,8 +190,7 @@ def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, 
     if not plan.resumes:
         return None
     checkpoint, folder = load(plan.folder.last, module, plan.choices), plan.folder
-    if 0 < (limit := plan.config["trainer"]["max_steps"]) < (done := checkpoint["global_step"]):
-        raise ValueError(f"{folder.path} has already trained {done} steps: raise trainer.max_steps={limit}")
+    check_limits(checkpoint, plan.config["trainer"], folder.path)
     kept = checkpoint["callbacks"].get(Keeper.__qualname__, {})
     if kept.get("best_step") is not None:
         keeper.check_episodes(kept)

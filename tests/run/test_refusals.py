@@ -49,6 +49,15 @@ def test_a_finished_run_keeps_all_its_files(
     assert contents(finished.folder) == before
 
 
+def test_fewer_epochs_than_were_trained_are_refused(metalearn: Command) -> None:
+    run = metalearn("trainer.max_steps=-1", "trainer.max_epochs=3", "trainer.limit_train_batches=2")
+    before = contents(run.folder)
+    refused = metalearn(f"resume={run.folder}", "trainer.max_epochs=1", folder=run.folder, small=False)
+    assert refused.code == 2
+    assert "has already trained 3 epochs: raise trainer.max_epochs=1" in refused.text
+    assert contents(run.folder) == before
+
+
 def test_a_run_that_was_killed_is_not_written_over(metalearn: Command) -> None:
     killed = metalearn()
     (killed.folder / "result.json").unlink()

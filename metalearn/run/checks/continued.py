@@ -4,6 +4,7 @@ Optimizers and schedulers of torch and Lightning's EarlyStopping put their setti
 state. A schedule of ours has no state: its factor follows from the fraction that is done.
 """
 
+from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
@@ -30,6 +31,14 @@ def check_continued(checkpoint: dict[str, Any] | None, config: dict[str, Any], o
         return
     check_restored(Origin.of(checkpoint).restored, config)
     check_optimizer(checkpoint["optimizer_states"][0], optimizer)
+
+
+def check_limits(checkpoint: dict[str, Any], trainer: dict[str, Any], run: Path) -> None:
+    """Raises ValueError if a run has trained longer than the config of the trainer allows."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    for unit, done in {"steps": checkpoint["global_step"], "epochs": epochs}.items():
+        if 0 < (limit := trainer[f"max_{unit}"]) < done:
+            raise ValueError(f"{run} has already trained {done} {unit}: raise trainer.max_{unit}={limit}")
 
 
 def check_restored(before: dict[str, Any], config: dict[str, Any]) -> None:
