@@ -139,7 +139,7 @@ def test_missing_and_failed_cells_are_shown_as_such() -> None:
 
 
 def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
-    again = result(0.8, overrides=["seed=0", "mode=test", "checkpoint=best.ckpt"])
+    again = result(0.8, overrides=["seed=0", "mode=test", "checkpoint=best.ckpt", "trainer.log_every_n_steps=1"])
     comparison = compared(result(0.9), again, result(None, status="failed"))
     assert [cell.means for cell in comparison.cells] == [[0.8]]
     assert comparison.num_repeated == 2

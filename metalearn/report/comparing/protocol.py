@@ -11,7 +11,6 @@ from metalearn.run.directory.result import Result
 Range = tuple[int, int]
 """Smallest and largest value."""
 
-
 SHOTS = {"equal": "", "unequal": " unequal shots", "meta_dataset": " by Meta-Dataset's rule"}
 QUERIES = {"equal": "", "unequal": " unequal queries"}
 """Words for the number of images of each class of an episode."""
@@ -110,7 +109,8 @@ IN_OTHER_COLUMNS = {
     "batch_size",
     "seed",
 }
-NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published", "trainer.devices"}
+NOT_OF_THE_RESULT = {"mode", "checkpoint", "resume", "paths", "logger", "published"}
+NOT_OF_THE_RESULT |= {"trainer.devices", "trainer.log_every_n_steps"}
 OF_THE_PROTOCOL = {"trainer", "dataset", "test_dataset", "evaluation"}
 OF_A_RUN = {"dataset.manifest": "classes.csv", "test_dataset.manifest": "test_classes.csv"}
 """Names of the files in which a run keeps its split; a test of it names them in an override."""
