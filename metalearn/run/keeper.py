@@ -33,6 +33,7 @@ class Keeper(Checkpoint):
 
     Args:
         folder: run directory.
+        origin: facts of the run, which each checkpoint holds.
         score: name of the score, "accuracy" (largest is best) or "mse" (smallest is best).
         meta_val: returns the hash of the episodes that the score is of.
         prefix: prefix of the score in the logged metrics.

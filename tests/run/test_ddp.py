@@ -96,10 +96,9 @@ def test_the_processes_share_the_episodes_of_a_step(bank) -> None:
             self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=processed)))
 
     def data(rank: int, world: int, tasks: int) -> EpisodicDataModule:
-        banks, settings = (
-            dict.fromkeys(("train", "val", "test"), part) for part in (bank, Setting(3, 1, 2, num_episodes=9))
-        )
-        module = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=tasks)
+        counts = {"train": 0, "val": 5, "test": 9}
+        settings = {split: Setting(3, 1, 2, num_episodes=count) for split, count in counts.items()}
+        module = EpisodicDataModule(dict.fromkeys(counts, bank), settings, seed=0, tasks_per_batch=tasks)
         module.trainer = Place(rank, world)
         return module
 

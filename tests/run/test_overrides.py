@@ -139,8 +139,16 @@ def test_arguments_of_a_replaced_part_go_with_it(run: Path) -> None:
 
 
 def test_other_command_lines_stay_as_they_are() -> None:
-    for argv in (["seed=1"], ["--multirun", "seed=1,2"], ["--help"], ["resume=null"], []):
+    deleted = (["~resume=run"], ["mode=test", "~checkpoint=run"])
+    for argv in (["seed=1"], ["--multirun", "seed=1,2"], ["--help"], ["resume=null"], [], *deleted):
         assert expand(argv) == argv
+
+
+def test_of_a_directory_typed_twice_the_last_one_counts(run: Path) -> None:
+    other, own = "hydra.run.dir=other", f"hydra.run.dir={run}"
+    assert expand([f"resume={run}", other, own])[-3:] == [other, own, f"resume='{run}'"]
+    with pytest.raises(ValueError, match="leave hydra.run.dir=other out"):
+        expand([f"resume={run}", own, other])
 
 
 @pytest.mark.parametrize(
@@ -268,6 +276,8 @@ def own_images(run: Path) -> Path:
         ("dataset=folder dataset.root=own", True, True),
         ("dataset=omniglot", False, False),
         ("dataset=folder dataset.root=other", False, True),
+        ("dataset.root=other dataset.root=own", True, True),
+        ("dataset.root=own dataset.root=other", False, True),
     ],
 )
 def test_a_test_draws_no_other_split_of_the_images_that_were_trained_on(

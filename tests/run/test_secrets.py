@@ -14,14 +14,16 @@ TYPED = """++token=x|+passwd=x|+password=hunter2|+password=12345|+a={password:x}
 +bearer=x|+key2=abc|+my.apiKey=x|~secret=x|+a=[{b:{auth:x}}]|+wandb.pat=x,y|token=a,'b c'|+credentials={user:u,x:y}
 +DB_PWD=x|+x.PGPASSWORD=1|+secret_access_key=x|+accessKeyId=x|+private_key='a b'|+logger.x.client_secret=y
 +OPENAI_KEY=x|+ssh.passphrase=x|hydra.job.env_set.HF_TOKEN=x|wandb.api_key=a b|++uri=https://u:x@h|+uri='s://u:a#b?c@h'
-hydra.sweeper.storage=postgresql+psycopg://me:hunter2@host/db|+uri='https://h/x?api_key=abc&b=1'|+x=['redis://:pw@h']"""
+hydra.sweeper.storage=postgresql+psycopg://me:hunter2@host/db|+uri='https://h/x?api_key=abc&b=1'|+x=['redis://:pw@h']
++token@x=y"""
 
 HARMLESS = """seed=1|algorithm.key_size=4|+monkey=a|tokens_per_batch=3|+keyboard=qwerty|+hidden=x|episode.train.way=5
 +max_tokens=5|+dataset.text_key=text|+pad_token='[PAD]'|+num_tokens=7|+special_tokens=[a]|+use_auth=true|+token=null
 +token=|+a.token=${oc.env:X}|+uri=https://u:${oc.env:P}@h|+uri=http://h:80/x|+path=/a:b@c|+password_file=/x
 algorithm=key_value_memory|+author=me|+pattern=x|+compass=x|~token|+x={key_size:3,tokenizer:bert}
 +patience=3|+keys=[a,b]|+turkey=1|+secretary=x|hydra.job.config.override_dirname.exclude_keys=[seed]|+a='${b}'
-hydra.sweeper.storage=postgresql+psycopg://me@host/db|+wandb.api_key=null|+hf.tokenizer_path=x|+sort_key=name"""
+hydra.sweeper.storage=postgresql+psycopg://me@host/db|+wandb.api_key=null|+hf.tokenizer_path=x|+sort_key=name
++hf@wandb.token=x"""
 
 
 @pytest.mark.parametrize("override", TYPED.replace("\n", "|").split("|"))

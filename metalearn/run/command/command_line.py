@@ -8,7 +8,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 
 from metalearn import __version__
-from metalearn.run.command.grammar import is_path, readable, value
+from metalearn.run.command.grammar import is_path, parsed, readable, value
 from metalearn.run.command.names import nearest, shortened
 from metalearn.run.directory.keys import key
 from metalearn.run.directory.secrets import refuse_written
@@ -61,10 +61,11 @@ def is_multirun(flags: list[str], overrides: list[str]) -> bool:
 def refuse_secrets(overrides: Iterable[str]) -> None:
     """Raises ValueError for a typed secret, which Hydra would write into the run directory."""
     for override in overrides:
-        typed = value(override)
+        read = parsed(override)
+        typed = read.value()
         choices = typed.list if isinstance(typed, ChoiceSweep) else ()
         texts = [choice.text if isinstance(choice, QuotedString) else choice for choice in choices]
-        refuse_written(texts or typed, key(override))
+        refuse_written(texts or typed, read.key_or_group)
 
 
 def _refuse_words(overrides: list[str]) -> None:

@@ -47,7 +47,7 @@ def value(override: str) -> Any:
 
 def values(overrides: Iterable[str]) -> dict[str, Any]:
     """Returns the values of overrides by key, without those that delete a key."""
-    return {key(override): value(override) for override in overrides if "=" in override}
+    return {key(o): value(o) for o in overrides if "=" in o and not o.startswith("~")}
 
 
 def is_sweep(override: str) -> bool:
