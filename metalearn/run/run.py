@@ -17,7 +17,7 @@ from metalearn.files import is_full_disk
 from metalearn.formats import interval
 from metalearn.run.assembly import Assembly, build
 from metalearn.run.directory import hydra_folder
-from metalearn.run.directory.as_json import decode, encode
+from metalearn.run.directory.as_json import decode
 from metalearn.run.directory.checkpoint import load
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.origin import Origin
@@ -173,7 +173,9 @@ def test(assembly: Assembly, record: Record) -> None:
         record.write_episodes(scores, name)
     if assembly.further is not None:
         scored = evaluate_further(assembly.trainer, assembly.module, assembly.data, assembly.further)
-        record.update(further=decode(Further, {"name": assembly.further.name, **encode(scored)}, "further"))
+        estimates = {score: estimate._asdict() for score, estimate in scored.scores.items()}
+        further = {"name": assembly.further.name, "scores": estimates, "curve": scored.curve._asdict()}
+        record.update(further=decode(Further, further, "further"))
     _check_finite({"meta-test": test, **others}, record.result.further)
 
 

@@ -61,8 +61,13 @@ def test_an_evaluation_of_the_page_scores(typed: Command) -> None:
             ("estimate(worst)", "estimate([float('nan'), 1.0])"),
             "NonFiniteLoss: the score accuracy_of_worst_way of the evaluation is nan",
         ),
+        (("estimate(worst)", "estimate([float('inf'), 1.0])"), "NonFiniteLoss: .* of the evaluation is inf"),
+        (
+            ("estimate(worst)", "estimate(worst)._replace(mean=torch.tensor(0.5))"),
+            r"ValueError: further.scores.accuracy_of_worst_way.mean is tensor\(0.5000\), not a number",
+        ),
     ],
-    ids=["result", "score", "curve", "tuple", "unequal", "empty", "nan"],
+    ids=["result", "score", "curve", "tuple", "unequal", "empty", "nan", "infinite", "tensor"],
 )
 def test_an_evaluation_that_gives_no_scores_fails(typed: Command, change: tuple[str, str], error: str) -> None:
     run = typed("worst_way", "evaluation=worst_way", "evaluation.further.num_episodes=2", change=change)
