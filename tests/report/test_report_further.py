@@ -30,6 +30,14 @@ def test_scores_stand_beside_the_accuracy_with_their_interval() -> None:
     assert further.sheets(seeds)[0].rows[0][-1].text == "75.00 ± 63.53"  # 12.706 * 0.0707 / sqrt(2)
 
 
+def test_a_score_that_no_run_of_a_row_has_is_a_dash() -> None:
+    other = open_set(0.75)
+    other["scores"] = {"accuracy_of_known": other["scores"]["auroc"]}
+    comparison = compare(runs(result(further=open_set(0.6)), result(0.8, algorithm="siamese", further=other)))
+    (sheet,) = further.sheets(comparison)
+    assert [[cell.text for cell in row[-2:]] for row in sheet.rows] == [["60.00 ± 2.00", "-"], ["-", "75.00 ± 2.00"]]
+
+
 def test_the_page_has_the_table_and_the_curve() -> None:
     text = page(contents(compare(runs(result(further=open_set(0.75))))))
     assert "Evaluation: open_set" in text
