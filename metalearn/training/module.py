@@ -26,7 +26,7 @@ from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_don
 from metalearn.training.calibration import CalibrationError
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
-from metalearn.training.own_parts import DeclaredDependence
+from metalearn.training.own_parts import DeclaredDependence, check_output
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config, set_rates
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.training.temperature import TEMPERED, best_temperature
@@ -127,6 +127,7 @@ class FewShotModule(pl.LightningModule):
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
         output = self.loss(batch)
+        check_output(self.algorithm, output)
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1
             for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):
@@ -236,8 +237,7 @@ class FewShotModule(pl.LightningModule):
         name_of_split = {"val": data.val_name, "test": data.test_name}[split]
         self.log("step", float(self.trainer.global_step))
         for name in (score_name, "loss"):
-            # The numbers are equal on all processes, so no reduction is needed. All processes log
-            # them, because they must agree on the best step.
+            # All processes log these equal numbers, because they must agree on the best step.
             self.log(f"{name_of_split}/{name}", float(scores[name].mean()))
         self.log(f"{name_of_split}/{score_name}_ci95", estimate(scores[score_name]).ci95, rank_zero_only=True)
         for name, means in curves(scores).items():

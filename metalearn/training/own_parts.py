@@ -19,7 +19,7 @@ from metalearn.backbones.base import backbone_of
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.formats import one_line
-from metalearn.types import Episode, IndexedBatch
+from metalearn.types import Episode, IndexedBatch, TaskOutput
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,15 @@ def check_methods(algorithm: AbstractAlgorithm) -> None:
         except TypeError:
             found = f"{name} of {type(algorithm).__name__} has the arguments {signature}"
             raise ValueError(f"{found}, and a run gives {expected} (docs/extending.md)") from None
+
+
+def check_output(algorithm: AbstractAlgorithm, output: Any) -> None:
+    """Raises TypeError if the `loss` of an algorithm returned no TaskOutput."""
+    if not isinstance(output, TaskOutput):
+        raise TypeError(
+            f"loss of {type(algorithm).__name__} returns {_shape(output)}, not TaskOutput(loss, logits) of metalearn "
+            "(docs/extending.md)"
+        )
 
 
 def check_state(algorithm: AbstractAlgorithm) -> None:

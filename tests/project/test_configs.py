@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY, composed, resolved
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from metalearn.run.checks.config import check_config
@@ -199,6 +201,15 @@ def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
     with pytest.raises(HydraException) as raised:
         composed("algorithm.inner_lr=1")
     assert explain(raised.value, typed, str(CONF)) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
+
+
+def test_an_interval_without_a_search_is_explained() -> None:
+    typed = "algorithm.temperature=interval(0.1, 10)"
+    with pytest.raises(HydraException) as raised:
+        BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([typed]), None)
+    assert explain(raised.value, ["-m", typed], str(CONF)) == (
+        f"{typed} is an interval, which only a search takes: add hydra/sweeper=optuna, or list values"
+    )
 
 
 def test_the_nearest_key_counts_the_files_of_a_folder(tmp_path: Path) -> None:

@@ -364,3 +364,15 @@ def test_a_method_that_does_not_take_what_a_run_gives_is_refused() -> None:
 def test_a_method_may_name_its_arguments_otherwise_and_have_more_with_defaults() -> None:
     check_methods(Alias(torch.zeros_like, "classification"))
     check_methods(Alone(MLP([4]), batch_norm="running"))
+
+
+class LossAlone(Alone):
+    def loss(self, batch: Episode) -> Tensor:  # type: ignore[override]
+        return super().loss(batch).loss
+
+
+def test_a_loss_without_its_task_output_is_refused() -> None:
+    trainer = pl.Trainer(max_steps=1, limit_val_batches=0, accelerator="cpu", logger=False, enable_checkpointing=False)
+    module = FewShotModule(LossAlone(MLP([1, 4, 4]), batch_norm="running"), torch.optim.Adam)
+    with pytest.raises(TypeError, match=r"^loss of LossAlone returns \(\), not TaskOutput\(loss, logits\)"):
+        trainer.fit(module, datamodule=episodes("train"))

@@ -52,6 +52,9 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
         groups = {group.name for group in Path(conf).iterdir()}
         odd = next((word for word in argv if key(word) in groups and not isinstance(value(word), str | list)), text)
         return f"{shortened(odd)} is not an option of {key(odd)}: an option is a name"
+    if "sweep type : INTERVAL_SWEEP" in text:
+        word = next((word for word in argv if "interval(" in word), text)
+        text = f"{shortened(word)} is an interval, which only a search takes: add hydra/sweeper=optuna, or list values"
     cause = f": {error.__cause__}" if isinstance(error, ConfigCompositionException) and error.__cause__ else ""
     return f"{text}{cause}"
 
