@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn import ClassBank, EpisodicDataModule, FewShotModule, Prototypical, Setting
-from metalearn.backbones.pretrained import AbstractPretrained, Input, Preparation
+from metalearn.backbones.pretrained import AbstractPretrained, Input, Preprocessing
 
 LIKE_OURS = Input((8, 8), mean=[0.0] * 3, std=[1.0] * 3)
 
@@ -21,7 +21,7 @@ class Watched(AbstractPretrained):
     def __init__(self, *, freeze: bool, loaded_in_training: bool) -> None:
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5)).train(loaded_in_training)
         more = {"num_features": 4, "freeze": freeze, "projection": 2, "pretrained_on": "unknown"}
-        super().__init__(network, Preparation((1, 8, 8), LIKE_OURS), **more)
+        super().__init__(network, Preprocessing((1, 8, 8), LIKE_OURS), **more)
         self.modes: Counter[tuple[bool, bool]] = Counter()
 
     def features(self, x: Tensor) -> Tensor:
