@@ -18,6 +18,7 @@ from sweeping import wait_for
 
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.setting import Setting
+from metalearn.run.directory.origin import Origin
 from metalearn.run.process.conventions import FAILED
 from metalearn.run.process.exits import ending
 from metalearn.run.process.machine import check_nodes
@@ -34,7 +35,7 @@ def test_two_processes_train_and_score_as_one(metalearn) -> None:
     both: Finished = metalearn(*common, "trainer=ddp_cpu", "tasks_per_batch=2")
     single: Finished = metalearn(*common, "trainer=cpu", "tasks_per_batch=4")
     assert (both.code, single.code) == (0, 0), both.text + single.text
-    assert both.result["devices"] == 2
+    assert both.result["devices"] == Origin.of(both.checkpoint()).devices == 2
     for key, value in single.checkpoint()["state_dict"].items():
         torch.testing.assert_close(both.checkpoint()["state_dict"][key], value, rtol=1e-9, atol=1e-12)
     assert both.checkpoint()["EpisodicDataModule"] == single.checkpoint()["EpisodicDataModule"]
