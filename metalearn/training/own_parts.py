@@ -98,8 +98,8 @@ def check_output(algorithm: AbstractAlgorithm, output: Any) -> None:
     """Raises TypeError if the `loss` of an algorithm returned no TaskOutput."""
     if not isinstance(output, TaskOutput):
         raise TypeError(
-            f"loss of {type(algorithm).__name__} returns {_shape(output)}, not TaskOutput(loss, logits) of metalearn "
-            "(docs/extending.md)"
+            f"loss of {type(algorithm).__name__} returns a {type(output).__name__}, not metalearn's "
+            "TaskOutput(loss, logits) (docs/extending.md)"
         )
 
 

@@ -105,7 +105,7 @@ def test_a_batch_larger_than_the_data_is_refused(metalearn) -> None:
     run = metalearn("algorithm=baseline", "batch_size=100000")
     assert run.code == 2
     assert "batch_size is 100000; it must be 1 to 480, all base images" in run.text
-    with pytest.raises(ValueError, match="steps is -1"):
+    with pytest.raises(ValueError, match="head_fit.steps=-1 must be at least 0"):
         HeadFit(steps=-1, lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0)
 
 
