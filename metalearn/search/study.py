@@ -68,7 +68,7 @@ def settings_of_all(config: DictConfig, space: Space) -> dict[str, str]:
 
 
 def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space: Space) -> None:
-    """Queues the start points of a new search as its first trials; those of a stored one are in it.
+    """Queues the start points that the search does not have yet as its next trials.
 
     Raises ValueError for a point outside of the space.
     """
@@ -78,10 +78,9 @@ def enqueue_start(study: optuna.Study, start: Sequence[Mapping[str, Any]], space
                 raise ValueError(f"hydra.sweeper.start has {key}, which the search does not vary")
             if not _contains(space[key], value):
                 raise ValueError(f"hydra.sweeper.start has {key}={value}, outside of {space[key]}")
-    if start and "start" not in study.user_attrs and not study.get_trials(deepcopy=False):
-        study.set_user_attr("start", [dict(point) for point in start])
-        for point in start:
-            study.enqueue_trial({key: _as_choice(space[key], value) for key, value in point.items()})
+    for point in start:
+        params = {key: _as_choice(space[key], value) for key, value in point.items()}
+        study.enqueue_trial(params, skip_if_exists=True)  # a killed search may have queued some of them
 
 
 def _check(study: optuna.Study, name: str, new: Mapping[str, Any]) -> None:

@@ -104,6 +104,18 @@ def test_many_trials_are_limited_in_the_table_and_whole_in_the_file(tmp_path: Pa
     assert [row["optimizer.lr"] for row in rows] == [row["meta_val"] for row in rows]
 
 
+def test_a_seed_that_completed_in_a_failed_trial_has_a_score(tmp_path: Path) -> None:
+    folder = search(tmp_path / "one", VALUES[:2], failed=(1,))
+    (folder / "0001/result.json").unlink()
+    leave(folder / "0001/seed0", result(0.7))
+    leave(folder / "0001/seed1", result(None, seed=1, status="failed", error="out of memory"))
+    rows = [[text.text for text in row] for row in tables.not_completed(read(folder)).rows]
+    assert [(status, Path(place).name, why) for status, place, why in rows] == [
+        ("completed", "seed0", "its trial of a search has failed"),
+        ("failed", "seed1", "out of memory"),
+    ]
+
+
 # --- plots -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -128,6 +129,25 @@ def test_a_search_begins_at_its_start_points(tmp_path: Path) -> None:
     assert len(search.values()) == 3
 
 
+def test_a_search_that_was_killed_while_it_queued_start_points_has_all(tmp_path: Path, monkeypatch) -> None:
+    start = [{"x": 0.25}, {"x": 0.75}]
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.Study.enqueue_trial", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            Controller(tmp_path, start=start)
+    Controller(tmp_path, start=start[:1])
+    search = Controller(tmp_path, start=start, n_trials=3, slots=1)
+    search.run()
+    assert search.values()[:2] == [0.25, 0.75] and len(search.values()) == 3
+
+
+def test_start_points_of_a_continued_search_come_next(tmp_path: Path) -> None:
+    Controller(tmp_path, n_trials=1).run()
+    search = Controller(tmp_path, start=[{"x": 0.75}], n_trials=2)
+    search.run()
+    assert search.values()[1:] == [0.75]
+
+
 @pytest.mark.parametrize(
     ("point", "line"),
     [({"x": 2.0}, "hydra.sweeper.start has x=2.0, outside of"), ({"z": 1}, "has z, which the search does not vary")],
@@ -144,7 +164,7 @@ def sweeper_with(settings: dict) -> OptunaSweeper:
 
 @pytest.mark.parametrize(
     ("params", "points", "texts"),
-    [("choice([2,5],5)", [[2, 5], "[2,5]", 5], ["[2,5]", "[2,5]", "5"]), ("null,1.0", [None, 1.0], ["null", "1.0"])],
+    [("choice([2,5],5)", [[2, 5], "[2,5]", 5], ["[2,5]", "5"]), ("null,1.0", [None, 1.0], ["null", "1.0"])],
 )
 def test_a_list_and_a_null_may_be_start_points(tmp_path: Path, params: str, points: list, texts: list[str]) -> None:
     file = OmegaConf.load(REPOSITORY / "conf/hydra/sweeper/optuna.yaml")

@@ -8,6 +8,7 @@ from metalearn.report.comparing.comparison import DAGGER, Comparison
 from metalearn.report.comparing.contents import Contents
 from metalearn.report.comparing.paired import leaders
 from metalearn.report.reading.runs import Run
+from metalearn.report.reading.scores import score
 from metalearn.report.sheet import Sheet, Text, Tone
 from metalearn.report.tables import costs, difference_tables, further, search_tables
 
@@ -177,7 +178,8 @@ def damaged(lines: list[str]) -> Sheet:
 
 
 def _end(run: Run) -> list[Text]:
-    reasons = {"completed": "its test has no score", "diverged": "its loss or score on meta-test is not finite"}
+    completed = "its test has no score" if score(run.result) is None else "its trial of a search has failed"
+    reasons = {"completed": completed, "diverged": "its loss or score on meta-test is not finite"}
     why = reasons.get(run.status, _first_line(run.result.error))
     return [Text(run.status, tone=_tone(run.status)), Text(str(run.folder)), Text(why)]
 
