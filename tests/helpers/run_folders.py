@@ -84,6 +84,9 @@ def episode(
 def leave(folder: Path, fields: dict[str, Any], scores: np.ndarray | None = None, steps: int = 0) -> Path:
     """Writes a run directory: scores (E,) in test_episodes.npz, validations every ten steps."""
     folder.mkdir(parents=True)
+    if scores is not None:
+        for measure in fields["test"].keys() & {"accuracy", "mse"}:
+            fields["test"][measure]["num_episodes"] = len(scores)
     (folder / "result.json").write_text(json.dumps(fields))
     if scores is not None:
         np.savez(folder / "test_episodes.npz", accuracy=scores.astype(np.float32))

@@ -225,7 +225,7 @@ def test_runs_behind_links_and_in_folders_of_any_name_are_found_once(tmp_path: P
 def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) -> None:
     more = {"20w1s": result(0.5)["test"], "5w1s": result(0.9)["test"]}
     folder = leave(tmp_path / "run", result(0.9, evaluations=more), np.full(5, 0.9), steps=20)
-    np.savez(folder / "test_episodes_20w1s.npz", accuracy=np.full(5, 0.5))
+    np.savez(folder / "test_episodes_20w1s.npz", accuracy=np.full(100, 0.5))
     leave(tmp_path / "other", result(0.3, test_dataset="mnist", overrides=["dataset@test_dataset=mnist"]))
     found = find([tmp_path]).runs
     assert {str(cell.column): cell.mean for cell in compare(found).cells} == {
@@ -234,7 +234,7 @@ def test_other_settings_and_other_data_are_columns_of_their_own(tmp_path: Path) 
         "mnist 5-way 1-shot": 0.3,
     }
     twenty = next(run for run in found if run.setting == "20w1s")
-    assert twenty.episode_scores().tolist() == [0.5] * 5
+    assert twenty.episode_scores().tolist() == [0.5] * 100
     assert twenty.validations("accuracy") == ()  # the run's own validations are drawn once
 
 

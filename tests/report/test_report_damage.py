@@ -78,7 +78,7 @@ def test_a_torn_row_is_left_out_of_the_curve(folder: Path, tail: str, line: int 
     assert maml.runs[0].validations("accuracy")[-1].step == last
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "bit", "cut", "other score", "two numbers an episode"])
+@pytest.mark.parametrize("damage", ["empty", "text", "bit", "cut", "other score", "two numbers an episode", "fewer"])
 def test_scores_that_cannot_be_read_leave_the_run_its_mean(folder: Path, damage: str) -> None:
     path = folder / "maml/test_episodes.npz"
     whole = path.read_bytes()
@@ -86,6 +86,8 @@ def test_scores_that_cannot_be_read_leave_the_run_its_mean(folder: Path, damage:
         np.savez(path, mse=np.zeros(100))
     elif damage == "two numbers an episode":
         np.savez(path, accuracy=np.zeros((100, 2)))
+    elif damage == "fewer":
+        np.savez(path, accuracy=np.zeros(50))
     else:
         flipped = whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]
         path.write_bytes({"empty": b"", "text": b"scores", "bit": flipped, "cut": whole[:-30]}[damage])

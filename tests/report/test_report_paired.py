@@ -55,6 +55,19 @@ def test_pairing_finds_what_two_separate_intervals_do_not(tmp_path, rng) -> None
     assert group.between(0, 1).real
 
 
+def test_a_method_whose_scores_are_lost_is_not_claimed_to_be_worse_than_the_bold_one(tmp_path, rng) -> None:
+    means = {"maml": 0.9, "anil": 0.6, "boil": 0.5}
+    scores = {(name, 0): mean + rng.normal(0, 0.01, EPISODES) for name, mean in means.items()}
+    groups(tmp_path, scores)
+    (tmp_path / "0/test_episodes.npz").unlink()
+    comparison = compare(find([tmp_path]).runs)
+    sheet = settings(comparison, leaders(pairs(comparison)))
+    assert [row[1].tone for row in sheet.rows] == ["plain", "good", "plain"]
+    assert f"{LEADERS}; only the largest set of methods with scores of the same test episodes counts" in [
+        note.text for note in sheet.notes
+    ]
+
+
 def test_only_runs_on_the_same_episodes_are_paired(tmp_path, rng) -> None:
     scores = {(name, 0): rng.uniform(size=EPISODES) for name in ("maml", "anil", "boil")}
     (group,) = groups(tmp_path, scores, {"boil": "other"})
@@ -126,7 +139,7 @@ def test_p_is_corrected_for_all_pairs_of_a_column_whatever_their_episodes(tmp_pa
     leave(tmp_path / "all/failed", result(None, dataset="omniglot", status="failed"))
     comparison = compare(find([tmp_path / "all"]).runs)
     said = [note.text for note in settings(comparison, leaders(together)).notes]
-    assert any(text.startswith(LEADERS) and "only the largest set of methods with the same" in text for text in said)
+    assert any(text.startswith(LEADERS) and "only the largest set of methods with scores" in text for text in said)
     names = [(a, b) for group in sets.values() for i, a in enumerate(group) for b in group[i + 1 :]]
     alone = {}
     for a, b in names:

@@ -12,10 +12,10 @@ import numpy as np
 
 from metalearn.estimates import Estimate
 from metalearn.formats import named_fields, one_line
-from metalearn.report.reading.scores import SCORES, score
+from metalearn.report.reading.scores import SCORES
 from metalearn.run.directory import study_record
 from metalearn.run.directory.folder import RESULT, RunFolder
-from metalearn.run.directory.result import EpisodeSetting, Result
+from metalearn.run.directory.result import EpisodeSetting, Measured, Result
 from metalearn.run.directory.validations import Validation, ValidationCurve, validation_curve
 
 OF_RUN = {".hydra", "checkpoints", "wandb"}
@@ -73,9 +73,9 @@ class Run:
 
     @cached_property
     def _episode_scores(self) -> EpisodeScores:
-        measured = score(self.result)
+        measured = self.result.measured("test")
         path = RunFolder(self.folder).episodes(self.setting)
-        return _episode_scores(path, measured.name) if measured and path.is_file() else EpisodeScores()
+        return _episode_scores(path, measured) if measured and path.is_file() else EpisodeScores()
 
     @cached_property
     def _curve(self) -> ValidationCurve:
@@ -137,14 +137,16 @@ def _read(folder: Path) -> list[Run]:
     return tests
 
 
-def _episode_scores(path: Path, score: str) -> EpisodeScores:
+def _episode_scores(path: Path, measured: Measured) -> EpisodeScores:
+    name, num_episodes = measured.name, measured.estimate.num_episodes
     try:
         with path.open("rb") as file, np.load(file) as scores:
-            values = np.asarray(scores[score], dtype=np.float64)
+            values = np.asarray(scores[name], dtype=np.float64)
     except Exception as error:  # a damaged zip raises nearly anything
         return EpisodeScores(damage=f"{path} cannot be read: {one_line(error)}")
-    if values.ndim != 1:
-        return EpisodeScores(damage=f"{path} has not one {score} for each episode: {values.shape}")
+    if values.shape != (num_episodes,):
+        why = f"has not one {name} for each of the {num_episodes} episodes"
+        return EpisodeScores(damage=f"{path} {why}: {values.shape}")
     return EpisodeScores(values)
 
 

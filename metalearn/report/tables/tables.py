@@ -59,10 +59,11 @@ def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
 
 
 def _leaders(comparison: Comparison) -> Text:
-    """Returns the note on bold cells; the methods of a column may have different test episodes."""
-    sets = {(cell.column, frozenset(cell.episodes.items())) for cell in comparison.cells if cell.completed}
-    largest = "; only the largest set of methods with the same test episodes counts"
-    return Text(LEADERS + largest if len(sets) > len({column for column, _ in sets}) else LEADERS)
+    """Returns the note on bold cells; methods of a column may lack scores of the same episodes."""
+    completed = [cell for cell in comparison.cells if cell.completed]
+    sets = {(cell.column, frozenset(cell.episodes.items()), cell.episode_scores() is None) for cell in completed}
+    largest = "; only the largest set of methods with scores of the same test episodes counts"
+    return Text(LEADERS + largest if len(sets) > len({column for column, *_ in sets}) else LEADERS)
 
 
 def _published(cell: Cell | None, sources: dict[str, int]) -> Text:
