@@ -190,7 +190,8 @@ def _facts(learner: Learner) -> dict[str, Any]:
     classes = list(map(str, learner.classes_)) if learner.__sklearn_is_fitted__() else None
     origin = learner.trained.origin
     parts = {"dataset": origin.dataset, "algorithm": origin.algorithm, "backbone": origin.backbone}
-    return {**parts, "classes": classes, "preparation": asdict(_image_preparation(learner))}
+    preparation = asdict(_image_preparation(learner))
+    return {**parts, "classes": classes, "reject": learner.reject, "preparation": preparation}
 
 
 def _signature(program: torch.export.ExportedProgram, traced: Traced) -> str:

@@ -127,6 +127,15 @@ def test_a_saved_learner_holds_no_examples_for_another_run(tmp_path: Path, capsy
     assert call(capsys, saved, tmp_path / "m.pt2")[0] == 0
 
 
+def test_a_file_states_the_threshold_of_a_saved_learner(tmp_path: Path, capsys) -> None:
+    saved = tmp_path / "saved.learner"
+    Learner(learner(tmp_path, *SMALLEST).trained, reject=0.75).fit(*SUPPORT).save(saved)
+    assert call(capsys, saved, tmp_path / "m.pt2")[0] == 0
+    facts = {"metalearn.json": ""}
+    torch.export.load(str(tmp_path / "m.pt2"), extra_files=facts)
+    assert json.loads(facts["metalearn.json"])["reject"] == 0.75
+
+
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(command, "TOLERANCE", -1.0)
     code, said = call(capsys, checkpoint(tmp_path, *SMALLEST), tmp_path / "m.pt2")
