@@ -61,6 +61,8 @@ class AbstractAlgorithm(nn.Module, ABC):
     num_candidates = 1
     # Whether the prediction for one query depends on the other queries, whatever the normalisation.
     predicts_jointly = False
+    # Whether it subtracts the mean of the queries, so that a single query has no information.
+    centres_queries = False
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class BDCSPN(AbstractClassifier):
     replayable = True
     compares_by_vmap = True
     predicts_jointly = True
+    centres_queries = True
 
     def __init__(
         self, backbone: AbstractBackbone, *, sharpness: float, num_base_classes: int, batch_norm: Moments

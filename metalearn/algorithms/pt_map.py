@@ -50,6 +50,7 @@ class PTMAP(AbstractClassifier):
     replayable = True
     compares_by_vmap = True
     predicts_jointly = True
+    centres_queries = True
 
     def __init__(
         self,

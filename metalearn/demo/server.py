@@ -18,8 +18,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from uvicorn import Config, Server
 
-from metalearn.algorithms.bd_cspn import BDCSPN
-from metalearn.algorithms.pt_map import PTMAP
 from metalearn.data.files.preparation import Preparation
 from metalearn.demo.strokes import Strokes, rasterised, style_of
 from metalearn.demo.task import LARGEST, MOST_CLASSES, MOST_DRAWINGS, task_of
@@ -34,19 +32,17 @@ PAGE = Path(__file__).parent / "page"
 class Recogniser:
     """Answers of a learner to tasks of drawings.
 
-    Raises ValueError if its run has not seen drawn characters, or needs several queries.
+    Raises ValueError if its run has not seen drawn characters, or predicts no single one.
     """
 
     def __init__(self, learner: Learner) -> None:
-        if isinstance(learner.trained.algorithm, BDCSPN | PTMAP):
-            raise ValueError(
-                f"{learner.trained.origin.algorithm} subtracts the mean of the queries, so a single drawing gives it "
-                "no information: the demo needs a run with another algorithm"
-            )
         self.learner, self.origin = learner, learner.trained.origin
         self.style = style_of(self.origin.dataset)
         assert isinstance(learner.trained.preparation, Preparation)  # these data sets have images
         self.input_shape = learner.trained.preparation.input_shape
+        _, height, width = self.input_shape
+        blank = Image.new("L", (width, height))
+        learner.fit([blank, blank], [0, 1]).predict([blank])
 
     async def run(self, request: Request) -> JSONResponse:
         """States what the page has to know."""

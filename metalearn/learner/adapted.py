@@ -4,6 +4,7 @@ B  queries of a chunk, or all of them where the method predicts them jointly
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from threading import RLock
 
@@ -23,6 +24,10 @@ torch.func.functional_call exchanges the weights of a module in place. A fork wa
 would find the lock held forever, and the weights exchanged.
 """
 os.register_at_fork(before=IN_TURN.acquire, after_in_parent=IN_TURN.release, after_in_child=IN_TURN.release)
+
+
+JOINT = 2000
+"""Limit of queries that a transductive method predicts together; memory grows with them."""
 
 
 class Adapted:
@@ -103,3 +108,23 @@ def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
     if embeds_each_alone(algorithm):
         return algorithm.embed_each(intensities(images))
     return images
+
+
+def together(algorithm: AbstractAlgorithm, features: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Joins the features of all queries, where there are any, since they are predicted jointly.
+
+    Raises ValueError for too many, and for a single one that the algorithm centres.
+    """
+    joint: list[Tensor] = []
+    for some in features:
+        joint.append(some)
+        if sum(map(len, joint)) > JOINT:
+            raise ValueError(
+                f"{type(algorithm).__name__} predicts all images of a call jointly, "
+                f"and at most {JOINT} of them: split them into several calls"
+            )
+    if algorithm.centres_queries and sum(map(len, joint)) == 1:
+        name = type(algorithm).__name__
+        raise ValueError(f"{name} subtracts the mean of the queries, so a single one is 0: predict several together")
+    if joint:
+        yield torch.cat(joint)

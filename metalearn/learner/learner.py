@@ -11,15 +11,12 @@ from torch import Tensor
 
 from metalearn.learner import labels as of_labels
 from metalearn.learner import scikit_learn
-from metalearn.learner.adapted import IN_TURN, Adapted, features
+from metalearn.learner.adapted import IN_TURN, Adapted, features, together
 from metalearn.learner.inputs import CHUNK, Input, chunks, counted
 from metalearn.learner.rejecting import check_classes, probability
 from metalearn.learner.saving import Examples, SupportSet, joined, read, write
 from metalearn.learner.trained import Trained, build, checkpoint_of
 from metalearn.learner.untrained import checkpoint_of_parts
-
-JOINT = 2000
-"""Limit of queries that a transductive method predicts together; memory grows with them."""
 
 
 class Evidence(NamedTuple):
@@ -127,7 +124,7 @@ class Learner:
         """Predicts the probability of each class, calibrated on meta-val: (Q, N) float64.
 
         Rows add up to 1. A transductive method predicts all images of one call together, so each
-        depends on the others; more than `JOINT` images raise ValueError.
+        depends on the others, and raises ValueError for too many images.
         """
         none = np.empty((0, len(self._fitted().classes)))
         return np.concatenate([none, *map(self._probabilities, self._batches(images))])
@@ -190,19 +187,7 @@ class Learner:
         """Yields the features of images that are predicted together."""
         self._fitted()
         each = (self._features(some) for some in chunks(images, self.trained.preparation))
-        if not self.trained.is_transductive:
-            yield from each
-            return
-        together: list[Tensor] = []
-        for some in each:
-            together.append(some)
-            if sum(map(len, together)) > JOINT:
-                raise ValueError(
-                    f"{type(self.trained.algorithm).__name__} predicts all images of a call jointly, "
-                    f"and at most {JOINT} of them: split them into several calls"
-                )
-        if together:
-            yield torch.cat(together)
+        return together(self.trained.algorithm, each) if self.trained.is_transductive else each
 
     def _probabilities(self, batch: Tensor) -> np.ndarray:
         with IN_TURN, torch.no_grad():

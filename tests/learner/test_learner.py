@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from metalearn import Learner
 from metalearn.episodes.sampling import draw
 from metalearn.episodes.setting import Shape
+from metalearn.learner import adapted as of_adapted
 from metalearn.learner import inputs as of_inputs
-from metalearn.learner import learner as of_learner
 from metalearn.learner.adapted import IN_TURN, Adapted
 from metalearn.learner.images import prepared
 
@@ -43,7 +43,7 @@ def test_probabilities_are_those_of_the_adapted_algorithm(tmp_path: Path, name: 
     probabilities = ours.predict_proba(QUERIES[0])
     np.testing.assert_allclose(probabilities, expected.numpy(), atol=1e-4)
     np.testing.assert_allclose(probabilities.sum(1), 1)
-    weights = [evidence.weight for evidence in ours.explain(QUERIES[0][0], count=12)]
+    weights = [evidence.weight for evidence in ours.explain_all(QUERIES[0][:2], count=12)[0]]
     assert len(weights) == 12 and weights == sorted(weights, reverse=True)
     assert sum(weights) == pytest.approx(1, abs=1e-4) or sum(weights) == 0
 
@@ -257,9 +257,17 @@ def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp
     together = ours.predict_proba(QUERIES[0])
     monkeypatch.setattr(of_inputs, "CHUNK", 3)
     np.testing.assert_allclose(ours.predict_proba(QUERIES[0]), together, atol=1e-6)
-    monkeypatch.setattr(of_learner, "JOINT", 10)
+    monkeypatch.setattr(of_adapted, "JOINT", 10)
     with pytest.raises(ValueError, match="at most 10 of them"):
         ours.predict(QUERIES[0])
+
+
+@pytest.mark.parametrize("name", ["pt_map", "bd_cspn"])
+def test_a_single_query_that_is_centred_is_refused(tmp_path: Path, name: str) -> None:
+    ours = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT)
+    assert len(ours.predict(QUERIES[0][:2])) == 2 and len(ours.predict([])) == 0
+    with pytest.raises(ValueError, match="a single one is 0: predict several together"):
+        ours.predict(QUERIES[0][:1])
 
 
 def test_scikit_learn_takes_it_for_a_classifier(tmp_path: Path) -> None:
