@@ -6,11 +6,10 @@ They run one after another, so that each may be pruned by the mean of the seeds 
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal, Self, final
+from typing import Self, final
 
+from metalearn.run.directory.result import Status
 from metalearn.sweep.jobs import Job
-
-Verdict = Literal["completed", "pruned", "failed", "interrupted"]
 
 
 @final
@@ -20,7 +19,7 @@ class TrialRuns:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = list(jobs)
         self._rest = deque(jobs)
-        self._started = list[Job]()
+        self._is_running = False
 
     def next(self) -> Job | None:
         """Returns a job to start; None when there is none, now or ever. Skips finished ones."""
@@ -28,14 +27,13 @@ class TrialRuns:
             job = self._rest.popleft()
             job.look()
             if not job.finished:
-                self._started.append(job)
+                self._is_running = True
                 return job
         return None
 
-    def end(self, job: Job) -> None:
-        """Notes that a job has ended, as its status says."""
-        if job in self._started:
-            self._started.remove(job)
+    def end(self) -> None:
+        """Notes that the started job has ended, as its status says."""
+        self._is_running = False
 
     def looked(self) -> Self:
         """Returns the runs with their statuses read from their directories.
@@ -52,10 +50,10 @@ class TrialRuns:
     @property
     def is_over(self) -> bool:
         """Whether no job runs and none is to come."""
-        return not self._started and not (self._rest and self._may_go_on)
+        return not self._is_running and not (self._rest and self._may_go_on)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Status:
         """How the trial has ended."""
         for job in self.jobs:
             if job.status == "failed" or ((result := job.result()) and result.status == "failed"):
@@ -77,4 +75,4 @@ class TrialRuns:
     @property
     def _may_go_on(self) -> bool:
         begun = (job for job in self.jobs if job not in self._rest)
-        return not self._started and all(job.status == "completed" for job in begun)
+        return not self._is_running and all(job.status == "completed" for job in begun)

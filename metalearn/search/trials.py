@@ -121,8 +121,8 @@ class Trials:
 
         Any controller continues an interrupted trial. A value that is not finite fails its job.
         """
-        runs = self._ours.get(job.number) or TrialRuns([job])
-        runs.end(job)
+        runs = self._ours[job.number]
+        runs.end()
         if runs.is_over:
             self._conclude(job.number, runs)
         return runs.is_over

@@ -14,7 +14,7 @@ from typing import IO, Literal, final
 from metalearn.run.command.grammar import quoted
 from metalearn.run.directory.claim import LOCK, is_locked, lock
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.result import Measured, Outcome
+from metalearn.run.directory.result import Measured, Outcome, Status
 from metalearn.run.process.conventions import BAD_INPUT
 from metalearn.sweep import logs
 from metalearn.sweep.submitted import is_submitted
@@ -37,7 +37,7 @@ class Job:
     overrides: list[str]
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)  # additions to that of its slot
-    status: Literal["pending", "running", "completed", "pruned", "failed", "interrupted"] = "pending"
+    status: Status | Literal["pending", "running"] = "pending"
     reason: str = ""  # why it is failed
     seconds: float | None = None  # work in this command; the whole run where it finished before
     attempts: int = 0

@@ -5,20 +5,21 @@ from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, final
+from typing import Literal, NamedTuple, final, get_args
 
 from metalearn.estimates import SIGNS
 from metalearn.formats import interval, score
 from metalearn.run.directory import sweep_record
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
+from metalearn.run.directory.result import Status
 from metalearn.run.directory.validations import validation_curve
 from metalearn.sweep import logs
 from metalearn.sweep.jobs import JOB_LOCK, Job, shared
 from metalearn.sweep.submitted import is_submitted
 
-State = Literal["waiting", "queued", "starting", "running", "completed", "pruned", "failed", "interrupted"]
-AT_WORK: tuple[State, ...] = ("queued", "starting", "running")
+AtWork = Literal["queued", "starting", "running"]
+State = Status | AtWork | Literal["waiting"]
 
 ASKED = {code for number in (signal.SIGINT, signal.SIGTERM) for code in (-number, 128 + number)}
 """Exit codes of a process that a signal stopped, whether Python handled the signal or not."""
@@ -59,7 +60,7 @@ class Standing:
 
     @property
     def is_at_work(self) -> bool:
-        return self.state in AT_WORK
+        return self.state in get_args(AtWork)
 
 
 def read(sweep: Path) -> list[Standing]:
@@ -82,7 +83,6 @@ def jobs(sweep: Path) -> list[Job]:
 def look(job: Job, sweep: Path, common: Set[str]) -> Standing:
     """Returns the state of one job; its label leaves out `resume` and the common overrides."""
     state, reason = _state(job)
-    ended = state in ("completed", "pruned", "failed", "interrupted")
     test = job.score("test") if state == "completed" else None
     return Standing(
         job=job,
@@ -90,7 +90,7 @@ def look(job: Job, sweep: Path, common: Set[str]) -> Standing:
         label=" ".join(o for o in job.overrides if o not in common and not o.startswith("resume=")),
         state=state,
         reason=reason,
-        exit_code=logs.exit_code(job.log) if ended else None,
+        exit_code=logs.exit_code(job.log) if state in get_args(Status) else None,
         seconds_left=logs.seconds_left(job.log) if state == "running" else None,
         best=best_so_far(RunFolder(job.folder).metrics),
         test=interval(test) if test is not None else "",
@@ -118,11 +118,10 @@ def _state(job: Job) -> tuple[State, str]:
     if result is None and not job.log.is_file():
         return "waiting", ""
     code = logs.exit_code(job.log)
-    ended = Job(job.number, job.overrides, job.folder)
     asked_early = result is None and code in ASKED
     stopped = asked_early or (result is not None and result.status == "interrupted")
-    ended.conclude("killed" if code is None else code, stopped=stopped, timed_out=None)
-    return ended.status, ended.reason  # type: ignore[return-value]  # concluded, so not pending
+    job.conclude("killed" if code is None else code, stopped=stopped, timed_out=None)
+    return job.status, job.reason  # type: ignore[return-value]  # concluded, so not pending
 
 
 def _overrides(folder: Path) -> list[str]:
