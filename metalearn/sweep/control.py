@@ -5,9 +5,9 @@ that share its directory.
 """
 
 import fcntl
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, final
+from typing import IO
 
 from metalearn.run.directory.claim import is_locked
 
@@ -16,9 +16,6 @@ CONTROLLERS = ".controllers.lock"
 
 CANCEL = ".cancel"
 """File that `cancel` touches."""
-
-LOOK = 0.5
-"""Seconds between two looks for that file."""
 
 
 def attend(sweep: Path) -> IO[str]:
@@ -38,24 +35,17 @@ def request_cancel(sweep: Path) -> None:
     (sweep / CANCEL).touch()
 
 
-@final
-class CancelRequest:
-    """A cancel that comes after this object was made; earlier ones concern earlier controllers."""
+def watch_cancel(sweep: Path) -> Callable[[], bool]:
+    """Returns a function that says whether a cancel has come since this call.
 
-    def __init__(self, sweep: Path) -> None:
-        self._path = sweep / CANCEL
-        self._before, self._looked = self._stamp(), time.monotonic()
+    An earlier one concerns earlier controllers.
+    """
 
-    def is_there(self) -> bool:
-        """Returns whether it has come; cheap enough for every round of a loop."""
-        now = time.monotonic()
-        if now - self._looked < LOOK:
-            return False
-        self._looked = now
-        return self._stamp() != self._before
-
-    def _stamp(self) -> int | None:
+    def stamp() -> int | None:
         try:
-            return self._path.stat().st_mtime_ns
+            return (sweep / CANCEL).stat().st_mtime_ns
         except FileNotFoundError:
             return None
+
+    before = stamp()
+    return lambda: stamp() != before

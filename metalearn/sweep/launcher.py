@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from metalearn.run.command.grammar import quoted
 from metalearn.run.directory.keys import key
 from metalearn.sweep import dropped
-from metalearn.sweep.control import CancelRequest, attend
+from metalearn.sweep.control import attend, watch_cancel
 from metalearn.sweep.settings import check_settings
 
 if TYPE_CHECKING:  # late, because --help must not wait for it
@@ -114,7 +114,7 @@ class AbstractLauncher(Launcher, ABC):
                 screen=screen,
                 timeout=self.timeout,
                 retries=self.retries,
-                is_cancelled=self._cancel.is_there,
+                is_cancelled=self._is_cancelled,
             ).run()
         except OSError as error:
             if error.errno is None:  # a message to the user, not a fault of the machine
@@ -141,7 +141,7 @@ class AbstractLauncher(Launcher, ABC):
         sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
         slots = self.make_slots(sweep)
         sweep.mkdir(parents=True, exist_ok=True)
-        self._presence, self._cancel = attend(sweep), CancelRequest(sweep)
+        self._presence, self._is_cancelled = attend(sweep), watch_cancel(sweep)
         return sweep, slots
 
     def _job(

@@ -22,7 +22,7 @@ from metalearn.search.source import TrialSource
 from metalearn.search.study import enqueue_start, open_study
 from metalearn.search.trials import Trials
 from metalearn.sweep import loop
-from metalearn.sweep.control import CancelRequest
+from metalearn.sweep.control import watch_cancel
 from metalearn.sweep.jobs import FreshProcess, Job
 from metalearn.sweep.loop import Loop
 from metalearn.sweep.screen import Screen
@@ -83,7 +83,7 @@ class Controller:
             screen=screen,
             timeout=None,
             retries=self.retries,
-            is_cancelled=CancelRequest(self.folder).is_there,
+            is_cancelled=watch_cancel(self.folder),
         ).run()
         self.trials.leave()
         findings.table()

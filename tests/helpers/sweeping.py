@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from metalearn.sweep.control import CancelRequest
+from metalearn.sweep.control import watch_cancel
 from metalearn.sweep.jobs import FreshProcess, Job
 from metalearn.sweep.loop import JobList, Loop
 from metalearn.sweep.screen import Screen
@@ -53,7 +53,7 @@ class Sweep:
             screen=screen,
             timeout=timeout,
             retries=retries,
-            is_cancelled=CancelRequest(self.folder).is_there,
+            is_cancelled=watch_cancel(self.folder),
         ).run()
 
     @property
