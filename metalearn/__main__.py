@@ -28,7 +28,7 @@ from metalearn.run.directory import secrets
 from metalearn.run.loggers.run_name import run_name
 from metalearn.run.screen import streams
 from metalearn.sweep import definition
-from metalearn.sweep.launcher import JobFailed
+from metalearn.sweep.jobs import JobFailed
 
 OmegaConf.register_new_resolver("short_id", lambda: token_hex(3), use_cache=True)
 OmegaConf.register_new_resolver("classes_file", lambda _parent_: overrides.classes_file(_parent_._key()))

@@ -23,8 +23,8 @@ from metalearn.search.study import enqueue_start, open_study, settings_of_all
 from metalearn.search.trials import Trials
 from metalearn.sweep import definition
 from metalearn.sweep.ending import report
-from metalearn.sweep.jobs import Job
-from metalearn.sweep.launcher import AbstractLauncher, JobFailed, exit_if_stopped
+from metalearn.sweep.jobs import Job, JobFailed
+from metalearn.sweep.launcher import AbstractLauncher, exit_if_stopped
 from metalearn.sweep.screen import Screen
 
 if TYPE_CHECKING:  # it imports this late

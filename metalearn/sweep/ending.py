@@ -7,8 +7,7 @@ from typing import Any, final
 from hydra.core.utils import JobReturn, JobStatus
 
 from metalearn.run.directory.folder import RunFolder
-from metalearn.sweep.jobs import Job
-from metalearn.sweep.launcher import JobFailed
+from metalearn.sweep.jobs import Job, JobFailed
 
 NAME = "report.html"
 

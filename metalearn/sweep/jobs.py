@@ -29,6 +29,10 @@ GRACE = 60.0
 """Seconds that a job has for its last checkpoint after the signal that its time is over."""
 
 
+class JobFailed(Exception):
+    """A job of a sweep has no result; the message says why, in one line."""
+
+
 @dataclass
 class Job:
     """One run of a sweep."""

@@ -22,15 +22,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.run.command.grammar import quoted
 from metalearn.run.directory.keys import key
-from metalearn.sweep import dropped
+from metalearn.sweep import definition, dropped, unchanged
 from metalearn.sweep.control import attend, watch_cancel
+from metalearn.sweep.ending import report, returned
+from metalearn.sweep.jobs import AbstractProcess, Job, JobFailed
 from metalearn.sweep.settings import check_settings
+from metalearn.sweep.slots import Slots
 
-if TYPE_CHECKING:  # late, because --help must not wait for it
-    from metalearn.sweep.jobs import AbstractProcess, Job
+if TYPE_CHECKING:  # late, because --help must not wait for rich
     from metalearn.sweep.loop import AbstractSource
     from metalearn.sweep.screen import Screen
-    from metalearn.sweep.slots import Slots
 
 OF_THE_SWEEP = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launch", "hydra/launch")
 OF_THE_SWEEPER = ("hydra.sweeper", "hydra/sweeper")
@@ -39,11 +40,7 @@ NUMBERED = ("${hydra.job.num}", "${hydra:job.num}")
 Stop = signal.Signals | OSError
 """Early end of a loop of jobs: a signal, or a fault of the machine such as a full disk."""
 
-Leave = Callable[["Slots", Sequence["Job"]], None]
-
-
-class JobFailed(Exception):
-    """A job of a sweep has no result; the message says why, in one line."""
+Leave = Callable[[Slots, Sequence[Job]], None]
 
 
 class AbstractLauncher(Launcher, ABC):
@@ -59,11 +56,11 @@ class AbstractLauncher(Launcher, ABC):
         self.timeout, self.retries, self.leave = timeout, retries, leave
 
     @abstractmethod
-    def make_slots(self, sweep: Path) -> "Slots":
+    def make_slots(self, sweep: Path) -> Slots:
         """Prepares the engine; returns its places for jobs. Raises ValueError for bad input."""
 
     @abstractmethod
-    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
+    def start(self, slots: Slots, job: Job, places: list[str], held: IO[str]) -> AbstractProcess:
         """Starts a job, which is to hold the lock where it can."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -73,8 +70,6 @@ class AbstractLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs to their ends. Raises ValueError for bad input, SystemExit on a signal."""
-        from metalearn.sweep import definition, unchanged
-        from metalearn.sweep.ending import report, returned
         from metalearn.sweep.loop import JobList
         from metalearn.sweep.screen import Screen
 
@@ -101,7 +96,7 @@ class AbstractLauncher(Launcher, ABC):
         screen.say(report(sweep, jobs))
         return [returned(job) for job in jobs]
 
-    def run(self, source: "AbstractSource", slots: "Slots", screen: "Screen") -> Stop | None:
+    def run(self, source: "AbstractSource", slots: Slots, screen: "Screen") -> Stop | None:
         """Runs the jobs of a source to their ends; returns what ended it early."""
         from metalearn.sweep.loop import Loop
 
@@ -125,7 +120,7 @@ class AbstractLauncher(Launcher, ABC):
                     job.status = "interrupted"
             return error
 
-    def prepare(self) -> tuple[Path, "Slots"]:
+    def prepare(self) -> tuple[Path, Slots]:
         """Makes the directory of the sweep, and the slots. Raises ValueError for bad input."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -144,16 +139,12 @@ class AbstractLauncher(Launcher, ABC):
         self._presence, self._is_cancelled = attend(sweep), watch_cancel(sweep)
         return sweep, slots
 
-    def _job(
-        self, sweep: Path, number: int, overrides: list[str], recorded: dict[tuple[str, ...], list[Path]]
-    ) -> "Job":
+    def _job(self, sweep: Path, number: int, overrides: list[str], recorded: dict[tuple[str, ...], list[Path]]) -> Job:
         """Returns a job with its folder; a finished job keeps the folder recorded for it.
 
         Composing takes as long as skipping 20 jobs, so it composes only where a name depends on the
         config.
         """
-        from metalearn.sweep.jobs import Job
-
         pattern = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
         if pattern in NUMBERED:
             return Job(number, overrides, sweep / str(number))
@@ -175,7 +166,7 @@ class AbstractLauncher(Launcher, ABC):
         HydraConfig.instance().set_config(config)  # ${hydra:KEY} reads it
         return config
 
-    def trainer(self, job: "Job") -> DictConfig:
+    def trainer(self, job: Job) -> DictConfig:
         """Returns the config of a job's trainer, which states its number of processes.
 
         It takes 0.1 s to compose, once for all jobs that differ in values alone, such as seeds.
@@ -196,12 +187,12 @@ class AbstractLauncher(Launcher, ABC):
         """Returns whether a key may change the shape of a config, as groups and trainer.* may."""
         return name.startswith(("trainer", "hydra")) or self.is_group(name)
 
-    def processes(self, job: "Job") -> int | None:
+    def processes(self, job: Job) -> int | None:
         """Returns the number per node for a job, more than one under DDP; None for all places."""
         devices = str(self.trainer(job).devices)
         return int(devices) if devices.isdigit() else None
 
-    def arguments(self, job: "Job") -> list[str]:
+    def arguments(self, job: Job) -> list[str]:
         """Returns the command line for this job alone."""
         own = [f"hydra.run.dir={quoted(job.folder)}", "hydra.mode=RUN", f"hydra.job.num={job.number}"]
         main = ["--config-name", str(self.config.hydra.job.config_name), *self._sources("--config-path", "main")]
@@ -226,7 +217,7 @@ def _is_group(loader: ConfigLoader, name: str) -> bool:
     return "@" in name or bool(loader.get_group_options(name))
 
 
-def submit(jobs: Sequence["Job"], leave: Callable[[Sequence["Job"]], None]) -> str:
+def submit(jobs: Sequence[Job], leave: Callable[[Sequence[Job]], None]) -> str:
     """Leaves the unfinished jobs to the cluster; returns a line that counts them."""
     free = [job for job in jobs if not job.finished and not job.is_at_work_elsewhere()]
     begun = [(job, held) for job in free if (held := job.begin()) is not None]

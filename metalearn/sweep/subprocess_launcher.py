@@ -3,15 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, final
+from typing import IO, Literal, final
 
 from omegaconf import ListConfig
 
+from metalearn.sweep.forks import ForkedProcess
+from metalearn.sweep.jobs import AbstractProcess, FreshProcess, Job, resuming
 from metalearn.sweep.launcher import AbstractLauncher
-
-if TYPE_CHECKING:  # late, because --help must not wait for it
-    from metalearn.sweep.jobs import AbstractProcess, Job
-    from metalearn.sweep.slots import Slots
+from metalearn.sweep.slots import Slots, make_slots
 
 
 @final
@@ -31,15 +30,10 @@ class SubprocessLauncher(AbstractLauncher):
         self.slots = slots
         self.threads, self.preload = threads, preload
 
-    def make_slots(self, sweep: Path) -> "Slots":
-        from metalearn.sweep.slots import make_slots
-
+    def make_slots(self, sweep: Path) -> Slots:
         return make_slots(list(self.slots) if isinstance(self.slots, ListConfig) else self.slots, self.threads)
 
-    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
-        from metalearn.sweep.forks import ForkedProcess
-        from metalearn.sweep.jobs import FreshProcess, resuming
-
+    def start(self, slots: Slots, job: Job, places: list[str], held: IO[str]) -> AbstractProcess:
         environment = {**os.environ, **slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
         arguments = [*self.arguments(job), *resuming(job.folder)]
         if self.preload:

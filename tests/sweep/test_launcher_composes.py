@@ -21,8 +21,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from metalearn.run.command.guard import WatchedLoader
-from metalearn.sweep.jobs import Job
-from metalearn.sweep.launcher import AbstractLauncher, JobFailed
+from metalearn.sweep.jobs import Job, JobFailed
+from metalearn.sweep.launcher import AbstractLauncher
 from metalearn.sweep.loop import Loop
 from metalearn.sweep.subprocess_launcher import SubprocessLauncher
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, final
 
 from metalearn.formats import installing
+from metalearn.sweep.jobs import AbstractProcess, Job, resuming
 from metalearn.sweep.launcher import AbstractLauncher
+from metalearn.sweep.ray.queue import connect
+from metalearn.sweep.slots import Slots
 
-if TYPE_CHECKING:  # late, because --help must not wait for it
-    from metalearn.sweep.jobs import AbstractProcess, Job
+if TYPE_CHECKING:  # late: an extra
     from metalearn.sweep.ray.process import Request
-    from metalearn.sweep.slots import Slots
 
 
 @final
@@ -32,9 +33,7 @@ class RayLauncher(AbstractLauncher):
         super().__init__(timeout=timeout, retries=retries, leave=None if wait else self._leave)
         self.address, self.slots, self.num_cpus, self.num_gpus = address, slots, num_cpus, num_gpus
 
-    def make_slots(self, sweep: Path) -> "Slots":
-        from metalearn.sweep.slots import Slots
-
+    def make_slots(self, sweep: Path) -> Slots:
         for name in ("num_cpus", "num_gpus"):
             if (value := getattr(self, name)) < 0:
                 raise ValueError(f"hydra.launcher.{name}={value} must be a number that is not negative")
@@ -52,19 +51,18 @@ class RayLauncher(AbstractLauncher):
         count = room if self.slots == "auto" else self.slots
         return Slots([str(i) for i in range(count)], gpu=False, threads=max(1, int(self.num_cpus)))
 
-    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
+    def start(self, slots: Slots, job: Job, places: list[str], held: IO[str]) -> AbstractProcess:
         from metalearn.sweep.ray.process import RayProcess
 
         return RayProcess(self._request(slots, job, places))
 
-    def _leave(self, slots: "Slots", jobs: Sequence["Job"]) -> None:
+    def _leave(self, slots: Slots, jobs: Sequence[Job]) -> None:
         from metalearn.sweep.ray.process import detach
 
         for job in jobs:
             detach(self._request(slots, job, slots.free[: self.processes(job)]), job.folder)
 
-    def _request(self, slots: "Slots", job: "Job", places: list[str]) -> "Request":
-        from metalearn.sweep.jobs import resuming
+    def _request(self, slots: Slots, job: Job, places: list[str]) -> "Request":
         from metalearn.sweep.ray.process import Request
 
         # Else a job that has no share of a GPU would see all of them.
@@ -84,8 +82,6 @@ class RayLauncher(AbstractLauncher):
             import ray
         except ImportError as error:
             raise ValueError(f"hydra/launcher=ray needs Ray: {installing('ray')}") from error
-        from metalearn.sweep.ray.queue import connect
-
         connect(self.address)
         there = ray.cluster_resources()
         shares = [(there.get("CPU", 0.0), self.num_cpus), (there.get("GPU", 0.0), self.num_gpus)]

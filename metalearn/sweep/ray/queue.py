@@ -1,5 +1,6 @@
 """Actors of Ray that outlive the process that created them, by their names."""
 
+import logging
 import os
 import signal
 import socket
@@ -65,8 +66,6 @@ def queue_at(address: str) -> RayQueue:
 
 def connect(address: str | None) -> None:
     """Joins the cluster at an address, or starts one of this process; once. Raises ValueError."""
-    import logging
-
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 

@@ -6,13 +6,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal, final
 
 from metalearn.formats import installing
 from metalearn.run.directory.secrets import holds_password
+from metalearn.sweep.jobs import AbstractProcess, Job
 from metalearn.sweep.launcher import AbstractLauncher
+from metalearn.sweep.slots import Slots
+from metalearn.sweep.slurm.node_task import JobCommand
 
-if TYPE_CHECKING:  # late, because --help must not wait for it
+if TYPE_CHECKING:  # late: an extra
     import submitit
 
-    from metalearn.sweep.jobs import AbstractProcess, Job
-    from metalearn.sweep.slots import Slots
     from metalearn.sweep.slurm.batch import BatchProcess, Shape
 
 ON_GPUS = ("gpu", "cuda")
@@ -50,9 +51,7 @@ class SlurmLauncher(AbstractLauncher):
         self.sbatch: dict[str, Any] = {"partition": partition, "account": account, "qos": qos}
         self.setup_commands, self.additional_parameters = setup, additional_parameters
 
-    def make_slots(self, sweep: Path) -> "Slots":
-        from metalearn.sweep.slots import Slots
-
+    def make_slots(self, sweep: Path) -> Slots:
         try:
             from metalearn.sweep.slurm.batch import Submitter
         except ImportError as error:
@@ -65,17 +64,15 @@ class SlurmLauncher(AbstractLauncher):
         self._submitter = Submitter(self.cluster, self._executor, jobs_per_task=self.jobs_per_task)
         return Slots([str(i) for i in range(self.slots)], gpu=False, threads=self.cpus_per_task)
 
-    def start(self, slots: "Slots", job: "Job", places: list[str], held: IO[str]) -> "AbstractProcess":
+    def start(self, slots: Slots, job: Job, places: list[str], held: IO[str]) -> AbstractProcess:
         return self._add(slots, job, places)
 
-    def _leave(self, slots: "Slots", jobs: Sequence["Job"]) -> None:
+    def _leave(self, slots: Slots, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._add(slots, job, ["0"])
         self._submitter.submit()
 
-    def _add(self, slots: "Slots", job: "Job", places: list[str]) -> "BatchProcess":
-        from metalearn.sweep.slurm.node_task import JobCommand
-
+    def _add(self, slots: Slots, job: Job, places: list[str]) -> "BatchProcess":
         environment = {**slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
         if any(map(holds_password, environment.values())):
             raise ValueError(
@@ -84,7 +81,7 @@ class SlurmLauncher(AbstractLauncher):
             )
         return self._submitter.add(JobCommand(self.arguments(job), job.folder, environment), self._shape(job))
 
-    def _shape(self, job: "Job") -> "Shape":
+    def _shape(self, job: Job) -> "Shape":
         """Returns the request of a job, with one task for each of its processes."""
         from metalearn.sweep.slurm.batch import Shape
 
