@@ -134,7 +134,7 @@ def compose_or_refuse() -> None:
             raise
         refuse(line)
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        refuse(explain(error, sys.argv[1:], conf_dir()), code=1 if is_full_disk(error) else 2)
+        refuse(explain(error, sys.argv[1:]), code=1 if is_full_disk(error) else 2)
 
 
 def refuse(text: str, code: int = 2) -> NoReturn:

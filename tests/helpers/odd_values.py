@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import yaml
-from conftest import REPOSITORY, composed
+from conftest import composed
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,7 +28,7 @@ OTHER_KEYS = ["vars", "test_dataset", "algorithm.x", "a.b", "defaults", "x._targ
 def odd_lines(seed: int, count: int) -> list[list[str]]:
     """Draws `count` command lines of one to three overrides."""
     draw = random.Random(seed)
-    keys = [*known_keys(composed(), str(REPOSITORY / "conf")), *OTHER_KEYS]
+    keys = [*known_keys(composed()), *OTHER_KEYS]
 
     def override() -> str:
         return f"{draw.choice(PREFIXES)}{draw.choice(keys)}={draw.choice(VALUES)}"

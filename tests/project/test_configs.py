@@ -190,24 +190,24 @@ def test_an_experiment_says_what_is_published(experiment: str) -> None:
 def test_a_wrong_name_is_explained_in_one_line(typed: str, message: str) -> None:
     with pytest.raises((HydraException, ValueError)) as raised:
         composed(*typed.split())
-    assert explain(raised.value, typed.split(), str(CONF)) == message
+    assert explain(raised.value, typed.split()) == message
 
 
 def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
     typed = ["--multirun", "algorithm=maml,prototypical", "algorithm.inner_loop.step=3", "seed=0,1"]
     with pytest.raises(HydraException) as raised:
         composed(*typed[2:3])
-    assert explain(raised.value, typed, str(CONF)).endswith("; did you mean 'algorithm.inner_loop.steps'?")
+    assert explain(raised.value, typed).endswith("; did you mean 'algorithm.inner_loop.steps'?")
     with pytest.raises(HydraException) as raised:
         composed("algorithm.inner_lr=1")
-    assert explain(raised.value, typed, str(CONF)) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
+    assert explain(raised.value, typed) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
 
 
 def test_an_interval_without_a_search_is_explained() -> None:
     typed = "algorithm.temperature=interval(0.1, 10)"
     with pytest.raises(HydraException) as raised:
         BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([typed]), None)
-    assert explain(raised.value, ["-m", typed], str(CONF)) == (
+    assert explain(raised.value, ["-m", typed]) == (
         f"{typed} is an interval, which only a search takes: add hydra/sweeper=optuna, or list values"
     )
 
@@ -218,7 +218,7 @@ def test_the_nearest_key_counts_the_files_of_a_folder(tmp_path: Path) -> None:
     typed = ["--config-dir", str(tmp_path), "experiment=mine", "algorithm.inner_lrr=1"]
     with pytest.raises(HydraException) as raised:
         composed(f"hydra.searchpath=[file://{tmp_path}]", *typed[2:])
-    assert explain(raised.value, typed, str(CONF)).endswith("; did you mean 'algorithm.inner_lr'?")
+    assert explain(raised.value, typed).endswith("; did you mean 'algorithm.inner_lr'?")
 
 
 def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_debug_run_scores_few_episodes() -> None:
 
 
 def test_known_keys_are_those_that_can_be_overridden() -> None:
-    keys = known_keys(composed(), str(CONF))
+    keys = known_keys(composed())
     assert {"dataset", "trainer.max_steps", "episode.val.num_episodes", "algorithm.backbone"} <= set(keys)
 
 

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from metalearn.run.command.composed import outputs
+from metalearn.run.command.conf import conf_dir
 from metalearn.run.command.explain import explain
 from metalearn.run.command.overrides import expand
 
@@ -59,13 +60,11 @@ def test_the_newest_run_is_sought_where_the_config_puts_its_runs(home: Path) -> 
 
 @pytest.mark.parametrize("typed", [[], ["trainer.max_steps=1"], ["trainers.max_steps=1"]])
 def test_a_wrong_group_in_a_file_is_named_with_the_file(tmp_path: Path, typed: list[str]) -> None:
-    conf = tmp_path / "conf"
-    shutil.copytree(REPOSITORY / "conf", conf)
-    (conf / "local").mkdir(exist_ok=True)
-    (conf / "local/default.yaml").write_text("defaults: [override /nosuch: x]\n")
-    with initialize_config_dir(str(conf), version_base="1.3"), pytest.raises(HydraException) as raised:
-        compose("config", typed)
-    line = explain(raised.value, typed, str(conf))
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local/default.yaml").write_text("defaults: [override /nosuch: x]\n")
+    with initialize_config_dir(conf_dir(), version_base="1.3"), pytest.raises(HydraException) as raised:
+        compose("config", [f"hydra.searchpath=[file://{tmp_path}]", *typed])
+    line = explain(raised.value, ["--config-dir", str(tmp_path), *typed])
     assert line == "In 'local/default': Could not override 'nosuch'. No match in the defaults list."
 
 

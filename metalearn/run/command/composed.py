@@ -24,17 +24,17 @@ def outputs(argv: Sequence[str]) -> Path:
     """
     given = get_args_parser().parse_args(argv)
     try:
-        return Path(OmegaConf.select(compose(given, given.overrides, conf_dir()), "paths.outputs")).expanduser()
+        return Path(OmegaConf.select(compose(given, given.overrides), "paths.outputs")).expanduser()
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, KeyError, OSError):
         return Path("outputs")
 
 
-def compose(given: Namespace, overrides: list[str], conf: str) -> DictConfig:
+def compose(given: Namespace, overrides: list[str]) -> DictConfig:
     """Returns the config of some overrides, with Hydra's node, by the flags of a command line.
 
     Raises KeyError if hydra.job.env_copy names an absent variable.
     """
-    folders = create_config_search_path(conf)
+    folders = create_config_search_path(conf_dir())
     if given.config_dir:
         folders.prepend("command-line", f"file://{os.path.abspath(given.config_dir)}", anchor="schema")
     mode = RunMode.MULTIRUN if given.multirun else RunMode.RUN

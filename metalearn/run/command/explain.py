@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metalearn.run.command.allowed import arguments, locate
 from metalearn.run.command.composed import compose
+from metalearn.run.command.conf import conf_dir
 from metalearn.run.command.grammar import value
 from metalearn.run.command.groups import COME_ALONG
 from metalearn.run.command.names import nearest, nearest_key, shortened
@@ -25,13 +26,12 @@ OF_ENTRIES = ("callbacks", "logger")
 WRONG_KEY = re.compile(r"Could not override '(\S+?)'")
 
 
-def explain(error: Exception, argv: list[str], conf: str) -> str:
+def explain(error: Exception, argv: list[str]) -> str:
     """Returns Hydra's message as one line with the nearest valid key or option.
 
     Args:
         error: error of Hydra or OmegaConf, or of a directory that Hydra could not make.
         argv: words of the command line.
-        conf: folder of the configs.
     """
     text = str(error)
     if isinstance(error, FileExistsError | NotADirectoryError) and (path := _not_a_folder(error.filename)):
@@ -47,9 +47,9 @@ def explain(error: Exception, argv: list[str], conf: str) -> str:
         if where := COME_ALONG.get(re.split("[@/]", match[1])[0]):
             return f"{match[1]} is not chosen by name: {where}"
         with suppress(HydraException, OmegaConfBaseException):  # a fault in a file, which the text names
-            return _explain_key(match[1], argv, conf)
+            return _explain_key(match[1], argv)
     if "Config group override must be" in text:
-        groups = {group.name for group in Path(conf).iterdir()}
+        groups = {group.name for group in Path(conf_dir()).iterdir()}
         odd = next((word for word in argv if key(word) in groups and not isinstance(value(word), str | list)), text)
         return f"{shortened(odd)} is not an option of {key(odd)}: an option is a name"
     if "sweep type : INTERVAL_SWEEP" in text:
@@ -66,9 +66,9 @@ def explain_yaml(error: yaml.YAMLError) -> str:
     return f"{where}this is not YAML: {getattr(error, 'problem', None) or error}"
 
 
-def known_keys(config: DictConfig, conf: str) -> list[str]:
+def known_keys(config: DictConfig) -> list[str]:
     """Returns all keys and groups of a config, except the keys of Hydra."""
-    groups = [entry.name for entry in Path(conf).iterdir() if entry.is_dir()]
+    groups = [entry.name for entry in Path(conf_dir()).iterdir() if entry.is_dir()]
     keys = (name for name, _ in parts(OmegaConf.to_container(config), ""))
     return [*groups, *(name for name in keys if name and "[" not in name and not is_below(name, ["hydra"]))]
 
@@ -79,13 +79,13 @@ def _not_a_folder(wanted: Any) -> Path | None:
     return next((part for part in (path, *path.parents) if os.path.lexists(part) and not part.is_dir()), None)
 
 
-def _explain_key(wrong: str, argv: list[str], conf: str) -> str:
-    config = _composed(argv, conf)
-    keys = known_keys(config, conf)
+def _explain_key(wrong: str, argv: list[str]) -> str:
+    config = _composed(argv)
+    keys = known_keys(config)
     if wrong in keys:
         return f"only some jobs of this sweep have the key '{wrong}'"
     group, name, *_ = f"{wrong}.".split(".")
-    if group in OF_ENTRIES and name not in config[group] and (Path(conf) / group / f"{name}.yaml").is_file():
+    if group in OF_ENTRIES and name not in config[group] and Path(conf_dir(), group, f"{name}.yaml").is_file():
         return f"there is no key '{wrong}' without {group}={name}"
     if _takes(config, wrong):
         given = next((word.partition("=")[2] for word in argv if key(word) == wrong), "VALUE")
@@ -93,13 +93,13 @@ def _explain_key(wrong: str, argv: list[str], conf: str) -> str:
     return f"there is no key '{wrong}'{nearest_key(wrong, keys)}"
 
 
-def _composed(argv: list[str], conf: str) -> DictConfig:
+def _composed(argv: list[str]) -> DictConfig:
     """Composes the typed overrides without the wrong keys; a sweep counts as its first value."""
     given = get_args_parser().parse_args(argv)
     typed = [_first(word) for word in given.overrides]
     while True:
         try:
-            return compose(given, typed, conf)
+            return compose(given, typed)
         except (HydraException, OmegaConfBaseException, KeyError) as error:
             if not typed:
                 raise
