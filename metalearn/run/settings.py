@@ -40,20 +40,14 @@ def composed_settings(config: DictConfig) -> dict[str, Any]:
     Secrets are struck out.
     """
 
-    def filled(node: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
-        return {
-            name: filled(child, f"{prefix}{name}.") if isinstance(child, Mapping) else value(f"{prefix}{name}", child)
-            for name, child in node.items()
-        }
-
-    def value(key: str, written: Any) -> Any:
+    def filled(key: str, written: Any) -> Any:
         if "${oc.env:" not in str(written):
             return written
         found = OmegaConf.select(config, key)
-        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+        return redacted(OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found)
 
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    return settings(redacted(filled(plain)))
+    plain = redacted(OmegaConf.to_container(config, resolve=False))
+    return settings({key: filled(key, written) for key, written in leaves(plain)})
 
 
 def written_settings(folder: Path) -> dict[str, Any]:
