@@ -144,9 +144,8 @@ class Findings:
 
     def _best_first(self) -> list[FrozenTrial]:
         """Returns the completed trials by their first objective; equal ones as they began."""
-        sign = self._objectives[0].loss_sign
         completed = [trial for trial in counted(self._trials.all()) if trial.state == TrialState.COMPLETE]
-        return sorted(completed, key=lambda trial: sign * trial.values[0])
+        return sorted(completed, key=lambda trial: trial.values[0], reverse=self._objectives[0].direction == "maximize")
 
     def _front(self) -> list[FrozenTrial]:
         best = {trial.number for trial in self._trials.study.best_trials}

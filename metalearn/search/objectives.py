@@ -25,11 +25,6 @@ class Objective:
     value: Callable[[Job], float | None]  # None where the run left none
     text: Callable[[float], str]
 
-    @property
-    def loss_sign(self) -> int:
-        """Factor that turns the number into a loss."""
-        return -1 if self.direction == "maximize" else 1
-
 
 def objectives(names: Sequence[str], score: str) -> list[Objective]:
     """Returns the objectives of a search.
