@@ -28,20 +28,19 @@ MACHINE_KEYS = ("paths", "callbacks", "logger", "resume")
 def record(run: Path) -> dict[str, Any]:
     """Returns the record of a run directory. Raises ValueError for an incomplete run."""
     result = Result.from_json(run / "result.json")
-    if result.status != "completed" or not result.test or not result.test.measured:
+    if result.status != "completed" or not (measured := result.measured("test")):
         raise ValueError(f"{run} is {result.status}; only completed runs have a record")
     config = yaml.safe_load((run / "hparams.yaml").read_text())
     places = {str(Path(path).absolute()): f"${{paths.{name}}}" for name, path in config["paths"].items()}
     kept = {name: value for name, value in config.items() if name not in MACHINE_KEYS}
     with (run / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
-    score = result.test.measured.name
     overrides = [override for override in result.overrides if not override.startswith(("paths.", "resume="))]
     return {
         "command": " ".join(["python -m metalearn", *overrides]),
         "result": json.loads(replace(result, overrides=overrides).to_json()),
         "config": _without(kept, places),
-        "validation": {int(row["step"]): round(float(row[f"val/{score}"]), 5) for row in rows},
+        "validation": {int(row["step"]): round(float(row[f"val/{measured.name}"]), 5) for row in rows},
     }
 
 

@@ -87,11 +87,12 @@ def ended(result: Result) -> dict[str, Any]:
         **{f"seconds_{name}": getattr(result.seconds, name) for name in ("fit", "test", "adapt", "predict")},
     }
     for split, scores in (("val", result.val), ("test", result.test)):
-        if scores is not None and scores.measured is not None:
-            fields[f"selected/{split}_{scores.measured.name}"] = scores.measured.estimate.mean
-            fields[f"selected/{split}_ci95"] = scores.measured.estimate.ci95
-        if scores is not None:
-            fields[f"selected/{split}_episodes_sha256"] = scores.episodes_sha256
+        if scores is None:
+            continue
+        if measured := scores.measured:
+            fields[f"selected/{split}_{measured.name}"] = measured.estimate.mean
+            fields[f"selected/{split}_ci95"] = measured.estimate.ci95
+        fields[f"selected/{split}_episodes_sha256"] = scores.episodes_sha256
     return {name: value for name, value in fields.items() if value is not None}
 
 

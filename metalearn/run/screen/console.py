@@ -61,15 +61,16 @@ def show_folder(folder: Path) -> None:
 
 def show_result(result: Result, folder: Path) -> None:
     """Prints the score with its interval, how it was measured, and the run directory."""
+    measured = result.measured("test")
     assert result.test is not None
-    assert result.test.measured is not None
-    name = result.test.measured.name
+    assert measured is not None
+    name, estimate = measured
     words = "accuracy" if name == "accuracy" else "mean squared error"
     table = Table(title=f"{result.algorithm} on {result.dataset}", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(f"meta-test {words}", Text(interval(result.test.measured), style="bold"))
-    way, estimate = result.episode.test.way, result.test.measured.estimate
+    table.add_row(f"meta-test {words}", Text(interval(measured), style="bold"))
+    way = result.episode.test.way
     if name == "accuracy" and isinstance(way, int) and estimate.mean - estimate.ci95 <= 1 / way:
         table.add_row("chance", f"{percent(1 / way)} %: the accuracy may be no better")
     _add_details(table, result.test, shape(result.episode.test))
@@ -77,9 +78,9 @@ def show_result(result: Result, folder: Path) -> None:
         if other.measured is not None:
             table.add_row(f"tested on {setting}", interval(other.measured))
     if result.further is not None:
-        for score_name, measured in result.further.scores.items():
+        for score_name, found in result.further.scores.items():
             title = f"{result.further.name}: {score_name.replace('_', ' ')}"
-            table.add_row(title, f"{percent(measured.mean)} ± {percent(measured.ci95)} %")
+            table.add_row(title, f"{percent(found.mean)} ± {percent(found.ci95)} %")
     if result.test_dataset != result.dataset:
         table.add_row("tested on", result.test_dataset)
     elsewhere = f"{result.trained_dataset}, " if result.trained_dataset not in (None, result.dataset) else ""
