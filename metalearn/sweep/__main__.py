@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from metalearn.run.command import sweep_command
 from metalearn.run.directory import sweep_record
 from metalearn.run.directory.folder import RunFolder
@@ -16,6 +14,7 @@ from metalearn.sweep import board
 from metalearn.sweep.cancel import cancel
 from metalearn.sweep.ending import report
 from metalearn.sweep.retry import clear_failed
+from metalearn.sweep.screen import make_console
 from metalearn.sweep.standing import Standing
 
 
@@ -54,11 +53,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _status(given: argparse.Namespace) -> int:
-    return _exit_code(board.status(given.sweep, _console()))
+    return _exit_code(board.status(given.sweep, make_console()))
 
 
 def _watch(given: argparse.Namespace) -> int:
-    standings = board.watch(given.sweep, _console())
+    standings = board.watch(given.sweep, make_console())
     print(report(given.sweep, [standing.job for standing in standings]))
     return _exit_code(standings)
 
@@ -67,7 +66,7 @@ def _cancel(given: argparse.Namespace) -> int:
     away = cancel(given.sweep)
     for line in away:
         print(line)
-    board.status(given.sweep, _console())
+    board.status(given.sweep, make_console())
     return 1 if away else 0
 
 
@@ -92,10 +91,6 @@ def _retry(given: argparse.Namespace) -> int:
 
 def _exit_code(standings: Sequence[Standing]) -> int:
     return 1 if any(standing.state == "failed" for standing in standings) else 0
-
-
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 if __name__ == "__main__":

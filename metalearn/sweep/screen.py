@@ -31,8 +31,7 @@ class Screen:
 
     def __init__(self, jobs: Sequence[Job], *, common: Iterable[str] | None = None) -> None:
         self.jobs = jobs
-        # In a log or a pipe, lines may be long.
-        self.console = Console() if sys.stdout.isatty() else Console(width=160)
+        self.console = make_console()
         self._common = shared(jobs) if common is None else set(common)
         self._live: Live | None = None
         self._shown = 0.0
@@ -118,6 +117,11 @@ class Screen:
         for job in self.jobs:
             if job.status == "failed":
                 self.say(f"log of job {job.number}: {job.log}")
+
+
+def make_console() -> Console:
+    """Returns a console whose lines may be long in a log or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def score(job: Job) -> str:
