@@ -190,7 +190,7 @@ def test_a_sweep_that_is_left_to_ray_is_cancelled(
     from metalearn.sweep.ray.process import Request
 
     def request(_: RayLauncher, slots: Slots, job: Job, places: list[str]) -> Request:
-        return Request(["sleep", "1000"], job.log, {}, tmp_path, num_cpus=2, num_gpus=0)
+        return Request(["sleep", "1000"], job.log, {}, tmp_path, share={"num_cpus": 2, "num_gpus": 0})
 
     def states() -> list[str]:
         return [standing.state for standing in read(tmp_path)]

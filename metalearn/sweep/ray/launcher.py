@@ -72,8 +72,7 @@ class RayLauncher(AbstractLauncher):
             log=job.log,
             environment={**slots.environment(places), **hidden, **job.environment, "PYTHONUNBUFFERED": "1"},
             folder=Path.cwd(),
-            num_cpus=self.num_cpus * len(places),
-            num_gpus=self.num_gpus * len(places),
+            share={"num_cpus": self.num_cpus * len(places), "num_gpus": self.num_gpus * len(places)},
         )
 
     def _room(self) -> int:

@@ -27,8 +27,7 @@ class Request(NamedTuple):
     log: Path
     environment: dict[str, str]
     folder: Path
-    num_cpus: float
-    num_gpus: float
+    share: dict[str, float]  # num_cpus and num_gpus, of one node
 
     def begin(self) -> FreshProcess:
         """Starts the command here."""
@@ -39,40 +38,32 @@ class Request(NamedTuple):
 
 @final
 class Worker:
-    """Process of a node that runs a command; an actor with a thread for each of its methods."""
+    """Process of a node that runs a command from its creation on.
 
-    def __init__(self) -> None:
-        self._process: FreshProcess | None = None
+    A method call to begin it would be lost with the process that made it, before the actor has
+    room.
 
-    def run(self, request: Request) -> int:
-        """Runs a command to its end; returns the exit code."""
+    Args:
+        request: its command.
+        is_left: whether nobody waits for the command, so that the actor ends with it.
+    """
+
+    def __init__(self, request: Request, *, is_left: bool = False) -> None:
         self._process = request.begin()
+        if is_left:
+            threading.Thread(target=self._end_with_command, daemon=True).start()
+
+    def wait(self) -> int:
+        """Returns the exit code of the command after its end."""
         while (code := self._process.exit_code()) is None:
             time.sleep(POLL)
         return code
 
     def send(self, sent: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send(sent)
-
-
-@final
-class DetachedWorker:
-    """Process of a node that runs a command from its creation on, and ends with it.
-
-    A method call would be lost with the process that made it, before the actor has room.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self._process = request.begin()
-        threading.Thread(target=self._end_with_command, daemon=True).start()
-
-    def send(self, sent: signal.Signals) -> None:
         self._process.send(sent)
 
     def _end_with_command(self) -> None:
-        while self._process.exit_code() is None:
-            time.sleep(POLL)
+        self.wait()
         os._exit(0)
 
 
@@ -82,10 +73,9 @@ class RayProcess(AbstractProcess):
 
     def __init__(self, request: Request) -> None:
         worker: Any = ray.remote(Worker)
-        share = {"num_cpus": request.num_cpus, "num_gpus": request.num_gpus}
-        self._actor = worker.options(**share, max_concurrency=2).remote()
-        self._placed = self._actor.__ray_ready__.remote()
-        self._ended = self._actor.run.remote(request)
+        self._actor = worker.options(**request.share, max_concurrency=2).remote(request)  # waits, and sends meanwhile
+        self._begun = self._actor.__ray_ready__.remote()
+        self._ended = self._actor.wait.remote()
         self._code: int | str | None = None
 
     def exit_code(self) -> int | str | None:
@@ -99,7 +89,7 @@ class RayProcess(AbstractProcess):
 
     def send(self, sent: signal.Signals) -> None:
         if self._code is None:
-            if _is_there(self._placed):
+            if _is_there(self._begun):
                 self._actor.send.remote(sent)
             else:
                 ray.kill(self._actor)
@@ -107,10 +97,9 @@ class RayProcess(AbstractProcess):
 
 def detach(request: Request, folder: Path) -> None:
     """Leaves a command to the cluster, and a record of it in the folder of its job."""
-    worker: Any = ray.remote(DetachedWorker)
+    worker: Any = ray.remote(Worker)
     name = f"{folder.parent.name}/{folder.name}-{uuid4().hex[:8]}"
-    share = {"num_cpus": request.num_cpus, "num_gpus": request.num_gpus}
-    worker.options(**share, name=name, namespace=NAMESPACE, lifetime="detached").remote(request)
+    worker.options(**request.share, name=name, namespace=NAMESPACE, lifetime="detached").remote(request, is_left=True)
     submitted.note(folder, Submitted("ray", name, ray.get_runtime_context().gcs_address))
 
 
