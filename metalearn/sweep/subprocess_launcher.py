@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import IO, Literal, final
 
-from omegaconf import ListConfig
-
 from metalearn.sweep.forks import ForkedProcess
 from metalearn.sweep.jobs import AbstractProcess, FreshProcess, Job, resuming
 from metalearn.sweep.launcher import AbstractLauncher
@@ -31,7 +29,7 @@ class SubprocessLauncher(AbstractLauncher):
         self.threads, self.preload = threads, preload
 
     def make_slots(self, sweep: Path) -> Slots:
-        return make_slots(list(self.slots) if isinstance(self.slots, ListConfig) else self.slots, self.threads)
+        return make_slots(self.slots, self.threads)
 
     def start(self, slots: Slots, job: Job, places: list[str], held: IO[str]) -> AbstractProcess:
         environment = {**os.environ, **slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
