@@ -45,7 +45,7 @@ class Job:
     reason: str = ""  # why it is failed
     seconds: float | None = None  # work in this command; the whole run where it finished before
     attempts: int = 0
-    before: bool = False  # whether it was finished when it was looked at first
+    before: bool = False  # whether it was finished before the sweep
 
     @property
     def log(self) -> Path:
@@ -68,16 +68,17 @@ class Job:
         """Notes whether it is finished already."""
         result = self.result()
         if result and result.finished:
-            self.status, self.before = result.status, True
+            self.status = result.status
             self.seconds = result.seconds.total if result.seconds else 0.0
 
     def was_finished(self) -> bool:
-        """Whether it was finished before a sweep. Raises ValueError for a damaged result."""
+        """Notes whether it was finished before the sweep. Raises ValueError for damaged results."""
         try:
             self.look()
         except ValueError as error:
             raise ValueError(f"{error}; delete it, and the job continues from its last checkpoint") from error
-        return self.finished
+        self.before = self.finished
+        return self.before
 
     def is_at_work_elsewhere(self) -> bool:
         """Returns whether a run is at work in its directory.
@@ -99,7 +100,6 @@ class Job:
         with suppress(ValueError):  # a damaged result is that of no finished job
             self.look()
         if self.finished:
-            self.before = False
             held.close()
             return None
         # A run refuses a directory that holds a result, such as that of an attempt that failed.

@@ -150,7 +150,6 @@ class Loop:
             job.status, job.reason = "pending", ""
             job.look()
             if job.finished:
-                job.before = False
                 self._source.end(job, again=False)
             else:
                 self._waiting.append(job)
