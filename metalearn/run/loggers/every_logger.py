@@ -33,7 +33,7 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
         result: result of the run that begins.
         score: name of the measure, "accuracy" or "mse".
     """
-    facts = begun(config, result)
+    facts = facts_at_start(config, result)
     # A task is an episode, or a batch of images of all base classes.
     axis, in_task = ("images", result.batch_size) if result.batch_size else ("episodes", 1)
     batches = config["trainer"]["accumulate_grad_batches"]
@@ -50,7 +50,7 @@ def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, 
             logger.log_hyperparams(facts)
 
 
-def begun(config: Mapping[str, Any], result: Result) -> dict[str, Any]:
+def facts_at_start(config: Mapping[str, Any], result: Result) -> dict[str, Any]:
     """Returns what is known of a run before it trains, as one nested dictionary."""
     hydra = HydraConfig.get()
     algorithm = {name: value for name, value in config["algorithm"].items() if name != "backbone"}
@@ -75,7 +75,7 @@ def flat(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {key.replace(".", "/"): value for key, value in leaves(facts)}
 
 
-def ended(result: Result) -> dict[str, Any]:
+def facts_at_end(result: Result) -> dict[str, Any]:
     """Returns the fields of a result that describe a run, flat; without those that are unknown."""
     fields: dict[str, Any] = {
         "status": result.status,
@@ -98,7 +98,7 @@ def ended(result: Result) -> dict[str, Any]:
 
 def end(loggers: Sequence[Logger], result: Result, folder: RunFolder, exit_code: int) -> None:
     """Logs the result of a run, closes its loggers and prints where the logs are."""
-    facts = ended(result)
+    facts = facts_at_end(result)
     numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
     finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
     texts = {name: value for name, value in facts.items() if name not in numbers}
