@@ -129,6 +129,15 @@ def test_a_row_that_is_not_finite_gives_no_finite_weight(value: float) -> None:
     assert torch.autograd.grad(alpha.sum(), z)[0].isnan().any()
 
 
+def test_metaoptnet_scales_the_logits_of_either_head() -> None:
+    z, y = task(3, 2, 4)
+    queries = torch.randn(5, 4, dtype=torch.float64)
+    weights = {"svm": z.T @ crammer_singer(z @ z.T, y, 0.1), "ridge": ridge_regression(z, y, 2.0)}
+    for head, w in weights.items():
+        algorithm = MetaOptNet(MLP([4]), head=head, c=0.1, ridge=2.0, scale=3.0, batch_norm="batch").double()
+        torch.testing.assert_close(algorithm.compare(z, y, queries), 3 * queries @ w)
+
+
 def test_metaoptnet_separates_what_is_separable() -> None:
     for head in ("svm", "ridge"):
         algorithm = MetaOptNet(MLP([4]), head=head, c=0.1, ridge=50.0, scale=1.0, batch_norm="batch").double()

@@ -1,4 +1,4 @@
-"""The defining properties of Reptile and ProtoMAML."""
+"""The defining properties of Reptile, ProtoMAML and Meta-SGD."""
 
 import copy
 
@@ -6,9 +6,11 @@ import pytest
 import torch
 from conftest import episode
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
+from metalearn.algorithms.meta_sgd import MetaSGD
 from metalearn.algorithms.protomaml import ProtoMAML
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.reptile import Reptile
@@ -150,3 +152,22 @@ def test_the_gradient_of_protomaml_goes_through_the_prototypes() -> None:
                 weight.add_(direction[name], alpha=sign * 1e-6)
         losses.append(moved.loss(batch()).loss.item())
     assert slope.item() == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5)
+
+
+def test_meta_sgd_learns_a_rate_for_each_weight() -> None:
+    loop = InnerLoop(steps=2, test_steps=2)
+    algorithm = MetaSGD(mlp(), way=WAY, inner_lr=[0.05, 0.5], inner_loop=loop, batch_norm="batch").double()
+    theta = algorithm.weights()
+    total = 0.0
+    for task in batch().tasks():
+        phi = theta
+        for _ in range(2):
+            support = functional_call(algorithm.network, phi, (task.support_x, algorithm.rows(track=False)))
+            grads = torch.autograd.grad(cross_entropy(support, task.support_y), [*phi.values()], create_graph=True)
+            steps = zip(phi.items(), algorithm.alpha, grads, strict=True)
+            phi = {name: weight - alpha * grad for (name, weight), alpha, grad in steps}
+        query = functional_call(algorithm.network, phi, (task.query_x, algorithm.rows(track=False)))
+        total = total + cross_entropy(query, task.query_y) / 2
+    expected = torch.autograd.grad(total, [*algorithm.parameters()])
+    torch.testing.assert_close([*gradients(algorithm).values()], [*expected])
+    assert all(alpha.min() >= 0.05 and alpha.max() <= 0.5 and alpha.std() > 0.05 for alpha in algorithm.alpha)

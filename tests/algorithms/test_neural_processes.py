@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.precision import Precision
 from PIL import Image
+from torch.nn import functional as F
 
 from metalearn.algorithms.neural_process import SMALLEST_DEVIATION, AbstractNeuralProcess
 from metalearn.data.bank import ClassBank
@@ -71,7 +72,19 @@ def test_a_cnp_reads_the_mean_and_an_anp_what_it_attends_to() -> None:
     torch.testing.assert_close(cnp.read(z, r, query), r.mean(0).expand(3, -1))
     read = anp.read(z[:1], r[:1], query)  # only one point to attend to
     torch.testing.assert_close(read, anp.attention.output(anp.attention.value(r[:1])).expand(3, -1))
-    assert not torch.allclose(*anp.read(z, r, query)[:2])  # two places read different values
+    attended = anp.attention(anp.place(query), anp.place(z), r)
+    torch.testing.assert_close(anp.read(z, r, query), attended)
+    assert not torch.allclose(*attended[:2])  # two places read different values
+
+
+@pytest.mark.parametrize("name", ["cnp", "anp"])
+def test_means_and_deviations_come_from_encoded_points(name: str) -> None:
+    algorithm, task = build(name), data(gp("rbf")).draw("test", 0)
+    z, queries = algorithm.backbone(task.support_x), algorithm.backbone(task.query_x)
+    r = torch.stack([algorithm.encoder(torch.cat(point)) for point in zip(z, task.support_y, strict=True)])
+    for answer, query in zip(algorithm.adapt(task.support_x, task.support_y)(task.query_x), queries, strict=True):
+        mean, raw = algorithm.decoder(torch.cat([query, algorithm.read(z, r, query[None])[0]]))
+        torch.testing.assert_close(answer, torch.stack([mean, (0.1 + 0.9 * F.softplus(raw)).log()]))
 
 
 @pytest.mark.parametrize("name", ["cnp", "anp"])
