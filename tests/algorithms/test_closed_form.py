@@ -37,8 +37,9 @@ def test_r2d2_has_a_bias_and_learns_scale_offset_and_ridge() -> None:
     queries = torch.randn(5, 4, dtype=torch.float64)
     ones = torch.ones(6, 1, dtype=torch.float64)
     w = ridge_regression(torch.cat([z, ones], 1), y, 2.0)
+    torch.nn.init.constant_(algorithm.beta, 0.5)
     logits = algorithm.compare(z, y, queries)
-    torch.testing.assert_close(logits, 10 * (queries @ w[:4] + w[4]))
+    torch.testing.assert_close(logits, 10 * (queries @ w[:4] + w[4]) + 0.5)
     logits.square().sum().backward()
     assert algorithm.alpha.grad and algorithm.beta.grad and algorithm.log_ridge.grad
     with pytest.raises(ValueError, match="ridge=0.0 must be positive"):

@@ -65,6 +65,14 @@ def test_the_gradient_of_a_quadratic_is_the_analytic_one() -> None:
     torch.testing.assert_close(torch.cat([head.weight.grad[0], head.bias.grad]), gradient)
 
 
+def test_the_damping_adds_to_the_proximity_in_the_linear_system() -> None:
+    support_x, support_y, *_ = points().tasks()[0]
+    damped, near = linear_regression(cg_damping=0.5), linear_regression(proximity=1.2)
+    weights = damped.weights()
+    solutions = [algorithm.implicit(weights, weights, support_x, support_y) for algorithm in (damped, near)]
+    torch.testing.assert_close(*solutions)
+
+
 def test_a_strong_proximity_leaves_the_gradient_of_the_first_order() -> None:
     """Tests that φ stays at θ and the factor becomes 1 as λ grows to infinity."""
     algorithm, batch = linear_regression(proximity=1e6, inner_lr=1e-7), points()
