@@ -135,6 +135,8 @@ def test_laplacian_shot_is_a_fixed_point(task: SimpleNamespace) -> None:
     logits = compare(laplacian_shot(steps=200), task)
     z = unit(task.query_z)  # the mean of the base classes is 0 here
     unary = compare(laplacian_shot(laplacian=0.0), task)
+    prototypes = rectified(unit(task.support_z), task.support_y, shifted(z, unit(task.support_z)), 10.0)
+    torch.testing.assert_close(unary, -torch.cdist(z, prototypes).square())
     torch.testing.assert_close(logits, unary + 0.7 * neighbourhood(z, 2) @ logits.softmax(1))
 
 
@@ -153,8 +155,10 @@ def test_the_transport_has_its_margins_and_the_form_of_a_solution() -> None:
 
 
 def test_the_transport_survives_scores_that_are_far_apart() -> None:
-    plan, _ = sinkhorn(torch.tensor([[0.0, -1e4], [0.0, -2e4]]), torch.ones(2))
+    scores = torch.tensor([[0.0, -1e4], [0.0, -2e4]])
+    plan, _ = sinkhorn(scores, torch.ones(2))
     assert torch.isfinite(plan).all()
+    assert torch.equal(sinkhorn(scores - 1000, torch.ones(2))[0], plan)
 
 
 def test_preprocessed_rows_are_of_unit_length_and_as_by_hand() -> None:
