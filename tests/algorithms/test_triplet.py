@@ -81,6 +81,17 @@ def test_triplet_compare_and_loss_against_a_loop(task: SimpleNamespace, mining: 
 
 
 @pytest.mark.parametrize("mining", ["batch_hard", "semi_hard"])
+def test_pairs_are_more_similar_the_nearer_they_are(task: SimpleNamespace, mining: str) -> None:
+    algorithm = Triplet(Flat(5), mining=mining, margin=0.5, finetune_lr=0.1, batch_norm="running")
+    rows = (task.support_z[:4], task.query_z)
+    similarities = algorithm.similarity(*rows)
+    if mining == "semi_hard":
+        rows = tuple(torch.stack([row / (row @ row).sqrt() for row in of_pair]) for of_pair in rows)
+    for a, b, similarity in zip(*rows, similarities, strict=True):
+        torch.testing.assert_close(similarity, -(a - b) @ (a - b))
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard"])
 def test_images_are_embedded_once_unless_the_weights_move(mining: str) -> None:
     algorithm = Triplet(
         Conv4([1, 16, 16], channels=4), mining=mining, margin=1.0, finetune_lr=0.1, batch_norm="running"
