@@ -135,6 +135,19 @@ def test_training_and_evaluation_keep_no_tensors(name: str) -> None:
         gc.unfreeze()
 
 
+def test_the_loss_of_a_batch_is_the_mean_over_its_tasks(name: str) -> None:
+    algorithm = build(name, batch_norm="batch").double().eval()
+    if name in ("key_value_memory", "mann") or algorithm.num_base_classes is not None:
+        pytest.skip("its loss is a mean over rows, whose order depends on the batch, or it trains without tasks")
+    batch = Episode(*(part.double() for part in episode(way=WAY)))
+    # Copies, because Reptile carries moments from one batch to the next.
+    whole, first, second = (
+        copy.deepcopy(algorithm).loss(Episode(*(part[tasks] for part in batch))).loss.item()
+        for tasks in (slice(2), slice(1), slice(1, 2))
+    )
+    assert whole == pytest.approx((first + second) / 2)
+
+
 def test_state_dict_round_trip(name: str) -> None:
     first, second = build(name), build(name)
     task = episode(tasks=1, way=WAY).tasks()[0]

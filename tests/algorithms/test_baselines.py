@@ -9,6 +9,7 @@ from metalearn.algorithms.baseline import Baseline
 from metalearn.algorithms.baseline_plus_plus import BaselinePlusPlus
 from metalearn.algorithms.parts.heads import HeadFit
 from metalearn.backbones.mlp import MLP
+from metalearn.types import Episode
 
 FIT = HeadFit(steps=30, lr=0.05, momentum=0.9, dampening=0.9, weight_decay=1e-3)
 
@@ -66,6 +67,16 @@ def test_heads_that_are_fitted_together_are_as_each_alone(make) -> None:
     tasks = torch.stack([z, 2 * z.flip(1), z.square()]), y.expand(3, -1, -1), queries.expand(3, -1, -1)
     for found, *alone in zip(algorithm.compare_all(*tasks), *tasks, strict=True):
         torch.testing.assert_close(found, algorithm.compare(*alone))
+
+
+def test_training_scores_the_base_classes_by_scaled_cosines() -> None:
+    algorithm, x = plus_plus(), torch.randn(1, 4, 6, dtype=torch.float64)
+    y = F.one_hot(torch.arange(4), 7).double()[None]
+    loss, logits = algorithm.loss(Episode(x[:, :0], y[:, :0], x, y))
+    z = algorithm.backbone(x[0], algorithm.rows())
+    expected = 10 * F.cosine_similarity(z[:, None], algorithm.directions, dim=-1)
+    torch.testing.assert_close(logits, expected[None])
+    torch.testing.assert_close(loss, F.cross_entropy(expected, torch.arange(4)))
 
 
 def test_without_steps_the_cosine_head_is_the_nearest_direction() -> None:
