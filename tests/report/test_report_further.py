@@ -9,7 +9,7 @@ from run_folders import contents, result, runs
 from metalearn.report.comparing.comparison import compare
 from metalearn.report.export import write
 from metalearn.report.page import page
-from metalearn.report.plots import further_plots
+from metalearn.report.plots import curves
 from metalearn.report.tables import further, tables
 
 
@@ -57,7 +57,7 @@ def test_each_evaluation_of_one_run_has_its_table_and_its_plot_beside_the_traini
         ("Evaluation: open_set", "90.00", "75.00 ± 2.00"),
         ("Evaluation: retrieval", "90.00", "60.00 ± 2.00"),
     ]
-    assert [plot.title.split()[0] for plot in further_plots.curves(comparison)] == ["open_set", "retrieval"]
+    assert [plot.title.split()[0] for plot in curves.further(comparison)] == ["open_set", "retrieval"]
     assert [run.result.seconds.fit for cell in comparison.cells for run in cell.runs] == [60.0]
     assert comparison.num_repeated == 1
     assert "3 completed" in page(contents(comparison))

@@ -11,7 +11,7 @@ from run_folders import pareto
 
 from metalearn.report.comparing import contents
 from metalearn.report.export import write
-from metalearn.report.plots import pareto as pareto_plot
+from metalearn.report.plots import search_plots
 from metalearn.report.tables import search_tables
 
 POINTS = [(0.5, 0.1), (0.9, 0.4), (0.6, 0.3), (0.7, 0.2), (0.7, 0.5), (0.5, 0.1)]
@@ -46,17 +46,20 @@ def test_the_front_of_many_trials_is_that_of_all_pairs(tmp_path: Path) -> None:
 
 
 def test_the_plot_by_hand(found: contents.Contents) -> None:
-    plot = pareto_plot.plot(found.searches[0])
+    plot = search_plots.front(found.searches[0])
     assert plot is not None
     assert (plot.x.low, plot.x.high, plot.y.low, plot.y.high) == pytest.approx((0.1, 0.5, 0.5, 0.9))
-    assert [(point.name, point.x, point.y) for point in plot.front] == [
-        ("0000", 0, 100),
-        ("0005", 0, 100),
-        ("0003", 25, 50),
-        ("0001", 75, 0),
+    assert [(point.number, point.at) for point in plot.points] == [
+        (0, (0, 100)),
+        (5, (0, 100)),
+        (3, (25, 50)),
+        (1, (75, 0)),
     ]
-    assert plot.line == "M0.0 100.0H0.0V100.0H25.0V50.0H75.0V0.0"
-    assert plot.others == "M50.0 75.0h0M100.0 50.0h0"
+    assert {path.kind: path.d for path in plot.paths} == {
+        "best": "M0.0 100.0H0.0V100.0H25.0V50.0H75.0V0.0",
+        "trial behind": "M50.0 75.0h0M100.0 50.0h0",
+        "trial completed": "M0.0 100.0h0M0.0 100.0h0M25.0 50.0h0M75.0 0.0h0",
+    }
 
 
 def test_page_and_file_have_the_front(found: contents.Contents, tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ def test_the_order_of_the_objectives_changes_nothing(found: contents.Contents, t
     (turned,) = contents.read([pareto(tmp_path / "t/trade", POINTS, ["seconds_per_task", "accuracy"])]).searches
     assert [objective.name for objective in turned.objectives] == ["accuracy", "seconds_per_task"]
     assert search_tables.trials(turned) == search_tables.trials(search)
-    assert pareto_plot.plot(turned) == pareto_plot.plot(search)
+    assert search_plots.front(turned) == search_plots.front(search)
     assert search.best and turned.best and turned.best.number == search.best.number == 1
 
 

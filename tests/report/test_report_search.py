@@ -71,7 +71,7 @@ def test_an_error_is_better_the_lower_it_is(tmp_path: Path) -> None:
     assert [trial.value for trial in found.best_first] == [0.2, 0.4, 0.5]
     plot = search_plots.history(found)
     assert plot is not None and (plot.y.at(0.5), plot.y.at(0.2)) == (100, 0)
-    assert plot.best == "M0.0 0.0H20.0V100.0H40.0"
+    assert (plot.paths[0].kind, plot.paths[0].d) == ("best", "M0.0 0.0H20.0V100.0H40.0")
 
 
 def test_a_trial_that_goes_on_is_told_once_in_the_directory_where_it_began(tmp_path: Path) -> None:
@@ -124,16 +124,19 @@ def test_the_history_by_hand(tmp_path: Path) -> None:
     plot = search_plots.history(told.searches[0])
     assert plot is not None
     assert (plot.x.low, plot.x.high, plot.y.low, plot.y.high) == (0, 5, 0.5, 0.7)
-    assert plot.best == "M0.0 100.0H20.0V50.0H60.0V0.0H100.0"
-    assert plot.completed == "M0.0 100.0h0M20.0 50.0h0M60.0 0.0h0M100.0 50.0h0"
-    assert (plot.pruned, plot.failed) == ("M40.0 75.0h0", "M80.0 100.0h0")
+    assert {path.kind: path.d for path in plot.paths} == {
+        "best": "M0.0 100.0H20.0V50.0H60.0V0.0H100.0",
+        "trial completed": "M0.0 100.0h0M20.0 50.0h0M60.0 0.0h0M100.0 50.0h0",
+        "trial pruned": "M40.0 75.0h0",
+        "trial failed": "M80.0 100.0h0",
+    }
 
 
 def test_a_pruned_trial_that_diverged_has_no_place_in_the_history(tmp_path: Path) -> None:
     told = read(search(tmp_path / "one", [0.5, 0.7, math.inf], pruned=(2,), vary=("algorithm.distance",))).searches[0]
     history = search_plots.history(told)
     assert history is not None
-    assert history.pruned == ""
+    assert [path.kind for path in history.paths] == ["best", "trial completed"]
     assert search_tables.trials(told).rows[2][2].text == "-"
 
 
@@ -147,7 +150,9 @@ def test_what_made_the_scores_is_what_is_important(tmp_path: Path) -> None:
     assert search_tables.importance(found).endswith(
         "(PED-ANOVA over 30 completed trials: how the best 5 differ from all)"
     )
-    assert [bar.width for bar in search_plots.importance(found)] == [
+    bars = search_plots.importance(found)
+    assert bars is not None
+    assert [float(row.paths[0].d.removeprefix("M0 10H")) for row in bars.rows] == [
         pytest.approx(100 * share, abs=0.01) for share in found.importance.shares.values()
     ]
 
@@ -155,7 +160,7 @@ def test_what_made_the_scores_is_what_is_important(tmp_path: Path) -> None:
 @pytest.mark.parametrize("values", [VALUES, [0.5] * 12])
 def test_too_few_trials_and_equal_ones_have_a_sentence_instead(tmp_path: Path, values: list[float]) -> None:
     (found,) = read(search(tmp_path / "one", values)).searches
-    assert search_plots.importance(found) == []
+    assert search_plots.importance(found) is None
     assert (
         f"needs 10 completed trials or more whose scores differ: there are {len(values)}"
         in search_tables.importance(found)
@@ -164,7 +169,7 @@ def test_too_few_trials_and_equal_ones_have_a_sentence_instead(tmp_path: Path, v
 
 def test_of_a_single_parameter_no_importance_is_told(tmp_path: Path) -> None:
     (found,) = read(search(tmp_path / "one", [i / 20 for i in range(20)], vary=("optimizer.lr",))).searches
-    assert search_plots.importance(found) == []
+    assert search_plots.importance(found) is None
     assert search_tables.importance(found) == "parameter importance: optimizer.lr alone varies"
 
 

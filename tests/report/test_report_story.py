@@ -12,7 +12,7 @@ from run_folders import leave, result, search, sweep
 
 from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
-from metalearn.report.plots.trade_offs import BINS, histograms, scatters
+from metalearn.report.plots.results import BINS, histograms, scatters
 from metalearn.report.tables import costs
 
 
@@ -60,9 +60,10 @@ def test_a_further_setting_has_no_cost_of_the_main_test(tmp_path: Path) -> None:
 def test_scores_stand_against_their_costs(contents: Contents) -> None:
     (column,) = contents.comparison.columns
     seconds, parameters = scatters(column, contents.comparison)
-    assert (seconds.x_name, parameters.x_name) == ("seconds of training", "parameters")
-    assert [mark.name.text for mark in parameters.marks] == ["maml", "relation"]
-    assert [mark.x for mark in parameters.marks] == [parameters.x.at(2000), parameters.x.at(1000)]
+    captions = ["meta-test accuracy %, against seconds of training", "meta-test accuracy %, against parameters"]
+    assert [seconds.caption, parameters.caption] == captions
+    assert [point.name.text for point in parameters.points] == ["maml", "relation"]
+    assert [point.at[0] for point in parameters.points] == [parameters.x.at(2000), parameters.x.at(1000)]
 
 
 def test_equal_costs_make_no_plot(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_histograms_count_the_episodes(contents: Contents) -> None:
     plot = histograms(column, contents.comparison)
     scores = contents.comparison.in_column(column)[0].episode_scores()
     counts, _ = np.histogram(scores, bins=BINS, range=(plot.scale.low, plot.scale.high))
-    heights = [20 - float(place) for place in re.findall(r"V([\d.]+)H", plot.rows[0].path)]
+    heights = [20 - float(place) for place in re.findall(r"V([\d.]+)H", plot.rows[0].paths[0].d)]
     assert np.allclose(np.array(heights) / 19 * counts.max(), counts, atol=0.02 * counts.max())
 
 

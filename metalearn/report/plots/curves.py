@@ -1,4 +1,4 @@
-"""The geometry of curves: the mean of a method over its runs, and the band that its runs span."""
+"""Plots of curves: the mean of a method over its runs, and the band that its runs span."""
 
 import math
 import re
@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.comparing.protocol import Column, column
-from metalearn.report.plots.plots import Scale, scale
+from metalearn.report.plots.plots import Position, Scale, dots, scale
 from metalearn.report.reading.scores import Score
 from metalearn.report.sheet import Text
+from metalearn.report.tables.further import scored
 
 MOST_POINTS = 150
 """Most points of a curve."""
+
+MOST_DOTS = 12
+"""Most points of a curve that has a dot at each."""
 
 MOST_TOGETHER = 8
 """Most methods of one plot; of more, each has a small plot of its own, with the others in grey."""
@@ -20,7 +24,6 @@ MOST_TOGETHER = 8
 LABEL = 6.5
 """Height of a label beside a plot, in percent of the plot."""
 
-Points = list[tuple[float, float]]
 RunCurve = dict[int, tuple[float, float]]
 """Points of a run by their number, such as the step; equal numbers are averaged over the runs."""
 
@@ -94,14 +97,31 @@ def inner_steps(column: Column, comparison: Comparison) -> LinePlot | None:
     return lines(str(column), column.score, "inner steps", series)
 
 
+def further(comparison: Comparison) -> list[LinePlot]:
+    """Returns the curve of each further evaluation, such as the ROC curve of open_set."""
+    found: dict[tuple[str, Column, str, str], Series] = {}
+    for cell in comparison.cells:
+        for measured in cell.further.values():
+            for evaluation in scored(measured):
+                curve = evaluation.curve
+                place = evaluation.name, cell.column, curve.x_name, curve.y_name
+                points = dict(enumerate(zip(curve.x, curve.y, strict=True)))
+                found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
+    plots = (
+        lines(f"{name} on {column}", Score(y_name, f"{y_name} %", 100, 2, 1, 1.0), x_name, series)
+        for (name, column, x_name, y_name), series in found.items()
+    )
+    return [plot for plot in plots if plot]
+
+
 def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot | None:
     """Returns the plot of a score, with mean and band of each method; None without a point."""
     merged = {name: found for name, runs in series.items() if (found := _merged(runs))}
     if not merged:
         return None
-    points = [point for rows in merged.values() for point in rows]
-    x = scale([row[0] for row in points] + [0.0])
-    y = scale([value for _, *values in points for value in values], factor=score.factor)
+    every_row = [row for rows in merged.values() for row in rows]
+    x = scale([row[0] for row in every_row] + [0.0])
+    y = scale([value for _, *values in every_row for value in values], factor=score.factor)
     best_first = sorted(merged, key=lambda name: -max(mean * score.sign for _, _, mean, _ in merged[name]))
     ends = _spread([y.at(merged[name][-1][2]) for name in best_first])
     curves = []
@@ -110,8 +130,8 @@ def lines(title: str, score: Score, x_name: str, series: Series) -> LinePlot | N
         upper, lower = [(a, high) for a, _, _, high in rows], [(a, low) for a, low, _, _ in rows]
         mean = [(a, middle) for a, _, middle, _ in rows]
         band = f"{_path([*upper, *reversed(lower)])}Z" if len(series[name]) > 1 else ""
-        dots = "".join(f"M{a} {b}h0" for a, b in mean) if len(mean) <= 12 else ""
-        curves.append(Curve(name, i % MOST_TOGETHER + 1, _path(mean), band, dots, ends[i]))
+        points = dots(mean) if len(mean) <= MOST_DOTS else ""
+        curves.append(Curve(name, i % MOST_TOGETHER + 1, _path(mean), band, points, ends[i]))
     return LinePlot(title, score, x_name, x, y, curves)
 
 
@@ -125,8 +145,8 @@ def _merged(runs: list[RunCurve]) -> list[tuple[float, float, float, float]]:
     return rows
 
 
-def _path(points: Points) -> str:
-    return "M" + "L".join(f"{a} {b}" for a, b in points) + ("h0" if len(points) == 1 else "")
+def _path(places: list[Position]) -> str:
+    return "M" + "L".join(f"{x} {y}" for x, y in places) + ("h0" if len(places) == 1 else "")
 
 
 def _spread(heights: list[float]) -> list[float]:

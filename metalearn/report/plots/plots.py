@@ -1,18 +1,14 @@
-"""The geometry of plots: places in percent of the plot, which the page draws."""
+"""Plots as the page draws them: rows and charts, with places in percent."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metalearn.report.comparing.cells import Cell
-from metalearn.report.comparing.comparison import Comparison
-from metalearn.report.comparing.protocol import Column
-from metalearn.report.reading.scores import Score
 from metalearn.report.sheet import Text
 
-MOST_DOTS = 40
-"""Most methods of a plot."""
+Position = tuple[float, float]
+"""From the left and from the top of a plot, in percent."""
 
 
 class Tick(NamedTuple):
@@ -35,30 +31,57 @@ class Scale(NamedTuple):
         return round(100 - self.at(value), 2)
 
 
-class Dot(NamedTuple):
-    """Score with its interval, in percent of the plot."""
+class SvgPath(NamedTuple):
+    """Path of SVG."""
+
+    kind: str  # its class in page.css
+    d: str
+    legend: str = ""
+    title: str = ""  # is shown below the pointer
+
+
+class Row(NamedTuple):
+    """Name, paths in a box 100 wide and 20 high, and a value."""
 
     name: Text
+    paths: list[SvgPath]
     value: str
-    at: float
-    low: float
-    high: float
-    published: float | None
-    transductive: bool
-    seeds: list[float]  # score of each run, where there are several
 
 
 @dataclass(frozen=True)
-class DotPlot:
+class Rows:
+    """Plot of rows over a common scale."""
+
     title: str
-    score: Score
-    scale: Scale
-    dots: list[Dot]
-    num_left_out: int
+    caption: str
+    rows: list[Row]
+    scale: Scale | None = None  # None: no axis is drawn
+    note: str = ""
 
     @property
-    def has_published(self) -> bool:
-        return any(dot.published is not None for dot in self.dots)
+    def kinds(self) -> list[str]:
+        return [path.kind for row in self.rows for path in row.paths]
+
+
+class Point(NamedTuple):
+    """Numbered point; its name is in the legend."""
+
+    number: int
+    at: Position
+    name: Text = Text("")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Plot of paths and points in a box 100 wide and 100 high."""
+
+    title: str
+    caption: str
+    label: str  # for readers who cannot see it
+    x: Scale
+    y: Scale
+    paths: list[SvgPath]  # the last is on top
+    points: list[Point]
 
 
 def scale(values: Iterable[float], *, factor: int = 1) -> Scale:
@@ -81,39 +104,12 @@ def scale(values: Iterable[float], *, factor: int = 1) -> Scale:
     return Scale(low / factor, high / factor, ticks)
 
 
-def steps(places: list[tuple[float, float]]) -> str:
+def dots(places: Iterable[Position]) -> str:
+    """Returns the d of an SVG path with a dot at each place."""
+    return "".join(f"M{x} {y}h0" for x, y in places)
+
+
+def steps(places: list[Position]) -> str:
     """Returns the d of an SVG path through places, in steps: to the right, then up or down."""
     (x, y), *rest = places
     return f"M{x} {y}" + "".join(f"H{x}V{y}" for x, y in rest)
-
-
-def results(column: Column, comparison: Comparison) -> DotPlot | None:
-    """Returns the cells of a column, the best first; None where no run completed."""
-    cells = [cell for cell in comparison.in_column(column) if cell.completed]
-    if not cells:
-        return None
-    shown = cells[:MOST_DOTS]
-    numbers = [cell.published.value if cell.published else None for cell in shown]
-    ends = [end for cell in shown for end in (*_ends(cell), *cell.means)]
-    axis = scale([*ends, *(number for number in numbers if number is not None)], factor=column.score.factor)
-    dots = []
-    for cell, number in zip(shown, numbers, strict=True):
-        low, high = _ends(cell)
-        dots.append(
-            Dot(
-                comparison.label(cell),
-                cell.score.interval(cell.estimate),
-                axis.at(cell.mean),
-                axis.at(low),
-                axis.at(high),
-                None if number is None else axis.at(number),
-                cell.protocol.transductive,
-                [axis.at(mean) for mean in cell.means] if len(cell.means) > 1 else [],
-            )
-        )
-    return DotPlot(str(column), column.score, axis, dots, len(cells) - len(shown))
-
-
-def _ends(cell: Cell) -> tuple[float, float]:
-    half = cell.estimate.ci95 if math.isfinite(cell.estimate.ci95) else 0.0
-    return max(cell.mean - half, 0.0), min(cell.mean + half, cell.score.ceiling)

@@ -1,39 +1,14 @@
-"""The geometry of the plots of a search: history and importance of parameters."""
+"""Plots of a search: its history, its Pareto front and the importance of its parameters."""
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
 
-from metalearn.report.plots.plots import Scale, scale, steps
-from metalearn.report.reading.scores import Score
+from metalearn.report.plots.plots import Chart, Point, Row, Rows, Scale, SvgPath, dots, scale, steps
 from metalearn.report.reading.searches import Search, Trial
-from metalearn.report.tables.search_tables import percent
+from metalearn.report.sheet import Text
+from metalearn.report.tables.search_tables import basis, percent
 
 
-@dataclass(frozen=True)
-class History:
-    """Score of each trial against its number.
-
-    Each path is the d of an SVG path; empty without such trials.
-    """
-
-    title: str
-    score: Score
-    x: Scale
-    y: Scale
-    best: str  # so far, of the completed trials
-    completed: str
-    pruned: str
-    failed: str  # along the bottom
-
-
-class Bar(NamedTuple):
-    name: str
-    value: str
-    width: float  # percent of the plot
-
-
-def history(search: Search) -> History | None:
+def history(search: Search) -> Chart | None:
     """Plots the score of each trial by its number; None when no trial has a score."""
     values = [trial.value for trial in search.trials if trial.value is not None]
     if not values:
@@ -41,19 +16,64 @@ def history(search: Search) -> History | None:
     x = scale([0.0, float(max(5, *(trial.number for trial in search.trials)))])
     y = scale(values, factor=search.score.factor)
 
-    def dots(trials: list[Trial]) -> str:
-        places = [(x.at(trial.number), 100.0 if trial.value is None else y.down(trial.value)) for trial in trials]
-        return "".join(f"M{a} {b}h0" for a, b in places)
+    def drawn(trials: list[Trial]) -> str:  # without a score: along the bottom
+        return dots((x.at(trial.number), 100.0 if trial.value is None else y.down(trial.value)) for trial in trials)
 
-    completed, pruned, failed = (search.of(state) for state in ("completed", "pruned", "failed"))
-    scored = [trial for trial in pruned if trial.value is not None]
-    return History(search.name, search.score, x, y, _best(search, x, y), dots(completed), dots(scored), dots(failed))
+    scored = [trial for trial in search.of("pruned") if trial.value is not None]
+    paths = [
+        SvgPath("best", _best(search, x, y), "best so far"),
+        SvgPath("trial completed", drawn(search.of("completed")), "completed"),
+        SvgPath("trial pruned", drawn(scored), "pruned, at its last validation"),
+        SvgPath("trial failed", drawn(search.of("failed")), "failed"),
+    ]
+    return Chart(
+        f"{search.name}: history",
+        f"{search.score.title} at meta-val, against the number of the trial",
+        f"{search.name}: {search.score.name} of each trial, and the best so far",
+        x,
+        y,
+        [path for path in paths if path.d],
+        [],
+    )
 
 
-def importance(search: Search) -> list[Bar]:
-    """Lists the importance of each parameter, the largest first; empty where there is none."""
-    shares = search.importance.shares if search.importance else {}
-    return [Bar(name, percent(share), round(100 * share, 2)) for name, share in shares.items()]
+def front(search: Search) -> Chart | None:
+    """Plots the Pareto front; None with one objective or without completed trials."""
+    values = {trial.number: trial.values[:2] for trial in search.of("completed") if len(trial.values) > 1}
+    if not values:
+        return None
+    y_score, x_score = search.objectives[:2]
+    y = scale((score for score, _ in values.values()), factor=y_score.factor)
+    x = scale((cost for _, cost in values.values()), factor=x_score.factor)
+    places = {number: (x.at(cost), y.down(score)) for number, (score, cost) in values.items()}
+    by_cost = sorted(search.front, key=lambda trial: -x_score.sign * trial.values[1])
+    points = [Point(trial.number, places[trial.number]) for trial in by_cost]
+    on_front = [point.at for point in points]
+    behind = dots(place for number, place in places.items() if number not in search.on_front)
+    return Chart(
+        f"{search.name}: Pareto front",
+        f"{y_score.title}, against {x_score.title}; numbers of the trials on the front",
+        f"{search.name}: {y_score.name} against {x_score.name}; the front has {len(points)} trials",
+        x,
+        y,
+        [
+            SvgPath("best", steps(on_front)),
+            *([SvgPath("trial behind", behind, "behind the front")] if behind else []),
+            SvgPath("trial completed", dots(on_front), "on the front"),
+        ],
+        points,
+    )
+
+
+def importance(search: Search) -> Rows | None:
+    """Plots the importance of each parameter, the largest first; None where there is none."""
+    if search.importance is None:
+        return None
+    rows = [
+        Row(Text(name), [SvgPath("bar", f"M0 10H{round(100 * share, 2)}")], percent(share))
+        for name, share in search.importance.shares.items()
+    ]
+    return Rows(f"{search.name}: parameter importance", basis(search), rows)
 
 
 def _best(search: Search, x: Scale, y: Scale) -> str:
