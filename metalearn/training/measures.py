@@ -8,8 +8,8 @@ from torch import Tensor
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.precision import widened
+from metalearn.training.calibration import TEMPERED, loss_by_temperature
 from metalearn.training.scores import CANDIDATES
-from metalearn.training.temperature import TEMPERED, loss_by_temperature
 
 Measures = dict[str, Tensor]
 """Numbers (T,) and curves (T, K), by name."""

@@ -23,13 +23,12 @@ from metalearn.episodes.loaders import batches_done
 from metalearn.stats import estimate
 from metalearn.training import measures, predictions
 from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
-from metalearn.training.calibration import CalibrationError
+from metalearn.training.calibration import TEMPERED, CalibrationError, best_temperature
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
 from metalearn.training.own_parts import DeclaredDependence, check_output
 from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config, set_rates
 from metalearn.training.scores import ScoreTable, best_candidate, curves
-from metalearn.training.temperature import TEMPERED, best_temperature
 from metalearn.types import Episode, IndexedBatch, Split, TaskOutput
 
 log = logging.getLogger(__name__)

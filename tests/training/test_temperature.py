@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from metalearn.training.temperature import TEMPERATURES, best_temperature, loss_by_temperature
+from metalearn.training.calibration import TEMPERATURES, best_temperature, loss_by_temperature
 
 
 def tasks(sharpness: float) -> tuple[torch.Tensor, torch.Tensor]:
