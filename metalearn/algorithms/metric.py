@@ -1,6 +1,7 @@
 """The metric family: embeds support and query with one backbone, then compares the embeddings."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import TypeGuard
 
 import torch
@@ -105,6 +106,13 @@ class AbstractEmbedding(AbstractAlgorithm):
 def embeds_each_alone(algorithm: AbstractAlgorithm) -> TypeGuard[AbstractEmbedding]:
     """Whether an algorithm embeds images, each independently of the others."""
     return isinstance(algorithm, AbstractEmbedding) and algorithm.embeds_each_alone
+
+
+def adapt_to_features(algorithm: AbstractAlgorithm, support: Tensor, support_y: Tensor) -> Predictor:
+    """Adapts to embeddings where the algorithm embeds each image alone, else to its inputs."""
+    if embeds_each_alone(algorithm):
+        return partial(algorithm.compare, support, support_y)
+    return algorithm.adapt(support, support_y)
 
 
 class AbstractMetric(AbstractEmbedding):

@@ -12,10 +12,9 @@ from torch.overrides import TorchFunctionMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.distribution_calibration import DistributionCalibration
-from metalearn.algorithms.metric import embeds_each_alone
+from metalearn.algorithms.metric import adapt_to_features, embeds_each_alone
 from metalearn.algorithms.parts.transforms import power
-from metalearn.episodes.fetching import intensities
-from metalearn.learner.adapted import Adapted
+from metalearn.learner.adapted import Adapted, features
 
 
 class Method(nn.Module):
@@ -30,11 +29,8 @@ class Method(nn.Module):
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """Predicts: (S, C, H, W), one-hot (S, N), (Q, C, H, W) -> (Q, N)."""
-        if embeds_each_alone(self.algorithm):
-            embed = self.algorithm.embed_each
-            logits = self.algorithm.compare(embed(support_x), support_y, embed(query_x))
-        else:
-            logits = self.algorithm.adapt(support_x, support_y)(query_x)
+        support, query = features(self.algorithm, support_x), features(self.algorithm, query_x)
+        logits = adapt_to_features(self.algorithm, support, support_y)(query)
         return (logits / self.temperature).softmax(-1)
 
 
@@ -43,10 +39,14 @@ class Classifier(nn.Module):
 
     def __init__(self, adapted: Adapted, temperature: float) -> None:
         super().__init__()
-        self.predict, self.temperature, self.num_classes = _predictor(adapted), temperature, adapted.num_classes
+        self.temperature, self.num_classes = temperature, adapted.num_classes
+        # Other methods predict by adapted weights alone.
+        self.algorithm = adapted.algorithm if embeds_each_alone(adapted.algorithm) else None
+        self.predict = linear_head(adapted) or adapted.predictor
 
     def forward(self, query_x: Tensor) -> Tensor:
-        return (self.predict(query_x)[:, : self.num_classes] / self.temperature).softmax(-1)
+        query = query_x if self.algorithm is None else self.algorithm.embed_each(query_x)
+        return (self.predict(query)[:, : self.num_classes] / self.temperature).softmax(-1)
 
 
 def takes_gradients(module: nn.Module, inputs: dict[str, Tensor]) -> bool:
@@ -67,34 +67,6 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.has_seen_gradients |= torch._C._are_functorch_transforms_active()
         return function(*args, **(kwargs or {}))
-
-
-def _predictor(adapted: Adapted) -> Callable[[Tensor], Tensor]:
-    if embeds_each_alone(adapted.algorithm):
-        return nn.Sequential(Embedding(adapted.algorithm), linear_head(adapted) or Comparison(adapted))
-    return adapted.algorithm.adapt(intensities(adapted.support), adapted.targets)
-
-
-class Embedding(nn.Module):
-    """Embeds images: (B, C, H, W) -> (B, D)."""
-
-    def __init__(self, algorithm: AbstractAlgorithm) -> None:
-        super().__init__()
-        self.algorithm = algorithm
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.algorithm.embed_each(x)  # type: ignore[operator]
-
-
-class Comparison(nn.Module):
-    """Comparison of the method with the support set: (B, D) -> (B, N)."""
-
-    def __init__(self, adapted: Adapted) -> None:
-        super().__init__()
-        self.adapted = adapted
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.adapted.logits(z)
 
 
 Transform = Callable[[Tensor], Tensor]
@@ -126,8 +98,10 @@ def linear_head(adapted: Adapted) -> LinearHead | None:
     set. It is read in double precision: the axes are far from trained embeddings, so that logits
     there cancel in single precision.
     """
+    if not embeds_each_alone(adapted.algorithm):
+        return None
     z, algorithm = adapted.support.double(), copy.deepcopy(adapted.algorithm).double()  # z: (S, D)
-    predict = partial(algorithm.compare, z, adapted.targets.double())  # type: ignore[operator, misc, arg-type]
+    predict = adapt_to_features(algorithm, z, adapted.targets.double())
 
     def relative(z: Tensor) -> Tensor:
         logits = predict(z)[:, : adapted.num_classes].double()  # an own method may return another dtype

@@ -5,7 +5,7 @@ B  queries of a chunk, or all of them where the method predicts them jointly
 
 import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from threading import RLock
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.metric import embeds_each_alone
+from metalearn.algorithms.metric import adapt_to_features, embeds_each_alone
 from metalearn.episodes.fetching import intensities
 from metalearn.types import Predictor
 
@@ -55,10 +55,8 @@ class Adapted:
 
     def adapt(self, support: Tensor, targets: Tensor) -> Predictor:
         """Returns the function from features of queries to logits, given a support set."""
-        if embeds_each_alone(self.algorithm):
-            return partial(self.algorithm.compare, support, targets)
-        predict = self.algorithm.adapt(intensities(support), targets)
-        return lambda images: predict(intensities(images))
+        predict = adapt_to_features(self.algorithm, intensities(support), targets)
+        return lambda queries: predict(intensities(queries))
 
     @property
     def targets(self) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
+from metalearn.algorithms.metric import AbstractEmbedding, adapt_to_features, embeds_each_alone
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.embedded import EmbeddingTable
 from metalearn.episodes.fetching import intensities
@@ -115,9 +115,7 @@ class MetaTest(NamedTuple):
         """
         support_y = F.one_hot(support_ways, way).to(support.device, self.dtype)  # (S, N)
         with self.precision():
-            if embeds_each_alone(self.algorithm):
-                return self.algorithm.compare(support, support_y, query)
-            return self.algorithm.adapt(support, support_y)(query)
+            return adapt_to_features(self.algorithm, support, support_y)(query)
 
     def draws(self, way: int, num_episodes: int) -> list[Draw]:
         """Draws the first episodes of meta-test with `way` ways.
