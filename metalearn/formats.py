@@ -1,7 +1,10 @@
 """How numbers, settings and errors are written, on a screen, in a report and in messages."""
 
+import csv
+import io
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from metalearn.estimates import Estimate
@@ -68,6 +71,17 @@ def named_fields(name: str) -> dict[str, Any] | None:
         return None
     queries = "unequal" if match[3] else "equal"
     return {"way": int(match[1]), "shot": int(match[2]), "shots": "equal", "queries": queries}
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Formats rows as CSV; None is an empty field.
+
+    >>> csv_text([("split", "class"), ("val", None)])
+    'split,class\\nval,\\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def installing(extra: str) -> str:

@@ -1,8 +1,6 @@
 """Split of a user's classes into meta-train, meta-val and meta-test: drawn once, kept as CSV."""
 
-import csv
 import hashlib
-import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from metalearn.data.files.image_files import ClassLists
 from metalearn.data.files.names import class_name, some
 from metalearn.data.files.table import BadLine, read_lines
 from metalearn.files import write_text
+from metalearn.formats import csv_text
 from metalearn.types import SPLITS, Split
 
 log = logging.getLogger(__name__)
@@ -118,8 +117,5 @@ def read_manifest(path: Path) -> ClassLists:
 
 def write_manifest(path: Path, classes: ClassLists) -> None:
     """Writes the list for `read_manifest`, in the format of the package's published splits."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(HEADER)
-    lines.writerows((split, name) for split, names in classes.items() for name in names)
-    write_text(path, text.getvalue())
+    lines = [(split, name) for split, names in classes.items() for name in names]
+    write_text(path, csv_text([HEADER, *lines]))

@@ -4,7 +4,6 @@ It keeps nothing: each request holds its whole task.
 """
 
 import asyncio
-import io
 import socket
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.demo.strokes import Strokes, rasterised, style_of
 from metalearn.demo.task import LARGEST, MOST_CLASSES, MOST_DRAWINGS, task_of
 from metalearn.formats import one_line
-from metalearn.html import data_address
+from metalearn.html import image_address
 from metalearn.learner import Learner
 
 HOST = "127.0.0.1"
@@ -60,7 +59,8 @@ class Recogniser:
         self.learner.fit([self.image(drawing) for drawing in task.support], task.ways)
         query = self.image(task.query)
         (probabilities,) = self.learner.predict_proba([query])
-        return JSONResponse({"probabilities": probabilities.tolist(), "seen": address(ImageOps.invert(query))})
+        seen = image_address(ImageOps.invert(query), "png")
+        return JSONResponse({"probabilities": probabilities.tolist(), "seen": seen})
 
     def image(self, strokes: Strokes) -> Image.Image:
         """Draws dark ink on white paper, as files of the data set have it."""
@@ -86,13 +86,6 @@ async def body_of(request: Request) -> bytes:
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": one_line(error)}, status_code=400)
-
-
-def address(image: Image.Image) -> str:
-    """Encodes an image as a data: address."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return data_address(file.getvalue(), "image/png")
 
 
 def application(learner: Learner) -> Starlette:

@@ -1,7 +1,5 @@
 """Outputs: a list, and copies in a folder for each class. No file is overwritten."""
 
-import csv
-import io
 import os
 import re
 import shutil
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metalearn.files import check_free, write_text
+from metalearn.formats import csv_text
 from metalearn.predict.files import Item
 
 NONE = "none of these"
@@ -40,11 +39,8 @@ def check_outputs(csv_file: Path | None, page: Path | None, folder: Path | None)
 
 def write_csv(path: Path, column: str, answers: Iterable[Answer]) -> None:
     """Writes a line for each answer; its label is empty if the item was rejected."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow([column, "label", "probability"])
-    lines.writerows((item, label or "", f"{probability:.4f}") for item, label, probability in answers)
-    write_text(path, text.getvalue(), errors="surrogateescape")
+    lines = [(item, label, f"{probability:.4f}") for item, label, probability in answers]
+    write_text(path, csv_text([(column, "label", "probability"), *lines]), errors="surrogateescape")
 
 
 def sort_into(folder: Path, answers: Sequence[Answer]) -> None:

@@ -3,7 +3,6 @@
 It has no script and needs no network; it has light and dark colours, for phone and desktop.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from metalearn.files import write_text
-from metalearn.html import data_address, environment
+from metalearn.html import environment, image_address
 from metalearn.learner import Learner
 from metalearn.learner.learner import Evidence
 from metalearn.predict.files import Item
@@ -115,6 +114,4 @@ def address(image: Image.Image, side: int) -> str:
     """Encodes an image as a data: address, with no side longer than `side` pixels."""
     image = image.copy()
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "WEBP", quality=80)
-    return data_address(file.getvalue(), "image/webp")
+    return image_address(image, "webp")

@@ -1,13 +1,12 @@
 """Writes a report as files: Markdown, LaTeX, HTML, and tables as CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from metalearn.files import write_text
+from metalearn.formats import csv_text
 from metalearn.report.comparing.cells import mean
 from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
@@ -110,11 +109,7 @@ def _values(search: Search, trial: Trial) -> dict[str, float]:
 
 
 def _csv(fields: list[Field], things: Iterable[Any]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([name for name, _ in fields])
-    rows.writerows([value(thing) for _, value in fields] for thing in things)
-    return text.getvalue()
+    return csv_text([[name for name, _ in fields], *([value(thing) for _, value in fields] for thing in things)])
 
 
 def _known(value: float) -> float | None:
