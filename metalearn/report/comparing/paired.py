@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -81,13 +82,12 @@ def pairs(comparison: Comparison) -> list[Pairs]:
         episodes, scores = frozenset(cell.episodes.items()), cell.episode_scores()
         if episodes and scores is not None:
             groups.setdefault((cell.column, episodes, len(scores)), []).append((cell, scores))
-    return _corrected(
-        [
-            _pairs(column, [cell for cell, _ in group], np.stack([scores for _, scores in group]))
-            for (column, _, episodes), group in groups.items()
-            if len(group) > 1 and episodes > 1
-        ]
-    )
+    found = [
+        _pairs(column, [cell for cell, _ in group], np.stack([scores for _, scores in group]))
+        for (column, _, episodes), group in groups.items()
+        if len(group) > 1 and episodes > 1
+    ]  # sorted by column, as the cells are
+    return [group for _, of_column in groupby(found, lambda group: group.column) for group in _corrected([*of_column])]
 
 
 def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
@@ -110,17 +110,15 @@ def _pairs(column: Column, cells: list[Cell], scores: np.ndarray) -> Pairs:
 
 def _corrected(groups: list[Pairs]) -> list[Pairs]:
     """Corrects p for all pairs of a column, whatever their test episodes."""
-    corrected = {}
-    for column in {group.column for group in groups}:
-        of_column = [group for group in groups if group.column == column]
-        pairs_of = [np.triu_indices(len(group.cells), 1) for group in of_column]
-        p = holm(np.concatenate([group.p[above] for group, above in zip(of_column, pairs_of, strict=True)]))
-        ends = np.cumsum([len(above[0]) for above in pairs_of])[:-1]
-        for group, above, of_group in zip(of_column, pairs_of, np.split(p, ends), strict=True):
-            matrix = np.ones_like(group.p)
-            matrix[above] = of_group
-            corrected[id(group)] = replace(group, p=np.minimum(matrix, matrix.T))
-    return [corrected[id(group)] for group in groups]
+    above = [np.triu_indices(len(group.cells), 1) for group in groups]
+    p = [group.p[pairs] for group, pairs in zip(groups, above, strict=True)]
+    parts = np.split(holm(np.concatenate(p)), np.cumsum([len(part) for part in p])[:-1])
+    corrected = []
+    for group, pairs, part in zip(groups, above, parts, strict=True):
+        matrix = np.ones_like(group.p)
+        matrix[pairs] = part
+        corrected.append(replace(group, p=np.minimum(matrix, matrix.T)))
+    return corrected
 
 
 def holm(p: np.ndarray) -> np.ndarray:
