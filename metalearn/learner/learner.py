@@ -60,7 +60,7 @@ class Learner:
         if "learner" in checkpoint:
             learner._keep(read(Path(path), checkpoint["learner"]))
             if reject is None:
-                learner.reject = checkpoint["learner"].get("reject")
+                learner.reject = checkpoint["learner"]["reject"]
         return learner
 
     @classmethod

@@ -74,13 +74,17 @@ def read(path: Path, support: Any) -> SupportSet:
     Raises ValueError, in one line, if it is damaged.
     """
     match support:
-        case {"classes": [*classes], "ways": Tensor() as ways, "features": Tensor() as features, "images": examples}:
+        case {
+            "classes": [*classes],
+            "ways": Tensor() as ways,
+            "features": Tensor() as features,
+            "images": examples,
+            "reject": None | float() as reject,
+        }:
             is_kind = examples is None or isinstance(examples, Tensor) or _are_texts(examples)
             lengths = {*map(len, (ways, features, *([] if examples is None or not is_kind else [examples])))}
             has_all = ways.dtype == torch.int64 and set(ways.tolist()) == set(range(len(classes)))
-            reject = support.get("reject")  # absent in older files
-            is_probability = reject is None or (isinstance(reject, float) and 0 <= reject <= 1)
-            if is_kind and len(lengths) == 1 and has_all and is_probability:
+            if is_kind and len(lengths) == 1 and has_all and 0 <= (reject or 0) <= 1:
                 return SupportSet(classes, ways, features, examples)
     raise ValueError(f"{path} is damaged: its support set is not what a learner saves")
 

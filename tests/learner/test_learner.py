@@ -218,12 +218,9 @@ def test_a_saved_learner_rejects_as_it_did(tmp_path: Path) -> None:
     ours.set_params(reject=median).save(file)
     assert Learner.load(file).predict(QUERIES[0]).tolist() == ours.predict(QUERIES[0]).tolist()
     assert Learner.load(file).reject == median and Learner.load(file, reject=0.25).reject == 0.25
-    older = torch.load(file, weights_only=True)
-    del older["learner"]["reject"]
-    torch.save(older, file)
-    assert Learner.load(file).reject is None and Learner.load(file, reject=0.25).reject == 0.25
-    older["learner"]["reject"] = 7.0
-    torch.save(older, file)
+    damaged = torch.load(file, weights_only=True)
+    damaged["learner"]["reject"] = 7.0
+    torch.save(damaged, file)
     with pytest.raises(ValueError, match="saved.pt is damaged: its support set is not what a learner saves"):
         Learner.load(file)
 
