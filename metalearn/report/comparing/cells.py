@@ -15,6 +15,7 @@ from metalearn.report.comparing.protocol import Column, Method, Protocol, episod
 from metalearn.report.reading.runs import Run
 from metalearn.report.reading.scores import Score
 from metalearn.run.directory.published import published
+from metalearn.run.directory.result import Further
 from metalearn.stats import estimate
 
 
@@ -66,6 +67,11 @@ class Cell:
             if run.completed and run.result.further is not None:
                 tests.setdefault(run.result.further.name, []).append(run)
         return {name: replace(self, tests=measured) for name, measured in tests.items()}
+
+    @property
+    def evaluations(self) -> list[Further]:
+        """Further evaluations of the runs."""
+        return [run.result.further for run in self.runs if run.result.further is not None]
 
     @cached_property
     def completed(self) -> list[Run]:

@@ -10,7 +10,6 @@ from metalearn.report.comparing.protocol import Column, column
 from metalearn.report.plots.plots import Position, Scale, dots, scale
 from metalearn.report.reading.scores import Score
 from metalearn.report.sheet import Text
-from metalearn.report.tables.further import scored
 
 MOST_POINTS = 150
 """Most points of a curve."""
@@ -102,7 +101,7 @@ def further(comparison: Comparison) -> list[LinePlot]:
     found: dict[tuple[str, Column, str, str], Series] = {}
     for cell in comparison.cells:
         for measured in cell.further.values():
-            for evaluation in scored(measured):
+            for evaluation in measured.evaluations:
                 curve = evaluation.curve
                 place = evaluation.name, cell.column, curve.x_name, curve.y_name
                 points = dict(enumerate(zip(curve.x, curve.y, strict=True)))

@@ -1,6 +1,6 @@
 """Tables of the evaluations beside the accuracy, such as open_set."""
 
-from metalearn.report.comparing.cells import Cell, over_runs
+from metalearn.report.comparing.cells import over_runs
 from metalearn.report.comparing.comparison import Comparison
 from metalearn.report.reading.scores import ACCURACY
 from metalearn.report.sheet import Sheet, Text
@@ -12,20 +12,15 @@ def sheets(comparison: Comparison) -> list[Sheet]:
     return [_sheet(name, comparison) for name in sorted({name for cell in comparison.cells for name in cell.further})]
 
 
-def scored(cell: Cell) -> list[Further]:
-    """Returns the further evaluation of each run of a cell."""
-    return [run.result.further for run in cell.runs if run.result.further is not None]
-
-
 def _sheet(name: str, comparison: Comparison) -> Sheet:
     cells = [cell.further[name] for cell in comparison.cells if name in cell.further]
-    scores = list(dict.fromkeys(score for cell in cells for further in scored(cell) for score in further.scores))
+    scores = list(dict.fromkeys(score for cell in cells for further in cell.evaluations for score in further.scores))
     rows = [
         [
             comparison.label(cell),
             Text(str(cell.column)),
             Text(cell.score.text(cell.mean)),
-            *(Text(_interval(scored(cell), score)) for score in scores),
+            *(Text(_interval(cell.evaluations, score)) for score in scores),
         ]
         for cell in cells
     ]
