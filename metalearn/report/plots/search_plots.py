@@ -58,8 +58,8 @@ def front(search: Search) -> Chart | None:
         y,
         [
             SvgPath("best", steps(on_front)),
-            *([SvgPath("trial behind", behind, "behind the front")] if behind else []),
             SvgPath("trial completed", dots(on_front), "on the front"),
+            *([SvgPath("trial behind", behind, "behind it")] if behind else []),
         ],
         points,
     )
