@@ -214,6 +214,24 @@ def test_a_sweep_that_is_left_to_ray_is_cancelled(
         ray.shutdown()
 
 
+def test_a_command_that_ray_cannot_begin_has_failed_with_the_reason(
+    cluster: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    from metalearn.sweep.ray.process import RayProcess, Request
+    from metalearn.sweep.ray.queue import connect
+
+    monkeypatch.setenv("HOME", str(home))  # the token of the cluster
+    absent = tmp_path / "absent"  # as on a node that does not share the folder
+    connect(cluster)
+    try:
+        process = RayProcess(Request(["true"], tmp_path / "log", {}, absent, share={"num_cpus": 1, "num_gpus": 0}))
+        wait_for(lambda: process.exit_code() is not None)
+        assert process.exit_code() == f"Ray: FileNotFoundError: [Errno 2] No such file or directory: '{absent}'"
+    finally:
+        ray.shutdown()
+
+
 # --- SLURM -------------------------------------------------------------------------------------
 
 

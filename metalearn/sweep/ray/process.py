@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 from uuid import uuid4
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from metalearn.formats import first_line
 from metalearn.sweep import submitted
@@ -83,7 +83,7 @@ class RayProcess(AbstractProcess):
             try:
                 self._code = int(ray.get(self._ended))
             except RayError as error:
-                self._code = f"Ray: {first_line(error)}"
+                self._code = f"Ray: {_reason(error)}"
             ray.kill(self._actor)  # gives its share back
         return self._code
 
@@ -101,6 +101,12 @@ def detach(request: Request, folder: Path) -> None:
     name = f"{folder.parent.name}/{folder.name}-{uuid4().hex[:8]}"
     worker.options(**request.share, name=name, namespace=NAMESPACE, lifetime="detached").remote(request, is_left=True)
     submitted.note(folder, Submitted("ray", name, ray.get_runtime_context().gcs_address))
+
+
+def _reason(error: RayError) -> str:
+    """Returns one line; where the command could not begin, the last one of Ray's traceback."""
+    is_refused = isinstance(error, RayActorError) and error.actor_init_failed
+    return str(error).strip().rpartition("\n")[2] if is_refused else first_line(error)
 
 
 def _is_there(result: Any) -> bool:
