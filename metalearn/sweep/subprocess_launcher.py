@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import IO, Literal, final
 
-from metalearn.sweep.forks import ForkedProcess
 from metalearn.sweep.jobs import AbstractProcess, FreshProcess, Job, resuming
 from metalearn.sweep.launcher import AbstractLauncher
 from metalearn.sweep.slots import Slots, make_slots
@@ -35,6 +34,8 @@ class SubprocessLauncher(AbstractLauncher):
         environment = {**os.environ, **slots.environment(places), **job.environment, "PYTHONUNBUFFERED": "1"}
         arguments = [*self.arguments(job), *resuming(job.folder)]
         if self.preload:
+            from metalearn.sweep.forks import ForkedProcess  # late, because --help must not wait for it
+
             return ForkedProcess(arguments, log=job.log, environment=environment, held=held)
         command = [sys.executable, "-m", "metalearn", *arguments]
         return FreshProcess(command, log=job.log, environment=environment, held=held)
