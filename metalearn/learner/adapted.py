@@ -123,6 +123,8 @@ def together(algorithm: AbstractAlgorithm, features: Iterable[Tensor]) -> Iterat
             )
     if algorithm.centres_queries and sum(map(len, joint)) == 1:
         name = type(algorithm).__name__
-        raise ValueError(f"{name} subtracts the mean of the queries, so a single one is 0: predict several together")
+        raise ValueError(
+            f"{name} subtracts the mean of the queries, so a single one has no information: predict several together"
+        )
     if joint:
         yield torch.cat(joint)

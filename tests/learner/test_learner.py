@@ -263,7 +263,7 @@ def test_queries_that_depend_on_each_other_are_predicted_together_or_refused(tmp
 def test_a_single_query_that_is_centred_is_refused(tmp_path: Path, name: str) -> None:
     ours = learner(tmp_path, f"algorithm={name}").fit(*SUPPORT)
     assert len(ours.predict(QUERIES[0][:2])) == 2 and len(ours.predict([])) == 0
-    with pytest.raises(ValueError, match="a single one is 0: predict several together"):
+    with pytest.raises(ValueError, match="a single one has no information: predict several together"):
         ours.predict(QUERIES[0][:1])
 
 
