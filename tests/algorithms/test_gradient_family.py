@@ -31,7 +31,7 @@ def batch(shot: int = 2) -> Episode:
 
 
 def reptile(*, carry_moments: bool = False, inner_lr: float = 0.01, **loop) -> Reptile:
-    inner_loop = InnerLoop(**({"steps": 3, "test_steps": 3} | loop))
+    inner_loop = InnerLoop(**({"steps": 3, "test_steps": 4} | loop))
     return Reptile(
         mlp(), way=WAY, inner_lr=inner_lr, carry_moments=carry_moments, inner_loop=inner_loop, batch_norm="batch"
     ).double()
@@ -43,30 +43,40 @@ def gradients(algorithm: AbstractGradient) -> dict[str, Tensor]:
     return {name: weight.grad for name, weight in algorithm.named_parameters() if weight.requires_grad}
 
 
-def test_a_step_of_one_takes_reptile_to_the_mean_of_the_adapted_weights() -> None:
-    algorithm = reptile()
-    theta = {name: weight.detach().clone() for name, weight in algorithm.weights().items()}
-    ends = []
-    for task in batch().tasks():
-        # PyTorch's Adam with equal settings, on a copy of the network and on support and query
-        # together.
-        network = copy.deepcopy(algorithm.network)
-        adam = torch.optim.Adam(network.parameters(), 0.01, betas=(0.0, 0.999))
-        x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
-        for _ in range(3):
-            adam.zero_grad()
-            cross_entropy(network(x, algorithm.rows(track=False)), y).backward()
-            adam.step()
-        ends.append(parameters_to_vector(network.parameters()))
-    sgd = torch.optim.SGD(algorithm.parameters(), 1.0)
-    algorithm.loss(batch()).loss.backward()
-    sgd.step()
-    mean = dict(zip(theta, torch.stack(ends).mean(0).split([w.numel() for w in theta.values()]), strict=True))
-    for name, before in theta.items():
-        if name == "backbone.layers.0.bias":
-            continue  # its gradient is rounding before normalisation, and Adam turns it into steps
-        torch.testing.assert_close(algorithm.weights()[name].flatten(), mean[name], rtol=1e-6, atol=1e-6)
-        assert not torch.allclose(before.flatten(), mean[name], atol=1e-3)
+@pytest.mark.parametrize("carry", [False, True])
+def test_steps_of_one_take_reptile_to_the_mean_of_the_adapted_weights(carry: bool) -> None:
+    algorithm, moments = reptile(carry_moments=carry), None
+    sgd, tasks = torch.optim.SGD(algorithm.parameters(), 1.0), batch()
+    tasks = tasks._replace(query_x=tasks.query_x.flip(1), query_y=tasks.query_y.flip(1))
+    for outer_step in range(2):
+        theta = {name: weight.detach().clone() for name, weight in algorithm.weights().items()}
+        ends, ends_of_moments = [], []
+        for task in tasks.tasks():
+            # PyTorch's Adam with equal settings, on a copy of the network and on support and query
+            # together.
+            network = copy.deepcopy(algorithm.network)
+            adam = torch.optim.Adam(network.parameters(), 0.01, betas=(0.0, 0.999))
+            for weight, moment in zip(network.parameters(), moments or (), strict=False):
+                step = torch.tensor(3.0 * outer_step)
+                adam.state[weight] = {"step": step, "exp_avg": torch.zeros_like(weight), "exp_avg_sq": moment.clone()}
+            x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
+            for _ in range(3):
+                adam.zero_grad()
+                cross_entropy(network(x, algorithm.rows(track=False)), y).backward()
+                adam.step()
+            ends.append(parameters_to_vector(network.parameters()))
+            ends_of_moments.append([adam.state[weight]["exp_avg_sq"] for weight in network.parameters()])
+        if carry:
+            moments = [torch.stack(of_tasks).mean(0) for of_tasks in zip(*ends_of_moments, strict=True)]
+        sgd.zero_grad()
+        algorithm.loss(tasks).loss.backward()
+        sgd.step()
+        mean = dict(zip(theta, torch.stack(ends).mean(0).split([w.numel() for w in theta.values()]), strict=True))
+        for name, before in theta.items():
+            if name == "backbone.layers.0.bias":
+                continue  # its gradient is rounding before normalisation, and Adam turns it into steps
+            torch.testing.assert_close(algorithm.weights()[name].flatten(), mean[name], rtol=1e-6, atol=1e-6)
+            assert not torch.allclose(before.flatten(), mean[name], atol=1e-3)
 
 
 def test_reptile_carries_or_resets_the_moments_of_its_inner_adam() -> None:
@@ -99,8 +109,9 @@ def test_the_inner_adam_of_reptile_takes_equal_steps_for_equal_gradients() -> No
     assert moved["w"].item() == pytest.approx(-algorithm.inner_lr, rel=0.1)
 
 
-def test_inner_steps_take_the_rows_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    algorithm, seen, gradient = reptile(batch_size=3), [], AbstractGradient.support_gradient
+@pytest.mark.parametrize("batch_size", [3, 5])  # also 5 divides 6 rows evenly: into 3 and 3
+def test_inner_steps_take_the_rows_in_turn(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm, seen, gradient = reptile(batch_size=batch_size), [], AbstractGradient.support_gradient
 
     def spy(self: AbstractGradient, params: Parameters, x: Tensor, y: Tensor) -> tuple[Parameters, Tensor]:
         seen.append(torch.cat([x.flatten(1), y], 1))
@@ -109,10 +120,11 @@ def test_inner_steps_take_the_rows_in_turn(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(AbstractGradient, "support_gradient", spy)
     task = batch(shot=2).tasks()[0]  # 6 rows: two batches
     algorithm.adapt(task.support_x, task.support_y)
-    first, second, third = seen
+    first, second, third, fourth = seen
     rows = torch.cat([task.support_x.flatten(1), task.support_y], 1)
+    assert len(first) == len(second) == 3
     assert sorted(torch.cat([first, second]).tolist()) == sorted(rows.tolist())
-    assert torch.equal(first, third)
+    assert torch.equal(first, third) and torch.equal(second, fourth)
     with pytest.raises(ValueError, match="batch_size is 0"):
         reptile(batch_size=0)
 

@@ -150,8 +150,19 @@ def test_the_meta_loss_is_the_mean_over_the_steps(cell: str) -> None:
     assert len(losses) == 2 * 3
     output = algorithm.loss(batch())
     torch.testing.assert_close(output.loss, torch.stack(losses).mean())
-    assert output.logits is not None
-    assert output.logits.shape == batch().query_y.shape
+    assert output.logits is not None  # predictions after the last step
+    for logits, task, last in zip(output.logits, batch().tasks(), losses[2::3], strict=True):
+        torch.testing.assert_close(cross_entropy(logits, task.query_y), last)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "transformer"])
+def test_an_untrained_optimizer_takes_steps_that_are_small_for_its_scale(cell: str) -> None:
+    algorithm = learned_optimizer(cell=cell)
+    params, state = algorithm.start(algorithm.weights(), torch.empty(0), torch.empty(0))
+    for size in (1e-6, 1.0, 1e6):
+        grads = {name: torch.full_like(weight, size) for name, weight in params.items()}
+        moved, state = algorithm.update(params, grads, torch.tensor(1.6).double(), state)
+        assert all((moved[name] - weight).abs().max() < algorithm.scale / 10 for name, weight in params.items())
 
 
 @pytest.mark.parametrize("vmap", [False, True])

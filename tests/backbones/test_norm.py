@@ -1,8 +1,11 @@
 """Batch normalisation: the source of the moments, and the dependence of predictions on it."""
 
+import copy
+
 import pytest
 import torch
-from conftest import episode
+from conftest import composed, episode
+from hydra.utils import instantiate
 from torch import nn
 
 from metalearn.algorithms.gradient import InnerLoop
@@ -92,6 +95,19 @@ def test_running_mode_tracks_in_every_family() -> None:
         before = {name: buffer.clone() for name, buffer in algorithm.named_buffers()}
         algorithm.loss(episode())
         assert all(not torch.equal(buffer, before[name]) for name, buffer in algorithm.named_buffers())
+
+
+@pytest.mark.parametrize("name", ["maml", "imaml", "learned_optimizer", "reptile"])
+def test_inner_steps_leave_the_averages_of_one_pass_over_all_rows_at_theta(name: str) -> None:
+    small = ["backbone=mlp", "dataset.input_shape=[1,4,4]", "episode.train.way=3", "batch_norm=running"]
+    algorithm, batch = instantiate(composed(f"algorithm={name}", *small).algorithm), episode(size=4)
+    expected = [copy.deepcopy(algorithm.network.backbone) for _ in batch.tasks()]
+    for backbone, task in zip(expected, batch.tasks(), strict=True):
+        backbone(torch.cat([task.support_x, task.query_x]), Rows(track=True))
+    algorithm.loss(batch)
+    of_tasks = zip(*(backbone.buffers() for backbone in expected), strict=True)
+    for buffer, each in zip(algorithm.network.backbone.buffers(), of_tasks, strict=True):
+        torch.testing.assert_close(buffer, torch.stack(each).mean(0))
 
 
 def test_normalisation_is_known_by_its_class_and_not_by_its_name() -> None:

@@ -16,6 +16,9 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.setting import Setting
 from metalearn.types import SPLITS, Episode
 
+CENTRES = (2 * torch.arange(12) + 1) / 12 - 1
+"""Coordinates of the centres of 12 pixels, from -1 to 1."""
+
 
 def pictures(channels: int = 3) -> Tensor:
     return torch.rand(4, channels, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -49,33 +52,36 @@ def test_a_flip_mirrors_and_half_of_the_images_are_flipped() -> None:
     torch.testing.assert_close(mirrored[2:], images[2:])
 
 
-def test_a_crop_is_a_part_of_the_image() -> None:
-    augmentation = crop(area=0.25)
-    ramp = torch.linspace(-1, 1, 12).expand(4, 1, 12, 12)
-    random = numbers(augmentation)
-    random[:, 0] = 0.0  # smallest crop: half of each side
-    # Crops at the left, in the middle, at the right.
-    random[:, 2] = torch.tensor([0.0, 0.5, 1.0, 1.0])
-    lowest, highest = augmentation.__call__(ramp.clamp(0, 1), random)[:, 0, 6].aminmax(dim=1)
-    assert highest[0] <= 0.1  # no part of the right half
-    assert lowest[2] >= 0.0
-    assert highest[2] == pytest.approx(1.0, abs=0.1)
+def sources(augmentation: Augmentation, random: Tensor) -> Tensor:
+    """Returns the x and y, from -1 to 1, that each new pixel reads: (B, K) -> (B, 2, 12, 12)."""
+    y, x = torch.meshgrid(CENTRES, CENTRES, indexing="ij")
+    ramps = (torch.stack([x, y, torch.zeros_like(x)]) + 1) / 2
+    return 2 * augmentation(ramps.expand(len(random), -1, -1, -1), random)[:, :2] - 1
+
+
+def test_a_crop_lies_within_the_image_and_has_the_drawn_area_and_aspect_ratio() -> None:
+    drawn = torch.cartesian_prod(*[torch.tensor([0.0, 0.5, 1.0])] * 4)  # area, aspect ratio, x and y
+    random = torch.cat([drawn, torch.full((len(drawn), 4), 0.5)], 1)
+    places = sources(crop(area=0.25, stretch=4 / 3), random)
+    for (size, stretch, *place), found in zip(drawn, places, strict=True):
+        area, ratio = 0.25 + 0.75 * size, (4 / 3) ** (2 * stretch - 1)
+        sides = [min((area * ratio) ** 0.5, 1), min((area / ratio) ** 0.5, 1)]  # fractions of width and height
+        # A crop begins between the first edge of the image and the last one that its size allows.
+        x, y = (-1 + 2 * at * (1 - side) + side * (CENTRES + 1) for at, side in zip(place, sides, strict=True))
+        expected = torch.stack([x.expand(12, -1), y[:, None].expand(-1, 12)])
+        inside = (expected.abs() < 11 / 12).all(0)  # other pixels mix with those outside
+        torch.testing.assert_close(found[:, inside], expected[:, inside])
 
 
 def test_colours_are_scaled_about_black_the_mean_and_grey() -> None:
     augmentation, images = crop(jitter=0.4), 0.4 * pictures() + 0.3
-    for index, factor in ((5, "brightness"), (6, "contrast"), (7, "saturation")):
-        random = numbers(augmentation)
-        random[:, index] = 0.0  # factor 0.6
-        dimmed = augmentation(images, random)
-        if factor == "brightness":
-            torch.testing.assert_close(dimmed, 0.6 * images)
-        luminance = (images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        if factor == "contrast":
-            mean = luminance.mean((1, 2, 3), keepdim=True)
-            torch.testing.assert_close(dimmed, mean + 0.6 * (images - mean))
-        if factor == "saturation":
-            torch.testing.assert_close(dimmed, luminance + 0.6 * (images - luminance))
+    luminance = (images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    mean = luminance.mean((1, 2, 3), keepdim=True)
+    for index, base in ((5, torch.zeros(())), (6, mean), (7, luminance)):  # brightness, contrast, saturation
+        for number, factor in ((0.0, 0.6), (1.0, 1.4)):
+            random = numbers(augmentation)
+            random[:, index] = number
+            torch.testing.assert_close(augmentation(images, random), base + factor * (images - base))
 
 
 def test_a_quarter_turn_a_shift_and_a_scale() -> None:
@@ -91,6 +97,22 @@ def test_a_quarter_turn_a_shift_and_a_scale() -> None:
     middle = torch.zeros(4, 1, 12, 12)
     middle[:, :, 4:8, 4:8] = 1
     assert grow(middle, numbers(grow)).sum() == pytest.approx(4 * middle.sum().item(), rel=0.1)
+
+
+def test_a_map_is_a_shear_then_a_rotation_then_a_scale_and_a_shift_each_with_its_chance() -> None:
+    random = torch.rand(64, 12, generator=torch.Generator().manual_seed(0))
+    y, x = torch.meshgrid(CENTRES, CENTRES, indexing="ij")
+    changed = sources(affine(rotation=20.0, shear=0.3, scale=(0.8, 1.2), shift=0.1, share=0.5), random)
+    for numbers_, found in zip(random, changed, strict=True):
+        # Between -1 and 1, and 0 where the change is not made.
+        angle, shear_x, shear_y, scale, shift_x, shift_y = torch.where(numbers_[6:] < 0.5, 2 * numbers_[:6] - 1, 0)
+        cos, sin = (20 * angle).deg2rad().cos(), (20 * angle).deg2rad().sin()
+        sheared_x, sheared_y = x + 0.3 * shear_x * y, y + 0.3 * shear_y * x
+        turned = torch.stack([cos * sheared_x - sin * sheared_y, sin * sheared_x + cos * sheared_y])
+        # A shift by the whole side is one by 2.
+        expected = turned / (1 + 0.2 * scale) + 0.2 * torch.stack([shift_x, shift_y])[:, None, None]
+        inside = (expected.abs() < 11 / 12).all(0)
+        torch.testing.assert_close(found[:, inside], expected[:, inside], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("settings", [{"rotation": 30.0}, {"shear": 0.5}, {"rotation": 30.0, "shear": 0.5}], ids=str)
