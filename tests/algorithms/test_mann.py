@@ -6,12 +6,14 @@ import math
 import pytest
 import torch
 from conftest import episode
+from torch import nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.mann import INSTANCES, MANN, accuracy_by_instance
 from metalearn.algorithms.parts.memory import EMPTY, Memory, access, empty, least_used_weights, read_weights, write
 from metalearn.algorithms.parts.streams import mixed_order, order_by_instance
 from metalearn.backbones.mlp import MLP
+from metalearn.losses import cross_entropy
 from metalearn.types import Episode
 
 READS, SLOTS, WIDTH = 2, 5, 3
@@ -116,6 +118,7 @@ def test_a_label_tells_the_later_rows_only() -> None:
 
 def test_adapting_is_the_stream_of_the_support_rows_and_then_one_query() -> None:
     algorithm, episode = mann().eval(), task()
+    episode = episode._replace(support_x=episode.support_x.flip(0), support_y=episode.support_y.flip(0))
     predictions = algorithm.adapt(episode.support_x, episode.support_y)(episode.query_x)
     order = order_by_instance(episode.support_y)
     for query, prediction in zip(episode.query_x, predictions, strict=True):
@@ -167,6 +170,14 @@ def test_instances_are_counted_along_the_stream() -> None:
     assert math.isnan(tenth)
 
 
+def test_rows_that_are_all_predicted_right_are_right_at_every_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm, episode = mann(), task(shot=2, query=8)
+    labels = torch.cat([episode.support_y, episode.query_y])
+    monkeypatch.setattr(algorithm, "embed_rows", lambda x, support: labels[None])
+    monkeypatch.setattr(algorithm, "follow", lambda z, y: (z, None))
+    assert algorithm.curves(episode) == {"accuracy_by_instance": dict.fromkeys(INSTANCES, 1.0)}
+
+
 def test_a_run_reports_the_accuracy_at_each_instance(metalearn) -> None:
     run = metalearn("algorithm=mann", "algorithm.hidden=8", "algorithm.slots=8", "tasks_per_batch=2")
     assert run.code == 0, run.text
@@ -193,6 +204,21 @@ def test_the_strength_of_the_keys_starts_where_it_is_set(strength: float) -> Non
     assert F.softplus(algorithm.strength).flatten().tolist() == pytest.approx([strength] * 2, rel=1e-4)
 
 
+def test_the_loss_is_that_of_all_rows_of_a_stream_and_the_logits_are_those_of_the_queries() -> None:
+    algorithm, losses = mann(), []
+    batch = Episode(*(part.double() for part in episode(tasks=2, way=3, shot=2, query=3, size=4)))
+    output = algorithm.loss(batch)
+    z, y = algorithm.embed(batch)
+    torch.testing.assert_close(z.mean(1), torch.zeros(2, 6).double())  # removes what the rows of a task share
+    for task, order in enumerate(mixed_order(batch)):
+        logits, _ = algorithm.follow(z[task, order][None], y[task, order][None])
+        losses.append(cross_entropy(logits[0], y[task, order]))
+        for row, of_row in zip(order.tolist(), logits[0], strict=True):
+            if row >= 6:  # the first six rows are the support set
+                torch.testing.assert_close(output.logits[task, row - 6], of_row)
+    torch.testing.assert_close(output.loss, torch.stack(losses).mean())
+
+
 def test_the_loss_reaches_the_memory() -> None:
     algorithm = mann()
     algorithm.loss(Episode(*(part[None] for part in task()))).loss.backward()
@@ -210,6 +236,45 @@ def test_the_key_of_a_row_is_stored_when_its_label_comes() -> None:
     # The first row used slots 0 and 1, so the second uses the next two.
     weights = gate * first.memory.read[0, :, 3] + 1 - gate  # (R,)
     torch.testing.assert_close(second.memory.rows[0, 3], weights @ contents)
+
+
+def test_the_controller_is_an_lstm_and_the_logits_come_from_it_and_the_readings() -> None:
+    algorithm, lstm = mann(), nn.LSTMCell(6 + 3, 8).double()
+    for weight in algorithm.gates.parameters():
+        nn.init.normal_(weight)
+    for name, weight in (("weight", algorithm.gates.weight), ("bias", algorithm.gates.bias[:, None])):
+        into, keep, out, new = weight.detach().chunk(4)
+        ours = torch.cat([into, keep, new, out])  # in torch's order
+        parts = (ours[:, :9], ours[:, 9:]) if name == "weight" else (ours[:, 0], torch.zeros_like(ours[:, 0]))
+        lstm.load_state_dict({f"{name}_ih": parts[0], f"{name}_hh": parts[1]}, strict=False)
+    state = algorithm.start(torch.zeros(2, 6).double())
+    expected = state.hidden, state.cell
+    for _ in range(3):
+        z, y = torch.randn(2, 6).double(), F.one_hot(torch.randint(3, (2,)), 3).double()
+        _, written = write(state.memory, torch.zeros(2, 2, 4).double(), algorithm.alpha.sigmoid())
+        usage = 0.9 * state.memory.usage + written.sum(1)
+        logits, state = algorithm.step(z, y, state)
+        read = read_weights(state.memory.rows, state.keys, torch.tensor(5.0).double())
+        torch.testing.assert_close(state.memory.read, read)
+        torch.testing.assert_close(state.memory.usage, usage + read.sum(1))  # eq. 5
+        expected = lstm(torch.cat([z, y], 1), expected)
+        torch.testing.assert_close((state.hidden, state.cell), expected)
+        readings = (read @ state.memory.rows).flatten(1)
+        torch.testing.assert_close(logits, algorithm.output(torch.cat([state.hidden, readings], 1)))
+
+
+def test_at_first_keys_identify_images_and_contents_identify_labels() -> None:
+    algorithm = mann()
+    images, labels = torch.randn(4, 6).double(), torch.eye(3).double()
+    z, y = images.repeat_interleave(3, 0), labels.repeat(4, 1)  # every image with every label
+    _, state = algorithm.step(z, y, algorithm.start(z))
+    contents = algorithm.content(state.hidden) - algorithm.content.bias
+    keys = state.keys.flatten(1) - algorithm.key.bias
+    for vectors, owner in ((keys, torch.arange(4).repeat_interleave(3)), (contents, torch.arange(3).repeat(4))):
+        cosines = F.normalize(vectors, dim=1) @ F.normalize(vectors, dim=1).T
+        alike = owner[:, None] == owner
+        assert cosines[alike].min() > cosines[~alike].max()
+    assert algorithm.alpha.sigmoid() < 0.5  # most of each write goes to the least used slots
 
 
 def test_the_gradient_agrees_with_finite_differences() -> None:
