@@ -13,13 +13,15 @@ from metalearn.algorithms.finetune import HEAD, FineTune, mean_entropy
 from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.mlp import MLP
+from metalearn.backbones.norm import rows
 from metalearn.episodes.augmentation import Affine, Unchanged
 
 
 def finetune(**settings: object) -> FineTune:
     torch.manual_seed(0)
     defaults = {"steps": 5, "lr": 0.01, "adapt": ["backbone"], "scale": 10.0, "augmentation": Unchanged()}
-    return FineTune(MLP([5], hidden=[6, 4]), **(defaults | settings), batch_norm="running").double().eval()
+    defaults |= {"batch_norm": "running"}
+    return FineTune(MLP([5], hidden=[6, 4]), **(defaults | settings)).double().eval()
 
 
 @pytest.mark.parametrize("setting", [{"steps": 0}, {"lr": 0.0}])
@@ -36,13 +38,19 @@ def naive(algorithm: FineTune, head_moves: bool, entropy: float = 0.0) -> torch.
     task = random_task()
     backbone = MLP([5], hidden=[6, 4]).double()
     backbone.load_state_dict(algorithm.backbone.state_dict())
-    head = nn.Parameter(class_means(backbone(task.support_z), task.support_y).detach())
+    support = len(task.support_z)
+
+    def embed(x: torch.Tensor) -> torch.Tensor:
+        moments = rows(algorithm.batch_norm, training=False, support=support)
+        return backbone(torch.cat([task.support_z, x]), moments)[support:]
+
+    head = nn.Parameter(class_means(embed(task.support_z), task.support_y).detach())
     weights = [*backbone.parameters(), head] if head_moves else [*backbone.parameters()]
     optimizer = torch.optim.Adam(weights, 0.01)
 
     def logits(x: torch.Tensor) -> torch.Tensor:
-        means = head if head_moves else class_means(backbone(task.support_z), task.support_y)
-        return 10 * F.cosine_similarity(backbone(x)[:, None], means, dim=-1)
+        means = head if head_moves else class_means(embed(task.support_z), task.support_y)
+        return 10 * F.cosine_similarity(embed(x)[:, None], means, dim=-1)
 
     for _ in range(5):
         p = logits(task.query_z).softmax(1)
@@ -55,8 +63,13 @@ def naive(algorithm: FineTune, head_moves: bool, entropy: float = 0.0) -> torch.
 
 @pytest.mark.parametrize(
     ("settings", "head_moves"),
-    [({}, False), ({"adapt": ["backbone", HEAD]}, True), ({"adapt": [".*"], "entropy": 0.7}, True)],
-    ids=["P>M>F", "Dhillon", "transductive"],
+    [
+        ({}, False),
+        ({"adapt": ["backbone", HEAD]}, True),
+        ({"adapt": [".*"], "entropy": 0.7}, True),
+        ({"adapt": [".*"], "batch_norm": "support"}, True),
+    ],
+    ids=["P>M>F", "Dhillon", "transductive", "moments of the support set"],
 )
 def test_the_steps_are_those_of_adam_on_a_copy(settings: dict[str, object], head_moves: bool) -> None:
     algorithm, task = finetune(**settings), random_task()
@@ -93,6 +106,23 @@ def test_augmented_steps_are_the_same_in_every_call() -> None:
     assert not torch.equal(first, algorithm.adapt(task.support_x, task.support_y)(task.query_x))
 
 
+def test_each_step_augments_the_images_by_numbers_of_its_own_equal_in_every_task() -> None:
+    drawn: list[torch.Tensor] = []
+
+    def augmentation(images: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+        drawn.append(random)
+        return images
+
+    augmentation.num_random = 2  # type: ignore[attr-defined]
+    algorithm, task = finetune(augmentation=augmentation, steps=3), random_task()
+    for support in (task.support_z, -task.support_z):
+        algorithm.adapt(support, task.support_y)
+    assert torch.equal(torch.stack(drawn[:3]), torch.stack(drawn[3:]))
+    numbers = torch.stack(drawn[:3])  # (steps, S, K)
+    assert numbers.shape == (3, len(task.support_z), 2) and len(numbers.unique()) == numbers.numel()
+    assert 0 <= numbers.min() < 0.2 and 0.8 < numbers.max() < 1
+
+
 @pytest.mark.parametrize("entropy", [0.0, 1.0])
 def test_it_is_transductive_where_the_entropy_counts(entropy: float) -> None:
     algorithm, task = finetune(entropy=entropy), random_task()
@@ -100,6 +130,7 @@ def test_it_is_transductive_where_the_entropy_counts(entropy: float) -> None:
     alone = torch.cat([predict(query[None]) for query in task.query_z])
     assert torch.allclose(predict(task.query_z), alone) == (entropy == 0)
     assert algorithm.dependence().transductive == (entropy > 0)
+    assert finetune(entropy=entropy, lr=[0.0, 0.01]).dependence().transductive == (entropy > 0)  # before a choice
 
 
 def test_entropy_of_known_rows() -> None:
@@ -109,7 +140,12 @@ def test_entropy_of_known_rows() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"lr": []}, "lr="), ({"lr": -1.0}, "lr="), ({"steps": -1}, "steps"), ({"adapt": ["stem"]}, "algorithm.adapt")],
+    [
+        ({"lr": []}, "lr="),
+        ({"lr": [0.1, -1.0]}, "lr="),
+        ({"steps": -1}, "steps"),
+        ({"adapt": ["stem"]}, "algorithm.adapt"),
+    ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -122,11 +158,11 @@ def test_one_of_several_rates_is_chosen_and_kept() -> None:
     with pytest.raises(ValueError, match="chooses one on meta-val"):
         algorithm.adapt(task.support_z, task.support_y)
     predictions = [predict(task.query_z) for predict in algorithm.candidates(task.support_z, task.support_y)]
-    algorithm.choose(2)
-    torch.testing.assert_close(algorithm.adapt(task.support_z, task.support_y)(task.query_z), predictions[2])
+    algorithm.choose(1)
+    torch.testing.assert_close(algorithm.adapt(task.support_z, task.support_y)(task.query_z), predictions[1])
     other = finetune(lr=rates)
     other.load_state_dict(algorithm.state_dict())
-    torch.testing.assert_close(other.adapt(task.support_z, task.support_y)(task.query_z), predictions[2])
+    torch.testing.assert_close(other.adapt(task.support_z, task.support_y)(task.query_z), predictions[1])
 
 
 def test_a_run_keeps_the_rate_that_is_best_on_meta_val(metalearn: Command) -> None:

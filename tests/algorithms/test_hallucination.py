@@ -6,6 +6,7 @@ from embedded_tasks import Flat, batch_of, compare, random_task
 
 from metalearn.algorithms.hallucination import Hallucination
 from metalearn.algorithms.prototypical import Prototypical
+from metalearn.losses import cross_entropy
 
 
 def hallucination(num_generated: int = 3) -> Hallucination:
@@ -39,6 +40,19 @@ def test_training_draws_noise_and_evaluation_does_not() -> None:
     batch = batch_of(task)
     assert algorithm.loss(batch).loss != algorithm.loss(batch).loss
     assert torch.equal(compare(algorithm, task), compare(algorithm, task))
+
+
+def test_each_task_of_a_training_has_its_own_gaussian_noise() -> None:
+    algorithm, noises = hallucination(num_generated=2000), []
+    batch = batch_of(random_task())
+    algorithm.generator.register_forward_pre_hook(lambda _, inputs: noises.append(inputs[1]))
+    output = algorithm.loss(batch)
+    assert len(noises) == 2 and not torch.equal(*noises)
+    for noise in (*noises, algorithm.noise):
+        assert noise.mean().abs() < 0.05 and (noise.std() - 1).abs() < 0.05
+    for task, noise, logits in zip(batch.tasks(), [*noises], output.logits, strict=True):
+        torch.testing.assert_close(algorithm.classify(*task[:3], noise), logits)
+    torch.testing.assert_close(output.loss, cross_entropy(output.logits, batch.query_y))
 
 
 def test_nothing_to_generate_is_refused() -> None:

@@ -1,5 +1,7 @@
 """Episodes as pure functions of (seed, split, index)."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,21 @@ def test_the_rule_of_meta_dataset() -> None:
     # image of each class.
     ratios = [(max(shots) - 1) / min(shots) for shots in drawn_shots]
     assert 2.5 < max(ratios) < 4
+
+
+@pytest.mark.parametrize(
+    ("available", "counted", "expected"),
+    [
+        (9, 100, (2, 4, 7)),  # 3 ⌈9 / 2⌉ = 15 images; 12 beside one of each class, by 1/7, 2/7 and 4/7
+        (9, 4, (1, 1, 2)),  # 3 ⌈4 / 2⌉ = 6
+        (3, 100, (1, 1, 2)),  # 3 ⌈3 / 2⌉ = 6
+        (1000, 1000, (72, 143, 285)),  # 500 at most
+    ],
+)
+def test_the_rule_of_meta_dataset_by_hand(available: int, counted: int, expected: tuple[int, ...]) -> None:
+    logs = np.log([0.5, 1.0, 2.0])
+    drawn = SimpleNamespace(random=lambda: 0.5, uniform=lambda low, high, size: logs)
+    assert meta_dataset_shots(drawn, 3, available, counted) == expected
 
 
 def test_meta_dataset_never_takes_more_than_a_class_has() -> None:

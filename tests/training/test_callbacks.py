@@ -23,13 +23,14 @@ def test_early_stopping_ends_a_training_that_does_not_improve(metalearn) -> None
     assert "early stopping has ended this training; to train further without it: callbacks=default" in again.text
 
 
-def test_ema_tests_averaged_weights(metalearn) -> None:
-    finished = metalearn(*RUN, "callbacks=ema", "callbacks.ema.decay=0.9")
+@pytest.mark.parametrize("decay", [0.0, 0.9])  # an average that keeps nothing of its past is the last weights
+def test_ema_tests_averaged_weights(metalearn, decay: float) -> None:
+    finished = metalearn(*RUN, "callbacks=ema", f"callbacks.ema.decay={decay}")
     assert finished.code == 0, finished.text
     checkpoint = finished.checkpoint("best")
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     changed = [name for name, value in averaged.items() if not torch.equal(value, current[name])]
-    assert changed
+    assert bool(changed) == bool(decay)
 
 
 def test_a_validation_of_the_average_changes_no_training_in_double_precision(metalearn) -> None:
