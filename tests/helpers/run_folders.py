@@ -85,11 +85,11 @@ def leave(folder: Path, fields: dict[str, Any], scores: np.ndarray | None = None
     """Writes a run directory: scores (E,) in test_episodes.npz, validations every ten steps."""
     folder.mkdir(parents=True)
     if scores is not None:
-        for measure in fields["test"].keys() & {"accuracy", "mse"}:
-            fields["test"][measure]["num_episodes"] = len(scores)
+        (measure,) = fields["test"].keys() & {"accuracy", "mse"}
+        fields["test"][measure]["num_episodes"] = len(scores)
     (folder / "result.json").write_text(json.dumps(fields))
     if scores is not None:
-        np.savez(folder / "test_episodes.npz", accuracy=scores.astype(np.float32))
+        np.savez(folder / "test_episodes.npz", **{measure: scores.astype(np.float32)})
     if steps:
         rows = ["step,train/loss,val/accuracy,val/seconds"]
         for step in range(1, steps + 1):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import leave, result
+from run_folders import leave, regression, result
 
 from metalearn.report.comparing.comparison import compare
 from metalearn.report.comparing.paired import MOST_IN_FULL, Pairs, holm, leaders, pairs
@@ -95,6 +95,14 @@ def test_methods_that_weigh_their_folds_otherwise_are_not_paired(tmp_path, rng) 
             leave(tmp_path / f"{algorithm}{fold}{seed}", fields, rng.uniform(size=EPISODES))
     (group,) = pairs(compare(find([tmp_path]).runs))
     assert sorted(cell.method.algorithm for cell in group.cells) == ["anil", "maml"]
+
+
+def test_the_smaller_of_two_errors_is_better(tmp_path, rng) -> None:
+    for algorithm, error in {"maml": 0.7, "anil": 0.5}.items():
+        leave(tmp_path / algorithm, regression(error, algorithm=algorithm), error + rng.normal(0, 0.01, EPISODES))
+    (group,) = pairs(compare(find([tmp_path]).runs))
+    assert [cell.method.algorithm for cell in group.cells] == ["anil", "maml"]
+    assert group.between(0, 1).better and not group.between(1, 0).better
 
 
 def test_equal_scores_differ_by_nothing(tmp_path, rng) -> None:

@@ -23,6 +23,7 @@ from metalearn.training.schedules import Constant, Cosine, Linear, Schedule, set
         (Constant(), (1.0, 1.0, 1.0)),
         (Linear(), (1.0, 0.5, 0.0)),
         (Cosine(), (1.0, 0.505, 0.01)),
+        (Cosine(floor=0.0), (1.0, 0.5, 0.0)),
         (Cosine(warmup=0.5), (0.0, 1.0, 0.01)),
         (Cosine(warmup=0.8), (0.0, 0.625, 0.01)),
     ],
@@ -79,8 +80,8 @@ def test_a_resumed_training_begins_at_the_rate_of_its_schedule(schedule: Schedul
 def test_a_training_that_changed_its_schedule_can_be_resumed_again() -> None:
     """Resumes a constant rate with a linear schedule, and then with both."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
-    for schedule, expected in ((Linear(), 0.05), (Linear(), 0.05), (Constant(), 0.1)):
-        set_rates(schedule, optimizer, 0.5)
+    for schedule, expected in ((Linear(), 0.025), (Linear(), 0.025), (Constant(), 0.1)):
+        set_rates(schedule, optimizer, 0.75)
         assert optimizer.param_groups[0]["lr"] == expected
     del optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["initial_lr"]
     set_rates(Constant(), optimizer, 0.5)  # an own optimizer may have no rate
@@ -127,6 +128,8 @@ def test_an_unknown_scheduler_is_one_line(metalearn: Command) -> None:
 def test_schedules_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"floor=-5 must not be negative"):
         Cosine(floor=-5)
+    with pytest.raises(ValueError, match=r"warmup=1.0 must be a fraction of the training"):
+        Cosine(warmup=1.0)
     sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=4)
     check_scheduler(cycle, sgd, 4)
