@@ -139,6 +139,15 @@ def test_the_biases_are_the_gates_at_first() -> None:
     torch.testing.assert_close(into, torch.full_like(into, sigmoid(-4.0)), rtol=5e-2, atol=0)
 
 
+def test_a_gate_near_one_is_not_rounded_to_half_precision() -> None:
+    algorithm = lstm_learner(forget_bias=5.0).float()
+    nn.init.zeros_(algorithm.forget_gate.linear.weight)
+    params, state = algorithm.start(algorithm.weights(), torch.empty(0), torch.empty(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, (_, forget, _) = algorithm.update(params, params, torch.tensor(1.6), state)
+    torch.testing.assert_close(forget, torch.full_like(forget, sigmoid(5.0)))
+
+
 @pytest.mark.parametrize("cell", ["lstm", "transformer"])
 def test_the_meta_loss_is_the_mean_over_the_steps(cell: str) -> None:
     algorithm = learned_optimizer(cell=cell)

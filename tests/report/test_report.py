@@ -147,6 +147,33 @@ def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
     assert "2 runs repeat the seed of another run" in lines
 
 
+def test_of_a_seed_a_completed_run_counts_before_a_training_and_that_before_the_last() -> None:
+    test_alone = {"fit": None, "test": 8.0}
+    for runs_of_seed, mean in (
+        ([result(0.9), result(0.8, seconds=test_alone)], 0.9),
+        ([result(None, status="failed"), result(0.8, seconds=test_alone)], 0.8),
+        ([result(0.9), result(0.7)], 0.7),
+    ):
+        (cell,) = compared(*runs_of_seed).cells
+        assert cell.means == [mean]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ({"seed": 1}, {"seed": 2}, "seed"),
+        ({"fold": 1}, {"fold": 2}, "fold"),
+        ({"class_split": 1}, {"class_split": 2}, "class split"),
+        ({"seed": 1, "fold": 1}, {"seed": 2, "fold": 2}, "run"),
+    ],
+)
+def test_runs_of_other_seeds_folds_and_class_splits_all_count(
+    first: dict[str, int], second: dict[str, int], name: str
+) -> None:
+    (cell,) = compared(result(0.5, **first), result(0.7, **second)).cells
+    assert (cell.means, cell.repeats) == ([0.5, 0.7], name)
+
+
 def test_checkpoints_of_one_run_are_protocols_of_their_own() -> None:
     def tested(checkpoint: str, mean: float, **fields: Any) -> dict[str, Any]:
         overrides = [f"seed={fields.get('seed', 0)}", "mode=test", f"checkpoint={checkpoint}"]

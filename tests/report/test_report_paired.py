@@ -1,5 +1,6 @@
 """Differences of methods on equal test episodes, and their significance."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from metalearn.report.comparing.comparison import compare
 from metalearn.report.comparing.paired import MOST_IN_FULL, Pairs, holm, leaders, pairs
 from metalearn.report.reading.runs import find
 from metalearn.report.tables.tables import LEADERS, settings
-from metalearn.stats import estimate
+from metalearn.stats import estimate, two_sided_p
 
 EPISODES = 200
 
@@ -121,6 +122,17 @@ def test_a_difference_of_errors_does_not_depend_on_their_unit(tmp_path, rng, uni
     assert not scaled.between(0, 1).real
 
 
+def test_one_query_with_another_answer_is_no_real_difference(tmp_path, rng) -> None:
+    scores = rng.integers(20, 60, EPISODES) / 75
+    (group,) = groups(tmp_path, {("maml", 0): scores, ("anil", 0): scores + np.eye(EPISODES)[0] / 75})
+    # The mean is d / E and its standard error is (d² / E) ** 0.5 / E ** 0.5, so t is 1.
+    assert group.between(0, 1).p == pytest.approx(two_sided_p(np.array([1.0]), EPISODES - 1)[0], rel=1e-3)
+
+
+def test_one_episode_shows_no_difference(tmp_path) -> None:
+    assert groups(tmp_path, {("maml", 0): np.zeros(1), ("anil", 0): np.ones(1)}) == []
+
+
 def test_a_constant_difference_is_real(tmp_path, rng) -> None:
     scores = rng.integers(0, 50, EPISODES) / 64
     (group,) = groups(tmp_path, {("maml", 0): scores, ("anil", 0): scores + 1 / 64})
@@ -144,6 +156,7 @@ def test_p_is_corrected_for_all_pairs_of_a_column_whatever_their_episodes(tmp_pa
     sha = {name: episodes for episodes, names in sets.items() for name in names}
     together = groups(tmp_path / "all", scores, sha)
     assert sorted(len(group.cells) for group in together) == [2, 3]
+    assert {cell.method.algorithm for cell in leaders(together)} <= {*sets["second"]}  # the larger group
     leave(tmp_path / "all/failed", result(None, dataset="omniglot", status="failed"))
     comparison = compare(find([tmp_path / "all"]).runs)
     said = [note.text for note in settings(comparison, leaders(together)).notes]
@@ -163,7 +176,7 @@ def test_p_is_corrected_for_all_pairs_of_a_column_whatever_their_episodes(tmp_pa
 
 def test_holm_by_hand() -> None:
     assert holm(np.array([0.04, 0.01, 0.02])).tolist() == pytest.approx([0.04, 0.03, 0.04])
-    assert holm(np.array([0.6, 0.5])).tolist() == [1.0, 1.0]
+    assert holm(np.array([0.7, 0.6])).tolist() == [1.0, 1.0]
 
 
 def test_among_methods_that_are_all_the_same_hardly_one_table_in_twenty_has_a_real_difference(tmp_path, rng) -> None:
@@ -181,3 +194,5 @@ def test_beyond_a_number_of_methods_only_the_best_is_compared(tmp_path, rng) -> 
     (group,) = groups(tmp_path, {(f"m{i}", 0): rng.uniform(size=20) for i in range(many)})
     assert len(list(group.all())) == len(list(group.with_best())) == many - 1
     assert all(difference.second is group.cells[0] for difference in group.all())
+    fewer = replace(group, cells=group.cells[:-1])
+    assert len(list(fewer.all())) == MOST_IN_FULL * (MOST_IN_FULL - 1) / 2
