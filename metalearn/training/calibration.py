@@ -69,6 +69,6 @@ def best_temperature(losses: np.ndarray) -> float:
     if len(around) < 3 or not np.isfinite(around).all():
         return float(2 ** logs[best])
     before, here, after = around
-    curvature = before - 2 * here + after
-    shift = (before - after) / (2 * curvature) if curvature > 0 else 0.0
+    curvature = (before - here) + (after - here)  # positive, since `best` is the first smallest loss
+    shift = (before - after) / (2 * curvature)
     return float(2 ** (logs[best] + shift * (logs[1] - logs[0])))

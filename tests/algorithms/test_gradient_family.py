@@ -127,6 +127,8 @@ def test_inner_steps_take_the_rows_in_turn(batch_size: int, monkeypatch: pytest.
     assert torch.equal(first, third) and torch.equal(second, fourth)
     with pytest.raises(ValueError, match="batch_size is 0"):
         reptile(batch_size=0)
+    with pytest.raises(ValueError, match="steps=-1 and test_steps=4 must not be negative"):
+        reptile(steps=-1)
 
 
 def test_batches_of_inner_steps_have_all_classes_in_any_order_of_the_rows() -> None:

@@ -9,6 +9,7 @@ from metalearn.training.calibration import BINS, CalibrationError
 
 
 def test_it_is_the_sum_over_bins_of_a_plain_loop() -> None:
+    assert BINS == 15  # Guo et al. 2017
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.2, 1, 4000)
     right = rng.uniform(size=4000) < np.floor(confidence * BINS) % 2  # too confident in every second bin alone

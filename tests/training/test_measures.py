@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from metalearn import MLP, Prototypical
 from metalearn.losses import DENSITY, cross_entropy, negative_log_likelihood
 from metalearn.training.measures import of_test, of_validation
-from metalearn.training.scores import ScoreTable, curves
+from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -30,7 +31,7 @@ def test_scores_of_a_network_in_bfloat16_are_computed_in_float32() -> None:
     means, targets = (torch.randn(2, 30, 1).bfloat16() for _ in range(2))  # (T, Q, N), as bf16-true converts both
     outputs = torch.cat([means, torch.full_like(means, -1.3)], dim=-1)
     algorithm = SimpleNamespace(problem="regression", objective=DENSITY, stage=None)
-    measured = of_test(algorithm, [outputs], targets)
+    measured = of_test(algorithm, [outputs + 1, outputs], targets)  # all scores are those of the last stage
     assert {name: values.dtype for name, values in measured.items()} == dict.fromkeys(
         ("loss", "mse", "nll", "coverage"), torch.float32
     )
@@ -42,10 +43,21 @@ def test_scores_of_a_network_in_bfloat16_are_computed_in_float32() -> None:
     torch.testing.assert_close(validated["mse_by_candidate"][:, 0], measured["mse"])
 
 
-def test_a_score_along_stages_of_any_name_is_a_curve() -> None:
-    table = ScoreTable()
-    table.add(torch.tensor([1, 0]), {"loss": torch.tensor([2.0, 1.0]), "accuracy_by_round": torch.eye(2)})
+def test_a_score_along_stages_of_any_name_is_a_curve_over_the_episodes_that_have_it() -> None:
+    table, large = ScoreTable(), 2**24  # float32 has no 2 ** 24 + 1
+    along = torch.tensor([[1.0, torch.nan, torch.nan], [0.5, 0.25, torch.nan]])
+    table.add(torch.tensor([large + 1, large]), {"loss": torch.tensor([2.0, 1.0]), "accuracy_by_round": along})
     collected = table.collect()
     assert collected["loss"].tolist() == [1.0, 2.0]
-    assert collected["accuracy_by_round"].tolist() == [[0.0, 1.0], [1.0, 0.0]]
-    assert curves(collected) == {"accuracy_by_round": [0.5, 0.5]}
+    np.testing.assert_array_equal(collected["accuracy_by_round"], along.flip(0))
+    np.testing.assert_array_equal(curves(collected)["accuracy_by_round"], [0.75, 0.25, np.nan])
+
+
+@pytest.mark.parametrize(("score", "best"), [("accuracy", 1), ("mse", 0)])
+def test_the_best_candidate_has_the_largest_accuracy_or_the_smallest_error(score: str, best: int) -> None:
+    of_candidates = np.array([[0.1, 0.3], [0.5, 0.4]])  # (E, candidates)
+    along = np.arange(12).reshape(2, 6)  # two candidates of three numbers each
+    found, scores = best_candidate({score + CANDIDATES: of_candidates, "loss_by_step" + CANDIDATES: along}, score)
+    assert found == best
+    np.testing.assert_array_equal(scores[score], of_candidates[:, best])
+    np.testing.assert_array_equal(scores["loss_by_step"], along[:, 3 * best : 3 * best + 3])

@@ -38,7 +38,13 @@ def test_the_losses_are_those_of_the_plain_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "expected"), [([np.nan] * 25, 1.0), ([*range(25)], 2.0**-6), ([*range(25, 0, -1)], 64)]
+    ("losses", "expected"),
+    [
+        ([np.nan] * 25, 1.0),
+        ([*range(25)], 2.0**-6),
+        ([*range(25, 0, -1)], 64),
+        ([np.nan] * 14 + [*range(11)], 2.0),  # the fifteenth, beside one without a loss
+    ],
 )
 def test_it_stays_within_what_was_tried(losses: list[float], expected: float) -> None:
     assert best_temperature(np.array([losses], float)) == expected
