@@ -10,6 +10,7 @@ from metalearn import MLP, Prototypical
 from metalearn.losses import DENSITY, cross_entropy, negative_log_likelihood
 from metalearn.training.measures import of_test, of_validation
 from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
+from metalearn.training.temperature import TEMPERED, loss_by_temperature
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -22,8 +23,11 @@ def test_a_batch_has_the_losses_of_its_tasks(dtype: torch.dtype) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         measured = of_test(algorithm, [logits], targets)["loss"]
         expected = torch.stack([cross_entropy(*task) for task in zip(logits, targets, strict=True)])
+        tempered = of_validation(algorithm, [logits, -logits], targets)[TEMPERED + CANDIDATES]
+        of_candidates = [loss_by_temperature(candidate, targets) for candidate in (logits, -logits)]
     assert measured.dtype == precision
     torch.testing.assert_close(measured, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(tempered, torch.cat(of_candidates, 1), rtol=1e-6, atol=0, check_dtype=False)
 
 
 def test_scores_of_a_network_in_bfloat16_are_computed_in_float32() -> None:
