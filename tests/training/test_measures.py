@@ -8,9 +8,9 @@ import torch
 
 from metalearn import MLP, Prototypical
 from metalearn.losses import DENSITY, cross_entropy, negative_log_likelihood
+from metalearn.training.calibration import TEMPERED, loss_by_temperature
 from metalearn.training.measures import of_test, of_validation
 from metalearn.training.scores import CANDIDATES, ScoreTable, best_candidate, curves
-from metalearn.training.temperature import TEMPERED, loss_by_temperature
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
