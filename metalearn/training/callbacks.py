@@ -1,4 +1,4 @@
-"""Callbacks of the training: its end, seconds, missing gradients, non-finite losses."""
+"""Callbacks of the training: its random numbers, averages, end, seconds, gradients and losses."""
 
 import logging
 import shlex
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 from torch import Tensor
@@ -14,6 +15,35 @@ from torch import Tensor
 from metalearn.episodes.loaders import batches_done
 
 log = logging.getLogger(__name__)
+
+
+@final
+class SeededBatches(pl.Callback):
+    """Seeds every batch, so that a resumed training draws the numbers of an uninterrupted one.
+
+    The random numbers of a network, e.g. for dropout, are a function of (seed, batch, process).
+    """
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        seed = trainer.datamodule.seed  # type: ignore[attr-defined]
+        of_batch = np.random.SeedSequence([seed, batches_done(trainer), trainer.global_rank])
+        torch.manual_seed(int(of_batch.generate_state(1)[0]))
+
+
+@final
+class AveragedBuffers(pl.Callback):
+    """Averages the running averages of all processes, each kept over its own tasks.
+
+    At the end of a batch it would be too late: a moving average of the weights takes them there.
+    """
+
+    def on_after_backward(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        buffers: list[Tensor] = [b for b in module.algorithm.buffers() if b.is_floating_point()]  # type: ignore[union-attr]
+        if trainer.world_size == 1 or not buffers:
+            return
+        flat = trainer.strategy.reduce(torch.cat([b.flatten() for b in buffers]), reduce_op="mean")
+        for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
 
 
 @final

@@ -21,13 +21,12 @@ from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import intensities
 from metalearn.episodes.loaders import batches_done
 from metalearn.stats import estimate
-from metalearn.training import measures, predictions
-from metalearn.training.batches import AveragedBuffers, SeededBatches, steps_done, time_done
+from metalearn.training import measures, predictions, schedules
 from metalearn.training.calibration import TEMPERED, CalibrationError, best_temperature
+from metalearn.training.callbacks import AveragedBuffers, SeededBatches
 from metalearn.training.cost import Cost
 from metalearn.training.groups import groups_of
 from metalearn.training.own_parts import DeclaredDependence, check_output
-from metalearn.training.schedules import Constant, Schedule, SchedulerFactory, lightning_config, set_rates
 from metalearn.training.scores import ScoreTable, best_candidate, curves
 from metalearn.types import Episode, IndexedBatch, Split, TaskOutput
 
@@ -62,7 +61,7 @@ class FewShotModule(pl.LightningModule):
         self,
         algorithm: AbstractAlgorithm,
         optimizer: OptimizerFactory,
-        scheduler: Schedule | SchedulerFactory | None = None,
+        scheduler: schedules.Schedule | schedules.SchedulerFactory | None = None,
         *,
         backbone_lr: float | None = None,
         skip_nonfinite: int = 0,
@@ -71,7 +70,7 @@ class FewShotModule(pl.LightningModule):
         self.backbone_lr = backbone_lr
         self.loss: Callable[[Episode], TaskOutput] = algorithm.loss  # ReplayedSteps replaces it
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
-        self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or Constant()
+        self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or schedules.Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._evaluates_embeddings = self._adapts_together = False
@@ -100,7 +99,7 @@ class FewShotModule(pl.LightningModule):
         return [SeededBatches(), AveragedBuffers(), DeclaredDependence()]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return lightning_config(self.scheduler, self.make_optimizer(), self.done)
+        return schedules.lightning_config(self.scheduler, self.make_optimizer(), self.done)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         if self.backbone_lr is None:
@@ -109,17 +108,18 @@ class FewShotModule(pl.LightningModule):
 
     def done(self) -> float:
         """Returns the largest fraction done of the limits on steps, epochs and time, 0 to 1."""
-        return min(max(steps_done(self.trainer), self._time_done), 1.0)
+        return min(max(schedules.steps_done(self.trainer), self._time_done), 1.0)
 
     def on_fit_start(self) -> None:
         self.train()  # Lightning changes no mode, and libraries load networks in either
 
     def on_train_start(self) -> None:
-        self._time_done = time_done(self.trainer) if self.trainer.global_step else 0.0  # the first rate is exact
-        set_rates(self.scheduler, self.trainer.optimizers[0], self.done())
+        # The first rate of a training is exact.
+        self._time_done = schedules.time_done(self.trainer) if self.trainer.global_step else 0.0
+        schedules.set_rates(self.scheduler, self.trainer.optimizers[0], self.done())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._time_done = time_done(self.trainer)
+        self._time_done = schedules.time_done(self.trainer)
 
     def training_step(self, batch: Episode, batch_idx: int) -> STEP_OUTPUT:
         self.algorithm.done = self.done()

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from metalearn.episodes.loaders import batches_done
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 """Function that builds a scheduler of torch from an optimizer; the scheduler counts steps."""
@@ -114,3 +118,27 @@ def set_rates(schedule: Schedule | SchedulerFactory, optimizer: Optimizer, done:
                 group.setdefault("initial_lr", group["lr"])  # absent in the state after a constant rate
             if "initial_lr" in group:
                 group["lr"] = group["initial_lr"] * schedule(done)
+
+
+def time_done(trainer: pl.Trainer) -> float:
+    """Returns the fraction of the training's time limit that has passed; 0 without a limit.
+
+    All processes must call it, because they share the first process's clock and one learning rate.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
+            past = callback.time_elapsed()
+            return trainer.strategy.broadcast(past / (past + left))
+    return 0.0
+
+
+def steps_done(trainer: pl.Trainer) -> float:
+    """Returns the fraction of the training's steps or epochs, whichever is larger, that is done.
+
+    The fraction is 0 without such a limit.
+    """
+    of_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+    of_epochs = 0.0
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        of_epochs = batches_done(trainer) / (trainer.max_epochs * trainer.num_training_batches)
+    return max(of_steps, of_epochs)

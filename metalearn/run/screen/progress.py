@@ -12,7 +12,7 @@ from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.estimates import SIGNS
 from metalearn.formats import score, span
 from metalearn.run.screen.console import console
-from metalearn.training.batches import steps_done
+from metalearn.training.schedules import steps_done
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
