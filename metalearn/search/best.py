@@ -1,7 +1,5 @@
 """Findings of a search: a table of the best trials, and files for the next run and the report."""
 
-import csv
-import io
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metalearn.files import write_text
+from metalearn.formats import csv_text
 from metalearn.run.command.grammar import quoted
 from metalearn.run.trials.trial import counted
 from metalearn.search.experiment import as_experiment
@@ -57,7 +56,7 @@ class Findings:
         self._screen.say_end(f"trial {name}", job, scores, again=again)
 
     def table(self) -> None:
-        """Prints the best trials with their parameters, and how the others have ended."""
+        """Prints the best trials with their parameters, how the others ended, and which have not run."""
         completed = self._best_first()
         pruned, failed = self._trials.all(TrialState.PRUNED), self._trials.failed()
         if completed:
@@ -65,6 +64,9 @@ class Findings:
         counts = f"{len(completed)} completed, {len(pruned)} pruned, {len(failed)} failed"
         finished = len(completed) + len(pruned)
         self._screen.say(f"{finished} of {max(finished, self._trials.n_trials)} trials: {counts}")
+        queued = len(self._trials.all(TrialState.WAITING))
+        if queued and finished >= self._trials.n_trials:
+            self._screen.say(f"{queued} start points have not run: hydra.sweeper.n_trials={finished + queued} runs them")
         for trial in failed[-SHOWN:]:
             job = self._trials.runs(trial).looked().first_incomplete
             why = f" ({job.reason})" if job.reason else ""
@@ -132,14 +134,11 @@ class Findings:
     def _write_pareto(self, completed: Sequence[FrozenTrial]) -> None:
         front = {trial.number for trial in self._front()}
         names = list(dict.fromkeys(name for trial in completed for name in trial.params))
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["trial", "on_front", *(objective.name for objective in self._objectives), *names])
+        rows: list[list[Any]] = [["trial", "on_front", *(objective.name for objective in self._objectives), *names]]
         for trial in completed:
-            params: list[Any] = [trial.params.get(name, "") for name in names]
-            on_front = int(trial.number in front)
-            writer.writerow([self._trials.folder(trial).name, on_front, *trial.values, *params])
-        write_text(self._folder / PARETO, text.getvalue())
+            params = (trial.params.get(name) for name in names)
+            rows.append([self._trials.folder(trial).name, int(trial.number in front), *trial.values, *params])
+        write_text(self._folder / PARETO, csv_text(rows))
         self._screen.say(f"all completed trials: {self._folder / PARETO}")
 
     def _best_first(self) -> list[FrozenTrial]:

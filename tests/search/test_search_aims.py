@@ -148,6 +148,16 @@ def test_start_points_of_a_continued_search_come_next(tmp_path: Path) -> None:
     assert search.values()[1:] == [0.75]
 
 
+def test_start_points_that_do_not_run_are_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Controller(tmp_path, start=[{"x": 0.25}], n_trials=1).run()
+    assert "start points" not in capfd.readouterr().out
+    Controller(tmp_path, start=[{"x": 0.5}, {"x": 0.75}], n_trials=1).run()
+    said = " ".join(capfd.readouterr().out.split())
+    assert "2 start points have not run: hydra.sweeper.n_trials=3 runs them" in said
+    Controller(tmp_path, start=[{"x": 0.5}, {"x": 0.75}], n_trials=3).run()
+    assert "start points" not in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("point", "line"),
     [({"x": 2.0}, "hydra.sweeper.start has x=2.0, outside of"), ({"z": 1}, "has z, which the search does not vary")],
