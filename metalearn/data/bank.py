@@ -139,9 +139,17 @@ class ClassBank:
         if images.ndim != 5:
             raise ValueError(f"images are {images.shape}, not (classes, images of a class, C, H, W)")
         num_classes, per_class = images.shape[:2]
-        rows = np.arange(num_classes * per_class).reshape(num_classes, per_class)
         flat = images.reshape(num_classes * per_class, *images.shape[2:])
-        return ClassBank(torch.from_numpy(flat), tuple(rows), tuple(names))
+        return ClassBank(torch.from_numpy(flat), consecutive_rows([per_class] * num_classes), tuple(names))
+
+
+def consecutive_rows(sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Returns the rows of classes of these sizes that follow each other.
+
+    >>> consecutive_rows([2, 1])
+    (array([0, 1]), array([2]))
+    """
+    return tuple(np.arange(end - size, end) for size, end in zip(sizes, np.cumsum(sizes), strict=True))
 
 
 def class_names(bank: object) -> list[str]:

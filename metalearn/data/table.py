@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from metalearn.data.bank import ClassBank
+from metalearn.data.bank import ClassBank, consecutive_rows
 from metalearn.data.files.names import check_one_spelling, class_name, some
 from metalearn.data.files.source import named
 from metalearn.data.files.table import BadLine, with_header
@@ -99,9 +99,8 @@ def bank(
 ) -> ClassBank:
     """Builds the bank of classes with these rows (n, F), ranked among sorted columns (M, F)."""
     levels = torch.from_numpy(ranks(np.concatenate(rows_of), reference))  # (M, F)
-    ends = np.cumsum([len(rows) for rows in rows_of])
-    own = np.split(np.arange(ends[-1]), ends[:-1])
-    return ClassBank(levels[:, None, None], tuple(own), tuple(names), columns=tuple(columns))
+    own = consecutive_rows([*map(len, rows_of)])
+    return ClassBank(levels[:, None, None], own, tuple(names), columns=tuple(columns))
 
 
 def ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metalearn.data.bank import consecutive_rows
 from metalearn.data.files.any_image import LARGEST, as_bytes, open_image
 from metalearn.data.files.image_array import Plan
 from metalearn.data.files.names import check_utf8, some
@@ -67,7 +68,7 @@ def _folder_of(root: Path, split: Split, name: str) -> Path | None:
 def equal_rows(classes: ClassLists, num_images: int) -> dict[Split, dict[str, np.ndarray]]:
     """Returns the rows of a plan whose classes have `num_images` each, one class after another."""
     return {
-        split: dict(zip(names, np.arange(len(names) * num_images).reshape(len(names), num_images), strict=True))
+        split: dict(zip(names, consecutive_rows([num_images] * len(names)), strict=True))
         for split, names in classes.items()
     }
 
@@ -79,8 +80,7 @@ def plan_of_files(files: dict[Split, dict[str, Files]]) -> Plan:
     rows: dict[Split, dict[str, np.ndarray]] = {}
     identity = hashlib.sha256(f"{PROCESSING}\n".encode())
     for split, classes in files.items():
-        ends = np.cumsum([len(of_class) for of_class in classes.values()])
-        rows[split] = dict(zip(classes, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+        rows[split] = dict(zip(classes, consecutive_rows([*map(len, classes.values())]), strict=True))
         for name, of_class in classes.items():
             identity.update("\n".join([f"{split} {name} {len(of_class)}", *of_class.values(), ""]).encode())
 

@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
-from metalearn.data.bank import ClassBank
+from metalearn.data.bank import ClassBank, consecutive_rows
 from metalearn.data.files.source import check_memory
 from metalearn.data.manifest import Division, complete
 from metalearn.data.overlap import in_two_splits
@@ -55,8 +54,7 @@ def _bank(source: str, split: Split, texts: Texts, preparation: TextPreparation)
         longer += is_longer
     if longer > 0:
         log.info("%s: %d of %d texts of %s are cut to %d tokens", source, longer, len(flat), split, len(ids[0]))
-    ends = np.cumsum([len(texts[name]) for name in names])
-    rows = tuple(np.split(np.arange(len(flat)), ends[:-1]))
+    rows = consecutive_rows([len(texts[name]) for name in names])
     return ClassBank(ids, rows, tuple(names), texts=flat, vocabulary=preparation.tokeniser.identity)
 
 
