@@ -1,9 +1,7 @@
 """The common form of all data sets: one tensor of images or texts, and the rows of each class."""
 
 import hashlib
-import logging
 import mmap
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,10 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-
-from metalearn.data.files.names import some
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -168,39 +162,6 @@ def vocabulary(bank: object) -> str | None:
 def columns(bank: object) -> list[str]:
     """Returns the names of the columns of a bank of a table, and no names for other data."""
     return list(bank.columns) if isinstance(bank, ClassBank) else []
-
-
-TURN = re.compile("/rot(000|090|180|270)$")
-"""End of the name of a class of rotated images: the degrees."""
-
-
-def upright(name: str) -> str:
-    """Returns the name that a class has where no class is rotated.
-
-    >>> upright("Greek/character05/rot000"), upright("Greek/character05/rot090")
-    ('Greek/character05', 'Greek/character05/rot090')
-    """
-    return name.removesuffix("/rot000")
-
-
-def drawn_class(name: str) -> str:
-    """Returns the name of the class whose images another class may hold in rotation.
-
-    >>> drawn_class("Greek/character05/rot090")
-    'Greek/character05'
-    """
-    return TURN.sub("", name)
-
-
-def warn_of_shared_classes(trained: Iterable[str], tested: Sequence[str], split: str = "meta-test") -> int:
-    """Warns of classes of a split that share the name of a training class, and counts them.
-
-    Names count across data sets, and whether or not one of them has rotations.
-    """
-    if shared := sorted(set(map(upright, trained)) & set(map(upright, tested))):
-        message = "%d of the %d %s classes have names of training classes: %s"
-        log.warning(message, len(shared), len(tested), split, some(shared))
-    return len(shared)
 
 
 def content_sha256(names: Iterable[str], rows: Iterable[np.ndarray], pixels: Iterable[bytes | memoryview]) -> str:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from metalearn.data.bank import ClassBank, drawn_class
+from metalearn.data.bank import ClassBank
 from metalearn.data.joined import joined
+from metalearn.data.rotations import drawn_class
 from metalearn.types import Split
 
 

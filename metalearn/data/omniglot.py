@@ -25,6 +25,7 @@ from metalearn.data.files.names import some
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import open_zip, read_regular
 from metalearn.data.files.source import check_memory, image_shape, named
+from metalearn.data.rotations import DEGREES, rotated
 from metalearn.data.splits import read_split
 from metalearn.types import Split
 
@@ -144,13 +145,12 @@ def _process_all(halves: list[tuple[Path, dict[str, int]]], height: int, width: 
 
 def _bank(drawings: np.ndarray, characters: tuple[str, ...], rotations: bool) -> ClassBank:
     """Builds the bank of a split from drawings (characters, 20, H, W), with rotations if asked."""
-    turns = (0, 1, 2, 3) if rotations else (0,)
+    turns = range(len(DEGREES) if rotations else 1)
     num_characters, num_drawings, height, width = drawings.shape
     images = np.empty((num_characters, len(turns), num_drawings, 1, height, width), np.uint8)
     for turn in turns:  # counter-clockwise, as PIL's rotate and Snell et al. 2017
         images[:, turn, :, 0] = np.rot90(drawings, turn, axes=(-2, -1))
-    suffixes = [f"/rot{90 * turn:03d}" for turn in turns] if rotations else [""]
-    names = [character + suffix for character in characters for suffix in suffixes]
+    names = [rotated(name, degrees) for name in characters for degrees in DEGREES] if rotations else [*characters]
     return ClassBank.from_classes(images.reshape(-1, *images.shape[2:]), names)
 
 

@@ -1,22 +1,37 @@
 """Items that are in two splits: training must not see those of the test."""
 
-from collections.abc import Hashable, Iterable, Mapping
+import logging
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from metalearn.data.files.names import some
+from metalearn.data.rotations import upright
 from metalearn.types import Split
 
+log = logging.getLogger(__name__)
+
 Item = TypeVar("Item", bound=Hashable)
-Place = TypeVar("Place")
 
 
-def in_two_splits(places: Mapping[Split, Iterable[tuple[Item, Place]]]) -> dict[Item, dict[Split, Place]]:
-    """Finds the items of more than one split, each with its first place in every split that has it.
+def in_two_splits(items: Mapping[Split, Iterable[Item]]) -> dict[Item, list[Split]]:
+    """Finds the items of more than one split, each with its splits.
 
-    >>> in_two_splits({"train": [("cat", 1), ("dog", 2), ("cat", 3)], "test": [("cat", 4)]})
-    {'cat': {'train': 1, 'test': 4}}
+    >>> in_two_splits({"train": ["cat", "dog", "cat"], "test": ["cat"]})
+    {'cat': ['train', 'test']}
     """
-    found: dict[Item, dict[Split, Place]] = {}
-    for split, of_split in places.items():
-        for item, place in of_split:
-            found.setdefault(item, {}).setdefault(split, place)
-    return {item: by_split for item, by_split in found.items() if len(by_split) > 1}
+    splits_of: dict[Item, list[Split]] = {}
+    for split, of_split in items.items():
+        for item in dict.fromkeys(of_split):
+            splits_of.setdefault(item, []).append(split)
+    return {item: splits for item, splits in splits_of.items() if len(splits) > 1}
+
+
+def warn_of_shared_classes(trained: Iterable[str], tested: Sequence[str], split: str = "meta-test") -> int:
+    """Warns of classes of a split that share the name of a training class, and counts them.
+
+    Names count across data sets, and whether or not one of them has rotations.
+    """
+    if shared := sorted(set(map(upright, trained)) & set(map(upright, tested))):
+        message = "%d of the %d %s classes have names of training classes: %s"
+        log.warning(message, len(shared), len(tested), split, some(shared))
+    return len(shared)

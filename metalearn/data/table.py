@@ -89,7 +89,7 @@ def warn_of_shared_rows(rows_of: Mapping[Split, Sequence[np.ndarray]]) -> None:
 
     This is no error, because few columns of few values have such rows by chance.
     """
-    flat = {split: ((row.tobytes(), None) for rows in classes for row in rows) for split, classes in rows_of.items()}
+    flat = {split: (row.tobytes() for rows in classes for row in rows) for split, classes in rows_of.items()}
     if shared := in_two_splits(flat):
         log.warning("table: %d rows of equal numbers are in two splits", len(shared))
 

@@ -91,7 +91,7 @@ def _named_as_the_folders(root: Path, classes: ClassLists) -> ClassLists:
     for split in SPLITS:
         if len(found[split]) != len(classes[split]):
             raise ValueError(f"{root / split} has {len(found[split])} of {len(classes[split])} class folders")
-    if twice := in_two_splits({split: ((name, None) for name in found[split]) for split in SPLITS}):
+    if twice := in_two_splits(found):
         raise ValueError(f"{root}: classes are in two splits: {some([*twice])}")
     return found
 

@@ -10,7 +10,8 @@ from importlib import resources
 
 import torch
 
-from metalearn.data.bank import ClassBank, upright
+from metalearn.data.bank import ClassBank
+from metalearn.data.rotations import upright
 from metalearn.episodes.sampling import Draw
 
 NUM_RUNS, WAY = 20, 20

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 
-from metalearn.data.bank import ClassBank, class_names, columns, vocabulary, warn_of_shared_classes
+from metalearn.data.bank import ClassBank, class_names, columns, vocabulary
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.folds import fold_of
 from metalearn.data.joined import joined
+from metalearn.data.overlap import warn_of_shared_classes
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import Encoding
 from metalearn.run.checks.inputs import check_columns, check_input_shape, check_splits, check_vocabulary

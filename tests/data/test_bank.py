@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from metalearn.data.bank import ClassBank, class_names, warn_of_shared_classes
+from metalearn.data.bank import ClassBank, class_names
+from metalearn.data.overlap import warn_of_shared_classes
 
 IMAGES = torch.zeros(6, 1, 4, 4, dtype=torch.uint8)
 ROWS = (np.arange(3), np.arange(3, 6))

@@ -22,9 +22,9 @@ def split_folders(root: Path) -> SplitFiles:
     """Finds the classes of train/, val/ and test/; returns {} if none of these has folders."""
     folders = {split: _folders(root / split) for split in SPLITS if (root / split).is_dir()}
     folders = {split: names for split, names in folders.items() if names}
-    where = {split: [(class_name(name), f"{split}/{name}") for name in names] for split, names in folders.items()}
-    if twice := in_two_splits(where):
-        pairs = some([" and ".join(folder_of.values()) for folder_of in twice.values()])
+    folder_of = {split: {class_name(name): f"{split}/{name}" for name in names} for split, names in folders.items()}
+    if twice := in_two_splits(folder_of):
+        pairs = some([" and ".join(folder_of[split][name] for split in splits) for name, splits in twice.items()])
         raise ValueError(f"{root} has classes in two splits: {pairs}")
     return {split: files_by_folder(root / split) for split in folders}
 

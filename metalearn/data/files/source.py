@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -19,7 +19,7 @@ class Source(Protocol):
     input_shape: tuple[int, int, int]  # C, H, W
     preparation: Preparation  # for new images; `load` may complete it from the files
 
-    def load(self) -> dict[Split, ClassBank]:
+    def load(self) -> Mapping[Split, ClassBank]:
         """Returns the banks of meta-train, meta-val and meta-test; no class is in two of them.
 
         A data set for testing alone returns meta-test alone. Raises ValueError or OSError in one

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import torch
 
@@ -63,9 +64,6 @@ def warn_of_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:
 
     Training then sees a text of the test, with another label.
     """
-    flat = {
-        split: ((text, None) for of_class in texts.values() for text in of_class) for split, texts in splits.items()
-    }
-    if shared := in_two_splits(flat):
+    if shared := in_two_splits({split: chain(*texts.values()) for split, texts in splits.items()}):
         counted = "1 text is" if len(shared) == 1 else f"{len(shared)} texts are"
         log.warning("%s: %s in two splits, such as %.80r", source, counted, min(shared))

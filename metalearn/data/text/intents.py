@@ -20,7 +20,7 @@ from metalearn.data.text.banks import text_banks, text_shape
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import Texts, read_texts
 from metalearn.data.text.tokens import Encoding
-from metalearn.types import SPLITS, Split
+from metalearn.types import Split
 
 FILES: dict[Split, str] = {"train": "train", "val": "valid", "test": "test"}
 NAMES = ("clinc150", "banking77", "hwu64", "liu")
@@ -72,7 +72,7 @@ class Intents:
             folder = self._folder()
             texts = read_texts(self._file(folder, "full.jsonl"), key="sentence")
             splits = {split: self._split(folder, file, texts) for split, file in FILES.items()}
-            if twice := in_two_splits({split: splits[split].items() for split in SPLITS}):
+            if twice := in_two_splits(splits):
                 name, places = next(iter(twice.items()))
                 raise ValueError(f"split {self.fold} has {name} in {' and in '.join(places)}")
             self.preparation = TextPreparation.of_training(self.encoding, splits, *self.input_shape)
