@@ -19,7 +19,7 @@ from metalearn.episodes.setting import Fault, Setting, refuse
 from metalearn.types import Augmentation, Episode, Split
 
 USES_ALL = 16
-"""Draws for each image from which on an evaluation uses all but one of e^16, which is all."""
+"""Mean draws of an image from which on an evaluation uses all: one of e^16 is left out."""
 
 
 class EpisodicDataModule(AbstractEpisodes[Draw]):

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from metalearn.data.files.cached_tensor import cached_tensor
-from metalearn.types import SPLITS
+from metalearn.episodes.seeds import BASE_CLASSES, generator
 
 Embed = Callable[[Tensor], Tensor]
 """Function that embeds each image independently: (B, C, H, W) uint8 -> (B, D)."""
@@ -28,7 +28,7 @@ def base_rows(rows: Sequence[np.ndarray], per_class: int, *, seed: int) -> Tenso
 
     `rows` lists the rows of each class.
     """
-    rng = np.random.default_rng([seed, SPLITS.index("train"), 0, 0, 0, 0])  # differs from the seeds of episodes
+    rng = generator(seed, "train", 0, BASE_CLASSES)
     count = min(per_class, *map(len, rows))
     return torch.from_numpy(np.stack([rng.choice(of_class, count, replace=False) for of_class in rows]))
 

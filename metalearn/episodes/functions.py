@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from metalearn.episodes.loaders import AbstractEpisodes, tasks_together
+from metalearn.episodes.seeds import generator
 from metalearn.episodes.setting import Fault, Setting, refuse
-from metalearn.types import SPLITS, Episode, Split
+from metalearn.types import Episode, Split
 
 LARGEST = 1_000_000  # limit of points in an episode
 
@@ -70,7 +71,7 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
 
     def draw(self, split: Split, index: int) -> Episode:
         (shot,), (query,) = self.shape(split, index, sys.maxsize)
-        rng = np.random.default_rng([self.seed_of(split), SPLITS.index(split), index])
+        rng = generator(self.seed_of(split), split, index)
         points = map(np.ascontiguousarray, self.families[split].points(rng, shot + query))  # as the hash takes them
         x, y = map(torch.from_numpy, points)
         return Episode(x[:shot], y[:shot], x[shot:], y[shot:])

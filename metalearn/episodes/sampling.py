@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metalearn.episodes.seeds import AUGMENTATION, generator
 from metalearn.episodes.setting import Shape
-from metalearn.types import SPLITS, Split
+from metalearn.types import Split
 
 
 class Draw(NamedTuple):
@@ -41,7 +42,7 @@ def draw(
     shots, queries = shape
     ways = np.arange(len(shots))
     support, query = [], []
-    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    rng = generator(seed, split, index)
     classes = rng.choice(len(rows), len(shots), replace=False, p=weights)  # (N,)
     for c, shot, num_queries in zip(classes, shots, queries, strict=True):
         picked = rng.choice(rows[c], shot + num_queries, replace=False)
@@ -62,7 +63,7 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
 
     Ordinary classification trains on them; the ways are the classes of the split.
     """
-    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    rng = generator(seed, split, index)
     ends = np.cumsum([len(own) for own in rows])  # end of each class in the concatenated rows
     picked = rng.choice(ends[-1], size, replace=False, shuffle=False)
     classes = np.searchsorted(ends, picked, side="right")
@@ -73,8 +74,7 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
 
 def draw_random(numbers: int, rows: int, *, seed: int, split: Split, index: int) -> Tensor:
     """Draws the numbers of an augmentation, uniform in [0, 1), as bits: (rows, numbers)."""
-    # Differs from the seed of the rows.
-    rng = np.random.default_rng([seed, SPLITS.index(split), index, 0, 0])
+    rng = generator(seed, split, index, AUGMENTATION)
     return torch.from_numpy(rng.random((rows, numbers), np.float32)).view(torch.int32)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.counts import MOST_SUPPORT, dirichlet_queries, meta_dataset_shots
-from metalearn.types import SPLITS, Split
+from metalearn.episodes.seeds import SHAPE, generator
+from metalearn.types import Split
 
 Shots = Literal["equal", "unequal", "meta_dataset"]
 Queries = Literal["equal", "unequal"]
@@ -133,11 +134,9 @@ class Setting:
 
     def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:
         """Returns the shape of all episodes of a batch; `smallest_class` is a number of images."""
-        if isinstance(self.way, int) and isinstance(self.shot, int) and self.has_one_shape and self.queries == "equal":
-            return Shape((self.shot,) * self.way, (self.query,) * self.way)
-        # The seed differs from that of the rows. It ends in 1, because a final 0 seeds like no
-        # final number.
-        rng = np.random.default_rng([seed, SPLITS.index(split), batch, 1])
+        if self.has_one_shape and self.queries == "equal":
+            return Shape((self.largest_shot,) * self.largest_way, (self.query,) * self.largest_way)
+        rng = generator(seed, split, batch, SHAPE)
         way = int(rng.integers(*_range(self.way), endpoint=True))
         if self.shots == "meta_dataset":
             shots = meta_dataset_shots(rng, way, smallest_class - self.query, self.largest_shot)

@@ -12,10 +12,12 @@ from metalearn.episodes.counts import meta_dataset_shots
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import fetch
 from metalearn.episodes.sampling import Draw, collate, draw, draw_images
+from metalearn.episodes.seeds import AUGMENTATION, BASE_CLASSES, PAIRS, QUERIES, ROWS, SHAPE, TIES, generator
 from metalearn.episodes.setting import Setting, Shape, Shots
 from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3, num_episodes=2)
+STREAMS = (ROWS, SHAPE, AUGMENTATION, BASE_CLASSES, PAIRS, QUERIES, TIES)
 
 
 def drawn(bank: ClassBank, *, seed: int = 0, split: str = "train", index: int = 0) -> Draw:
@@ -30,6 +32,13 @@ def test_an_episode_is_a_function_of_seed_split_and_index(bank: ClassBank) -> No
     assert same(drawn(bank), drawn(bank))
     for other in (drawn(bank, seed=1), drawn(bank, split="val"), drawn(bank, index=1)):
         assert not same(drawn(bank), other)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_each_purpose_has_random_numbers_of_its_own(seed: int) -> None:
+    streams = [(split, index, stream) for split in SPLITS for index in range(9) for stream in set(STREAMS)]
+    firsts = {generator(seed, *stream).integers(2**63) for stream in streams}
+    assert len(firsts) == len(streams)
 
 
 def test_support_and_query_are_disjoint_rows_of_way_classes(bank: ClassBank) -> None:

@@ -12,6 +12,7 @@ from torchmetrics.functional.retrieval import retrieval_average_precision, retri
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.loaders import EVALUATION_SEED
+from metalearn.episodes.seeds import QUERIES, TIES, generator
 from metalearn.estimates import Curve
 from metalearn.stats import estimate
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_embeds
@@ -52,7 +53,7 @@ class Retrieval(AbstractEvaluation):
     def __call__(self, meta_test: MetaTest) -> Scored:
         rows, classes, queries = self.draw(meta_test.bank)
         z = meta_test.embeddings(rows)(rows)  # (M, D)
-        rng = np.random.default_rng([EVALUATION_SEED, 2, 0, 0, 0, 2])
+        rng = generator(EVALUATION_SEED, "test", 0, TIES)
         found: dict[str, list[float]] = {"mean_average_precision": []}
         hits: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
         for query in queries.tolist():
@@ -75,7 +76,7 @@ class Retrieval(AbstractEvaluation):
         rows, sizes = np.concatenate(bank.rows), np.array([len(own) for own in bank.rows])
         classes = np.repeat(np.arange(bank.num_classes), sizes)
         can_ask = np.flatnonzero(sizes[classes] > 1)
-        rng = np.random.default_rng([EVALUATION_SEED, 2, 0, 0, 0, 1])
+        rng = generator(EVALUATION_SEED, "test", 0, QUERIES)
         queries = rng.choice(can_ask, min(self.num_queries, len(can_ask)), replace=False)
         return torch.from_numpy(rows), torch.from_numpy(classes), torch.from_numpy(queries)
 

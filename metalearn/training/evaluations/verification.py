@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import (
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.loaders import EVALUATION_SEED
+from metalearn.episodes.seeds import PAIRS, generator
 from metalearn.estimates import Curve
 from metalearn.stats import estimate
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_embeds, ranks, thinned
@@ -78,7 +79,7 @@ def draw_pairs(bank: ClassBank, pairs: int, index: int) -> tuple[Tensor, Tensor]
 
     The mask is true for pairs of one class. The draw is a function of `index`.
     """
-    rng = np.random.default_rng([EVALUATION_SEED, 2, index, 0, 0, 0])
+    rng = generator(EVALUATION_SEED, "test", index, PAIRS)
     several = [rows for rows in bank.rows if len(rows) > 1]
     rows = []
     for of_class in rng.integers(len(several), size=pairs):
