@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -108,9 +107,9 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
     def skip(self) -> None:
         """Takes note that the training batch in progress was skipped; ignores it here."""
 
+    @abstractmethod
     def tasks_of_evaluation(self, split: Split) -> int:
         """Returns the number of episodes in an evaluation batch."""
-        return 1
 
     @abstractmethod
     def data_sha256(self, split: Split) -> str:
@@ -223,15 +222,14 @@ class _Stream(IterableDataset[Drawn]):
 class _Fixed(Dataset[tuple[Tensor, Drawn]], Generic[Drawn]):
     def __init__(self, data: AbstractEpisodes[Drawn], split: Split, digest: EpisodesDigest | None = None) -> None:
         self.data, self.split, self.digest = data, split, digest
-        self.indices, self.tasks = data.evaluation_indices(split), data.tasks_of_evaluation(split)
+        indices, tasks = data.evaluation_indices(split), data.tasks_of_evaluation(split)
+        self.batches = [indices[first : first + tasks] for first in range(0, len(indices), tasks)]
 
     def __len__(self) -> int:
-        return math.ceil(len(self.indices) / self.tasks)
+        return len(self.batches)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Drawn]:
-        if batch >= len(self):
-            raise IndexError(batch)
-        indices = self.indices[batch * self.tasks : (batch + 1) * self.tasks]
+        indices = self.batches[batch]
         drawn = [self.data.draw(self.split, index) for index in indices]
         if self.digest is not None:
             for index, episode in zip(indices, drawn, strict=True):
