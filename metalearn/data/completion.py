@@ -49,6 +49,7 @@ class Pixels:
 
     def __init__(self, bank: ClassBank) -> None:
         self.bank = bank
+        self.rows = np.sort(np.concatenate(bank.rows))  # splits may share one tensor of images
         self.height, self.width = bank.images.shape[2:]
         rows, columns = np.meshgrid(np.linspace(-1, 1, self.height), np.linspace(-1, 1, self.width), indexing="ij")
         self.places = np.stack([rows.ravel(), columns.ravel()], axis=1).astype(np.float32)  # (H W, 2)
@@ -68,6 +69,6 @@ class Pixels:
 
         Returns places (count, 2) and intensities (count, 1), float32.
         """
-        image = self.bank.images[int(rng.integers(len(self.bank.images)))].numpy().ravel()
+        image = self.bank.images[self.rows[rng.integers(len(self.rows))]].numpy().ravel()
         chosen = rng.permutation(len(image))[:count]
         return self.places[chosen], (image[chosen, None] / 255).astype(np.float32)

@@ -166,6 +166,12 @@ def test_completion_takes_the_grey_images_of_a_data_set() -> None:
             Completion(Source(), input_shape=[2])
 
 
+def test_an_image_of_another_split_is_not_completed() -> None:
+    shared = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 1, 2, 2)
+    family, rng = Pixels(ClassBank(shared, (np.array([4]), np.array([1, 2])), ("a", "b"))), np.random.default_rng(0)
+    assert {round(255 * float(family.points(rng, 1)[1][0, 0])) for _ in range(99)} == {1, 2, 4}
+
+
 def test_what_was_completed_is_drawn_where_it_belongs() -> None:
     family = Pixels(images())
     task = data(family, shot=20, query=28).draw("test", 0)
