@@ -34,7 +34,7 @@ class Division:
 
     def __post_init__(self) -> None:
         split = self.fractions
-        if len(split) != len(SPLITS) or min(split) < 0 or abs(sum(split) - 1) > 1e-6:
+        if len(split) != len(SPLITS) or min(split) < 0 or not abs(sum(split) - 1) <= 1e-6:
             what = f"split={split} must be the fractions of train, val and test, which add up to 1"
             raise ValueError(f"{self.source}: {what}")
 
@@ -45,10 +45,10 @@ class Division:
         """
         return self._given(names) if self.manifest.exists() else self._drawn(names)
 
-    def keep(self, classes: Mapping[Split, Sequence[str]]) -> None:
+    def keep(self, classes: ClassLists) -> None:
         """Writes the manifest of a drawn split."""
         if not self.manifest.exists():
-            write_manifest(self.manifest, {split: tuple(names) for split, names in classes.items()})
+            write_manifest(self.manifest, classes)
             log.info("%s: the split is drawn, and kept in %s", self.source, self.manifest)
 
     def _drawn(self, names: Iterable[str]) -> ClassLists:
@@ -110,6 +110,8 @@ def read_manifest(path: Path) -> ClassLists:
             if not name or name in split_of:
                 raise BadLine(line, f"the class {name} is listed twice" if name else "the class has no name")
             split_of[name] = split
+        if not split_of:
+            raise ValueError("it lists no classes")
     except ValueError as error:
         raise ValueError(f"{path} is not a CSV file of split,class ({error})") from error
     return {split: tuple(sorted(name for name in split_of if split_of[name] == split)) for split in SPLITS}

@@ -27,6 +27,7 @@ def root(tmp_path: Path) -> Path:
         ({"split": [0.5, 0.5]}, "split=[0.5, 0.5] must be the fractions of train, val and test"),
         ({"split": [0.5, 0.5, 0.5]}, "which add up to 1"),
         ({"split": [1.5, 0, -0.5]}, "must be the fractions"),
+        ({"split": [float("nan"), 0.5, 0.5]}, "must be the fractions"),
         ({"max_unreadable": 12}, "max_unreadable=12 must be a fraction of the files"),
     ],
 )

@@ -46,6 +46,7 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (b"", "its first line is ''"),
+        (b"split,class\n", "it lists no classes"),
         (b"class,split\na,train\n", "its first line is 'class,split'"),
         (b"split,class\ntrain,a\ntraining,b\n", "line 3: 'training' is not one of train, val, test"),
         (b"split,class\ntrain,a\ntest,a\n", "line 3: the class a is listed twice"),
