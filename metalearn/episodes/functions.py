@@ -94,14 +94,15 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
 
 def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Fault]:
     """Lists the faults of a setting of regression tasks."""
-    key, faults = f"episode.{split}", setting.number_faults(split)
+    if faults := setting.number_faults(split):
+        return faults
+    key = f"episode.{split}"
     for name, usual in {"shots": ("equal", "unequal"), "queries": ("equal",), "sampling": ("uniform",)}.items():
         if (value := getattr(setting, name)) not in usual:
             faults.append(Fault(f"{key}.{name}={value} is for classes of images", f"{key}.{name}={usual[0]}"))
     if setting.way != 1:
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
-    shot = setting.shot if isinstance(setting.shot, int) else max(setting.shot)
-    most = getattr(family, "most_points", LARGEST)
+    shot, most = setting.largest_shot, getattr(family, "most_points", LARGEST)
     if shot + setting.query > most:
         faults.append(Fault(f"{key} has shot {shot} + query {setting.query}; {most:,} points are the most"))
     return faults

@@ -34,7 +34,7 @@ def refuse(faults: Iterable[Fault]) -> None:
     """Raises ValueError with all faults and their remedies in one line, if there are faults."""
     faults = list(faults)
     if faults:
-        remedy = " ".join(fault.remedy for fault in faults if fault.remedy)
+        remedy = " ".join(dict.fromkeys(fault.remedy for fault in faults if fault.remedy))
         raise ValueError("; ".join(fault.what for fault in faults) + (f": type {remedy}" if remedy else ""))
 
 
@@ -112,18 +112,21 @@ class Setting:
         if faults := self.number_faults(split):
             return faults
         (fewest, way), shot, key = _range(self.way), self.largest_shot, f"episode.{split}"
+        most, given = bank.num_classes, f"{key}.way is {self.way}"
+        reasons = []
         if fewest < 2:
-            what = f"{key}.way is {self.way}; a task needs at least 2 classes"
-            faults.append(Fault(what, f"{key}.way=2" if way < 2 else f"{key}.way=[2,{way}]"))
+            reasons.append(f"{given}; a task needs at least 2 classes")
         if way > bank.num_classes:
-            most = bank.num_classes if fewest >= min(way, bank.num_classes) else f"[{fewest},{bank.num_classes}]"
-            what = f"way {way} exceeds the {bank.num_classes} classes of split '{split}'"
-            faults.append(Fault(what, f"{key}.way={most}" if bank.num_classes > 1 else ""))
+            reasons.append(f"way {way} exceeds the {bank.num_classes} classes of split '{split}'")
         if self.shots == "meta_dataset":
-            shot = 1  # the rule adapts to the available images
+            shot, most = 1, min(most, MOST_SUPPORT)  # the rule adapts to the available images
             if way > MOST_SUPPORT:
-                what = f"{key}.way is {self.way}; an episode of shots=meta_dataset has {MOST_SUPPORT} support images"
-                faults.append(Fault(f"{what} at most", f"{key}.way={MOST_SUPPORT}"))
+                reasons.append(f"{given}; an episode of shots=meta_dataset has {MOST_SUPPORT} support images at most")
+        low, high = max(fewest, 2), max(min(way, most), 2)
+        possible = f"{key}.way={high if low >= high else f'[{low},{high}]'}" if most > 1 else ""
+        faults = [Fault(what, possible) for what in reasons]
+        if self.sampling != "uniform" and split != "train":
+            faults.append(Fault(f"{key}.sampling is {self.sampling!r}, which is for training alone: leave it uniform"))
         if shot + self.query > (available := bank.smallest_class):
             remedy = (
                 f"{key}.query={available - shot}" if shot < available else f"{key}.shot=1 {key}.query={available - 1}"

@@ -28,6 +28,7 @@ SETTING = Setting(way=4, shot=2, query=3)
         (Setting(5, 1, 1, shots="Unequal"), "episode.val.shots is 'Unequal'; choose from equal, unequal, meta_dataset"),
         (Setting(5, 1, 1, queries="same"), "episode.val.queries is 'same'; choose from equal, unequal"),
         (Setting(5, 1, 1, sampling="Hard"), "episode.val.sampling is 'Hard'; choose from uniform, hard"),
+        (Setting(5, 1, 1, sampling="hard"), "episode.val.sampling is 'hard', which is for training alone: leave it"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(bank: ClassBank, setting: Setting, message: str) -> None:
@@ -64,6 +65,13 @@ def test_an_episode_of_one_class_is_refused(bank: ClassBank) -> None:
         "episode.test.way is 1; a task needs at least 2 classes: "
         "type episode.train.way=2 episode.val.way=[2,4] episode.test.way=2"
     )
+
+
+def test_two_faults_of_a_way_have_one_remedy(bank: ClassBank) -> None:
+    with pytest.raises(ValueError, match=r"classes of split 'val': type episode.val.way=\[2,12\]$"):
+        refuse(Setting([1, 20], 1, 1).faults(bank, "val"))
+    with pytest.raises(ValueError, match=r"at most: type episode.val.way=12$"):
+        refuse(Setting(501, 100, 1, shots="meta_dataset").faults(bank, "val"))
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])

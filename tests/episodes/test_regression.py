@@ -101,6 +101,12 @@ def test_the_shots_of_a_range_are_those_of_the_batch() -> None:
     assert len(set(shots)) > 2
 
 
+@pytest.mark.parametrize("shot", [[], [3], [9, 2]])
+def test_a_range_of_shots_has_two_ends(shot: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"episode.train.shot is .*; a range has a smallest and a largest number"):
+        data(shot=shot)
+
+
 def test_a_function_has_one_output() -> None:
     with pytest.raises(ValueError, match=r"episode.train.way is 5"):
         data(way=5)
