@@ -78,7 +78,7 @@ def make_plan(path: Path, classes: ClassLists, num_images: int) -> Plan:
     for file in [path / name for name in (META, *HALVES)] if path.is_dir() else [path]:
         if not file.is_file():
             raise FileNotFoundError(f"{file.absolute()} is missing beside the other files of {FOLDER}")
-        identity.update(f"{file_version(file.name, file.stat())}\n".encode())
+        identity.update(f"{file_version(file, file.stat())}\n".encode())
 
     def read(start: int) -> Iterator[np.ndarray]:
         images, rows_of = _images(path, [name for names in classes.values() for name in names], num_images)

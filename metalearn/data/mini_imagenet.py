@@ -124,7 +124,7 @@ def _plan_of_pickles(paths: dict[Split, Path], classes: ClassLists, num_images: 
     for split, path in paths.items():
         if not path.is_file():
             raise FileNotFoundError(f"{path.absolute()} is missing beside the other pickles")
-        version = file_version(path.name, path.stat())
+        version = file_version(path, path.stat())
         identity.update(f"{split} {version} {classes[split]} {num_images}\n".encode())
 
     def read(start: int) -> Iterator[np.ndarray]:

@@ -104,7 +104,7 @@ def _plan_of_pickles(root: Path, num_classes: dict[Split, int]) -> Plan:
         for path in (root / f"{split}_images_png.pkl", root / f"{split}_labels.pkl"):
             if not path.is_file():
                 raise FileNotFoundError(f"{path.absolute()} is missing beside the other pickles")
-            identity.update(f"{file_version(path.name, path.stat())}\n".encode())
+            identity.update(f"{file_version(path, path.stat())}\n".encode())
         rows[split] = _rows_of_classes(root / f"{split}_labels.pkl", split, num_classes[split])
 
     def read(start: int) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from metalearn.data.files.image_files import Files
 from metalearn.data.files.names import check_one_spelling, check_utf8, class_name, some
-from metalearn.data.files.regular import check_regular, file_version
+from metalearn.data.files.regular import file_version
 from metalearn.data.files.table import BadLine, read_lines
 from metalearn.data.overlap import in_two_splits
 from metalearn.types import SPLITS, Split
@@ -54,7 +54,7 @@ def _files_in(folder: Path) -> Files:
             continue
         if entry.is_dir():
             raise ValueError(f"{folder} holds the folder {entry.name}, but a class is one folder of images")
-        files[entry.path] = _identity(entry.path, entry.name, entry.stat())
+        files[entry.path] = file_version(entry.path, entry.stat())
     return files
 
 
@@ -73,7 +73,7 @@ def files_by_list(path: Path) -> dict[str, Files]:
             seen[image] = line
             of_class = files.setdefault(label, {})
             try:
-                of_class[image] = _identity(image, name, os.stat(image))
+                of_class[image] = file_version(image, os.stat(image), name)
             except FileNotFoundError:
                 absent.append(name)
             except (ValueError, OSError) as error:  # no regular file, or an impossible name
@@ -86,8 +86,3 @@ def files_by_list(path: Path) -> dict[str, Files]:
     if not files:
         raise ValueError(f"{path} names no files")
     return {class_name(label): dict(sorted(files[label].items())) for label in sorted(files, key=class_name)}
-
-
-def _identity(path: str, name: str, status: os.stat_result) -> str:
-    check_regular(path, status)
-    return file_version(name, status)

@@ -11,7 +11,7 @@ from metalearn.data.bank import consecutive_rows
 from metalearn.data.files.any_image import LARGEST, as_bytes, open_image
 from metalearn.data.files.image_array import Plan
 from metalearn.data.files.names import check_utf8, some
-from metalearn.data.files.regular import check_regular, file_version, read_regular
+from metalearn.data.files.regular import file_version, read_regular
 from metalearn.types import SPLITS, Split
 
 PROCESSING = 2  # part of the cache keys; increase it when `decode` changes its pixels
@@ -30,9 +30,7 @@ def images_in(folder: Path) -> Files:
         names = [name for name in os.listdir(descriptor) if name[0] != "." and name.lower().endswith(SUFFIXES)]
         files: Files = {}
         for name in sorted(names):
-            status = os.stat(name, dir_fd=descriptor)
-            check_regular(f"{folder}/{name}", status)
-            files[f"{folder}/{name}"] = file_version(name, status)
+            files[f"{folder}/{name}"] = file_version(f"{folder}/{name}", os.stat(name, dir_fd=descriptor))
         return files
     finally:
         os.close(descriptor)

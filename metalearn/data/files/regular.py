@@ -47,9 +47,13 @@ def open_zip(path: Path, *, advice: str) -> Iterator[zipfile.ZipFile]:
         raise OSError(f"cannot read {path} ({error}); {advice}") from error
 
 
-def file_version(name: str, status: os.stat_result) -> str:
-    """Names a file and its version, for the keys of caches."""
-    return f"{name} {status.st_size} {status.st_mtime_ns}"
+def file_version(path: str | Path, status: os.stat_result, name: str | None = None) -> str:
+    """Names a file, by its last part if `name` is None, and its version, for the keys of caches.
+
+    Raises ValueError for a pipe, a device or a socket.
+    """
+    check_regular(path, status)
+    return f"{name or os.path.basename(path)} {status.st_size} {status.st_mtime_ns}"
 
 
 class Limited:
