@@ -72,7 +72,7 @@ class AbstractTenClasses:
             raise ValueError(f"{self.name}: split is {split!r}; it must be images or classes")
         self.input_shape = image_shape(self.name, input_shape, [1])
         self.preparation = Preparation(self.input_shape, invert=True)  # drawings are dark on white
-        self.root, self.installed, self.split, self.url = Path(root), installed, split, url
+        self.root, self.installed, self.split, self.url = Path(root), Path(installed or root), split, url
 
     def load(self) -> Mapping[Split, ClassBank]:
         """Returns the banks, each of which is read on demand.
@@ -118,8 +118,7 @@ class AbstractTenClasses:
 
     def _find(self, name: str) -> Path:
         packed = f"{name}.gz"
-        if self.installed is not None and not (self.root / name).exists() and not (self.root / packed).exists():
-            for path in (Path(self.installed, name), Path(self.installed, packed)):
-                if path.exists():
-                    return path
+        for path in (folder / file for folder in (self.root, self.installed) for file in (name, packed)):
+            if path.exists():
+                return path
         return found_or_downloaded(self.root / name, self.root / packed, f"{self.url}/{packed}", md5=self.md5[name])

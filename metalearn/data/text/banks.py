@@ -54,7 +54,7 @@ def _bank(source: str, split: Split, texts: Texts, preparation: TextPreparation)
         ids[row], is_longer = preparation.with_length(text)
         longer += is_longer
     if longer > 0:
-        log.info("%s: %d of %d texts of %s are cut to %d tokens", source, longer, len(flat), split, len(ids[0]))
+        log.info("%s: %d of %d texts of %s are cut to %d tokens", source, longer, len(flat), split, preparation.length)
     rows = consecutive_rows([len(texts[name]) for name in names])
     return ClassBank(ids, rows, tuple(names), texts=flat, vocabulary=preparation.tokeniser.identity)
 

@@ -7,7 +7,6 @@ is a word, an example a sentence in which it is blank. The support has k sentenc
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -101,10 +100,9 @@ def blanked(sentences: Iterable[list[str]], *, each: int, longest: int) -> Texts
         for word in sorted(set(distinct[text])):
             if word.isalpha():
                 with_word.setdefault(word, []).append(text)
-    counts = Counter({word: len(texts) for word, texts in with_word.items()})
     taken: set[str] = set()
     chosen: Texts = {}
-    for word in sorted(counts, key=lambda word: (counts[word], word)):
+    for word in sorted(with_word, key=lambda word: (len(with_word[word]), word)):
         free = [text for text in with_word[word] if text not in taken][:each]
         if len(free) == each:
             taken.update(free)
