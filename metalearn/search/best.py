@@ -56,7 +56,7 @@ class Findings:
         self._screen.say_end(f"trial {name}", job, scores, again=again)
 
     def table(self) -> None:
-        """Prints the best trials with their parameters, how the others ended, and which have not run."""
+        """Prints the best trials with their parameters, and how the others have ended."""
         completed = self._best_first()
         pruned, failed = self._trials.all(TrialState.PRUNED), self._trials.failed()
         if completed:
@@ -66,7 +66,8 @@ class Findings:
         self._screen.say(f"{finished} of {max(finished, self._trials.n_trials)} trials: {counts}")
         queued = len(self._trials.all(TrialState.WAITING))
         if queued and finished >= self._trials.n_trials:
-            self._screen.say(f"{queued} start points have not run: hydra.sweeper.n_trials={finished + queued} runs them")
+            remedy = f"hydra.sweeper.n_trials={finished + queued} runs them"
+            self._screen.say(f"start points that have not run: {queued}; {remedy}")
         for trial in failed[-SHOWN:]:
             job = self._trials.runs(trial).looked().first_incomplete
             why = f" ({job.reason})" if job.reason else ""
