@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.parts.base_classes import AbstractBaseStatistics
-from metalearn.algorithms.parts.choice import check_choice
+from metalearn.algorithms.parts.checks import check_choice
 from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of, is_of_backbone
 from metalearn.backbones.dependence import Dependence, batch_norm_of, keeps_averages

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_positive
+from metalearn.algorithms.parts.checks import check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.algorithms.parts.heads import HeadFit, basis_of
 from metalearn.algorithms.parts.precision import at_least_float32

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
-from metalearn.algorithms.parts.choice import check_at_least, check_choice
+from metalearn.algorithms.parts.checks import check_at_least, check_choice
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.backbones import norm

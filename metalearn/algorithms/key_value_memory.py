@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts import key_value
-from metalearn.algorithms.parts.choice import check_at_least, check_positive
+from metalearn.algorithms.parts.checks import check_at_least, check_positive
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.streams import instances, mixed_order, rearranged
 from metalearn.backbones import norm

@@ -12,7 +12,7 @@ from torch import Tensor
 from metalearn.algorithms.bd_cspn import rectified, shifted
 from metalearn.algorithms.metric import AbstractClassifier
 from metalearn.algorithms.parts.base_classes import BaseMean
-from metalearn.algorithms.parts.choice import check_at_least, check_positive
+from metalearn.algorithms.parts.checks import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.transforms import centred

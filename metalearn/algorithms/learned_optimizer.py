@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
-from metalearn.algorithms.parts.choice import check_at_least, check_choice, check_positive
+from metalearn.algorithms.parts.checks import check_at_least, check_choice, check_positive
 from metalearn.algorithms.parts.coordinatewise import (
     LSTM,
     AbstractCell,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.checks import check_at_least
 from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier

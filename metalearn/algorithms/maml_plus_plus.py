@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.checks import check_at_least
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones import norm

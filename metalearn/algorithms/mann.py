@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts import memory
-from metalearn.algorithms.parts.choice import check_at_least, check_positive
+from metalearn.algorithms.parts.checks import check_at_least, check_positive
 from metalearn.algorithms.parts.memory import Memory
 from metalearn.algorithms.parts.streams import instances, mixed_order, order_by_instance, rearranged
 from metalearn.backbones import norm

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.by_class import logsumexp_by_class
-from metalearn.algorithms.parts.choice import check_at_least, check_positive
+from metalearn.algorithms.parts.checks import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.algorithms.parts.choice import check_choice, check_positive
+from metalearn.algorithms.parts.checks import check_choice, check_positive
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.algorithms.parts.svm import crammer_singer

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.checks import check_at_least
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import Moments
 from metalearn.losses import DENSITY, Problem

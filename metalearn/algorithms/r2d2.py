@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractMetric
-from metalearn.algorithms.parts.choice import check_positive
+from metalearn.algorithms.parts.checks import check_positive
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.algorithms.parts.ridge import ridge_regression
 from metalearn.backbones.base import AbstractBackbone

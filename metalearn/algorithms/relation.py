@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.metric import AbstractEmbedding
-from metalearn.algorithms.parts.choice import check_at_least, check_choice
+from metalearn.algorithms.parts.checks import check_at_least, check_choice
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.losses import cross_entropy

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.checks import check_at_least
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones.base import AbstractBackbone

@@ -18,7 +18,7 @@ from metalearn.algorithms.gradient import descend
 from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
-from metalearn.algorithms.parts.choice import check_at_least, check_choice, check_positive
+from metalearn.algorithms.parts.checks import check_at_least, check_choice, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm

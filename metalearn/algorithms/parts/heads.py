@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.parts.choice import check_at_least
+from metalearn.algorithms.parts.checks import check_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
