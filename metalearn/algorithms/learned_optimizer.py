@@ -7,7 +7,7 @@ gradients and outputs the steps. It is trained on the losses after every step. T
 here: batch statistics of the queries.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from metalearn.algorithms.parts.coordinatewise import (
     LSTM,
     AbstractCell,
     Affine,
+    CellState,
     Transformer,
     flatten,
     preprocess,
@@ -92,10 +93,12 @@ class LearnedOptimizer(AbstractGradient):
         nn.init.uniform_(self.output.linear.weight, -0.01, 0.01)
         nn.init.zeros_(self.output.linear.bias)
 
-    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, Any]:
+    def start(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> tuple[Parameters, CellState]:
         return params, self.cell.start(flatten(params, self.adapted))
 
-    def update(self, params: Parameters, grads: Parameters, loss: Tensor, state: Any) -> tuple[Parameters, Any]:
+    def update(
+        self, params: Parameters, grads: Parameters, loss: Tensor, state: CellState
+    ) -> tuple[Parameters, CellState]:
         theta, grad = flatten(params, self.adapted), flatten(grads, self.adapted)  # (P,)
         seen, state = self.cell(preprocess(grad), state)  # (H, P)
         step = self.scale * self.output(seen)[0].to(theta.dtype)  # (P,)  g_t

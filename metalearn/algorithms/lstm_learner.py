@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.parts.checks import check_at_least
-from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, flatten, preprocess, unflatten
+from metalearn.algorithms.parts.coordinatewise import LSTM, Affine, CellState, flatten, preprocess, unflatten
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
 from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones.base import AbstractBackbone
@@ -19,7 +19,7 @@ from metalearn.backbones.norm import Moments
 from metalearn.losses import Problem
 from metalearn.types import Episode, Parameters, TaskOutput
 
-State = tuple[tuple[tuple[Tensor, Tensor], ...], Tensor, Tensor]
+State = tuple[CellState, Tensor, Tensor]
 """State of the first LSTM, and the gates f and i of the previous step, (1, P) each."""
 
 

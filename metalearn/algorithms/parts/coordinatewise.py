@@ -7,12 +7,14 @@ the matrix products are wide. Everything runs under torch.vmap, which does not s
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metalearn.types import Parameters
+
+CellState = tuple[tuple[Tensor, Tensor], ...]
+"""Two tensors of each layer, which a recurrent network keeps from step to step."""
 
 PREPROCESS_P = 10.0
 """p of Andrychowicz et al. 2016, appendix A, and of Ravi and Larochelle 2017, section 3.2."""
@@ -56,11 +58,11 @@ class AbstractCell(nn.Module, ABC):
     """Step of a recurrent network, applied to all coordinates at once and to each independently."""
 
     @abstractmethod
-    def start(self, flat: Tensor) -> Any:
+    def start(self, flat: Tensor) -> CellState:
         """Returns the state before the first step, for coordinates like those of `flat`, (P,)."""
 
     @abstractmethod
-    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """Maps input (I, P) and state to output (H, P) and the next state."""
 
 
@@ -80,13 +82,11 @@ class LSTM(AbstractCell):
             Affine((hidden if layer else num_inputs) + hidden, 4 * hidden) for layer in range(layers)
         )
 
-    def start(self, flat: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    def start(self, flat: Tensor) -> CellState:
         zeros = flat.new_zeros(self.hidden, len(flat))
         return tuple((zeros, zeros) for _ in self.gates)
 
-    def forward(
-        self, x: Tensor, state: tuple[tuple[Tensor, Tensor], ...]
-    ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
+    def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         following = []
         for gates, (output, past) in zip(self.gates, state, strict=True):
             # (H, P) each, in torch's order
@@ -115,13 +115,11 @@ class Transformer(AbstractCell):
         self.embed = Affine(num_inputs, hidden)
         self.layers = nn.ModuleList(TransformerLayer(hidden) for _ in range(layers))
 
-    def start(self, flat: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    def start(self, flat: Tensor) -> CellState:
         empty = flat.new_zeros(0, self.hidden, len(flat))
         return tuple((empty, empty) for _ in self.layers)
 
-    def forward(
-        self, x: Tensor, state: tuple[tuple[Tensor, Tensor], ...]
-    ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
+    def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         step = len(state[0][0])
         z = self.embed(x) + sinusoids(step, self.hidden, x.device).to(x.dtype)[:, None]  # (H, P)
         following = []
