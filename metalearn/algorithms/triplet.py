@@ -81,7 +81,7 @@ class Triplet(AbstractEmbedding):
         return TaskOutput(losses.mean(), self.compare_all(support_z, batch.support_y, query_z))
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        params = self.finetune(self.weights(), support_x, support_y)
+        params = self.finetune(support_x, support_y)
 
         def predict(query_x: Tensor) -> Tensor:
             support = support_x.shape[0]
@@ -91,11 +91,12 @@ class Triplet(AbstractEmbedding):
 
         return predict
 
-    def finetune(self, params: Parameters, support_x: Tensor, support_y: Tensor) -> Parameters:
+    def finetune(self, support_x: Tensor, support_y: Tensor) -> Parameters:
         """Returns the weights after `finetune_steps` steps on a support set, (S, *X) and (S, N).
 
         Frozen weights stay.
         """
+        params: Parameters = dict(self.backbone.named_parameters())
 
         def support_loss(moved: Parameters) -> Tensor:
             return self.triplet_loss(self.embed_by(params | moved, support_x, self.rows(track=False)), support_y)
@@ -106,9 +107,6 @@ class Triplet(AbstractEmbedding):
                 grads, _ = grad_and_value(support_loss)(moved)
             moved = descend(moved, grads, self.finetune_lr)
         return params | moved
-
-    def weights(self) -> Parameters:
-        return dict(self.backbone.named_parameters())
 
     def embed_by(self, params: Parameters, x: Tensor, rows: norm.Rows | None) -> Tensor:
         """Embeds inputs under given weights of the backbone: (B, *X) -> (B, D)."""
