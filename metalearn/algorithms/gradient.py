@@ -136,7 +136,8 @@ class AbstractGradient(AbstractAlgorithm):
         theta, loop = self.weights(), self.inner_loop
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
-            phi, _ = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)[-1]  # lines 5-6
+            steps = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)
+            *_, (phi, _) = steps  # lines 5-6
             logits = self.predict(phi, support_x, query_x)  # (Q, N)
             return self.objective.loss(logits, query_y), logits  # line 8
 
@@ -175,14 +176,8 @@ class AbstractGradient(AbstractAlgorithm):
 
     def steps(
         self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
-    ) -> list[tuple[Parameters, State]]:
-        """Returns weights and optimiser state after 0 to `num_steps` steps: (S, *X), (S, N)."""
-        return [*self.walk(params, support_x, support_y, num_steps, first_order=first_order)]
-
-    def walk(
-        self, params: Parameters, support_x: Tensor, support_y: Tensor, num_steps: int, *, first_order: bool = True
     ) -> Iterator[tuple[Parameters, State]]:
-        """Yields the pairs of `steps` one by one."""
+        """Yields weights and optimiser state after 0 to `num_steps` steps: (S, *X), (S, N)."""
         params, state = self.start(params, support_x, support_y)
         yield params, state
         # Within its class, the rows of an episode are in random order, so every n-th row gives a
@@ -236,4 +231,4 @@ class AbstractGradient(AbstractAlgorithm):
         if self.batch_norm == "running":
             x = torch.cat([batch.support_x, batch.query_x], dim=1).flatten(0, 1)  # (T * (S + Q), *X)
             with torch.no_grad():
-                self.network(x, norm.rows("running", training=True, tasks=batch.num_tasks))
+                self.network(x, norm.Rows(tasks=batch.num_tasks, track=True))

@@ -104,7 +104,7 @@ class IMAML(AbstractGradient):
         def task(
             support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
         ) -> tuple[Tensor, ...]:  # Algorithm 2
-            for params, _ in self.walk(theta, support_x, support_y, self.inner_loop.steps):
+            for params, _ in self.steps(theta, support_x, support_y, self.inner_loop.steps):
                 phi = params  # keeps only the last step in memory
 
             def query_loss(params: Parameters) -> tuple[Tensor, Tensor]:

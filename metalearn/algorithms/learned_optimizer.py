@@ -108,9 +108,9 @@ class LearnedOptimizer(AbstractGradient):
         theta, loop = self.weights(), self.inner_loop
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
-            steps = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)
+            _, *steps = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)
             # each (Q, N)
-            logits = [self.predict(params, support_x, query_x) for params, _ in steps[1:]]
+            logits = [self.predict(params, support_x, query_x) for params, _ in steps]
             losses = [self.objective.loss(after, query_y) for after in logits]
             return torch.stack(losses).mean(), logits[-1]  # eq. 3, all w_t equal
 

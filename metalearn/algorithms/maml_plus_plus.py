@@ -125,8 +125,8 @@ class MAMLPlusPlus(AbstractGradient):
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
             loss = query_y.new_zeros(())
-            steps = self.steps(theta, support_x, support_y, num_steps, first_order=first_order)
-            for (phi, _), weight in zip(steps[first + 1 :], weights, strict=True):
+            _, *steps = self.steps(theta, support_x, support_y, num_steps, first_order=first_order)
+            for (phi, _), weight in zip(steps[first:], weights, strict=True):
                 logits = self.predict(phi, support_x, query_x)  # (Q, N)
                 loss = loss + weight * self.objective.loss(logits, query_y)
             return loss, logits
@@ -145,14 +145,13 @@ class MAMLPlusPlus(AbstractGradient):
     @torch.no_grad()
     def _track_by_step(self, norms: "NormOfStep", batch: Episode) -> None:
         """Updates each step's running moments under that step's weights, averaged over tasks."""
-        own = norm.rows("running", training=True)
         tracked: list[list[Parameters]] = []  # (T, steps + 1)
         for task in batch.tasks():
             x = torch.cat([task.support_x, task.query_x])  # (S + Q, *X)
             tracked.append([])
             for params, _ in self.steps(self.weights(), task.support_x, task.support_y, self.inner_loop.steps):
                 moments = {name: params[name].clone() for name in norms.moment_names}
-                functional_call(self.network, params | moments, (x, own))  # updates the clones
+                functional_call(self.network, params | moments, (x, norm.Rows(track=True)))  # updates the clones
                 tracked[-1].append(moments)
         for index, name in enumerate(norms.moment_names):
             moved = torch.stack([torch.stack([step[name] for step in task]) for task in tracked])  # (T, steps + 1, C)

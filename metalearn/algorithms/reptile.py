@@ -119,7 +119,7 @@ class Reptile(AbstractGradient):
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, ...]:
             x, y = torch.cat([support_x, query_x]), torch.cat([support_y, query_y])
-            phi, (moments, of_ones) = self.steps(theta, x, y, self.inner_loop.steps)[-1]
+            *_, (phi, (moments, of_ones)) = self.steps(theta, x, y, self.inner_loop.steps)
             return *(phi[name] for name in self.adapted), *(moments[name] for name in self.adapted), of_ones
 
         with torch.no_grad():

@@ -159,10 +159,10 @@ def test_what_cannot_be_solved_is_refused(change: dict[str, float], message: str
 def test_the_context_alone_moves_and_starts_at_zero() -> None:
     algorithm = build("cavia")
     task = episode(tasks=1).tasks()[0]
-    path = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
-    for name, start in path[0][0].items():
-        assert torch.equal(path[-1][0][name], start) == (name != "context")
-    assert not path[0][0]["context"].any()
+    (start, _), *_, (end, _) = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
+    for name, weight in start.items():
+        assert torch.equal(end[name], weight) == (name != "context")
+    assert not start["context"].any()
     assert isinstance(algorithm, CAVIA)
     assert not algorithm.network.context.requires_grad
 

@@ -121,7 +121,7 @@ def test_lstm_learner_with_fixed_gates_is_gradient_descent() -> None:
     for gate in (algorithm.forget_gate, algorithm.input_gate):
         nn.init.zeros_(gate.linear.weight)
     task = batch().tasks()[0]
-    learned, _ = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)[-1]
+    *_, (learned, _) = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)
     params = algorithm.weights()
     for _ in range(3):
         grads, _ = algorithm.support_gradient(params, task.support_x, task.support_y)
@@ -154,7 +154,7 @@ def test_the_meta_loss_is_the_mean_over_the_steps(cell: str) -> None:
     losses = [
         cross_entropy(algorithm.predict(params, task.support_x, task.query_x), task.query_y)
         for task in batch().tasks()
-        for params, _ in algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)[1:]
+        for params, _ in [*algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)][1:]
     ]
     assert len(losses) == 2 * 3
     output = algorithm.loss(batch())
@@ -204,8 +204,7 @@ def test_gradients_are_constants_of_the_outer_loop_if_first_order(build) -> None
 def test_only_the_named_weights_move(build) -> None:
     algorithm = build(adapt="head\\.")
     task = batch().tasks()[0]
-    path = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
-    (start, _), (end, _) = path[0], path[-1]
+    (start, _), *_, (end, _) = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
     assert {name for name in start if not torch.equal(start[name], end[name])} == {"head.weight", "head.bias"}
 
 

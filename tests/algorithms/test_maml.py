@@ -80,7 +80,7 @@ def test_first_order_gradient_is_the_query_gradient_at_phi() -> None:
     theta = algorithm.weights()
     total = torch.zeros(sum(w.numel() for w in theta.values()), dtype=torch.float64)
     for task in batch().tasks():
-        phi, _ = algorithm.steps(theta, task.support_x, task.support_y, algorithm.inner_loop.steps)[-1]
+        *_, (phi, _) = algorithm.steps(theta, task.support_x, task.support_y, algorithm.inner_loop.steps)
         phi = {name: weight.detach().requires_grad_() for name, weight in phi.items()}
         loss = cross_entropy(algorithm.predict(phi, task.support_x, task.query_x), task.query_y)
         total += torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(phi.values()))]) / 2
@@ -101,7 +101,7 @@ def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
     algorithm = build(inner_lr=0.4, inner_steps=1)
     task = batch().tasks()[0]
     theta = algorithm.weights()
-    phi, _ = algorithm.steps(theta, task.support_x, task.support_y, 1)[-1]
+    *_, (phi, _) = algorithm.steps(theta, task.support_x, task.support_y, 1)
     logits = functional_call(algorithm.network, theta, (task.support_x, algorithm.rows(track=False)))
     mean = -(task.support_y * logits.log_softmax(-1)).sum() / len(logits)
     grad = torch.autograd.grad(mean, theta["head.weight"])[0]
@@ -130,8 +130,8 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_adapt_moves_the_named_weights_only() -> None:
     algorithm = build(adapt="head\\.")
     task = batch().tasks()[0]
-    path = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
-    moved = {name for name in path[0][0] if not torch.equal(path[0][0][name], path[-1][0][name])}
+    (start, _), *_, (end, _) = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 2)
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
     assert moved == {"head.weight", "head.bias"}
     with pytest.raises(ValueError, match="no weight matches 'haed'"):
         build(adapt="haed")

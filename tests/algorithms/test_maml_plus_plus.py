@@ -52,8 +52,8 @@ def test_the_multi_step_loss_is_the_mean_of_the_losses_after_each_step() -> None
     algorithm = plus_plus(multi_step_until=0.5)
     losses = []
     for task in batch().tasks():
-        steps = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)
-        logits = [algorithm.predict(phi, task.support_x, task.query_x) for phi, _ in steps[1:]]
+        _, *steps = algorithm.steps(algorithm.weights(), task.support_x, task.support_y, 3)
+        logits = [algorithm.predict(phi, task.support_x, task.query_x) for phi, _ in steps]
         losses += [cross_entropy(of_step, task.query_y) for of_step in logits]
     assert algorithm.loss(batch()).loss.item() == pytest.approx(torch.stack(losses).mean().item())
     algorithm.done = 0.5
