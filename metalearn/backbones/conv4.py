@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from metalearn.backbones.base import AbstractBackbone, check_image, check_positive
 from metalearn.backbones.convolution import channels_last
-from metalearn.backbones.norm import BatchNorm, Rows
-from metalearn.backbones.pretrained import freeze_network
+from metalearn.backbones.norm import BatchNorm, Rows, freeze_network
 
 
 class Block(nn.Module):

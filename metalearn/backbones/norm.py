@@ -114,6 +114,14 @@ def _blocks(x: Tensor, tasks: int) -> Sequence[Tensor]:
     return [x] if tasks == 1 else x.chunk(tasks)
 
 
+def freeze_network(network: nn.Module) -> None:
+    """Freezes the weights of a network and the running averages of its normalisation."""
+    network.requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.fixed = True
+
+
 def weights_of_norms(network: nn.Module) -> set[str]:
     """Returns the names of the weights of normalisation layers, from this file and from torch."""
     return {

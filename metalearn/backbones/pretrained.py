@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metalearn.backbones.base import AbstractBackbone, check_image
 from metalearn.backbones.convolution import channels_last
-from metalearn.backbones.norm import BatchNorm, Rows
+from metalearn.backbones.norm import BatchNorm, Rows, freeze_network
 
 AT_ONCE = 16
 """Images in one pass where each is embedded independently; their maps are large."""
@@ -162,14 +162,6 @@ def projected(num_features: int, width: int | None) -> nn.Module:
     if width < 1:
         raise ValueError(f"backbone.projection={width} must be at least 1; null is none")
     return nn.Linear(num_features, width)
-
-
-def freeze_network(network: nn.Module) -> None:
-    """Freezes the weights of a network and the running averages of its normalisation."""
-    network.requires_grad_(False)
-    for module in network.modules():
-        if isinstance(module, BatchNorm):
-            module.fixed = True
 
 
 def host_batch_norms(network: nn.Module) -> list[HostedBatchNorm]:

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from metalearn.backbones.base import AbstractBackbone, check_image, check_positive
 from metalearn.backbones.convolution import channels_last, convolution
-from metalearn.backbones.norm import BatchNorm, Rows
-from metalearn.backbones.pretrained import Input, Preprocessing, freeze_network, projected, reads_files
+from metalearn.backbones.norm import BatchNorm, Rows, freeze_network
+from metalearn.backbones.pretrained import Input, Preprocessing, projected, reads_files
 from metalearn.backbones.torchvision import load_resnet18
 
 INPUT = Input((224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], "bilinear")  # torchvision's

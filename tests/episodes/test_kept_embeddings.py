@@ -18,8 +18,7 @@ from metalearn.algorithms.prototypical import Prototypical
 from metalearn.backbones.bag_of_ngrams import BagOfNgrams
 from metalearn.backbones.conv4 import Conv4
 from metalearn.backbones.fingerprint import fingerprint
-from metalearn.backbones.norm import Rows
-from metalearn.backbones.pretrained import freeze_network
+from metalearn.backbones.norm import Rows, freeze_network
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.cached_tensor import cached_tensor
