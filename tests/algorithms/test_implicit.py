@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import composed, episode
+from embedded_tasks import Flat
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
@@ -16,18 +17,8 @@ from metalearn.algorithms.cavia import CAVIA, Conditioned
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.imaml import IMAML
 from metalearn.algorithms.parts.conjugate_gradient import solve
-from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.text_transformer import TextTransformer
 from metalearn.types import Episode
-
-
-class Itself(AbstractBackbone):
-    """Backbone that returns its input."""
-
-    num_features, map_shape = 3, (3, 1, 1)
-
-    def forward(self, x: Tensor, rows: Any = None) -> Tensor:
-        return x
 
 
 def linear_regression(**changes: Any) -> IMAML:
@@ -35,7 +26,7 @@ def linear_regression(**changes: Any) -> IMAML:
     loop = InnerLoop(steps=300, test_steps=5)
     arguments = {"inner_lr": 0.1, "proximity": 0.7, "cg_steps": 4, "cg_damping": 0.0} | changes
     torch.manual_seed(0)
-    return IMAML(Itself(), way=1, inner_loop=loop, batch_norm="running", problem="regression", **arguments).double()
+    return IMAML(Flat(3), way=1, inner_loop=loop, batch_norm="running", problem="regression", **arguments).double()
 
 
 def points() -> Episode:

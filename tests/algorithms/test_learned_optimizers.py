@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import episode
+from test_gradient_family import batch
 from torch import nn
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
@@ -14,7 +14,6 @@ from metalearn.algorithms.lstm_learner import LSTMLearner
 from metalearn.algorithms.parts.execution import Execution
 from metalearn.backbones.mlp import MLP
 from metalearn.losses import cross_entropy
-from metalearn.types import Episode
 
 
 def lstm_learner(*, forget_bias: float = 5.0, input_bias: float = -1.0, adapt: str = ".*") -> LSTMLearner:
@@ -45,11 +44,6 @@ def learned_optimizer(*, cell: str = "lstm", steps: int = 3, adapt: str = ".*") 
 
 
 BOTH = pytest.mark.parametrize("build", [lstm_learner, learned_optimizer])
-
-
-def batch() -> Episode:
-    small = episode(tasks=2, way=3, shot=2, query=3, size=4)
-    return Episode(*(part.double() for part in small))
 
 
 def scalar_affine(affine: nn.Module, inputs: list[float]) -> list[float]:

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import episode
+from test_gradient_family import batch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -26,11 +26,6 @@ def build(*, inner_lr: float = 0.4, inner_steps: int = 2, first_order: bool = Fa
         inner_loop=InnerLoop(steps=inner_steps, test_steps=3, first_order=first_order, adapt=[adapt]),
         batch_norm="batch",
     ).double()
-
-
-def batch() -> Episode:
-    small = episode(tasks=2, way=3, shot=2, query=3, size=4)
-    return Episode(*(part.double() for part in small))
 
 
 def gradient(algorithm: MAML) -> Tensor:
