@@ -86,9 +86,7 @@ class AbstractEmbedding(AbstractAlgorithm):
         """Applies `compare` to every task: (T, S, D), (T, S, N), (T, Q, D) -> (T, Q, N)."""
         if self.compares_by_vmap and len(support_z) > 1:
             at_once = max(1, PAIRED // (support_z.shape[1] * query_z[0].numel()))
-            # Numbers that `compare` draws by a seed of its own are equal in all tasks.
-            compare = torch.vmap(self.compare, chunk_size=at_once, randomness="same")
-            return compare(support_z, support_y, query_z)
+            return torch.vmap(self.compare, chunk_size=at_once)(support_z, support_y, query_z)
         return torch.stack([self.compare(*task) for task in zip(support_z, support_y, query_z, strict=True)])
 
     def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.algorithms.matching import Matching, QueryContext, SupportContext
+from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.distances import squared_distances
 from metalearn.algorithms.prototypical import Prototypical
 from metalearn.algorithms.relation import Relation
@@ -205,6 +206,20 @@ def test_only_training_in_running_mode_moves_the_running_averages(batch_norm: st
         algorithm.train().loss(batch)
         moved = [not torch.equal(buffer, before[name]) for name, buffer in algorithm.named_buffers()]
         assert all(moved) if batch_norm == "running" else not any(moved)
+
+
+class Dropping(AbstractMetric):
+    """Metric that drops numbers of the queries at random."""
+
+    compares_by_vmap = True
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        return F.dropout(query_z) @ support_z.T @ support_y
+
+
+def test_tasks_together_never_share_a_random_draw(task: SimpleNamespace) -> None:
+    with pytest.raises(RuntimeError, match="random"):
+        Dropping(Flat(5), batch_norm="running").loss(batch_of(task))
 
 
 def test_bfloat16_autocast() -> None:
