@@ -112,19 +112,18 @@ class Setting:
         if faults := self.number_faults(split):
             return faults
         (fewest, way), shot, key = _range(self.way), self.largest_shot, f"episode.{split}"
-        most, given = bank.num_classes, f"{key}.way is {self.way}"
-        reasons = []
-        if fewest < 2:
-            reasons.append(f"{given}; a task needs at least 2 classes")
-        if way > bank.num_classes:
-            reasons.append(f"way {way} exceeds the {bank.num_classes} classes of split '{split}'")
-        if self.shots == "meta_dataset":
-            shot, most = 1, min(most, MOST_SUPPORT)  # the rule adapts to the available images
-            if way > MOST_SUPPORT:
-                reasons.append(f"{given}; an episode of shots=meta_dataset has {MOST_SUPPORT} support images at most")
+        most = min(bank.num_classes, MOST_SUPPORT) if self.shots == "meta_dataset" else bank.num_classes
         low, high = max(fewest, 2), max(min(way, most), 2)
-        possible = f"{key}.way={high if low >= high else f'[{low},{high}]'}" if most > 1 else ""
-        faults = [Fault(what, possible) for what in reasons]
+        remedy = "" if most < 2 else f"{key}.way=[{low},{high}]" if low < high else f"{key}.way={high}"
+        if fewest < 2:
+            faults.append(Fault(f"{key}.way is {self.way}; a task needs at least 2 classes", remedy))
+        if way > bank.num_classes:
+            faults.append(Fault(f"way {way} exceeds the {bank.num_classes} classes of split '{split}'", remedy))
+        if self.shots == "meta_dataset":
+            shot = 1  # the rule adapts to the available images
+            if way > MOST_SUPPORT:
+                what = f"{key}.way is {self.way}; an episode of shots=meta_dataset has {MOST_SUPPORT} support images"
+                faults.append(Fault(f"{what} at most", remedy))
         if self.sampling != "uniform" and split != "train":
             faults.append(Fault(f"{key}.sampling is {self.sampling!r}, which is for training alone: leave it uniform"))
         if shot + self.query > (available := bank.smallest_class):

@@ -1,6 +1,9 @@
 """Episodes that a data set cannot fill, or that are trivial: one line with all remedies."""
 
+import itertools
+import json
 from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ import torch
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import check_family
-from metalearn.episodes.setting import Setting, refuse
+from metalearn.episodes.sampling import draw
+from metalearn.episodes.setting import Setting, Shots, refuse
 from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3)
@@ -20,8 +24,10 @@ SETTING = Setting(way=4, shot=2, query=3)
     [
         (Setting(20, 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
         (Setting(5, 4, 7), "shot 4 \\+ query 7 exceeds the 10 images of 'class0', the smallest class of split 'val'"),
+        (Setting(5, [1, 9], 2), "shot 9 \\+ query 2 exceeds the 10 images of 'class0'"),
         (Setting(5, 0, 7), "episode.val.shot is 0; it must be at least 1"),
         (Setting([5, 20], 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
+        (Setting([1, 20], 1, 1), "at least 2 classes; way 20 exceeds .* 'val': type episode.val.way=\\[2,12\\]$"),
         (Setting(5, [0, 2], 1), "episode.val.shot is \\[0, 2\\]; it must be at least 1"),
         (Setting([7, 5], 1, 1), "episode.val.way is \\[7, 5\\]; a range has a smallest and a largest number"),
         (Setting([5], 1, 1), "episode.val.way is \\[5\\]; a range has"),
@@ -34,6 +40,39 @@ SETTING = Setting(way=4, shot=2, query=3)
 def test_impossible_settings_are_refused_in_one_line(bank: ClassBank, setting: Setting, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         refuse(setting.faults(bank, "val"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(12, 1, 1),
+        Setting([2, 12], 1, 1),
+        Setting([3, 3], [2, 2], 1),
+        Setting(5, 4, 6),
+        Setting(5, [1, 4], 6, shots="unequal", queries="unequal"),
+        Setting(5, 100, 9, shots="meta_dataset"),
+    ],
+)
+def test_a_setting_that_just_fits_is_possible(bank: ClassBank, setting: Setting) -> None:
+    assert not setting.faults(bank, "val")
+    for batch in range(20):
+        shape = setting.shape(bank.smallest_class, seed=0, split="val", batch=batch)
+        draw(bank.rows, shape, seed=0, split="val", index=batch)
+
+
+def test_what_to_type_makes_a_setting_possible() -> None:
+    """Types the remedies of all settings, classes and images of a grid."""
+    ranges: list[Any] = [1, 2, 4, [1, 2], [1, 4], [3, 4], [2, 9]]
+    numbers = itertools.product(ranges, ranges, (1, 3), get_args(Shots), (1, 2, 3, 5), (1, 2, 3, 5))
+    for way, shot, query, shots, num_classes, size in numbers:
+        images = np.zeros((num_classes, size, 1, 1, 1), np.uint8)
+        bank = ClassBank.from_classes(images, [str(number) for number in range(num_classes)])
+        setting = Setting(way, shot, query, shots)
+        faults = setting.faults(bank, "val")
+        typed = [part.partition("=") for fault in faults for part in fault.remedy.split()]
+        repaired = replace(setting, **{key.rpartition(".")[2]: json.loads(value) for key, _, value in typed})
+        hopeless = num_classes < 2 or size < 2
+        assert any(not fault.remedy for fault in faults) if hopeless else not repaired.faults(bank, "val")
 
 
 def refused(banks: ClassBank | dict[str, ClassBank], settings: dict[str, Setting], **numbers: int) -> str:
