@@ -1,8 +1,12 @@
 """Augmentation, as functions of images and of uniform random numbers."""
 
 import math
+import re
+from collections.abc import Callable
+from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from conftest import composed, episode
@@ -13,7 +17,8 @@ from torch.nn import functional as F
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.augmentation import Affine, Augmentation, CropFlipJitter, Unchanged, augmented
 from metalearn.episodes.datamodule import EpisodicDataModule
-from metalearn.episodes.setting import Setting
+from metalearn.episodes.sampling import draw, draw_random
+from metalearn.episodes.setting import Setting, Shape
 from metalearn.types import SPLITS, Episode
 
 CENTRES = (2 * torch.arange(12) + 1) / 12 - 1
@@ -46,7 +51,7 @@ def test_nothing_happens_without_a_range(augmentation: Augmentation) -> None:
 def test_a_flip_mirrors_and_half_of_the_images_are_flipped() -> None:
     augmentation, images = crop(), pictures()
     random = numbers(augmentation)
-    random[:2, 4] = 0.2
+    random[:2, 4] = 0.49
     mirrored = augmentation(images, random)
     torch.testing.assert_close(mirrored[:2], images[:2].flip(3))
     torch.testing.assert_close(mirrored[2:], images[2:])
@@ -82,6 +87,17 @@ def test_colours_are_scaled_about_black_the_mean_and_grey() -> None:
             random = numbers(augmentation)
             random[:, index] = number
             torch.testing.assert_close(augmentation(images, random), base + factor * (images - base))
+
+
+def test_brightness_ends_at_white_before_the_contrast_changes() -> None:
+    images = torch.tensor([0.5, 1.0]).repeat(4, 3, 2, 1)  # (4, 3, 2, 2)
+    augmentation = crop(jitter=0.4)
+    random = numbers(augmentation)
+    random[:, 5], random[:, 6] = 1.0, 0.0  # 1.4 times as bright, 0.6 of the contrast
+    # 0.7 and 1, not 1.4, around their mean 0.85
+    torch.testing.assert_close(augmentation(images, random)[0, 0, 0], torch.tensor([0.76, 0.94]))
+    random[:, 5], random[:, 6] = 0.5, 1.0  # 1.4 times the contrast about 0.75
+    torch.testing.assert_close(augmentation(images, random)[0, 0, 0], torch.tensor([0.4, 1.0]))
 
 
 def test_a_quarter_turn_a_shift_and_a_scale() -> None:
@@ -163,12 +179,22 @@ def test_the_random_numbers_belong_to_the_episode(bank: ClassBank) -> None:
 
     first, again, other = data(0).draw("train", 5), data(0).draw("train", 5), data(1).draw("train", 5)
     assert first.random.shape == (9, 12)
+    assert first.random.unique().numel() == 9 * 12
     assert torch.equal(first.random, again.random)
     assert not torch.equal(first.random, other.random)
     assert not torch.equal(first.random, data(0).draw("train", 6).random)
     assert data(0).draw("test", 5).random.numel() == 0
     numbers = torch.cat([data(0).draw("train", index).random.flatten() for index in range(100)]).view(torch.float32)
     assert numbers.mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(1 / 12 / len(numbers)))
+
+
+def test_the_random_numbers_say_nothing_of_the_classes() -> None:
+    rows, drawn = [np.arange(9 * c, 9 * c + 9) for c in range(60)], []
+    for index in range(400):
+        which = {"seed": 0, "split": "train", "index": index}
+        classes = draw(rows, Shape((1,) * 5, (1,) * 5), **which).support_rows // 9
+        drawn.append([*classes, *draw_random(12, 1, **which)[0].view(torch.float32)])
+    assert np.abs(np.corrcoef(drawn, rowvar=False)[:5, 5:]).max() < 4 / 400**0.5
 
 
 @pytest.mark.parametrize("name", ["natural", "characters"])
@@ -189,6 +215,15 @@ def test_every_precision_sees_the_same_images(name: str, bank: ClassBank) -> Non
         assert torch.equal(other, seen["32-true"])
 
 
+def test_each_row_has_its_own_numbers() -> None:
+    augmentation, batch = crop(area=0.5, jitter=0.4), episode(tasks=2, way=3, shot=1, query=2, size=12)
+    images = torch.cat([batch.support_x, batch.query_x], 1).sigmoid()
+    random = torch.rand(2, images.shape[1], augmentation.num_random)
+    changed = augmented(Episode(images[:, :3], batch.support_y, images[:, 3:], batch.query_y), augmentation, random)
+    for found, before, numbers_ in zip(torch.cat([changed.support_x, changed.query_x], 1), images, random, strict=True):
+        torch.testing.assert_close(found, augmentation(before, numbers_))
+
+
 @pytest.mark.parametrize("augmentation", [affine(shift=0.2), crop(area=0.5)])
 def test_a_batch_of_base_classes_has_no_support_to_augment(augmentation: Augmentation) -> None:
     images, none = pictures()[None], torch.empty(1, 0, 3, 12, 12)
@@ -198,12 +233,17 @@ def test_a_batch_of_base_classes_has_no_support_to_augment(augmentation: Augment
     torch.testing.assert_close(changed.query_x[0], augmentation(images[0], random[0]))
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"area": 0.0}, "area=0.0"), ({"stretch": 0.5}, "stretch=0.5")])
-def test_impossible_crops_are_refused(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        crop(**settings)
-
-
-def test_impossible_maps_are_refused() -> None:
-    with pytest.raises(ValueError, match="scale=\\(0.0, 1.0\\)"):
-        affine(scale=(0.0, 1.0))
+@pytest.mark.parametrize(
+    ("function", "settings"),
+    [
+        *((crop, {"area": area}) for area in (0.0, 1.5)),
+        (crop, {"stretch": 0.5}),
+        *((crop, {"jitter": jitter}) for jitter in (-0.1, 1.5)),
+        *((affine, {"scale": scale}) for scale in ((0.0, 1.0), (1.2, 0.8))),
+        *((affine, {"share": share}) for share in (-0.1, 1.5)),
+    ],
+)
+def test_impossible_settings_are_refused(function: Callable[..., Augmentation], settings: dict[str, Any]) -> None:
+    ((name, value),) = settings.items()
+    with pytest.raises(ValueError, match=re.escape(f"{name}={value}")):
+        function(**settings)

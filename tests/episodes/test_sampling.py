@@ -1,19 +1,24 @@
 """Episodes as pure functions of (seed, split, index)."""
 
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from conftest import episode
+from torch import Tensor
 
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.counts import meta_dataset_shots
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import fetch
-from metalearn.episodes.sampling import Draw, collate, draw, draw_images
+from metalearn.episodes.sampling import Draw, collate, draw, draw_images, draw_random
 from metalearn.episodes.seeds import AUGMENTATION, BASE_CLASSES, PAIRS, QUERIES, ROWS, SHAPE, TIES, generator
-from metalearn.episodes.setting import Setting, Shape, Shots
+from metalearn.episodes.setting import Queries, Setting, Shape, Shots
 from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3, num_episodes=2)
@@ -28,10 +33,26 @@ def same(a: Draw, b: Draw) -> bool:
     return a.way == b.way and all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True))
 
 
-def test_an_episode_is_a_function_of_seed_split_and_index(bank: ClassBank) -> None:
-    assert same(drawn(bank), drawn(bank))
-    for other in (drawn(bank, seed=1), drawn(bank, split="val"), drawn(bank, index=1)):
-        assert not same(drawn(bank), other)
+def drawn_images(bank: ClassBank, **which: Any) -> Draw:
+    return draw_images(bank.rows, 30, **which)
+
+
+def drawn_numbers(bank: ClassBank, **which: Any) -> Tensor:
+    return draw_random(3, 5, **which)
+
+
+def drawn_shape(bank: ClassBank, *, index: int, **which: Any) -> Shape:
+    return Setting([2, 12], [1, 8], 2, "unequal", "unequal").shape(10, batch=index, **which)
+
+
+@pytest.mark.parametrize("function", [drawn, drawn_images, drawn_numbers, drawn_shape])
+def test_an_episode_is_a_function_of_seed_split_and_index(function: Callable[..., Any], bank: ClassBank) -> None:
+    def values(*, seed: int = 0, split: str = "train", index: int = 0) -> list[Any]:
+        return [np.asarray(part).tolist() for part in function(bank, seed=seed, split=split, index=index)]
+
+    assert values() == values()
+    for other in ({"seed": 1}, {"split": "val"}, {"index": 1}):
+        assert values() != values(**other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40])
@@ -105,6 +126,12 @@ def test_fetch_gathers_pixels_and_one_hot_ways(bank: ClassBank) -> None:
         assert batch.query_y[t, q].sum() == 1
 
 
+def test_a_batch_stacks_each_part_of_its_episodes() -> None:
+    episodes = [Draw(*torch.randint(3, (4, 6)), 5, torch.rand(2, 3)) for _ in range(2)]
+    for stacked, *parts in zip(collate(episodes), *episodes, strict=True):
+        assert (stacked == 5) if isinstance(stacked, int) else torch.equal(stacked, torch.stack(parts))
+
+
 def test_tasks_of_an_episode() -> None:
     batch = episode(tasks=3)
     assert batch.num_tasks == len(batch.tasks()) == 3
@@ -114,15 +141,12 @@ def test_tasks_of_an_episode() -> None:
 def test_a_classification_batch_is_images_of_all_classes(bank: ClassBank) -> None:
     batches = [draw_images(bank.rows, 30, seed=0, split="train", index=index) for index in range(40)]
     for batch in batches:
+        assert batch.way == bank.num_classes  # also where a class has no image
         assert batch.support_rows.numel() == batch.support_ways.numel() == 0
         assert len(torch.unique(batch.query_rows)) == 30
         for row, way in zip(batch.query_rows.tolist(), batch.query_ways.tolist(), strict=True):
             assert row in bank.rows[way]
     assert torch.unique(torch.cat([batch.query_rows for batch in batches])).numel() == len(bank.images)
-    again = draw_images(bank.rows, 30, seed=0, split="train", index=3)
-    assert same(again, batches[3])
-    assert not same(again, batches[4])
-    assert not same(again, draw_images(bank.rows, 30, seed=1, split="train", index=3))
 
 
 def test_classes_of_different_sizes_are_drawn_by_their_images() -> None:
@@ -133,8 +157,8 @@ def test_classes_of_different_sizes_are_drawn_by_their_images() -> None:
     assert 0.07 < ways.float().mean() < 0.13
 
 
-def shapes(setting: Setting, smallest_class: int = 10) -> list[Shape]:
-    return [setting.shape(smallest_class, seed=0, split="train", batch=batch) for batch in range(300)]
+def shapes(setting: Setting, batches: int = 300) -> list[Shape]:
+    return [setting.shape(10, seed=0, split="train", batch=batch) for batch in range(batches)]
 
 
 def test_classes_may_draw_their_own_shots() -> None:
@@ -142,6 +166,14 @@ def test_classes_may_draw_their_own_shots() -> None:
     assert {shot for shape in drawn_shapes for shot in shape.shots} == {1, 2, 3}
     assert any(len(set(shape.shots)) == 3 for shape in drawn_shapes)
     assert all(len(set(shape.shots)) == 1 for shape in shapes(Setting(4, [1, 3], 2)))
+
+
+def test_one_shape_is_as_many_rows_in_all_batches() -> None:
+    for way, shot in itertools.product((3, [3, 5]), (2, [1, 3])):
+        for shots, queries in itertools.product(get_args(Shots), get_args(Queries)):
+            setting = Setting(way, shot, 2, shots, queries)
+            rows = {(sum(shape.shots), sum(shape.queries)) for shape in shapes(setting, batches=20)}
+            assert setting.has_one_shape == (len(rows) == 1), setting
 
 
 def test_an_unbalanced_episode_has_the_shots_of_its_classes(bank: ClassBank) -> None:
@@ -171,17 +203,20 @@ def test_the_rule_of_meta_dataset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("available", "counted", "expected"),
+    ("available", "counted", "number", "expected"),
     [
-        (9, 100, (2, 4, 7)),  # 3 ⌈9 / 2⌉ = 15 images; 12 beside one of each class, by 1/7, 2/7 and 4/7
-        (9, 4, (1, 1, 2)),  # 3 ⌈4 / 2⌉ = 6
-        (3, 100, (1, 1, 2)),  # 3 ⌈3 / 2⌉ = 6
-        (1000, 1000, (72, 143, 285)),  # 500 at most
+        (9, 100, 0.5, (2, 4, 7)),  # 3 ⌈9 / 2⌉ = 15 images; 12 beside one of each class, by 1/7, 2/7 and 4/7
+        (9, 4, 0.5, (1, 1, 2)),  # 3 ⌈4 / 2⌉ = 6
+        (3, 100, 0.5, (1, 1, 2)),  # 3 ⌈3 / 2⌉ = 6
+        (1000, 1000, 0.5, (72, 143, 285)),  # 500 at most
+        (9, 100, 0.0, (4, 7, 9)),  # β is 1, never 0: 27 images, of which a class has 9
+        (9, 100, 0.99, (1, 1, 1)),  # 3 ⌈9 / 100⌉ = 3
     ],
 )
-def test_the_rule_of_meta_dataset_by_hand(available: int, counted: int, expected: tuple[int, ...]) -> None:
-    logs = np.log([0.5, 1.0, 2.0])
-    drawn = SimpleNamespace(random=lambda: 0.5, uniform=lambda low, high, size: logs)
+def test_the_rule_of_meta_dataset_by_hand(
+    available: int, counted: int, number: float, expected: tuple[int, ...]
+) -> None:
+    drawn = SimpleNamespace(random=lambda: number, uniform=np.linspace)  # factors 1/2, 1 and 2
     assert meta_dataset_shots(drawn, 3, available, counted) == expected
 
 
@@ -191,6 +226,7 @@ def test_meta_dataset_never_takes_more_than_a_class_has() -> None:
         ways.add(len(shape.shots))
         assert 1 <= min(shape.shots) <= max(shape.shots) <= 7  # 3 of 10 images are queries
     assert ways == set(range(5, 13))
+    assert {shape.shots for shape in shapes(Setting(5, 1, 3, shots="meta_dataset"))} == {(1,) * 5}
 
 
 @pytest.mark.parametrize("shots", ["equal", "unequal", "meta_dataset"])
@@ -230,3 +266,5 @@ def test_the_rule_of_meta_dataset_has_a_shot_for_each_way() -> None:
     setting = Setting(501, 100, 1, shots="meta_dataset")
     (fault,) = setting.faults(bank, "test")
     assert fault.what == "episode.test.way is 501; an episode of shots=meta_dataset has 500 support images at most"
+    assert fault.remedy == "episode.test.way=500"
+    assert not replace(setting, way=500).faults(bank, "test")

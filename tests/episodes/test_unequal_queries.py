@@ -63,10 +63,9 @@ def test_an_episode_has_as_many_queries_as_before_and_is_a_function_of_its_index
 
 def test_equal_queries_are_drawn_as_ever() -> None:
     assert shapes(Setting(5, 1, 3), 1) == [Shape((1,) * 5, (3,) * 5)]
-    ranged = Setting([3, 5], [1, 4], 2, shots="unequal")
-    assert [shape.shots for shape in shapes(ranged)] == [
-        shape.shots for shape in shapes(Setting([3, 5], [1, 4], 2, shots="unequal", queries="unequal"))
-    ]
+    equal, unequal = (shapes(Setting([3, 5], [1, 4], 2, "unequal", queries)) for queries in ("equal", "unequal"))
+    assert [shape.shots for shape in equal] == [shape.shots for shape in unequal]
+    assert [sum(shape.queries) for shape in equal] == [sum(shape.queries) for shape in unequal]
 
 
 @pytest.mark.parametrize(
