@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
-from metalearn.algorithms.parts.backward import grad_and_value, mean_over_tasks
+from metalearn.algorithms.parts.backward import autocast_without_cache, grad_and_value, mean_over_tasks
 from metalearn.algorithms.parts.execution import Execution
 from metalearn.types import Episode
 
@@ -129,6 +129,35 @@ def test_a_weight_that_no_task_uses_has_no_gradient() -> None:
     (3 * loss).backward()
     assert loss.item() == 4 and used.grad is not None and used.grad.tolist() == [6, 6] and unused.grad is None
     assert [other.item() for (other,) in others] == [1, 3]
+
+
+def test_results_of_a_task_have_no_graph_and_the_loss_no_second_derivative() -> None:
+    weight = torch.tensor(3.0, requires_grad=True)
+    loss, ((other,), _) = mean_over_tasks(lambda x: (x * weight**2, x * weight), [(torch.ones(()),)] * 2, [weight])
+    assert not other.requires_grad
+    (gradient,) = torch.autograd.grad(loss**2, weight, create_graph=True)
+    assert gradient.item() == 108  # 2 w² 2 w
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.backward()
+    with torch.no_grad():
+        assert mean_over_tasks(lambda x: (x * weight,), [(torch.ones(()),)], [weight])[0].item() == 3
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_backward_pass_has_the_precision_of_its_forward_pass(enabled: bool) -> None:
+    """Leaves autocast for the loss of a task, as a loss that needs float32 does."""
+    weight, x = torch.rand(4, 4, requires_grad=True), torch.rand(4, 4)
+
+    def in_float32(x: Tensor) -> tuple[Tensor]:
+        with torch.autocast("cpu", enabled=False):
+            return ((x @ weight).square().sum(),)
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        loss, _ = mean_over_tasks(in_float32, [(x,)], [weight])
+        with autocast_without_cache("cpu"):
+            assert (x @ x).dtype == (torch.bfloat16 if enabled else torch.float32)
+    loss.backward()
+    torch.testing.assert_close(weight.grad, 2 * x.T @ (x @ weight.detach()))
 
 
 PEAKS = """

@@ -16,8 +16,10 @@ from searching import Controller, impatient  # noqa: F401
 
 from metalearn.run.trials.trial import VARIABLE
 from metalearn.search.experiment import as_experiment
+from metalearn.search.objectives import objectives
 from metalearn.search.sweeper import OptunaSweeper
 from metalearn.sweep import definition, standing
+from metalearn.sweep.jobs import Job
 
 RESULT = """printf '{"status": "completed", "seconds": {"adapt": 1, "predict": %s},
     "val": {"accuracy": {"mean": %s, "std": 0, "ci95": 0, "num_episodes": 1}}}' """
@@ -215,6 +217,27 @@ def test_another_objective_of_the_same_direction_is_another_search(tmp_path: Pat
     Controller(tmp_path / "time", aims=["seconds_per_task"], score="mse")
     with pytest.raises(ValueError, match=r"for objectives it has \['seconds_per_task'\], this command None"):
         Controller(tmp_path / "time", aims=["score"], score="mse")
+
+
+@pytest.mark.parametrize(
+    ("aim", "score", "seconds", "expected"),
+    [
+        ("score", "accuracy", {}, ("accuracy", "val", "maximize", 0.5)),
+        ("score", "mse", {}, ("mse", "val", "minimize", 0.5)),
+        ("seconds_per_task", "mse", {"adapt": 0.25, "predict": 0.5}, ("seconds_per_task", "test", "minimize", 0.75)),
+        ("seconds_per_task", "mse", {"predict": 0.5}, ("seconds_per_task", "test", "minimize", 0.5)),
+        ("seconds_per_task", "mse", {"adapt": 0.5}, ("seconds_per_task", "test", "minimize", None)),
+    ],
+)
+def test_an_objective_is_a_number_of_a_run(
+    aim: str, score: str, seconds: dict, expected: tuple, tmp_path: Path
+) -> None:
+    estimate = {"std": 0.1, "ci95": 0.1, "num_episodes": 4}
+    scores = {split: {score: {"mean": mean, **estimate}} for split, mean in (("val", 0.5), ("test", 0.6))}
+    (tmp_path / "result.json").write_text(json.dumps({"status": "completed", "seconds": seconds, **scores}))
+    (objective,) = objectives([aim], score)
+    assert (objective.name, objective.split, objective.direction, objective.value(Job(0, [], tmp_path))) == expected
+    assert objective.text(0.5) == ("50.00 %" if score == "accuracy" else "0.5")
 
 
 @pytest.mark.parametrize("aims", [["accuracy"], [], ["score", "score"]])

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -50,22 +51,36 @@ def test_a_skipped_batch_changes_nothing(metalearn: Command, tmp_path: Path) -> 
     assert plain.test == careful.test
 
 
-def test_a_skipped_batch_moves_no_average() -> None:
-    algorithm = Prototypical(MLP([2], hidden=[3]), batch_norm="running")
-    average = next(algorithm.buffers())
+def test_a_skipped_batch_moves_no_average_and_the_next_one_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm, calls = Prototypical(MLP([2], hidden=[3]), batch_norm="running"), list[Any]()
+    average, logits = next(algorithm.buffers()), torch.rand(2, 12, 3)
+    losses = iter([torch.tensor(math.nan), torch.tensor(1.0), torch.tensor(math.nan)])
 
     def loss(batch: Episode) -> TaskOutput:
         average.add_(1.0)
-        return TaskOutput(torch.tensor(math.nan))
+        return TaskOutput(next(losses), logits)
 
     algorithm.loss = loss  # type: ignore[method-assign]
-    module = FewShotModule(algorithm, torch.optim.SGD, skip_nonfinite=1)
-    data = SimpleNamespace(skip=lambda: None)
-    module.trainer = SimpleNamespace(global_step=0, max_steps=1, max_epochs=-1, datamodule=data)  # type: ignore[assignment]
+    module, batch = FewShotModule(algorithm, torch.optim.SGD, skip_nonfinite=1), episode()
+    data = SimpleNamespace(skip=lambda: calls.append("skip"), observe=lambda *given: calls.append(given))
+    module.trainer = SimpleNamespace(global_step=3, max_steps=4, max_epochs=-1, datamodule=data)  # type: ignore[assignment]
+    logged: dict[str, Any] = {}
+    monkeypatch.setattr(module, "log", logged.__setitem__)
     before = average.clone()
-    assert module.training_step(episode(), 0) is None
+    assert module.training_step(batch, 0) is None
     assert module.num_skipped == 1
     assert torch.equal(average, before)
+    assert calls == ["skip"]
+    assert algorithm.done == 0.75
+    output = module.training_step(batch, 1)
+    assert torch.equal(average, before + 1)
+    assert output == logged["train/loss"] == 1
+    ((found, targets),) = calls[1:]
+    assert found is logits and targets is batch.query_y
+    assert logged["step"] == 4  # steps done after this one
+    right = logits.argmax(-1) == batch.query_y.argmax(-1)
+    torch.testing.assert_close(logged["train/accuracy"], right.float().mean())
+    assert module.training_step(batch, 2).isnan(), "more are not skipped than skip_nonfinite allows"
 
 
 @pytest.mark.parametrize("overrides", [["dataset=sinusoid", "algorithm.inner_lr=1000"]])

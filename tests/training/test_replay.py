@@ -1,6 +1,7 @@
 """Training steps that a GPU replays as CUDA graphs, and tasks that adapt together."""
 
 import dataclasses
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,13 +11,19 @@ from algorithm_options import NAMES, of_class
 from conftest import Command, composed, episode
 from hydra.utils import instantiate
 from test_host_sync import WAITS
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
+from metalearn.algorithms.prototypical import Prototypical
+from metalearn.backbones.mlp import MLP
+from metalearn.backbones.norm import Rows
 from metalearn.episodes.setting import Setting
-from metalearn.training.replay import why_not_replayed
-from metalearn.types import Episode
+from metalearn.training.module import FewShotModule
+from metalearn.training.replay import ReplayedLoss, ReplayedSteps, why_not_replayed
+from metalearn.types import Episode, TaskOutput
 
 VARIES = WAITS | {"maml_plus_plus"}
 """Algorithms that are not replayable."""
@@ -51,6 +58,16 @@ class Kernels(TorchDispatchMode):
         shapes = torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), (args, kwargs))
         self.calls.append((str(operator), str(shapes)))
         return operator(*args, **(kwargs or {}))
+
+
+class Dropped(MLP):
+    """Network with running averages and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__([1, 16, 16], hidden=[4])
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        return F.dropout(super().forward(x, rows), training=self.training)
 
 
 def kernels(algorithm: AbstractAlgorithm, batch: Episode) -> list[Any]:
@@ -97,6 +114,7 @@ def test_a_run_says_why_it_cannot_replay(metalearn: Command) -> None:
         ({"world_size": 2}, "it needs one device, and the run has 2"),
         ({"algorithm": "maml_plus_plus"}, "MAMLPlusPlus does not promise"),
         ({"way": [3, 5]}, "the shapes of the training episodes vary"),
+        ({"way": [3, 5], "batch_size": 8}, None),  # batches of all base classes
         ({"_detect_anomaly": True}, "the search for anomalies"),
         ({"accumulate_grad_batches": 2}, "accumulated gradients"),
     ],
@@ -105,6 +123,48 @@ def test_reasons_against_a_replay(changed: dict[str, Any], reason: str | None) -
     given = {"device": "cuda", "algorithm": "maml", "way": 3, "world_size": 1, "accumulate_grad_batches": 1}
     given |= {"_detect_anomaly": False} | changed
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(given.pop("device"))), **given)
-    data = SimpleNamespace(batch_size=None, settings={"train": Setting(given["way"], 1, 1)})
-    found = why_not_replayed(built(given["algorithm"]), trainer, data)
+    settings = {"train": Setting(given["way"], 1, 1), "val": Setting([3, 5], 1, 1)}
+    trainer.datamodule = SimpleNamespace(batch_size=given.get("batch_size"), settings=settings)
+    algorithm = built(given["algorithm"])
+    found = why_not_replayed(algorithm, trainer, trainer.datamodule)
     assert found is None if reason is None else reason in str(found)
+    module, callback = FewShotModule(algorithm, torch.optim.SGD), ReplayedSteps()
+    callback.on_fit_start(trainer, module)
+    assert isinstance(module.loss, ReplayedLoss) == (reason is None)
+    callback.on_fit_end(trainer, module)
+    assert module.loss == algorithm.loss
+
+
+def test_a_recording_leaves_no_trace_in_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the recorder of torch, which warms up and overwrites its inputs and results."""
+    autocasts: list[tuple[bool, bool]] = []
+
+    def recorder(module: nn.Module, inputs: tuple[Tensor, ...], **_: Any) -> Callable[..., tuple[Tensor, ...]]:
+        autocasts.append((torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()))
+        results = module(*inputs)
+        for part in inputs:
+            part.zero_()
+
+        def replay(*batch: Tensor) -> tuple[Tensor, ...]:
+            with torch.no_grad():
+                for kept, new in zip(results, module(*batch), strict=True):
+                    kept.copy_(new)
+            return results
+
+        return replay
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", recorder)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    recorded, plain = (Prototypical(Dropped(), batch_norm="running").train() for _ in range(2))
+    plain.load_state_dict(recorded.state_dict())
+
+    def losses(loss: Callable[[Episode], TaskOutput]) -> list[float]:
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = [loss(batch_for(plain, seed)).loss for seed in range(3)]
+        return torch.stack(found).tolist()
+
+    assert losses(ReplayedLoss(recorded)) == losses(plain.loss)
+    assert autocasts == [(True, False)]
+    torch.testing.assert_close(dict(recorded.named_buffers()), dict(plain.named_buffers()), rtol=0, atol=0)

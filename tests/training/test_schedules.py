@@ -57,6 +57,8 @@ def test_all_processes_go_by_the_clock_of_one() -> None:
     assert module.done() == 0.25  # fraction of the steps
     module.on_train_batch_start(None, 0)
     assert module.done() == 0.75
+    module.trainer.global_step = 50  # resumed with fewer steps than it had
+    assert module.done() == 1.0
 
 
 @pytest.mark.parametrize(("schedule", "expected"), [(Constant(), 0.1), (Linear(), 0.05)])

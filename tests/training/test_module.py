@@ -1,0 +1,74 @@
+"""The LightningModule: what it logs and keeps, against plain loops over the episodes."""
+
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+
+from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Setting
+from metalearn.algorithms.gradient import InnerLoop
+from metalearn.algorithms.maml import MAML
+from metalearn.stats import estimate
+from metalearn.training.calibration import CalibrationError
+from metalearn.types import SPLITS, Episode
+
+
+def data_of(bank: ClassBank, *, episodes: int = 6) -> EpisodicDataModule:
+    settings = dict.fromkeys(SPLITS, Setting(3, 1, 4, num_episodes=episodes))
+    return EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=2)
+
+
+def module_of(bank: ClassBank) -> FewShotModule:
+    loop = InnerLoop(steps=1, test_steps=3)
+    maml = MAML(MLP(bank.images.shape[1:], hidden=[4]), way=3, inner_lr=0.4, inner_loop=loop, batch_norm="batch")
+    return FewShotModule(maml, partial(torch.optim.SGD, lr=0.1), skip_nonfinite=3)
+
+
+def trainer(**limits: Any) -> pl.Trainer:
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    return pl.Trainer(accelerator="cpu", **limits, **quiet)
+
+
+def task_of(data: EpisodicDataModule, index: int) -> Episode:
+    return data.episodes(data.collate([data.draw("test", index)]), "test").tasks()[0]
+
+
+def test_a_test_is_of_the_last_inner_step_of_its_own_episodes(bank: ClassBank) -> None:
+    module, costs = module_of(bank), []
+    for episodes in (6, 4):  # a second test starts anew
+        data, tester, error, accuracies = data_of(bank, episodes=episodes), trainer(), CalibrationError(), []
+        tester.test(module, datamodule=data, verbose=False)
+        for task in (task_of(data, index) for index in range(episodes)):
+            logits = module.algorithm.adapt(task.support_x, task.support_y)(task.query_x)
+            right = logits.argmax(1) == task.query_y.argmax(1)
+            error.update(logits.double().softmax(1).amax(1), right)
+            accuracies.append(right.double().mean().item())
+        found = estimate(module.scores["test"]["accuracy"])
+        assert found == pytest.approx(estimate(np.array(accuracies)))
+        logged = {name: value.item() for name, value in tester.callback_metrics.items()}
+        assert logged["test/accuracy"] == pytest.approx(found.mean)
+        assert logged["test/accuracy_ci95"] == pytest.approx(found.ci95)
+        assert logged["test/loss"] == pytest.approx(module.scores["test"]["loss"].mean())
+        assert logged["test/calibration_error"] == pytest.approx(error.compute().item())
+        assert module.calibration_error == pytest.approx(error.compute().item())
+        costs.append(module.cost)
+    assert costs[0] is not costs[1]
+
+
+@pytest.mark.parametrize(("steps", "validated"), [(4, True), (3, False)])
+def test_a_checkpoint_has_the_scores_of_its_own_weights(steps: int, validated: bool, bank: ClassBank) -> None:
+    module, checkpoint = module_of(bank), dict[str, Any]()
+    module.num_skipped = 2
+    trainer(max_steps=steps, val_check_interval=2).fit(module, datamodule=data_of(bank))
+    module.on_save_checkpoint(checkpoint)
+    assert ("val" in checkpoint) == ("temperature" in checkpoint) == validated
+    if validated:
+        expected = {name: estimate(module.scores["val"][name])._asdict() for name in ("accuracy", "loss")}
+        assert checkpoint["val"] == expected
+        assert checkpoint["temperature"] == module.temperature
+    again = module_of(bank)
+    again.on_load_checkpoint(checkpoint)
+    assert again.num_skipped == 2
