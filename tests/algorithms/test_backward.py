@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.gradient import AbstractGradient
-from metalearn.algorithms.parts.backward import autocast_without_cache, grad_and_value, mean_over_tasks
+from metalearn.algorithms.parts.backward import Share, autocast_without_cache, grad_and_value, mean_over_tasks, whole
 from metalearn.algorithms.parts.execution import Execution
 from metalearn.types import Episode
 
@@ -122,12 +122,15 @@ def test_the_inner_gradient_is_that_of_torch_func() -> None:
     torch.testing.assert_close(grads["weight"], 3 * weight.detach().square())
 
 
-def test_a_weight_that_no_task_uses_has_no_gradient() -> None:
-    used, unused = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+@pytest.mark.parametrize("share", [whole, lambda work, tasks: [work(tasks[:1]), work(tasks[1:])]])
+def test_a_weight_that_no_task_uses_has_no_gradient(share: Share) -> None:
+    used, first, last, _ = weights = [torch.ones(2, requires_grad=True) for _ in range(4)]
     tasks = [(torch.tensor(1.0),), (torch.tensor(3.0),)]
-    loss, others = mean_over_tasks(lambda x: ((x * used).sum(), x), tasks, [used, unused])
+    loss, others = mean_over_tasks(lambda x: ((x * used * (first if x == 1 else last)).sum(), x), tasks, weights, share)
     (3 * loss).backward()
-    assert loss.item() == 4 and used.grad is not None and used.grad.tolist() == [6, 6] and unused.grad is None
+    assert loss.item() == 4
+    found = [weight.grad if weight.grad is None else weight.grad.tolist() for weight in weights]
+    assert found == [[6, 6], [1.5, 1.5], [4.5, 4.5], None]
     assert [other.item() for (other,) in others] == [1, 3]
 
 
@@ -141,6 +144,7 @@ def test_results_of_a_task_have_no_graph_and_the_loss_no_second_derivative() -> 
         gradient.backward()
     with torch.no_grad():
         assert mean_over_tasks(lambda x: (x * weight,), [(torch.ones(()),)], [weight])[0].item() == 3
+    assert mean_over_tasks(lambda x: (x * weight,), [(torch.ones(()),)], [])[0].item() == 3  # all weights are frozen
 
 
 @pytest.mark.parametrize("enabled", [True, False])

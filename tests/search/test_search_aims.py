@@ -238,6 +238,7 @@ def test_an_objective_is_a_number_of_a_run(
     (objective,) = objectives([aim], score)
     assert (objective.name, objective.split, objective.direction, objective.value(Job(0, [], tmp_path))) == expected
     assert objective.text(0.5) == ("50.00 %" if score == "accuracy" else "0.5")
+    assert [objective.name for objective in objectives(["seconds_per_task", "score"], score)][1] == score
 
 
 @pytest.mark.parametrize("aims", [["accuracy"], [], ["score", "score"]])
