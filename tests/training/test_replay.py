@@ -159,12 +159,12 @@ def test_a_recording_leaves_no_trace_in_the_training(monkeypatch: pytest.MonkeyP
     recorded, plain = (Prototypical(Dropped(), batch_norm="running").train() for _ in range(2))
     plain.load_state_dict(recorded.state_dict())
 
-    def losses(loss: Callable[[Episode], TaskOutput]) -> list[float]:
+    def outputs(loss: Callable[[Episode], TaskOutput]) -> list[Any]:
         torch.manual_seed(0)
         with torch.autocast("cpu", torch.bfloat16):
-            found = [loss(batch_for(plain, seed)).loss for seed in range(3)]
-        return torch.stack(found).tolist()
+            found = [loss(batch_for(plain, seed)) for seed in range(3)]
+        return [*(output.loss.item() for output in found), found[-1].logits.tolist()]
 
-    assert losses(ReplayedLoss(recorded)) == losses(plain.loss)
+    assert outputs(ReplayedLoss(recorded)) == outputs(plain.loss)
     assert autocasts == [(True, False)]
     torch.testing.assert_close(dict(recorded.named_buffers()), dict(plain.named_buffers()), rtol=0, atol=0)
