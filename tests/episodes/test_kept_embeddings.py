@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import metalearn
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.matching import Matching
 from metalearn.algorithms.prototypical import Prototypical
@@ -48,7 +49,14 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return rows
 
 
-def scores(algorithm: AbstractAlgorithm, bank: ClassBank, folder: Path | None, *, episodes: int = 20) -> np.ndarray:
+def scores(
+    algorithm: AbstractAlgorithm,
+    bank: ClassBank,
+    folder: Path | None,
+    *,
+    episodes: int = 20,
+    precision: str = "32-true",
+) -> np.ndarray:
     data = EpisodicDataModule(
         {"test": bank},
         {"test": Setting(3, 2, 4, num_episodes=episodes)},
@@ -58,7 +66,7 @@ def scores(algorithm: AbstractAlgorithm, bank: ClassBank, folder: Path | None, *
     )
     module = FewShotModule(algorithm, torch.optim.Adam)
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    trainer = pl.Trainer(accelerator="cpu", inference_mode=False, **quiet)
+    trainer = pl.Trainer(accelerator="cpu", inference_mode=False, precision=precision, **quiet)
     trainer.test(module, datamodule=data, verbose=False)
     return module.scores["test"]["loss"]
 
@@ -118,6 +126,21 @@ def test_what_depends_on_something_else_is_computed_anew(
     scores(prototypical(), bank, tmp_path)
     scores(*change(bank), tmp_path)
     assert len(passes) == 2
+
+
+def test_each_precision_and_each_version_of_the_package_has_embeddings_of_its_own(
+    bank: ClassBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(prototypical(), bank, tmp_path)
+    rounded = prototypical()
+    seen: list[bool] = []
+    rounded.backbone.forward = lambda x, how=None: seen.append(torch.is_autocast_enabled("cpu")) or x.flatten(1)
+    scores(rounded, bank, tmp_path, precision="bf16-mixed")
+    assert seen and all(seen)
+    assert len(list(tmp_path.glob("*.pt"))) == 2
+    monkeypatch.setattr(metalearn, "__version__", "0")
+    scores(prototypical(), bank, tmp_path)
+    assert len(list(tmp_path.glob("*.pt"))) == 3
 
 
 def test_a_network_of_another_structure_has_another_fingerprint() -> None:

@@ -13,6 +13,7 @@ from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.stats import estimate
 from metalearn.training.calibration import CalibrationError
+from metalearn.training.schedules import SchedulerFactory
 from metalearn.types import SPLITS, Episode
 
 
@@ -21,10 +22,10 @@ def data_of(bank: ClassBank, *, episodes: int = 6) -> EpisodicDataModule:
     return EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=2)
 
 
-def module_of(bank: ClassBank) -> FewShotModule:
+def module_of(bank: ClassBank, scheduler: SchedulerFactory | None = None) -> FewShotModule:
     loop = InnerLoop(steps=1, test_steps=3)
     maml = MAML(MLP(bank.images.shape[1:], hidden=[4]), way=3, inner_lr=0.4, inner_loop=loop, batch_norm="batch")
-    return FewShotModule(maml, partial(torch.optim.SGD, lr=0.1), skip_nonfinite=3)
+    return FewShotModule(maml, partial(torch.optim.SGD, lr=0.1), scheduler, skip_nonfinite=3)
 
 
 def trainer(**limits: Any) -> pl.Trainer:
@@ -72,3 +73,13 @@ def test_a_checkpoint_has_the_scores_of_its_own_weights(steps: int, validated: b
     again = module_of(bank)
     again.on_load_checkpoint(checkpoint)
     assert again.num_skipped == 2
+
+
+def test_a_plateau_counts_the_validations_of_a_training_alone(bank: ClassBank) -> None:
+    module, data = module_of(bank, torch.optim.lr_scheduler.ReduceLROnPlateau), data_of(bank)
+    trained = trainer(max_steps=4, val_check_interval=2, num_sanity_val_steps=1)
+    trained.fit(module, datamodule=data)
+    plateau = module.lr_schedulers()
+    assert plateau.last_epoch == 2
+    trained.validate(module, datamodule=data, verbose=False)
+    assert plateau.last_epoch == 2
