@@ -1,6 +1,7 @@
 """The LightningModule: what it logs and keeps, against plain loops over the episodes."""
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -83,3 +84,28 @@ def test_a_plateau_counts_the_validations_of_a_training_alone(bank: ClassBank) -
     assert plateau.last_epoch == 2
     trained.validate(module, datamodule=data, verbose=False)
     assert plateau.last_epoch == 2
+
+
+@pytest.mark.parametrize(("stage", "together"), [("fit", True), ("validate", True), ("test", False)])
+def test_a_test_adapts_to_each_task_alone_so_that_its_cost_can_be_measured(
+    stage: str, together: bool, bank: ClassBank
+) -> None:
+    module, data = module_of(bank), data_of(bank)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    module.trainer = SimpleNamespace(datamodule=data, strategy=strategy)  # type: ignore[assignment]
+    module.setup(stage)
+    assert data.evaluates_together == together
+
+
+def test_curves_of_an_algorithm_are_logged_at_their_points(bank: ClassBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, data, tester = module_of(bank), data_of(bank), trainer()
+    points = {3: "support_x", 12: "query_x"}
+
+    def curves(task: Episode) -> dict[str, dict[int, torch.Tensor]]:
+        return {"mean_by_rows": {rows: getattr(task, name).mean() for rows, name in points.items()}}
+
+    monkeypatch.setattr(module.algorithm, "curves", curves)
+    tester.test(module, datamodule=data, verbose=False)
+    for rows, name in points.items():
+        expected = np.mean([getattr(task_of(data, index), name).mean().item() for index in range(6)])
+        assert tester.callback_metrics[f"test/mean_rows_{rows}"].item() == pytest.approx(expected, rel=1e-5)
