@@ -128,19 +128,27 @@ def test_what_depends_on_something_else_is_computed_anew(
     assert len(passes) == 2
 
 
-def test_each_precision_and_each_version_of_the_package_has_embeddings_of_its_own(
+class Doubled(Prototypical):
+    def embed_each(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().embed_each(x)
+
+
+def test_each_precision_version_and_way_to_embed_has_a_file_of_its_own(
     bank: ClassBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores(prototypical(), bank, tmp_path)
-    rounded = prototypical()
-    seen: list[bool] = []
-    rounded.backbone.forward = lambda x, how=None: seen.append(torch.is_autocast_enabled("cpu")) or x.flatten(1)
-    scores(rounded, bank, tmp_path, precision="bf16-mixed")
-    assert seen and all(seen)
-    assert len(list(tmp_path.glob("*.pt"))) == 2
+    scores(prototypical(), bank, tmp_path, precision="bf16-mixed")
+    scores(Doubled(backbone(), batch_norm="running"), bank, tmp_path)
     monkeypatch.setattr(metalearn, "__version__", "0")
     scores(prototypical(), bank, tmp_path)
-    assert len(list(tmp_path.glob("*.pt"))) == 3
+    assert len(list(tmp_path.glob("*.pt"))) == 4
+
+
+def test_images_are_embedded_in_the_precision_of_the_trainer(bank: ClassBank) -> None:
+    algorithm, seen = prototypical(), list[bool]()
+    algorithm.backbone.forward = lambda x, how=None: seen.append(torch.is_autocast_enabled("cpu")) or x.flatten(1)
+    scores(algorithm, bank, None, precision="bf16-mixed")
+    assert seen and all(seen)
 
 
 def test_a_network_of_another_structure_has_another_fingerprint() -> None:

@@ -12,6 +12,7 @@ import torch
 from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Setting
 from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.parts.execution import Execution
 from metalearn.stats import estimate
 from metalearn.training.calibration import CalibrationError
 from metalearn.training.schedules import SchedulerFactory
@@ -50,6 +51,9 @@ def test_a_test_is_of_the_last_inner_step_of_its_own_episodes(bank: ClassBank) -
             accuracies.append(right.double().mean().item())
         found = estimate(module.scores["test"]["accuracy"])
         assert found == pytest.approx(estimate(np.array(accuracies)))
+        by_step = module.scores["test"]["accuracy_by_step"]
+        assert by_step.shape == (episodes, 4)
+        np.testing.assert_array_equal(by_step[:, -1], module.scores["test"]["accuracy"])
         logged = {name: value.item() for name, value in tester.callback_metrics.items()}
         assert logged["test/accuracy"] == pytest.approx(found.mean)
         assert logged["test/accuracy_ci95"] == pytest.approx(found.ci95)
@@ -109,3 +113,24 @@ def test_curves_of_an_algorithm_are_logged_at_their_points(bank: ClassBank, monk
     for rows, name in points.items():
         expected = np.mean([getattr(task_of(data, index), name).mean().item() for index in range(6)])
         assert tester.callback_metrics[f"test/mean_rows_{rows}"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_tasks_together_score_as_in_turn(bank: ClassBank) -> None:
+    in_turn, together = module_of(bank), module_of(bank)
+    together.algorithm.load_state_dict(in_turn.algorithm.state_dict())
+    for module, vmap in ((in_turn, False), (together, True)):
+        module.algorithm.execution = Execution(vmap=vmap)
+        trainer().validate(module, datamodule=data_of(bank), verbose=False)
+        trainer().test(module, datamodule=data_of(bank), verbose=False)
+    for split, scores in in_turn.scores.items():
+        for name, values in scores.items():
+            np.testing.assert_allclose(together.scores[split][name], values, atol=1e-5)
+
+
+def test_predictions_that_are_no_numbers_have_no_confidence(bank: ClassBank) -> None:
+    module = module_of(bank)
+    for weight in module.parameters():
+        weight.data.fill_(torch.nan)
+    trainer().test(module, datamodule=data_of(bank), verbose=False)
+    assert np.isnan(module.scores["test"]["loss"]).all()
+    assert module.calibration_error == pytest.approx(module.scores["test"]["accuracy"].mean())
