@@ -152,6 +152,7 @@ class FewShotModule(pl.LightningModule):
         if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
             self.on_validation_start()
         self._calibration.reset()
+        self._calibration.set_dtype(torch.float64)  # trainer.precision=bf16-true has converted it
         self.cost = Cost()
 
     def on_validation_end(self) -> None:

@@ -134,3 +134,13 @@ def test_predictions_that_are_no_numbers_have_no_confidence(bank: ClassBank) -> 
     trainer().test(module, datamodule=data_of(bank), verbose=False)
     assert np.isnan(module.scores["test"]["loss"]).all()
     assert module.calibration_error == pytest.approx(module.scores["test"]["accuracy"].mean())
+
+
+def test_confidence_is_as_exact_as_logits_in_bfloat16_allow(bank: ClassBank) -> None:
+    module, data, error = module_of(bank), data_of(bank), CalibrationError()
+    trainer(precision="bf16-true").test(module, datamodule=data, verbose=False)
+    for index in range(6):
+        x, y, query_x, query_y = (part.bfloat16() for part in task_of(data, index))
+        logits = module.algorithm.adapt(x, y)(query_x)
+        error.update(logits.double().softmax(1).amax(1), logits.argmax(1) == query_y.argmax(1))
+    assert module.calibration_error == pytest.approx(error.compute().item(), rel=1e-9)
