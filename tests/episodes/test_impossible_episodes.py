@@ -28,6 +28,7 @@ SETTING = Setting(way=4, shot=2, query=3)
         (Setting(5, 0, 7), "episode.val.shot is 0; it must be at least 1"),
         (Setting([5, 20], 1, 1), "way 20 exceeds the 12 classes of split 'val'"),
         (Setting([1, 20], 1, 1), "at least 2 classes; way 20 exceeds .* 'val': type episode.val.way=\\[2,12\\]$"),
+        (Setting(501, 9, 1, "meta_dataset"), "way 501 exceeds .* 500 support .*: type episode.val.way=12$"),
         (Setting(5, [0, 2], 1), "episode.val.shot is \\[0, 2\\]; it must be at least 1"),
         (Setting([7, 5], 1, 1), "episode.val.way is \\[7, 5\\]; a range has a smallest and a largest number"),
         (Setting([5], 1, 1), "episode.val.way is \\[5\\]; a range has"),
@@ -104,13 +105,6 @@ def test_an_episode_of_one_class_is_refused(bank: ClassBank) -> None:
         "episode.test.way is 1; a task needs at least 2 classes: "
         "type episode.train.way=2 episode.val.way=[2,4] episode.test.way=2"
     )
-
-
-def test_two_faults_of_a_way_have_one_remedy(bank: ClassBank) -> None:
-    with pytest.raises(ValueError, match=r"classes of split 'val': type episode.val.way=\[2,12\]$"):
-        refuse(Setting([1, 20], 1, 1).faults(bank, "val"))
-    with pytest.raises(ValueError, match=r"at most: type episode.val.way=12$"):
-        refuse(Setting(501, 100, 1, shots="meta_dataset").faults(bank, "val"))
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
