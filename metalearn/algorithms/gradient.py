@@ -136,8 +136,8 @@ class AbstractGradient(AbstractAlgorithm):
         theta, loop = self.weights(), self.inner_loop
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, Tensor]:
-            steps = self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order)
-            *_, (phi, _) = steps  # lines 5-6
+            for params, _ in self.steps(theta, support_x, support_y, loop.steps, first_order=loop.first_order):
+                phi = params  # lines 5-6; keeps only the last step in memory
             logits = self.predict(phi, support_x, query_x)  # (Q, N)
             return self.objective.loss(logits, query_y), logits  # line 8
 

@@ -119,7 +119,8 @@ class Reptile(AbstractGradient):
 
         def task(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Tensor, ...]:
             x, y = torch.cat([support_x, query_x]), torch.cat([support_y, query_y])
-            *_, (phi, (moments, of_ones)) = self.steps(theta, x, y, self.inner_loop.steps)
+            for step in self.steps(theta, x, y, self.inner_loop.steps):
+                phi, (moments, of_ones) = step  # keeps only the last step in memory
             return *(phi[name] for name in self.adapted), *(moments[name] for name in self.adapted), of_ones
 
         with torch.no_grad():

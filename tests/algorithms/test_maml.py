@@ -1,6 +1,8 @@
 """MAML against theory: the meta-gradient of the paper."""
 
+import weakref
 from functools import partial
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -88,6 +90,22 @@ def test_first_and_second_order_differ_in_proportion_to_the_inner_rate() -> None
         second, first = (gradient(build(inner_lr=inner_lr, first_order=order)) for order in (False, True))
         gaps.append((second - first).norm().item())
     assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.02)
+
+
+def test_a_first_order_task_keeps_the_weights_of_its_last_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(first_order=True, inner_steps=4)
+    algorithm.execution = Execution(vmap=False)
+    update, made, alive = algorithm.update, list[weakref.ref[Tensor]](), list[int]()
+
+    def updated(*step: Any) -> Any:
+        alive.append(sum(weight() is not None for weight in made))
+        params, state = update(*step)
+        made.append(weakref.ref(params["head.weight"]))
+        return params, state
+
+    monkeypatch.setattr(algorithm, "update", updated)
+    algorithm.loss(batch())
+    assert alive == [0, 1, 1, 1] * 2
 
 
 def test_the_inner_rate_is_in_units_of_the_mean_cross_entropy() -> None:
