@@ -1,7 +1,6 @@
 """The LightningModule: what it logs and keeps, against plain loops over the episodes."""
 
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -90,15 +89,12 @@ def test_a_plateau_counts_the_validations_of_a_training_alone(bank: ClassBank) -
     assert plateau.last_epoch == 2
 
 
-@pytest.mark.parametrize(("stage", "together"), [("fit", True), ("validate", True), ("test", False)])
-def test_a_test_adapts_to_each_task_alone_so_that_its_cost_can_be_measured(
-    stage: str, together: bool, bank: ClassBank
-) -> None:
-    module, data = module_of(bank), data_of(bank)
-    strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    module.trainer = SimpleNamespace(datamodule=data, strategy=strategy)  # type: ignore[assignment]
-    module.setup(stage)
-    assert data.evaluates_together == together
+def test_a_test_adapts_to_each_task_alone_so_that_its_cost_can_be_measured(bank: ClassBank) -> None:
+    module, data, tester = module_of(bank), data_of(bank), trainer()
+    tester.validate(module, datamodule=data, verbose=False)
+    assert tester.num_val_batches == [1]
+    tester.test(module, datamodule=data, verbose=False)
+    assert tester.num_test_batches == [6]
 
 
 def test_curves_of_an_algorithm_are_logged_at_their_points(bank: ClassBank, monkeypatch: pytest.MonkeyPatch) -> None:
