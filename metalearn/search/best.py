@@ -67,7 +67,7 @@ class Findings:
         queued = len(self._trials.all(TrialState.WAITING))
         if queued and finished >= self._trials.n_trials:
             remedy = f"hydra.sweeper.n_trials={finished + queued} runs them"
-            self._screen.say(f"start points that have not run: {queued}; {remedy}")
+            self._screen.say(f"queued trials, such as start points, that have not run: {queued}; {remedy}")
         for trial in failed[-SHOWN:]:
             job = self._trials.runs(trial).looked().first_incomplete
             why = f" ({job.reason})" if job.reason else ""

@@ -155,7 +155,7 @@ def test_start_points_that_do_not_run_are_said(tmp_path: Path, capfd: pytest.Cap
     assert "start points" not in capfd.readouterr().out
     Controller(tmp_path, start=[{"x": 0.5}, {"x": 0.75}], n_trials=1).run()
     said = " ".join(capfd.readouterr().out.split())
-    assert "start points that have not run: 2; hydra.sweeper.n_trials=3 runs them" in said
+    assert "queued trials, such as start points, that have not run: 2; hydra.sweeper.n_trials=3 runs them" in said
     Controller(tmp_path, start=[{"x": 0.5}, {"x": 0.75}], n_trials=3).run()
     assert "start points" not in capfd.readouterr().out
 
