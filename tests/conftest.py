@@ -39,6 +39,9 @@ from metalearn.sweep.forks import ForkedProcess
 from metalearn.sweep.logs import ENDED
 from metalearn.types import Episode
 
+# A shell ignores SIGINT in what it starts in the background, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).parents[1]
 
 SMALL = [
