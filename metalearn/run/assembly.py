@@ -35,7 +35,8 @@ from metalearn.training.callbacks import Clock, FiniteLoss, StaysStopped, Valida
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
-from metalearn.training.own_parts import check_backbone, check_compare, check_methods, check_state
+from metalearn.training.own_parts import check_backbone, check_compare, check_methods
+from metalearn.training.own_state import check_state
 from metalearn.training.replay import ReplayedSteps, why_not_replayed
 
 

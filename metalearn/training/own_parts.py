@@ -1,4 +1,4 @@
-"""Checks of a user's own parts: methods, state, shapes, and whether rows depend on others."""
+"""Checks of a user's own parts: methods, shapes, kept weights, and dependence on other rows."""
 
 import inspect
 import logging
@@ -19,6 +19,7 @@ from metalearn.backbones.base import backbone_of
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.formats import one_line
+from metalearn.training.own_state import is_own
 from metalearn.types import Episode, IndexedBatch, TaskOutput
 
 log = logging.getLogger(__name__)
@@ -29,16 +30,8 @@ TOLERANCE = 0.01
 ROWS = 4
 """Largest number of support rows, and of queries, that an own backbone embeds to be checked."""
 
-REGISTERS = {nn.Module: "nn.ModuleList or nn.ModuleDict", nn.Parameter: "nn.ParameterList", Tensor: "register_buffer"}
-"""Ways to put a part into the state of a module."""
-
 METHODS = {"loss": "(batch)", "adapt": "(support_x, support_y)", "compare": "(support_z, support_y, query_z)"}
 """Methods of an algorithm, with the arguments that a run gives; only embeddings are compared."""
-
-
-def is_own(part: nn.Module) -> bool:
-    """Whether a user wrote the class of a part; tests show what parts of the package depend on."""
-    return type(part).__module__.partition(".")[0] != "metalearn"
 
 
 @final
@@ -49,7 +42,7 @@ class DeclaredDependence(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: IndexedBatch, batch_idx: int, *_: Any
     ) -> None:
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
-        if not is_own(algorithm) or batch_idx or trainer.precision != "32-true" or algorithm.dependence().transductive:
+        if not is_own(algorithm) or batch_idx or trainer.precision != "32-true":
             return
         is_embedded = embeds_each_alone(algorithm) and isinstance(trainer.datamodule, EpisodicDataModule)  # type: ignore
         check_declared(algorithm, batch.episodes.tasks()[0], is_embedded=is_embedded)
@@ -60,19 +53,27 @@ class DeclaredDependence(pl.Callback):
 def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: bool) -> None:
     """Raises ValueError if the prediction of a query is another without the other queries.
 
-    A prediction that changes when it is repeated is random, and is not judged.
+    It also does if an adaptation changes the weights, which later episodes would inherit. A
+    prediction that changes when it is repeated is random, and is not judged.
     """
-    queries = task.query_x
+    queries, name = task.query_x, type(algorithm).__name__
+    before = {weight: value.clone() for weight, value in algorithm.named_parameters()}
     with torch.random.fork_rng([queries.device] if queries.is_cuda else []):
         adapt = partial(partial, algorithm.compare) if is_embedded else algorithm.adapt  # type: ignore
         predict = adapt(task.support_x, task.support_y)
-        together, repeated, alone = predict(queries), predict(queries), predict(queries[:1])
+        together = predict(queries)
+        for weight, value in algorithm.named_parameters():
+            if not torch.allclose(value, before[weight], rtol=0.0, atol=0.0, equal_nan=True):
+                line = f"adapt of {name} changes the weight {weight}, which the next episode would inherit"
+                raise ValueError(f"{line}: let it change a copy (docs/extending.md)")
+        if algorithm.dependence().transductive:
+            return
+        repeated, alone = predict(queries), predict(queries[:1])
     if algorithm.problem == "classification":
         together, repeated, alone = (logits.softmax(-1) for logits in (together, repeated, alone))
     largest = TOLERANCE * (together.abs().max() if algorithm.problem == "regression" else 1.0)
     if (together - repeated).abs().max() > largest or not (together[:1] - alone).abs().max() > largest:
         return
-    name = type(algorithm).__name__
     raise ValueError(
         f"{name} predicts a query differently among other queries and alone, but its results would not be marked "
         f"transductive: set predicts_jointly = True in {name}"
@@ -101,45 +102,6 @@ def check_output(algorithm: AbstractAlgorithm, output: Any) -> None:
             f"loss of {type(algorithm).__name__} returns a {type(output).__name__}, not metalearn's "
             "TaskOutput(loss, logits) (docs/extending.md)"
         )
-
-
-def check_state(algorithm: AbstractAlgorithm) -> None:
-    """Raises ValueError if an own part keeps weights or a module where no checkpoint finds them.
-
-    Another tensor gives a warning, since it may be a constant that the constructor makes again.
-    """
-    parts = [part for part in (algorithm, backbone_of(algorithm)) if part is not None and is_own(part)]
-    own = {type(part).__module__.partition(".")[0] for part in parts}
-    for module, name, lost in unregistered(algorithm):
-        if type(module).__module__.partition(".")[0] in own:
-            kind = next(kind for kind in REGISTERS if isinstance(lost, kind))
-            message = (
-                f"{type(module).__name__} keeps a {kind.__name__} in '{name}', where no checkpoint finds it: "
-                f"use {REGISTERS[kind]} (docs/extending.md)"
-            )
-            if kind is not Tensor:
-                raise ValueError(message)
-            log.warning(message)
-
-
-def unregistered(algorithm: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
-    """Yields tensors and modules that are only in plain attributes, with module and attribute."""
-    found = {id(part) for part in (*algorithm.modules(), *algorithm.parameters(), *algorithm.buffers())}
-    for module in algorithm.modules():
-        for name, value in vars(module).items():
-            yield from ((module, name, part) for part in _held(value, set()) if id(part) not in found)
-
-
-def _held(value: Any, seen: set[int]) -> Iterator[Any]:
-    """Yields a tensor or module, or those in a list, tuple or dictionary; each object once."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, Tensor | nn.Module):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for child in value.values() if isinstance(value, dict) else value:
-            yield from _held(child, seen)
 
 
 def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:

@@ -25,9 +25,8 @@ from metalearn.training.own_parts import (
     check_compare,
     check_declared,
     check_methods,
-    check_state,
-    unregistered,
 )
+from metalearn.training.own_state import check_state, unregistered
 from metalearn.types import Episode, Predictor, TaskOutput
 
 
@@ -90,6 +89,29 @@ def test_a_dependence_that_is_not_declared_is_refused(stage: str) -> None:
         run(Centred(MLP([1, 4, 4], hidden=[8], norm=False), batch_norm="running"), stage)
 
 
+class Moved(AbstractAlgorithm):
+    """Trains its own weights on the support set, without a copy of them."""
+
+    def __init__(self, *, predicts_jointly: bool) -> None:
+        super().__init__(batch_norm="running")
+        self.head, self.predicts_jointly = nn.Linear(16, 5), predicts_jointly
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        with torch.no_grad():
+            self.head.bias += support_y.mean(0)
+        return lambda query_x: self.head(query_x.flatten(1))
+
+    def loss(self, batch: Episode) -> TaskOutput:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("predicts_jointly", [False, True])
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_an_adaptation_that_changes_the_weights_is_refused(stage: str, predicts_jointly: bool) -> None:
+    with pytest.raises(ValueError, match="adapt of Moved changes the weight head.bias, .*: let it change a copy"):
+        run(Moved(predicts_jointly=predicts_jointly), stage)
+
+
 @pytest.mark.parametrize("problem", ["classification", "regression"])
 @pytest.mark.parametrize(
     ("function", "is_joint"),
@@ -132,6 +154,18 @@ class Normalised(Own):
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         return self.function(self.norm(x.flatten(1), rows))
+
+
+def test_a_backbone_under_another_name_is_refused() -> None:
+    """The result would not state its pretraining, and no check would find it."""
+
+    class Encoded(Outputs):
+        def __init__(self) -> None:
+            super().__init__(torch.flatten, "classification")
+            self.encoder = MLP([4])
+
+    with pytest.raises(ValueError, match="Encoded keeps the backbone MLP in 'encoder': keep it in 'backbone'"):
+        check_state(Encoded())
 
 
 class Doubled(Own):
