@@ -128,7 +128,11 @@ def augmented(episode: Episode, augmentation: Augmentation, random: Tensor) -> E
     def change(x: Tensor, random: Tensor) -> Tensor:  # (T, B, C, H, W), (T, B, K) -> (T, B, C, H, W)
         if not x.numel():
             return x  # a batch of base classes has no support rows
-        return augmentation(x.flatten(0, 1), random.flatten(0, 1)).view(x.shape)
+        images = augmentation(x.flatten(0, 1), random.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if images.shape != x.shape:
+            given, found = (tuple(each.shape[2:]) for each in (x, images))
+            raise ValueError(f"{type(augmentation).__name__} turns images {given} into {found}: it must keep the shape")
+        return images
 
     support = episode.support_x.shape[1]
     return episode._replace(

@@ -13,7 +13,7 @@ from metalearn.episodes.augmentation import Unchanged, augmented
 from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
 from metalearn.episodes.fetching import fetch, gather
 from metalearn.episodes.hard import HardClasses
-from metalearn.episodes.loaders import EVALUATION_SEED, MOST_TASKS, AbstractEpisodes, tasks_together
+from metalearn.episodes.loaders import EVALUATION_SEED, MOST_TASKS, AbstractEpisodes, batches_done, tasks_together
 from metalearn.episodes.sampling import Draw, collate, draw, draw_images, draw_random
 from metalearn.episodes.setting import Fault, Setting, refuse
 from metalearn.types import Augmentation, Episode, Split
@@ -65,6 +65,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         embeddings: Path | None = None,
     ) -> None:
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
+        if not hasattr(augmentation := augmentation or Unchanged(), "num_random"):
+            kind = type(augmentation).__name__
+            faults.append(Fault(f"the augmentation {kind} has no num_random, the number of random numbers of an image"))
         count = sum(map(len, banks["train"].rows)) if "train" in settings else 0
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= count:
             faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))
@@ -79,7 +82,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, faults=faults)
         self.banks, self.batch_size, self.test_draws = banks, batch_size, test_draws
         self.embeddings = embeddings
-        self.augmentation = augmentation or Unchanged()
+        self.augmentation = augmentation
         self.hard = HardClasses(banks["train"].rows) if hard else None
         self._trained_on: Tensor | None = None  # query rows (T, Q) of the training batch in progress
         self._resident: dict[Split, Tensor] = {}
@@ -87,12 +90,19 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         self._weights: Callable[[], str] | None = None
         self._table: EmbeddingTable | None = None
 
+    def setup(self, stage: str) -> None:
+        """Begins each training with equally likely classes; a resumed one restores its own."""
+        assert self.trainer is not None
+        if stage == "fit" and self.hard is not None and not batches_done(self.trainer):
+            self.hard = HardClasses(self.banks["train"].rows)
+
     def evaluate_embeddings(self, embed: Embed | None, weights: Callable[[], str] | None = None) -> None:
         """Switches meta-val and meta-test episodes to embeddings (T, S, D); None: to images.
 
         `weights` hashes the network that embeds, as it is at the time; only a stored table asks.
         """
         self._embed, self._weights = embed, weights
+        self.forget_embeddings()  # an evaluation that was interrupted has left its own
 
     def forget_embeddings(self) -> None:
         """Frees the embeddings, which take memory and are invalid for other weights."""

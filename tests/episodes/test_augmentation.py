@@ -215,6 +215,22 @@ def test_every_precision_sees_the_same_images(name: str, bank: ClassBank) -> Non
         assert torch.equal(other, seen["32-true"])
 
 
+def test_an_augmentation_that_breaks_its_contract_is_refused() -> None:
+    class Turned:
+        num_random = 0
+
+        def __call__(self, images: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+            return images.transpose(2, 3).contiguous()
+
+    images = np.arange(5 * 4 * 8 * 6, dtype=np.uint8).reshape(5, 4, 1, 8, 6)
+    bank, setting = ClassBank.from_classes(images, list("abcde")), Setting(5, 1, 1)
+    data = EpisodicDataModule({"train": bank}, {"train": setting}, seed=0, tasks_per_batch=1, augmentation=Turned())
+    with pytest.raises(ValueError, match=r"Turned turns images \(1, 8, 6\) into \(1, 6, 8\): it must keep the shape"):
+        data.episodes(data.collate([data.draw("train", 0)]), "train")
+    with pytest.raises(ValueError, match="the augmentation function has no num_random, the number of random numbers"):
+        EpisodicDataModule({"train": bank}, {"train": setting}, seed=0, tasks_per_batch=1, augmentation=lambda x, r: x)
+
+
 def test_each_row_has_its_own_numbers() -> None:
     augmentation, batch = crop(area=0.5, jitter=0.4), episode(tasks=2, way=3, shot=1, query=2, size=12)
     images = torch.cat([batch.support_x, batch.query_x], 1).sigmoid()

@@ -151,6 +151,25 @@ def test_no_image_is_embedded_of_a_batch_that_is_left_out(
     assert count() == used(bank, episodes)
 
 
+def test_an_interrupted_evaluation_leaves_no_embeddings(bank: ClassBank) -> None:
+    class Interrupted(pl.Callback):
+        def on_validation_epoch_end(self, *_: object) -> None:
+            raise InterruptedError
+
+    settings = dict.fromkeys(SPLITS, Setting(WAY, 1, 4, num_episodes=NUM_EPISODES))
+    data = EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=1)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = pl.Trainer(accelerator="cpu", callbacks=[Interrupted()], **quiet)
+    with pytest.raises(InterruptedError):
+        trainer.validate(FewShotModule(build("prototypical"), torch.optim.Adam), datamodule=data)
+    later = build("prototypical")
+    torch.nn.init.zeros_(later.backbone.blocks[3].norm.weight)
+    torch.nn.init.zeros_(later.backbone.blocks[3].norm.bias)  # embeds all images as 0
+    module = FewShotModule(later, torch.optim.Adam)
+    pl.Trainer(accelerator="cpu", **quiet).test(module, datamodule=data, verbose=False)
+    np.testing.assert_allclose(module.scores["test"]["loss"], math.log(WAY), rtol=1e-6)  # all ways are equal
+
+
 def test_a_debug_run_is_of_few_episodes(metalearn) -> None:
     small = [override for override in SMALL if "episode" not in override]
     result = metalearn("debug=default", *small, small=False).result

@@ -3,10 +3,12 @@
 import json
 import math
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
+from metalearn import MLP, FewShotModule, Prototypical
 from metalearn.data.bank import ClassBank
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.functions import FunctionDataModule
@@ -74,6 +76,18 @@ def test_confused_classes_are_drawn_more_often(bank: ClassBank) -> None:
         for name, module in (("hard", hard), ("uniform", data(bank, "uniform")))
     }
     assert of_three["hard"] > 1.3 * of_three["uniform"]
+
+
+def test_a_data_module_serves_a_second_training_as_the_first(bank: ClassBank) -> None:
+    module, losses = data(bank, "hard"), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        algorithm = Prototypical(MLP(bank.images.shape[1:], hidden=[4]), batch_norm="running")
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        trainer = pl.Trainer(accelerator="cpu", max_steps=6, val_check_interval=6, enable_checkpointing=False, **quiet)
+        trainer.fit(FewShotModule(algorithm, torch.optim.Adam), datamodule=module)
+        losses.append(trainer.callback_metrics["train/loss"])
+    assert losses[0] == losses[1]
 
 
 def test_impossible_settings_are_refused(bank: ClassBank) -> None:
