@@ -2,6 +2,7 @@
 
 import csv
 from datetime import timedelta
+from fractions import Fraction
 from functools import partial
 from types import SimpleNamespace
 
@@ -119,6 +120,12 @@ def test_what_a_scheduler_of_torch_refuses_is_one_line(metalearn: Command, wrong
     assert run.code == 2, run.text
     assert "metalearn: scheduler: torch refuses these settings (" in run.text
     assert "Traceback" not in run.text
+
+
+def test_a_schedule_of_another_class_is_refused() -> None:
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(ValueError, match="Fraction does not derive from metalearn.training.schedules.Schedule"):
+        check_scheduler(Fraction(1, 2), sgd, 10)
 
 
 def test_an_unknown_scheduler_is_one_line(metalearn: Command) -> None:

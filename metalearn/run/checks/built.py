@@ -1,6 +1,7 @@
 """Checks of objects that are built from a config, before any training."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 from torch.optim import Optimizer
@@ -30,6 +31,9 @@ def check_scheduler(scheduler: Schedule | SchedulerFactory, optimizer: Optimizer
     """
     if isinstance(scheduler, Schedule):
         return
+    if not isinstance(scheduler, partial):
+        kind, base = type(scheduler).__name__, f"{Schedule.__module__}.{Schedule.__name__}"
+        raise ValueError(f"scheduler: {kind} does not derive from {base}, and has no _partial_: true, as one of torch")
     given = rates(optimizer)
     try:
         schedule = scheduler(optimizer)
