@@ -26,7 +26,7 @@ class ClassBank:
         names: names of the classes.
         mapping: memory map that holds the images, if any.
         known_sha256: hash of this content from when its file was written; saves reading it again.
-        texts: the M texts as written, if the rows are texts.
+        texts: the M texts as written, if the rows are texts; a run shows those of its test.
         vocabulary: hash of what gives the tokens of texts their ids.
         columns: names of the columns, if the rows are those of a table.
 
@@ -63,6 +63,8 @@ class ClassBank:
         if not isinstance(self.images, Tensor) or (self.images.dtype, self.images.ndim) not in kinds:
             kind = getattr(self.images, "dtype", type(self.images).__name__)
             return f"images are {kind} {tuple(getattr(self.images, 'shape', ()))}"
+        if self.texts and len(self.texts) != len(self.images):
+            return f"{len(self.texts)} texts do not match {len(self.images)} rows"
         return None
 
     def _fault_of_names(self) -> str | None:

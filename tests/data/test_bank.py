@@ -30,6 +30,7 @@ RULE = (
         ({"images": IMAGES[:, 0]}, "images are torch.uint8 (6, 4, 4)"),
         ({"images": IMAGES.numpy()}, "images are uint8 (6, 1, 4, 4)"),
         ({"images": [1]}, "images are list ()"),
+        ({"texts": ("a", "b")}, "2 texts do not match 6 rows"),
         ({"names": ("a",)}, "1 names do not match the rows of 2 classes"),
         ({"names": (), "rows": ()}, "0 names do not match the rows of 0 classes"),
         ({"names": ("a", "a")}, "1 names are of two classes, such as 'a'"),

@@ -49,6 +49,16 @@ def test_the_images_are_those_of_the_episode() -> None:
         np.testing.assert_array_equal(inside, expected)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_images_of_other_channels_are_drawn_as_their_mean(channels: int) -> None:
+    task = episode(way=2, shot=1, query=1, size=SIZE).tasks()[0]
+    mixed = torch.rand(2, channels, SIZE, SIZE)
+    answers = task.query_y.argmax(-1)
+    means = task._replace(support_x=mixed.mean(1, keepdim=True), query_x=mixed.mean(1, keepdim=True))
+    task = task._replace(support_x=mixed, query_x=mixed)
+    assert picture(task, answers, NAMES[:2], "") == picture(means, answers, NAMES[:2], "")
+
+
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_the_digit_of_a_wrong_answer_is_orange_in_a_white_outline_on_any_image(grey: float) -> None:
     task = episode(way=2, shot=1, query=1, size=SIZE).tasks()[0]

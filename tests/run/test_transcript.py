@@ -1,6 +1,7 @@
 """Test episode of texts, and the bank that holds them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -78,3 +79,11 @@ def test_a_test_episode_of_texts_is_a_file_and_tables_of_wandb(tmp_path: Path) -
     assert sorted(text for text, _, _ in rows) == sorted(TEXTS[row] for row in data.draw("test", 0).query_rows)
     assert len({answer for _, _, answer in rows}) == 1 < len({name for _, name, _ in rows})
     assert [row[1:] for row in confusion.kwargs["data"]] == [[2, 0], [2, 0]]
+
+
+def test_token_ids_without_texts_have_no_transcript(tmp_path: Path) -> None:
+    setting = Setting(2, 1, 2, num_episodes=1)
+    data = EpisodicDataModule({"test": replace(BANK, texts=())}, {"test": setting}, seed=0, tasks_per_batch=1)
+    trainer = SimpleNamespace(datamodule=data, is_global_zero=True, loggers=[])
+    TestEpisode(str(tmp_path)).on_test_end(trainer, SimpleNamespace())  # type: ignore[arg-type]
+    assert not [*tmp_path.iterdir()]

@@ -53,7 +53,8 @@ class TestEpisode(pl.Callback):
         if isinstance(data, FunctionDataModule):
             self._functions(data, trainer, module, wandb)
         elif data.banks["test"].is_text:
-            self._texts(data, trainer, module, wandb)
+            if data.banks["test"].texts:
+                self._texts(data, trainer, module, wandb)
         else:
             self._images(data, trainer, module, wandb)
 

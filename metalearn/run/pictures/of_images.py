@@ -82,6 +82,7 @@ def _framed(x: Tensor, answer: int, way: int) -> Image.Image:
 
 
 def _image(x: Tensor) -> Image.Image:  # (C, H, W) in 0 .. 1
+    x = x if len(x) in (1, 3) else x.mean(0, keepdim=True)  # other channels have no colours
     pixels = (x.clamp(0, 1) * 255).round().byte().cpu().numpy()
     return Image.fromarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)).resize((SIZE, SIZE))
 
