@@ -96,6 +96,10 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         if stage == "fit" and self.hard is not None and not batches_done(self.trainer):
             self.hard = HardClasses(self.banks["train"].rows)
 
+    def teardown(self, stage: str) -> None:
+        """Serves images again, to loops without a trainer."""
+        self.evaluate_embeddings(None)
+
     def evaluate_embeddings(self, embed: Embed | None, weights: Callable[[], str] | None = None) -> None:
         """Switches meta-val and meta-test episodes to embeddings (T, S, D); None: to images.
 

@@ -170,6 +170,15 @@ def test_an_interrupted_evaluation_leaves_no_embeddings(bank: ClassBank) -> None
     np.testing.assert_allclose(module.scores["test"]["loss"], math.log(WAY), rtol=1e-6)  # all ways are equal
 
 
+def test_episodes_after_an_evaluation_are_images(bank: ClassBank) -> None:
+    settings = dict.fromkeys(SPLITS, Setting(WAY, 1, 4, num_episodes=NUM_EPISODES))
+    data = EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=1)
+    trainer = pl.Trainer(accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, logger=False)
+    trainer.test(FewShotModule(build("prototypical"), torch.optim.Adam), datamodule=data, verbose=False)
+    episode = data.episodes(data.collate([data.draw("test", 0)]), "test")
+    assert episode.support_x.shape == (1, WAY, *bank.images.shape[1:])
+
+
 def test_a_debug_run_is_of_few_episodes(metalearn) -> None:
     small = [override for override in SMALL if "episode" not in override]
     result = metalearn("debug=default", *small, small=False).result
@@ -194,7 +203,8 @@ def test_the_embeddings_are_let_go_after_an_evaluation(bank: ClassBank, monkeypa
 
     monkeypatch.setattr(EpisodicDataModule, "forget_embeddings", spy)
     scores(build("prototypical", "batch_norm=running"), bank)
-    assert len(forgotten) == 1
+    assert len(made) == 1
+    assert {*map(id, forgotten)} == {id(made[0])}
 
 
 @pytest.mark.parametrize("name", ["siamese", "relation", "prototypical"])

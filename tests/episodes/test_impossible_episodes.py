@@ -138,3 +138,15 @@ def test_points_that_are_none_are_refused() -> None:
         assert str(caught.value).startswith(
             f"Points.points gave {what} for a count of 3; it must give arrays of float32"
         )
+
+
+def test_a_family_that_ignores_the_generator_is_refused() -> None:
+    class Random:
+        def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+            x = np.random.default_rng().random((count, 1), np.float32)
+            return x, x
+
+    with pytest.raises(
+        ValueError, match=r"Random.points gave other inputs for an equal generator, .*: take all random"
+    ):
+        check_family(Random())
