@@ -98,6 +98,9 @@ class AbstractAlgorithm(nn.Module, ABC):
 
     def check_way(self, support_y: Tensor) -> None:
         """Raises ValueError if the algorithm cannot predict the ways of a task, (S, N)."""
+        if support_y.ndim != 2:
+            shape = tuple(support_y.shape)
+            raise ValueError(f"support_y is {shape}, not (S, N): give one-hot ways, F.one_hot(labels, way).float()")
         if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
             raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
 

@@ -98,7 +98,9 @@ class Setting:
                 faults.append(Fault(f"episode.{split}.{name} is {word!r}; choose from {', '.join(get_args(words))}"))
         for name, value in (("way", self.way), ("shot", self.shot), ("query", self.query)):
             given = f"episode.{split}.{name} is {value}"
-            if not isinstance(value, int) and (len(value) != 2 or value[0] > value[1]):
+            if not isinstance(value, int | Sequence | np.ndarray) or (name == "query" and not isinstance(value, int)):
+                faults.append(Fault(f"{given}; give a whole number{'' if name == 'query' else ', or a range'}"))
+            elif not isinstance(value, int) and (len(value) != 2 or value[0] > value[1]):
                 faults.append(Fault(f"{given}; a range has a smallest and a largest number"))
             elif _range(value)[0] < 1:
                 faults.append(Fault(f"{given}; it must be at least 1"))

@@ -31,6 +31,8 @@ SETTING = Setting(way=4, shot=2, query=3)
         (Setting(501, 9, 1, "meta_dataset"), "way 501 exceeds .* 500 support .*: type episode.val.way=12$"),
         (Setting(5, [0, 2], 1), "episode.val.shot is \\[0, 2\\]; it must be at least 1"),
         (Setting([7, 5], 1, 1), "episode.val.way is \\[7, 5\\]; a range has a smallest and a largest number"),
+        (Setting(5.0, 1, 1), "episode.val.way is 5.0; give a whole number, or a range$"),  # type: ignore[arg-type]
+        (Setting(5, 1, [1, 2]), "episode.val.query is \\[1, 2\\]; give a whole number$"),  # type: ignore[arg-type]
         (Setting([5], 1, 1), "episode.val.way is \\[5\\]; a range has"),
         (Setting(5, 1, 1, shots="Unequal"), "episode.val.shots is 'Unequal'; choose from equal, unequal, meta_dataset"),
         (Setting(5, 1, 1, queries="same"), "episode.val.queries is 'same'; choose from equal, unequal"),
