@@ -88,7 +88,7 @@ def planned(plan: Plan) -> Result:
         "versions": versions(),
     }
     if plan.tests_only and (trained := plan.origin) is not None:
-        replaced = [] if plan.trains_nothing else trained_with(plan.settings, plan.choices["algorithm"], trained)
+        replaced = [] if plan.trains_nothing else trained_with(plan.settings, plan.choices, trained)
         overrides = overrides_of_a_test(plan.overrides, trained.overrides)
         facts |= {
             "overrides": with_relative_paths(overrides, plan.cwd),

@@ -33,7 +33,7 @@ from metalearn.run.process.machine import is_rank_zero
 from metalearn.run.process.signals import Signals
 from metalearn.run.record import Record, planned
 from metalearn.run.screen import console
-from metalearn.run.settings import sha256, tested
+from metalearn.run.settings import is_of_another_predictor, sha256, tested
 from metalearn.training.callbacks import NonFiniteLoss
 from metalearn.training.evaluation import error_rate, evaluate, evaluate_further
 
@@ -150,7 +150,7 @@ def test(assembly: Assembly, record: Record) -> None:
         record.update(steps=0, trained_dataset=assembly.plan.origin.dataset if assembly.plan.origin else None)
     elif assembly.plan.tests_only and assembly.checkpoint is not None:
         fields = _of_validation(assembly.checkpoint)
-        if record.result.trained_with:  # meta-val has scored another predictor
+        if is_of_another_predictor(record.result.trained_with or []):  # meta-val has scored that one
             fields |= {"val": None, "temperature": None}
         record.update(**fields, trained_dataset=Origin.of(assembly.checkpoint).dataset)
     began = time.perf_counter()

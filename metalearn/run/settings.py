@@ -18,6 +18,7 @@ from metalearn.run.directory.keys import (
     OF_THE_WEIGHTS,
     TAKEN_FROM_THE_TRAINING,
     is_below,
+    key,
     leaves,
     node,
 )
@@ -77,20 +78,38 @@ def tested(own: dict[str, Any], checkpoint: dict[str, Any] | None, trained_with:
     return rest | {key: value for key, value in trained.items() if is_below(key, TAKEN_FROM_THE_TRAINING)}
 
 
-def trained_with(own: dict[str, Any], algorithm: str, origin: Origin) -> list[str]:
-    """Returns the settings of a training that a test of its weights replaces in the predictor.
+def trained_with(own: dict[str, Any], choices: Mapping[str, str], origin: Origin) -> list[str]:
+    """Returns the settings of a training that a test of its weights replaces.
 
-    `own` are the settings of the test, `algorithm` is its algorithm, and `origin` is the training.
-    Files and frozen weights are left out, since the tested weights replace them.
+    They are those of the predictor and of the data set; of a data set that the test does not have,
+    those that were typed. Files and frozen weights are left out, since the tested weights replace
+    them.
+
+    Args:
+        own: settings of the test.
+        choices: names of its data set and algorithm.
+        origin: the training.
     """
     if not (trained := origin.settings):  # no run has trained these weights
         return []
-    keys = {key for key in own.keys() | trained.keys() if is_below(key, OF_THE_METHOD)}
+    elsewhere = origin.dataset != choices["dataset"]
+    parts = OF_THE_METHOD if elsewhere else OF_THE_METHOD | {"dataset"}
+    keys = {key for key in own.keys() | trained.keys() if is_below(key, parts)}
     keys = {key for key in keys if not is_path(key) and key not in OF_THE_WEIGHTS}
-    other = [] if origin.algorithm == algorithm else [f"algorithm={origin.algorithm}"]
+    other = [] if origin.algorithm == choices["algorithm"] else [f"algorithm={origin.algorithm}"]
     if other:
         keys = {key for key in keys if not is_below(key, {"algorithm"})}
+    other += [o for o in origin.overrides if elsewhere and _is_argument_of_data(node(o))]
     return other + [f"{key}={as_typed(trained.get(key))}" for key in sorted(keys) if own.get(key) != trained.get(key)]
+
+
+def is_of_another_predictor(trained_with: list[str]) -> bool:
+    """Whether a test replaces more of the training of its weights than the data set."""
+    return any(is_below(key(setting), OF_THE_METHOD) for setting in trained_with)
+
+
+def _is_argument_of_data(name: str) -> bool:
+    return name.startswith("dataset.") and not (is_below(name, IRRELEVANT) or is_path(name))
 
 
 def overrides_of_a_test(own: list[str], trained: list[str]) -> list[str]:

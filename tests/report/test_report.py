@@ -44,6 +44,11 @@ def test_of_a_key_typed_twice_the_last_value_counts() -> None:
     assert (cell.method.overrides, cell.protocol.overrides) == (("backbone.channels=16",), ("+trainer.max_steps=6",))
 
 
+def test_the_part_of_a_data_set_is_of_the_protocol() -> None:
+    (cell,) = compared(result(overrides=["dataset@dataset.images=mnist"])).cells
+    assert (cell.method.overrides, cell.protocol.overrides) == ((), ("dataset@dataset.images=mnist",))
+
+
 def test_one_run_has_the_interval_over_its_episodes() -> None:
     (cell,) = compared(result()).cells
     assert (cell.mean, cell.estimate.ci95) == (0.9, 0.008)

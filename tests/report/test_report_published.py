@@ -50,6 +50,7 @@ def test_a_published_number_of_a_transductive_method_is_of_its_queries() -> None
         ("episode.test.num_episodes=100", True),
         ("dataset.rotations=false", False),
         ("dataset.split=lake", False),
+        ("dataset@dataset.images=mnist", False),
         ("test_dataset=mnist", False),
         ("test_dataset.split=lake", False),
         ("dataset.root=/data/omniglot", True),

@@ -11,7 +11,16 @@ from origins import facts
 
 from metalearn.run.directory.checkpoint_file import read_checkpoint
 from metalearn.run.directory.origin import Origin
-from metalearn.run.settings import composed_settings, overrides_of_a_test, sha256, trained_with
+from metalearn.run.settings import (
+    composed_settings,
+    is_of_another_predictor,
+    overrides_of_a_test,
+    sha256,
+    trained_with,
+)
+from metalearn.run.settings import (
+    tested as settings_of_a_test,
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +136,28 @@ def test_where_weights_came_from_makes_no_other_predictor() -> None:
     }
     own = {"backbone.name": "moved/minilm", "backbone.freeze": True, "backbone.width": 8}
     origin = Origin(**facts(algorithm="maml", settings=trained))
-    assert trained_with(own, "maml", origin) == []
-    assert trained_with(own | {"backbone.width": 9}, "anil", origin) == [
+    choices = {"dataset": origin.dataset, "algorithm": "maml"}
+    assert trained_with(own, choices, origin) == []
+    assert trained_with(own | {"backbone.width": 9}, choices | {"algorithm": "anil"}, origin) == [
         "algorithm=maml",
         "backbone.width=8",
     ]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "named"),
+    [("sinusoid", ["dataset.amplitude=[0.1, 5.0]"]), ("gp", ["dataset.amplitude=[0.1,5.0]", "dataset@dataset.a=b"])],
+)
+def test_a_test_on_other_data_names_those_of_the_training(dataset: str, named: list[str]) -> None:
+    typed = ["dataset=sinusoid", "dataset.amplitude=[0.1,5.0]", "dataset@dataset.a=b", "dataset.root=/x"]
+    trained = {"dataset.amplitude": [0.1, 5.0], "dataset.x": [-5.0, 5.0]}
+    origin = facts(dataset="sinusoid", settings=trained, overrides=typed)
+    own = trained | {"dataset.amplitude": [0.1, 1.0]}
+    found = trained_with(own, {"dataset": dataset, "algorithm": origin["algorithm"]}, Origin(**origin))
+    assert found == named
+    assert not is_of_another_predictor(found), "meta-val has scored these weights"
+    of_test = sha256(settings_of_a_test(own, {"metalearn": origin}, found), class_split=None)
+    assert of_test != sha256(own, class_split=None), "a mean of both would be of two trainings"
 
 
 def test_a_test_names_the_settings_of_the_training(metalearn: Command) -> None:

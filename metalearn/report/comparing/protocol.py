@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from metalearn.formats import points, pretraining, span
 from metalearn.report.reading.scores import ACCURACY, Score
-from metalearn.run.directory.keys import key
+from metalearn.run.directory.keys import key, node
 from metalearn.run.directory.result import Result
 
 Range = tuple[int, int]
@@ -239,7 +239,7 @@ def _is_in_other_field(key: str) -> bool:
 
 
 def _group(override: str) -> str:
-    return key(override).partition(".")[0]
+    return node(override).partition(".")[0]
 
 
 def _range(value: int | list[int]) -> Range:

@@ -1,6 +1,6 @@
 """Published numbers of experiments, for runs that measure the same."""
 
-from metalearn.run.directory.keys import key
+from metalearn.run.directory.keys import key, node
 from metalearn.run.directory.result import Published, Result
 
 OTHER_METHOD_OR_TEST = {"algorithm", "backbone", "dataset@test_dataset", "episode", "episode.test"}
@@ -24,7 +24,7 @@ def published(result: Result) -> Published | None:
 
 def _measures_otherwise(override: str, same: set[str]) -> bool:
     name = key(override)
-    group, _, argument = name.partition(".")
+    group, _, argument = node(override).partition(".")
     other_data = group in ("dataset", "test_dataset") and argument not in SAME_CLASSES
     other_test = name in OTHER_METHOD_OR_TEST or (name.startswith("episode.test.") and name not in same)
     return other_data or other_test or override in OTHER_CLASSES
