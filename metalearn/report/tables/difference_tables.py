@@ -32,19 +32,16 @@ def matrix(group: Pairs, comparison: Comparison) -> tuple[list[Text], list[list[
 def _difference(difference: Difference, group: Pairs, comparison: Comparison) -> list[Text]:
     pair = comparison.label(difference.first), comparison.label(difference.second)
     p = "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
+    shown = difference.first.score.difference(difference.mean, difference.ci95)
     verdict = Text("yes", tone="good") if difference.real else Text("not shown", tone="faint")
-    return [Text(str(group.column)), *pair, Text(_with_interval(difference)), Text(p), verdict]
+    return [Text(str(group.column)), *pair, Text(shown), Text(p), verdict]
 
 
 def _place(group: Pairs, i: int, j: int) -> Text:
     if i == j:
         return Text("·", tone="faint")
     difference = group.between(i, j)
-    shown = difference.first.score.signed(difference.mean, digits=max(difference.first.score.digits - 1, 0))
+    shown = difference.first.score.short_difference(difference.mean)
     if not difference.real:
         return Text(shown, tone="faint")
     return Text(shown, tone="better" if difference.better else "worse")
-
-
-def _with_interval(difference: Difference) -> str:
-    return f"{difference.first.score.signed(difference.mean)} ± {difference.first.score.text(difference.ci95)}"
