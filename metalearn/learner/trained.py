@@ -87,6 +87,8 @@ def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
     checkpoint.
     """
     origin, temperature = Origin.of(checkpoint), checkpoint.get("temperature")
+    if origin.built.get("problem") == "regression":
+        raise ValueError(f"{path} was trained on {origin.dataset}, a regression: a learner classifies images and texts")
     if origin.preparation is None:
         line = f"{path} was trained on {origin.dataset}, which does not state how new inputs are prepared"
         remedy = "a data set of yours needs a `preparation` (docs/extending.md)"

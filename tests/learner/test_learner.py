@@ -349,6 +349,11 @@ def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None
     [
         ((), {"built": {"_target_": "os.system", "command": "true"}}, "built: algorithm._target_=os.system is refused"),
         ((), {"built": {"_target_": "torch.nn.Identity"}}, "which does not classify"),
+        (
+            (),
+            {"built": {"problem": "regression"}, "preparation": None},
+            "on glyphs, a regression: a learner classifies",
+        ),
         ((), {"built": {"_target_": "metalearn.algorithms.maml.MAML", "way": "${oc.env:HOME}"}}, "interpolation"),
         ((), {"built": None}, "built is null, not a group of keys; another version may"),
         ((), {"preparation": None}, "does not state how new inputs are prepared: .* needs a `preparation`"),

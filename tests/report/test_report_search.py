@@ -67,11 +67,12 @@ def test_a_search_stands_among_other_runs_with_its_best_trial_at_meta_val(tmp_pa
 
 
 def test_an_error_is_better_the_lower_it_is(tmp_path: Path) -> None:
-    (found,) = read(search(tmp_path / "one", [0.5, 0.2, 0.4], score="mse")).searches
-    assert [trial.value for trial in found.best_first] == [0.2, 0.4, 0.5]
+    (found,) = read(search(tmp_path / "one", [0.5, 0.2, 0.4, 0.3], score="mse", failed=(3,))).searches
+    assert [trial.value for trial in found.best_first] == [0.2, 0.4, 0.5, None]
     plot = search_plots.history(found)
     assert plot is not None and (plot.y.at(0.5), plot.y.at(0.2)) == (100, 0)
-    assert (plot.paths[0].kind, plot.paths[0].d) == ("best", "M0.0 0.0H20.0V100.0H40.0")
+    assert (plot.paths[0].kind, plot.paths[0].d) == ("best", "M0.0 0.0H20.0V100.0H60.0")
+    assert (plot.paths[-1].kind, plot.paths[-1].d) == ("trial failed", "M60.0 0.0h0")
 
 
 def test_a_trial_that_goes_on_is_told_once_in_the_directory_where_it_began(tmp_path: Path) -> None:

@@ -124,6 +124,14 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
         (["backbone=resnet12", "backbone.widths=[4,8,8,8.5]"], r"widths=\[4, 8, 8, 8.5\] is not of the type Sequence"),
         (["episode.train.shot=[1,x]"], r"episode.train.shot=\[1, 'x'\] is not of the type int"),
         (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/accuracy"], "early_stopping.mode to max$"),
+        (
+            ["callbacks=save_top_k", "callbacks.save_top_k.monitor=val/mse"],
+            "but this run has accuracy: .*val/accuracy$",
+        ),
+        (
+            ["dataset=gp", "callbacks=early_stopping", "callbacks.early_stopping.monitor=val/accuracy"],
+            "early_stopping watches val/accuracy, but this run has mse: set .*monitor to val/mse$",
+        ),
         (["callbacks=save_top_k", "callbacks.save_top_k.mode=max"], "save_top_k watches val/loss: .*mode to min$"),
         (
             [

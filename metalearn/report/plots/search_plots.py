@@ -16,8 +16,10 @@ def history(search: Search) -> Chart | None:
     x = scale([0.0, float(max(5, *(trial.number for trial in search.trials)))])
     y = scale(values, factor=search.score.factor)
 
-    def drawn(trials: list[Trial]) -> str:  # without a score: along the bottom
-        return dots((x.at(trial.number), 100.0 if trial.value is None else y.down(trial.value)) for trial in trials)
+    worst = 100.0 if search.score.sign > 0 else 0.0  # the edge of trials without a score
+
+    def drawn(trials: list[Trial]) -> str:
+        return dots((x.at(trial.number), worst if trial.value is None else y.down(trial.value)) for trial in trials)
 
     scored = [trial for trial in search.of("pruned") if trial.value is not None]
     paths = [

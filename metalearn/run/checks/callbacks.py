@@ -15,10 +15,11 @@ UNUSABLE = {
 """Ends of the names of Lightning's callbacks that a run cannot use, with the reason."""
 
 
-def check_callbacks(callbacks: dict[str, Any], precision: Any) -> None:
+def check_callbacks(callbacks: dict[str, Any], precision: Any, score: str) -> None:
     """Raises ValueError for callbacks that a run cannot use, or that watch a score the wrong way.
 
-    A validation puts our average into the module, which may not round it.
+    `score` is the name of the run's score. A validation puts our average into the module, which may
+    not round it.
     """
     for name, callback in callbacks.items():
         target = callback["_target_"]
@@ -27,6 +28,9 @@ def check_callbacks(callbacks: dict[str, Any], precision: Any) -> None:
             if kind.endswith(ending):
                 raise ValueError(f"callbacks.{name}: {kind} {why}")
         watched = str(callback.get("monitor", "")).rpartition("/")[2]
+        if watched in SIGNS and watched != score:
+            there = f"watches {callback['monitor']}, but this run has {score}"
+            raise ValueError(f"callbacks.{name} {there}: set callbacks.{name}.monitor to val/{score}")
         mode = {1: "max", -1: "min"}.get({**SIGNS, "loss": -1}.get(watched, 0))
         if mode and callback.get("mode", "min") != mode:
             raise ValueError(f"callbacks.{name} watches {callback['monitor']}: set callbacks.{name}.mode to {mode}")

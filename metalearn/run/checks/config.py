@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from metalearn.losses import OBJECTIVES
 from metalearn.run.checks.callbacks import check_callbacks
 from metalearn.run.checks.inputs import check_same_input, check_taken_shape, check_text
 from metalearn.run.checks.kinds import check_kind
@@ -30,5 +31,5 @@ def check_config(config: dict[str, Any]) -> None:
     if config["mode"] == "test" and config["resume"]:
         raise ValueError("resume=DIR continues a training; to test its weights use mode=test checkpoint=DIR")
     check_trainer(config["trainer"])
-    check_callbacks(config["callbacks"], config["trainer"]["precision"])
+    check_callbacks(config["callbacks"], config["trainer"]["precision"], OBJECTIVES[config["problem"]].score_name)
     check_train_split(config)

@@ -95,7 +95,7 @@ def check_text(dataset: dict[str, Any], backbone: dict[str, Any], augmentation: 
 def check_vocabulary(trained: str | None, tested: str | None) -> None:
     """Raises ValueError if ids of test texts stand for other words than ids of training texts."""
     if trained != tested:
-        remedy = "train with dataset.encoding.words=FILE for both, or with dataset.encoding.kind=characters"
+        remedy = "type dataset.encoding.words=FILE or dataset.encoding.kind=characters in the training and in the test"
         raise ValueError(f"these texts have another vocabulary than those of the training: {remedy}")
 
 
