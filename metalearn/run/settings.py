@@ -99,7 +99,8 @@ def trained_with(own: dict[str, Any], choices: Mapping[str, str], origin: Origin
     other = [] if origin.algorithm == choices["algorithm"] else [f"algorithm={origin.algorithm}"]
     if other:
         keys = {key for key in keys if not is_below(key, {"algorithm"})}
-    other += [o for o in origin.overrides if elsewhere and _is_argument_of_data(node(o))]
+    typed = (override for override in origin.overrides if elsewhere and _is_argument_of_data(node(override)))
+    other += [override for override in typed if own.get(node(override), override) != trained.get(node(override))]
     return other + [f"{key}={as_typed(trained.get(key))}" for key in sorted(keys) if own.get(key) != trained.get(key)]
 
 

@@ -149,7 +149,13 @@ def test_where_weights_came_from_makes_no_other_predictor() -> None:
     [("sinusoid", ["dataset.amplitude=[0.1, 5.0]"]), ("gp", ["dataset.amplitude=[0.1,5.0]", "dataset@dataset.a=b"])],
 )
 def test_a_test_on_other_data_names_those_of_the_training(dataset: str, named: list[str]) -> None:
-    typed = ["dataset=sinusoid", "dataset.amplitude=[0.1,5.0]", "dataset@dataset.a=b", "dataset.root=/x"]
+    typed = [
+        "dataset=sinusoid",
+        "dataset.amplitude=[0.1,5.0]",
+        "dataset@dataset.a=b",
+        "dataset.root=/x",
+        "dataset.x=[-5,5]",
+    ]
     trained = {"dataset.amplitude": [0.1, 5.0], "dataset.x": [-5.0, 5.0]}
     origin = facts(dataset="sinusoid", settings=trained, overrides=typed)
     own = trained | {"dataset.amplitude": [0.1, 1.0]}
