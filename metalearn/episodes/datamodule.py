@@ -92,8 +92,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
     def setup(self, stage: str) -> None:
         """Begins each training with equally likely classes; a resumed one restores its own."""
-        assert self.trainer is not None
-        if stage == "fit" and self.hard is not None and not batches_done(self.trainer):
+        if stage == "fit" and self.hard is not None and self.trainer and not batches_done(self.trainer):
             self.hard = HardClasses(self.banks["train"].rows)
 
     def teardown(self, stage: str) -> None:

@@ -21,16 +21,18 @@ def is_own(part: nn.Module) -> bool:
 
 
 def check_state(algorithm: AbstractAlgorithm) -> None:
-    """Raises ValueError if an own part hides weights from checkpoints, or a backbone.
+    """Raises ValueError if an own part keeps weights or a module where no checkpoint finds them.
 
-    Another tensor gives a warning, since it may be a constant that the constructor makes again.
+    Another tensor gives a warning, since it may be a constant that the constructor makes again. So
+    does a backbone of another name, which is trained and tested as any other module.
     """
     if is_own(algorithm):
         for name, module in algorithm.named_modules():
             if isinstance(module, AbstractBackbone) and not is_of_backbone(name):
-                raise ValueError(
-                    f"{type(algorithm).__name__} keeps the backbone {type(module).__name__} in '{name}': keep it in "
-                    "'backbone', by which a run finds its weights (docs/extending.md)"
+                log.warning(
+                    "%s keeps the backbone %s in '%s': keep it in 'backbone', or the run neither checks it nor states "
+                    "its pretraining (docs/extending.md)",
+                    *(type(algorithm).__name__, type(module).__name__, name),
                 )
     parts = [part for part in (algorithm, backbone_of(algorithm)) if part is not None and is_own(part)]
     own = {type(part).__module__.partition(".")[0] for part in parts}
