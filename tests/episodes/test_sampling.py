@@ -17,12 +17,12 @@ from metalearn.episodes.counts import meta_dataset_shots
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import fetch
 from metalearn.episodes.sampling import Draw, collate, draw, draw_images, draw_random
-from metalearn.episodes.seeds import AUGMENTATION, BASE_CLASSES, PAIRS, QUERIES, ROWS, SHAPE, TIES, generator
+from metalearn.episodes.seeds import AUGMENTATION, BASE_CLASSES, QUERIES, ROWS, SHAPE, TIES, generator
 from metalearn.episodes.setting import Queries, Setting, Shape, Shots
 from metalearn.types import SPLITS
 
 SETTING = Setting(way=4, shot=2, query=3, num_episodes=2)
-STREAMS = (ROWS, SHAPE, AUGMENTATION, BASE_CLASSES, PAIRS, QUERIES, TIES)
+STREAMS = (ROWS, SHAPE, AUGMENTATION, BASE_CLASSES, QUERIES, TIES)  # PAIRS are BASE_CLASSES of another split
 
 
 def drawn(bank: ClassBank, *, seed: int = 0, split: str = "train", index: int = 0) -> Draw:
@@ -57,7 +57,7 @@ def test_an_episode_is_a_function_of_seed_split_and_index(function: Callable[...
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40])
 def test_each_purpose_has_random_numbers_of_its_own(seed: int) -> None:
-    streams = [(split, index, stream) for split in SPLITS for index in range(9) for stream in set(STREAMS)]
+    streams = [(split, index, stream) for split in SPLITS for index in range(9) for stream in STREAMS]
     firsts = {generator(seed, *stream).integers(2**63) for stream in streams}
     assert len(firsts) == len(streams)
 
