@@ -253,6 +253,31 @@ def test_arguments_of_every_replaced_part_go_with_it(tmp_path: Path, typed: list
         assert (name in expanded) != replaced
 
 
+def test_another_machine_keeps_the_settings_of_the_training(run: Path) -> None:
+    training = ["trainer.max_steps=5000", "trainer.gradient_clip_val=1", "+trainer.profiler.dirpath='/x'"]
+    machine = ["trainer=ddp", "trainer.devices=2", "trainer.strategy.broadcast_buffers=false"]
+    origins.write(run / "checkpoints/last.ckpt", *training, *machine)
+    assert expand([f"resume={run}"])[:-2] == [*training, *machine]
+    for command in ([f"resume={run}"], ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]):
+        assert [o for o in expand([*command, "trainer=cpu"]) if "trainer" in o] == [*training, "trainer=cpu"]
+
+
+def test_a_group_of_keys_is_merged_into_a_part(run: Path) -> None:
+    origins.write(run / "checkpoints/last.ckpt", "episode.test.shot=5", "episode.test.way=4")
+    expanded = expand(["mode=test", f"checkpoint={run}/checkpoints/last.ckpt", "episode.test={way: 3}"])
+    composed = resolved(*(o for o in expanded if "episode" in o))["episode"]["test"]
+    assert (composed["shot"], composed["way"]) == (5, 3)
+
+
+@pytest.mark.parametrize(("began", "status"), [("mode=test", "interrupted"), ("seed=3", "completed")])
+def test_what_has_no_training_to_continue_is_kept(tmp_path: Path, began: str, status: str) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/overrides.yaml").write_text(f"[algorithm=maml, {began}]")
+    (tmp_path / "result.json").write_text(json.dumps({"status": status}))
+    with pytest.raises(ValueError, match="it has no training that could continue; repeat its command in another"):
+        expand([f"resume={tmp_path}"])
+
+
 @pytest.fixture
 def own_images(run: Path) -> Path:
     """Writes a run on the folder own/, with Hydra's records."""

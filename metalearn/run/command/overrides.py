@@ -20,7 +20,7 @@ from metalearn.run.command.inherited import checked, checkpoint_overrides
 from metalearn.run.directory.checkpoint_file import best_of
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import OF_THE_TRAINING, is_below, key, node
+from metalearn.run.directory.keys import MACHINE, OF_THE_TRAINING, is_below, key, node
 
 OF_THIS_COMMAND = {"mode", "checkpoint", "resume"}
 """Keys that choose the action of this command, and do not define the run."""
@@ -127,6 +127,9 @@ def _resumed(path: Path, typed: list[str]) -> list[str]:
         kept = checkpoint_overrides(folder.last, set(map(key, typed)))
     elif folder.overrides.is_file():  # a run that stopped before its first checkpoint begins anew
         kept = checked(with_absolute_paths(folder.typed(), run.cwd), folder.overrides, set(map(key, typed)))
+        if folder.is_finished() or any(key(o) == "mode" and value(o) == "test" for o in kept):
+            remedy = "repeat its command in another directory"
+            raise ValueError(f"cannot resume {path}: it has no training that could continue; {remedy}")
     else:
         raise FileNotFoundError(f"cannot resume {path}: no run has begun there")
     typed = [*_without("resume", typed), f"resume={quoted(path)}"]
@@ -181,8 +184,12 @@ def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: li
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:
     """Returns earlier overrides that stay, then the typed ones."""
     again = {*map(node, typed), *OF_THIS_COMMAND}
-    # A replaced part drops its arguments: those of maml have no meaning for another algorithm.
-    replaced = {node(o) for o in typed if o not in kept and choices.get(key(o), object()) != value(o)}
+    # A replaced part drops its arguments: those of maml have no meaning for another algorithm. A
+    # dictionary replaces no part, since Hydra merges it.
+    new = (o for o in typed if o not in kept and not isinstance(value(o), dict))
+    replaced = {node(o) for o in new if choices.get(key(o), object()) != value(o)}
+    if "trainer" in replaced:  # on another machine, the training continues as it began
+        replaced = replaced - {"trainer"} | MACHINE
     return [*(o for o in kept if node(o) not in again and not is_below(node(o), replaced)), *typed]
 
 

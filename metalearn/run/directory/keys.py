@@ -3,11 +3,14 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+MACHINE = {f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "cuda_graph", "plugins")}
+"""Keys by which an option of trainer chooses a machine; its other keys are of the training."""
+
 IRRELEVANT = {
+    *MACHINE,
     *("hydra", "mode", "checkpoint", "resume", "paths", "logger", "published"),
     *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "cache", "installed", "url")),
     *("dataset.manifest", "test_dataset.manifest"),
-    *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "cuda_graph", "plugins")),
     *(f"trainer.{name}" for name in ("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps")),
     *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing")),
     *(f"callbacks.{name}" for name in ("progress", "picture", "model_summary", "save_top_k")),
