@@ -132,6 +132,15 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
             ["dataset=gp", "callbacks=early_stopping", "callbacks.early_stopping.monitor=val/accuracy"],
             "early_stopping watches val/accuracy, but this run has mse: set .*monitor to val/mse$",
         ),
+        (
+            ["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/acc"],
+            "early_stopping watches val/acc, which no run logs: set .*monitor to val/accuracy or val/loss$",
+        ),
+        (
+            ["callbacks=save_top_k", "callbacks.save_top_k.filename=best"],
+            "save_top_k would overwrite best.ckpt of the run: set callbacks.save_top_k.dirpath to another folder$",
+        ),
+        (["callbacks=save_top_k", "+callbacks.save_top_k.save_last=true"], "would overwrite last.ckpt of the run: "),
         (["callbacks=save_top_k", "callbacks.save_top_k.mode=max"], "save_top_k watches val/loss: .*mode to min$"),
         (
             [
@@ -198,6 +207,8 @@ def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
         ["trainer.skip_nonfinite=3", "trainer=cpu", "trainer.devices=auto"],
         ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=8"],
         ["callbacks=ema", "trainer.precision=bf16-mixed"],
+        ["callbacks=save_top_k", "callbacks.save_top_k.filename=best", "callbacks.save_top_k.dirpath=backup"],
+        ["callbacks=early_stopping", "callbacks.early_stopping.monitor=train_val/loss", "train_split=train_val"],
         ["debug=profiler"],
         ["dataset@test_dataset=mnist"],
         ["dataset=clinc150", "dataset@test_dataset=liu"],

@@ -151,7 +151,8 @@ def test_trainer_keys_are_lightnings(metalearn) -> None:
 
 
 def test_a_failure_is_written_down(metalearn) -> None:
-    finished = metalearn("callbacks=early_stopping", "callbacks.early_stopping.monitor=val/nothing")
+    unlogged = "callbacks.early_stopping.monitor=train/accuracy"  # Reptile has no accuracy in training
+    finished = metalearn("algorithm=reptile", "callbacks=early_stopping", unlogged, "callbacks.early_stopping.mode=max")
     assert finished.code == 1
     assert finished.result["status"] == "failed"
     assert "Error" in finished.result["error"]

@@ -1,5 +1,6 @@
 """Checks of callbacks: those that a run cannot use, and scores that are watched the wrong way."""
 
+from pathlib import Path
 from typing import Any
 
 from metalearn.estimates import SIGNS
@@ -21,19 +22,43 @@ def check_callbacks(callbacks: dict[str, Any], precision: Any, score: str) -> No
     `score` is the name of the run's score. A validation puts our average into the module, which may
     not round it.
     """
+    logs_more = not all(
+        callback["_target_"].startswith(("lightning.", "metalearn.")) for callback in callbacks.values()
+    )
     for name, callback in callbacks.items():
-        target = callback["_target_"]
+        target, where = callback["_target_"], f"callbacks.{name}"
         _, _, kind = target.rpartition(".")
         for ending, why in UNUSABLE.items() if target.startswith("lightning.") else ():
             if kind.endswith(ending):
-                raise ValueError(f"callbacks.{name}: {kind} {why}")
-        watched = str(callback.get("monitor", "")).rpartition("/")[2]
-        if watched in SIGNS and watched != score:
-            there = f"watches {callback['monitor']}, but this run has {score}"
-            raise ValueError(f"callbacks.{name} {there}: set callbacks.{name}.monitor to val/{score}")
-        mode = {1: "max", -1: "min"}.get({**SIGNS, "loss": -1}.get(watched, 0))
-        if mode and callback.get("mode", "min") != mode:
-            raise ValueError(f"callbacks.{name} watches {callback['monitor']}: set callbacks.{name}.mode to {mode}")
-        if target.endswith(".WeightAverage") and str(precision) in ("16-true", "bf16-true"):
+                raise ValueError(f"{where}: {kind} {why}")
+        if kind == "ModelCheckpoint" and (overwritten := _overwritten(callback)):
+            raise ValueError(f"{where} would overwrite {overwritten} of the run: set {where}.dirpath to another folder")
+        if (monitor := callback.get("monitor")) is not None:
+            _check_monitor(where, str(monitor), callback.get("mode", "min"), score, logs_more=logs_more)
+        if kind == "WeightAverage" and str(precision) in ("16-true", "bf16-true"):
             mixed = str(precision).replace("true", "mixed")
-            raise ValueError(f"trainer.precision={precision} would round the average of callbacks.{name}: use {mixed}")
+            raise ValueError(f"trainer.precision={precision} would round the average of {where}: use {mixed}")
+
+
+def _overwritten(callback: dict[str, Any]) -> str | None:
+    """Returns the name of a checkpoint of the run that a ModelCheckpoint would write, if any."""
+    names = (f"{callback.get('filename')}.ckpt", "last.ckpt" if callback.get("save_last") else "")
+    in_run = Path(callback.get("dirpath") or "checkpoints").name == "checkpoints"  # default of Lightning
+    return next((name for name in names if in_run and name in ("best.ckpt", "last.ckpt")), None)
+
+
+def _check_monitor(where: str, monitor: str, mode: str, score: str, *, logs_more: bool) -> None:
+    """Raises ValueError for a score that no run logs, or that is watched the wrong way.
+
+    `logs_more`: whether a callback of the user's own is there, which may log others.
+    """
+    split, _, watched = monitor.rpartition("/")
+    if watched in SIGNS and watched != score:
+        raise ValueError(f"{where} watches {monitor}, but this run has {score}: set {where}.monitor to val/{score}")
+    is_logged = split in ("train", "val", "train_val") and watched in (score, f"{score}_ci95", "loss", "seconds")
+    if not (is_logged or logs_more or monitor == "step"):
+        remedy = f"set {where}.monitor to val/{score} or val/loss"
+        raise ValueError(f"{where} watches {monitor}, which no run logs: {remedy}")
+    right = {1: "max", -1: "min"}.get({**SIGNS, "loss": -1}.get(watched, 0), mode)
+    if mode != right:
+        raise ValueError(f"{where} watches {monitor}: set {where}.mode to {right}")
