@@ -62,7 +62,7 @@ def varied(folder: Path, overrides: list[str]) -> list[str]:
     if (home := sweep_folder(folder)) is None:
         return []
     typed = sweep_record.read(home).command
-    own = [override for override in overrides if node(override) not in IN_NAME]
+    own = [override for override in overrides if node(override) not in IN_NAME | {"resume"}]
     return [override for override in own if not any(alike(override, word) for word in typed)]
 
 
