@@ -10,6 +10,7 @@ from metalearn.files import one_at_a_time, write_text
 from metalearn.run.command.command_line import parse
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.grammar import is_sweep, quoted, value
+from metalearn.run.command.overrides import with_absolute_paths
 from metalearn.run.directory.claim import LOCK
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.keys import key, node
@@ -58,11 +59,24 @@ def continued(argv: list[str]) -> list[str]:
             sweep = read(path.parent)
             is_search = not sweep.jobs  # its study knows whether it is finished
             unfinished = is_search or not all(RunFolder(path.parent / name).is_finished() for name in sweep.jobs)
-            if sweep.command == command(argv) and unfinished:
+            is_same = sweep.command == (own := command(argv)) and _places(own, sweep.cwd) == _places(own, os.getcwd())
+            if is_same and unfinished:
                 return [*argv, f"hydra.sweep.dir={quoted(path.parent)}"]
         except ValueError as error:
             log.warning("metalearn: %s; it is passed over", error)
     return argv
+
+
+def _places(words: list[str], cwd: str) -> list[str]:
+    """Returns the words of a command with absolute paths, and its folder if configs are relative.
+
+    A folder that was moved counts as the present one.
+    """
+    folder = Path(cwd) if Path(cwd).is_dir() else Path.cwd()
+    of_configs = [
+        str(folder) for word in words if word.startswith(("--config-dir", "--config-path", "hydra.searchpath"))
+    ]
+    return [*with_absolute_paths([word for word in words if "=" in word], folder), *of_configs]
 
 
 def command(argv: Sequence[str]) -> list[str]:
@@ -124,6 +138,7 @@ def _add(jobs: dict[str, list[str]], job: Job, sweep: Path) -> None:
             f"{sweep} is another sweep: its job {name} has {was} where this command has {now}; "
             "name this one with hydra.sweep.dir=DIR"
         )
-    if before is None and RunFolder(job.folder).result.exists():
+    run = RunFolder(job.folder)
+    if before is None and (run.result.exists() or run.holds_run):
         raise ValueError(f"{job.folder} holds another run: name another directory with hydra.sweep.dir=DIR")
     jobs[name] = job.overrides

@@ -76,10 +76,10 @@ class AbstractLauncher(Launcher, ABC):
         sweep, slots = self.prepare()
         recorded = definition.folders(sweep)
         jobs = [self._job(sweep, initial_job_idx + i, list(args), recorded) for i, args in enumerate(job_overrides)]
-        definition.record(sweep, jobs, sys.argv[1:])
         for job in jobs:
             if not job.was_finished():
-                self.trainer(job)  # finds a wrong name before the first job starts
+                self.trainer(job)  # finds a wrong name before the sweep is recorded
+        definition.record(sweep, jobs, sys.argv[1:])
         finished = [job for job in jobs if job.finished]
         unchanged.check(finished, self.config, self.compose, self.is_group)
 

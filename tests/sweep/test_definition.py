@@ -24,8 +24,12 @@ def test_another_definition_under_the_same_name_is_refused(tmp_path: Path) -> No
     assert (tmp_path / sweep_record.NAME).read_text() == before
     (tmp_path / "3").mkdir()
     (tmp_path / "3/result.json").write_text("{}")
-    with pytest.raises(ValueError, match="3 holds another run"):
-        definition.record(tmp_path, jobs(tmp_path, "seed=0", "seed=1", "seed=2", "seed=3"), ["--multirun"])
+    (tmp_path / "4/checkpoints").mkdir(parents=True)
+    (tmp_path / "4/checkpoints/last.ckpt").touch()  # a run that was killed, whose weights a job would continue
+    for number in (3, 4):
+        job = Job(number, ["trainer=cpu", "seed=3"], tmp_path / str(number))
+        with pytest.raises(ValueError, match=f"{number} holds another run"):
+            definition.record(tmp_path, [job], ["--multirun"])
 
 
 def test_jobs_of_one_directory_are_refused(tmp_path: Path) -> None:
@@ -60,6 +64,26 @@ def test_the_same_command_goes_on_with_what_is_unfinished(tmp_path: Path, monkey
         (sweep / f"{i}").mkdir()
         (sweep / f"{i}/result.json").write_text('{"status": "completed"}')
     assert definition.continued(argv) == argv  # all jobs are finished, so the next sweep is new
+
+
+@pytest.mark.parametrize("place", ["dataset.root=birds", "--config-dir conf"])
+def test_equal_words_in_another_folder_are_another_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folders = [tmp_path / name for name in ("mine", "yours", "moved")]
+    for folder in folders[:2]:
+        (folder / "conf").mkdir(parents=True)
+    outputs = f"paths.outputs={tmp_path}/outputs"
+    argv = ["--multirun", *place.split(), "dataset=folder", outputs, "seed=0,1"]
+    sweep = tmp_path / "outputs/sweeps/first"
+    sweep.mkdir(parents=True)
+    monkeypatch.chdir(folders[0])
+    definition.record(sweep, jobs(sweep, "seed=0", "seed=1"), argv)
+    monkeypatch.chdir(folders[1])
+    assert definition.continued(argv) == argv
+    folders[0].rename(folders[2])
+    monkeypatch.chdir(folders[2])
+    assert definition.continued(argv)[-1] == f"hydra.sweep.dir='{sweep}'"
 
 
 @pytest.mark.parametrize("place", ["local", "searchpath", "typed"])

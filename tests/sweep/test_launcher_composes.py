@@ -77,6 +77,12 @@ def test_what_is_finished_or_differs_in_values_is_not_composed(launcher, compose
     assert composed == []
 
 
+def test_a_sweep_with_a_wrong_name_is_not_recorded(launcher, tmp_path: Path) -> None:
+    with pytest.raises(HydraException, match="nothing"):
+        launcher.launch([["seed=0"], ["seed=1", "algorithm.nothing=1"]], 0)
+    launcher.launch([["seed=0"], ["seed=1"]], 0)  # the corrected command is no other sweep
+
+
 @pytest.mark.parametrize("launcher", ["hydra.job.chdir=false", "hydra.sweep.subdir=s${seed}"], indirect=True)
 def test_a_damaged_result_is_refused_with_the_remedy(launcher, tmp_path: Path) -> None:
     launcher.launch([["seed=0"]], 0)
