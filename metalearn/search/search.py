@@ -1,6 +1,7 @@
 """A search from its settings to its findings."""
 
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
     with one_at_a_time(folder / LOCK):  # controllers that begin together queue one start
         study = open_study(
             storage,
-            name=settings.study_name or folder.name,
+            name=settings.study_name or _recorded_name(folder) or folder.name,
             objectives=aims,
             space=space,
             fixed=typed,
@@ -101,6 +102,13 @@ def _trials(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: li
         seeds=settings.seeds,
         address=address if settings.objectives == [SCORE] else None,  # a validation has the score alone
     )
+
+
+def _recorded_name(folder: Path) -> str | None:
+    """Returns the name of the study of a folder, which may have had another name itself."""
+    with suppress(OSError, ValueError):
+        return study_record.read(folder).study
+    return None
 
 
 def _check_success(trials: Trials, jobs: list[Job]) -> None:

@@ -97,6 +97,14 @@ def test_a_study_may_be_at_home(configs: Path, tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "x.log").is_file()
 
 
+def test_a_search_whose_folder_was_renamed_continues(configs: Path, tmp_path: Path) -> None:
+    first = grid(tmp_path / "before", "seed=0,1").study
+    first.tell(first.ask(), 0.5)
+    (tmp_path / "before").rename(tmp_path / "after")
+    again = grid(tmp_path / "after", "seed=0,1")
+    assert (again.study.study_name, again.num_finished) == ("before", 1)
+
+
 OTHER_EPISODES = {
     "episode.val.way=choice(2,5)": "episode.val.way is 2 in one trial and 5 in another",
     "episode.train.way=choice(2,5) episode.val.way=${episode.train.way}": "episode.val.way is 2 in one trial",
@@ -113,6 +121,7 @@ OTHER_EPISODES = {
 
 def grid(folder: Path, typed: str, storage: str = "") -> Trials:
     """Opens a search over all combinations of the typed values."""
+    folder.mkdir(exist_ok=True)
     launcher: Any = SimpleNamespace(compose=lambda _, overrides: run_config(folder, overrides))
     usual = {"seeds": [], "objectives": ["score"], "start": [], "study_name": None, "seed": 0, "params": {}}
     settings: Any = SimpleNamespace(
