@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from metalearn.run.directory.claim import is_locked
+from metalearn.run.directory.claim import flock, is_locked
 
 CONTROLLERS = ".controllers.lock"
 """Shared lock that each controller holds."""
@@ -21,7 +21,7 @@ CANCEL = ".cancel"
 def attend(sweep: Path) -> IO[str]:
     """Returns a file; while it is open, this process counts as a controller of the sweep."""
     file = (sweep / CONTROLLERS).open("a+")
-    fcntl.flock(file, fcntl.LOCK_SH)
+    flock(file, fcntl.LOCK_SH)
     return file
 
 

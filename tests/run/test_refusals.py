@@ -1,5 +1,7 @@
 """Refused commands leave everything unchanged."""
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -8,6 +10,8 @@ from conftest import Command, Finished
 from own_images import write
 
 from metalearn.run.directory.claim import LOCK
+from metalearn.run.directory.folder import RunFolder
+from metalearn.sweep.control import attend
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -170,3 +174,13 @@ def test_a_run_directory_whose_checkpoints_are_no_folder_is_refused(
     remedy = "remove it, or name another directory"
     assert refused.text == f"metalearn: {tmp_path}/checkpoints is not a folder, which a run needs: {remedy}\n"
     assert [path.name for path in tmp_path.iterdir() if path.name != LOCK] == ["checkpoints"]
+
+
+def test_a_disk_without_locks_is_refused_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for take in (lambda: attend(tmp_path), RunFolder(tmp_path).claimed(resume=False).__enter__):
+        with pytest.raises(OSError, match=rf"the disk of {tmp_path}/\S+ has no locks \(Function not .* paths.outputs"):
+            take()

@@ -54,7 +54,9 @@ def test_a_damaged_line_of_a_study_is_named(tmp_path: Path, line: str) -> None:
 )
 def test_a_damaged_record_of_a_study_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "search.json").write_text(content)
-    with pytest.raises(ValueError, match=f"{tmp_path}/search.json does not name a study: ") as raised:
+    with pytest.raises(
+        ValueError, match=f"{tmp_path}/search.json does not name a study: .* repeat the search"
+    ) as raised:
         study_record.read(tmp_path)
     assert "\n" not in str(raised.value)
 
@@ -75,7 +77,8 @@ def test_a_damaged_neighbour_refuses_no_other_sweep(
     assert definition.continued(argv)[-1] == "hydra.sweep.dir='outputs/sweeps/ours'"
     assert "outputs/sweeps/damaged/sweep.json is not the list of jobs of a sweep: " in caplog.text
     assert "it is passed over" in caplog.text
-    with pytest.raises(ValueError, match="damaged/sweep.json is not the list"):
+    remedy = "put a copy of it back, or name another sweep with hydra.sweep.dir=DIR$"
+    with pytest.raises(ValueError, match=f"damaged/sweep.json is not the list .*; {remedy}"):
         definition.record(damaged, jobs(damaged, "seed=0", "seed=1"), argv)
 
 

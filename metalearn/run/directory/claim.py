@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from metalearn.files import open_to_lock
 
@@ -31,6 +31,19 @@ class Owner(NamedTuple):
         return self.host == socket.gethostname()
 
 
+def flock(file: IO[Any], how: int) -> None:
+    """Locks a file. Raises BlockingIOError if another has it, OSError if its disk has no locks."""
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        remedy = "mount it with locks, or write elsewhere by paths.outputs=DIR"
+        raise OSError(
+            f"the disk of {file.name} has no locks ({error.strerror}), which a run needs: {remedy}"
+        ) from error
+
+
 def lock(path: Path) -> IO[str] | None:
     """Returns the locked file, or None if another process has locked it.
 
@@ -39,7 +52,7 @@ def lock(path: Path) -> IO[str] | None:
     file = path.open("a")
     for probe in range(PROBES):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
         except BlockingIOError:
             if probe < PROBES - 1:
@@ -55,7 +68,7 @@ def is_locked(path: Path, probe: int = fcntl.LOCK_SH) -> bool:
     """
     try:
         with open_to_lock(path) as file:
-            fcntl.flock(file, probe | fcntl.LOCK_NB)
+            flock(file, probe | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:

@@ -43,7 +43,7 @@ def read(folder: Path) -> StudyRecord:
         record: StudyRecord = decode(StudyRecord, json.loads(path.read_text()), "")
         return record._replace(storage=_with_file(record.storage, lambda path: _existing(folder / path)))
     except (ValueError, ArgumentError) as error:
-        raise ValueError(f"{path} does not name a study: {error}") from error
+        raise ValueError(f"{path} does not name a study: {error}; repeat the search, which writes it anew") from error
 
 
 def _with_file(storage: str, change: Callable[[Path], Path]) -> str:

@@ -24,5 +24,6 @@ def read(sweep: Path) -> SweepRecord:
     try:
         record: SweepRecord = decode(SweepRecord, json.loads(path.read_text()), "")
     except ValueError as error:
-        raise ValueError(f"{path} is not the list of jobs of a sweep: {error}") from error
+        remedy = "put a copy of it back, or name another sweep with hydra.sweep.dir=DIR"
+        raise ValueError(f"{path} is not the list of jobs of a sweep: {error}; {remedy}") from error
     return record
