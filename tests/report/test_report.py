@@ -143,6 +143,16 @@ def test_missing_and_failed_cells_are_shown_as_such() -> None:
     ]
 
 
+def test_the_details_have_the_speed_of_trained_runs_and_the_parameters_of_any_run() -> None:
+    comparison = compared(
+        result(None, seed=0, status="failed", num_parameters=None),
+        result(seed=1, steps=1000, seconds={"fit": 100.0, "test": 8.0}),
+        result(seed=2, steps=5000, seconds={"fit": None, "test": 8.0}),  # a test of a longer training
+    )
+    (row,) = tables.details(comparison).rows
+    assert [cell.text for cell in row[-3:-1]] == ["10.0", "111,936"]
+
+
 def test_the_same_seed_counts_once_and_completed_ones_first() -> None:
     again = result(0.8, overrides=["seed=0", "mode=test", "checkpoint=best.ckpt", "trainer.log_every_n_steps=1"])
     comparison = compared(result(0.9), again, result(None, status="failed"))

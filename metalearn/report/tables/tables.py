@@ -119,8 +119,8 @@ def details(comparison: Comparison) -> Sheet:
     for cell in comparison.cells:
         protocol, method = cell.protocol, cell.method
         done = [run.result for run in cell.completed]
-        steps, seconds = mean(result.steps for result in done), mean(result.seconds.fit for result in done)
-        parameters = next((run.result.num_parameters for run in cell.runs), None)
+        timed = [result for result in done if result.seconds.fit]
+        steps, seconds = mean(result.steps for result in timed), mean(result.seconds.fit for result in timed)
         memory = [result.peak_memory_bytes for result in done if result.peak_memory_bytes]
         words = [method.algorithm, method.backbone, cell.column.dataset, f"{cell.column.setting}, {protocol.test}"]
         words += [
@@ -131,8 +131,8 @@ def details(comparison: Comparison) -> Sheet:
         ]
         numbers = [
             cell.score.interval(cell.estimate),
-            number(steps / seconds if seconds else math.nan, ".1f"),
-            "-" if parameters is None else f"{parameters:,}",
+            number(steps / seconds, ".1f"),
+            number(mean(run.result.num_parameters for run in cell.runs), ",.0f"),
             number(max(memory, default=math.nan) / 1e6, ".0f"),
         ]
         seeds = Text(", ".join([str(len(done)), *cell.ends]), tone=_tone(*cell.others))
