@@ -4,8 +4,9 @@
 
 A row is an algorithm with a backbone and its training steps, a column a data set in one test
 setting. The interval is Student's 95 % interval over the splits. With one split, it is over its
-episodes, and the split is named. Two runs of one row on one split are refused;
-`python -m metalearn.report` has a row for each of their settings, and for each `pretrained` run.
+episodes, and the split is named. Two runs of one row on one split, or of other settings, are
+refused; `python -m metalearn.report` has a row for each of their settings, and for each
+`pretrained` run.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from metalearn.estimates import Estimate
 from metalearn.report.comparing.protocol import Column, column
 from metalearn.report.reading.runs import find
-from metalearn.report.reading.scores import ACCURACY
+from metalearn.report.reading.scores import ACCURACY, score
 from metalearn.stats import estimate
 
 Method = tuple[str, str, int]
@@ -29,6 +30,7 @@ Scores = dict[int, Estimate]
 def read(sweeps: Iterable[Path]) -> dict[Method, dict[Column, Scores]]:
     """Reads the completed runs of sweeps. Raises ValueError or OSError in one line."""
     rows: dict[Method, dict[Column, Scores]] = defaultdict(lambda: defaultdict(dict))
+    configs: dict[tuple[Method, Column], str | None] = {}  # hash of the settings of each cell
     runs, damaged, *_ = find(sweeps)
     if damaged:
         raise ValueError(damaged[0])
@@ -38,9 +40,14 @@ def read(sweeps: Iterable[Path]) -> dict[Method, dict[Column, Scores]]:
             continue
         if split is None:
             raise ValueError(f"{run.folder} has no class split, as {result.dataset} has none: leave it out")
-        scores = rows[result.algorithm, result.backbone, result.steps or 0][column(result, ACCURACY)]
+        if score(result) is not ACCURACY:
+            raise ValueError(f"{run.folder} has no accuracy on meta-test: leave it out")
+        method, tested = (result.algorithm, result.backbone, result.steps or 0), column(result, ACCURACY)
+        scores = rows[method][tested]
         if split in scores:
-            raise ValueError(f"{run.folder} and another run are the same row on split {split}")
+            raise ValueError(f"{run.folder} and another run are the same row on split {split}: leave one out")
+        if configs.setdefault((method, tested), result.config_sha256) != result.config_sha256:
+            raise ValueError(f"{run.folder} has other settings than another run of its row: leave one out")
         scores[split] = run.estimate(ACCURACY.name)
     if not rows:
         raise ValueError("the directories hold no completed run")
@@ -56,9 +63,9 @@ def cell(scores: Scores) -> str:
     if not scores:
         return "-"
     if len(scores) == 1:
-        ((fold, score),) = scores.items()
-        return f"{100 * score.mean:.1f} ± {100 * score.ci95:.1f} (split {fold})"
-    over = estimate([score.mean for score in scores.values()])
+        ((split, only),) = scores.items()
+        return f"{100 * only.mean:.1f} ± {100 * only.ci95:.1f} (split {split})"
+    over = estimate([on_split.mean for on_split in scores.values()])
     few = "" if len(scores) == 5 else f" ({len(scores)} splits)"
     return f"{100 * over.mean:.1f} ± {100 * over.ci95:.1f}{few}"
 

@@ -9,7 +9,6 @@ written as lossless PNG. Existing files are kept, so that a stopped run can be r
 """
 
 import argparse
-import csv
 import re
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.progress import track
 
 from metalearn.data.files.image_files import decode
 from metalearn.data.files.preparation import fit
+from metalearn.data.files.table import read_lines
 from metalearn.files import write_atomically
 from metalearn.types import SPLITS
 
@@ -34,17 +34,24 @@ def originals(folder: Path) -> list[Path]:
     return [numbered[number] for number in sorted(numbered)]
 
 
+def listed(path: Path) -> list[str]:
+    """Reads the names of the images in a list. Raises ValueError or OSError in one line."""
+    try:
+        return [name for _, (name, _) in read_lines(path, ["filename", "label"])]
+    except ValueError as error:
+        raise ValueError(f"{path} is not a CSV file of filename,label ({error})") from error
+
+
 def prepare(ilsvrc: Path, lists: Path, output: Path) -> int:
     """Writes the listed images, and returns the number of new files."""
     written = 0
     for split in SPLITS:
-        with (lists / f"{split}.csv").open(encoding="utf-8", newline="") as file:
-            names = [line["filename"] for line in csv.DictReader(file)]
+        csv_file = lists / f"{split}.csv"
         by_class: dict[str, list[tuple[str, int]]] = {}
-        for name in names:
+        for name in listed(csv_file):
             match = NAME.fullmatch(name)
             if match is None:
-                raise ValueError(f"{lists / split}.csv: {name} is not of the form n0153282900000005.jpg")
+                raise ValueError(f"{csv_file}: {name} is not of the form n0153282900000005.jpg")
             by_class.setdefault(match[1], []).append((name, int(match[2])))
         for label, chosen in track(by_class.items(), split):
             images, folder = originals(ilsvrc / label), output / split / label
@@ -69,7 +76,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         count = prepare(given.ilsvrc, given.lists, given.output)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"prepare_mini_imagenet: {error}")
     print(f"wrote {count} images to {given.output}")
 

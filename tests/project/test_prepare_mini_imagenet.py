@@ -35,3 +35,10 @@ def test_the_script_picks_and_resizes_images_of_ilsvrc(tmp_path: Path, monkeypat
         (ilsvrc / f"n00000001/n00000001_{number}.JPEG").unlink()
     with pytest.raises(ValueError, match="n00000001 has 3 images, so it has no number 4"):
         script.prepare(ilsvrc, root, tmp_path / "other")
+
+
+def test_another_header_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("label,filename\nn00000001,n0000000100000001.jpg\n")
+    message = r"train.csv is not a CSV file of filename,label \(its first line is 'label,filename'\)$"
+    with pytest.raises(ValueError, match=message):
+        script.prepare(tmp_path, tmp_path, tmp_path / "output")

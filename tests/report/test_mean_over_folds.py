@@ -39,6 +39,23 @@ def test_runs_of_one_row_and_split_are_not_dropped(
         table(capsys, monkeypatch, tmp_path)
 
 
+def test_a_row_has_one_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in (1, 2):
+        leave(tmp_path / f"{split}", result(0.5, class_split=split, config_sha256=str(split)))
+    with pytest.raises(SystemExit, match=f"^mean_over_folds: {tmp_path}/2 has other settings than another run"):
+        table(capsys, monkeypatch, tmp_path)
+
+
+def test_a_run_without_an_accuracy_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(tmp_path / "0", result(None, class_split=1))
+    with pytest.raises(SystemExit, match=f"^mean_over_folds: {tmp_path}/0 has no accuracy on meta-test: leave it out"):
+        table(capsys, monkeypatch, tmp_path)
+
+
 def test_a_run_without_a_class_split_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
