@@ -42,7 +42,7 @@ class Table:
     Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> lines = [f"kind {number % 5},{number},{-number}" for number in range(20)]
+        >>> lines = [f"kind {number % 5},{number**2},{-number}" for number in range(20)]
         >>> _ = (folder / "table.csv").write_text("\\n".join(["label,width,height", *lines]))
         >>> source = Table(
         ...     str(folder / "table.csv"), label="label", manifest=str(folder / "classes.csv"),
@@ -124,6 +124,7 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
     Raises ValueError that names the file, and the line in it.
     """
     rows_of: dict[str, list[list[float]]] = {}
+    rows: list[list[float]] = []  # of all classes
     spellings = set()
     try:
         lines = with_header(path)
@@ -139,7 +140,8 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
                 raise BadLine(line, f"its {label} is empty")
             spellings.add(fields[place])
             pairs = zip(columns, fields[:place] + fields[place + 1 :], strict=True)
-            rows_of.setdefault(name, []).append([_number(line, *pair) for pair in pairs])
+            rows.append([_number(line, *pair) for pair in pairs])
+            rows_of.setdefault(name, []).append(rows[-1])
     except ValueError as error:
         raise ValueError(f"{path} is not such a table ({error}); {ADVICE}") from error
     check_one_spelling(spellings)
@@ -147,6 +149,10 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
         raise ValueError(f"{path} has no rows")
     if alone := [name for name, rows in rows_of.items() if len(rows) < 2]:
         raise ValueError(f"{path} has {len(alone)} classes with a single row, but needs two of each: {some(alone)}")
+    counting = (np.diff(rows, axis=0) == 1).all(axis=0)  # (F,)
+    if counting.any():
+        name = columns[counting.argmax()]
+        raise ValueError(f"{path}: its column {name} numbers the rows, so it may give the classes away: delete it")
     return columns, rows_of
 
 

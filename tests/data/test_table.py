@@ -7,7 +7,7 @@ import pytest
 
 from metalearn.data.table import Table, ranks, read_table
 
-ROWS = [f"{3 * c + i},{name},{-i}" for c, name in enumerate("abc") for i in range(3)]
+ROWS = [f"{6 * c + 2 * i},{name},{-i}" for c, name in enumerate("abc") for i in range(3)]
 CSV = "\n".join(["size,label,age", *ROWS])
 
 
@@ -41,7 +41,7 @@ def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) 
     assert banks["train"].images.shape == (3, 1, 1, 2)
     assert banks["train"].images[:, 0, 0].tolist() == [[42, 212], [128, 128], [212, 42]]
     assert banks["test"].images[:, 0, 0, 0].tolist() == [255] * 3  # sizes above all of training
-    assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[3, 0], [4, -1], [5, -2]]
+    assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[6, 0], [8, -1], [10, -2]]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,11 @@ def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) 
         (CSV + "\n1,d,2", {}, "has 1 classes with a single row, but needs two of each: d"),
         (CSV + "\n1,a ,2", {}, "1 classes have names that differ only in blanks .*: 'a' and 'a '$"),
         (",label,age\n0,a,3\n1,a,4", {}, "its column 1 has no name; if it numbers the rows, it may give the classes"),
+        (
+            "Id,label\n7,a\n8,a\n9,b\n10,b",
+            {},
+            "its column Id numbers the rows, so it may give the classes away: delete",
+        ),
         ("size,label,size\n0,a,3\n1,a,4", {}, "its header has size twice"),
         ("size,label,age", {}, "has no rows"),
         ("", {}, "its header is '', without one column label and others"),
@@ -71,7 +76,7 @@ def test_a_fault_of_the_file_is_one_line(tmp_path: Path, content: str, change: d
 @pytest.mark.parametrize("end", ["\r", "\r\n"])
 def test_every_line_end_and_a_quoted_header_are_read(tmp_path: Path, end: str) -> None:
     (tmp_path / "table.csv").write_bytes(CSV.replace("label", '"label"').replace("\n", end).encode())
-    assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[3, 0], [4, -1], [5, -2]]
+    assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[6, 0], [8, -1], [10, -2]]
 
 
 def test_an_input_that_is_no_row_is_refused() -> None:

@@ -117,7 +117,7 @@ def test_an_algorithm_that_copies_its_backbone_copies_the_pretrained_one() -> No
 
 
 def write_table(path: Path, *columns: str) -> Path:
-    rows = [f"{number % 9},class {number % 10},{number}" for number in range(60)]
+    rows = [f"{number % 9},class {number % 10},{number**2}" for number in range(60)]
     path.write_text("\n".join([f"{columns[0]},label,{columns[1]}", *rows]))
     return path
 
