@@ -23,6 +23,7 @@ from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
 from metalearn.data.files.source import image_shape, named
 from metalearn.data.manifest import Division, complete
+from metalearn.data.overlap import may_be_learnt
 from metalearn.types import Split
 
 log = logging.getLogger(__name__)
@@ -196,7 +197,7 @@ def warn_of_equal(files: SplitFiles, digests: dict[str, bytes]) -> None:
     for split, classes in files.items():
         for path in chain(*classes.values()):
             found[digests[path]].append((split, path))
-    twice = [places for places in found.values() if len(places) > 1 and {split for split, _ in places} != {"train"}]
+    twice = [places for places in found.values() if may_be_learnt([split for split, _ in places])]
     if twice:
         shown = "; ".join("{1} ({0}) and {3} ({2})".format(*places[0], *places[-1]) for places in twice[:10])
         line = "folder: %d images are there more than once, so a query may be one that was learnt: keep each once: %s"

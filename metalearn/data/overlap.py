@@ -26,6 +26,17 @@ def in_two_splits(items: Mapping[Split, Iterable[Item]]) -> dict[Item, list[Spli
     return {item: splits for item, splits in splits_of.items() if len(splits) > 1}
 
 
+def may_be_learnt(copies: Sequence[Split]) -> bool:
+    """Whether a query of a test may be learnt before, given the split of each of its copies.
+
+    >>> [may_be_learnt([split, "test"]) for split in ("train", "test")]
+    [True, True]
+    >>> may_be_learnt(["train", "train"]), may_be_learnt(["test"])
+    (False, False)
+    """
+    return len(copies) > 1 and {*copies} != {"train"}
+
+
 def warn_of_shared_classes(trained: Iterable[str], tested: Sequence[str], split: str = "meta-test") -> int:
     """Warns of classes of a split that share the name of a training class, and counts them.
 

@@ -202,9 +202,20 @@ def test_intents_of_another_set_are_refused() -> None:
         Intents("data", name="snips", fold=1, input_shape=[12], encoding=encoding(), url="file:///nowhere")
 
 
-def test_a_text_in_two_splits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("verbs", "is_told"),
+    [(VERBS, True), (["stop", "book"], True), (["book", "book"], True), (["play", "play"], False)],
+    ids=["all splits", "two splits", "twice in meta-test", "twice in meta-train"],
+)
+def test_a_text_that_a_query_may_repeat_is_told(
+    verbs: list[str], is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write_json(tmp_path / "texts.jsonl")
     with path.open("a") as file:
-        file.writelines(json.dumps({"text": "the same", "label": verb}) + "\n" for verb in VERBS)
+        file.writelines(json.dumps({"text": "the same", "label": verb}) + "\n" for verb in verbs)
+    (tmp_path / "classes.csv").write_text(
+        "split,class\ntest,book\n" + "".join(f"{'val' if v == 'stop' else 'train'},{v}\n" for v in VERBS if v != "book")
+    )
     source(path).load()
-    assert "text: 1 text is in two splits, such as 'the same'" in caplog.text
+    line = "text: 1 text is there more than once, so a query may be one that was learnt, such as 'the same'"
+    assert (line in caplog.text) == is_told

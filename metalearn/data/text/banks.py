@@ -1,6 +1,7 @@
 """Texts of classes as banks of token ids."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
@@ -9,7 +10,7 @@ import torch
 from metalearn.data.bank import ClassBank, consecutive_rows
 from metalearn.data.files.source import check_memory
 from metalearn.data.manifest import Division, complete
-from metalearn.data.overlap import in_two_splits
+from metalearn.data.overlap import may_be_learnt
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import Texts
 from metalearn.data.text.tokens import Encoding
@@ -41,7 +42,7 @@ def text_banks(source: str, splits: Mapping[Split, Texts], preparation: TextPrep
     """Builds a bank for each split, of texts as they are prepared."""
     num_texts = sum(len(texts) for of_split in splits.values() for texts in of_split.values())
     check_memory(4 * preparation.length * num_texts)
-    warn_of_shared_texts(source, splits)
+    warn_of_equal_texts(source, splits)
     return {split: _bank(source, split, texts, preparation) for split, texts in splits.items()}
 
 
@@ -59,11 +60,13 @@ def _bank(source: str, split: Split, texts: Texts, preparation: TextPreparation)
     return ClassBank(ids, rows, tuple(names), texts=flat, vocabulary=preparation.tokeniser.identity)
 
 
-def warn_of_shared_texts(source: str, splits: Mapping[Split, Texts]) -> None:
-    """Warns of texts that are in two splits.
-
-    Training then sees a text of the test, with another label.
-    """
-    if shared := in_two_splits({split: chain(*texts.values()) for split, texts in splits.items()}):
-        counted = "1 text is" if len(shared) == 1 else f"{len(shared)} texts are"
-        log.warning("%s: %s in two splits, such as %.80r", source, counted, min(shared))
+def warn_of_equal_texts(source: str, splits: Mapping[Split, Texts]) -> None:
+    """Warns of texts that are in two splits, or twice in one of which episodes are scored."""
+    found = defaultdict[str, list[Split]](list)
+    for split, texts in splits.items():
+        for text in chain(*texts.values()):
+            found[text].append(split)
+    if twice := [text for text, copies in found.items() if may_be_learnt(copies)]:
+        counted = "1 text is" if len(twice) == 1 else f"{len(twice)} texts are"
+        line = "%s: %s there more than once, so a query may be one that was learnt, such as %.80r"
+        log.warning(line, source, counted, min(twice))
