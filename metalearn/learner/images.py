@@ -48,7 +48,11 @@ def _array(pixels: np.ndarray | Tensor) -> np.ndarray:
     if isinstance(pixels, Tensor):
         pixels = pixels.detach().cpu()
         return (pixels.float() if pixels.dtype == torch.bfloat16 else pixels).numpy()  # numpy has no bfloat16
-    array = np.asarray(pixels)
+    try:
+        array = np.asarray(pixels)
+    except ValueError as error:  # an image beside its label, as a data set of torch has them
+        kind = type(pixels).__name__
+        raise ValueError(f"a {kind} is not an image: give its pixels alone, without a label") from error
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

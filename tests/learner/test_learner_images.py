@@ -67,6 +67,12 @@ def test_an_image_without_brackets_is_no_list_of_grey_ones(pixels) -> None:
     assert (len(single), len(several), len(grey)) == (1, len(pixels), len(pixels))
 
 
+@pytest.mark.parametrize("image", [torch.zeros(1, 20, 30), PIXELS, Image.fromarray(PIXELS)])
+def test_an_image_beside_its_label_is_no_image(image) -> None:
+    with pytest.raises(ValueError, match="^image 0: a tuple is not an image: give its pixels alone, without a label$"):
+        list(chunks([(image, 3)], COLOUR))
+
+
 def test_sixteen_bits_are_read_as_the_data_set_uses_them() -> None:
     deep = (PIXELS[..., 0].astype(np.uint16) << 4) + 9
     image = Image.fromarray(deep)
