@@ -132,8 +132,11 @@ class ClassBank:
 
         The images are (classes, images of a class, C, H, W).
         """
+        form = "(classes, images of a class, C, H, W)"
+        if not isinstance(images, np.ndarray):
+            raise ValueError(f"images are a {type(images).__name__}: give a numpy array {form}")
         if images.ndim != 5:
-            raise ValueError(f"images are {images.shape}, not (classes, images of a class, C, H, W)")
+            raise ValueError(f"images are {images.shape}, not {form}")
         num_classes, per_class = images.shape[:2]
         flat = images.reshape(num_classes * per_class, *images.shape[2:])
         return ClassBank(torch.from_numpy(flat), consecutive_rows([per_class] * num_classes), tuple(names))

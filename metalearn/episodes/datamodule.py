@@ -15,7 +15,7 @@ from metalearn.episodes.fetching import fetch, gather
 from metalearn.episodes.hard import HardClasses
 from metalearn.episodes.loaders import EVALUATION_SEED, MOST_TASKS, AbstractEpisodes, batches_done, tasks_together
 from metalearn.episodes.sampling import Draw, collate, draw, draw_images, draw_random
-from metalearn.episodes.setting import Fault, Setting, refuse
+from metalearn.episodes.setting import Fault, Setting, check_data, refuse
 from metalearn.types import Augmentation, Episode, Split
 
 USES_ALL = 16
@@ -64,6 +64,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         test_draws: Sequence[Draw] | None = None,
         embeddings: Path | None = None,
     ) -> None:
+        check_data(banks, settings, "banks")
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
         if not hasattr(augmentation := augmentation or Unchanged(), "num_random"):
             kind = type(augmentation).__name__
@@ -146,6 +147,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         refuse(fault._replace(remedy="") for fault in setting.faults(self.banks[split], split))
 
     def draw(self, split: Split, index: int) -> Draw:
+        self.check_split(split)
         if split == "test" and self.test_draws is not None:
             return self.test_draws[index]
         bank, seed = self.banks[split], self.seed_of(split)

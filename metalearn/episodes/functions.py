@@ -9,7 +9,7 @@ import torch
 
 from metalearn.episodes.loaders import AbstractEpisodes, tasks_together
 from metalearn.episodes.seeds import generator
-from metalearn.episodes.setting import Fault, Setting, refuse
+from metalearn.episodes.setting import Fault, Setting, check_data, counts_that_fit, refuse
 from metalearn.types import Episode, Split
 
 LARGEST = 1_000_000  # limit of points in an episode
@@ -59,6 +59,7 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         seed: int,
         tasks_per_batch: int,
     ) -> None:
+        check_data(families, settings, "families")
         faults = [fault for split, setting in settings.items() for fault in _faults(setting, split, families[split])]
         super().__init__(settings, seed=seed, tasks_per_batch=tasks_per_batch, faults=faults)
         self.families = families
@@ -70,6 +71,7 @@ class FunctionDataModule(AbstractEpisodes[Episode]):
         refuse(fault._replace(remedy="") for fault in _faults(setting, split, self.families[split]))
 
     def draw(self, split: Split, index: int) -> Episode:
+        self.check_split(split)
         (shot,), (query,) = self.shape(split, index, sys.maxsize)
         rng = generator(self.seed_of(split), split, index)
         points = map(np.ascontiguousarray, self.families[split].points(rng, shot + query))  # as the hash takes them
@@ -104,7 +106,8 @@ def _faults(setting: Setting, split: Split, family: FunctionFamily) -> list[Faul
         faults.append(Fault(f"{key}.way is {setting.way}; a function has one output, so way=1", f"{key}.way=1"))
     shot, most = setting.largest_shot, getattr(family, "most_points", LARGEST)
     if shot + setting.query > most:
-        faults.append(Fault(f"{key} has shot {shot} + query {setting.query}; {most:,} points are the most"))
+        what = f"{key} has shot {shot} + query {setting.query}; {most:,} points are the most"
+        faults.append(Fault(what, counts_that_fit(key, shot, most)))
     return faults
 
 

@@ -171,6 +171,12 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
         batch = index // tasks
         return self.settings[split].shape(smallest_class, seed=self.seed_of(split), split=split, batch=batch)
 
+    def check_split(self, split: Split) -> None:
+        """Raises ValueError for a split without a setting."""
+        if split not in self.settings:
+            names = " and ".join(self.settings)
+            raise ValueError(f"this data module is for {names}: give it the setting and the data of {split} too")
+
     def seed_of(self, split: Split) -> int:
         return self.seed if split == "train" else EVALUATION_SEED
 
@@ -207,6 +213,7 @@ class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
 
     def evaluation_indices(self, split: Split) -> range:
         """Returns the indices that this process evaluates; the processes partition all episodes."""
+        self.check_split(split)
         rank, world = self.place
         return range(rank, self.settings[split].num_episodes, world)
 

@@ -1,6 +1,6 @@
 """Settings of episodes, the shapes they draw, and the reasons why a setting is impossible."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -36,6 +36,19 @@ def refuse(faults: Iterable[Fault]) -> None:
     if faults:
         remedy = " ".join(dict.fromkeys(fault.remedy for fault in faults if fault.remedy))
         raise ValueError("; ".join(fault.what for fault in faults) + (f": type {remedy}" if remedy else ""))
+
+
+def check_data(data: Container[Split], settings: Iterable[Split], name: str) -> None:
+    """Raises ValueError for splits that have a setting and no data."""
+    if missing := " and ".join(split for split in settings if split not in data):
+        raise ValueError(f"{name} has no data of {missing}, but settings has it: give both, or leave out the setting")
+
+
+def counts_that_fit(key: str, shot: int, available: int) -> str:
+    """Returns the overrides of shot and query that need at most `available` examples, if any."""
+    if available < 2:
+        return ""
+    return f"{key}.query={available - shot}" if shot < available else f"{key}.shot=1 {key}.query={available - 1}"
 
 
 @dataclass(frozen=True)
@@ -129,11 +142,10 @@ class Setting:
         if self.sampling != "uniform" and split != "train":
             faults.append(Fault(f"{key}.sampling is {self.sampling!r}, which is for training alone: leave it uniform"))
         if shot + self.query > (available := bank.smallest_class):
-            remedy = (
-                f"{key}.query={available - shot}" if shot < available else f"{key}.shot=1 {key}.query={available - 1}"
-            )
             what = f"shot {shot} + query {self.query} exceeds the {available} {bank.kind} of '{bank.name_of_smallest}'"
-            faults.append(Fault(f"{what}, the smallest class of split '{split}'", remedy if available > 1 else ""))
+            faults.append(
+                Fault(f"{what}, the smallest class of split '{split}'", counts_that_fit(key, shot, available))
+            )
         return faults
 
     def shape(self, smallest_class: int, *, seed: int, split: Split, batch: int) -> Shape:

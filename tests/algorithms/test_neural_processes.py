@@ -146,8 +146,10 @@ def test_the_points_of_an_image_are_its_pixels_each_once() -> None:
     picture = torch.zeros(48)
     picture[indices] = torch.from_numpy(intensities)[:, 0]
     assert any(torch.equal((picture * 255).round().byte(), image.flatten()) for image in family.bank.images)
-    with pytest.raises(ValueError, match="shot 40 [+] query 9; 48 points are the most"):
-        data(family, shot=40, query=9)
+    for shot, remedy in ((40, "query=8"), (48, "shot=1 episode.train.query=47")):
+        message = f"shot {shot} [+] query 9; 48 points are the most; .*: type episode.train.{remedy} episode.val"
+        with pytest.raises(ValueError, match=message):
+            data(family, shot=shot, query=9)
 
 
 def test_completion_takes_the_grey_images_of_a_data_set() -> None:

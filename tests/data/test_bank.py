@@ -70,6 +70,13 @@ def test_images_of_another_shape_than_classes_are_refused() -> None:
         ClassBank.from_classes(np.zeros((2, 1, 1, 4, 4)), ["a", "b"])
 
 
+@pytest.mark.parametrize("images", [list(IMAGES.numpy()), IMAGES[None]], ids=["list", "tensor"])
+def test_classes_that_are_no_array_are_refused(images: Any) -> None:
+    kind = type(images).__name__
+    with pytest.raises(ValueError, match=rf"^images are a {kind}: give a numpy array \(classes, images of a class"):
+        ClassBank.from_classes(images, ["a"])
+
+
 def test_classes_that_were_trained_on_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         warn_of_shared_classes(["a", "b"], ["c", "d"])

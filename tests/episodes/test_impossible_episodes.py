@@ -99,6 +99,16 @@ def test_all_that_is_impossible_is_said_at_once_with_what_to_type(bank: ClassBan
     )
 
 
+def test_a_split_without_a_bank_or_a_setting_is_named(bank: ClassBank) -> None:
+    assert refused({"train": bank}, dict.fromkeys(SPLITS, SETTING)) == (
+        "banks has no data of val and test, but settings has it: give both, or leave out the setting"
+    )
+    data = EpisodicDataModule({"test": bank}, {"test": replace(SETTING, num_episodes=1)}, seed=0, tasks_per_batch=1)
+    for ask in (lambda: data.draw("val", 0), data.val_dataloader, lambda: next(data.train_batches())):
+        with pytest.raises(ValueError, match="^this data module is for test: give it the setting and the data of "):
+            ask()
+
+
 def test_an_episode_of_one_class_is_refused(bank: ClassBank) -> None:
     settings = {"train": Setting(1, 1, 5), "val": Setting([1, 4], 1, 5), "test": Setting(1, 1, 5)}
     assert refused(bank, settings) == (
