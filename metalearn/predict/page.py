@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from metalearn.files import write_text
 from metalearn.html import environment, image_address
 from metalearn.learner import Learner
+from metalearn.learner.inputs import Input
 from metalearn.learner.learner import Evidence
 from metalearn.predict.files import Item
 from metalearn.predict.images import ImageReader
@@ -58,14 +59,17 @@ class Sorted:
 
     def groups(self) -> Iterator[Group]:
         """Yields the classes by name, the rejected inputs last."""
-        shown = [answer.item for answer in self.shown]
-        inputs = list(self.reader.opened(shown, "drawing the page"))
+        shown, addresses = [answer.item for answer in self.shown], list[str | None]()
+
+        def opened() -> Iterator[Input]:  # one by one, since photographs take memory
+            for given in self.reader.opened(shown, "drawing the page"):
+                addresses.append(address(given, SIDE) if isinstance(given, Image.Image) else None)
+                yield given
+
+        explained = self.learner.explain_all(opened(), count=3)
         items = self.reader.readable(shown)
-        evidence = dict(zip(items, self.learner.explain_all(inputs, count=3), strict=True))
-        thumbnails = {
-            item: address(given, SIDE) if isinstance(given, Image.Image) else None
-            for item, given in zip(items, inputs, strict=True)
-        }
+        evidence = dict(zip(items, explained, strict=True))
+        thumbnails = dict(zip(items, addresses, strict=True))
         names = sorted({answer.label for answer in self.answers}, key=lambda name: (name is None, name))
         for name in names:
             cards = [

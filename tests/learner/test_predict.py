@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from learners import checkpoint, learner, pictures
 from PIL import Image
 
 from metalearn import Learner
+from metalearn.data.files import any_image
 from metalearn.predict.__main__ import main
 from metalearn.predict.files import to_be_sorted
 from metalearn.predict.outputs import NONE, Answer, folder_name, folder_names, sort_into
@@ -51,6 +53,23 @@ def test_every_image_gets_its_class_and_the_broken_file_is_named(place: Path, ca
     copied = {path.relative_to(place / "sorted") for path in (place / "sorted").rglob("*.png")}
     assert copied == {Path(row["label"], Path(row["path"]).name) for row in rows}
     assert (place / "query").exists() and len(list((place / "query").iterdir())) == 9
+
+
+def test_few_images_are_in_memory_at_once(place: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, most = list[weakref.ref](), 0
+
+    def decoded(content: bytes, *arguments: int) -> Image.Image:
+        nonlocal most
+        image = any_image.decode(content, *arguments)
+        opened.append(weakref.ref(image))
+        most = max(most, sum(reference() is not None for reference in opened))
+        return image
+
+    for module in ("metalearn.predict.images.decode", "metalearn.data.files.preparation.decode"):
+        monkeypatch.setattr(module, decoded)
+    code, said = call(place, capsys, "--html", str(place / "page.html"))
+    assert code == 0, said
+    assert len(opened) > 30 and most <= 2
 
 
 @pytest.mark.parametrize("name", ["maml", "mann", "protomaml"])
