@@ -12,7 +12,9 @@ from torch import nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones.pretrained import without_files
+from metalearn.data.files.any_image import MODES
 from metalearn.data.files.preparation import Preparation
+from metalearn.data.files.source import LARGEST_INPUT
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.formats import one_line
 from metalearn.learner.adapted import IN_TURN
@@ -119,9 +121,9 @@ def _preparation(path: Path, origin: Origin) -> Preparation | TextPreparation:
     match fields:
         case {"input_shape": [int(c), int(h), int(w)] | (int(c), int(h), int(w)), "invert": bool(i), "bits": int(b)}:
             found = Preparation((c, h, w), i, b)
-            if asdict(found).keys() == fields.keys() and c in (1, 3) and min(h, w) > 0 and h * w < 1 << 24:
+            if asdict(found).keys() == fields.keys() and c in MODES and min(h, w) > 0 and c * h * w <= LARGEST_INPUT:
                 return found
-        case {"length": int(length), "recipe": dict(recipe)} if 0 < length < 1 << 24:
+        case {"length": int(length), "recipe": dict(recipe)} if 0 < length <= LARGEST_INPUT:
             return _text_preparation(path, TextPreparation(length, recipe), origin)
     raise ValueError(f"{path} is damaged: its preparation of inputs is {fields!r:.80}")
 

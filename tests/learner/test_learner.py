@@ -7,6 +7,7 @@ import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 
@@ -20,6 +21,8 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from metalearn import Learner
+from metalearn.data.files.preparation import Preparation
+from metalearn.data.files.source import image_shape
 from metalearn.episodes.sampling import draw
 from metalearn.episodes.setting import Shape
 from metalearn.learner import adapted as of_adapted
@@ -363,6 +366,12 @@ def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None
 def test_a_checkpoint_that_describes_no_classifier_is_refused(tmp_path, overrides, changes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Learner.load(checkpoint(tmp_path, *overrides, **changes))
+
+
+def test_the_largest_images_of_a_training_are_those_of_a_learner(tmp_path: Path) -> None:
+    largest = image_shape("own", [1, 4096, 4096], [1])
+    ours = learner(tmp_path, preparation=asdict(Preparation(largest)))
+    assert ours.trained.preparation.input_shape == largest
 
 
 def test_a_head_takes_fewer_classes_and_refuses_more(tmp_path: Path) -> None:
