@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,7 @@ import numpy as np
 from metalearn.data.files.image_files import ClassLists
 from metalearn.data.files.names import class_name, some
 from metalearn.data.files.table import BadLine, read_lines
+from metalearn.data.overlap import warn_of_capitals
 from metalearn.files import write_text
 from metalearn.formats import csv_text
 from metalearn.types import SPLITS, Split
@@ -38,11 +39,12 @@ class Division:
             what = f"split={split} must be the fractions of train, val and test, which add up to 1"
             raise ValueError(f"{self.source}: {what}")
 
-    def classes(self, names: Iterable[str]) -> ClassLists:
+    def classes(self, names: Collection[str]) -> ClassLists:
         """Returns the classes of each split.
 
         Raises ValueError if the manifest has other classes, or if the draw leaves a split empty.
         """
+        warn_of_capitals(self.source, names)
         return self._given(names) if self.manifest.exists() else self._drawn(names)
 
     def keep(self, classes: ClassLists) -> None:

@@ -1,6 +1,7 @@
-"""Items that are in two splits: training must not see those of the test."""
+"""Items that are in two splits, or may be: training must not see those of the test."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -24,6 +25,16 @@ def in_two_splits(items: Mapping[Split, Iterable[Item]]) -> dict[Item, list[Spli
         for item in dict.fromkeys(of_split):
             splits_of.setdefault(item, []).append(split)
     return {item: splits for item, splits in splits_of.items() if len(splits) > 1}
+
+
+def warn_of_capitals(source: str, names: Iterable[str]) -> None:
+    """Warns of class names that differ only in capitals: they may be one class, in two splits."""
+    spellings = defaultdict[str, list[str]](list)
+    for name in names:
+        spellings[name.lower()].append(name)
+    if alike := [" and ".join(map(repr, spelled)) for spelled in spellings.values() if len(spelled) > 1]:
+        message = "%s: %d classes have names that differ only in capitals, so each may be one class: %s"
+        log.warning(message, source, len(alike), some(alike))
 
 
 def may_be_learnt(copies: Sequence[Split]) -> bool:

@@ -144,6 +144,17 @@ def test_names_are_the_same_on_every_machine(root: Path, tmp_path: Path) -> None
     source(root).load()  # manifest of the other machine
 
 
+@pytest.mark.parametrize("split", ["", "test"])
+def test_classes_that_may_be_one_are_told(root: Path, split: str, caplog: pytest.LogCaptureFixture) -> None:
+    name, other = PARTS["train"][0], PARTS["test"][0]
+    if split:
+        divide(root)
+    (root / split / other).rename(root / split / name.upper())
+    source(root).load()
+    both = " and ".join(map(repr, [name, name.upper()] if split else [name.upper(), name]))
+    assert f"folder: 1 classes have names that differ only in capitals, so each may be one class: {both}" in caplog.text
+
+
 def test_names_that_are_no_text(root: Path) -> None:
     bad = os.fsencode(root / "class d") + b"/\xe9.png"
     os.rename(next((root / "class d").iterdir()), bad)

@@ -7,7 +7,7 @@ from metalearn.data.files.image_files import Files
 from metalearn.data.files.names import check_one_spelling, check_utf8, class_name, some
 from metalearn.data.files.regular import file_version
 from metalearn.data.files.table import BadLine, read_lines
-from metalearn.data.overlap import in_two_splits
+from metalearn.data.overlap import in_two_splits, warn_of_capitals
 from metalearn.types import SPLITS, Split
 
 ADVICE = (
@@ -26,6 +26,7 @@ def split_folders(root: Path) -> SplitFiles:
     if twice := in_two_splits(folder_of):
         pairs = some([" and ".join(folder_of[split][name] for split in splits) for name, splits in twice.items()])
         raise ValueError(f"{root} has classes in two splits: {pairs}")
+    warn_of_capitals("folder", [name for of_split in folder_of.values() for name in of_split])
     return {split: files_by_folder(root / split) for split in folders}
 
 
