@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from metalearn.data.bank import ClassBank
@@ -209,7 +210,7 @@ class Glyphs:
     def _draw_all(self) -> Arrays:
         _, height, width = self.input_shape
         todo = [number for split in SPLITS for number in self._characters(split)]
-        bar = track(todo, description="drawing glyphs", transient=True)
+        bar = track(todo, "drawing glyphs", console=Console(stderr=True), transient=True)
         images = np.stack([draw(self.seed, a, c, self.drawings, height, width) for a, c in bar])[:, :, None]
         ends = np.cumsum(self.num_alphabets) * self.characters
         return dict(zip(SPLITS, np.split(images, ends[:-1]), strict=True))

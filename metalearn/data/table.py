@@ -124,7 +124,7 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
     Raises ValueError that names the file, and the line in it.
     """
     rows_of: dict[str, list[list[float]]] = {}
-    rows: list[list[float]] = []  # of all classes
+    rows: list[list[float]] = []  # in the order of the file
     spellings = set()
     try:
         lines = with_header(path)

@@ -82,6 +82,7 @@ def test_the_words_of_a_file_of_vectors_are_the_vocabulary(tmp_path: Path, name:
     [
         (b"", "it is empty"),
         (b"a 1 2\nb 1\n", "line 2: it has 1 numbers, and the first line 2"),
+        (b"a 1 2\n. . 1 2\n", "line 2: it has 3 numbers, and the first line 2; delete it, if its word holds blanks"),
         (b"a 1 2\nb 1 2\na 3 4\n", "line 3: the word 'a' is that of line 1 too"),
         (b"2 50\na 1 2\n", "line 1: a word and its numbers are needed; delete the header that word2vec writes"),
         (b"a 1 2\nb 1 x\n", "line 2: not all of its 2 numbers are numbers"),

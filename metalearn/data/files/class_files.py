@@ -25,7 +25,8 @@ def split_folders(root: Path) -> SplitFiles:
     folder_of = {split: {class_name(name): f"{split}/{name}" for name in names} for split, names in folders.items()}
     if twice := in_two_splits(folder_of):
         pairs = some([" and ".join(folder_of[split][name] for split in splits) for name, splits in twice.items()])
-        raise ValueError(f"{root} has classes in two splits: {pairs}")
+        remedy = f"dataset.root={root / next(iter(folders))} divides the classes of one folder anew"
+        raise ValueError(f"{root} has classes in two splits: {pairs}; {remedy}")
     warn_of_capitals("folder", [name for of_split in folder_of.values() for name in of_split])
     return {split: files_by_folder(root / split) for split in folders}
 

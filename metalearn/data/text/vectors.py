@@ -52,7 +52,8 @@ def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
                 if number == 1 and width < 2:
                     raise BadLine(1, "a word and its numbers are needed; delete the header that word2vec writes")
                 if len(numbers) != width:
-                    raise BadLine(number, f"it has {len(numbers)} numbers, and the first line {width}")
+                    remedy = "; delete it, if its word holds blanks" if len(numbers) > width else ""
+                    raise BadLine(number, f"it has {len(numbers)} numbers, and the first line {width}{remedy}")
                 if word in seen:
                     raise BadLine(number, f"the word {word!r:.80} is that of line {seen[word]} too")
                 seen[word] = number
