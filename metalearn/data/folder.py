@@ -17,7 +17,7 @@ from metalearn.data.files.any_image import LARGEST, MODES
 from metalearn.data.files.class_files import ADVICE, SplitFiles, files_by_folder, files_by_list, split_folders
 from metalearn.data.files.image_array import open_banks
 from metalearn.data.files.image_files import plan_of_files
-from metalearn.data.files.inspection import Inspection, look_through
+from metalearn.data.files.inspection import DARK, Inspection, look_through
 from metalearn.data.files.names import some
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
@@ -29,8 +29,6 @@ from metalearn.types import Split
 log = logging.getLogger(__name__)
 
 PROCESSING = 3  # part of the cache keys; increase it when `Preparation` changes its pixels
-# Fraction of white. If no pixel is brighter, the files probably use a smaller range of values.
-DARK = 0.25
 
 
 class Folder:

@@ -40,7 +40,7 @@ class Recogniser:
         assert isinstance(learner.trained.preparation, Preparation)  # these data sets have images
         self.input_shape = learner.trained.preparation.input_shape
         _, height, width = self.input_shape
-        blank = Image.new("L", (width, height))
+        blank = Image.new("L", (width, height), "white")
         learner.fit([blank, blank], [0, 1]).predict([blank])
 
     async def run(self, request: Request) -> JSONResponse:

@@ -1,5 +1,6 @@
 """Inputs of a learner, images or texts, as the rows that the network of a run was trained on."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -10,11 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from metalearn.data.files.inspection import DARK
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.source import named
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.learner import images
 from metalearn.learner.images import Picture
+
+log = logging.getLogger(__name__)
 
 Input = Picture | str
 """Image in any form; or a text, to a learner of texts."""
@@ -51,6 +55,16 @@ def prepared(given: Input, preparation: Preparation | TextPreparation) -> Tensor
     if not isinstance(given, str):
         raise ValueError(f"a {type(given).__name__} is not a text, but the run was trained on texts")
     return preparation.of_text(given)
+
+
+def warn_of_dark(images: Tensor, preparation: Preparation | TextPreparation) -> None:
+    """Warns of images (S, C, H, W) that are all dark, such as bytes that hold 0 and 1."""
+    if isinstance(preparation, TextPreparation):
+        return
+    brightest = (255 - int(images.min()) if preparation.invert else int(images.max())) / 255
+    if brightest < DARK:
+        message = "all images are dark: their brightest pixel is %.1f %% of white (bytes reach from 0 to 255)"
+        log.warning(message, 100 * brightest)
 
 
 def _check_list(inputs: Any, preparation: Preparation | TextPreparation) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from metalearn.learner import labels as of_labels
 from metalearn.learner import scikit_learn
 from metalearn.learner.adapted import IN_TURN, Adapted, features, together
-from metalearn.learner.inputs import CHUNK, Input, chunks, counted
+from metalearn.learner.inputs import CHUNK, Input, chunks, counted, warn_of_dark
 from metalearn.learner.rejecting import check_classes, probability
 from metalearn.learner.saving import Examples, SupportSet, joined, read, write
 from metalearn.learner.trained import Trained, build, checkpoint_of
@@ -163,6 +163,7 @@ class Learner:
         if not ways:
             raise ValueError("there are no images: give at least one of each class")
         rows = torch.cat(list(chunks(images, self.trained.preparation)))  # (S, C, H, W) or (S, L)
+        warn_of_dark(rows, self.trained.preparation)
         support = torch.cat([self._features(some) for some in rows.split(CHUNK)])
         examples: Examples = list(map(str, images)) if self.trained.takes_texts else rows
         return SupportSet(classes, torch.tensor(ways), support.cpu(), examples)

@@ -7,7 +7,7 @@ import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
 
@@ -366,6 +366,17 @@ def test_mistakes_are_named_in_a_line(tmp_path: Path, act, message: str) -> None
 def test_a_checkpoint_that_describes_no_classifier_is_refused(tmp_path, overrides, changes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Learner.load(checkpoint(tmp_path, *overrides, **changes))
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_warning_states_that_all_support_images_are_dark(
+    tmp_path: Path, invert: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = learner(tmp_path, preparation=asdict(replace(PREPARATION, invert=invert)))
+    ours.fit(*SUPPORT)
+    assert not caplog.records
+    ours.fit([(image > 127).astype(np.uint8) for image in SUPPORT[0]], SUPPORT[1])  # 0 and 1 as bytes
+    assert "all images are dark: their brightest pixel is 0.4 % of white" in caplog.text
 
 
 def test_the_largest_images_of_a_training_are_those_of_a_learner(tmp_path: Path) -> None:

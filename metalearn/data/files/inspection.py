@@ -13,6 +13,8 @@ from metalearn.data.files.cache import Arrays, cached
 from metalearn.data.files.regular import read_regular
 
 DIGEST = 16  # bytes of a digest
+# Fraction of white. If no pixel is brighter, the images probably use a smaller range of values.
+DARK = 0.25
 
 
 @dataclass(frozen=True)
