@@ -134,6 +134,35 @@ def test_packs_and_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert submitted.read(processes[0].folder) == Submitted("slurm", "7_1")
 
 
+def test_a_refusal_ends_no_other_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuses a first submission, whose reason is kept, and a later one, which is tried again."""
+    arrays: list[Executor] = []
+    refuses = [True, False, False, True, False]
+
+    class Restarting(Executor):
+        def submit(self, task: NodeTask) -> Job1:
+            if refuses.pop(0):
+                arrays.remove(self)
+                raise batch.FailedJobError("sbatch: error: Unable to contact slurm controller")
+            return super().submit(task)
+
+    monkeypatch.setattr(batch, "AGAIN", 0.0)
+    monkeypatch.setattr(batch.BatchProcess, "_look", lambda _: None)
+    first, second = commands(tmp_path, "exit 0", "exit 0")
+    submitter = Submitter("slurm", lambda shape: Restarting(shape, arrays))
+    process = submitter.add(first, Shape(1, 1, 0))
+    with pytest.raises(ValueError, match="^the jobs were not submitted: sbatch: error: Unable to contact"):
+        process.exit_code()
+    process.send(signal.SIGTERM)
+    assert process.exit_code() == "not submitted"
+    processes = [submitter.add(command, Shape(1, 1, 0)) for command in (first, second)]
+    assert [process.exit_code() for process in processes] == [None, None]
+    assert [len(array.tasks) for array in arrays] == [2]
+    later = submitter.add(second, Shape(1, 1, 0))
+    assert later.exit_code() is None and len(arrays) == 1
+    assert later.exit_code() is None and len(arrays) == 2
+
+
 def test_a_signal_reaches_an_allocation_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops the waiting elements before the running ones, lest one takes the place of another."""
     log = tmp_path / "calls"

@@ -1,5 +1,6 @@
 """Jobs of a sweep as jobs of a batch system, by submitit: those started together are one array."""
 
+import logging
 import os
 import pickle
 import signal
@@ -20,6 +21,8 @@ from metalearn.sweep.jobs import AbstractProcess
 from metalearn.sweep.slurm.node_task import JobCommand, NodeTask
 from metalearn.sweep.submitted import Submitted
 
+log = logging.getLogger(__name__)
+
 Executor = Literal["slurm", "local"]
 
 LOOK = 1.0
@@ -27,6 +30,9 @@ LOOK = 1.0
 
 LATE = 20.0
 """Seconds that the file with its exit code may take from node to node."""
+
+AGAIN = 30.0
+"""Seconds until a batch system that has refused jobs is asked again."""
 
 MOST = 1000
 """Elements of an array: SLURM's default MaxArraySize allows as many."""
@@ -79,6 +85,8 @@ class Submitter:
     ) -> None:
         self.cluster, self._executor, self._jobs_per_task = cluster, executor, jobs_per_task
         self._waiting: list[BatchProcess] = []
+        self._submitted: list[BatchProcess] = []
+        self._next = 0.0  # time of the next try after a refusal
 
     def add(self, command: JobCommand, shape: Shape) -> "BatchProcess":
         """Returns a job that is submitted with those that are added before the next look."""
@@ -92,13 +100,27 @@ class Submitter:
 
     def submit(self) -> None:
         """Submits the waiting jobs. Raises ValueError when the batch system refuses them."""
-        waiting, self._waiting = self._waiting, []
         arrays = defaultdict[Shape, list[list[BatchProcess]]](list)
-        for pack in self._packs(waiting):
+        for pack in self._packs(self._waiting):
             arrays[pack[0].shape._replace(jobs=len(pack))].append(pack)
         for shape, packs in arrays.items():
             for start in range(0, len(packs), MOST):
                 self._submit(shape, packs[start : start + MOST])
+
+    def keep_submitting(self) -> None:
+        """Submits the waiting jobs; asks again after a refusal while other jobs are at work.
+
+        The batch system may be restarting, or the user may have too many jobs at the moment.
+        """
+        if time.monotonic() < self._next:
+            return
+        try:
+            self.submit()
+        except ValueError as error:
+            if not any(process.is_at_work for process in self._submitted):
+                raise
+            self._next = time.monotonic() + AGAIN
+            log.warning("metalearn: %s; the next try is in %g s", error, AGAIN)
 
     def _packs(self, waiting: Sequence["BatchProcess"]) -> list[list["BatchProcess"]]:
         """Returns the jobs that share each allocation: alike, and of one process."""
@@ -121,6 +143,8 @@ class Submitter:
         for pack, job in zip(packs, jobs, strict=True):
             allocation = Allocation(job, self.cluster)
             for index, process in enumerate(pack):
+                self._waiting.remove(process)
+                self._submitted.append(process)
                 process.allocation, process.index = allocation, index
                 submitted.note(process.folder, Submitted(self.cluster, job.job_id))
 
@@ -141,10 +165,14 @@ class BatchProcess(AbstractProcess):
     def folder(self) -> Path:
         return self.command.folder
 
+    @property
+    def is_at_work(self) -> bool:
+        return self._code is None
+
     def exit_code(self) -> int | str | None:
-        self._submitter.submit()
+        self._submitter.keep_submitting()
         now = time.monotonic()
-        if self._code is None and now - self._looked >= LOOK:
+        if self.allocation is not None and self._code is None and now - self._looked >= LOOK:
             self._looked = now
             self._code = self._look()
             if self._code is not None:
