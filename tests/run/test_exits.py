@@ -1,5 +1,7 @@
 """Errors before the training: those of the user are one line, all others remain what they are."""
 
+import errno
+import os
 from collections.abc import Callable
 
 import pytest
@@ -24,7 +26,10 @@ def test_sizes_that_no_memory_holds_are_refused_in_one_line(allocate: Callable[[
         allocate()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), TypeError("no"), KeyError("no")])
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), TypeError("no"), KeyError("no"), FULL])
 def test_other_errors_keep_their_traceback(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, refusing_bad_input():
         raise error

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import stopping
 from conftest import Command, Finished
 from own_images import write
 
@@ -174,6 +175,22 @@ def test_a_run_directory_whose_checkpoints_are_no_folder_is_refused(
     remedy = "remove it, or name another directory"
     assert refused.text == f"metalearn: {tmp_path}/checkpoints is not a folder, which a run needs: {remedy}\n"
     assert [path.name for path in tmp_path.iterdir() if path.name != LOCK] == ["checkpoints"]
+
+
+def test_a_full_disk_leaves_the_result_of_a_finished_run(metalearn: Command, environment: dict[str, str]) -> None:
+    allowed = stopping.allowing(environment)
+    run = metalearn(stopping.CALLBACK, environment=allowed)
+    before = contents(run.folder)
+    full = {**allowed, stopping.VARIABLE: "0:error:write-overrides.yaml:1"}
+    resumed = [f"resume={run.folder}", "trainer.max_steps=12"]
+    stopped = metalearn(*resumed, folder=run.folder, small=False, environment=full)
+    assert stopped.code == 1, stopped.text  # a disk is no bad input
+    assert "No space left on device" in stopped.text
+    assert {name for name, content in contents(run.folder).items() if content != before.get(name)} <= {
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+    }
+    assert run.result["status"] == "completed"
 
 
 def test_a_disk_without_locks_is_refused_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.files import write_text
 from metalearn.run.directory.folder import BEGAN, LOG, RunFolder
 from metalearn.run.directory.keys import key
 
@@ -38,11 +39,14 @@ def write_config(folder: RunFolder, config: DictConfig, safe: dict[str, Any]) ->
         config: config as composed.
         safe: config as resolved, without secrets.
     """
-    for path in (folder.result, *folder.path.glob("test_episode*")):
-        path.unlink(missing_ok=True)
     hydra = HydraConfig.instance().cfg
     folder.config.parent.mkdir(exist_ok=True)
-    OmegaConf.save(config, folder.config)
-    OmegaConf.save(OmegaConf.masked_copy(hydra, "hydra"), folder.of_hydra)  # type: ignore[arg-type]
-    OmegaConf.save(HydraConfig.get().overrides.task, folder.overrides)
-    OmegaConf.save(safe, folder.hparams)
+    for path, content in (
+        (folder.config, config),
+        (folder.of_hydra, OmegaConf.masked_copy(hydra, "hydra")),  # type: ignore[arg-type]
+        (folder.overrides, HydraConfig.get().overrides.task),
+        (folder.hparams, safe),
+    ):
+        write_text(path, OmegaConf.to_yaml(content))
+    for path in (folder.result, *folder.path.glob("test_episode*")):  # last, since a disk may be full
+        path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
+from metalearn.files import is_full_disk
 from metalearn.formats import first_line, one_line
 from metalearn.run.directory.result import Status
 from metalearn.run.process.conventions import BAD_INPUT, FAILED
@@ -33,7 +34,8 @@ def refusing_bad_input() -> Iterator[None]:
     """Turns errors of values, files and missing packages into BadInput.
 
     Before training, these are the user's to fix, so they are shown without a traceback, and so are
-    sizes that no memory holds. The memory of a GPU may be full of other work, and free later.
+    sizes that no memory holds. The memory of a GPU, or a disk, may be full of other work, and free
+    later.
     """
     try:
         yield
@@ -43,6 +45,8 @@ def refusing_bad_input() -> Iterator[None]:
             raise BadInput(
                 f"a part of the run does not fit into memory ({first_line(cause)}): lower its sizes"
             ) from error
+        if isinstance(cause, OSError) and is_full_disk(cause):
+            raise cause from None
         if not isinstance(cause, OF_THE_USER):
             raise
         raise BadInput(one_line(cause)) from error
