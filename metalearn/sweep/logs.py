@@ -5,6 +5,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 BEGUN = "$ "
@@ -24,8 +25,9 @@ def note_begin(log: Path, command: Sequence[str]) -> None:
 
 
 def note_end(log: Path, code: int | str) -> None:
-    """Appends the exit code of an attempt, negative for a signal."""
-    _append(log, f"{ENDED}{code}\n")
+    """Appends the exit code of an attempt, negative for a signal, if its log is still there."""
+    with suppress(FileNotFoundError):
+        _append(log, f"{ENDED}{code}\n")
 
 
 def exit_code(log: Path) -> int | None:
@@ -42,7 +44,9 @@ def last_line(log: Path) -> str:
 
 
 def refusal(log: Path) -> str:
-    """Returns the line by which the last attempt was refused, if it was."""
+    """Returns the line by which the last attempt was refused, if it was and its log is there."""
+    if not log.is_file():
+        return ""
     lines = log.read_text(errors="replace").rpartition(f"\n{BEGUN}")[2].splitlines()
     refused = (line.removeprefix(REFUSED) for line in reversed(lines) if line.startswith(REFUSED))
     return next(refused, "")

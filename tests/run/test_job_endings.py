@@ -73,6 +73,12 @@ def test_a_full_disk_behind_its_output_does_not_stop_a_sweep(tmp_path: Path, mon
     assert len(written) == 1
 
 
+def test_a_job_whose_directory_is_removed_ends_no_other(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, ['rm -r "$PWD"; exit 2', f"sleep 0.2; {DONE}"])
+    assert sweep.run() is None
+    assert sweep.statuses == ["failed", "completed"]
+
+
 PATHS = [
     "it's",
     "a'b'",
