@@ -9,7 +9,7 @@ from conftest import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalearn.run.command.inherited import check_kept, checkpoint_overrides
+from metalearn.run.command.inherited import check_kept, checked
 
 HARMLESS = [
     "seed=1",
@@ -80,17 +80,17 @@ def test_what_could_do_more_is_refused(override: str, message: str) -> None:
 
 
 def test_the_line_names_file_and_override(tmp_path: Path) -> None:
-    path = origins.write(tmp_path / "evil.ckpt", "seed=1", "+hydra.callbacks.x=\n1")
+    path = tmp_path / "evil.ckpt"
     message = rf"^{path} is refused: it holds the override '\+hydra.callbacks.x=\\n1', which Hydra does not under"
     with pytest.raises(ValueError, match=message):
-        checkpoint_overrides(path)
+        checked(["seed=1", "+hydra.callbacks.x=\n1"], path, ())
 
 
 def test_an_override_that_is_typed_anew_is_not_looked_at(tmp_path: Path) -> None:
-    path = origins.write(tmp_path / "own.ckpt", "seed=1", "+logger.mlflow.uri='https://me:${oc.env:PASSWORD}@host'")
+    kept = ["seed=1", "+logger.mlflow.uri='https://me:${oc.env:PASSWORD}@host'"]
     with pytest.raises(ValueError, match="which would put a secret where it could be read: type it again$"):
-        checkpoint_overrides(path)
-    assert checkpoint_overrides(path, {"logger.mlflow.uri"})[0] == "seed=1"
+        checked(kept, tmp_path / "own.ckpt", ())
+    assert checked(kept, tmp_path / "own.ckpt", {"logger.mlflow.uri"}) == kept
 
 
 @pytest.mark.parametrize("how", ["mode=test checkpoint={}", "resume={}"])

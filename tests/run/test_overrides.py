@@ -262,6 +262,13 @@ def test_another_machine_keeps_the_settings_of_the_training(run: Path) -> None:
         assert [o for o in expand([*command, "trainer=cpu"]) if "trainer" in o] == [*training, "trainer=cpu"]
 
 
+def test_a_checkpoint_that_was_copied_alone_knows_its_parts(tmp_path: Path) -> None:
+    origins.write(tmp_path / "best.ckpt", "dataset.characters=8", "algorithm.distance=cosine")
+    test = ["mode=test", f"checkpoint={tmp_path}/best.ckpt", "dataset=glyphs", "algorithm=prototypical"]
+    assert {"dataset.characters=8", "algorithm.distance=cosine"} <= set(expand(test))
+    assert "dataset.characters=8" not in expand([*test[:2], "dataset=omniglot"])
+
+
 def test_a_group_of_keys_is_merged_into_a_part(run: Path) -> None:
     origins.write(run / "checkpoints/last.ckpt", "episode.test.shot=5", "episode.test.way=4")
     expanded = expand(["mode=test", f"checkpoint={run}/checkpoints/last.ckpt", "episode.test={way: 3}"])

@@ -1,4 +1,4 @@
-"""An earlier run whose weights a command takes, as the records in its directory describe it."""
+"""An earlier run whose weights a command takes, as its checkpoint and its directory describe it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +11,19 @@ from omegaconf.errors import OmegaConfBaseException
 from metalearn.run.command.grammar import value, values
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.keys import key, node
+from metalearn.run.directory.origin import Origin
 
 
 class EarlierRun:
-    """An earlier run, as Hydra's records in its directory describe it, if they exist.
+    """An earlier run, as its checkpoint describes it, and Hydra's records beside it, if they exist.
 
     Args:
         folder: run directory.
+        origin: facts in its checkpoint, if it has one.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, origin: Origin | None = None) -> None:
+        self.folder, self._origin = folder, origin
         try:
             self._config = OmegaConf.load(folder.config)
             self._hydra = OmegaConf.load(folder.of_hydra)
@@ -35,8 +37,9 @@ class EarlierRun:
 
     @property
     def choices(self) -> Mapping[str, Any]:
-        """Option of each group."""
-        return OmegaConf.select(self._hydra, "hydra.runtime.choices") or {}
+        """Option of each group; of a few groups where the records are missing."""
+        of_checkpoint = self._origin.choices if self._origin else {}
+        return of_checkpoint | dict(OmegaConf.select(self._hydra, "hydra.runtime.choices") or {})
 
     def setting(self, override: str, kept: list[str]) -> Any:
         """Returns the run's own value of an override, from its overrides or its config.

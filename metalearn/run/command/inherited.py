@@ -9,7 +9,6 @@ from hydra.errors import HydraException
 
 from metalearn.run.command.allowed import check_name
 from metalearn.run.command.grammar import parsed
-from metalearn.run.directory.checkpoint_file import read_origin
 from metalearn.run.directory.keys import key, parts
 from metalearn.run.directory.secret_names import is_secret
 
@@ -21,21 +20,16 @@ None of them turns text into a config, as oc.decode does.
 """
 
 
-def checkpoint_overrides(path: Path, typed: Container[str] = ()) -> list[str]:
-    """Returns the overrides of the run that wrote a checkpoint.
+def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> list[str]:
+    """Returns the overrides of a checkpoint or another file.
 
-    Raises FileNotFoundError or ValueError in one line if the file is not a checkpoint, and
-    ValueError for an override that could do more than choose a setting.
+    Raises ValueError in one line for an override that could do more than choose a setting.
 
     Args:
-        path: checkpoint.
+        overrides: list in the file.
+        source: the file.
         typed: keys that the command sets anew; their overrides are not checked.
     """
-    return checked(read_origin(path).overrides, path, typed)
-
-
-def checked(overrides: Iterable[str], source: Path, typed: Container[str]) -> list[str]:
-    """Returns the overrides of a file. Raises as `checkpoint_overrides` does."""
     kept = []
     for override in overrides:
         try:

@@ -16,8 +16,8 @@ from metalearn.run.command.command_line import is_multirun, parse, refuse_secret
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.earlier_run import EarlierRun
 from metalearn.run.command.grammar import is_path, quoted, readable, value, values
-from metalearn.run.command.inherited import checked, checkpoint_overrides
-from metalearn.run.directory.checkpoint_file import best_of
+from metalearn.run.command.inherited import checked
+from metalearn.run.directory.checkpoint_file import best_of, read_origin
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.keys import MACHINE, OF_THE_TRAINING, is_below, key, node
@@ -121,12 +121,13 @@ def _is_unfinished(folder: RunFolder, wanted: set[str]) -> bool:
 
 
 def _resumed(path: Path, typed: list[str]) -> list[str]:
-    folder = RunFolder(path)
-    run, named = EarlierRun(folder), values(typed).get("hydra.run.dir")
-    if folder.last.is_file():
-        kept = checkpoint_overrides(folder.last, set(map(key, typed)))
+    folder, keys, named = RunFolder(path), set(map(key, typed)), values(typed).get("hydra.run.dir")
+    origin = read_origin(folder.last) if folder.last.is_file() else None
+    run = EarlierRun(folder, origin)
+    if origin is not None:
+        kept = checked(origin.overrides, folder.last, keys)
     elif folder.overrides.is_file():  # a run that stopped before its first checkpoint begins anew
-        kept = checked(with_absolute_paths(folder.typed(), run.cwd), folder.overrides, set(map(key, typed)))
+        kept = checked(with_absolute_paths(folder.typed(), run.cwd), folder.overrides, keys)
         if folder.is_finished() or any(key(o) == "mode" and value(o) == "test" for o in kept):
             remedy = "repeat its command in another directory"
             raise ValueError(f"cannot resume {path}: it has no training that could continue; {remedy}")
@@ -149,8 +150,10 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         typed: overrides of the command.
     """
     path = best_of(path)
-    run, given = EarlierRun(RunFolder(path.resolve().parent.parent)), values(typed)
-    kept = [o for o in checkpoint_overrides(path, set(map(key, typed))) if node(o).partition(".")[0] != "logger"]
+    origin, given = read_origin(path), values(typed)
+    run = EarlierRun(RunFolder(path.resolve().parent.parent), origin)
+    kept = checked(origin.overrides, path, set(map(key, typed)))
+    kept = [override for override in kept if node(override).partition(".")[0] != "logger"]
     fixed = ["seed"]  # it deals the folds
     if name == "checkpoint":  # the result would name them, and a report would count another training
         fixed += ["experiment", "tasks_per_batch", *OF_THE_TRAINING]

@@ -57,6 +57,11 @@ class Origin:
         )
 
     @property
+    def choices(self) -> dict[str, str]:
+        """Option of each group that the network and its data come from."""
+        return {"dataset": self.dataset, "algorithm": self.algorithm, "backbone": self.backbone}
+
+    @property
     def network(self) -> str:
         return f"{self.algorithm} on {self.backbone}"
 
