@@ -10,13 +10,13 @@ from metalearn.report.reading.runs import Run
 from metalearn.run.directory.keys import IRRELEVANT, NOT_HASHED, is_below, key
 
 NOT_OF_THE_HASH = {*IRRELEVANT, *NOT_HASHED, "evaluation", "trainer.precision"}
-"""Keys of which equal hashes say nothing; a test has its own precision."""
+"""Keys in which runs of one hash may differ; a test has its own precision."""
 
 WRITTEN = {
     *(f"{part}.{place}" for part in ("dataset", "test_dataset") for place in ("root", "manifest", "url", "installed")),
     *("evaluation.protocol", "evaluation.folds", "evaluation.further"),
 }
-"""Keys of these that change a number, also where a file sets them."""
+"""Keys among them that change a number, also where a config file sets them."""
 
 MOST_WORDS = 3
 
@@ -55,7 +55,7 @@ def named_alike(placed: list[tuple[Run, Place]]) -> Iterator[tuple[Run, Place]]:
 
 
 def _content(run: Run, place: Place) -> Content | None:
-    """Returns a run's hash, and all that it is not of; None where the config is not known."""
+    """Returns the hash of a run and the settings outside it; None where the config is not known."""
     if run.result.config_sha256 is None:
         return None
     from metalearn.run.settings import written_leaves  # late, because most reports do without YAML
