@@ -137,6 +137,8 @@ class Learner:
     ) -> float:
         """Computes the fraction of the images whose label is predicted, weighted if given."""
         answers = self.predict(images)
+        if not len(answers):
+            raise ValueError("there are no images to score: give at least one")
         right = [answer == label for answer, label in zip(answers, of_labels.listed(labels, len(answers)), strict=True)]
         return float(np.average(right, axis=0, weights=sample_weight))
 

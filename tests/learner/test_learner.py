@@ -332,6 +332,7 @@ def test_it_is_the_end_of_a_pipeline(tmp_path: Path, routing: bool) -> None:
         (lambda ours: Learner(ours.trained, reject=2.0), "reject=2 must be a probability, from 0 to 1"),
         (lambda ours: ours.set_params(reject=-0.5), "reject=-0.5 must be a probability"),
         (lambda ours: Learner(ours.trained, reject="0.5"), "reject='0.5' is a str: give a number, from 0 to 1"),
+        (lambda ours: ours.fit(*SUPPORT).score([], []), "there are no images to score: give at least one"),
         (lambda ours: ours.fit(*SUPPORT).score(*QUERIES, [1.0]), "Shape of weights must be consistent"),
         (
             lambda ours: ours.fit(np.zeros((2, 784)), ["a", "b"]),
