@@ -86,6 +86,7 @@ def test_bad_lists(root: Path, tmp_path: Path) -> None:
         (b"a,\xe9", "its text is not UTF-8"),
         (b'a,"b', "unexpected end of data"),
         (b"a\0,b", "embedded null byte"),
+        (b",", "its path is empty"),  # as of an empty row of a spreadsheet
         (b"images/class a,b", f"{root}/class a is not a regular file"),
         (b"x" * 300 + b",b", f"[Errno 36] File name too long: '{tmp_path}/{'x' * 300}'"),
     ):

@@ -67,6 +67,8 @@ def files_by_list(path: Path) -> dict[str, Files]:
     absent: list[str] = []
     try:
         for line, (name, label) in read_lines(path, ["path", "label"]):
+            if not name:
+                raise BadLine(line, "its path is empty")
             image = os.path.normpath(path.parent / name)
             if image in seen:
                 raise BadLine(line, f"{name} is listed twice, first in line {seen[image]}")
