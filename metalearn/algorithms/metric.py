@@ -18,6 +18,9 @@ from metalearn.types import Episode, Predictor, TaskOutput
 PAIRED = 2**25
 """Limit on the numbers in the support-query pairs compared at once: 128 MiB in float32."""
 
+TAKES_IMAGES = ("embed", "adapt", "stages", "stages_of_all", "candidates", "curves")
+"""Methods to which an evaluation would give images; embeddings go to `compare` alone."""
+
 
 class AbstractEmbedding(AbstractAlgorithm):
     """Predicts by comparing embeddings; a subclass implements `loss` and `compare` alone.
@@ -62,11 +65,13 @@ class AbstractEmbedding(AbstractAlgorithm):
         """Whether, in evaluation, the embedding of an image depends on that image alone.
 
         Such an embedding is computed once and reused by all episodes, in place of `adapt`, so a
-        subclass with an `adapt` or `embed` of its own has none.
+        subclass with one of `TAKES_IMAGES` of its own has none.
         """
-        own = type(self)
-        is_inherited = own.adapt is AbstractEmbedding.adapt and own.embed is AbstractEmbedding.embed
-        return is_inherited and self.dependence().normalises_alone
+        return self.takes_images_as(AbstractEmbedding) and self.dependence().normalises_alone
+
+    def takes_images_as(self, parent: type) -> bool:
+        """Whether the methods of `TAKES_IMAGES` are those of a class that it derives from."""
+        return all(getattr(type(self), name) is getattr(parent, name) for name in TAKES_IMAGES)
 
     def embed_each(self, x: Tensor) -> Tensor:
         """Embeds each image independently of the others: (B, *X) -> (B, D)."""

@@ -114,9 +114,7 @@ class Triplet(AbstractEmbedding):
 
     @property
     def embeds_each_alone(self) -> bool:
-        own = type(self)
-        is_inherited = own.adapt is Triplet.adapt and own.embed is AbstractEmbedding.embed
-        return is_inherited and not self.finetune_steps and self.dependence().normalises_alone
+        return self.takes_images_as(Triplet) and not self.finetune_steps and self.dependence().normalises_alone
 
     def placed(self, z: Tensor) -> Tensor:
         """Scales embeddings (B, D) to length 1 where the distances are those of a sphere."""

@@ -73,25 +73,24 @@ class FewShotModule(pl.LightningModule):
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or schedules.Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
-        self._evaluates_embeddings = self._adapts_together = False
         self._time_done = 0.0  # fraction of the time limit
         self._validated: int | None = None  # batches done at the last validation
         self.temperature: float | None = None  # best divisor of the logits in the last validation
         self.calibration_error: float | None = None  # last test's error, for classification
-        self.cost, self._table = Cost(), ScoreTable()  # cost and scores of the last episodes
+        self.cost = Cost()  # seconds of the episodes of the last test
         self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
         self._calibration = CalibrationError()  # it takes the largest probability, for any way
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self._table = ScoreTable()  # an evaluation that was interrupted has left rows in the last one
+        data, device = self.trainer.datamodule, self.trainer.strategy.root_device  # type: ignore[attr-defined]
+        algorithm, embed, weights = self.algorithm, None, None
         if isinstance(data, EpisodicDataModule):
-            algorithm, embed, weights = self.algorithm, None, None
             if embeds_each_alone(algorithm):
                 embed = partial(self._embed_by, algorithm.embed_each)
                 weights = partial(self._fingerprint, algorithm)
-            self._evaluates_embeddings = embed is not None
             data.evaluate_embeddings(embed, weights)
-        device = self.trainer.strategy.root_device
+        self._evaluates_embeddings = embed is not None
         self._adapts_together = self.algorithm.adapts_together(device, vectors=data.has_vectors)
         data.evaluates_together = self._adapts_together or (stage != "test" and self.algorithm.shares_tasks(device))
 

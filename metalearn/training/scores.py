@@ -4,17 +4,19 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import CatMetric
 
 from metalearn.estimates import SIGNS
 
 
-class ScoreTable(nn.Module):
-    """Table with one row per episode: its index and its scores, numbers or curves of one length."""
+class ScoreTable:
+    """Table with one row per episode: its index and its scores, numbers or curves of one length.
+
+    It is no module, since moving a module to a device would make its metrics float32.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         # Each row concatenates the scores; float64 represents a large index exactly.
         self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
         self._widths: dict[str, int] = {}

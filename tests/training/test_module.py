@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Setting
+from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Prototypical, Setting
 from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.parts.execution import Execution
+from metalearn.losses import OBJECTIVES, Problem, accuracy
 from metalearn.stats import estimate
 from metalearn.training.calibration import CalibrationError
 from metalearn.training.schedules import SchedulerFactory
-from metalearn.types import SPLITS, Episode
+from metalearn.types import SPLITS, Episode, Predictor
 
 
 def data_of(bank: ClassBank, *, episodes: int = 6) -> EpisodicDataModule:
@@ -32,6 +33,23 @@ def module_of(bank: ClassBank, scheduler: SchedulerFactory | None = None) -> Few
 def trainer(**limits: Any) -> pl.Trainer:
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
     return pl.Trainer(accelerator="cpu", **limits, **quiet)
+
+
+class Interrupted(pl.Callback):
+    def on_test_batch_end(self, *_: Any) -> None:
+        raise RuntimeError("interrupted")
+
+
+class Staged(Prototypical):
+    """Metric algorithm with predictors and a curve of its own; both see images."""
+
+    stage = "shift"
+
+    def stages(self, support_x: torch.Tensor, support_y: torch.Tensor) -> list[Predictor]:
+        return [self.adapt(support_x + shift, support_y) for shift in (0.5, 0.2, 0.0)]
+
+    def curves(self, task: Episode) -> dict[str, dict[int, torch.Tensor]]:
+        return {"mean_by_axes": {task.query_x.ndim: task.query_x.mean()}}
 
 
 def task_of(data: EpisodicDataModule, index: int) -> Episode:
@@ -61,6 +79,27 @@ def test_a_test_is_of_the_last_inner_step_of_its_own_episodes(bank: ClassBank) -
         assert module.calibration_error == pytest.approx(error.compute().item())
         costs.append(module.cost)
     assert costs[0] is not costs[1]
+
+
+@pytest.mark.parametrize("problem", ["classification", "regression"])
+def test_an_interrupted_test_leaves_no_scores_to_the_next(problem: Problem, bank: ClassBank) -> None:
+    module, data = module_of(bank), data_of(bank)
+    module.algorithm.problem, module.algorithm.objective = problem, OBJECTIVES[problem]
+    with pytest.raises(RuntimeError, match="interrupted"):
+        trainer(callbacks=[Interrupted()]).test(module, datamodule=data, verbose=False)
+    for _ in range(2):
+        trainer().test(module, datamodule=data, verbose=False)
+        assert len(module.scores["test"]["loss"]) == 6
+
+
+def test_own_stages_and_curves_of_a_metric_algorithm_are_those_of_images(bank: ClassBank) -> None:
+    staged = Staged(MLP(bank.images.shape[1:], hidden=[4]), batch_norm="running")
+    module, data, tester = FewShotModule(staged, torch.optim.SGD), data_of(bank), trainer()
+    tester.test(module, datamodule=data, verbose=False)
+    task = task_of(data, 0)
+    expected = [accuracy(predict(task.query_x), task.query_y) for predict in staged.eval().stages(*task[:2])]
+    np.testing.assert_array_equal(module.scores["test"]["accuracy_by_shift"][0], expected)
+    assert f"test/mean_axes_{task.query_x.ndim}" in tester.callback_metrics
 
 
 @pytest.mark.parametrize(("steps", "validated"), [(4, True), (3, False)])
