@@ -125,7 +125,7 @@ class FewShotModule(pl.LightningModule):
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
         output = self.loss(batch)
-        check_output(self.algorithm, output)
+        check_output(self.algorithm, output, batch)
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1
             for buffer, before in zip(self.algorithm.buffers(), buffers, strict=True):

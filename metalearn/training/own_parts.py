@@ -53,8 +53,9 @@ class DeclaredDependence(pl.Callback):
 def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: bool) -> None:
     """Raises ValueError if the prediction of a query is another without the other queries.
 
-    It also does if an adaptation changes the weights, which later episodes would inherit. A
-    prediction that changes when it is repeated is random, and is not judged.
+    It also does if an adaptation changes the weights, which later episodes would inherit, and if
+    predictions are not (Q, N). A prediction that changes when it is repeated is random, and is not
+    judged.
     """
     queries, name = task.query_x, type(algorithm).__name__
     before = {weight: value.clone() for weight, value in algorithm.named_parameters()}
@@ -66,6 +67,9 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
             if not torch.allclose(value, before[weight], rtol=0.0, atol=0.0, equal_nan=True):
                 line = f"adapt of {name} changes the weight {weight}, which the next episode would inherit"
                 raise ValueError(f"{line}: let it change a copy (docs/extending.md)")
+        if together.shape[:-1] != task.query_y.shape[:-1]:  # scores would pair each query with each target
+            found = f"{name} predicts {tuple(together.shape)} for {len(queries)} queries"
+            raise ValueError(f"{found}: let it return (Q, N), where N is 1 for a regression (docs/extending.md)")
         if algorithm.dependence().transductive:
             return
         repeated, alone = predict(queries), predict(queries[:1])
@@ -95,13 +99,20 @@ def check_methods(algorithm: AbstractAlgorithm) -> None:
             raise ValueError(f"{found}, and a run gives {expected} (docs/extending.md)") from None
 
 
-def check_output(algorithm: AbstractAlgorithm, output: Any) -> None:
-    """Raises TypeError if the `loss` of an algorithm returned no TaskOutput."""
+def check_output(algorithm: AbstractAlgorithm, output: Any, batch: Episode) -> None:
+    """Raises TypeError if the `loss` of an algorithm returned no TaskOutput.
+
+    Raises ValueError if its logits are not (T, Q, N).
+    """
+    name, rows = type(algorithm).__name__, tuple(batch.query_y.shape[:2])
     if not isinstance(output, TaskOutput):
         raise TypeError(
-            f"loss of {type(algorithm).__name__} returns a {type(output).__name__}, not metalearn's "
-            "TaskOutput(loss, logits) (docs/extending.md)"
+            f"loss of {name} returns a {type(output).__name__}, not metalearn's TaskOutput(loss, logits) "
+            "(docs/extending.md)"
         )
+    if output.logits is not None and output.logits.shape[:-1] != rows:
+        found = f"loss of {name} returns logits {tuple(output.logits.shape)} for (T, Q) = {rows}"
+        raise ValueError(f"{found}: let it return (T, Q, N), or none (docs/extending.md)")
 
 
 def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:

@@ -25,6 +25,7 @@ from metalearn.training.own_parts import (
     check_compare,
     check_declared,
     check_methods,
+    check_output,
 )
 from metalearn.training.own_state import check_state, unregistered
 from metalearn.types import Episode, Predictor, TaskOutput
@@ -131,6 +132,24 @@ def test_predictions_are_compared_in_their_unit(function: Predictor, is_joint: b
             check_declared(algorithm, task, is_embedded=False)
     else:
         check_declared(algorithm, task, is_embedded=False)
+
+
+@pytest.mark.parametrize("predicts_jointly", [False, True])
+@pytest.mark.parametrize("function", [lambda x: x[:, 0], lambda x: x[None], lambda x: x.T])
+def test_predictions_of_another_shape_are_refused(function: Predictor, predicts_jointly: bool) -> None:
+    task, algorithm = Episode(*(torch.rand(6, 1) for _ in range(4))), Outputs(function, "regression")
+    algorithm.predicts_jointly = predicts_jointly
+    with pytest.raises(ValueError, match=r"Outputs predicts \(.*6.*\) for 6 queries: let it return \(Q, N\)"):
+        check_declared(algorithm, task, is_embedded=False)
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (12, 1), (6, 2, 1)])
+def test_training_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    batch, algorithm = Episode(*torch.rand(4, 2, 6, 1)), Outputs(lambda x: x, "regression")
+    for logits in (None, batch.query_y, batch.query_y.repeat(1, 1, 2)):  # means and deviations
+        check_output(algorithm, TaskOutput(torch.zeros(()), logits), batch)
+    with pytest.raises(ValueError, match=r"returns logits \(.*\) for \(T, Q\) = \(2, 6\): let it return \(T, Q, N\)"):
+        check_output(algorithm, TaskOutput(torch.zeros(()), batch.query_y.view(shape)), batch)
 
 
 class Own(nn.Module):
