@@ -64,8 +64,8 @@ def mean_of_known(values: np.ndarray) -> float:
 
 def best_candidate(scores: dict[str, np.ndarray], score_name: str) -> tuple[int, dict[str, np.ndarray]]:
     """Returns the best candidate by mean score, and its scores: (E,), or (E, K) for curves."""
-    means = scores[score_name + CANDIDATES].mean(0)  # (candidates,)
-    best = int((SIGNS[score_name] * means).argmax())
+    means = SIGNS[score_name] * scores[score_name + CANDIDATES].mean(0)  # (candidates,)
+    best = int(np.where(np.isnan(means), -np.inf, means).argmax())  # the largest for NumPy would be NaN
     of_best = {
         name: values.reshape(len(values), len(means), -1)[:, best] for name, values in scores.items()
     }  # (E, K) each

@@ -65,3 +65,9 @@ def test_the_best_candidate_has_the_largest_accuracy_or_the_smallest_error(score
     assert found == best
     np.testing.assert_array_equal(scores[score], of_candidates[:, best])
     np.testing.assert_array_equal(scores["loss_by_step"], along[:, 3 * best : 3 * best + 3])
+
+
+@pytest.mark.parametrize("scores", [[0.1, np.nan], [np.nan, 0.1], [np.nan, np.nan]])
+def test_a_candidate_whose_score_is_no_number_is_not_the_best(scores: list[float]) -> None:
+    for name in ("accuracy", "mse"):
+        assert best_candidate({name + CANDIDATES: np.array([scores])}, name)[0] == (scores == [np.nan, 0.1])
