@@ -51,7 +51,8 @@ class EmbeddingTable:
             with torch.no_grad():
                 first = embed(images[used[:PROBED]])
             self.z = cached_tensor(file(used, first), lambda: _embed_slowly(embed, images, used)).to(images.device)
-        self.place = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        # An image without an embedding has a place beyond the table, and not that of another image.
+        self.place = torch.full((len(images),), len(used), device=images.device)
         self.place[used] = torch.arange(len(used), device=images.device)
 
     def __call__(self, rows: Tensor) -> Tensor:

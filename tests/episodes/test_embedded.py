@@ -239,6 +239,8 @@ def test_a_table_holds_the_rows_that_are_used() -> None:
     assert seen == [3]
     rows = torch.tensor([[7, 3], [2 * CHUNK + 8, 7]])
     assert torch.equal(table(rows)[..., 0], images[rows].flatten(2)[..., 0].float())
+    with pytest.raises(IndexError):
+        table(torch.tensor([3, 4]))  # image 4 has none
     EmbeddingTable(embed, images, torch.arange(len(images)))
     assert seen[1:] == [CHUNK, CHUNK, 9]
 
