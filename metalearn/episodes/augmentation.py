@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metalearn.episodes.setting import Fault
 from metalearn.types import Augmentation, Episode
 
 
@@ -120,6 +121,17 @@ class Affine:
             torch.stack([y_from_x, sin * shear_x + cos, move_y * between(y, -1, 1) * 2 * self.shift], 1),
         ]
         return warp(images, torch.stack(rows, 1))
+
+
+def augmentation_faults(augmentation: Augmentation, images: Tensor) -> list[Fault]:
+    """Lists the reasons why images (M, C, H, W) cannot be augmented."""
+    if not hasattr(augmentation, "num_random"):
+        kind = type(augmentation).__name__
+        return [Fault(f"the augmentation {kind} has no num_random, the number of random numbers of an image")]
+    if isinstance(augmentation, CropFlipJitter) and (channels := images.shape[1]) not in (1, 3):
+        what = f"augmentation=natural takes images of 1 or 3 channels, not {channels}"
+        return [Fault(what, "augmentation=none")]
+    return []
 
 
 def augmented(episode: Episode, augmentation: Augmentation, random: Tensor) -> Episode:

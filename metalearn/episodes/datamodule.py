@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metalearn.data.bank import ClassBank
-from metalearn.episodes.augmentation import Unchanged, augmented
+from metalearn.episodes.augmentation import Unchanged, augmentation_faults, augmented
 from metalearn.episodes.embedded import CHUNK, Embed, EmbeddingTable, base_rows, file_of
 from metalearn.episodes.fetching import fetch, gather
 from metalearn.episodes.hard import HardClasses
@@ -66,9 +66,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
     ) -> None:
         check_data(banks, settings, "banks")
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
-        if not hasattr(augmentation := augmentation or Unchanged(), "num_random"):
-            kind = type(augmentation).__name__
-            faults.append(Fault(f"the augmentation {kind} has no num_random, the number of random numbers of an image"))
+        augmentation = augmentation or Unchanged()
+        faults += augmentation_faults(augmentation, banks[next(iter(settings))].images)
         count = sum(map(len, banks["train"].rows)) if "train" in settings else 0
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= count:
             faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))

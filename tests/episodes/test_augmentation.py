@@ -19,7 +19,7 @@ from metalearn.episodes.augmentation import Affine, Augmentation, CropFlipJitter
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.sampling import draw, draw_random
 from metalearn.episodes.setting import Setting, Shape
-from metalearn.types import SPLITS, Episode
+from metalearn.types import SPLITS, Episode, Split
 
 CENTRES = (2 * torch.arange(12) + 1) / 12 - 1
 """Coordinates of the centres of 12 pixels, from -1 to 1."""
@@ -229,6 +229,16 @@ def test_an_augmentation_that_breaks_its_contract_is_refused() -> None:
         data.episodes(data.collate([data.draw("train", 0)]), "train")
     with pytest.raises(ValueError, match="the augmentation function has no num_random, the number of random numbers"):
         EpisodicDataModule({"train": bank}, {"train": setting}, seed=0, tasks_per_batch=1, augmentation=lambda x, r: x)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])  # fine-tuning augments in a test
+def test_images_of_other_channels_have_no_colours_to_change(split: Split) -> None:
+    images = np.arange(5 * 4 * 2 * 64, dtype=np.uint8).reshape(5, 4, 2, 8, 8)
+    banks, settings = {split: ClassBank.from_classes(images, list("abcde"))}, {split: Setting(5, 1, 1, num_episodes=1)}
+    with pytest.raises(ValueError, match="natural takes images of 1 or 3 channels, not 2: type augmentation=none"):
+        EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=1, augmentation=crop())
+    data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=1, augmentation=affine())
+    assert data.episodes(data.collate([data.draw(split, 0)]), split).query_x.shape == (1, 5, 2, 8, 8)
 
 
 def test_each_row_has_its_own_numbers() -> None:
