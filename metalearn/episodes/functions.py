@@ -116,7 +116,7 @@ def check_family(family: FunctionFamily) -> None:
 
     Raises ValueError with the expected and the actual type and shape.
     """
-    (x, y), (again, _) = (family.points(np.random.default_rng(0), 3) for _ in range(2))
+    (x, y), again = (family.points(np.random.default_rng(0), 3) for _ in range(2))
     for name, value in (("inputs", x), ("targets", y)):
         good = isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape[:1] == (3,)
         if not good or (value is y and y.shape != (3, 1)):
@@ -125,8 +125,8 @@ def check_family(family: FunctionFamily) -> None:
                 f"{type(family).__name__}.points gave {name} {kind} for a count of 3; "
                 "it must give arrays of float32, inputs (count, *X) and targets (count, 1)"
             )
-    if not np.array_equal(x, again, equal_nan=True):
+    if not all(np.array_equal(*pair, equal_nan=True) for pair in zip((x, y), again, strict=True)):
         raise ValueError(
-            f"{type(family).__name__}.points gave other inputs for an equal generator, so no episode could be drawn "
+            f"{type(family).__name__}.points gave other points for an equal generator, so no episode could be drawn "
             "again: take all random numbers from rng"
         )

@@ -152,13 +152,16 @@ def test_points_that_are_none_are_refused() -> None:
         )
 
 
-def test_a_family_that_ignores_the_generator_is_refused() -> None:
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_family_that_ignores_the_generator_is_refused(part: int) -> None:
     class Random:
         def points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-            x = np.random.default_rng().random((count, 1), np.float32)
-            return x, x
+            generators = [rng, rng]
+            generators[part] = np.random.default_rng()
+            x, y = (generator.random((count, 1), np.float32) for generator in generators)
+            return x, y
 
     with pytest.raises(
-        ValueError, match=r"Random.points gave other inputs for an equal generator, .*: take all random"
+        ValueError, match=r"Random.points gave other points for an equal generator, .*: take all random"
     ):
         check_family(Random())
