@@ -113,6 +113,7 @@ class FineTune(AbstractMetric):
         return rate
 
     def predictor(self, support_x: Tensor, support_y: Tensor, rate: float) -> Predictor:
+        self.check_way(support_y)
         params = None if self.entropy else self.finetune(support_x, support_y, rate)
 
         def predict(query_x: Tensor) -> Tensor:

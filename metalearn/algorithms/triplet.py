@@ -81,6 +81,7 @@ class Triplet(AbstractEmbedding):
         return TaskOutput(losses.mean(), self.compare_all(support_z, batch.support_y, query_z))
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        self.check_way(support_y)
         params = self.finetune(support_x, support_y)
 
         def predict(query_x: Tensor) -> Tensor:

@@ -74,9 +74,9 @@ class ReplayedSteps(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
         reason = why_not_replayed(algorithm, trainer, trainer.datamodule)  # type: ignore[attr-defined]
-        if reason is None:
-            module.loss = ReplayedLoss(algorithm)  # type: ignore[assignment]
-        else:
+        # A training that was interrupted has left the graphs of its steps.
+        module.loss = algorithm.loss if reason else ReplayedLoss(algorithm)  # type: ignore[assignment]
+        if reason:
             log.info("training steps do not use CUDA graphs: %s", reason)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -77,6 +77,13 @@ def test_every_weight_gets_a_finite_gradient(name: str, batch_norm: str) -> None
         assert weight.grad.any() or parameter.endswith("conv.bias"), parameter
 
 
+def test_labels_in_the_place_of_ways_are_refused(name: str) -> None:
+    algorithm = build(name).eval()
+    for labels in (WAY, 2 * WAY):  # as many as ways, and more
+        with pytest.raises(ValueError, match=rf"support_y is \({labels},\), not \(S, N\): give one-hot ways"):
+            algorithm.adapt(torch.rand(labels, 1, 16, 16), torch.arange(labels) % WAY)
+
+
 def test_it_trains_with_weights_in_half_precision(name: str) -> None:
     algorithm = build(name).bfloat16()
     batch = Episode(*(part.bfloat16() for part in training_batch(algorithm)))

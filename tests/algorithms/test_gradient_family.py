@@ -10,7 +10,6 @@ from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
-from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.meta_sgd import MetaSGD
 from metalearn.algorithms.protomaml import ProtoMAML
 from metalearn.algorithms.prototypical import Prototypical
@@ -186,10 +185,3 @@ def test_meta_sgd_learns_a_rate_for_each_weight() -> None:
     expected = torch.autograd.grad(total, [*algorithm.parameters()])
     torch.testing.assert_close([*gradients(algorithm).values()], [*expected])
     assert all(alpha.min() >= 0.05 and alpha.max() <= 0.5 and alpha.std() > 0.05 for alpha in algorithm.alpha)
-
-
-@pytest.mark.parametrize("way", [5, 10])
-def test_labels_in_the_place_of_ways_are_refused(way: int) -> None:
-    maml = MAML(MLP([4]), way=way, inner_lr=0.1, inner_loop=InnerLoop(steps=1, test_steps=1), batch_norm="support")
-    with pytest.raises(ValueError, match=r"support_y is \(10,\), not \(S, N\): give one-hot ways"):
-        maml.adapt(torch.randn(10, 4), torch.arange(10) % 5)

@@ -129,6 +129,7 @@ def test_reasons_against_a_replay(changed: dict[str, Any], reason: str | None) -
     found = why_not_replayed(algorithm, trainer, trainer.datamodule)
     assert found is None if reason is None else reason in str(found)
     module, callback = FewShotModule(algorithm, torch.optim.SGD), ReplayedSteps()
+    module.loss = ReplayedLoss(algorithm)  # left by a training that was interrupted
     callback.on_fit_start(trainer, module)
     assert isinstance(module.loss, ReplayedLoss) == (reason is None)
     callback.on_fit_end(trainer, module)
