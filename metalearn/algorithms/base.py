@@ -102,7 +102,8 @@ class AbstractAlgorithm(nn.Module, ABC):
             shape = tuple(support_y.shape)
             raise ValueError(f"support_y is {shape}, not (S, N): give one-hot ways, F.one_hot(labels, way).float()")
         if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
-            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {support_y.shape[-1]}")
+            way, tasks = support_y.shape[-1], f"give tasks of {self.fixed_way} ways"
+            raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {way}: {tasks}")
 
     def rows(self, *, tasks: int = 1, support: int | None = None, track: bool = True) -> Rows | None:
         """Selects the moments of a pass of the backbone, by `metalearn.backbones.norm.rows`."""

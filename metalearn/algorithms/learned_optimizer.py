@@ -81,12 +81,8 @@ class LearnedOptimizer(AbstractGradient):
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         check_choice(CELLS, cell=cell)
-        check_at_least(1, hidden=hidden, layers=layers)
+        check_at_least(1, hidden=hidden, layers=layers, **{"inner_loop.steps": inner_loop.steps})
         check_positive(scale=scale)
-        if inner_loop.steps < 1:
-            raise ValueError(
-                "learned_optimizer: inner_loop.steps is 0; the losses after the steps are what it learns from"
-            )
         self.cell: AbstractCell = CELLS[cell](2, hidden=hidden, layers=layers)
         self.output, self.scale = Affine(hidden, 1), scale
         # An untrained optimiser should take small steps, whatever the range of its cell's output.

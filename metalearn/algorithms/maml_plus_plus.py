@@ -82,8 +82,7 @@ class MAMLPlusPlus(AbstractGradient):
             norm_per_step=norm_per_step,
         )
         check_at_least(0, inner_lr=inner_lr)
-        if inner_loop.steps < 1:
-            raise ValueError(f"maml_plus_plus learns from its steps: inner_loop.steps is {inner_loop.steps}")
+        check_at_least(1, **{"inner_loop.steps": inner_loop.steps})
         if adapt_norm and norm_per_step:
             raise ValueError(
                 "adapt_norm=true has no effect with norm_per_step=true, where each step has weights of its own: "

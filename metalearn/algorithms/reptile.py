@@ -86,8 +86,7 @@ class Reptile(AbstractGradient):
         network = Classifier(backbone, way)
         super().__init__(network, inner_loop=inner_loop, execution=execution, batch_norm=batch_norm, problem=problem)
         check_at_least(0, inner_lr=inner_lr)
-        if inner_loop.steps < 1:
-            raise ValueError(f"reptile moves towards its adapted weights: inner_loop.steps is {inner_loop.steps}")
+        check_at_least(1, **{"inner_loop.steps": inner_loop.steps})
         if inner_loop.first_order:
             log.warning("inner_loop.first_order=true has no effect on Reptile, which differentiates no inner step")
         self.inner_lr, self.carry_moments = inner_lr, carry_moments

@@ -70,7 +70,10 @@ class Triplet(AbstractEmbedding):
         self.finetune_steps, self.finetune_lr = finetune_steps, finetune_lr
         self.moved = [name for name, weight in backbone.named_parameters() if weight.requires_grad]
         if finetune_steps and not self.moved:
-            raise ValueError(f"finetune_steps={finetune_steps} has no weights to move: the backbone is frozen")
+            raise ValueError(
+                f"finetune_steps={finetune_steps} has no weights to move, since the backbone is frozen: type "
+                "backbone.freeze=false, or finetune_steps=0"
+            )
         self.takes_gradients = finetune_steps > 0
 
     def loss(self, batch: Episode) -> TaskOutput:

@@ -61,7 +61,9 @@ class Conv4(AbstractBackbone):
         colours, height, width = input_shape
         scale = 2**pools
         if min(height, width) < scale:
-            raise ValueError(f"conv4 halves the image {pools} times: {height}x{width} is below {scale}x{scale}")
+            most = min(height, width).bit_length() - 1
+            small = f"{height}x{width} is below {scale}x{scale}"
+            raise ValueError(f"conv4 halves the image {pools} times, and {small}: type backbone.pools={most}")
         widths = [colours] + 4 * [channels]
         self.blocks = nn.ModuleList(Block(*widths[i : i + 2], pool=i < pools) for i in range(4))
         self.map_shape = (channels, height // scale, width // scale)

@@ -95,7 +95,7 @@ def _loaded(name: str, *, freeze: bool) -> tuple[nn.Module, Input]:
         network.pooler = None  # layer of its first task on the class token; many files lack it
     check_whole(name, report)
     if network.main_input_name != "pixel_values":
-        raise ValueError(f"backbone.name={name} is {type(network).__name__}, which takes no images")
+        raise ValueError(f"backbone.name={name} is {type(network).__name__}, not a vision model: name one")
     return network, _input(name, processor)
 
 

@@ -105,5 +105,6 @@ def _loaded(name: str) -> nn.Module:
         network.pooler = None  # layer on the first token, which the mean over all does not use
     check_whole(name, report)
     if network.main_input_name != "input_ids" or network.config.is_encoder_decoder:
-        raise ValueError(f"backbone.name={name} is {type(network).__name__}, which is not a text encoder")
+        kind = type(network).__name__
+        raise ValueError(f"backbone.name={name} is {kind}, which is not a text encoder: name one such as BERT")
     return network

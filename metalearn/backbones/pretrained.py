@@ -63,7 +63,7 @@ class Preprocessing(nn.Module):
         super().__init__()
         check_image(input_shape)
         if input_shape[0] not in (1, 3):
-            raise ValueError(f"a pretrained network takes images of 1 or 3 colours, not {input_shape[0]}")
+            raise ValueError(f"a pretrained network takes 1 or 3 colours, not {input_shape[0]}: use backbone=conv4")
         self.wanted = wanted
         for name in ("mean", "std"):
             values = torch.tensor(getattr(wanted, name)).view(-1, 1, 1)

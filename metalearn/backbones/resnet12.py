@@ -84,7 +84,8 @@ class ResNet12(AbstractBackbone):
             raise ValueError(f"resnet12: drop_rate={drop_rate} must be in [0, 1) and block_size={block_size} positive")
         colours, height, width = input_shape
         if min(height, width) < 16:
-            raise ValueError(f"resnet12 halves the image 4 times: {height}x{width} is below 16x16")
+            small = f"{height}x{width} is below 16x16"
+            raise ValueError(f"resnet12 halves the image 4 times, and {small}: use backbone=resnet18")
         channels = [colours, *widths]
         self.blocks = nn.ModuleList(
             Block(*channels[i : i + 2], drop_rate=drop_rate, block_size=None if i < 2 else block_size) for i in range(4)

@@ -178,7 +178,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         if self.hard is None:
             return
         if logits is None:
-            raise ValueError("episode.train.sampling=hard needs logits, but the loss of the algorithm returned none")
+            raise ValueError("hard sampling needs logits, but the loss gave none: type episode.train.sampling=uniform")
         assert self._trained_on is not None
         assert self.trainer is not None
         counts = self.hard.count(self._trained_on, logits.argmax(-1) != targets.argmax(-1))  # (2, C)

@@ -21,7 +21,7 @@ def groups_of(algorithm: AbstractAlgorithm, backbone_lr: float) -> list[dict[str
         if name.startswith(algorithm.replaces_backbone) or (is_of_backbone(name) and ".projection." not in name)
     ]
     if not backbone:
-        raise ValueError(f"optimizer.backbone_lr={backbone_lr}, but no weight of the backbone is trained")
+        raise ValueError(f"optimizer.backbone_lr={backbone_lr}, but no weight of the backbone is trained: leave it out")
     rest = [weight for _, weight in trained if all(weight is not other for _, other in backbone)]
     own = {"params": [weight for _, weight in backbone], "lr": backbone_lr}
     return [{"params": rest}, own] if rest else [own]

@@ -195,7 +195,7 @@ def test_another_way_and_shot_than_in_training(name: str) -> None:
     if algorithm.fixed_way is None:
         assert algorithm.adapt(task.support_x, task.support_y)(task.query_x).shape == (4 * 5, 5)
     else:
-        with pytest.raises(ValueError, match="predicts 3 ways, the task has 5"):
+        with pytest.raises(ValueError, match="predicts 3 ways, the task has 5: give tasks of 3 ways"):
             algorithm.adapt(task.support_x, task.support_y)
 
 

@@ -83,7 +83,7 @@ from metalearn.backbones.mlp import MLP
         ("baseline_plus_plus algorithm.base_scale=-1", "base_scale=-1 must be positive"),
         ("baseline_plus_plus algorithm.novel_scale=0", "novel_scale=0 must be positive"),
         ("pt_map algorithm.rate=2", "rate=2 must be in 0..1"),
-        ("reptile algorithm.inner_loop.steps=0", "reptile moves towards its adapted weights: inner_loop.steps is 0"),
+        ("reptile algorithm.inner_loop.steps=0", "inner_loop.steps=0 must be at least 1"),
         ("maml algorithm.way=0", "way=0 must be at least 1"),
     ],
 )

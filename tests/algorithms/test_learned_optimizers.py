@@ -213,5 +213,5 @@ def test_more_steps_at_test_than_in_training(build) -> None:
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="no cell 'gru'; choose from lstm, transformer"):
         learned_optimizer(cell="gru")
-    with pytest.raises(ValueError, match=r"inner_loop\.steps is 0"):
+    with pytest.raises(ValueError, match=r"inner_loop\.steps=0 must be at least 1"):
         learned_optimizer(steps=0)

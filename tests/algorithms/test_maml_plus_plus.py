@@ -121,7 +121,7 @@ def test_maml_plus_plus_leaves_normalisation_out_of_the_inner_loop(name: str) ->
 
 
 def test_maml_plus_plus_needs_a_step() -> None:
-    with pytest.raises(ValueError, match="inner_loop.steps is 0"):
+    with pytest.raises(ValueError, match="inner_loop.steps=0 must be at least 1"):
         plus_plus(steps=0)
 
 

@@ -95,7 +95,7 @@ def test_sizes_may_be_numbers_of_numpy() -> None:
 def test_conv4_refuses_what_it_would_halve_to_nothing() -> None:
     with pytest.raises(ValueError, match="15x40 is below 16x16"):
         Conv4([1, 15, 40])
-    with pytest.raises(ValueError, match="halves the image 2 times: 3x40 is below 4x4"):
+    with pytest.raises(ValueError, match="halves the image 2 times, and 3x40 is below 4x4: type backbone.pools=1"):
         Conv4([1, 3, 40], pools=2)
     assert Conv4([1, 15, 40], pools=3).map_shape == (64, 1, 5)
     with pytest.raises(ValueError, match="takes images"):

@@ -48,7 +48,7 @@ def test_normalisation_of_each_step_belongs_to_the_backbone() -> None:
 def test_a_backbone_without_a_head_is_the_only_group_and_a_frozen_one_is_refused() -> None:
     (group,) = groups_of(Prototypical(Tiny(), batch_norm="running"), 1e-4)
     assert group["lr"] == 1e-4
-    with pytest.raises(ValueError, match=r"backbone_lr=0.1, but no weight of the backbone is trained"):
+    with pytest.raises(ValueError, match=r"backbone_lr=0.1, but no weight of the backbone is trained: leave it out"):
         groups_of(Prototypical(Tiny(freeze=True, projection=2), batch_norm="running"), 0.1)
     with pytest.raises(ValueError, match=r"backbone_lr=-0.1 must not be negative"):
         groups_of(Prototypical(Tiny(), batch_norm="running"), -0.1)

@@ -69,7 +69,7 @@ def test_images_of_16_bits_are_scaled_too() -> None:
 
 
 def test_other_colours_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 or 3 colours, not 4"):
+    with pytest.raises(ValueError, match="1 or 3 colours, not 4: use backbone=conv4"):
         Preprocessing((4, 8, 8), SMALL)
     with pytest.raises(ValueError, match="takes images"):
         Preprocessing((1,), SMALL)

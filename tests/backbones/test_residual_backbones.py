@@ -131,7 +131,7 @@ def take_a_step(algorithm: str, backbone: str) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ResNet12([1, 15, 40]), "^resnet12 halves the image 4 times: 15x40 is below 16x16$"),
+        (lambda: ResNet12([1, 15, 40]), "^resnet12 halves .*, and 15x40 is below 16x16: use backbone=resnet18$"),
         (lambda: ResNet12([1, 28, 28], widths=[64, 128]), r"^resnet12 has four blocks: widths=\[64, 128\] must be"),
         (lambda: ResNet12([1, 28, 28], drop_rate=1.0), r"^resnet12: drop_rate=1.0 must be in \[0, 1\)"),
         (lambda: ResNet12([1, 28, 28], block_size=0), "block_size=0 positive$"),

@@ -250,7 +250,7 @@ def test_a_thinned_curve_keeps_its_ends() -> None:
 @pytest.mark.parametrize("evaluation", [Verification(num_draws=1, pairs=1000), Retrieval(num_queries=5)])
 def test_what_has_no_embedding_of_one_image_is_refused(evaluation) -> None:
     good = built(chance=False)
-    with pytest.raises(ValueError, match="compares embeddings of single images, which .* lacks"):
+    with pytest.raises(ValueError, match="compares embeddings of single images, which .* lacks: use another algorithm"):
         evaluation.check(good._replace(algorithm=SimpleNamespace()))
     good.algorithm.dependence = lambda: Dependence("batch", transductive=True)
     with pytest.raises(ValueError, match="batch_norm=running"):

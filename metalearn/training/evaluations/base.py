@@ -165,7 +165,8 @@ def check_embeds(meta_test: MetaTest, key: str) -> None:
     """Raises ValueError if embeddings, each made alone, cannot compare two images."""
     if not isinstance(meta_test.algorithm, AbstractEmbedding):
         raise ValueError(
-            f"{key} compares embeddings of single images, which {type(meta_test.algorithm).__name__} lacks"
+            f"{key} compares embeddings of single images, which {type(meta_test.algorithm).__name__} lacks: use "
+            "another algorithm, such as prototypical"
         )
     if not (found := meta_test.algorithm.dependence()).normalises_alone:
         raise ValueError(
