@@ -110,6 +110,7 @@ class FewShotModule(pl.LightningModule):
         return min(max(schedules.steps_done(self.trainer), self._time_done), 1.0)
 
     def on_fit_start(self) -> None:
+        self._validated = None  # an earlier training of the module had a count of its own
         self.train()  # Lightning changes no mode, and libraries load networks in either
 
     def on_train_start(self) -> None:

@@ -118,6 +118,14 @@ def test_a_checkpoint_has_the_scores_of_its_own_weights(steps: int, validated: b
     assert again.num_skipped == 2
 
 
+def test_a_checkpoint_has_no_scores_of_an_earlier_training(bank: ClassBank) -> None:
+    module, checkpoint = module_of(bank), dict[str, Any]()
+    for interval in (4, 8):  # the second training has no validation
+        trainer(max_steps=4, val_check_interval=interval, num_sanity_val_steps=0).fit(module, datamodule=data_of(bank))
+    module.on_save_checkpoint(checkpoint)
+    assert "val" not in checkpoint
+
+
 def test_a_plateau_counts_the_validations_of_a_training_alone(bank: ClassBank) -> None:
     module, data = module_of(bank, torch.optim.lr_scheduler.ReduceLROnPlateau), data_of(bank)
     trained = trainer(max_steps=4, val_check_interval=2, num_sanity_val_steps=1)
