@@ -168,7 +168,7 @@ def _check_names(header: list[str]) -> None:
 
 def _number(line: int, column: str, field: str) -> float:
     try:
-        number = float(field)
+        number = math.nan if "_" in field else float(field)  # Python takes 2024_01 as 202401
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

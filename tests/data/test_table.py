@@ -50,6 +50,7 @@ def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) 
         (CSV, {"columns": 3}, "table: .* has 2 columns of numbers: type dataset.input_shape=\\[1,1,2\\]$"),
         (CSV, {"label": "kind"}, "without one column kind and others"),
         (CSV + "\nbig,c,1", {}, "line 11: its size is 'big', not a number"),
+        (CSV + "\n2024_01,c,1", {}, "line 11: its size is '2024_01', not a number"),
         (CSV + "\nnan,c,1", {}, "line 11: its size is 'nan', not a number"),
         (CSV + "\n1,c", {}, "line 11: it has 2 fields, not 3"),
         (CSV + "\n1,,2", {}, "line 11: its label is empty"),
