@@ -9,7 +9,7 @@ A table is between two comments of a page. The first names the experiments, with
 
 A row is an experiment in one test setting: the mean over its seeds with Student's 95 % interval.
 With one seed, the interval is over its episodes. The commands of its records may differ in the seed
-and in the limits of steps and time.
+and in the limits of steps and time, so its steps are the fewest and the most.
 """
 
 import fnmatch
@@ -49,6 +49,7 @@ class Row(NamedTuple):
         means = [score.mean for score in scores if score]
         over = estimate(means) if len(means) > 1 else scores[0]
         assert over is not None
+        steps = [result.steps or 0 for result in self.results]
         how = protocol(first, None)
         number = published(first) if self.setting == _main_setting(first) else None
         return [
@@ -59,7 +60,7 @@ class Row(NamedTuple):
             how.training,
             how.batch_norm_kind,
             f"{len(means)}, {scores[0].num_episodes if scores[0] else 0}",
-            f"{first.steps:,}",
+            " to ".join(f"{end:,}" for end in sorted({min(steps), max(steps)})),
         ]
 
 
