@@ -40,19 +40,15 @@ def directory(trial: "optuna.trial.FrozenTrial") -> str:
     return f"{trial.user_attrs.get('goes_on', trial.number):04d}"
 
 
-def is_given_up(trial: "optuna.trial.FrozenTrial") -> bool:
-    """Whether a failed trial was replaced by another with its parameters."""
-    return bool(trial.user_attrs.get("given_up"))
-
-
 def counted(trials: "Iterable[optuna.trial.FrozenTrial]") -> "list[optuna.trial.FrozenTrial]":
     """Returns the trials that were not given up, the last one of each directory.
 
-    They are in the order of their directories, in which they began: the first of equal ones is the
-    best, in best.yaml as in a report.
+    A trial is given up when another replaces it with its parameters. The trials are in the order of
+    their directories, in which they began: the first of equal ones is the best, in best.yaml as in
+    a report.
     """
     last = {directory(trial): trial for trial in sorted(trials, key=lambda trial: trial.number)}
-    return [trial for trial in last.values() if not is_given_up(trial)]
+    return [trial for trial in last.values() if not trial.user_attrs.get("given_up")]
 
 
 def queue_again(study: "optuna.Study", trial: "optuna.trial.FrozenTrial", **notes: int) -> None:
