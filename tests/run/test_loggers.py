@@ -179,9 +179,9 @@ def test_a_job_of_a_sweep_is_grouped_and_named_by_what_varies(tmp_path: Path) ->
         json.dumps({"command": command, "typed": [], "cwd": "/", "jobs": {}})
     )
     assert sweep_of(folder) == "shots"
-    assert run_name(config) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"
+    assert (name := run_name(config)) == "maml-glyphs-5w1s-conv4-s2 optimizer.lr=0.5 paths.data=a_b"
     resumed = run_name(composed_at_once(*own, f"resume={folder}", f"hydra.runtime.output_dir={folder}"))
-    assert resumed == run_name(config), "its curves would be in two folders of TensorBoard"
+    assert resumed == name, "its curves would be in two folders of TensorBoard"
     long = [f"+vars.x='{'é' * 150}{end}'" for end in "ab"]
     names = {run_name(composed_at_once(*own, typed, f"hydra.runtime.output_dir={folder}")) for typed in long}
     assert len(names) == 2 and all(190 < len(name.encode()) <= 200 for name in names)
