@@ -19,9 +19,6 @@ from metalearn.data.text.vectors import read_vectors, read_words
         ("We\u2019ll can\u2019t", ["we", "'ll", "ca", "n't"]),
         ("Zürich, 3.5%", ["zürich", ",", "3", ".", "5", "%"]),
         ("rock 'n' roll", ["rock", "'", "n", "'", "roll"]),
-        ("我想book票。", ["我", "想", "book", "票", "。"]),  # no blanks between words
-        ("カード is lost", ["カ", "ー", "ド", "is", "lost"]),
-        ("카드 분실", ["카드", "분실"]),  # Korean has blanks
     ],
 )
 def test_words(text: str, expected: list[str]) -> None:
@@ -40,11 +37,6 @@ def test_a_word_of_the_vocabulary_has_its_place_as_id_and_others_share_the_bucke
     assert all(14 <= tokeniser.encode(f"word{i}", 9)[0] <= 18 for i in range(50))
     assert tokeniser.encode(f"a {BLANK}b", 9) == [1, 19, 2]
     assert tokeniser.encode("a a a a", 3) == [1, 1, 1]
-
-
-def test_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="^encoding: kind is 'character'; it must be words or characters$"):
-        encoding(kind="character")
 
 
 def test_characters_have_their_codes() -> None:

@@ -10,19 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from metalearn.data.text.vectors import read_words
 from metalearn.formats import first_line, installing
 
-Kind = Literal["words", "characters"]
-
-CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-"""Letters of Chinese and Japanese, which have no blanks between words: each is a word."""
-
-LETTER = rf"[^\W{CJK}]"
-WORD = re.compile(rf"{LETTER}+(?=n't)|n't|'(?:s|re|ll|m|d|ve)\b|{LETTER}+|[{CJK}]|[^\w\s]")
+WORD = re.compile(r"\w+(?=n't)|n't|'(?:s|re|ll|m|d|ve)\b|\w+|[^\w\s]")
 """Word, part of a contraction as in the Penn Treebank and GloVe, or one sign."""
+
 
 BLANK = "\u2423"
 """Sign in a text that replaces a missing word."""
@@ -57,14 +52,12 @@ class Encoding:
     def __init__(
         self,
         *,
-        kind: Kind,
+        kind: Literal["words", "characters"],
         num_tokens: int,
         buckets: int,
         words: str | None,
         tokenizer: str | None,
     ) -> None:
-        if kind not in get_args(Kind):
-            raise ValueError(f"encoding: kind is {kind!r}; it must be words or characters")
         self.room = num_tokens - 2 - buckets  # number of words of a vocabulary
         if buckets < 1 or self.room < 1:
             raise ValueError(
