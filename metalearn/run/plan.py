@@ -94,7 +94,7 @@ class Plan:
 def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     """Checks and resolves a composed config. Raises ValueError in one line if it cannot run."""
     hydra = HydraConfig.get()
-    options, cwd = hydra.runtime.choices, Path(hydra.runtime.cwd)
+    options = hydra.runtime.choices
     typed_folder = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     named = ["--config-name", str(hydra.job.config_name)] if hydra.job.config_name != "config" else []
     plain = _checked(config)
@@ -105,13 +105,13 @@ def resolve(config: DictConfig, folder: RunFolder) -> Plan:
     return Plan(
         plain,
         folder,
-        composed_settings(config, cwd),
+        composed_settings(config),
         choices={name: options[name] for name in ("dataset", "algorithm", "backbone")},
         test_dataset=options.get("dataset@test_dataset") or options["dataset"],
         experiment=chosen(hydra, "experiment"),
         overrides=typed_overrides(hydra),
         flags=[*(["--config-dir", *typed_folder] if typed_folder else []), *named],
-        cwd=cwd,
+        cwd=Path(hydra.runtime.cwd),
     )
 
 

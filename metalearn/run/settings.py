@@ -36,17 +36,17 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in leaves(config) if value is not None and not is_below(key, IRRELEVANT)}
 
 
-def composed_settings(config: DictConfig, cwd: Path) -> dict[str, Any]:
+def composed_settings(config: DictConfig) -> dict[str, Any]:
     """Returns the settings of a composed config, with values in place of environment variables.
 
-    Secrets are struck out. A path in the working directory `cwd` is relative to it, however it was
-    typed: a resumption and a test of a run have its paths as absolute ones.
+    Secrets are struck out. A path in the working directory is relative to it, however it was typed:
+    a resumption and a test of a run have its paths as absolute ones.
     """
 
     def filled(key: str, written: Any) -> Any:
         if is_path(key) and written and isinstance(written, str) and not re.search(r"\$\{|://", written):
-            path = Path(written)
-            return str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
+            path, here = Path(written), Path.cwd()
+            return str(path.relative_to(here) if path.is_relative_to(here) else path)
         if "${oc.env:" not in str(written):
             return written
         found = OmegaConf.select(config, key)

@@ -29,7 +29,7 @@ def trained(metalearn: Command) -> Finished:
 
 
 def hash_of(*overrides: str) -> str:
-    return sha256(composed_settings(composed(*overrides), Path.cwd()), class_split=None)
+    return sha256(composed_settings(composed(*overrides)), class_split=None)
 
 
 @pytest.mark.parametrize(
