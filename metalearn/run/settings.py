@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,10 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def composed_settings(config: DictConfig) -> dict[str, Any]:
     """Returns the settings of a composed config, with values in place of environment variables.
 
-    Secrets are struck out. A path in the working directory is relative to it, however it was typed:
-    a resumption and a test of a run have its paths as absolute ones.
+    Secrets are struck out.
     """
 
     def filled(key: str, written: Any) -> Any:
-        if is_path(key) and written and isinstance(written, str) and not re.search(r"\$\{|://", written):
-            path, here = Path(written), Path.cwd()
-            return str(path.relative_to(here) if path.is_relative_to(here) else path)
         if "${oc.env:" not in str(written):
             return written
         found = OmegaConf.select(config, key)

@@ -85,13 +85,6 @@ def test_a_variable_of_the_environment_counts_by_its_value(monkeypatch: pytest.M
     assert hash_of(override) != first
 
 
-@pytest.mark.parametrize("typed", ["pretrained={}runs/a", "backbone=text_cnn dataset=liu backbone.vectors={}own.vec"])
-def test_a_resumed_run_has_the_hash_of_its_relative_paths(typed: str) -> None:
-    relative, absolute = (typed.format(start).split() for start in ("", f"{Path.cwd()}/"))
-    assert hash_of(*relative) == hash_of(*absolute) != hash_of(*typed.format("other/").split())
-    assert hash_of(*relative) == hash_of(*typed.format("./").split())
-
-
 def test_a_test_has_the_hash_of_the_training(metalearn: Command, tmp_path: Path) -> None:
     experiment = tmp_path / "experiment/mine.yaml"
     experiment.parent.mkdir()
