@@ -18,7 +18,7 @@ from rich.progress import track
 
 from metalearn.data.files.image_files import decode
 from metalearn.data.files.preparation import fit
-from metalearn.data.files.table import read_lines
+from metalearn.data.files.table import with_header
 from metalearn.files import write_atomically
 from metalearn.types import SPLITS
 
@@ -37,7 +37,10 @@ def originals(folder: Path) -> list[Path]:
 def listed(path: Path) -> list[str]:
     """Reads the names of the images in a list. Raises ValueError or OSError in one line."""
     try:
-        return [name for _, (name, _) in read_lines(path, ["filename", "label"])]
+        lines = with_header(path)
+        _, header = next(lines)
+        place = header.index("filename")
+        return [fields[place] for _, fields in lines]
     except ValueError as error:
         raise ValueError(f"{path} is not a CSV file of filename,label ({error})") from error
 

@@ -124,7 +124,8 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
     Raises ValueError that names the file, and the line in it.
     """
     rows_of: dict[str, list[list[float]]] = {}
-    rows: list[list[float]] = []  # in the order of the file
+    rows: list[list[float]] = []  # in the order of the file, as are the names of their classes
+    names: list[str] = []
     spellings = set()
     try:
         lines = with_header(path)
@@ -141,6 +142,7 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
             spellings.add(fields[place])
             pairs = zip(columns, fields[:place] + fields[place + 1 :], strict=True)
             rows.append([_number(line, *pair) for pair in pairs])
+            names.append(name)
             rows_of.setdefault(name, []).append(rows[-1])
     except ValueError as error:
         raise ValueError(f"{path} is not such a table ({error}); {ADVICE}") from error
@@ -150,9 +152,10 @@ def read_table(path: Path, label: str) -> tuple[list[str], dict[str, list[list[f
     if alone := [name for name, rows in rows_of.items() if len(rows) < 2]:
         raise ValueError(f"{path} has {len(alone)} classes with a single row, but needs two of each: {some(alone)}")
     counting = (np.diff(rows, axis=0) == 1).all(axis=0)  # (F,)
-    if counting.any():
-        name = columns[counting.argmax()]
-        raise ValueError(f"{path}: its column {name} numbers the rows, so it may give the classes away: delete it")
+    is_sorted = sum(map(str.__ne__, names, names[1:])) == len(rows_of) - 1 > 0
+    if is_sorted and counting.any():
+        what = f"its column {columns[counting.argmax()]} numbers the rows, which are sorted by class"
+        raise ValueError(f"{path}: {what}, so it gives the classes away: delete it")
     return columns, rows_of
 
 

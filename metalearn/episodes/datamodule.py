@@ -67,7 +67,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         check_data(banks, settings, "banks")
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
         augmentation = augmentation or Unchanged()
-        faults += augmentation_faults(augmentation, banks[next(iter(settings))].images)
+        for split in list(settings)[:1]:
+            faults += augmentation_faults(augmentation, banks[split].images)
         count = sum(map(len, banks["train"].rows)) if "train" in settings else 0
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= count:
             faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))

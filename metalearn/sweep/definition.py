@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from metalearn.files import one_at_a_time, write_text
@@ -59,7 +61,7 @@ def continued(argv: list[str]) -> list[str]:
             sweep = read(path.parent)
             is_search = not sweep.jobs  # its study knows whether it is finished
             unfinished = is_search or not all(RunFolder(path.parent / name).is_finished() for name in sweep.jobs)
-            is_same = sweep.command == (own := command(argv)) and _places(own, sweep.cwd) == _places(own, os.getcwd())
+            is_same = sweep.command == command(argv) and _places(argv, sweep.cwd) == _places(argv, os.getcwd())
             if is_same and unfinished:
                 return [*argv, f"hydra.sweep.dir={quoted(path.parent)}"]
         except ValueError as error:
@@ -67,16 +69,27 @@ def continued(argv: list[str]) -> list[str]:
     return argv
 
 
-def _places(words: list[str], cwd: str) -> list[str]:
-    """Returns the words of a command with absolute paths, and its folder if configs are relative.
+def _places(argv: list[str], cwd: str) -> list[str]:
+    """Returns the overrides with absolute paths, and the folder if a folder of configs is relative.
 
     A folder that was moved counts as the present one.
     """
     folder = Path(cwd) if Path(cwd).is_dir() else Path.cwd()
-    of_configs = [
-        str(folder) for word in words if word.startswith(("--config-dir", "--config-path", "hydra.searchpath"))
-    ]
-    return [*with_absolute_paths([word for word in words if "=" in word], folder), *of_configs]
+    configs = [place for flag, place in pairwise(argv) if flag in ("--config-dir", "--config-path")]
+    configs += [word for word in argv if word.startswith("hydra.searchpath")]
+    overrides = with_absolute_paths([word for word in command(argv) if "=" in word], folder)
+    return [*overrides, *(str(folder) for word in configs if _is_relative(word))]
+
+
+def _is_relative(word: str) -> bool:
+    """Whether a folder of configs, or one of a search path, depends on the working directory.
+
+    >>> [_is_relative(f"hydra.searchpath=[{place}]") for place in ("conf", "file:///conf", "pkg://own.conf")]
+    [True, False, False]
+    """
+    places = re.split(r"[\[\],]", word.partition("=")[2] or word)
+    places = [place.strip("'\" ").removeprefix("file://") for place in places]
+    return any(place and not place.startswith(("/", "pkg://")) for place in places)
 
 
 def command(argv: Sequence[str]) -> list[str]:

@@ -110,7 +110,7 @@ def check_output(algorithm: AbstractAlgorithm, output: Any, batch: Episode) -> N
             f"loss of {name} returns a {type(output).__name__}, not metalearn's TaskOutput(loss, logits) "
             "(docs/extending.md)"
         )
-    if output.logits is not None and output.logits.shape[:-1] != rows:
+    if output.logits is not None and output.logits.shape[:-1] not in (rows, rows[1:] if rows[0] == 1 else rows):
         found = f"loss of {name} returns logits {tuple(output.logits.shape)} for (T, Q) = {rows}"
         raise ValueError(f"{found}: let it return (T, Q, N), or none (docs/extending.md)")
 

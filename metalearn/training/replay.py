@@ -74,10 +74,12 @@ class ReplayedSteps(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
         reason = why_not_replayed(algorithm, trainer, trainer.datamodule)  # type: ignore[attr-defined]
-        # A training that was interrupted has left the graphs of its steps.
-        module.loss = algorithm.loss if reason else ReplayedLoss(algorithm)  # type: ignore[assignment]
-        if reason:
-            log.info("training steps do not use CUDA graphs: %s", reason)
+        if reason is None:
+            module.loss = ReplayedLoss(algorithm)  # type: ignore[assignment]
+            return
+        if isinstance(module.loss, ReplayedLoss):  # a training that was interrupted has left it
+            module.loss = algorithm.loss  # type: ignore[assignment]
+        log.info("training steps do not use CUDA graphs: %s", reason)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         module.loss = module.algorithm.loss  # type: ignore[union-attr]  # frees the memory of the graphs

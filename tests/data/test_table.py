@@ -60,7 +60,7 @@ def test_each_class_has_its_rows_ranked_among_those_of_training(tmp_path: Path) 
         (
             "Id,label\n7,a\n8,a\n9,b\n10,b",
             {},
-            "its column Id numbers the rows, so it may give the classes away: delete",
+            "its column Id numbers the rows, which are sorted by class, so it gives the classes away: delete",
         ),
         ("size,label,size\n0,a,3\n1,a,4", {}, "its header has size twice"),
         ("size,label,age", {}, "has no rows"),
@@ -78,6 +78,12 @@ def test_a_fault_of_the_file_is_one_line(tmp_path: Path, content: str, change: d
 def test_every_line_end_and_a_quoted_header_are_read(tmp_path: Path, end: str) -> None:
     (tmp_path / "table.csv").write_bytes(CSV.replace("label", '"label"').replace("\n", end).encode())
     assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[6, 0], [8, -1], [10, -2]]
+
+
+def test_a_column_that_counts_beside_mixed_classes_is_read(tmp_path: Path) -> None:
+    rows = [f"{1990 + number},{'ab'[number % 2]}" for number in range(6)]
+    (tmp_path / "table.csv").write_text("\n".join(["year,label", *rows]))
+    assert read_table(tmp_path / "table.csv", "label")[1]["b"] == [[1991], [1993], [1995]]
 
 
 def test_an_input_that_is_no_row_is_refused() -> None:

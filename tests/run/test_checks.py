@@ -208,6 +208,8 @@ def test_the_protocol_of_lake_is_accepted_as_it_is() -> None:
         ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=8"],
         ["callbacks=ema", "trainer.precision=bf16-mixed"],
         ["callbacks=save_top_k", "callbacks.save_top_k.filename=best", "callbacks.save_top_k.dirpath=backup"],
+        ["callbacks=save_top_k", "callbacks.save_top_k.filename=best", "callbacks.save_top_k.dirpath=own/checkpoints"],
+        ["callbacks=save_top_k", "callbacks.save_top_k.monitor=epoch", "callbacks.save_top_k.mode=max"],
         ["callbacks=early_stopping", "callbacks.early_stopping.monitor=train_val/loss", "train_split=train_val"],
         ["debug=profiler"],
         ["dataset@test_dataset=mnist"],

@@ -258,8 +258,9 @@ def test_another_machine_keeps_the_settings_of_the_training(run: Path) -> None:
     machine = ["trainer=ddp", "trainer.devices=2", "trainer.strategy.broadcast_buffers=false"]
     origins.write(run / "checkpoints/last.ckpt", *training, *machine)
     assert expand([f"resume={run}"])[:-2] == [*training, *machine]
-    for command in ([f"resume={run}"], ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]):
-        assert [o for o in expand([*command, "trainer=cpu"]) if "trainer" in o] == [*training, "trainer=cpu"]
+    assert [o for o in expand([f"resume={run}", "trainer=cpu"]) if "trainer" in o] == [*training, "trainer=cpu"]
+    test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt", "trainer=cpu"]
+    assert [o for o in expand(test) if "trainer" in o] == ["trainer=cpu"], "a test has no training to continue"
 
 
 def test_a_checkpoint_that_was_copied_alone_knows_its_parts(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+
 from metalearn.estimates import SIGNS
 
 UNUSABLE = {
@@ -22,9 +24,8 @@ def check_callbacks(callbacks: dict[str, Any], precision: Any, score: str) -> No
     `score` is the name of the run's score. A validation puts our average into the module, which may
     not round it.
     """
-    logs_more = not all(
-        callback["_target_"].startswith(("lightning.", "metalearn.")) for callback in callbacks.values()
-    )
+    targets = [callback["_target_"] for callback in callbacks.values()]
+    logs_more = any(not t.startswith(("lightning.", "metalearn.")) or t.endswith("RateMonitor") for t in targets)
     for name, callback in callbacks.items():
         target, where = callback["_target_"], f"callbacks.{name}"
         _, _, kind = target.rpartition(".")
@@ -42,21 +43,24 @@ def check_callbacks(callbacks: dict[str, Any], precision: Any, score: str) -> No
 
 def _overwritten(callback: dict[str, Any]) -> str | None:
     """Returns the name of a checkpoint of the run that a ModelCheckpoint would write, if any."""
-    names = (f"{callback.get('filename')}.ckpt", "last.ckpt" if callback.get("save_last") else "")
-    in_run = Path(callback.get("dirpath") or "checkpoints").name == "checkpoints"  # default of Lightning
-    return next((name for name in names if in_run and name in ("best.ckpt", "last.ckpt")), None)
+    written = {f"{callback.get('filename')}.ckpt", "last.ckpt" if callback.get("save_last") else ""}
+    overwritten = min(written & {"best.ckpt", "last.ckpt"}, default=None)
+    if overwritten and callback.get("dirpath"):  # else Lightning's default, which is the run's folder
+        run = Path(HydraConfig.get().runtime.output_dir)
+        return overwritten if Path(callback["dirpath"]).absolute() == (run / "checkpoints").absolute() else None
+    return overwritten
 
 
 def _check_monitor(where: str, monitor: str, mode: str, score: str, *, logs_more: bool) -> None:
     """Raises ValueError for a score that no run logs, or that is watched the wrong way.
 
-    `logs_more`: whether a callback of the user's own is there, which may log others.
+    `logs_more`: whether another callback may log others: one of the user's own, or of the rates.
     """
     split, _, watched = monitor.rpartition("/")
     if watched in SIGNS and watched != score:
         raise ValueError(f"{where} watches {monitor}, but this run has {score}: set {where}.monitor to val/{score}")
     is_logged = split in ("train", "val", "train_val") and watched in (score, f"{score}_ci95", "loss", "seconds")
-    if not (is_logged or logs_more or monitor == "step"):
+    if not (is_logged or logs_more or monitor in ("step", "epoch")):
         remedy = f"set {where}.monitor to val/{score} or val/loss"
         raise ValueError(f"{where} watches {monitor}, which no run logs: {remedy}")
     right = {1: "max", -1: "min"}.get({**SIGNS, "loss": -1}.get(watched, 0), mode)

@@ -138,7 +138,7 @@ def _resumed(path: Path, typed: list[str]) -> list[str]:
         typed.append(f"hydra.run.dir={quoted(path)}")
     elif Path(str(named)).resolve() != path.resolve():
         raise ValueError(f"resume={path} continues in that directory: leave hydra.run.dir={named} out")
-    return _inherit(kept, typed, run.choices)
+    return _inherit(kept, typed, run.choices, resumes=True)
 
 
 def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
@@ -170,7 +170,7 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
             kept = _without(f"{part}.manifest", kept)
         elif (split := run.folder.path / classes_file(part)).is_file() and f"{part}.manifest" not in map(key, kept):
             kept.append(f"{part}.manifest={quoted(split)}")
-    return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices)
+    return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices, resumes=False)
 
 
 def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: list[str]) -> None:
@@ -184,14 +184,14 @@ def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: li
                 raise ValueError(f"{override} is refused, since the weights are of {name}={trained}: {remedy}")
 
 
-def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any]) -> list[str]:
+def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any], *, resumes: bool) -> list[str]:
     """Returns earlier overrides that stay, then the typed ones."""
     again = {*map(node, typed), *OF_THIS_COMMAND}
     # A replaced part drops its arguments: those of maml have no meaning for another algorithm. A
     # dictionary replaces no part, since Hydra merges it.
     new = (o for o in typed if o not in kept and not isinstance(value(o), dict))
     replaced = {node(o) for o in new if choices.get(key(o), object()) != value(o)}
-    if "trainer" in replaced:  # on another machine, the training continues as it began
+    if resumes and "trainer" in replaced:  # on another machine, the training continues as it began
         replaced = replaced - {"trainer"} | MACHINE
     return [*(o for o in kept if node(o) not in again and not is_below(node(o), replaced)), *typed]
 

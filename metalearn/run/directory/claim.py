@@ -4,6 +4,7 @@ A job inherits the open file from its controller, and keeps the lock if the cont
 package filelock does not fit: it unlocks the file with its object, and the job would lose the lock.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -35,9 +36,9 @@ def flock(file: IO[Any], how: int) -> None:
     """Locks a file. Raises BlockingIOError if another has it, OSError if its disk has no locks."""
     try:
         fcntl.flock(file, how)
-    except BlockingIOError:
-        raise
     except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
         remedy = "mount it with locks, or write elsewhere by paths.outputs=DIR"
         raise OSError(
             f"the disk of {file.name} has no locks ({error.strerror}), which a run needs: {remedy}"
