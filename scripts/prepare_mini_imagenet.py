@@ -39,6 +39,8 @@ def listed(path: Path) -> list[str]:
     try:
         lines = with_header(path)
         _, header = next(lines)
+        if "filename" not in header:
+            raise ValueError(f"its first line is '{','.join(header)[:80]}'")
         place = header.index("filename")
         return [fields[place] for _, fields in lines]
     except ValueError as error:

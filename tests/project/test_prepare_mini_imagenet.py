@@ -38,7 +38,7 @@ def test_the_script_picks_and_resizes_images_of_ilsvrc(tmp_path: Path, monkeypat
 
 
 def test_another_header_is_named(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("label,filename\nn00000001,n0000000100000001.jpg\n")
-    message = r"train.csv is not a CSV file of filename,label \(its first line is 'label,filename'\)$"
+    (tmp_path / "train.csv").write_text("label,name\nn00000001,n0000000100000001.jpg\n")
+    message = r"train.csv is not a CSV file of filename,label \(its first line is 'label,name'\)$"
     with pytest.raises(ValueError, match=message):
         script.prepare(tmp_path, tmp_path, tmp_path / "output")
