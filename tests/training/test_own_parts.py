@@ -152,6 +152,11 @@ def test_training_logits_of_another_shape_are_refused(shape: tuple[int, ...]) ->
         check_output(algorithm, TaskOutput(torch.zeros(()), batch.query_y.view(shape)), batch)
 
 
+def test_training_logits_of_one_task_need_no_axis_of_tasks() -> None:
+    batch, algorithm = Episode(*torch.rand(4, 1, 6, 1)), Outputs(lambda x: x, "regression")
+    check_output(algorithm, TaskOutput(torch.zeros(()), batch.query_y[0]), batch)
+
+
 class Own(nn.Module):
     """Own backbone that embeds the pixels by a function."""
 
