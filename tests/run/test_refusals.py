@@ -201,3 +201,15 @@ def test_a_disk_without_locks_is_refused_by_its_name(tmp_path: Path, monkeypatch
     for take in (lambda: attend(tmp_path), RunFolder(tmp_path).claimed(resume=False).__enter__):
         with pytest.raises(OSError, match=rf"the disk of {tmp_path}/\S+ has no locks \(Function not .* paths.outputs"):
             take()
+
+
+def test_another_fault_of_a_disk_is_not_taken_for_missing_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="Input/output error") as raised:
+        attend(tmp_path)
+    assert raised.value.errno == errno.EIO
