@@ -1,13 +1,16 @@
 """The terminal of a run: its folder, its progress and the table at its end."""
 
 import io
+import itertools
 import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 from conftest import resolved
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from rich.console import Console
 from run_folders import episode, regression, result, runs
 
@@ -83,6 +86,30 @@ def test_the_bar_is_whole_at_80_columns() -> None:
     text = wide.file.getvalue()
     assert "…" not in text
     assert scores in text and "3400 s left" in text and "━" in text
+
+
+class Batches(BoringDataModule):
+    """Batches of 64 of all classes."""
+
+    tasks_per_batch = 1
+    batch_size = 64
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable:UserWarning")
+def test_a_resumption_measures_its_own_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=itertools.count(step=10).__next__))
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    for steps, resumed in ((6, None), (8, tmp_path / "last.ckpt")):
+        bar = progress.ProgressBar(seconds_between_lines=0)
+        trainer = pl.Trainer(accelerator="cpu", max_steps=steps, limit_val_batches=0, callbacks=[bar], **quiet)
+        trainer.fit(BoringModel(), datamodule=Batches(), ckpt_path=resumed, weights_only=True)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+    *_, first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 7 ") and first.endswith("0.1 batches/s  10 s left")
+    assert last.startswith("step 8 ") and last.endswith("0.1 batches/s  0 s left")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ class ProgressBar(pl.Callback):
         self._bar: Progress | None = None
         self._numbers: dict[str, float] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        # The step of a resumption is known only now, and not yet in `on_fit_start`.
         self._began = self._last_line = time.monotonic()
         self._first_step = trainer.global_step
         self._open(trainer, "training")
