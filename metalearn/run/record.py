@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -104,6 +105,10 @@ def peak_memory_bytes() -> int:
     """Returns the peak memory of the accelerator in bytes, or else of the process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
         return torch.cuda.max_memory_allocated()
+    # On Linux, ru_maxrss of a new process is at least the memory of the process that started it.
+    status = Path("/proc/self/status")
+    if status.is_file() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        return 1024 * int(found[1])
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kibibytes if sys.platform == "darwin" else kibibytes * 1024  # macOS counts bytes
 
