@@ -20,7 +20,7 @@ from metalearn.run.checks.rules import check_base_statistics, check_candidates, 
 from metalearn.run.checks.weights import check_trainable, check_trained
 from metalearn.run.command.overrides import with_absolute_paths
 from metalearn.run.compiling import CompiledTasks
-from metalearn.run.directory.checkpoint import load
+from metalearn.run.directory.checkpoint import Done, load
 from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
 from metalearn.run.keeper import Keeper
@@ -57,9 +57,13 @@ class Assembly:
     shared_classes: int  # number of meta-test classes that training has seen
 
     @property
-    def first_step(self) -> int:
-        """Number of steps in the checkpoint that a training resumes, else 0."""
-        return self.checkpoint["global_step"] if self.checkpoint and not self.plan.tests_only else 0
+    def done(self) -> Done:
+        """Training in the checkpoint that is resumed."""
+        if self.checkpoint is None or self.plan.tests_only:
+            return Done()
+        batches = self.checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"]
+        tasks = self.checkpoint[type(self.data).__qualname__]["episodes_done"]
+        return Done(self.checkpoint["global_step"], batches, tasks)
 
     @property
     def num_parameters(self) -> int:

@@ -112,8 +112,8 @@ def _begin(assembly: Assembly, config: DictConfig) -> None:
     hydra_folder.write_config(assembly.plan.folder, config, redacted(assembly.plan.config))
     for logger in assembly.trainer.loggers:
         if isinstance(logger, MetricsFile):
-            logger.resume(assembly.first_step)
-    log.info("begins at step %d: %s", assembly.first_step, shlex.join(assembly.plan.command))
+            logger.resume(assembly.done.steps)
+    log.info("begins at step %d: %s", assembly.done.steps, shlex.join(assembly.plan.command))
 
 
 def fit(assembly: Assembly, record: Record) -> None:
@@ -227,15 +227,15 @@ def _report(error: BaseException, code: int, plan: Plan | None) -> None:
 
 
 def _announce(assembly: Assembly, record: Record) -> None:
-    plan, pretrained_on = assembly.plan, assembly.module.algorithm.pretrained_on
+    plan, algorithm, done = assembly.plan, assembly.module.algorithm, assembly.done
     record.update(
         num_parameters=assembly.num_parameters,
         devices=record.result.devices or assembly.trainer.world_size,
         batch_norm=assembly.module.dependence.batch_norm,
         transductive=assembly.module.dependence.transductive,
         batch_size=assembly.data.batch_size,
-        pretrained_on=pretrained_on,
-        seen_in_pretraining=seen_in_pretraining(plan.tested_dataset, pretrained_on),
+        pretrained_on=algorithm.pretrained_on,
+        seen_in_pretraining=seen_in_pretraining(plan.tested_dataset, algorithm.pretrained_on),
         shared_classes=assembly.shared_classes,
         config_sha256=sha256(
             tested(plan.settings, assembly.checkpoint, record.result.trained_with)
@@ -245,6 +245,6 @@ def _announce(assembly: Assembly, record: Record) -> None:
         ),
     )
     safe = redacted(plan.config)
-    every_logger.begin(assembly.trainer.loggers, safe, record.result, assembly.module.algorithm.objective.score_name)
+    every_logger.begin(assembly.trainer.loggers, safe, record.result, algorithm.objective.score_name, done)
     if is_rank_zero():
-        console.show_plan(safe, record.result, plan.folder.path)
+        console.show_plan(safe, record.result, plan.folder.path, done)

@@ -14,6 +14,7 @@ from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from rich.console import Console
 from run_folders import episode, regression, result, runs
 
+from metalearn.run.directory.checkpoint import Done
 from metalearn.run.screen import console, progress
 from metalearn.run.screen.console import show_result
 from metalearn.run.screen.progress import episodes
@@ -128,18 +129,20 @@ def test_an_accuracy_names_its_ways(way, batch_size: int | None, split: str, nam
 
 
 @pytest.mark.parametrize(
-    ("limits", "seen"),
+    ("limits", "done", "seen"),
     [
-        ({"max_steps": 100}, "600"),
-        ({"max_steps": 100, "max_epochs": 1, "limit_train_batches": 4}, "12"),
-        ({"max_steps": 2, "max_epochs": 9, "limit_train_batches": 4}, "12"),
+        ({"max_steps": 100}, Done(), "600"),
+        ({"max_steps": 100, "max_epochs": 1, "limit_train_batches": 4}, Done(), "12"),
+        ({"max_steps": 2, "max_epochs": 9, "limit_train_batches": 4}, Done(), "12"),
+        ({"max_steps": 100}, Done(steps=90, batches=90, tasks=90), "150"),  # resumed with more tasks in a step
+        ({"max_epochs": 9, "limit_train_batches": 4}, Done(steps=10, batches=20, tasks=20), "68"),
     ],
 )
 def test_the_planned_training_ends_at_its_first_limit(
-    capsys: pytest.CaptureFixture[str], limits: dict[str, int], seen: str
+    capsys: pytest.CaptureFixture[str], limits: dict[str, int], done: Done, seen: str
 ) -> None:
     config = resolved("trainer.accumulate_grad_batches=2")
     config["trainer"] |= {"max_steps": -1, **limits}
     (run,) = runs(result(None, tasks_per_batch=3))
-    console.show_plan(config, run.result, Path("run"))
+    console.show_plan(config, run.result, Path("run"), done)
     assert re.search(rf"training episodes +{seen}\n", re.sub(r" +\n", "\n", capsys.readouterr().out))

@@ -11,7 +11,7 @@ import pytest
 from conftest import composed, composed_at_once
 from lightning.pytorch.loggers import CometLogger, Logger
 from run_folders import result, runs
-from wandb_files import wandb_run
+from wandb_files import read, wandb_run
 
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.loggers import every_logger
@@ -94,6 +94,18 @@ def test_wandb_curves_of_a_training_on_batches_stand_over_images(metalearn) -> N
     trained = [row for row in run["history"] if "train/loss" in row]
     assert [(row["images"], row["trainer/global_step"]) for row in trained] == [(96, 1), (192, 2), (288, 3), (384, 4)]
     assert not any("episodes" in row for row in run["history"])
+
+
+def test_wandb_curves_of_a_resumption_with_more_tasks_stand_over_the_episodes_seen(metalearn) -> None:
+    offline = ("logger=wandb", "logger.wandb.offline=true")
+    begun = metalearn(*offline, "trainer.max_steps=2", "tasks_per_batch=1")
+    assert begun.code == 0, begun.text
+    done = metalearn(f"resume={begun.folder}", "trainer.max_steps=4", "tasks_per_batch=3")
+    assert done.code == 0, done.text
+    assert "training episodes 8" in " ".join(done.text.split())
+    *_, resumed = sorted(begun.folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime)
+    validated = [row for row in read(resumed)["history"] if "val/accuracy" in row]
+    assert [row["episodes"] for row in validated][-1] == 8  # 2 steps of 1 task, 2 of 3
 
 
 def test_the_best_checkpoint_is_an_artifact_by_a_switch(folder: Path) -> None:

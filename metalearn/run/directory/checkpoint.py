@@ -1,13 +1,21 @@
 """Loading of the weights of a checkpoint."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from metalearn.data.files.source import named
 from metalearn.run.directory.checkpoint_file import best_of, read_checkpoint
 from metalearn.run.directory.origin import Origin
+
+
+class Done(NamedTuple):
+    """Training that a resumed checkpoint has done; 0 for a new training."""
+
+    steps: int = 0
+    batches: int = 0  # on each device
+    tasks: int = 0  # on all devices; a resumption may have other numbers of tasks and devices
 
 
 def load_backbone(path: Path, backbone: nn.Module, name: str) -> None:

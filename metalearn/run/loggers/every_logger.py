@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from metalearn.run.command.groups import chosen
+from metalearn.run.directory.checkpoint import Done
 from metalearn.run.directory.folder import RunFolder
 from metalearn.run.directory.keys import leaves
 from metalearn.run.directory.result import Result
@@ -25,22 +26,27 @@ OF_THE_MACHINE = {"callbacks", "hydra", "logger", "paths"}
 """Parts of the config without meaning for a result; their folders would make all runs differ."""
 
 
-def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, score: str) -> None:
+def begin(loggers: Sequence[Logger], config: Mapping[str, Any], result: Result, score: str, done: Done) -> None:
     """Logs the config of a run.
 
     Args:
         config: resolved config without secrets.
         result: result of the run that begins.
         score: name of the measure, "accuracy" or "mse".
+        done: training in the checkpoint that is resumed.
     """
     facts = facts_at_start(config, result)
     # A task is an episode, or a batch of images of all base classes.
     axis, in_task = ("images", result.batch_size) if result.batch_size else ("episodes", 1)
     batches = config["trainer"]["accumulate_grad_batches"]
-    per_step = batches * config["tasks_per_batch"] * in_task * (result.devices or 1)
+    per_step: int = batches * config["tasks_per_batch"] * in_task * (result.devices or 1)
+
+    def seen(step: int) -> int:
+        return done.tasks * in_task + (step - done.steps) * per_step
+
     for logger in loggers:
         if isinstance(logger, WandbRun):
-            logger.begin(facts, axis, per_step, score)
+            logger.begin(facts, axis, seen, score)
         elif isinstance(logger, MlflowRun):
             logger.begin(flat(facts))
         elif isinstance(logger, TensorBoardLogger):

@@ -5,7 +5,7 @@ import inspect
 import os
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -82,18 +82,19 @@ class WandbRun(WandbLogger):
         )
         self._wandb_init.pop("anonymous", None)  # Lightning gives it always, and W&B warns of any value
         self._keeps_checkpoint = log_model
-        self._axis, self._per_step, self._score = "episodes", 1, "accuracy"
+        self._axis, self._score = "episodes", "accuracy"
+        self._seen: Callable[[int], int] = int
 
-    def begin(self, facts: Mapping[str, Any], axis: str, per_step: int, score: str) -> None:
+    def begin(self, facts: Mapping[str, Any], axis: str, seen: Callable[[int], int], score: str) -> None:
         """Logs the config, and defines the step axis and the summaries of the curves.
 
         Args:
             facts: config of the run, without secrets.
             axis: unit of the step axis, "episodes" or "images".
-            per_step: their number in an optimiser step, on all devices.
+            seen: function from a number of steps done to their number, on all devices.
             score: "accuracy", whose summary is its maximum, or "mse", whose summary is its minimum.
         """
-        self._axis, self._per_step, self._score = axis, per_step, score
+        self._axis, self._seen, self._score = axis, seen, score
         self.log_hyperparams(dict(facts))
         run = self.experiment
         run.define_metric(axis)
@@ -108,7 +109,7 @@ class WandbRun(WandbLogger):
         """Logs metrics at a number of steps done, with what the training has seen by then."""
         logged = {name: value for name, value in metrics.items() if name != "epoch"}
         if step is not None:
-            logged[self._axis] = step * self._per_step
+            logged[self._axis] = self._seen(step)
         super().log_metrics(logged, step)
 
     def end(self, facts: Mapping[str, Any], best: Path, exit_code: int) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metalearn.formats import interval, percent, points, pretraining, score, span
+from metalearn.run.directory.checkpoint import Done
 from metalearn.run.directory.published import published
 from metalearn.run.directory.result import EpisodeSetting, Evaluation, Result
 
@@ -26,14 +27,14 @@ def say(line: str) -> None:
     log.info(line)
 
 
-def show_plan(config: dict[str, Any], result: Result, folder: Path) -> None:
+def show_plan(config: dict[str, Any], result: Result, folder: Path, done: Done) -> None:
     """Prints the planned amount of training, and the shapes of the episodes."""
     trainer, tasks, devices = config["trainer"], result.tasks_per_batch, result.devices or 1
     steps, batches = trainer["max_steps"], trainer["accumulate_grad_batches"]
-    limits = [steps * batches] if steps > 0 else []
+    left = [(steps - done.steps) * batches] if steps > 0 else []  # batches of each device
     if (epochs := trainer["max_epochs"]) > 0:
-        limits.append(epochs * trainer["limit_train_batches"])
-    seen = f"{min(limits) * tasks * devices:,}" if limits else f"as many as {trainer['max_time']} allows"
+        left.append(epochs * trainer["limit_train_batches"] - done.batches)
+    seen = f"{done.tasks + min(left) * tasks * devices:,}" if left else f"as many as {trainer['max_time']} allows"
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
