@@ -36,6 +36,15 @@ def percent(fraction: float | None) -> str:
     return "?" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
 
 
+def rate(per_second: float) -> str:
+    """Formats a number per second; a slow one keeps two digits, and NaN is a dash.
+
+    >>> rate(123.45), rate(0.0421)
+    ('123.5', '0.042')
+    """
+    return "-" if math.isnan(per_second) else f"{per_second:.1f}" if per_second >= 1 else f"{per_second:.2g}"
+
+
 def span(value: int | list[int]) -> str:
     """Formats a number, or a range [smallest, largest].
 

@@ -151,6 +151,8 @@ def test_the_details_have_the_speed_of_trained_runs_and_the_parameters_of_any_ru
     )
     (row,) = tables.details(comparison).rows
     assert [cell.text for cell in row[-3:-1]] == ["10.0", "111,936"]
+    (slow,) = tables.details(compared(result(steps=12, seconds={"fit": 300.0, "test": 8.0}))).rows
+    assert slow[-3].text == "0.04"
 
 
 def test_the_same_seed_counts_once_and_completed_ones_first() -> None:

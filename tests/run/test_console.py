@@ -113,6 +113,21 @@ def test_a_resumption_measures_its_own_steps(
     assert last.startswith("step 8 ") and last.endswith("0.1 batches/s  0 s left")
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+def test_the_speed_counts_batches_before_the_first_step(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=itertools.count(step=25).__next__))
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    bar = progress.ProgressBar(seconds_between_lines=0)
+    pl.Trainer(
+        accelerator="cpu", max_steps=1, accumulate_grad_batches=3, limit_val_batches=0, callbacks=[bar], **quiet
+    ).fit(BoringModel(), datamodule=Batches())
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 0 ") and last.startswith("step 1 ")
+    assert all("  0.04 batches/s" in line for line in (first, second, last))
+
+
 @pytest.mark.parametrize(
     ("way", "batch_size", "split", "name"),
     [

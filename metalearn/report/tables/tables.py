@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from metalearn.formats import rate
 from metalearn.report.comparing.cells import Cell, mean, number
 from metalearn.report.comparing.comparison import DAGGER, Comparison
 from metalearn.report.comparing.contents import Contents
@@ -131,7 +132,7 @@ def details(comparison: Comparison) -> Sheet:
         ]
         numbers = [
             cell.score.interval(cell.estimate),
-            number(steps / seconds, ".1f"),
+            rate(steps / seconds),
             number(mean(run.result.num_parameters for run in cell.runs), ",.0f"),
             number(max(memory, default=math.nan) / 1e6, ".0f"),
         ]

@@ -8,9 +8,9 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from metalearn.episodes.loaders import AbstractEpisodes
+from metalearn.episodes.loaders import AbstractEpisodes, batches_done
 from metalearn.estimates import SIGNS
-from metalearn.formats import score, span
+from metalearn.formats import rate, score, span
 from metalearn.run.screen.console import console
 from metalearn.training.schedules import steps_done
 from metalearn.types import Split
@@ -41,7 +41,7 @@ class ProgressBar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # The step of a resumption is known only now, and not yet in `on_fit_start`.
         self._began = self._last_line = time.monotonic()
-        self._first_step = trainer.global_step
+        self._first_step, self._first_batch = trainer.global_step, batches_done(trainer)
         self._open(trainer, "training")
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -103,8 +103,8 @@ class ProgressBar(pl.Callback):
             if f"train/{name}" in trainer.callback_metrics:
                 self._numbers[name] = float(trainer.callback_metrics[f"train/{name}"])
         steps, elapsed = trainer.global_step - self._first_step, now - self._began
-        tasks = trainer.datamodule.tasks_per_batch  # type: ignore[attr-defined]
-        tasks *= trainer.world_size * trainer.accumulate_grad_batches
+        batches = (batches_done(trainer) - self._first_batch) * trainer.world_size
+        tasks = batches * trainer.datamodule.tasks_per_batch  # type: ignore[attr-defined]
         done, left = self._fraction_done(trainer, elapsed, steps)
         words = [f"step {trainer.global_step}", f"loss {self._numbers.get('loss', float('nan')):.3f}"]
         for measure in SIGNS:
@@ -113,7 +113,7 @@ class ProgressBar(pl.Callback):
                 shown = {split: self._numbers[name] for split, name in names.items() if name in self._numbers}
                 words += [f"{episodes(trainer, split)} {score(measure, number)}" for split, number in shown.items()]
         units = "episodes" if trainer.datamodule.batch_size is None else "batches"  # type: ignore[attr-defined]
-        speed = [f"{steps * tasks / elapsed:.1f} {units}/s", f"{left:.0f} s left" if left is not None else ""]
+        speed = [f"{rate(tasks / elapsed)} {units}/s", f"{left:.0f} s left" if left is not None else ""]
         if self._bar is not None:
             numbers = "  ".join([words[0], *speed]) + "\n" + "  ".join(words[1:])
             self._update(completed=done or 0.0, total=1.0 if done else None, numbers=numbers)
