@@ -58,13 +58,13 @@ def board(standings: Sequence[Standing], sweep: Path, *, most: int | None = None
 
 
 def summary(standings: Sequence[Standing], sweep: Path) -> str:
-    """Returns the number of jobs in each state, and the best score so far with its job."""
+    """Returns the number of jobs in each state, and the best of each score so far with its job."""
     counts = Counter(standing.state for standing in standings)
     words = [f"{len(standings)} jobs"] + [f"{count} {state}" for state, count in counts.items()]
-    scored = [standing for standing in standings if standing.best is not None]
-    if scored:
-        best = max(scored, key=lambda standing: standing.best.rank if standing.best else 0.0)
-        words.append(f"best at meta-val {best.best} by job {best.name}")
+    scored = [(standing.best, standing.name) for standing in standings if standing.best is not None]
+    for score in dict.fromkeys(best.score for best, _ in scored):
+        best, name = max((pair for pair in scored if pair[0].score == score), key=lambda pair: pair[0].rank)
+        words.append(f"best {score} at meta-val {best} by job {name}")
     if counts["waiting"] and not is_attended(sweep):
         words.append("nobody starts the jobs that wait: repeat the command of the sweep")
     return ", ".join(words)

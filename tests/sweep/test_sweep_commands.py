@@ -84,6 +84,15 @@ def test_a_board_shows_square_brackets(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.count("names=[old]") == 2  # the name of the job, and its overrides
 
 
+def test_the_best_job_is_that_of_one_score(tmp_path: Path) -> None:
+    rows = {"a": "accuracy\n4,0.3", "b": "accuracy\n4,0.4", "c": "mse\n4,2.5", "d": "mse\n4,3.5"}
+    for job in make_sweep(tmp_path, *rows):
+        job.folder.mkdir()
+        (job.folder / "metrics.csv").write_text(f"step,val/{rows[job.folder.name]}\n")
+    said = board.summary(standing.read(tmp_path), tmp_path)
+    assert "best accuracy at meta-val 40.00 % by job b, best mse at meta-val 2.5 by job c" in said
+
+
 def test_the_state_of_jobs_at_work(tmp_path: Path) -> None:
     run, begun, queued = make_sweep(tmp_path, "run", "begun", "queued")
     for job in (run, begun, queued):
