@@ -56,7 +56,7 @@ class Row(NamedTuple):
             f"`{self.experiment}`",
             f"{first.test_dataset or first.dataset} {self.setting}, {_queries(first)}",
             f"**{100 * over.mean:.2f} ± {100 * over.ci95:.2f}**",
-            f"{100 * number.accuracy:.1f} ({number.source})" if number and number.accuracy else "-",
+            f"{round(100 * number.accuracy, 2)} ({number.source})" if number and number.accuracy else "-",
             how.training,
             how.batch_norm_kind,
             f"{len(means)}, {scores[0].num_episodes if scores[0] else 0}",

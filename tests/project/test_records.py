@@ -94,14 +94,14 @@ def test_records_of_other_commands_have_no_mean(tmp_path, monkeypatch, override:
 
 
 def test_a_row_has_the_published_number_of_its_own_test() -> None:
-    number = {"accuracy": 0.988, "source": "nobody"}
+    number = {"accuracy": 0.9855, "source": "nobody"}
 
     def published(*overrides: str) -> str:
         of_seed = Result.from_json(json.dumps(result(published=number, overrides=[*overrides])))
         (row,) = write_tables.rows("experiment", {"experiment": [of_seed]})
         return row.cells()[3]
 
-    assert (published(), published("episode.test.way=5")) == ("98.8 (nobody)", "-")
+    assert (published(), published("episode.test.way=5")) == ("98.55 (nobody)", "-")
 
 
 def test_only_completed_runs_have_records(metalearn, tmp_path: Path) -> None:
