@@ -8,7 +8,10 @@ from metalearn.report.reading.runs import Run
 from metalearn.report.sheet import Sheet, Text
 from metalearn.report.tables.run_fields import FIELDS
 
-NOTE = Text("means over the runs; adapt and predict: seconds of one episode, their median over the test episodes")
+NOTE = Text(
+    "means over the runs; adapt and predict: seconds of one episode, their median over the test episodes; a method "
+    "that does not adapt embeds each image once, which its predict leaves out"
+)
 
 VALUE: dict[str, Callable[[Run], float | None]] = dict(FIELDS)
 
