@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from conftest import resolved
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from rich.console import Console
@@ -54,6 +55,16 @@ def test_an_accuracy_that_may_be_chance_is_shown_beside_it(
     (run,) = runs(result(mean, episode=episode(way=way)))  # with an interval of 0.8 points
     show_result(run.result, Path("there"))
     assert ("20.00 %: the accuracy may be no better" in capsys.readouterr().out) == warned
+
+
+def test_an_accuracy_of_exactly_chance_is_shown_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """A network that predicts one class has the accuracy of chance in every episode."""
+    correct = torch.tensor([[1.0] * 15 + [0.0] * 60])
+    mean = float(correct.mean(-1).double())
+    collapsed = {"accuracy": {"mean": mean, "std": 0.0, "ci95": 0.0, "num_episodes": 100}}
+    (run,) = runs(result(test=collapsed, episode=episode(way=5)))
+    show_result(run.result, Path("there"))
+    assert "20.00 %: the accuracy may be no better" in capsys.readouterr().out
 
 
 def test_square_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
