@@ -63,15 +63,16 @@ def learn(learner: Learner, reader: AbstractReader, support: Path | None) -> lis
             raise ValueError(f"--support is missing: a folder of examples for each class, or {listed}")
         return []
     examples = reader.examples(support)
-    for _ in reader.opened([item for item, _ in examples], "looking at the examples"):
-        pass  # finds the unreadable ones; the learner opens the others again, one by one, as memory is short
+    # The unreadable ones are known before the network starts; photographs would take memory.
+    opened = reader.opened([item for item, _ in examples], "looking at the examples")
+    inputs = [reader.shrunk(given) for given in opened]
     readable = [(item, name) for item, name in examples if item not in reader.unreadable]
     items, labels = [item for item, _ in readable], [name for _, name in readable]
     if lost := sorted({name for _, name in examples} - {*labels}):
         raise ValueError(f"the class {lost[0]} of {support} has no readable {reader.kind}")
     if len({*labels}) == 1:
         raise ValueError(f"{support} has one class, so each {reader.kind} would be of it: give examples of others too")
-    learner.fit(items, labels)
+    learner.fit(inputs, labels)
     return items
 
 

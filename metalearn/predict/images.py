@@ -9,6 +9,7 @@ from metalearn.data.files.any_image import LARGEST, decode
 from metalearn.data.files.class_files import files_by_folder, files_by_list
 from metalearn.data.files.preparation import Preparation
 from metalearn.data.files.regular import read_regular
+from metalearn.learner.inputs import Input
 from metalearn.predict.files import Item, to_be_sorted
 from metalearn.predict.reader import AbstractReader, check_present
 
@@ -35,6 +36,10 @@ class ImageReader(AbstractReader):
     def open(self, item: Item) -> Image.Image:
         channels, bits = self.preparation.input_shape[0], self.preparation.bits
         return decode(read_regular(item, LARGEST), channels, bits)
+
+    def shrunk(self, given: Input) -> Image.Image:
+        assert isinstance(given, Image.Image)
+        return self.preparation.to_image(self.preparation.of_image(given))
 
     def name(self, item: Item) -> str:
         return Path(item).name

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from metalearn.files import write_text
 from metalearn.html import environment, image_address
@@ -87,8 +87,7 @@ class Sorted:
             return address(self.reader.open(self.support[evidence.row]), SMALL)
         if not isinstance(evidence.example, np.ndarray):
             return None
-        image = Image.fromarray(evidence.example.squeeze(-1) if evidence.example.shape[-1] == 1 else evidence.example)
-        return address(ImageOps.invert(image) if self.reader.preparation.invert else image, SMALL)
+        return address(self.reader.preparation.to_image(evidence.example), SMALL)
 
 
 def write(path: Path, results: Sorted) -> None:

@@ -38,6 +38,10 @@ class AbstractReader(ABC):
         """Opens an item. Raises ValueError or OSError, with the reason, if it cannot be read."""
 
     @abstractmethod
+    def shrunk(self, given: Input) -> Input:
+        """Returns an input in the size that the network takes, prepared as the given one is."""
+
+    @abstractmethod
     def name(self, item: Item) -> str:
         """Returns the name of an item on the page."""
 

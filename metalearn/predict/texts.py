@@ -7,6 +7,7 @@ from pathlib import Path
 from metalearn.data.files.class_files import files_by_folder
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.reading import read_texts, read_unlabelled
+from metalearn.learner.inputs import Input
 from metalearn.predict.files import Item, to_be_sorted
 from metalearn.predict.reader import AbstractReader, check_present
 
@@ -52,6 +53,9 @@ class TextReader(AbstractReader):
         text = str(item)
         self.preparation.of_text(text)
         return text
+
+    def shrunk(self, given: Input) -> Input:
+        return given
 
     def name(self, item: Item) -> str:
         return textwrap.shorten(str(item), LONGEST_NAME, placeholder=" ...")

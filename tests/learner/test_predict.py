@@ -3,16 +3,21 @@
 import csv
 import shutil
 import weakref
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from learners import checkpoint, learner, pictures
 from PIL import Image
 
 from metalearn import Learner
 from metalearn.data.files import any_image
+from metalearn.data.files.preparation import Preparation
+from metalearn.learner.images import prepared
 from metalearn.predict.__main__ import main
+from metalearn.predict.command import learn, reader_of
 from metalearn.predict.files import to_be_sorted
 from metalearn.predict.outputs import NONE, Answer, folder_name, folder_names, sort_into
 
@@ -70,6 +75,33 @@ def test_few_images_are_in_memory_at_once(place: Path, capsys, monkeypatch: pyte
     code, said = call(place, capsys, "--html", str(place / "page.html"))
     assert code == 0, said
     assert len(opened) > 30 and most <= 2
+
+
+@pytest.mark.parametrize("in_colour", [False, True])
+@pytest.mark.parametrize("invert", [False, True])
+def test_each_example_is_decoded_once_and_prepared_as_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_colour: bool, invert: bool
+) -> None:
+    shape = (3, 20, 28) if in_colour else (1, 20, 28)
+    paths = [tmp_path / "support" / name / "a.png" for name in ("a", "b")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (57, 43, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    ours, decoded = learner(tmp_path, preparation=asdict(Preparation(shape, invert))), list[bytes]()
+    expected = torch.stack([prepared(path, ours.trained.preparation) for path in paths])
+
+    def decode(content: bytes, *arguments: int) -> Image.Image:
+        decoded.append(content)
+        return any_image.decode(content, *arguments)
+
+    for module in ("metalearn.predict.images.decode", "metalearn.data.files.preparation.decode"):
+        monkeypatch.setattr(module, decode)
+    monkeypatch.setattr(ours, "_features", lambda rows: rows.float())
+    monkeypatch.setattr(ours, "_keep", lambda kept: setattr(ours, "kept", kept))
+    learn(ours, reader_of(ours), tmp_path / "support")
+    assert decoded == [path.read_bytes() for path in paths]
+    assert torch.equal(ours.kept.examples, expected)
 
 
 @pytest.mark.parametrize("name", ["maml", "mann", "protomaml"])

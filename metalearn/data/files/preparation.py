@@ -36,6 +36,11 @@ class Preparation:
         """
         return self._fitted(as_bytes(image, self.input_shape[0], self.bits))
 
+    def to_image(self, pixels: np.ndarray) -> Image.Image:
+        """Returns the image that has these pixels, (H, W, C) uint8, when it is prepared."""
+        image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+        return ImageOps.invert(image) if self.invert else image
+
     def _fitted(self, image: Image.Image) -> np.ndarray:
         channels, height, width = self.input_shape
         pixels = np.asarray(ImageOps.invert(image) if self.invert else image)
