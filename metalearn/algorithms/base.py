@@ -97,13 +97,22 @@ class AbstractAlgorithm(nn.Module, ABC):
         """
 
     def check_way(self, support_y: Tensor) -> None:
-        """Raises ValueError if the algorithm cannot predict the ways of a task, (S, N)."""
+        """Raises ValueError if the algorithm cannot predict the ways of a task, (S, N).
+
+        It reads values of the support set, so a training step does without it.
+        """
         if support_y.ndim != 2:
             shape = tuple(support_y.shape)
             raise ValueError(f"support_y is {shape}, not (S, N): give one-hot ways, F.one_hot(labels, way).float()")
         if self.fixed_way is not None and support_y.shape[-1] != self.fixed_way:
             way, tasks = support_y.shape[-1], f"give tasks of {self.fixed_way} ways"
             raise ValueError(f"the linear head predicts {self.fixed_way} ways, the task has {way}: {tasks}")
+        # A head learns that a class does not occur; the prototype of such a class would be 0 / 0.
+        if self.fixed_way is None and self.problem == "classification" and not torch.compiler.is_compiling():
+            occurs = support_y.any(0).tolist()  # (N,)
+            if not all(occurs):
+                absent = f"way {occurs.index(False)} of 0 to {len(occurs) - 1} has no support row"
+                raise ValueError(f"{absent}: give at least one of each way, or number the others without it")
 
     def rows(self, *, tasks: int = 1, support: int | None = None, track: bool = True) -> Rows | None:
         """Selects the moments of a pass of the backbone, by `metalearn.backbones.norm.rows`."""

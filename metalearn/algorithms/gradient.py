@@ -150,6 +150,7 @@ class AbstractGradient(AbstractAlgorithm):
 
     def stages(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
         """Returns the predictors after 0, 1, ..., `inner_loop.test_steps` inner steps."""
+        self.check_way(support_y)
         return [partial(self.predict, params, support_x) for params in self.adapted_weights(support_x, support_y)]
 
     def adapts_together(self, device: torch.device, *, vectors: bool = False) -> bool:
@@ -162,7 +163,6 @@ class AbstractGradient(AbstractAlgorithm):
 
     def adapted_weights(self, support_x: Tensor, support_y: Tensor) -> list[Parameters]:
         """Returns the weights after 0, 1, ..., `inner_loop.test_steps` inner steps."""
-        self.check_way(support_y)
         if self.inner_loop.batch_size is not None:
             # The caller's rows may be in any order, and every n-th one of a single class.
             order = support_y.argmax(1).argsort(stable=True)

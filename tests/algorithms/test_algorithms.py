@@ -84,6 +84,15 @@ def test_labels_in_the_place_of_ways_are_refused(name: str) -> None:
             algorithm.adapt(torch.rand(labels, 1, 16, 16), torch.arange(labels) % WAY)
 
 
+def test_a_way_without_a_support_row_is_refused_where_no_head_knows_it(name: str) -> None:
+    algorithm, x, y = build(name).eval(), torch.rand(4, 1, 16, 16), torch.eye(WAY)[[0, 2, 0, 2]]
+    if algorithm.fixed_way is None:
+        with pytest.raises(ValueError, match="way 1 of 0 to 2 has no support row: give at least one of each way"):
+            algorithm.adapt(x, y)
+    else:
+        assert algorithm.adapt(x, y)(x).isfinite().all()
+
+
 def test_it_trains_with_weights_in_half_precision(name: str) -> None:
     algorithm = build(name).bfloat16()
     batch = Episode(*(part.bfloat16() for part in training_batch(algorithm)))
