@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn.backbones.normalise import normalise
+from metalearn.backbones.normalise import check_values, normalise
 
 Moments = Literal["running", "support", "batch"]
 
@@ -101,6 +101,8 @@ class BatchNorm(nn.Module):
         return normalised
 
     def _by_support(self, x: Tensor, support: int) -> Tensor:
+        # Queries would be divided by the root of `eps`.
+        check_values(x[:support], "give more support rows, or another batch_norm")
         pixels = [0, *range(2, x.ndim)]
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # as in the kernels of the other modes
         var, mean = torch.var_mean(wide[:support], pixels, correction=0, keepdim=True)

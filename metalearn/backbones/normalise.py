@@ -28,21 +28,23 @@ Tensors = tuple[Tensor, ...]
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalises each channel over all other axes: (B, C, ...) -> (B, C, ...).
 
-    Raises ValueError if a channel has one value, which would always become the bias. Raises
-    ValueError if the number of weights differs from the channels, which the kernel would not
-    notice.
+    Raises ValueError if a channel has one value, which would always become the bias, or if the
+    number of weights differs from the channels, which the kernel would not notice.
     """
     if not weight.shape == bias.shape == x.shape[1:2]:
         raise ValueError(f"{x.shape[1]} channels do not match {len(weight)} weights and {len(bias)} biases")
-    if x.numel() == x.shape[1]:
-        raise ValueError(
-            f"batch normalisation needs more than one value of each channel, not {tuple(x.shape)}: give more than "
-            "one row, or train with batch_norm=support"
-        )
+    check_values(x, "give more than one row, or train with batch_norm=support")
     if torch.compiler.is_compiling():
         return _formula(x, weight, bias, eps)
     y, _, _ = _Normalise.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
     return y
+
+
+def check_values(x: Tensor, remedy: str) -> None:
+    """Raises ValueError if a channel of (B, C, ...) has one value, whose deviation is 0."""
+    if x.numel() == x.shape[1]:
+        needed = "batch normalisation needs more than one value of each channel"
+        raise ValueError(f"{needed}, not {tuple(x.shape)}: {remedy}")
 
 
 def _formula(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -49,6 +49,11 @@ def test_support_moments_normalise_the_queries() -> None:
     torch.testing.assert_close(normalised, (x - mean) / std)
 
 
+def test_moments_of_a_single_support_value_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"not \(1, 4\): give more support rows, or another"):
+        BatchNorm(4)(torch.randn(2, 4), Rows(support=1))
+
+
 @pytest.mark.parametrize("mode", [Rows(support=5), Rows()], ids=["support", "batch"])
 def test_moments_in_half_precision_are_those_of_float32(mode: Rows) -> None:
     torch.manual_seed(0)
