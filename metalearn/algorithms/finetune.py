@@ -20,6 +20,7 @@ from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.parts.checks import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
+from metalearn.algorithms.parts.precision import widened
 from metalearn.algorithms.parts.selection import selected
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
@@ -127,15 +128,19 @@ class FineTune(AbstractMetric):
         params = {name: weight.detach() for name, weight in self.weights().items()}
         with torch.no_grad():
             start = params | {HEAD: class_means(self.embed_by(params, support_x, self.rows(track=False)), support_y)}
-        moved: Parameters = {name: nn.Parameter(start[name].clone()) for name in self.adapted}
+        # The steps are in float32 at least, because half precision would round small ones to 0.
+        moved: Parameters = {name: nn.Parameter(widened(start[name]).clone()) for name in self.adapted}
         optimizer = torch.optim.Adam(moved.values(), rate)
         generator = torch.Generator().manual_seed(0)  # makes a prediction a function of its task
 
+        def phi(moved: Parameters) -> Parameters:
+            return params | {name: weight.to(start[name].dtype) for name, weight in moved.items()}
+
         def loss(x: Tensor, moved: Parameters) -> Tensor:
-            value = cross_entropy(self.predict(params | moved, support_x, support_y, x), support_y)
+            value = cross_entropy(self.predict(phi(moved), support_x, support_y, x), support_y)
             if query_x is None:
                 return value
-            logits = self.predict(params | moved, support_x, support_y, query_x)
+            logits = self.predict(phi(moved), support_x, support_y, query_x)
             return value + self.entropy * mean_entropy(logits)  # Dhillon et al., section 3.2
 
         # Autocast would keep its cast of the first weights.
@@ -147,7 +152,7 @@ class FineTune(AbstractMetric):
                 for name, weight in moved.items():
                     weight.grad = grads[name]
                 optimizer.step()
-        return params | {name: weight.detach() for name, weight in moved.items()}
+        return phi({name: weight.detach() for name, weight in moved.items()})
 
     def predict(self, params: Parameters, support_x: Tensor, support_y: Tensor, x: Tensor) -> Tensor:
         """Computes the logits under given weights: (S, *X), (S, N), (B, *X) -> (B, N)."""

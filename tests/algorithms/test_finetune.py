@@ -33,6 +33,19 @@ def test_without_a_step_it_is_prototypical(setting: dict[str, float]) -> None:
     assert not finetune(entropy=1.0, **setting).dependence().transductive
 
 
+def test_small_steps_add_up_in_half_precision() -> None:
+    algorithm, task = finetune().bfloat16(), random_task()
+
+    def moves(dtype: torch.dtype) -> torch.Tensor:
+        start = dict(algorithm.to(dtype).weights())
+        end = algorithm.finetune(task.support_z.to(dtype), task.support_y.to(dtype), rate=1e-4)
+        return torch.cat([(end[name] - weight).detach().flatten().float() for name, weight in start.items()])
+
+    algorithm.steps = 50
+    half, full = moves(torch.bfloat16), moves(torch.float32)
+    assert (half - full).norm() < 0.5 * full.norm()
+
+
 def naive(algorithm: FineTune, head_moves: bool, entropy: float = 0.0) -> torch.Tensor:
     """Computes the query logits after fine-tuning a copy of the backbone with torch alone."""
     task = random_task()
