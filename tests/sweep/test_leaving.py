@@ -134,10 +134,15 @@ def test_packs_and_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert submitted.read(processes[0].folder) == Submitted("slurm", "7_1")
 
 
-def test_a_refusal_ends_no_other_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuses a first submission, whose reason is kept, and a later one, which is tried again."""
+def test_a_refusal_ends_no_other_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refuses a first submission, whose reason is kept, and a later one, which is tried again.
+
+    One line states a refusal that repeats.
+    """
     arrays: list[Executor] = []
-    refuses = [True, False, False, True, False]
+    refuses = [True, False, False, True, True, False]
 
     class Restarting(Executor):
         def submit(self, task: NodeTask) -> Job1:
@@ -160,6 +165,8 @@ def test_a_refusal_ends_no_other_job(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [len(array.tasks) for array in arrays] == [2]
     later = submitter.add(second, Shape(1, 1, 0))
     assert later.exit_code() is None and len(arrays) == 1
+    assert later.exit_code() is None and len(arrays) == 1
+    assert caplog.text.count("Unable to contact slurm controller") == 1
     assert later.exit_code() is None and len(arrays) == 2
 
 

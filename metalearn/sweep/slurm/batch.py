@@ -87,6 +87,7 @@ class Submitter:
         self._waiting: list[BatchProcess] = []
         self._submitted: list[BatchProcess] = []
         self._next = 0.0  # time of the next try after a refusal
+        self._refusal = ""  # the last one
 
     def add(self, command: JobCommand, shape: Shape) -> "BatchProcess":
         """Returns a job that is submitted with those that are added before the next look."""
@@ -120,7 +121,9 @@ class Submitter:
             if not any(process.is_at_work for process in self._submitted):
                 raise
             self._next = time.monotonic() + AGAIN
-            log.warning("metalearn: %s; the next try is in %g s", error, AGAIN)
+            if str(error) != self._refusal:  # some last as long as the jobs at work, such as an invalid account
+                log.warning("metalearn: %s; it is tried again every %g s while other jobs are at work", error, AGAIN)
+            self._refusal = str(error)
 
     def _packs(self, waiting: Sequence["BatchProcess"]) -> list[list["BatchProcess"]]:
         """Returns the jobs that share each allocation: alike, and of one process."""
