@@ -12,7 +12,7 @@ from rich.table import Table
 
 from metalearn.files import write_text
 from metalearn.formats import csv_text
-from metalearn.run.command.grammar import quoted
+from metalearn.run.command.grammar import quoted, value
 from metalearn.run.trials.trial import counted
 from metalearn.search.experiment import as_experiment
 from metalearn.search.trials import Trials
@@ -112,7 +112,7 @@ class Findings:
             "directory": self._trials.folder(best).name,
             f"{objective.split}_{objective.name}": best.value,
             **({"seeds": seeds} if seeds else {}),
-            "parameters": dict(best.params),
+            "parameters": {name: value(f"{name}={param}") for name, param in best.params.items()},  # a choice is a text
             "overrides": overrides,
             "command": command,
         }

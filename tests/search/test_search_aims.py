@@ -122,6 +122,12 @@ def test_the_time_of_a_task_is_named_after_meta_test(tmp_path: Path, capfd: pyte
     assert "val_seconds_per_task" not in best
 
 
+def test_the_best_parameters_have_the_types_of_their_choices(tmp_path: Path) -> None:
+    search = Controller(tmp_path, script=TRADE, aims=["score"], params="0.25,3,1e-3", sampler="grid")
+    search.run()
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text())["parameters"] == {"x": 3}
+
+
 def test_a_search_begins_at_its_start_points(tmp_path: Path) -> None:
     start = [{"x": 0.25}, {"x": 0.75}]
     for n_trials in (1, 3):
