@@ -45,6 +45,16 @@ def test_the_page_has_the_table_and_the_curve() -> None:
     assert "Evaluations beside" not in page(contents(compare(runs(result()))))
 
 
+@pytest.mark.parametrize(("y", "num_points"), [([0.5, None, 1.0], 2), ([None, None, None], 0)])
+def test_a_curve_is_drawn_where_it_is_a_number(y: list[float | None], num_points: int) -> None:
+    given = open_set(0.75)
+    given["curve"]["y"] = y
+    plots = curves.further(compare(runs(result(further=given))))
+    paths = [curve.path for plot in plots for curve in plot.curves]
+    assert "nan" not in "".join(paths)
+    assert sum(path.count(" ") for path in paths) == num_points
+
+
 def test_each_evaluation_of_one_run_has_its_table_and_its_plot_beside_the_training() -> None:
     def tested(name: str, auroc: float, mean: float = 0.9) -> dict[str, Any]:
         overrides = ["mode=test", "checkpoint=run", f"evaluation={name}"]

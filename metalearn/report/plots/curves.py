@@ -104,7 +104,8 @@ def further(comparison: Comparison) -> list[LinePlot]:
             for evaluation in measured.evaluations:
                 curve = evaluation.curve
                 place = evaluation.name, cell.column, curve.x_name, curve.y_name
-                points = dict(enumerate(zip(curve.x, curve.y, strict=True)))
+                given = enumerate(zip(curve.x, curve.y, strict=True))
+                points = {i: point for i, point in given if all(map(math.isfinite, point))}
                 found.setdefault(place, {}).setdefault(comparison.label(cell), []).append(points)
     plots = (
         lines(f"{name} on {column}", Score(y_name, f"{y_name} %", 100, 2, 1, 1.0), x_name, series)
