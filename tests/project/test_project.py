@@ -78,9 +78,10 @@ def test_the_citation_has_the_version() -> None:
     assert citation["license"] == PROJECT["license"]
 
 
-def test_the_changelog_states_what_moved() -> None:
-    sections = re.findall(r"^### (\w+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert sections == ["Added", "Changed", "Fixed", "Numbers"]
+def test_the_changelog_begins_with_what_is_unreleased() -> None:
+    text = (REPOSITORY / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (.+)", text, re.MULTILINE)[0] == "Unreleased"
+    assert {*re.findall(r"^### (.+)", text, re.MULTILINE)} <= {"Added", "Changed", "Fixed", "Numbers"}
 
 
 def test_every_extra_is_pinned() -> None:
