@@ -9,12 +9,19 @@ import lightning.pytorch as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from metalearn.data.bank import ClassBank, columns, vocabulary
+from metalearn.data.bank import ClassBank, class_names, columns, vocabulary
 from metalearn.episodes.augmentation import Unchanged
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.episodes.setting import Setting
 from metalearn.run.checks.built import check_other_setting, check_scheduler
-from metalearn.run.checks.continued import check_continued, check_limits, restored
+from metalearn.run.checks.continued import (
+    check_base_classes_again,
+    check_continued,
+    check_limits,
+    check_predictor,
+    restored,
+    warn_of_edits,
+)
 from metalearn.run.checks.inputs import check_columns, check_vocabulary
 from metalearn.run.checks.rules import check_base_statistics, check_candidates, check_problem, check_sampling, check_way
 from metalearn.run.checks.weights import check_trainable, check_trained
@@ -185,6 +192,8 @@ def _check_weights(plan: Plan, module: FewShotModule, checkpoint: dict[str, Any]
     elif not plan.tests_only:
         check_trainable(algorithm, plan.choices, plan.config["pretrained"])
         check_continued(checkpoint, plan.config, module.make_optimizer())
+        if checkpoint is not None and algorithm.num_base_classes is not None:
+            check_base_classes_again(Origin.of(checkpoint), class_names(banks["train"]))
         check_scheduler(module.scheduler, module.make_optimizer(), plan.config["trainer"]["max_steps"])
 
 
@@ -199,10 +208,13 @@ def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, 
     kept = checkpoint["callbacks"].get(Keeper.__qualname__, {})
     if kept.get("best_step") is not None:
         keeper.check_episodes(kept)
+        if keeper.selects:
+            check_predictor(Origin.of(checkpoint), plan.settings, plan.choices, folder.path)
         try:
             keeper.resume(load(folder.best, module, plan.choices))
         except (ValueError, OSError) as error:
             raise ValueError(f"{folder.path} cannot be resumed, because its best weights are lost: {error}") from error
+    warn_of_edits(Origin.of(checkpoint), plan.settings, plan.overrides)
     return checkpoint
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, Finished
 from lightning.pytorch.demos.boring_classes import BoringModel
 from origins import facts
+from own_images import divide, write
 
 from metalearn.run.checks.continued import check_optimizer, check_restored, restored
 from metalearn.run.command.overrides import expand
@@ -98,3 +99,33 @@ def test_both_checkpoints_have_the_settings_of_the_resumption(tmp_path: Path) ->
     assert train(Failing(), 9, run=2) == [(1, {"run": 1}), (2, {"run": 1})]
     assert train(Scored(), 3, run=3) == [(1, {"run": 3}), (3, {"run": 3})]
     assert train(Scored(), 3, run=4)[0] == (1, {"run": 4}), "it has no step to train"
+
+
+def test_settings_that_a_file_has_changed_since_are_named(metalearn: Command, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    file, folder = tmp_path / "experiment/mine.yaml", tmp_path / "run"
+
+    def resumed(*typed: str) -> Finished:
+        return metalearn("--config-dir", str(tmp_path), f"resume={folder}", *typed, folder=folder, small=False)
+
+    file.write_text("# @package _global_\ntasks_per_batch: 2\n")
+    assert metalearn("--config-dir", str(tmp_path), "experiment=mine", f"hydra.run.dir={folder}").code == 0
+    assert "since this run began" not in resumed("trainer.max_steps=11").text
+    file.write_text("# @package _global_\ntasks_per_batch: 3\n")
+    words = "have changed since this run began: it continues with tasks_per_batch=3 (before: 2)"
+    assert words in resumed("trainer.max_steps=12").text
+    typed = resumed("tasks_per_batch=2", "trainer.max_steps=13")
+    assert typed.code == 0 and "since this run began" not in typed.text
+
+
+def test_a_head_is_not_continued_on_renamed_classes(metalearn: Command, tmp_path: Path) -> None:
+    root = divide(write(tmp_path / "images"))
+    counts = [f"episode.{split}.{count}" for split in ("val", "test") for count in ("way=2", "query=1")]
+    own = ["dataset=folder", f"dataset.root={root}", "dataset.input_shape=[1,28,28]", "algorithm=baseline"]
+    small = ["backbone.channels=4", "trainer.max_steps=2", "trainer=cpu", "batch_size=8"]
+    run = metalearn(*own, *counts, *small, folder=tmp_path / "run", small=False)
+    assert run.code == 0, run.text
+    first = sorted((root / "train").iterdir())[0]
+    first.rename(root / "train/zebra")
+    refused = metalearn(f"resume={run.folder}", "trainer.max_steps=12", folder=run.folder, small=False)
+    assert refused.code == 2 and f"the head was trained with '{first.name}' in the place of" in refused.text

@@ -28,8 +28,25 @@ def test_resuming_repeats_everything(run: Path) -> None:
 
 
 def test_what_is_typed_wins(run: Path) -> None:
-    expanded = expand([f"resume={run}", "seed=4", "trainer.x=2"])
-    assert [o for o in expanded if "seed" in o or "trainer" in o] == ["seed=4", "trainer.x=2"]
+    expanded = expand([f"resume={run}", "tasks_per_batch=4", "trainer.x=2"])
+    assert [o for o in expanded if "tasks" in o or "trainer" in o] == ["tasks_per_batch=4", "trainer.x=2"]
+
+
+def test_resuming_has_the_seed_and_the_first_weights_of_the_run(run: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    origins.write(run / "checkpoints/last.ckpt", "seed=3", f"pretrained={before}", "experiment=mine")
+    for same in ("seed=3", f"pretrained='{before}/'", "experiment=mine"):
+        assert same in expand([f"resume={run}", same])
+    for other in ("seed=4", "pretrained=null", "pretrained=other", "experiment=other"):
+        with pytest.raises(ValueError, match=f"^{other} is refused, since the weights are of"):
+            expand([f"resume={run}", other])
+    before.rename(tmp_path / "moved")
+    assert "pretrained=moved" in expand([f"resume={run}", "pretrained=moved"])
+    (run / "checkpoints/last.ckpt").unlink()
+    (run / ".hydra").mkdir()
+    (run / ".hydra/overrides.yaml").write_text("[seed=3]")
+    assert "seed=4" in expand([f"resume={run}", "seed=4"]), "it begins anew"
 
 
 def test_testing_repeats_all_but_the_logger(run: Path) -> None:

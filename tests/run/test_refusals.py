@@ -32,6 +32,8 @@ def finished(metalearn: Command) -> Finished:
         (["resume={}", "episode.test.way=500"], "way 500 exceeds"),
         (["resume={}", "algorithm=maml"], "they differ in"),
         (["resume={}", "num_base_classes=5"], "num_base_classes=5"),
+        (["resume={}", "batch_norm=support", "trainer.max_steps=20"], "with batch_norm=running, which the config now"),
+        (["resume={}", "seed=5"], "seed=5 is refused, since the weights are of seed=0"),
         (["resume={}", "trainer.max_steps=5"], "has already trained 10 steps"),
         (["resume={}", "mode=test"], "to test its weights use mode=test checkpoint=DIR"),
         (["resume={}", "mode=test", "checkpoint={}"], "to test its weights use mode=test checkpoint=DIR"),

@@ -4,13 +4,20 @@ Optimizers and schedulers of torch and Lightning's EarlyStopping put their setti
 state. A schedule of ours has no state: its factor follows from the fraction that is done.
 """
 
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 
+from metalearn.run.command.grammar import is_path
+from metalearn.run.directory.keys import OF_THE_METHOD, is_below, key, node
 from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
+from metalearn.run.settings import as_typed, trained_with
+
+log = logging.getLogger(__name__)
 
 
 def restored(config: dict[str, Any]) -> dict[str, Any]:
@@ -41,15 +48,47 @@ def check_limits(checkpoint: dict[str, Any], trainer: dict[str, Any], run: Path)
             raise ValueError(f"{run} has already trained {done} {unit}: raise trainer.max_{unit}={limit}")
 
 
+def check_predictor(origin: Origin, settings: dict[str, Any], choices: Mapping[str, str], run: Path) -> None:
+    """Raises ValueError if the config has another predictor than the one that meta-val scored."""
+    replaced = trained_with(settings, choices, origin)
+    if before := ", ".join(setting for setting in replaced if is_below(key(setting), OF_THE_METHOD)):
+        remedy = f"type it again, or begin anew with pretrained={run}"
+        raise ValueError(f"{run} chose its best weights with {before}, which the config now changes: {remedy}")
+
+
+def warn_of_edits(origin: Origin, settings: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Warns of settings that a file has changed since the run began, and that nobody has typed."""
+    before, typed = origin.settings, {node(override) for override in overrides if override not in origin.overrides}
+    changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
+    edited = [
+        f"{name}={as_typed(settings.get(name))} (before: {as_typed(before.get(name))})"
+        for name in changed
+        if not (is_path(name) or is_below(name, typed))
+    ]
+    if edited:
+        message = "the files of the config have changed since this run began: it continues with %s"
+        log.warning(message, ", ".join(edited))
+
+
+def check_base_classes_again(origin: Origin, names: list[str]) -> None:
+    """Raises ValueError if the outputs of a trained head would stand for other base classes."""
+    for before, now in zip(origin.classes, names, strict=False):  # classes of an earlier run follow
+        if before != now:
+            raise ValueError(
+                f"resume: the head was trained with {before!r} in the place of the base class {now!r}: restore the "
+                "classes of meta-train, or begin anew, with the trained backbone, by pretrained=CHECKPOINT"
+            )
+
+
 def check_restored(before: dict[str, Any], config: dict[str, Any]) -> None:
     """Raises ValueError if the state of a checkpoint would replace a setting of the config."""
     now = restored(config)
-    for key in sorted(before.keys() | now.keys()):
-        if key.startswith("callbacks.") and key not in before.keys() & now.keys():
+    for name in sorted(before.keys() | now.keys()):
+        if name.startswith("callbacks.") and name not in before.keys() & now.keys():
             continue  # a callback that is new, or left out
-        if before.get(key) != now.get(key):
+        if before.get(name) != now.get(name):
             raise ValueError(
-                f"resume continues with {key}={before.get(key)} of the checkpoint, so {key}={now.get(key)} would "
+                f"resume continues with {name}={before.get(name)} of the checkpoint, so {name}={now.get(name)} would "
                 "change nothing: leave it out, or begin anew, with the trained backbone, by pretrained=CHECKPOINT"
             )
 

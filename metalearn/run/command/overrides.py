@@ -4,7 +4,7 @@ So `resume=DIR`, `mode=test checkpoint=PATH` and `mode=test pretrained=PATH` rep
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ OF_THE_CLASSES = ("evaluation.fold", "evaluation.folds", "dataset.fold")
 
 Others are classes of the training, or those on which its checkpoint was chosen.
 """
+
+OF_THE_BEGINNING = ("seed", "pretrained", "experiment")
+"""Settings by which a training began, so that a resumption cannot change them."""
 
 SPLIT = "classes.csv"
 """File in a run directory with the drawn split (conf/dataset/folder.yaml); a test must reuse it."""
@@ -133,6 +136,8 @@ def _resumed(path: Path, typed: list[str]) -> list[str]:
             raise ValueError(f"cannot resume {path}: it has no training that could continue; {remedy}")
     else:
         raise FileNotFoundError(f"cannot resume {path}: no run has begun there")
+    if origin is not None:
+        _refuse_others(OF_THE_BEGINNING, run, kept, typed)
     typed = [*_without("resume", typed), f"resume={quoted(path)}"]
     if named is None:
         typed.append(f"hydra.run.dir={quoted(path)}")
@@ -173,15 +178,23 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices, resumes=False)
 
 
-def _refuse_others(fixed: list[str], run: EarlierRun, kept: list[str], typed: list[str]) -> None:
+def _refuse_others(fixed: Collection[str], run: EarlierRun, kept: list[str], typed: list[str]) -> None:
     """Raises ValueError if a typed override gives a fixed setting another value than the run's."""
     for override in typed:
         name = node(override)
         if "=" in override and is_below(name, fixed):
-            trained = run.setting(override, kept)
-            if value(override) != trained:
-                remedy = "leave it out" if name != "experiment" else "type the settings of the test instead"
-                raise ValueError(f"{override} is refused, since the weights are of {name}={trained}: {remedy}")
+            given, trained = value(override), run.setting(override, kept)
+            if given != trained and not (is_path(name) and _may_be_equal(given, trained)):
+                remedy = "leave it out" if name != "experiment" else "type its settings instead"
+                own = f"{name}={'null' if trained is None else trained}"
+                raise ValueError(f"{override} is refused, since the weights are of {own}: {remedy}")
+
+
+def _may_be_equal(given: Any, trained: Any) -> bool:
+    """Whether two paths are one, or the second has been moved since the run."""
+    if not (isinstance(given, str) and isinstance(trained, str)):
+        return False
+    return Path(given).expanduser().resolve() == Path(trained).resolve() or not Path(trained).exists()
 
 
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any], *, resumes: bool) -> list[str]:
