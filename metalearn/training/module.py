@@ -19,7 +19,6 @@ from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
 from metalearn.backbones.fingerprint import fingerprint
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import intensities
-from metalearn.episodes.loaders import batches_done
 from metalearn.stats import estimate
 from metalearn.training import measures, predictions, schedules
 from metalearn.training.calibration import TEMPERED, CalibrationError, best_temperature
@@ -68,13 +67,13 @@ class FewShotModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.backbone_lr = backbone_lr
-        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss  # ReplayedSteps replaces it
+        self.loss: Callable[[Episode], TaskOutput] | None = None  # ReplayedSteps gives one; else the algorithm's
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or schedules.Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
         self.scores: dict[Split, dict[str, np.ndarray]] = {}
         self._time_done = 0.0  # fraction of the time limit
-        self._validated: int | None = None  # batches done at the last validation
+        self._validated: bool | None = None  # whether the last step was validated; None: there was no step
         self.temperature: float | None = None  # best divisor of the logits in the last validation
         self.calibration_error: float | None = None  # last test's error, for classification
         self.cost = Cost()  # seconds of the episodes of the last test
@@ -110,7 +109,7 @@ class FewShotModule(pl.LightningModule):
         return min(max(schedules.steps_done(self.trainer), self._time_done), 1.0)
 
     def on_fit_start(self) -> None:
-        self._validated = None  # an earlier training of the module had a count of its own
+        self._validated = None
         self.train()  # Lightning changes no mode, and libraries load networks in either
 
     def on_train_start(self) -> None:
@@ -122,10 +121,10 @@ class FewShotModule(pl.LightningModule):
         self._time_done = schedules.time_done(self.trainer)
 
     def training_step(self, batch: Episode, batch_idx: int) -> STEP_OUTPUT:
-        self.algorithm.done = self.done()
+        self.algorithm.done, self._validated = self.done(), False
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
-        output = self.loss(batch)
+        output = (self.loss or self.algorithm.loss)(batch)
         check_output(self.algorithm, output, batch)
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1
@@ -149,7 +148,7 @@ class FewShotModule(pl.LightningModule):
             base.fit(embedded(embed, base.per_class))
 
     def on_test_start(self) -> None:
-        if self.algorithm.base is not None and not self.algorithm.base.is_fitted:
+        if (base := self.algorithm.base) is not None and (self._validated is False or not base.is_fitted):
             self.on_validation_start()
         self._calibration.reset()
         self._calibration.set_dtype(torch.float64)  # trainer.precision=bf16-true has converted it
@@ -176,8 +175,7 @@ class FewShotModule(pl.LightningModule):
         self._collect("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        is_of_these_weights = self._validated == batches_done(self.trainer)
-        if is_of_these_weights and self.trainer.datamodule.selects:  # type: ignore[attr-defined]
+        if self._validated and self.trainer.datamodule.selects:  # type: ignore[attr-defined]
             names = (self.algorithm.objective.score_name, "loss")
             checkpoint["val"] = {name: estimate(self.scores["val"][name])._asdict() for name in names}
             checkpoint["temperature"] = self.temperature
@@ -228,7 +226,7 @@ class FewShotModule(pl.LightningModule):
         scores, score_name = self._table.collect(), self.algorithm.objective.score_name
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if split == "val":
-            self._validated = batches_done(self.trainer)
+            self._validated = True
             best, scores = best_candidate(scores, score_name)
             self.algorithm.choose(best)
             if TEMPERED in scores:

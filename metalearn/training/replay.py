@@ -77,12 +77,11 @@ class ReplayedSteps(pl.Callback):
         if reason is None:
             module.loss = ReplayedLoss(algorithm)  # type: ignore[assignment]
             return
-        if isinstance(module.loss, ReplayedLoss):  # a training that was interrupted has left it
-            module.loss = algorithm.loss  # type: ignore[assignment]
+        module.loss = None  # type: ignore[assignment]  # a training that was interrupted has left another
         log.info("training steps do not use CUDA graphs: %s", reason)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        module.loss = module.algorithm.loss  # type: ignore[union-attr]  # frees the memory of the graphs
+        module.loss = None  # type: ignore[assignment]  # frees the memory of the graphs
 
 
 def why_not_replayed(algorithm: AbstractAlgorithm, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:

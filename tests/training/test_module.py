@@ -11,7 +11,9 @@ import torch
 from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Prototypical, Setting
 from metalearn.algorithms.gradient import InnerLoop
 from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.parts.base_classes import BaseMean
 from metalearn.algorithms.parts.execution import Execution
+from metalearn.algorithms.simple_shot import SimpleShot
 from metalearn.losses import OBJECTIVES, Problem, accuracy
 from metalearn.stats import estimate
 from metalearn.training.calibration import CalibrationError
@@ -19,9 +21,9 @@ from metalearn.training.schedules import SchedulerFactory
 from metalearn.types import SPLITS, Episode, Predictor
 
 
-def data_of(bank: ClassBank, *, episodes: int = 6) -> EpisodicDataModule:
-    settings = dict.fromkeys(SPLITS, Setting(3, 1, 4, num_episodes=episodes))
-    return EpisodicDataModule(dict.fromkeys(SPLITS, bank), settings, seed=0, tasks_per_batch=2)
+def data_of(bank: ClassBank, *, episodes: int = 6, batch_size: int | None = None) -> EpisodicDataModule:
+    settings, banks = dict.fromkeys(SPLITS, Setting(3, 1, 4, num_episodes=episodes)), dict.fromkeys(SPLITS, bank)
+    return EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2, batch_size=batch_size)
 
 
 def module_of(bank: ClassBank, scheduler: SchedulerFactory | None = None) -> FewShotModule:
@@ -124,6 +126,27 @@ def test_a_checkpoint_has_no_scores_of_an_earlier_training(bank: ClassBank) -> N
         trainer(max_steps=4, val_check_interval=interval, num_sanity_val_steps=0).fit(module, datamodule=data_of(bank))
     module.on_save_checkpoint(checkpoint)
     assert "val" not in checkpoint
+
+
+def test_a_test_has_the_base_classes_of_its_own_weights(bank: ClassBank) -> None:
+    head = SimpleShot(MLP(bank.images.shape[1:], hidden=[4]), num_base_classes=bank.num_classes, batch_norm="running")
+    module, data = FewShotModule(head, partial(torch.optim.SGD, lr=1.0)), data_of(bank, batch_size=8)
+    trained = trainer(max_steps=3, val_check_interval=2)
+    trained.fit(module, datamodule=data)
+    assert isinstance(head.base, BaseMean)
+    of_validation = head.base.mean.clone()
+    trained.test(module, datamodule=data, verbose=False)
+    of_test = head.base.mean.clone()
+    trained.validate(module, datamodule=data, verbose=False)
+    assert not torch.equal(of_test, of_validation) and torch.equal(of_test, head.base.mean)
+
+
+def test_an_algorithm_that_takes_the_place_of_another_is_trained(bank: ClassBank) -> None:
+    module, network = module_of(bank), MLP(bank.images.shape[1:], hidden=[4])
+    module.algorithm = Prototypical(network, batch_norm="running")
+    before = [weight.clone() for weight in network.parameters()]
+    trainer(max_steps=1).fit(module, datamodule=data_of(bank))
+    assert not all(map(torch.equal, network.parameters(), before))
 
 
 def test_a_plateau_counts_the_validations_of_a_training_alone(bank: ClassBank) -> None:

@@ -12,8 +12,9 @@ IMAGES, FEWEST, MOST = 6400, 2, 100
 class AbstractBaseStatistics(nn.Module, ABC):
     """Statistics of images of meta-train alone.
 
-    A validation fits them at its start, and so does a test that finds none. `per_class` is the
-    number of images of each base class, where there are as many.
+    A validation fits them at its start. So does a test that finds none, or that follows steps
+    without a validation. `per_class` is the number of images of each base class, where there are as
+    many.
     """
 
     def __init__(self, num_base_classes: int) -> None:
