@@ -157,6 +157,8 @@ class AbstractGradient(AbstractAlgorithm):
         return self.execution.goes_together(device, vectors=vectors)
 
     def stages_of_all(self, support_x: Tensor, support_y: Tensor) -> list[Predictor]:
+        for targets in support_y:  # torch.vmap would not let the check read values
+            self.check_way(targets)
         # All weights carry the axis of the tasks, also those that no step moves.
         weights = torch.vmap(self.adapted_weights)(support_x, support_y)
         return [partial(torch.vmap(self.predict), params, support_x) for params in weights]

@@ -208,6 +208,13 @@ def test_another_way_and_shot_than_in_training(name: str) -> None:
             algorithm.adapt(task.support_x, task.support_y)
 
 
+@pytest.mark.parametrize("name", of_class(AbstractGradient))
+def test_ways_of_tasks_that_adapt_together_are_checked(name: str) -> None:
+    x, y = torch.rand(2, 4, 1, 16, 16), torch.eye(WAY + 2)[[0, 2, 0, 2]].expand(2, -1, -1)
+    with pytest.raises(ValueError, match="the task has 5: give tasks of 3 ways|way 1 of 0 to 4 has no support row"):
+        build(name).eval().stages_of_all(x, y)
+
+
 @pytest.mark.parametrize("batch_norm", ["running", "support", "batch"])
 @pytest.mark.parametrize("name", of_class(AbstractGradient))
 def test_vmap_and_loop_give_the_same_gradient(name: str, batch_norm: str) -> None:
