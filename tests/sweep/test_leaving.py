@@ -139,10 +139,10 @@ def test_a_refusal_ends_no_other_job(
 ) -> None:
     """Refuses a first submission, whose reason is kept, and a later one, which is tried again.
 
-    One line states a refusal that repeats.
+    One line states a refusal that repeats, and another one that comes back later.
     """
     arrays: list[Executor] = []
-    refuses = [True, False, False, True, True, False]
+    refuses = [True, False, False, True, True, False, True, False]
 
     class Restarting(Executor):
         def submit(self, task: NodeTask) -> Job1:
@@ -168,6 +168,10 @@ def test_a_refusal_ends_no_other_job(
     assert later.exit_code() is None and len(arrays) == 1
     assert caplog.text.count("Unable to contact slurm controller") == 1
     assert later.exit_code() is None and len(arrays) == 2
+    last = submitter.add(first, Shape(1, 1, 0))
+    assert last.exit_code() is None and len(arrays) == 2
+    assert caplog.text.count("Unable to contact slurm controller") == 2
+    assert last.exit_code() is None and len(arrays) == 3
 
 
 def test_a_signal_reaches_an_allocation_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

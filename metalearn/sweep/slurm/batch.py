@@ -124,6 +124,8 @@ class Submitter:
             if str(error) != self._refusal:  # some last as long as the jobs at work, such as an invalid account
                 log.warning("metalearn: %s; it is tried again every %g s while other jobs are at work", error, AGAIN)
             self._refusal = str(error)
+        else:
+            self._refusal = ""
 
     def _packs(self, waiting: Sequence["BatchProcess"]) -> list[list["BatchProcess"]]:
         """Returns the jobs that share each allocation: alike, and of one process."""
