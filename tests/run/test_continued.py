@@ -116,6 +116,10 @@ def test_settings_that_a_file_has_changed_since_are_named(metalearn: Command, tm
     assert words in resumed("trainer.max_steps=12").text
     typed = resumed("tasks_per_batch=2", "trainer.max_steps=13")
     assert typed.code == 0 and "since this run began" not in typed.text
+    (tmp_path / "debug").mkdir()
+    (tmp_path / "debug/clipped.yaml").write_text("# @package _global_\ntrainer: {gradient_clip_val: 1.0}\n")
+    clipped = resumed("debug=clipped", "trainer.max_steps=14")
+    assert clipped.code == 0 and "since this run began" not in clipped.text
 
 
 def test_a_head_is_not_continued_on_renamed_classes(metalearn: Command, tmp_path: Path) -> None:

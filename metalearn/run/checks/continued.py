@@ -12,7 +12,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from metalearn.run.command.grammar import is_path
-from metalearn.run.directory.keys import OF_THE_METHOD, is_below, key, node
+from metalearn.run.directory.keys import IRRELEVANT, OF_THE_METHOD, is_below, key, node
 from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.secrets import redacted
 from metalearn.run.settings import as_typed, trained_with
@@ -58,12 +58,15 @@ def check_predictor(origin: Origin, settings: dict[str, Any], choices: Mapping[s
 
 def warn_of_edits(origin: Origin, settings: dict[str, Any], overrides: Iterable[str]) -> None:
     """Warns of settings that a file has changed since the run began, and that nobody has typed."""
-    before, typed = origin.settings, {node(override) for override in overrides if override not in origin.overrides}
-    changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
+    before, names = origin.settings, sorted(origin.settings.keys() | settings.keys())
+    new = (node(override) for override in overrides if override not in origin.overrides)
+    typed = {name for name in new if not is_below(name, IRRELEVANT)}
+    if not {name.partition(".")[0] for name in typed} <= {name.partition(".")[0] for name in names}:
+        return  # a typed option of a group such as debug sets keys of several parts
     edited = [
         f"{name}={as_typed(settings.get(name))} (before: {as_typed(before.get(name))})"
-        for name in changed
-        if not (is_path(name) or is_below(name, typed))
+        for name in names
+        if before.get(name) != settings.get(name) and not (is_path(name) or is_below(name, typed))
     ]
     if edited:
         message = "the files of the config have changed since this run began: it continues with %s"
