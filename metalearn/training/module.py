@@ -67,7 +67,6 @@ class FewShotModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.backbone_lr = backbone_lr
-        self.loss: Callable[[Episode], TaskOutput] | None = None  # ReplayedSteps gives one; else the algorithm's
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or schedules.Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
@@ -84,6 +83,7 @@ class FewShotModule(pl.LightningModule):
         self._table = ScoreTable()  # an evaluation that was interrupted has left rows in the last one
         data, device = self.trainer.datamodule, self.trainer.strategy.root_device  # type: ignore[attr-defined]
         algorithm, embed, weights = self.algorithm, None, None
+        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss  # ReplayedSteps replaces it
         if isinstance(data, EpisodicDataModule):
             if embeds_each_alone(algorithm):
                 embed = partial(self._embed_by, algorithm.embed_each)
@@ -124,7 +124,7 @@ class FewShotModule(pl.LightningModule):
         self.algorithm.done, self._validated = self.done(), False
         may_skip = self.num_skipped < self.skip_nonfinite
         buffers = [buffer.clone() for buffer in self.algorithm.buffers()] if may_skip else []
-        output = (self.loss or self.algorithm.loss)(batch)
+        output = self.loss(batch)
         check_output(self.algorithm, output, batch)
         if may_skip and not bool(output.loss.isfinite()):
             self.num_skipped += 1

@@ -76,12 +76,11 @@ class ReplayedSteps(pl.Callback):
         reason = why_not_replayed(algorithm, trainer, trainer.datamodule)  # type: ignore[attr-defined]
         if reason is None:
             module.loss = ReplayedLoss(algorithm)  # type: ignore[assignment]
-            return
-        module.loss = None  # type: ignore[assignment]  # a training that was interrupted has left another
-        log.info("training steps do not use CUDA graphs: %s", reason)
+        else:
+            log.info("training steps do not use CUDA graphs: %s", reason)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        module.loss = None  # type: ignore[assignment]  # frees the memory of the graphs
+        module.loss = module.algorithm.loss  # type: ignore[union-attr]  # frees the memory of the graphs
 
 
 def why_not_replayed(algorithm: AbstractAlgorithm, trainer: pl.Trainer, data: AbstractEpisodes[Any]) -> str | None:
