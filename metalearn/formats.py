@@ -54,6 +54,15 @@ def span(value: int | list[int]) -> str:
     return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
 
 
+def queries(number: int) -> str:
+    """Formats a number of queries.
+
+    >>> queries(1), queries(15)
+    ('1 query', '15 queries')
+    """
+    return "1 query" if number == 1 else f"{number} queries"
+
+
 def points(shot: int | list[int], query: int) -> str:
     """Describes the episodes of a regression.
 

@@ -97,6 +97,7 @@ def _show(reader: AbstractReader, answers: list[Answer], written: list[Path]) ->
     others = " ..." if len(counts) > 10 else ""
     found = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(10)) + others
     left_out = f"; {len(reader.unreadable):,} unreadable left out" if reader.unreadable else ""
-    console.print(f"{len(answers):,} {reader.kind}s: {escape(found)}{left_out}", highlight=False, soft_wrap=True)
+    plural = "" if len(answers) == 1 else "s"
+    console.print(f"{len(answers):,} {reader.kind}{plural}: {escape(found)}{left_out}", highlight=False, soft_wrap=True)
     for path in written:
         console.print(f"written: {escape(str(path))}", highlight=False, soft_wrap=True)

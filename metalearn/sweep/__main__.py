@@ -83,7 +83,8 @@ def _logs(given: argparse.Namespace) -> int:
 def _retry(given: argparse.Namespace) -> int:
     cleared = clear_failed(given.sweep)
     names = " ".join(standing.name for standing in cleared)
-    print(f"{len(cleared)} failed jobs are set back{f': {names}' if names else ''}")
+    counted = "1 failed job is" if len(cleared) == 1 else f"{len(cleared)} failed jobs are"
+    print(f"{counted} set back{f': {names}' if names else ''}")
     if cleared:
         print(f"to start them: {sweep_command.from_here(given.sweep)}")
     return 0

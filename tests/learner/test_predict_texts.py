@@ -82,7 +82,7 @@ def test_unreadable_files_are_listed_and_left_out(place: Path, capsys) -> None:
     (place / "folder/good.txt").write_text("Please play rice\n")
     (place / "folder/bad.txt").write_bytes(b"Please\n\xff\xfe\n")
     code, said = call(place, capsys, query="folder")
-    assert code == 0 and "1 texts: 1 play; 1 unreadable left out" in said
+    assert code == 0 and "1 text: 1 play; 1 unreadable left out" in said
     assert "bad.txt does not hold texts (line 2: its text is not UTF-8)" in said
 
 

@@ -100,6 +100,12 @@ def test_the_runs_of_lake_are_a_column_of_their_own() -> None:
     assert columns == {"glyphs 20-way 1-shot", "glyphs 20-way 1-shot of Lake et al."}
 
 
+def test_a_single_query_is_no_plural() -> None:
+    setting = episode()
+    (cell,) = compared(result(episode={**setting, "test": {**setting["test"], "query": 1}})).cells
+    assert cell.protocol.test.startswith("1 query, ")
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

@@ -235,7 +235,7 @@ def test_retry_sets_failed_jobs_back(
     assert call(monkeypatch, "retry", tmp_path) == 0
     text = capfd.readouterr().out
     assert "out of memory" in text
-    assert "1 failed jobs are set back: 0" in text
+    assert "1 failed job is set back: 0" in text
     assert f"--multirun name=0,1 hydra.launcher.slots=2 hydra.sweep.dir={tmp_path}" in text
     assert [job.state for job in standing.read(tmp_path)] == ["waiting", "completed"]
     assert (failed.folder / "checkpoints/last.ckpt").exists()

@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
-from metalearn.formats import points, pretraining, span
+from metalearn.formats import points, pretraining, queries, span
 from metalearn.report.reading.scores import ACCURACY, Score
 from metalearn.run.directory.keys import key, node
 from metalearn.run.directory.result import Result
@@ -78,7 +78,7 @@ class Protocol(NamedTuple):
         weights = f", weights of {self.checkpoint}" if self.checkpoint else ""
         word = "class splits" if len(self.class_splits) > 1 else "class split"
         splits = f", {word} {', '.join(map(str, self.class_splits))}" if self.class_splits else ""
-        return f"{self.queries} queries, {self.episodes} episodes{splits}{other}{weights}"
+        return f"{queries(self.queries)}, {self.episodes} episodes{splits}{other}{weights}"
 
     @property
     def parts(self) -> list[str]:
@@ -190,8 +190,7 @@ def _trained(result: Result) -> str:
     seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
     val = ", on meta-train and meta-val" if result.train_split else ""
     unequal = f"{SHOTS[train.shots]}{QUERIES[train.queries]}"
-    queries = "1 query" if train.query == 1 else f"{train.query} queries"
-    drawn = f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries}{hard}"
+    drawn = f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries(train.query)}{hard}"
     if train.way == 1:  # a regression with one output
         drawn = points(train.shot, train.query)
     images = f"{result.batch_size} images of all base classes"

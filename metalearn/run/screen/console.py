@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metalearn.formats import interval, percent, points, pretraining, score, span
+from metalearn.formats import interval, percent, points, pretraining, queries, score, span
 from metalearn.run.directory.checkpoint import Done
 from metalearn.run.directory.published import published
 from metalearn.run.directory.result import EpisodeSetting, Evaluation, Result
@@ -134,11 +134,11 @@ def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
 
 def shape(episode: EpisodeSetting) -> str:
     mean = " on average" if episode.queries == "unequal" else ""
-    queries = f"{episode.query} {'query' if episode.query == 1 else 'queries'} per class{mean}"
+    asked = f"{queries(episode.query)} per class{mean}"
     if episode.shots == "meta_dataset":
-        return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {queries}"
+        return f"{span(episode.way)}-way, shots by Meta-Dataset's rule, {asked}"
     if episode.way == 1:  # a regression with one output
         return points(episode.shot, episode.query)
     own = " of each class" if episode.shots == "unequal" else ""
     hard = ", hard classes" if episode.sampling == "hard" else ""
-    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {queries}{hard}"
+    return f"{span(episode.way)}-way {span(episode.shot)}-shot{own}, {asked}{hard}"
