@@ -82,7 +82,7 @@ def timings(work: str, missing: dict[str, str | None], given: argparse.Namespace
             work,
             side,
             seconds=[run["seconds"] for run in found.get(side, [])],
-            megabytes=max((run["megabytes"] for run in found.get(side, [])), default=0.0),
+            mebibytes=max((run["mebibytes"] for run in found.get(side, [])), default=0.0),
             missing=why,
         )
         for side, why in missing.items()

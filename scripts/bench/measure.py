@@ -32,14 +32,14 @@ AT_FIRST_STEP = 77
 
 
 def one(side: str, work: str, *, steps: int, episodes: int, device: str) -> dict[str, float]:
-    """Measures the seconds of a step or an evaluation, its accuracy, and peak memory in MB."""
+    """Measures the seconds of a step or an evaluation, its accuracy, and peak memory in MiB."""
     if side in (OURS, IN_TURN, BF16, COMPILED, VMAP):
         keep_freed_memory()
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     measured = evaluation(side, episodes, device) if work == EVALUATION else step(side, work, steps, device)
-    return measured | {"megabytes": peak_memory(device)}
+    return measured | {"mebibytes": peak_memory(device)}
 
 
 def finish(device: str) -> None:
@@ -49,7 +49,7 @@ def finish(device: str) -> None:
 
 
 def peak_memory(device: str) -> float:
-    """Returns the peak memory of a GPU or the process in MB; 0 on a system other than Linux."""
+    """Returns the peak memory of a GPU or the process in MiB; 0 on a system other than Linux."""
     if device == "cuda":
         return torch.cuda.max_memory_reserved() / 2**20
     # getrusage would return at least the memory of the parent process.

@@ -86,7 +86,7 @@ class Timing:
     work: str
     side: str
     seconds: list[float]
-    megabytes: float
+    mebibytes: float
     missing: str | None
 
 
@@ -153,7 +153,7 @@ def processor() -> str:
 
 
 def rows(timings: list[Timing], episodes: int) -> list[str]:
-    lines = ["| work | side | seconds | ratio | memory, MB |", "|---|---|---|---|---|"]
+    lines = ["| work | side | seconds | ratio | memory, MiB |", "|---|---|---|---|---|"]
     mine = {timing.work: statistics.median(timing.seconds) for timing in timings if timing.side == OURS}
     evaluation = f"evaluation, {episodes:,} episodes, {WAY}-way {SHOT}-shot {QUERY} queries"
     for timing in timings:
@@ -164,7 +164,7 @@ def rows(timings: list[Timing], episodes: int) -> list[str]:
         median = statistics.median(timing.seconds)
         spread = f"{median:#.3g} ({min(timing.seconds):#.3g} to {max(timing.seconds):#.3g})"
         ratio = "" if timing.side == OURS else f"{median / mine[timing.work]:.2f}"
-        memory = f"{timing.megabytes:,.0f}" if timing.megabytes else "not known"
+        memory = f"{timing.mebibytes:,.0f}" if timing.mebibytes else "not known"
         lines.append(f"| {title} | {timing.side} | {spread} | {ratio} | {memory} |")
     return lines
 
