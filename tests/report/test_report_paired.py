@@ -69,6 +69,15 @@ def test_a_method_whose_scores_are_lost_is_not_claimed_to_be_worse_than_the_bold
     ]
 
 
+def test_the_note_on_bold_cells_states_that_one_with_incomplete_runs_is_not_bold(tmp_path, rng) -> None:
+    groups(tmp_path, {("maml", 0): rng.uniform(size=EPISODES), ("anil", 0): rng.uniform(size=EPISODES)})
+    leave(tmp_path / "failed", result(None, status="failed", algorithm="maml", seed=1))
+    comparison = compare(find([tmp_path]).runs)
+    sheet = settings(comparison, leaders(pairs(comparison)))
+    assert {row[0].text: row[1].tone for row in sheet.rows} == {"maml": "bad", "anil": "good"}
+    assert f"{LEADERS}; a cell with incomplete runs is never bold" in [note.text for note in sheet.notes]
+
+
 def test_only_runs_on_the_same_episodes_are_paired(tmp_path, rng) -> None:
     scores = {(name, 0): rng.uniform(size=EPISODES) for name in ("maml", "anil", "boil")}
     (group,) = groups(tmp_path, scores, {"boil": "other"})

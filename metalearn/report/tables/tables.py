@@ -54,17 +54,22 @@ def settings(comparison: Comparison, best: Sequence[Cell] = ()) -> Sheet:
             if column in with_published:
                 row.append(_published(cell, sources))
         rows.append(row)
-    notes = [*protocols(comparison), intervals(comparison), *([_leaders(comparison)] if best else [])]
+    notes = [*protocols(comparison), intervals(comparison), *([_leaders(comparison, best)] if best else [])]
     notes += [Text(source, str(i)) for source, i in sources.items()]
     return Sheet(f"Meta-test {measures(comparison)}", head, 1, rows, notes)
 
 
-def _leaders(comparison: Comparison) -> Text:
-    """Returns the note on bold cells; methods of a column may lack scores of the same episodes."""
+def _leaders(comparison: Comparison, best: Sequence[Cell]) -> Text:
+    """Returns the note on bold cells.
+
+    Methods of a column may lack scores of the same episodes, and one of the best may lack runs.
+    """
     completed = [cell for cell in comparison.cells if cell.completed]
     sets = {(cell.column, frozenset(cell.episodes.items()), cell.episode_scores() is None) for cell in completed}
     largest = "; only the largest set of methods with scores of the same test episodes counts"
-    return Text(LEADERS + largest if len(sets) > len({column for column, *_ in sets}) else LEADERS)
+    several = len(sets) > len({column for column, *_ in sets})
+    incomplete = "; a cell with incomplete runs is never bold" if any(cell.others for cell in best) else ""
+    return Text(LEADERS + (largest if several else "") + incomplete)
 
 
 def _published(cell: Cell | None, sources: dict[str, int]) -> Text:
