@@ -67,6 +67,7 @@ class FewShotModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.backbone_lr = backbone_lr
+        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss  # ReplayedSteps replaces it
         self.skip_nonfinite, self.num_skipped = skip_nonfinite, 0  # batches with a non-finite loss
         self.algorithm, self.optimizer, self.scheduler = algorithm, optimizer, scheduler or schedules.Constant()
         self.dependence = algorithm.dependence()  # raises where `batch_norm` cannot hold
@@ -83,7 +84,7 @@ class FewShotModule(pl.LightningModule):
         self._table = ScoreTable()  # an evaluation that was interrupted has left rows in the last one
         data, device = self.trainer.datamodule, self.trainer.strategy.root_device  # type: ignore[attr-defined]
         algorithm, embed, weights = self.algorithm, None, None
-        self.loss: Callable[[Episode], TaskOutput] = algorithm.loss  # ReplayedSteps replaces it
+        self.loss = algorithm.loss  # an interrupted training may have left another
         if isinstance(data, EpisodicDataModule):
             if embeds_each_alone(algorithm):
                 embed = partial(self._embed_by, algorithm.embed_each)
