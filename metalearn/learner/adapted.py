@@ -66,7 +66,9 @@ class Adapted:
 
     @cached_property
     def predictor(self) -> Predictor:
-        return self.adapt(self.support, self.targets)
+        # Later predictions use what the first one adapts, so it must not depend on its autocast.
+        with torch.autocast(self.support.device.type, enabled=False):
+            return self.adapt(self.support, self.targets)
 
     def logits(self, features: Tensor) -> Tensor:
         """Computes the logits: (B, ...) -> (B, N)."""
@@ -104,7 +106,7 @@ class Adapted:
 def features(algorithm: AbstractAlgorithm, images: Tensor) -> Tensor:
     """Computes the features of images (B, C, H, W) uint8."""
     if embeds_each_alone(algorithm):
-        return algorithm.embed_each(intensities(images))
+        return algorithm.embed_each(intensities(images)).float()  # under autocast, too, for use outside it
     return images
 
 

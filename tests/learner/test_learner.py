@@ -404,3 +404,15 @@ def test_a_run_without_weights_says_why(tmp_path: Path, status: str, error: str 
     (tmp_path / "result.json").write_text(json.dumps({"status": status, "error": error}))
     with pytest.raises(FileNotFoundError, match=words):
         Learner.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_autocast_of_a_fit_or_of_the_first_prediction_does_not_stay(tmp_path: Path, name: str) -> None:
+    ours, other = learner(tmp_path, f"algorithm={name}"), learner(tmp_path, f"algorithm={name}")
+    expected = ours.fit(*SUPPORT).predict_proba(QUERIES[0])
+    other.fit(*SUPPORT)
+    with torch.autocast("cpu", torch.bfloat16):
+        other.predict_proba(QUERIES[0])
+        ours.fit(*SUPPORT)
+    assert np.array_equal(other.predict_proba(QUERIES[0]), expected)
+    assert np.abs(ours.predict_proba(QUERIES[0]) - expected).max() < 0.02
