@@ -82,6 +82,7 @@ def _why_without_weights(folder: Path) -> str:
     return "kept no weights: name the run that it tested"
 
 
+@torch.inference_mode(False)  # weights made in inference mode could never be adapted outside it
 def build(path: Path, checkpoint: dict[str, Any]) -> Trained:
     """Builds the algorithm of a checkpoint, on the GPU if there is one.
 

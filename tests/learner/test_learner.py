@@ -416,3 +416,10 @@ def test_autocast_of_a_fit_or_of_the_first_prediction_does_not_stay(tmp_path: Pa
         ours.fit(*SUPPORT)
     assert np.array_equal(other.predict_proba(QUERIES[0]), expected)
     assert np.abs(ours.predict_proba(QUERIES[0]) - expected).max() < 0.02
+
+
+def test_a_learner_that_was_loaded_in_inference_mode_adapts_outside_it(tmp_path: Path) -> None:
+    expected = learner(tmp_path, "algorithm=maml").fit(*SUPPORT).predict_proba(QUERIES[0])
+    with torch.inference_mode():
+        ours = learner(tmp_path, "algorithm=maml")
+    assert np.array_equal(ours.fit(*SUPPORT).predict_proba(QUERIES[0]), expected)
