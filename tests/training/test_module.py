@@ -1,6 +1,7 @@
 """The LightningModule: what it logs and keeps, against plain loops over the episodes."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -124,6 +125,20 @@ def test_a_checkpoint_has_no_scores_of_an_earlier_training(bank: ClassBank) -> N
     module, checkpoint = module_of(bank), dict[str, Any]()
     for interval in (4, 8):  # the second training has no validation
         trainer(max_steps=4, val_check_interval=interval, num_sanity_val_steps=0).fit(module, datamodule=data_of(bank))
+    module.on_save_checkpoint(checkpoint)
+    assert "val" not in checkpoint
+
+
+@pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable:UserWarning")
+def test_weights_of_a_finished_training_have_no_scores_of_the_module_that_loads_them(
+    bank: ClassBank, tmp_path: Path
+) -> None:
+    module, data, checkpoint = module_of(bank), data_of(bank), dict[str, Any]()
+    finished = trainer(max_steps=4, limit_val_batches=0)
+    finished.fit(module_of(bank), datamodule=data)
+    finished.save_checkpoint(tmp_path / "last.ckpt")
+    trainer(max_steps=4, val_check_interval=4).fit(module, datamodule=data)
+    trainer(max_steps=4).fit(module, datamodule=data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     module.on_save_checkpoint(checkpoint)
     assert "val" not in checkpoint
 
