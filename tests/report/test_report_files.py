@@ -187,6 +187,9 @@ def test_latex_compiles_whatever_it_holds(reported, tmp_path: Path) -> None:
         ((0.0, 6000.0), ["0", "2,000", "4,000", "6,000"]),
         ((0.9543, 0.9812), ["0.950", "0.960", "0.970", "0.980", "0.990"]),
         ((3.0, 3.0), ["2.4", "2.6", "2.8", "3.0", "3.2", "3.4", "3.6"]),
+        ((1e18, 1e18), [f"{0.994e18 + i * 2e15:.0f}" for i in range(7)]),  # an error that has nearly diverged
+        ((1e18, 1e18 + 256), [f"{0.994e18 + i * 2e15:.0f}" for i in range(7)]),
+        ((1e-12, 3e-12), [f"{i * 5e-13:.13f}" for i in range(2, 7)]),
     ],
 )
 def test_scales_have_round_ticks_around_the_values(values: tuple[float, float], ticks: list[str]) -> None:

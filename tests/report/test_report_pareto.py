@@ -99,6 +99,8 @@ def test_the_order_of_the_objectives_changes_nothing(found: contents.Contents, t
 def test_a_time_is_not_called_a_score_at_meta_val(tmp_path: Path) -> None:
     found = contents.read([pareto(tmp_path / "fast", POINTS, ["seconds_per_task"])])
     assert search_tables.trials(found.searches[0]).title == "Search fast: trials by seconds per task"
+    history = search_plots.history(found.searches[0])
+    assert history is not None and history.caption == "ms per task, against the number of the trial"
     write(tmp_path / "out", found)
     with (tmp_path / "out/trials.csv").open(newline="") as file:
         rows = {row["trial"]: row for row in csv.DictReader(file)}

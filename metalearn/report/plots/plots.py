@@ -91,8 +91,10 @@ def scale(values: Iterable[float], *, factor: int = 1) -> Scale:
     """
     scaled = [value * factor for value in values]
     low, high = min(scaled), max(scaled)
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
+    largest = max(abs(low), abs(high))
+    if high - low <= 1e-9 * largest:  # equal but for rounding; a squared error has any size
+        margin = max(0.5, largest / 200)
+        low, high = low - margin, high + margin
     rough = (high - low) / 5  # about five ticks
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= rough * 0.999)

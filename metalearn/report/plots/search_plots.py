@@ -30,7 +30,7 @@ def history(search: Search) -> Chart | None:
     ]
     return Chart(
         f"{search.name}: history",
-        f"{search.score.title} at meta-val, against the number of the trial",
+        f"{search.score.title}{' at meta-val' if search.is_by_meta_val else ''}, against the number of the trial",
         f"{search.name}: {search.score.name} of each trial, and the best so far",
         x,
         y,
