@@ -38,6 +38,11 @@ def test_failed_runs_have_the_column_of_their_problem(problem: str | None, score
     assert cell.column.score.name == score
 
 
+def test_each_run_has_the_column_of_its_own_measure() -> None:
+    cells = compared(result(), regression(0.3, dataset="glyphs", seed=1)).cells
+    assert sorted((cell.column.score.name, cell.mean) for cell in cells) == [("accuracy", 0.9), ("mse", 0.3)]
+
+
 def test_of_a_key_typed_twice_the_last_value_counts() -> None:
     twice = ["trainer.max_steps=4", "backbone.channels=8", "+trainer.max_steps=6", "backbone.channels=16"]
     (cell,) = compared(result(overrides=twice), result(overrides=twice[2:], seed=1)).cells

@@ -140,7 +140,7 @@ def compare(runs: Iterable[Run]) -> Comparison:
     for run in within:
         result = run.result
         untested = MSE if result.problem == "regression" else ACCURACY
-        where = column(result, measured.get(result.dataset, untested))
+        where = column(result, score(result) or measured.get(result.dataset, untested))
         placed.append((run, Place(where, method(result), protocol(result, usual.get(test_key(result))))))
     groups: dict[tuple[Column, Method, Protocol, bool], list[Run]] = {}
     for run, place in named_alike(placed):
