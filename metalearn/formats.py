@@ -54,6 +54,15 @@ def span(value: int | list[int]) -> str:
     return str(value) if isinstance(value, int) else f"{value[0]} to {value[1]}"
 
 
+def number_of(number: int, noun: str) -> str:
+    """Formats a number of things whose plural ends with s.
+
+    >>> number_of(1, "episode"), number_of(600, "episode")
+    ('1 episode', '600 episodes')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def queries(number: int) -> str:
     """Formats a number of queries.
 
@@ -66,10 +75,10 @@ def queries(number: int) -> str:
 def points(shot: int | list[int], query: int) -> str:
     """Describes the episodes of a regression.
 
-    >>> points([5, 10], 10)
-    '5 to 10 support points, 10 query points'
+    >>> points([5, 10], 10), points(1, 1)
+    ('5 to 10 support points, 10 query points', '1 support point, 1 query point')
     """
-    return f"{span(shot)} support points, {query} query points"
+    return f"{span(shot)} support point{'' if shot == 1 else 's'}, {number_of(query, 'query point')}"
 
 
 def pretraining(data: str, seen: str | None) -> str:

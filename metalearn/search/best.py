@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metalearn.files import write_text
-from metalearn.formats import csv_text
+from metalearn.formats import csv_text, number_of
 from metalearn.run.command.grammar import quoted, value
 from metalearn.run.trials.trial import counted
 from metalearn.search.experiment import as_experiment
@@ -63,7 +63,8 @@ class Findings:
             self._screen.draw(self._table(self._front() if len(self._objectives) > 1 else completed[:SHOWN]))
         counts = f"{len(completed)} completed, {len(pruned)} pruned, {len(failed)} failed"
         finished = len(completed) + len(pruned)
-        self._screen.say(f"{finished} of {max(finished, self._trials.n_trials)} trials: {counts}")
+        of_all = number_of(max(finished, self._trials.n_trials), "trial")
+        self._screen.say(f"{finished} of {of_all}: {counts}")
         queued = len(self._trials.all(TrialState.WAITING))
         if queued and finished >= self._trials.n_trials:
             remedy = f"hydra.sweeper.n_trials={finished + queued} runs them"
@@ -89,7 +90,7 @@ class Findings:
         else:
             title = f"the best trials by {self._objectives[0].name} at meta-{self._objectives[0].split}"
         if self._trials.seeds:
-            title += f", means over {len(self._trials.seeds)} seeds"
+            title += f", means over {number_of(len(self._trials.seeds), 'seed')}"
         table = Table(title=title, title_justify="left")
         names = list(trials[0].params)
         for name in ("trial", *(objective.name for objective in self._objectives), *names):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from metalearn.files import one_at_a_time
+from metalearn.formats import number_of
 from metalearn.losses import OBJECTIVES
 from metalearn.run.directory import study_record
 from metalearn.run.directory.claim import LOCK
@@ -43,7 +44,7 @@ def search(settings: "OptunaSweeper", launcher: AbstractLauncher, arguments: lis
     screen = Screen(jobs, common=trials.fixed)
     findings = Findings(trials, screen=screen, folder=folder, needed=launcher.needed(), is_group=launcher.is_group)
     done = f", {trials.num_finished} finished before" if trials.num_finished else ""
-    screen.say(f"{trials.n_trials} trials{done}, {slots.capacity} at a time: {folder}")
+    screen.say(f"{number_of(trials.n_trials, 'trial')}{done}, {slots.capacity} at a time: {folder}")
     received = launcher.run(TrialSource(trials, jobs, findings), slots, screen)
     trials.leave()
     findings.table()

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from metalearn.formats import number_of
 from metalearn.sweep.control import is_attended
 from metalearn.sweep.screen import COLOURS, clock
 from metalearn.sweep.standing import Standing, read
@@ -60,7 +61,7 @@ def board(standings: Sequence[Standing], sweep: Path, *, most: int | None = None
 def summary(standings: Sequence[Standing], sweep: Path) -> str:
     """Returns the number of jobs in each state, and the best of each score so far with its job."""
     counts = Counter(standing.state for standing in standings)
-    words = [f"{len(standings)} jobs"] + [f"{count} {state}" for state, count in counts.items()]
+    words = [number_of(len(standings), "job")] + [f"{count} {state}" for state, count in counts.items()]
     scored = [(standing.best, standing.name) for standing in standings if standing.best is not None]
     for score in dict.fromkeys(best.score for best, _ in scored):
         best, name = max((pair for pair in scored if pair[0].score == score), key=lambda pair: pair[0].rank)

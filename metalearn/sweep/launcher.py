@@ -20,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from metalearn.formats import number_of
 from metalearn.run.command.grammar import quoted
 from metalearn.run.directory.keys import key
 from metalearn.sweep import definition, dropped, unchanged
@@ -85,7 +86,7 @@ class AbstractLauncher(Launcher, ABC):
 
         screen = Screen(jobs)
         done = f", {len(finished)} finished before" if finished else ""
-        screen.say(f"{len(jobs)} jobs{done}, {slots.capacity} at a time: {sweep}")
+        screen.say(f"{number_of(len(jobs), 'job')}{done}, {slots.capacity} at a time: {sweep}")
         if self.leave is not None:
             screen.say(submit(jobs, partial(self.leave, slots)))
             screen.say(f"to watch them: python -m metalearn.sweep watch {shlex.quote(str(sweep))}")
@@ -228,7 +229,7 @@ def submit(jobs: Sequence[Job], leave: Callable[[Sequence[Job]], None]) -> str:
             job.status = "pending"
             held.close()
     at_work = sum(not job.finished for job in jobs) - len(begun)
-    return f"{len(begun)} jobs submitted" + (f", {at_work} at work before" if at_work else "")
+    return f"{number_of(len(begun), 'job')} submitted" + (f", {at_work} at work before" if at_work else "")
 
 
 def exit_if_stopped(stop: Stop | None, screen: "Screen") -> None:

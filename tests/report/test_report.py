@@ -105,10 +105,10 @@ def test_the_runs_of_lake_are_a_column_of_their_own() -> None:
     assert columns == {"glyphs 20-way 1-shot", "glyphs 20-way 1-shot of Lake et al."}
 
 
-def test_a_single_query_is_no_plural() -> None:
+def test_a_single_query_and_a_single_episode_are_no_plural() -> None:
     setting = episode()
-    (cell,) = compared(result(episode={**setting, "test": {**setting["test"], "query": 1}})).cells
-    assert cell.protocol.test.startswith("1 query, ")
+    (cell,) = compared(result(episode={**setting, "test": {**setting["test"], "query": 1, "num_episodes": 1}})).cells
+    assert cell.protocol.test == "1 query, 1 episode"
 
 
 @pytest.mark.parametrize(

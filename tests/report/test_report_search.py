@@ -54,6 +54,11 @@ def test_trials_are_told_the_best_first_and_pruned_ones_as_pruned(tmp_path: Path
     assert "loss is nan in trial 4" in tables.not_completed(told).rows[0][2].text
 
 
+def test_a_single_trial_is_no_plural(tmp_path: Path) -> None:
+    (found,) = read(search(tmp_path / "one", VALUES[:1])).searches
+    assert search_tables.counts(found) == "1 trial: 1 completed"
+
+
 def test_a_search_stands_among_other_runs_with_its_best_trial_at_meta_val(tmp_path: Path) -> None:
     search(tmp_path / "one", VALUES, pruned=(4,))
     leave(tmp_path / "other", result(0.95, algorithm="maml"))

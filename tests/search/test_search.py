@@ -96,7 +96,7 @@ def test_a_directory_with_square_brackets_is_named_as_it_is(
     launcher: Any = SimpleNamespace(needed=list, is_group=lambda _: False, **run)
     search.search(None, launcher, [])  # type: ignore[arg-type]
     printed = capfd.readouterr().out
-    assert f"1 trials, 2 at a time: {folder}\n" in printed
+    assert f"1 trial, 2 at a time: {folder}\n" in printed
     assert f"report: {folder}\n" in printed
 
 

@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
-from metalearn.formats import points, pretraining, queries, span
+from metalearn.formats import number_of, points, pretraining, queries, span
 from metalearn.report.reading.scores import ACCURACY, Score
 from metalearn.run.directory.keys import key, node
 from metalearn.run.directory.result import Result
@@ -70,7 +70,7 @@ class Protocol(NamedTuple):
     def training(self) -> str:
         if not self.tasks_per_step:
             return self.trained
-        return f"{self.trained}, {self.tasks_per_step} task{'s' if self.tasks_per_step != 1 else ''} a step"
+        return f"{self.trained}, {number_of(self.tasks_per_step, 'task')} a step"
 
     @property
     def test(self) -> str:
@@ -78,7 +78,7 @@ class Protocol(NamedTuple):
         weights = f", weights of {self.checkpoint}" if self.checkpoint else ""
         word = "class splits" if len(self.class_splits) > 1 else "class split"
         splits = f", {word} {', '.join(map(str, self.class_splits))}" if self.class_splits else ""
-        return f"{queries(self.queries)}, {self.episodes} episodes{splits}{other}{weights}"
+        return f"{queries(self.queries)}, {number_of(self.episodes, 'episode')}{splits}{other}{weights}"
 
     @property
     def parts(self) -> list[str]:
@@ -187,7 +187,8 @@ def _trained(result: Result) -> str:
     dataset = f"{result.trained_dataset} " if elsewhere else ""
     other = f", with {', '.join(result.trained_with)}" if result.trained_with else ""
     hard = ", hard classes" if train.sampling == "hard" else ""
-    seen = f", {result.shared_classes} classes of the test among them" if result.shared_classes else ""
+    shared = result.shared_classes
+    seen = f", {shared} class{'es' if shared > 1 else ''} of the test among them" if shared else ""
     val = ", on meta-train and meta-val" if result.train_split else ""
     unequal = f"{SHOTS[train.shots]}{QUERIES[train.queries]}"
     drawn = f"{span(train.way)}-way {span(train.shot)}-shot{unequal}, {queries(train.query)}{hard}"

@@ -2,6 +2,7 @@
 
 import math
 
+from metalearn.formats import number_of
 from metalearn.report.plots.plots import Chart, Point, Row, Rows, Scale, SvgPath, dots, scale, steps
 from metalearn.report.reading.searches import Search, Trial
 from metalearn.report.sheet import Text
@@ -55,7 +56,7 @@ def front(search: Search) -> Chart | None:
     return Chart(
         f"{search.name}: Pareto front",
         f"{y_score.title}, against {x_score.title}; numbers of the trials on the front",
-        f"{search.name}: {y_score.name} against {x_score.name}; the front has {len(points)} trials",
+        f"{search.name}: {y_score.name} against {x_score.name}; the front has {number_of(len(points), 'trial')}",
         x,
         y,
         [

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from metalearn.formats import number_of
 from metalearn.report.reading.searches import FEWEST, Search, Trial
 from metalearn.report.sheet import Sheet, Text, Tone
 
@@ -44,7 +45,8 @@ def unread(why: list[str]) -> Sheet:
 def counts(search: Search) -> str:
     """Returns the number of trials by their end."""
     ended = [(len(search.of(state)), state) for state in ("completed", "pruned", "unfinished", "failed")]
-    return f"{len(search.trials)} trials: {', '.join(f'{count} {state}' for count, state in ended if count)}"
+    of_state = ", ".join(f"{count} {state}" for count, state in ended if count)
+    return f"{number_of(len(search.trials), 'trial')}: {of_state}"
 
 
 def importance(search: Search) -> str:

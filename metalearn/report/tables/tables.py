@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from metalearn.formats import rate
+from metalearn.formats import number_of, rate
 from metalearn.report.comparing.cells import Cell, mean, number
 from metalearn.report.comparing.comparison import DAGGER, Comparison
 from metalearn.report.comparing.contents import Contents
@@ -87,13 +87,9 @@ def result(cell: Cell, comparison: Comparison, *, leads: bool) -> Text:
     done, mark = len(cell.completed), comparison.marks[cell.protocol]
     if not done:
         return Text(", ".join(cell.ends), mark, _tone(*cell.others))
-    seeds = [seeds_of(done, cell.repeats)] if comparison.common_seeds is None or cell.others else []
+    seeds = [number_of(done, cell.repeats)] if comparison.common_seeds is None or cell.others else []
     said = cell.score.interval(cell.estimate) + (f" ({', '.join([*seeds, *cell.ends])})" if seeds else "")
     return Text(said, mark, "good" if leads and not cell.others else _tone(*cell.others))
-
-
-def seeds_of(count: int, repeats: str) -> str:
-    return f"{count} {repeats}{'s' if count > 1 else ''}"
 
 
 def intervals(comparison: Comparison) -> Text:
@@ -108,7 +104,7 @@ def protocols(comparison: Comparison) -> list[Text]:
     first = next((protocol.parts for protocol in marks), [])
     common = [part for part in first if all(part in protocol.parts for protocol in marks)]
     common += comparison.common_overrides
-    common += [f"{seeds_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
+    common += [f"{number_of(comparison.common_seeds, comparison.repeats)} each"] if comparison.common_seeds else []
     notes = [Text(f"all: {'; '.join(common)}")] if common else []
     own = {mark: "; ".join(part for part in protocol.parts if part not in common) for protocol, mark in marks.items()}
     notes += [Text(parts or "no other setting", mark) for mark, parts in own.items() if mark.rstrip(DAGGER)]
