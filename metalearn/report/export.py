@@ -11,7 +11,7 @@ from metalearn.report.comparing.cells import mean
 from metalearn.report.comparing.contents import Contents, read
 from metalearn.report.page import page
 from metalearn.report.reading.searches import Search, Trial
-from metalearn.report.sheet import latex, markdown
+from metalearn.report.sheet import latex, markdown, plain
 from metalearn.report.tables import tables
 from metalearn.report.tables.run_fields import FIELDS, Field
 
@@ -82,7 +82,8 @@ def write_page(path: Path, folder: Path) -> None:
 
 def _head(contents: Contents) -> str:
     title, date, commands = contents.heading
-    return "\n".join([f"# {title}", "", *filter(None, [date]), *(f"\n    {command}" for command in commands), "", ""])
+    typed = (f"\n    {command}" for command in commands)
+    return "\n".join([f"# {plain(title)}", "", *filter(None, [date]), *typed, "", ""])
 
 
 def _trial_fields(searches: list[Search]) -> list[Field]:

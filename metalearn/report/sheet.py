@@ -47,12 +47,12 @@ def terminal(sheet: Sheet) -> Group:
 
 
 def markdown(sheet: Sheet) -> str:
-    lines = [f"## {sheet.title}", ""]
+    lines = [f"## {plain(sheet.title)}", ""]
     if sheet.rows:
         rule = ["---" if i < sheet.num_words else "---:" for i in range(len(sheet.head))]
         cells = [[_markdown_cell(cell) for cell in row] for row in sheet.rows]
-        lines += [f"| {' | '.join(row)} |" for row in [[_plain(name) for name in sheet.head], rule, *cells]] + [""]
-    return "\n".join(lines + [f"- {_plain(_noted(note))}" for note in sheet.notes]) + "\n"
+        lines += [f"| {' | '.join(row)} |" for row in [[plain(name) for name in sheet.head], rule, *cells]] + [""]
+    return "\n".join(lines + [f"- {plain(_noted(note))}" for note in sheet.notes]) + "\n"
 
 
 def latex(sheet: Sheet) -> str:
@@ -78,11 +78,11 @@ def _noted(note: Text) -> str:
 
 
 def _markdown_cell(cell: Text) -> str:
-    text = f"**{_plain(cell.text)}**" if cell.tone == "good" else _plain(cell.text)
+    text = f"**{plain(cell.text)}**" if cell.tone == "good" else plain(cell.text)
     return f"{text} <sup>{cell.mark}</sup>" if cell.mark else text
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escapes the signs of Markdown."""
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 

@@ -142,6 +142,12 @@ def test_markdown() -> None:
     lines = markdown(SHEET).splitlines()
     assert lines[2:5] == ["| name | x % |", "| --- | ---: |", r"| a\|b\_c \<d\> | **1 ± 2** <sup>a</sup> |"]
     assert lines[-1] == r"- \[a\] of # all"
+    assert lines[0] == r"## A\_b"
+
+
+def test_the_heading_of_a_markdown_page_is_the_name_of_its_folder(tmp_path: Path) -> None:
+    report(leave(tmp_path / "a*b* <i>", result()), "--write", tmp_path / "out")
+    assert (tmp_path / "out/report.md").read_text().startswith("# a\\*b\\* \\<i\\>\n")
 
 
 def test_latex() -> None:
