@@ -13,13 +13,13 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from metalearn.algorithms.metric import AbstractMetric
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.parts.checks import check_at_least, check_positive
 from metalearn.algorithms.parts.distances import cosine_similarities
+from metalearn.algorithms.parts.functional import functional_call
 from metalearn.algorithms.parts.precision import widened
 from metalearn.algorithms.parts.selection import selected
 from metalearn.backbones import norm

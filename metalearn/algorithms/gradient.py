@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.execution import DEFAULT, Execution, OfTask
+from metalearn.algorithms.parts.functional import functional_call
 from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.algorithms.parts.selection import selected
 from metalearn.algorithms.parts.threads import TaskThreads, own

@@ -8,11 +8,11 @@ second. Transductive as published: batch statistics of the queries.
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop
 from metalearn.algorithms.parts.checks import check_at_least
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.algorithms.parts.functional import functional_call
 from metalearn.algorithms.parts.network import Classifier
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone

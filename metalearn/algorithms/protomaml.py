@@ -8,13 +8,13 @@ number of ways, and does not depend on the order of the classes. Transductive by
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import AbstractGradient, InnerLoop, descend
 from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.parts.checks import check_at_least
 from metalearn.algorithms.parts.execution import DEFAULT, Execution
+from metalearn.algorithms.parts.functional import functional_call
 from metalearn.algorithms.parts.network import AbstractNetwork
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm

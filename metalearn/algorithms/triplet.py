@@ -11,7 +11,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.algorithms.gradient import descend
@@ -20,6 +19,7 @@ from metalearn.algorithms.parts.backward import grad_and_value
 from metalearn.algorithms.parts.by_class import class_means
 from metalearn.algorithms.parts.checks import check_at_least, check_choice, check_positive
 from metalearn.algorithms.parts.distances import squared_distances
+from metalearn.algorithms.parts.functional import functional_call
 from metalearn.algorithms.parts.precision import at_least_float32
 from metalearn.backbones import norm
 from metalearn.backbones.base import AbstractBackbone
