@@ -10,10 +10,10 @@ from typing import Any, final
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
+from metalearn.algorithms.parts.functional import functional_call
 from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of
 from metalearn.episodes.datamodule import EpisodicDataModule
@@ -53,20 +53,21 @@ class DeclaredDependence(pl.Callback):
 def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: bool) -> None:
     """Raises ValueError if the prediction of a query is another without the other queries.
 
-    It also does if an adaptation changes the weights, which later episodes would inherit, and if
-    predictions are not (Q, N). A prediction that changes when it is repeated is random, and is not
-    judged.
+    It also does if an adaptation or a prediction changes weights or buffers, which later episodes
+    would inherit, and if predictions are not (Q, N). A prediction that changes when it is repeated
+    is random, and is not judged.
     """
     queries, name = task.query_x, type(algorithm).__name__
-    before = {weight: value.clone() for weight, value in algorithm.named_parameters()}
+    before = {key: value.clone() for key, value in _state(algorithm)}
     with torch.random.fork_rng([queries.device] if queries.is_cuda else []):
         adapt = partial(partial, algorithm.compare) if is_embedded else algorithm.adapt  # type: ignore
         predict = adapt(task.support_x, task.support_y)
         together = predict(queries)
-        for weight, value in algorithm.named_parameters():
-            if not torch.allclose(value, before[weight], rtol=0.0, atol=0.0, equal_nan=True):
-                line = f"adapt of {name} changes the weight {weight}, which the next episode would inherit"
-                raise ValueError(f"{line}: let it change a copy (docs/extending.md)")
+        for key, value in _state(algorithm):
+            if not torch.allclose(value, before.get(key, value), rtol=0.0, atol=0.0, equal_nan=True):
+                line = f"{'compare' if is_embedded else 'adapt'} of {name} changes {key}"
+                remedy = "let it change a copy (docs/extending.md)"
+                raise ValueError(f"{line}, which the next episode would inherit: {remedy}")
         if together.shape[:-1] != task.query_y.shape[:-1]:  # scores would pair each query with each target
             found = f"{name} predicts {tuple(together.shape)} for {len(queries)} queries"
             raise ValueError(f"{found}: let it return (Q, N), where N is 1 for a regression (docs/extending.md)")
@@ -82,6 +83,12 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
         f"{name} predicts a query differently among other queries and alone, but its results would not be marked "
         f"transductive: set predicts_jointly = True in {name}"
     )
+
+
+def _state(algorithm: AbstractAlgorithm) -> Iterator[tuple[str, Tensor]]:
+    """Yields the weights and buffers by name."""
+    yield from algorithm.named_parameters()
+    yield from algorithm.named_buffers()
 
 
 def check_methods(algorithm: AbstractAlgorithm) -> None:

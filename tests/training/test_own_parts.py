@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from metalearn import MLP, ClassBank, EpisodicDataModule, Prototypical, Setting, evaluate
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.algorithms.metric import AbstractMetric
+from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNorm, Moments, Rows
 from metalearn.training.module import FewShotModule
 from metalearn.training.own_parts import (
@@ -109,8 +110,30 @@ class Moved(AbstractAlgorithm):
 @pytest.mark.parametrize("predicts_jointly", [False, True])
 @pytest.mark.parametrize("stage", ["val", "test"])
 def test_an_adaptation_that_changes_the_weights_is_refused(stage: str, predicts_jointly: bool) -> None:
-    with pytest.raises(ValueError, match="adapt of Moved changes the weight head.bias, .*: let it change a copy"):
+    with pytest.raises(ValueError, match="adapt of Moved changes head.bias, .*: let it change a copy"):
         run(Moved(predicts_jointly=predicts_jointly), stage)
+
+
+class Remembering(AbstractMetric):
+    """Keeps a mean of the embeddings of all episodes in a buffer."""
+
+    def __init__(self, backbone: AbstractBackbone, *, in_evaluation: bool) -> None:
+        super().__init__(backbone, batch_norm="running")
+        self.register_buffer("mean", torch.zeros(backbone.num_features))
+        self.in_evaluation = in_evaluation
+
+    def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:
+        if self.training or self.in_evaluation:
+            self.mean.lerp_(support_z.mean(0), 0.1)
+        return (query_z - self.mean) @ (support_z - self.mean).T @ support_y
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_an_evaluation_that_changes_a_buffer_is_refused(stage: str) -> None:
+    backbone = MLP([1, 4, 4], hidden=[8], norm=False)
+    run(Remembering(backbone, in_evaluation=False), stage)
+    with pytest.raises(ValueError, match="compare of Remembering changes mean, .*: let it change a copy"):
+        run(Remembering(backbone, in_evaluation=True), stage)
 
 
 @pytest.mark.parametrize("problem", ["classification", "regression"])
