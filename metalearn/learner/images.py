@@ -34,6 +34,8 @@ def picture(pixels: np.ndarray | Tensor) -> Image.Image:
     is_tensor = isinstance(pixels, Tensor)
     array = _array(pixels)
     shape = array.shape
+    if not shape:  # bytes of a file, or None
+        raise ValueError(f"a {type(pixels).__name__} is not an image: give a path, an opened image, or pixels")
     if array.ndim == 3 and shape[0] in COLOURS and (is_tensor or shape[2] not in COLOURS):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:

@@ -68,13 +68,15 @@ def warn_of_dark(images: Tensor, preparation: Preparation | TextPreparation) -> 
 
 
 def _check_list(inputs: Any, preparation: Preparation | TextPreparation) -> None:
-    """Refuses a single input, and a table, which would be read as the names of its columns.
+    """Refuses a single input, a set, and a table, which would be read as the names of columns.
 
     A network of grey images takes (3, H, W) as three of them; a network of colours may mean one.
     """
     kind, column = ("texts", "text") if isinstance(preparation, TextPreparation) else ("images", "path")
     if isinstance(inputs, str | os.PathLike | Image.Image):
         raise ValueError(f"{kind} are a list; put a single one into brackets")
+    if isinstance(inputs, set | frozenset):
+        raise ValueError(f"{kind} are a {type(inputs).__name__}, which has no order; give a list")
     if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 3 and inputs.shape[2] in (1, 3, 4):
         raise ValueError(f"an array of {tuple(inputs.shape)} is one image; put a single one into brackets")
     in_colour = isinstance(preparation, Preparation) and preparation.input_shape[0] > 1

@@ -73,6 +73,17 @@ def test_an_image_beside_its_label_is_no_image(image) -> None:
         list(chunks([(image, 3)], COLOUR))
 
 
+@pytest.mark.parametrize("given", [b"GIF89a", None, 3])
+def test_what_has_no_pixels_is_named(given) -> None:
+    with pytest.raises(ValueError, match=f"^image 0: a {type(given).__name__} is not an image: give a path, "):
+        list(chunks([given], COLOUR))
+
+
+def test_a_set_of_images_is_refused_since_labels_have_an_order() -> None:
+    with pytest.raises(ValueError, match="^images are a set, which has no order; give a list$"):
+        list(chunks({"a.png", "b.png"}, COLOUR))
+
+
 def test_sixteen_bits_are_read_as_the_data_set_uses_them() -> None:
     deep = (PIXELS[..., 0].astype(np.uint16) << 4) + 9
     image = Image.fromarray(deep)
