@@ -21,7 +21,7 @@ from metalearn.episodes.setting import Setting
 from metalearn.run.directory.result import Result
 from metalearn.training.evaluation import evaluate_further
 from metalearn.training.evaluations.base import MetaTest, ranks, thinned
-from metalearn.training.evaluations.incremental import Incremental, accuracy_by_session
+from metalearn.training.evaluations.incremental import Incremental
 from metalearn.training.evaluations.open_set import OpenSet, known_from_unknown, log_odds
 from metalearn.training.evaluations.retrieval import Retrieval, places_of
 from metalearn.training.evaluations.verification import Verification, draw_pairs, same_from_different
@@ -235,11 +235,17 @@ def test_incremental_of_a_perfect_and_of_a_chance_scorer() -> None:
     assert means(evaluation, built(chance=True)) == pytest.approx(chance)
 
 
-def test_accuracy_after_each_session_by_hand() -> None:
-    first = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 1.0]])  # (Q, way) of three queries of the ways 0, 1, 2
-    second = torch.tensor([[0.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
-    accuracies = accuracy_by_session(torch.stack([first, second]), torch.tensor([0, 1, 2]))
-    torch.testing.assert_close(accuracies, torch.tensor([1.0, 2 / 3]))
+def test_incremental_predicts_the_queries_of_the_classes_so_far_alone() -> None:
+    meta_test, asked = built(chance=False), []
+    compare = meta_test.algorithm.compare
+
+    def watched(support_z: torch.Tensor, support_y: torch.Tensor, query_z: torch.Tensor) -> torch.Tensor:
+        asked.append(len(query_z.argmax(1).unique()))  # the classes of the queries
+        return compare(support_z, support_y, query_z)
+
+    meta_test.algorithm.compare = watched
+    means(Incremental(num_episodes=1, sessions=3), meta_test)
+    assert asked == [2, 4, 4, 6, 6, 6]
 
 
 def test_a_thinned_curve_keeps_its_ends() -> None:

@@ -18,6 +18,7 @@ from metalearn.episodes.loaders import EVALUATION_SEED
 from metalearn.episodes.sampling import Draw, draw
 from metalearn.episodes.setting import Setting, Shape
 from metalearn.estimates import Curve, Estimate
+from metalearn.types import Predictor
 
 MOST_POINTS = 200
 """Largest number of points of a curve in a result."""
@@ -113,9 +114,19 @@ class MetaTest(NamedTuple):
 
         Both are inputs from `inputs`.
         """
+        return self.adapt(support, support_ways, way)(query)
+
+    def adapt(self, support: Tensor, support_ways: Tensor, way: int) -> Predictor:
+        """Returns the predictor learnt from a support set; its inputs are from `inputs` too."""
         support_y = F.one_hot(support_ways, way).to(support.device, self.dtype)  # (S, N)
         with self.precision():
-            return adapt_to_features(self.algorithm, support, support_y)(query)
+            predict = adapt_to_features(self.algorithm, support, support_y)
+
+        def in_precision(query: Tensor) -> Tensor:
+            with self.precision():
+                return predict(query)
+
+        return in_precision
 
     def draws(self, way: int, num_episodes: int) -> list[Draw]:
         """Draws the first episodes of meta-test with `way` ways.

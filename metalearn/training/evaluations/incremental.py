@@ -10,6 +10,7 @@ import torch
 from metalearn.estimates import Curve
 from metalearn.stats import estimate
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_episodes
+from metalearn.types import Predictor
 
 
 class Incremental(AbstractEvaluation):
@@ -49,14 +50,18 @@ class Incremental(AbstractEvaluation):
         inputs = meta_test.inputs_of(draws)
         accuracies = []  # (E, sessions)
         for episode in draws:
-            query = inputs(episode.query_rows)
-            logits = []  # for each session, (Q, way)
+            learners, after_session = list[Predictor](), []
             for session in range(self.sessions):
                 own = episode.support_ways // way == session
                 ways = (episode.support_ways[own] % way).to(meta_test.device)
-                logits.append(meta_test.predict(inputs(episode.support_rows[own]), ways, way, query).cpu())
-            accuracies.append(accuracy_by_session(torch.stack(logits), episode.query_ways))
-        by_session = torch.stack(accuracies).double()  # (E, sessions)
+                learners.append(meta_test.adapt(inputs(episode.support_rows[own]), ways, way))
+                # A transductive learner must not see the queries of later sessions.
+                seen = episode.query_ways < (session + 1) * way  # (Q,)
+                query = inputs(episode.query_rows[seen])
+                logits = torch.cat([predict(query) for predict in learners], dim=1)  # (Q, classes so far)
+                after_session.append((logits.argmax(1).cpu() == episode.query_ways[seen]).double().mean())
+            accuracies.append(torch.stack(after_session))
+        by_session = torch.stack(accuracies)  # (E, sessions)
         scores = {
             "accuracy_after_last": by_session[:, -1],
             "mean_accuracy": by_session.mean(1),
@@ -65,17 +70,3 @@ class Incremental(AbstractEvaluation):
         classes = [float((session + 1) * way) for session in range(self.sessions)]
         curve = Curve("classes so far", "accuracy", classes, by_session.mean(0).tolist())
         return Scored({name: estimate(values.numpy()) for name, values in scores.items()}, curve)
-
-
-def accuracy_by_session(logits: torch.Tensor, query_ways: torch.Tensor) -> torch.Tensor:
-    """Computes the accuracy over all classes so far after each session, (sessions,).
-
-    Logits are (sessions, Q, way), the ways of the queries (Q,).
-    """
-    sessions, _, way = logits.shape
-    accuracies = []
-    for session in range(1, sessions + 1):
-        seen = query_ways < session * way  # (Q,)
-        predicted = torch.cat([*logits[:session]], dim=1)[seen].argmax(1)
-        accuracies.append((predicted == query_ways[seen]).float().mean())
-    return torch.stack(accuracies)
