@@ -40,13 +40,13 @@ class SoftKMeans(AbstractMetric):
 
     replayable = True
     compares_by_vmap = True
-    predicts_jointly = True
 
     def __init__(self, backbone: AbstractBackbone, *, steps: int, temperature: float, batch_norm: Moments) -> None:
         super().__init__(backbone, batch_norm=batch_norm)
         check_at_least(0, steps=steps)
         check_positive(temperature=temperature)
         self.steps, self.temperature = steps, temperature
+        self.predicts_jointly = steps > 0
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:

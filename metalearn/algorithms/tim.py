@@ -52,7 +52,6 @@ class TIM(AbstractClassifier):
 
     replayable = True
     compares_by_vmap = True
-    predicts_jointly = True
 
     def __init__(
         self,
@@ -72,6 +71,7 @@ class TIM(AbstractClassifier):
         check_positive(sharpness=sharpness, alpha=alpha)
         self.sharpness, self.alpha, self.lr, self.steps = sharpness, alpha, lr, steps
         self.support_weight, self.conditional_weight = support_weight, conditional_weight
+        self.predicts_jointly = steps > 0 and lr > 0
 
     @at_least_float32
     def compare(self, support_z: Tensor, support_y: Tensor, query_z: Tensor) -> Tensor:

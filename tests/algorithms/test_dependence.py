@@ -50,6 +50,15 @@ def test_an_algorithm_is_called_transductive_where_it_is(name: str, batch_norm: 
     assert depends_on_other_queries(algorithm) == algorithm.dependence().transductive
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"), [("soft_kmeans", {"steps": 0}), ("tim", {"steps": 0}), ("tim", {"lr": 0.0})]
+)
+def test_a_method_that_takes_no_step_by_the_queries_is_inductive(name: str, changes: dict[str, float]) -> None:
+    algorithm = build(name, **{f"algorithm.{key}": value for key, value in changes.items()})
+    assert not algorithm.dependence().transductive
+    assert not depends_on_other_queries(algorithm)
+
+
 @pytest.mark.parametrize("batch_norm", MODES)
 @pytest.mark.parametrize("make", [lambda backbone, mode: Prototypical(backbone, batch_norm=mode), maml])
 @pytest.mark.parametrize("norm", [nn.Identity(), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4)])
