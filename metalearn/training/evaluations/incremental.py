@@ -50,7 +50,8 @@ class Incremental(AbstractEvaluation):
         inputs = meta_test.inputs_of(draws)
         accuracies = []  # (E, sessions)
         for episode in draws:
-            learners, after_session = list[Predictor](), []
+            learners: list[Predictor] = []
+            after_session = []  # (sessions,)
             for session in range(self.sessions):
                 own = episode.support_ways // way == session
                 ways = (episode.support_ways[own] % way).to(meta_test.device)
