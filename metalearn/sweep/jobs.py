@@ -228,6 +228,8 @@ class Attempt:
             return False
         self.job.seconds = (self.job.seconds or 0.0) + self.seconds
         self.job.conclude(code, stopped=stopped, timed_out=self._timeout if self._warned else None)
+        if not self.job.finished:
+            logs.note_verdict(self.job.log, self.job.status, self.job.reason)
         self.may_be_retried = self.job.status == "failed" and code != BAD_INPUT
         self._held.close()
         return True

@@ -1,4 +1,7 @@
-"""stdout.log of a job: each attempt is a line with its command, its output, and its exit code."""
+"""stdout.log of a job: for each attempt its command, its output, its exit code, and a verdict.
+
+The verdict is that of the controller, which alone knows what it has stopped, and why.
+"""
 
 import os
 import re
@@ -7,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 BEGUN = "$ "
 ENDED = "# exit code "
@@ -15,6 +19,8 @@ REFUSED = "metalearn: "
 
 TAIL = 8192
 """Bytes at the end of a log in which its last lines are looked for."""
+
+VERDICT = re.compile(r"# (failed|interrupted)(?:: (.*))?")
 
 LEFT = re.compile(r"\b(\d+) s left\b")
 
@@ -28,6 +34,18 @@ def note_end(log: Path, code: int | str) -> None:
     """Appends the exit code of an attempt, negative for a signal, if its log is still there."""
     with suppress(FileNotFoundError):
         _append(log, f"{ENDED}{code}\n")
+
+
+def note_verdict(log: Path, status: str, reason: str) -> None:
+    """Appends how an attempt without a finished run has ended, if its log is still there."""
+    with suppress(FileNotFoundError):
+        _append(log, f"# {status}: {reason}\n" if reason else f"# {status}\n")
+
+
+def verdict(log: Path) -> tuple[Literal["failed", "interrupted"], str] | None:
+    """Returns the verdict on the last attempt, and its reason; None where nobody has noted it."""
+    found = VERDICT.fullmatch(last_line(log))
+    return None if found is None else (found[1], found[2] or "")  # type: ignore[return-value]  # as VERDICT has it
 
 
 def exit_code(log: Path) -> int | None:

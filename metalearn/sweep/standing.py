@@ -12,7 +12,7 @@ from metalearn.formats import interval, score
 from metalearn.run.directory import sweep_record
 from metalearn.run.directory.claim import LOCK, is_locked
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.result import Status
+from metalearn.run.directory.result import Outcome, Status
 from metalearn.run.directory.validations import validation_curve
 from metalearn.sweep import logs
 from metalearn.sweep.jobs import JOB_LOCK, Job, shared
@@ -117,11 +117,20 @@ def _state(job: Job) -> tuple[State, str]:
             return "starting", ""
     if result is None and not job.log.is_file():
         return "waiting", ""
+    _conclude(job, result)
+    return job.status, job.reason  # type: ignore[return-value]  # concluded, so not pending
+
+
+def _conclude(job: Job, result: Outcome | None) -> None:
+    """Notes how a job has ended, as its controller has noted it, if that lived to the end."""
+    verdict = logs.verdict(job.log)
+    if verdict is not None and not (result and result.finished):
+        job.status, job.reason = verdict
+        return
     code = logs.exit_code(job.log)
     asked_early = result is None and code in ASKED
     stopped = asked_early or (result is not None and result.status == "interrupted")
     job.conclude("killed" if code is None else code, stopped=stopped, timed_out=None)
-    return job.status, job.reason  # type: ignore[return-value]  # concluded, so not pending
 
 
 def _overrides(folder: Path) -> list[str]:

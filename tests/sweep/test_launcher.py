@@ -15,7 +15,8 @@ import pytest
 from conftest import REPOSITORY
 from sweeping import DONE, Sweep, wait_for
 
-from metalearn.sweep import interrupts
+from metalearn.sweep import interrupts, standing
+from metalearn.sweep.jobs import Job
 from metalearn.sweep.screen import Screen
 from metalearn.sweep.slots import Slots
 
@@ -66,6 +67,22 @@ def test_retries(tmp_path: Path) -> None:
     assert sweep.statuses == ["completed", "failed", "failed"]
     tries = [len((job.folder / "tries").read_text().split()) for job in sweep.jobs]
     assert tries == [3, 3, 1]  # bad input, exit code 2, is not retried
+
+
+def states(sweep: Sweep) -> list[tuple[str, str]]:
+    """Returns the state and reason of each job, as another process reads them."""
+    read = (standing.look(Job(job.number, job.overrides, job.folder), sweep.folder, set()) for job in sweep.jobs)
+    return [(found.state, found.reason) for found in read]
+
+
+def test_a_job_stands_as_its_sweep_has_ended_it(tmp_path: Path) -> None:
+    """Saves on a signal: one job at its time limit, one on a signal from outside."""
+    (tmp_path / "saved.json").write_text(json.dumps({"status": "interrupted", "seconds": {}}))
+    save = "cp ../saved.json result.json; exit 143"
+    sweep = Sweep(tmp_path, [f"trap '{save}' TERM; while true; do sleep 0.05; done", save])
+    sweep.run(timeout=1)
+    assert states(sweep) == [("failed", "stopped after 1 s"), ("failed", "exit code 143")]
+    assert [(job.status, job.reason) for job in sweep.jobs] == states(sweep)
 
 
 def test_a_job_over_its_time_is_stopped(tmp_path: Path) -> None:
@@ -127,6 +144,7 @@ def test_a_second_signal_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sweep.run() == signal.SIGTERM
     killer.wait()
     assert sweep.statuses == ["interrupted"]
+    assert states(sweep) == [("interrupted", "")]
 
 
 def test_a_job_whose_controller_was_killed_is_waited_for(tmp_path: Path) -> None:
