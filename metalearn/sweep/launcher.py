@@ -26,7 +26,7 @@ from metalearn.run.directory.keys import key
 from metalearn.sweep import definition, dropped, unchanged
 from metalearn.sweep.control import attend, watch_cancel
 from metalearn.sweep.ending import report, returned
-from metalearn.sweep.jobs import AbstractProcess, Job, JobFailed
+from metalearn.sweep.jobs import AbstractProcess, Job, JobFailed, resuming
 from metalearn.sweep.settings import check_settings
 from metalearn.sweep.slots import Slots
 
@@ -82,7 +82,8 @@ class AbstractLauncher(Launcher, ABC):
                 self.trainer(job)  # finds a wrong name before the sweep is recorded
         definition.record(sweep, jobs, sys.argv[1:])
         finished = [job for job in jobs if job.finished]
-        unchanged.check(finished, self.config, self.compose, self.is_group)
+        begun = [job for job in jobs if job.finished or resuming(job.folder)]
+        unchanged.check(begun, self.config, self.compose, self.is_group)
 
         screen = Screen(jobs)
         done = f", {len(finished)} finished before" if finished else ""

@@ -1,6 +1,7 @@
-"""Finished jobs of a sweep must have run with the config that they would have now.
+"""Jobs of a sweep that have trained must have the config that they would have now.
 
-Otherwise an edit of a config file between two commands would mix two experiments in one sweep.
+Otherwise an edit of a config file between two commands would mix two experiments in one sweep, or
+in one job.
 """
 
 import os
@@ -18,7 +19,7 @@ from metalearn.sweep.jobs import Job
 
 
 def check(
-    finished: Iterable[Job],
+    begun: Iterable[Job],
     sweep: DictConfig,
     compose: Callable[[int, list[str]], DictConfig],
     is_group: Callable[[str], bool],
@@ -29,14 +30,14 @@ def check(
     alone, such as seeds, are composed once.
 
     Args:
-        finished: finished jobs.
+        begun: finished jobs, and those that would continue from a checkpoint.
         sweep: config of the sweep.
         compose: composes a job by its number and its overrides.
         is_group: whether a key names a group of the config.
     """
     edited = _last_edit(sweep)
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
-    for job in finished:
+    for job in begun:
         config = RunFolder(job.folder).config
         if not config.is_file() or config.stat().st_mtime > edited:
             continue

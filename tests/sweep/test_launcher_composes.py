@@ -236,6 +236,18 @@ def test_an_edited_config_is_refused_for_a_finished_job(launcher, finished, tmp_
         launcher.launch(finished, 0)
 
 
+def test_an_edited_config_is_refused_for_a_job_that_would_continue(launcher, finished, tmp_path: Path) -> None:
+    """The half with the old settings would be in no line but the job's own log."""
+    job = tmp_path / "it's/0"
+    (job / "result.json").unlink()
+    edit(tmp_path, "optimizer: {lr: 0.002}\ntasks_per_batch: 3")
+    launcher.launch(finished[:1], 0)
+    (job / "checkpoints").mkdir()
+    (job / "checkpoints/last.ckpt").touch()
+    with pytest.raises(ValueError, match="^job 0 ran with tasks_per_batch=1, which a config file now has as 3: undo"):
+        launcher.launch(finished[:1], 0)
+
+
 def test_an_edit_that_changes_no_number_is_no_edit(launcher, finished, composed, tmp_path: Path) -> None:
     """Typed values win over files, so their edits matter no more than those of places."""
     launcher.launch(finished, 0)
