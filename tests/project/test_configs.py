@@ -201,6 +201,10 @@ def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
     with pytest.raises(HydraException) as raised:
         composed("algorithm.inner_lr=1")
     assert explain(raised.value, typed) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
+    search = ["--multirun", "hydra/sweeper=optuna", "algorithm=choice(maml,anil)", "algorithm.inner_lr=1"]
+    assert explain(raised.value, search) == (
+        "the default algorithm of the search has no key 'algorithm.inner_lr': type algorithm.inner_lr=choice(1)"
+    )
 
 
 def test_an_interval_without_a_search_is_explained() -> None:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from metalearn.run.command.allowed import arguments, locate
 from metalearn.run.command.composed import compose
 from metalearn.run.command.conf import conf_dir
-from metalearn.run.command.grammar import value
+from metalearn.run.command.grammar import is_sweep, value
 from metalearn.run.command.groups import COME_ALONG
 from metalearn.run.command.names import nearest, nearest_key, shortened
 from metalearn.run.directory.keys import is_below, key, parts
@@ -82,13 +82,18 @@ def _not_a_folder(wanted: Any) -> Path | None:
 def _explain_key(wrong: str, argv: list[str]) -> str:
     config = _composed(argv)
     keys = known_keys(config)
+    typed = next((word for word in argv if key(word) == wrong), "")
+    if wrong in keys and "=" in typed and not is_sweep(typed):  # `definition.in_jobs` skips searches
+        given = shortened(typed.partition("=")[2])
+        part = wrong.partition(".")[0]
+        return f"the default {part} of the search has no key '{wrong}': type {wrong}=choice({given})"
     if wrong in keys:
         return f"only some jobs of this sweep have the key '{wrong}'"
     group, name, *_ = f"{wrong}.".split(".")
     if group in OF_ENTRIES and name not in config[group] and Path(conf_dir(), group, f"{name}.yaml").is_file():
         return f"there is no key '{wrong}' without {group}={name}"
     if _takes(config, wrong):
-        given = next((word.partition("=")[2] for word in argv if key(word) == wrong), "VALUE")
+        given = typed.partition("=")[2] if typed else "VALUE"
         return f"there is no key '{wrong}' yet; a plus adds it: '+{wrong}={shortened(given)}'"
     return f"there is no key '{wrong}'{nearest_key(wrong, keys)}"
 
