@@ -67,6 +67,15 @@ def test_an_accuracy_of_exactly_chance_is_shown_beside_it(capsys: pytest.Capture
     assert "20.00 %: the accuracy may be no better" in capsys.readouterr().out
 
 
+def test_an_interval_that_one_episode_cannot_give_is_a_question_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {"mean": 0.5, "std": None, "ci95": None, "num_episodes": 1}
+    (run,) = runs(regression(0.5, test={"mse": unknown, "nll": unknown}))
+    show_result(run.result, Path("there"))
+    text = capsys.readouterr().out
+    assert text.count("0.5 ± ?") == 2
+    assert "nan" not in text
+
+
 def test_square_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     published = {"mse": 0.25, "source": "[bold]"}
     (run,) = runs(regression(0.5, published=published, pretrained="out/[old]/:cat:/run", test_dataset="[mine]"))

@@ -123,7 +123,7 @@ def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
     if test.calibration_error is not None:
         table.add_row("calibration error", f"{percent(test.calibration_error)} %")
     if test.nll is not None:
-        table.add_row("negative log-likelihood", f"{test.nll.mean:.4f} ± {test.nll.ci95:.4f}")
+        table.add_row("negative log-likelihood", interval(("nll", test.nll)))
     if test.coverage is not None:
         table.add_row("targets in 95 % intervals", f"{percent(test.coverage.mean)} %")
 
