@@ -92,3 +92,12 @@ def test_weights_are_given_once_for_each_place_of_a_module() -> None:
             parameter.mul_(2)
         other.running_mean.fill_(1)
     torch.testing.assert_close(result, network(x))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_network_may_hold_a_scripted_layer() -> None:
+    network = nn.Sequential(torch.jit.script(nn.Linear(2, 2)), nn.Linear(2, 2))
+    weights = {name: torch.zeros_like(tensor) for name, tensor in network.named_parameters() if name != "1.bias"}
+    result = functional_call(network, weights, (torch.randn(3, 2),))
+    torch.testing.assert_close(result, network[1].bias.expand(3, 2))
+    assert network[0].weight.any()

@@ -1,6 +1,7 @@
 """Call of a network with other weights than its own."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ def functional_call(network: nn.Module, weights: Mapping[str, Tensor], inputs: t
     own: dict[str, Tensor] = {}  # each module once; a weight of two modules twice
     given: dict[Tensor, Tensor] = {}
     for prefix, module in network.named_modules():
-        for key, tensor in (module._parameters | module._buffers).items():
+        # Those of a scripted module are no dictionaries, which | could join.
+        for key, tensor in chain(module._parameters.items(), module._buffers.items()):
             if tensor is not None:
                 own[name := f"{prefix}.{key}" if prefix else key] = tensor
                 if name in weights:
