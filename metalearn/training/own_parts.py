@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from typing import Any, final
 
 import lightning.pytorch as pl
@@ -64,7 +65,7 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
         predict = adapt(task.support_x, task.support_y)
         together = predict(queries)
         for key, value in _state(algorithm):
-            if not torch.allclose(value, before.get(key, value), rtol=0.0, atol=0.0, equal_nan=True):
+            if not _is_equal(value, before.get(key, value)):
                 line = f"{'compare' if is_embedded else 'adapt'} of {name} changes {key}"
                 remedy = "let it change a copy (docs/extending.md)"
                 raise ValueError(f"{line}, which the next episode would inherit: {remedy}")
@@ -86,9 +87,16 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
 
 
 def _state(algorithm: AbstractAlgorithm) -> Iterator[tuple[str, Tensor]]:
-    """Yields the weights and buffers by name."""
-    yield from algorithm.named_parameters()
-    yield from algorithm.named_buffers()
+    """Yields the weights and buffers by name, without sparse ones, which torch cannot compare."""
+    for name, tensor in chain(algorithm.named_parameters(), algorithm.named_buffers()):
+        if tensor.layout == torch.strided:
+            yield name, tensor
+
+
+def _is_equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal; a buffer may have been replaced by one of another shape."""
+    is_alike = (a.shape, a.dtype) == (b.shape, b.dtype)
+    return is_alike and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def check_methods(algorithm: AbstractAlgorithm) -> None:

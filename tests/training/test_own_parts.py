@@ -136,6 +136,27 @@ def test_an_evaluation_that_changes_a_buffer_is_refused(stage: str) -> None:
         run(Remembering(backbone, in_evaluation=True), stage)
 
 
+class Growing(Moved):
+    """Keeps the support sets of all episodes, beside a sparse constant."""
+
+    def __init__(self, *, grows: bool) -> None:
+        super().__init__(predicts_jointly=False)
+        self.register_buffer("seen", torch.zeros(0))
+        self.register_buffer("graph", torch.eye(2).to_sparse())
+        self.grows = grows
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
+        if self.grows:
+            self.seen = torch.cat([self.seen, support_x.flatten()])
+        return lambda query_x: query_x.new_zeros(len(query_x), support_y.shape[1])
+
+
+def test_an_adaptation_that_replaces_a_buffer_is_refused() -> None:
+    run(Growing(grows=False), "val")
+    with pytest.raises(ValueError, match="adapt of Growing changes seen, .*: let it change a copy"):
+        run(Growing(grows=True), "val")
+
+
 @pytest.mark.parametrize("problem", ["classification", "regression"])
 @pytest.mark.parametrize(
     ("function", "is_joint"),
