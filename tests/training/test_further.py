@@ -26,6 +26,7 @@ from metalearn.training.evaluations.open_set import OpenSet, known_from_unknown,
 from metalearn.training.evaluations.retrieval import Retrieval, places_of
 from metalearn.training.evaluations.verification import Verification, draw_pairs, same_from_different
 from metalearn.training.module import FewShotModule
+from metalearn.types import Predictor
 
 CLASSES, EACH = 8, 6
 
@@ -245,7 +246,21 @@ def test_incremental_predicts_the_queries_of_the_classes_so_far_alone() -> None:
 
     meta_test.algorithm.compare = watched
     means(Incremental(num_episodes=1, sessions=3), meta_test)
-    assert asked == [2, 4, 4, 6, 6, 6]
+    assert asked == [2, 4, 6, 4, 6, 6]
+
+
+class Remembering(Prototypical):
+    """Keeps its last support set in itself, so that a predictor is good until the next adaptation."""
+
+    def adapt(self, support_x: torch.Tensor, support_y: torch.Tensor) -> Predictor:
+        self.support = support_x.flatten(1), support_y
+        return lambda query_x: self.compare(*self.support, query_x.flatten(1))
+
+
+def test_incremental_predicts_with_a_session_before_it_adapts_to_the_next() -> None:
+    meta_test = built(chance=False)
+    meta_test.algorithm.__class__ = Remembering
+    assert means(Incremental(num_episodes=2, sessions=3), meta_test)["accuracy_after_last"] == 1.0
 
 
 def test_a_thinned_curve_keeps_its_ends() -> None:

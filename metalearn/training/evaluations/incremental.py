@@ -10,7 +10,6 @@ import torch
 from metalearn.estimates import Curve
 from metalearn.stats import estimate
 from metalearn.training.evaluations.base import AbstractEvaluation, MetaTest, Scored, check_episodes
-from metalearn.types import Predictor
 
 
 class Incremental(AbstractEvaluation):
@@ -50,18 +49,18 @@ class Incremental(AbstractEvaluation):
         inputs = meta_test.inputs_of(draws)
         accuracies = []  # (E, sessions)
         for episode in draws:
-            learners: list[Predictor] = []
-            after_session = []  # (sessions,)
+            # A transductive learner must not see the queries of later sessions.
+            asked = [episode.query_ways < (session + 1) * way for session in range(self.sessions)]  # (Q,) each
+            logits: list[list[torch.Tensor]] = [[] for _ in asked]  # after each session, (Q, way) of each so far
             for session in range(self.sessions):
                 own = episode.support_ways // way == session
                 ways = (episode.support_ways[own] % way).to(meta_test.device)
-                learners.append(meta_test.adapt(inputs(episode.support_rows[own]), ways, way))
-                # A transductive learner must not see the queries of later sessions.
-                seen = episode.query_ways < (session + 1) * way  # (Q,)
-                query = inputs(episode.query_rows[seen])
-                logits = torch.cat([predict(query) for predict in learners], dim=1)  # (Q, classes so far)
-                after_session.append((logits.argmax(1).cpu() == episode.query_ways[seen]).double().mean())
-            accuracies.append(torch.stack(after_session))
+                predict = meta_test.adapt(inputs(episode.support_rows[own]), ways, way)
+                for later in range(session, self.sessions):
+                    logits[later].append(predict(inputs(episode.query_rows[asked[later]])).cpu())
+            predicted = [torch.cat(parts, dim=1).argmax(1) for parts in logits]  # (Q,) each
+            right = [ways == episode.query_ways[rows] for ways, rows in zip(predicted, asked, strict=True)]
+            accuracies.append(torch.stack([each.double().mean() for each in right]))
         by_session = torch.stack(accuracies)  # (E, sessions)
         scores = {
             "accuracy_after_last": by_session[:, -1],
