@@ -201,10 +201,12 @@ def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
     with pytest.raises(HydraException) as raised:
         composed("algorithm.inner_lr=1")
     assert explain(raised.value, typed) == "only some jobs of this sweep have the key 'algorithm.inner_lr'"
-    search = ["--multirun", "hydra/sweeper=optuna", "algorithm=choice(maml,anil)", "algorithm.inner_lr=1"]
-    assert explain(raised.value, search) == (
-        "the default algorithm of the search has no key 'algorithm.inner_lr': type algorithm.inner_lr=choice(1)"
-    )
+    search = ["--multirun", "hydra/sweeper=optuna", "algorithm=choice(maml,anil)"]
+    experiments = ["--multirun", "experiment=finn2017_omniglot_5w1s,finn2017_omniglot_20w1s"]
+    line = "the default algorithm has no key 'algorithm.inner_lr', which the jobs have: type "
+    for words in (search, experiments):
+        assert explain(raised.value, [*words, "algorithm.inner_lr=1"]) == f"{line}algorithm.inner_lr=choice(1)"
+        assert explain(raised.value, [*words, "algorithm.inner_lr=null"]) == f"{line}++algorithm.inner_lr=null"
 
 
 def test_an_interval_without_a_search_is_explained() -> None:

@@ -83,10 +83,10 @@ def _explain_key(wrong: str, argv: list[str]) -> str:
     config = _composed(argv)
     keys = known_keys(config)
     typed = next((word for word in argv if key(word) == wrong), "")
-    if wrong in keys and "=" in typed and not is_sweep(typed):  # `definition.in_jobs` skips searches
-        given = shortened(typed.partition("=")[2])
-        part = wrong.partition(".")[0]
-        return f"the default {part} of the search has no key '{wrong}': type {wrong}=choice({given})"
+    if wrong in keys and "=" in typed and not is_sweep(typed):  # of a search, or a sweep of experiments
+        given, part = shortened(typed.partition("=")[2]), wrong.partition(".")[0]
+        remedy = f"++{wrong}=null" if value(typed) is None else f"{wrong}=choice({given})"
+        return f"the default {part} has no key '{wrong}', which the jobs have: type {remedy}"
     if wrong in keys:
         return f"only some jobs of this sweep have the key '{wrong}'"
     group, name, *_ = f"{wrong}.".split(".")
