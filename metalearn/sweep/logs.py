@@ -78,8 +78,12 @@ def seconds_left(log: Path) -> float | None:
 
 
 def _append(log: Path, line: str) -> None:
-    with log.open("ab") as file:
-        file.write(line.encode())
+    """Appends a line below the output, which a kill may have cut within its last line."""
+    with log.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else f"\n{line}"
+        file.write(line.encode(errors="backslashreplace"))  # a path may hold any bytes
 
 
 def _tail(log: Path) -> list[str]:

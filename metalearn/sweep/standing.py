@@ -122,15 +122,24 @@ def _state(job: Job) -> tuple[State, str]:
 
 
 def _conclude(job: Job, result: Outcome | None) -> None:
-    """Notes how a job has ended, as its controller has noted it, if that lived to the end."""
+    """Notes how a job has ended, as its controller has noted it.
+
+    The controller may have died first, and a user may have continued the job without one.
+    """
     verdict = logs.verdict(job.log)
-    if verdict is not None and not (result and result.finished):
+    if verdict is not None and not (result and (result.finished or _is_newer(RunFolder(job.folder).result, job.log))):
         job.status, job.reason = verdict
         return
     code = logs.exit_code(job.log)
     asked_early = result is None and code in ASKED
     stopped = asked_early or (result is not None and result.status == "interrupted")
     job.conclude("killed" if code is None else code, stopped=stopped, timed_out=None)
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    with suppress(FileNotFoundError):  # another attempt has begun meanwhile
+        return path.stat().st_mtime > other.stat().st_mtime
+    return False
 
 
 def _overrides(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from conftest import REPOSITORY
 from sweeping import DONE, Sweep, wait_for
 
-from metalearn.sweep import interrupts, standing
+from metalearn.sweep import interrupts, logs, standing
 from metalearn.sweep.jobs import Job
 from metalearn.sweep.screen import Screen
 from metalearn.sweep.slots import Slots
@@ -83,6 +84,27 @@ def test_a_job_stands_as_its_sweep_has_ended_it(tmp_path: Path) -> None:
     sweep.run(timeout=1)
     assert states(sweep) == [("failed", "stopped after 1 s"), ("failed", "exit code 143")]
     assert [(job.status, job.reason) for job in sweep.jobs] == states(sweep)
+
+
+def test_a_job_that_a_user_has_continued_since_stands_as_that_run_has_ended(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, ["trap 'exit 143' TERM; while true; do sleep 0.05; done"])
+    sweep.run(timeout=1)
+    assert states(sweep) == [("failed", "stopped after 1 s")]
+    result = tmp_path / "0/result.json"
+    for status in ("interrupted", "completed"):
+        result.write_text(json.dumps({"status": status, "seconds": {}}))
+        os.utime(result, (time.time() + 1,) * 2)
+        assert states(sweep) == [(status, "")]
+
+
+def test_a_job_stands_as_ended_whatever_it_has_printed(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, ["printf 12; kill -9 $$", 'cp ../failed.json result.json; printf "# failed: no"; exit 1'])
+    error = "/data/caf\udce9 is no folder"  # as Python reads a name that is not UTF-8
+    (tmp_path / "failed.json").write_text(json.dumps({"status": "failed", "error": error, "seconds": {}}))
+    sweep.run()
+    reasons = ["killed by SIGKILL", r"exit code 1, /data/caf\udce9 is no folder"]
+    assert states(sweep) == [("failed", reason) for reason in reasons]
+    assert [logs.exit_code(job.log) for job in sweep.jobs] == [-9, 1]
 
 
 def test_a_job_over_its_time_is_stopped(tmp_path: Path) -> None:
