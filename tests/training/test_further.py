@@ -250,7 +250,7 @@ def test_incremental_predicts_the_queries_of_the_classes_so_far_alone() -> None:
 
 
 class Remembering(Prototypical):
-    """Keeps its last support set in itself, so that a predictor is good until the next adaptation."""
+    """Keeps its last support set in itself, which every predictor reads."""
 
     def adapt(self, support_x: torch.Tensor, support_y: torch.Tensor) -> Predictor:
         self.support = support_x.flatten(1), support_y
