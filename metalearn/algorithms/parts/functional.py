@@ -24,7 +24,7 @@ def functional_call(network: nn.Module, weights: Mapping[str, Tensor], inputs: t
     own: dict[str, Tensor] = {}  # each module once; a weight of two modules twice
     given: dict[Tensor, Tensor] = {}
     for prefix, module in network.named_modules():
-        # Those of a scripted module are no dictionaries, which | could join.
+        # A scripted module holds no dictionaries, which | could join.
         for key, tensor in chain(module._parameters.items(), module._buffers.items()):
             if tensor is not None:
                 own[name := f"{prefix}.{key}" if prefix else key] = tensor

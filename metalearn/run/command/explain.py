@@ -83,7 +83,7 @@ def _explain_key(wrong: str, argv: list[str]) -> str:
     config = _composed(argv)
     keys = known_keys(config)
     typed = next((word for word in argv if key(word) == wrong), "")
-    if wrong in keys and "=" in typed and not is_sweep(typed):  # of a search, or a sweep of experiments
+    if wrong in keys and "=" in typed and not is_sweep(typed):  # as in a search, or in a sweep of experiments
         given, part = shortened(typed.partition("=")[2]), wrong.partition(".")[0]
         remedy = f"++{wrong}=null" if value(typed) is None else f"{wrong}=choice({given})"
         return f"the default {part} has no key '{wrong}', which the jobs have: type {remedy}"
