@@ -2,7 +2,8 @@
 
     python scripts/write_curves.py
 
-An algorithm without a record has no curve. Lines of one colour are the seeds of an experiment.
+An algorithm without a record has no curve. Each data set has a plot of its own, one below the
+other. Lines of one colour are the seeds of an experiment.
 """
 
 import json
@@ -23,6 +24,7 @@ class Run(NamedTuple):
     """Validation curve of a record."""
 
     experiment: str
+    dataset: str
     score: str
     points: list[tuple[int, float]]  # step, score; accuracies in percent
 
@@ -38,12 +40,23 @@ def read() -> dict[str, list[Run]]:
         factor = 100 if score == "accuracy" else 1
         points = [(int(step), factor * value) for step, value in record["validation"].items()]
         experiment = path.stem.rpartition("-seed")[0]
-        runs[record["result"]["algorithm"]].append(Run(experiment, score, points))
+        runs[record["result"]["algorithm"]].append(Run(experiment, record["result"]["dataset"], score, points))
     return runs
 
 
 def drawn(runs: list[Run]) -> str:
     """Draws the curves of an algorithm as SVG."""
+    datasets = sorted({run.dataset for run in runs}, reverse=True)  # Omniglot first
+    plots = [plot([run for run in runs if run.dataset == name]) for name in datasets]
+    body = "\n".join(f'<g transform="translate(0 {HEIGHT * i})">\n{each}\n</g>' for i, each in enumerate(plots))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT * len(plots)}" fill="none" '
+        f'font-family="sans-serif" font-size="13">\n{body}\n</svg>\n'
+    )
+
+
+def plot(runs: list[Run]) -> str:
+    """Draws the curves on one data set."""
     experiments = sorted({run.experiment for run in runs})
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(experiments)}
     x = scale([0, *(step for run in runs for step, _ in run.points)])
@@ -59,11 +72,7 @@ def drawn(runs: list[Run]) -> str:
         seeds = sum(run.experiment == name for run in runs)
         label = f"{name}, {seeds} seeds" if seeds > 1 else name
         lines.append(text(WIDTH - RIGHT, down(8) - 16 * number, label, anchor="end", fill=colours[name]))
-    body = "\n".join(lines)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" fill="none" '
-        f'font-family="sans-serif" font-size="13">\n{body}\n</svg>\n'
-    )
+    return "\n".join(lines)
 
 
 def grid(x: Scale, y: Scale) -> list[str]:
