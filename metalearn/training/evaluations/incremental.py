@@ -59,7 +59,7 @@ class Incremental(AbstractEvaluation):
                 for later in range(session, self.sessions):
                     logits[later].append(predict(inputs(episode.query_rows[asked[later]])).cpu())
             predicted = [torch.cat(parts, dim=1).argmax(1) for parts in logits]  # (Q,) each
-            right = [ways == episode.query_ways[rows] for ways, rows in zip(predicted, asked, strict=True)]
+            right = [answer == episode.query_ways[rows] for answer, rows in zip(predicted, asked, strict=True)]
             accuracies.append(torch.stack([each.double().mean() for each in right]))
         by_session = torch.stack(accuracies)  # (E, sessions)
         scores = {
