@@ -16,8 +16,8 @@ from metalearn.files import open_to_lock
 
 LOCK = ".lock"
 
-PROBES = 3
-PROBE = 0.05
+PROBES = 11
+PROBE = 0.01
 """Seconds between tries for a lock: who asks whether it is held holds it for an instant."""
 
 
