@@ -1,5 +1,6 @@
 """The checkpoint of a pretrained backbone under a head that needs no training."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from metalearn.algorithms.parts.base_classes import BaseMean
 from metalearn.backbones.base import backbone_of, random_weights
@@ -36,6 +37,9 @@ def checkpoint_of_parts(backbone: str, head: str) -> dict[str, Any]:
         if "_target_" not in config["algorithm"]:
             raise ValueError("its config extends that of another algorithm")
         algorithm = instantiate(config["algorithm"])
+    except InterpolationKeyError as error:
+        (missing,) = re.findall(r"Interpolation key '(.+)' not found", str(error))
+        raise ValueError(f"{head} needs {missing}, which only a run has: train it, or choose another") from error
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
         raise ValueError(f"{head} on {backbone} cannot be built without a run: {first_line(cause)}") from error

@@ -39,7 +39,7 @@ def test_it_can_be_saved(ours: Learner, tmp_path: Path) -> None:
         ("conv4", "simple_shot", "random before training"),
         ("efficientnet_lite0", "r2d2", "weights that a training must find"),
         ("efficientnet_lite0", "distribution_calibration", "needs to know base classes"),
-        ("efficientnet_lite0", "maml", "cannot be built without a run: .*'episode.train.way' not found$"),
+        ("efficientnet_lite0", "maml", "^maml needs episode.train.way, which only a run has: train it"),
         ("efficientnet_lite0", "anil", "cannot be built without a run: its config extends that of another algorithm"),
     ],
 )
