@@ -85,19 +85,7 @@ def show_result(result: Result, folder: Path) -> None:
             table.add_row(title, f"{percent(found.mean)} ± {percent(found.ci95)} %")
     if result.test_dataset != result.dataset:
         table.add_row("tested on", result.test_dataset)
-    elsewhere = f"{result.trained_dataset}, " if result.trained_dataset not in (None, result.dataset) else ""
-    trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"
-    both = result.train_split is not None and result.steps != 0
-    table.add_row("trained on", elsewhere + trained + (", on meta-train and meta-val" if both else ""))
-    if result.trained_with:
-        table.add_row("trained with", ", ".join(result.trained_with))
-    if both:
-        last = "the last" if result.best_step == result.steps else "the last with a finite loss"
-        table.add_row("tested weights", f"{last}, step {result.best_step}: no meta-val is left to select")
-    if result.pretrained:
-        table.add_row("pretrained", result.pretrained)
-    if result.pretrained_on:
-        table.add_row("pretrained on", pretraining(result.pretrained_on, result.seen_in_pretraining))
+    _add_training(table, result)
     table.add_row("batch norm", f"{result.batch_norm} ({'transductive' if result.transductive else 'inductive'})")
     if val := result.measured("val"):
         table.add_row(f"meta-val {words}", f"{interval(val)}, step {result.best_step}")
@@ -126,6 +114,23 @@ def _add_details(table: Table, test: Evaluation, shape_of_test: str) -> None:
         table.add_row("negative log-likelihood", interval(("nll", test.nll)))
     if test.coverage is not None:
         table.add_row("targets in 95 % intervals", f"{percent(test.coverage.mean)} %")
+
+
+def _add_training(table: Table, result: Result) -> None:
+    """Adds rows on where the tested weights come from."""
+    elsewhere = f"{result.trained_dataset}, " if result.trained_dataset not in (None, result.dataset) else ""
+    trained = trained_on(result.episode.train, result.batch_size) if result.steps != 0 else "nothing: 0 steps"
+    both = result.train_split is not None and result.steps != 0
+    table.add_row("trained on", elsewhere + trained + (", on meta-train and meta-val" if both else ""))
+    if result.trained_with:
+        table.add_row("trained with", ", ".join(result.trained_with))
+    if both:
+        last = "the last" if result.best_step == result.steps else "the last with a finite loss"
+        table.add_row("tested weights", f"{last}, step {result.best_step}: no meta-val is left to select")
+    if result.pretrained:
+        table.add_row("pretrained", result.pretrained)
+    if result.pretrained_on:
+        table.add_row("pretrained on", pretraining(result.pretrained_on, result.seen_in_pretraining))
 
 
 def trained_on(episode: EpisodeSetting, batch_size: int | None) -> str:
