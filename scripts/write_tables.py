@@ -1,5 +1,7 @@
 """Writes the tables of README.md and docs/ from the records in docs/records/.
 
+The first lines of an experiment with a record say what it reached, and in which time.
+
     python scripts/write_tables.py
 
 A table is between two comments of a page. The first names the experiments, with * for any letters:
@@ -9,7 +11,7 @@ A table is between two comments of a page. The first names the experiments, with
 
 A row is an experiment in one test setting: the mean over its seeds with Student's 95 % interval.
 With one seed, the interval is over its episodes. The commands of its records may differ in the seed
-and in the limits of steps and time, so its steps are the fewest and the most.
+and in the limits of steps and time, so its steps and minutes are the fewest and the most.
 """
 
 import fnmatch
@@ -25,12 +27,24 @@ from metalearn.report.comparing.protocol import protocol
 from metalearn.run.directory.keys import key
 from metalearn.run.directory.published import published
 from metalearn.run.directory.result import Evaluation, Result
-from metalearn.stats import estimate
+from metalearn.stats import Estimate, estimate
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- table of (?P<names>\S+) -->\n)(?P<rows>.*?)(<!-- end of table -->)", re.DOTALL)
-HEADS = ("experiment", "tested on", "accuracy %", "published", "trained on", "batch norm", "seeds, episodes", "steps")
+EXPERIMENTS = sorted((ROOT / "conf/experiment").glob("*.yaml"))
+MEASURED = re.compile(r"(?<=^# @package _global_\n)(# Measured: .*\n)?")
+HEADS = (
+    "experiment",
+    "tested on",
+    "accuracy %",
+    "published",
+    "trained on",
+    "batch norm",
+    "seeds, episodes",
+    "steps",
+    "minutes",
+)
 OF_A_SEED = {"seed", "trainer.max_steps", "trainer.max_time"}
 """Keys in which the commands of an experiment's records may differ."""
 
@@ -44,24 +58,42 @@ class Row(NamedTuple):
     evaluations: list[Evaluation]
 
     def cells(self) -> list[str]:
-        first, scores = self.results[0], [evaluation.accuracy for evaluation in self.evaluations]
-        assert all(scores), "a table of accuracies"
-        means = [score.mean for score in scores if score]
-        over = estimate(means) if len(means) > 1 else scores[0]
-        assert over is not None
-        steps = [result.steps or 0 for result in self.results]
+        first = self.results[0]
         how = protocol(first, None)
         number = published(first) if self.setting == _main_setting(first) else None
         return [
             f"`{self.experiment}`",
             f"{first.test_dataset or first.dataset} {self.setting}, {_queries(first)}",
-            f"**{100 * over.mean:.2f} ± {100 * over.ci95:.2f}**",
+            f"**{self.accuracy}**",
             f"{round(100 * number.accuracy, 2)} ({number.source})" if number and number.accuracy else "-",
             how.training,
             how.batch_norm_kind,
-            f"{len(means)}, {scores[0].num_episodes if scores[0] else 0}",
-            " to ".join(f"{end:,}" for end in sorted({min(steps), max(steps)})),
+            f"{len(self.results)}, {self._scores[0].num_episodes}",
+            self.steps,
+            self.minutes,
         ]
+
+    @property
+    def accuracy(self) -> str:
+        """Mean in percent, with its interval over the seeds, or over the episodes of one seed."""
+        means = [score.mean for score in self._scores]
+        over = estimate(means) if len(means) > 1 else self._scores[0]
+        return f"{100 * over.mean:.2f} ± {100 * over.ci95:.2f}"
+
+    @property
+    def steps(self) -> str:
+        return _ends([result.steps or 0 for result in self.results])
+
+    @property
+    def minutes(self) -> str:
+        """Minutes of the training."""
+        return _ends([round((result.seconds.fit or 0) / 60) for result in self.results])
+
+    @property
+    def _scores(self) -> list[Estimate]:
+        scores = [evaluation.accuracy for evaluation in self.evaluations]
+        assert all(scores), "a table of accuracies"
+        return [score for score in scores if score]
 
 
 def read() -> dict[str, list[Result]]:
@@ -105,6 +137,21 @@ def written(page: str, records: dict[str, list[Result]]) -> str:
     return BLOCK.sub(table, page)
 
 
+def headed(experiment: str, text: str, records: dict[str, list[Result]]) -> str:
+    """Returns the config of an experiment with what its records reached, if it has any."""
+    line = ""
+    if experiment in records:
+        row = next(rows(experiment, records))
+        seeds = f"{len(row.results)} seed{'s' if len(row.results) > 1 else ''}"
+        line = f"# Measured: {row.accuracy} %, {seeds} of {row.steps} steps, {row.minutes} minutes (docs/results.md).\n"
+    return MEASURED.sub(line, text)
+
+
+def _ends(numbers: list[int]) -> str:
+    """Formats the smallest and the largest number, or the one number that they all are."""
+    return " to ".join(f"{end:,}" for end in sorted({min(numbers), max(numbers)}))
+
+
 def _main_setting(result: Result) -> str:
     test = result.episode.test
     return f"{test.way}-way {test.shot}-shot"
@@ -125,6 +172,7 @@ def main() -> None:
     try:
         records = read()
         pages = {path: written(path.read_text(), records) for path in PAGES}
+        pages |= {path: headed(path.stem, path.read_text(), records) for path in EXPERIMENTS}
     except ValueError as error:
         sys.exit(f"write_tables: {error}")
     for path, new in pages.items():

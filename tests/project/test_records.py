@@ -41,6 +41,8 @@ def test_every_table_is_as_its_records_are() -> None:
     records = write_tables.read()
     for page in write_tables.PAGES:
         assert write_tables.written(page.read_text(), records) == page.read_text(), f"{page}: make tables"
+    for path in write_tables.EXPERIMENTS:
+        assert write_tables.headed(path.stem, path.read_text(), records) == path.read_text(), f"{path}: make tables"
 
 
 def test_every_curve_is_as_its_records_are() -> None:
@@ -63,6 +65,10 @@ def test_a_record_of_a_run_gives_a_row(metalearn, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(write_tables, "ROOT", tmp_path)
     page = "<!-- table of glyphs-* -->\n<!-- end of table -->"
     mean = run.test["accuracy"]["mean"]
+    name = keep_record.name(kept).removesuffix("-seed3")
+    headed = write_tables.headed(name, "# @package _global_\n# Old\n", write_tables.read())
+    assert headed.splitlines()[1].startswith(f"# Measured: {100 * mean:.2f} ±")
+    assert write_tables.headed("other", headed, write_tables.read()) == "# @package _global_\n# Old\n"
     rows = write_tables.written(page, write_tables.read()).splitlines()[3:-1]
     assert [re.findall(r"\d-way \d-shot", row)[0] for row in rows] == ["5-way 1-shot", "2-way 1-shot"]
     assert f"**{100 * mean:.2f} ±" in rows[0]
