@@ -1,10 +1,10 @@
 """How numbers, settings and errors are written, on a screen, in a report and in messages."""
 
 import csv
-import io
 import math
 import re
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from metalearn.estimates import Estimate
@@ -106,9 +106,10 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     >>> csv_text([("split", "class"), ("val", None)])
     'split,class\\nval,\\n'
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    lines = list[str]()
+    # Python 3.11 puts a field with a carriage return into quotes only if its lines end with one.
+    csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def installing(extra: str) -> str:

@@ -77,6 +77,13 @@ def test_every_form_of_support_and_query_gives_the_same(place: Path, capsys) -> 
         assert rows(place / f"{number}.csv") == rows(place / "0.csv")
 
 
+def test_texts_of_several_lines_come_back_from_the_list(place: Path, capsys) -> None:
+    texts = ["play\rrice", "play\r\nrice", "play\nrice", 'play "rice",\tnow', " play "]
+    (place / "query.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    assert call(place, capsys, "--csv", str(place / "out.csv"), query="query.jsonl")[0] == 0
+    assert [row["text"] for row in rows(place / "out.csv")] == texts
+
+
 def test_unreadable_files_are_listed_and_left_out(place: Path, capsys) -> None:
     (place / "folder").mkdir()
     (place / "folder/good.txt").write_text("Please play rice\n")
