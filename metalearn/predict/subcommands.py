@@ -13,6 +13,11 @@ def typed(*words: str) -> str:
 def run_shown(*words: str) -> None:
     """Runs `python -m WORDS`. Raises ValueError if it fails."""
     print(typed(*words), flush=True)
-    done = subprocess.run([sys.executable, "-m", *words], check=False)
-    if done.returncode:
-        raise ValueError(f"{typed(*words)} ended with {done.returncode}")
+    with subprocess.Popen([sys.executable, "-m", *words]) as program:
+        try:
+            code = program.wait()
+        except KeyboardInterrupt:  # the program received it too, and saves; subprocess.run would kill it
+            program.wait()
+            raise
+    if code:
+        raise ValueError(f"{typed(*words)} ended with {code}")

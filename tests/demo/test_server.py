@@ -5,7 +5,10 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -148,7 +151,7 @@ def test_what_cannot_be_served_says_so_in_a_line(tmp_path: Path, capsys, monkeyp
     for algorithm in ("pt_map", "bd_cspn"):
         code, _, err = call(capsys, checkpoint(tmp_path, f"algorithm={algorithm}"))
         assert code == 2 and "so a single one has no information" in err and err.count("\n") == 1
-    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     code, _, err = call(capsys, run)
     assert code == 2 and "uvicorn is missing: pip install -e '.[demo]'" in err
 
@@ -173,3 +176,35 @@ def test_the_default_run_is_trained_once(tmp_path: Path, monkeypatch, status, ha
         (tmp_path / "checkpoints/last.ckpt").touch()
     assert default_run.default_run(tmp_path) == tmp_path
     assert called == ([("metalearn", command.format(tmp_path))] if command else [])
+
+
+SAVING = """
+import signal, time
+from pathlib import Path
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+Path("begun").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    Path("saved").touch()
+"""
+SHOWING = """
+import signal
+from metalearn.predict.subcommands import run_shown
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_shown("saving")
+"""
+
+
+def test_ctrl_c_lets_a_training_save(tmp_path: Path) -> None:
+    (tmp_path / "saving.py").write_text(SAVING)
+    command = [sys.executable, "-c", SHOWING]
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+    assert (tmp_path / "saved").exists()
