@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ImportError) as error:
         print(f"metalearn.export: {one_line(error)}", file=sys.stderr)
         code = 2
+    except KeyboardInterrupt:
+        code = 130
     sys.exit(code)
 
 

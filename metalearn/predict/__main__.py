@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         print(f"metalearn.predict: {one_line(error)}", file=sys.stderr)
         code = 2
+    except KeyboardInterrupt:
+        code = 130
     sys.exit(code)
 
 

@@ -207,3 +207,13 @@ def test_a_sort_in_onnx_is_stable() -> None:
     content = torch.onnx.export(program, dynamo=True, verbose=False).model_proto.SerializeToString()
     (theirs,) = onnxruntime.InferenceSession(content).run(None, {"x": x.numpy()})
     assert torch.equal(torch.from_numpy(theirs), Order()(x))
+
+
+def test_an_interruption_ends_without_a_traceback(tmp_path: Path, capsys, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "export", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), str(tmp_path / "method.onnx")])
+    assert ended.value.code == 130 and capsys.readouterr() == ("", "")

@@ -262,6 +262,14 @@ def test_answers_are_those_of_the_learner(place: Path, capsys) -> None:
     np.testing.assert_allclose([float(row["probability"]) for row in rows], expected, atol=1e-4)
 
 
+def test_an_interruption_ends_without_a_traceback(place: Path, capsys, monkeypatch) -> None:
+    def interrupted(given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metalearn.predict.command.predict", interrupted)
+    assert call(place, capsys) == (130, "")
+
+
 def test_the_demonstration_draws_what_it_sorts(place: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(place)
     with pytest.raises(SystemExit) as ended:
