@@ -15,5 +15,5 @@ def default_run(folder: Path = FOLDER) -> Path:
     """
     run = RunFolder(folder)
     if not run.is_finished():
-        subcommands.run_shown("metalearn", f"resume={folder}" if run.last.exists() else f"hydra.run.dir={folder}")
+        subcommands.run_shown("metalearn", f"resume={folder}" if run.holds_checkpoint else f"hydra.run.dir={folder}")
     return folder

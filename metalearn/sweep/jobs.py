@@ -237,8 +237,7 @@ class Attempt:
 
 def resuming(folder: Path) -> list[str]:
     """Returns the arguments that continue a run in its directory; none before a checkpoint."""
-    run = RunFolder(folder)
-    return [f"resume={quoted(folder)}"] if run.last.is_file() or run.best.is_file() else []
+    return [f"resume={quoted(folder)}"] if RunFolder(folder).holds_checkpoint else []
 
 
 def _signal_name(number: int) -> str:

@@ -157,23 +157,24 @@ def test_what_cannot_be_served_says_so_in_a_line(tmp_path: Path, capsys, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("status", "has_checkpoint", "command"),
+    ("status", "checkpoint", "command"),
     [
-        (None, False, "hydra.run.dir={}"),
-        (None, True, "resume={}"),
-        ("interrupted", True, "resume={}"),
-        ("failed", False, "hydra.run.dir={}"),
-        ("completed", True, None),
+        (None, None, "hydra.run.dir={}"),
+        (None, "last", "resume={}"),
+        (None, "best", "resume={}"),  # killed in its first validation
+        ("interrupted", "last", "resume={}"),
+        ("failed", None, "hydra.run.dir={}"),
+        ("completed", "last", None),
     ],
 )
-def test_the_default_run_is_trained_once(tmp_path: Path, monkeypatch, status, has_checkpoint, command) -> None:
+def test_the_default_run_is_trained_once(tmp_path: Path, monkeypatch, status, checkpoint, command) -> None:
     called = []
     monkeypatch.setattr(default_run.subcommands, "run_shown", lambda *words: called.append(words))
     if status:
         (tmp_path / "result.json").write_text(json.dumps({"status": status, "error": None, "test": None, "val": None}))
-    if has_checkpoint:
+    if checkpoint:
         (tmp_path / "checkpoints").mkdir()
-        (tmp_path / "checkpoints/last.ckpt").touch()
+        (tmp_path / f"checkpoints/{checkpoint}.ckpt").touch()
     assert default_run.default_run(tmp_path) == tmp_path
     assert called == ([("metalearn", command.format(tmp_path))] if command else [])
 

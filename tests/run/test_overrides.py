@@ -379,6 +379,13 @@ def test_an_unfinished_run_is_found_by_its_paths_however_typed(
     assert newest_unfinished([tmp_path / "run"], ["seed=3", "dataset.root=fish"]) is None
 
 
+def test_a_run_that_was_killed_between_its_first_two_checkpoints_is_unfinished(run: Path) -> None:
+    (run / "checkpoints/last.ckpt").rename(run / "checkpoints/best.ckpt")
+    (run / ".hydra").mkdir()
+    (run / ".hydra/overrides.yaml").write_text("[seed=3]")
+    assert f"resume='{run}'" in expand(["seed=3", "resume=auto", f"hydra.run.dir={run}"])
+
+
 @pytest.mark.parametrize("content", ["[seed=3", "a: b", "", "- {a: b}", "\0", "[" * 10_000])
 def test_a_run_with_damaged_overrides_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     (path := tmp_path / ".hydra/overrides.yaml").parent.mkdir()

@@ -103,8 +103,8 @@ def _path(override: str) -> Path | None:
 def newest_unfinished(folders: Iterable[Path], typed: list[str]) -> Path | None:
     """Returns the latest incomplete run of equal overrides that has a checkpoint."""
     wanted = _definition(typed, Path.cwd())
-    begun = [folder for folder in map(RunFolder, folders) if folder.last.is_file()]
-    for folder in sorted(begun, key=lambda folder: folder.last.stat().st_mtime, reverse=True):
+    begun = [folder for folder in map(RunFolder, folders) if folder.holds_checkpoint]
+    for folder in sorted(begun, key=lambda folder: folder.last.parent.stat().st_mtime, reverse=True):
         try:
             if _is_unfinished(folder, wanted):
                 return folder.path

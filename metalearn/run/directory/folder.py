@@ -75,9 +75,14 @@ class RunFolder:
         return outcome is not None and outcome.finished
 
     @property
+    def holds_checkpoint(self) -> bool:
+        """Whether a checkpoint is here; a kill in the first validation leaves best.ckpt alone."""
+        return self.best.exists() or self.last.exists()
+
+    @property
     def holds_run(self) -> bool:
         """Whether a checkpoint or a finished result is here that another run must keep."""
-        if self.best.exists() or self.last.exists():
+        if self.holds_checkpoint:
             return True
         try:
             return self.is_finished()
