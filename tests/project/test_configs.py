@@ -207,6 +207,10 @@ def test_the_nearest_key_of_a_sweep_is_of_its_first_job() -> None:
     for words in (search, experiments):
         assert explain(raised.value, [*words, "algorithm.inner_lr=1"]) == f"{line}algorithm.inner_lr=choice(1)"
         assert explain(raised.value, [*words, "algorithm.inner_lr=null"]) == f"{line}++algorithm.inner_lr=null"
+    mixed = ["--multirun", "hydra/sweeper=optuna", "backbone=choice(conv4,mlp)", "backbone.channels=8"]
+    with pytest.raises(HydraException) as raised:
+        composed("backbone=mlp", "backbone.channels=8")
+    assert explain(raised.value, mixed) == "only some jobs of this sweep have the key 'backbone.channels'"
 
 
 def test_an_interval_without_a_search_is_explained() -> None:

@@ -83,7 +83,9 @@ def _explain_key(wrong: str, argv: list[str]) -> str:
     config = _composed(argv)
     keys = known_keys(config)
     typed = next((word for word in argv if key(word) == wrong), "")
-    if wrong in keys and "=" in typed and not is_sweep(typed):  # as in a search, or in a sweep of experiments
+    alone = "=" in typed and not is_sweep(typed)
+    # Hydra composes a search, and a sweep of experiments, with the default part first.
+    if wrong in keys and alone and wrong not in known_keys(_composed(argv, sweeps=False)):
         given, part = shortened(typed.partition("=")[2]), wrong.partition(".")[0]
         remedy = f"++{wrong}=null" if value(typed) is None else f"{wrong}=choice({given})"
         return f"the default {part} has no key '{wrong}', which the jobs have: type {remedy}"
@@ -98,10 +100,13 @@ def _explain_key(wrong: str, argv: list[str]) -> str:
     return f"there is no key '{wrong}'{nearest_key(wrong, keys)}"
 
 
-def _composed(argv: list[str]) -> DictConfig:
-    """Composes the typed overrides without the wrong keys; a sweep counts as its first value."""
+def _composed(argv: list[str], *, sweeps: bool = True) -> DictConfig:
+    """Composes the typed overrides without the wrong keys; a sweep counts as its first value.
+
+    `sweeps`: whether overrides of several values count at all.
+    """
     given = get_args_parser().parse_args(argv)
-    typed = [_first(word) for word in given.overrides]
+    typed = [_first(word) for word in given.overrides if sweeps or not is_sweep(word)]
     while True:
         try:
             return compose(given, typed)
