@@ -12,6 +12,8 @@ import torch
 from lightning.pytorch.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 from torch import Tensor
 
+from metalearn.algorithms.base import AbstractAlgorithm
+from metalearn.backbones.norm import BatchNorm
 from metalearn.episodes.loaders import batches_done
 
 log = logging.getLogger(__name__)
@@ -100,10 +102,21 @@ class Clock(pl.Callback):
 
 @final
 class WithoutGradient(pl.Callback):
-    """Warns at the first step of trainable weights that are not part of the loss."""
+    """Warns at the first step of trainable weights that are not part of the loss.
+
+    It also does of averages of batch normalisation that the step did not move, since the loss
+    passed no `rows`: an evaluation would normalise by them.
+    """
 
     def __init__(self) -> None:
         self._looked = False
+        self._averages: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
+        if algorithm.batch_norm == "running" and not algorithm.takes_gradients:  # MAML++ has averages for each step
+            norms = {name: part for name, part in module.named_modules() if isinstance(part, BatchNorm)}
+            self._averages = {name: norm.running_mean.clone() for name, norm in norms.items() if not norm.fixed}
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, _: Any) -> None:
         if self._looked:
@@ -116,6 +129,13 @@ class WithoutGradient(pl.Callback):
             log.warning(
                 "%d of %d trainable parameters get no gradient from the loss and stay as they are: %s",
                 *(len(left), len(trained), ", ".join(left)),
+            )
+        kept = [n for n, mean in self._averages.items() if torch.equal(module.get_buffer(f"{n}.running_mean"), mean)]
+        if kept:
+            log.warning(
+                "the loss does not move the running averages of %s, by which an evaluation normalises: pass "
+                "self.rows(...) to the backbone, and its `rows` to each BatchNorm (docs/extending.md)",
+                ", ".join(name.removeprefix("algorithm.") for name in kept),
             )
 
 

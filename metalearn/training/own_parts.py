@@ -31,6 +31,9 @@ TOLERANCE = 0.01
 ROWS = 4
 """Largest number of support rows, and of queries, that an own backbone embeds to be checked."""
 
+ONCE = "make layers in the constructor, and call F.dropout with training=self.training"
+"""Remedy for results that are random by mistake."""
+
 METHODS = {"loss": "(batch)", "adapt": "(support_x, support_y)", "compare": "(support_z, support_y, query_z)"}
 """Methods of an algorithm, with the arguments that a run gives; only embeddings are compared."""
 
@@ -63,6 +66,9 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
     with torch.random.fork_rng([queries.device] if queries.is_cuda else []):
         adapt = partial(partial, algorithm.compare) if is_embedded else algorithm.adapt  # type: ignore
         predict = adapt(task.support_x, task.support_y)
+        if not callable(predict):
+            found = f"adapt of {name} returns a {type(predict).__name__}"
+            raise TypeError(f"{found}, not a function from queries to logits (docs/extending.md)")
         together = predict(queries)
         for key, value in _state(algorithm):
             if not _is_equal(value, before.get(key, value)):
@@ -117,7 +123,7 @@ def check_methods(algorithm: AbstractAlgorithm) -> None:
 def check_output(algorithm: AbstractAlgorithm, output: Any, batch: Episode) -> None:
     """Raises TypeError if the `loss` of an algorithm returned no TaskOutput.
 
-    Raises ValueError if its logits are not (T, Q, N).
+    Raises ValueError if its loss is no scalar tensor, or its logits are not (T, Q, N).
     """
     name, rows = type(algorithm).__name__, tuple(batch.query_y.shape[:2])
     if not isinstance(output, TaskOutput):
@@ -125,6 +131,9 @@ def check_output(algorithm: AbstractAlgorithm, output: Any, batch: Episode) -> N
             f"loss of {name} returns a {type(output).__name__}, not metalearn's TaskOutput(loss, logits) "
             "(docs/extending.md)"
         )
+    loss: Any = output.loss
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        raise ValueError(f"loss of {name} returns the loss {_shape(loss)}: let it be a scalar tensor, such as a mean")
     if output.logits is not None and output.logits.shape[:-1] not in (rows, rows[1:] if rows[0] == 1 else rows):
         found = f"loss of {name} returns logits {tuple(output.logits.shape)} for (T, Q) = {rows}"
         raise ValueError(f"{found}: let it return (T, Q, N), or none (docs/extending.md)")
@@ -133,7 +142,8 @@ def check_output(algorithm: AbstractAlgorithm, output: Any, batch: Episode) -> N
 def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:
     """Checks `compare` of an own algorithm, on random embeddings for the ways of meta-test.
 
-    Raises ValueError if its logits are not (Q, N).
+    Raises ValueError if its logits are not (Q, N). Logits that are random, or probabilities, give a
+    warning.
     """
     if not isinstance(algorithm, AbstractEmbedding) or algorithm.problem != "classification":
         return
@@ -147,7 +157,7 @@ def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> 
     try:
         with _evaluated(algorithm):
             z = torch.randn(support + query, algorithm.backbone.num_features, dtype=dtype)  # (S + Q, D)
-            logits = algorithm.compare(z[:support], support_y, z[support:])
+            logits, repeated = (algorithm.compare(z[:support], support_y, z[support:]) for _ in range(2))
     except Exception as error:  # it may need a GPU or another precision
         log.warning("%s was not checked, since it failed on a CPU: %s", name, one_line(error))
         return
@@ -156,6 +166,11 @@ def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> 
             f"compare of {name} returns {_shape(logits)} for {support} support rows, {query} queries and {way} ways, "
             f"not (Q, N) = {(query, way)}"
         )
+    logits, repeated = logits.float(), repeated.float()
+    if (logits.softmax(-1) - repeated.softmax(-1)).abs().max() > TOLERANCE:
+        log.warning("compare of %s gives other logits for the same embeddings: %s", name, ONCE)
+    elif logits.min() >= 0 and (logits.sum(-1) - 1).abs().max() < 1e-4:
+        log.warning("compare of %s returns probabilities: let it return logits, such as their logarithm", name)
 
 
 def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:
@@ -163,7 +178,7 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
 
     Raises ValueError if they have another shape than it states, or if one depends on other rows
     although no moments of the batch are declared. Embeddings that change when they are repeated are
-    random, and are not judged.
+    random: they give a warning, and are not judged.
     """
     backbone = backbone_of(algorithm)
     if backbone is None or not is_own(backbone):
@@ -176,7 +191,8 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
         x = x.to(next((weight.dtype for weight in backbone.parameters()), x.dtype))
     rows = norm.rows(algorithm.batch_norm, training=False, support=len(support))
     try:
-        z, repeated, fewer = (_embedded(backbone, part, rows) for part in (x, x, x[: len(support) + 1]))
+        with _evaluated(backbone):  # one random state, so that random embeddings differ
+            z, repeated, fewer = (_embedded(backbone, part, rows) for part in (x, x, x[: len(support) + 1]))
     except Exception as error:  # it may need a GPU or another precision
         log.warning("%s was not checked, since it failed on a CPU: %s", name, one_line(error))
         return
@@ -186,7 +202,10 @@ def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) ->
             "return (B, num_features), or correct its num_features"
         )
     largest = TOLERANCE * z.abs().max()
-    if algorithm.dependence().batch_norm == "batch" or (z - repeated).abs().max() > largest:
+    if (z - repeated).abs().max() > largest:
+        log.warning("%s embeds an input differently when it is repeated: %s", name, ONCE)
+        return
+    if algorithm.dependence().batch_norm == "batch":
         return
     if (z[: len(fewer)] - fewer).abs().max() > largest:
         raise ValueError(
@@ -204,10 +223,9 @@ def _shape(found: Any) -> tuple[int, ...] | str:
 
 
 def _embedded(backbone: nn.Module, x: Tensor, rows: norm.Rows | None) -> Any:
-    """Embeds inputs as in evaluation; the buffers stay unchanged."""
+    """Embeds inputs; the buffers stay unchanged."""
     buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
-    with _evaluated(backbone):
-        return functional_call(backbone, buffers, (x, rows))
+    return functional_call(backbone, buffers, (x, rows))
 
 
 @contextmanager

@@ -196,6 +196,19 @@ def test_training_logits_of_another_shape_are_refused(shape: tuple[int, ...]) ->
         check_output(algorithm, TaskOutput(torch.zeros(()), batch.query_y.view(shape)), batch)
 
 
+@pytest.mark.parametrize(("loss", "found"), [(torch.zeros(12), r"\(12,\)"), (0.5, "a float")])
+def test_a_training_loss_of_another_shape_is_refused(loss: Any, found: str) -> None:
+    batch = Episode(*torch.zeros(4, 2, 6, 5))
+    with pytest.raises(ValueError, match=rf"^loss of Outputs returns the loss {found}: let it be a scalar tensor"):
+        check_output(Outputs(torch.zeros_like, "classification"), TaskOutput(loss), batch)
+
+
+def test_an_adaptation_that_returns_logits_is_refused() -> None:
+    algorithm = Outputs(torch.zeros(15, 5), "classification")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^adapt of Outputs returns a Tensor, not a function from queries to logits"):
+        run(algorithm)
+
+
 def test_training_logits_of_one_task_need_no_axis_of_tasks() -> None:
     batch, algorithm = Episode(*torch.rand(4, 1, 6, 1)), Outputs(lambda x: x, "regression")
     check_output(algorithm, TaskOutput(torch.zeros(()), batch.query_y[0]), batch)
@@ -335,6 +348,13 @@ def test_logits_of_the_right_shape_are_accepted(caplog: pytest.LogCaptureFixture
     assert "Compared was not checked, since it failed on a CPU: " in caplog.text
 
 
+def test_logits_that_are_random_or_probabilities_give_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    check_compare(Compared(lambda s, y, q: -torch.cdist(nn.Linear(8, 4)(q), nn.Linear(8, 4)(s)) @ y), episodes())
+    assert "compare of Compared gives other logits for the same embeddings: make layers" in caplog.text
+    check_compare(Compared(lambda s, y, q: (-torch.cdist(q, s)).softmax(-1) @ y), episodes())
+    assert "compare of Compared returns probabilities: let it return logits" in caplog.text
+
+
 class Kept(Compared):
     """Own algorithm that keeps an object in an attribute."""
 
@@ -412,6 +432,11 @@ def test_an_own_backbone_that_needs_a_gpu_is_not_judged(caplog: pytest.LogCaptur
     check_backbone(Prototypical(Own(fail), batch_norm="running"), episodes())
     assert "Own was not checked" in caplog.text
     assert "z must be on a GPU" in caplog.text
+
+
+def test_a_random_embedding_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    check_backbone(Prototypical(Own(nn.functional.dropout), batch_norm="running"), episodes())
+    assert "Own embeds an input differently when it is repeated: make layers in the constructor" in caplog.text
 
 
 COUPLES = """

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Prototypical, Setting
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones.base import AbstractBackbone
-from metalearn.backbones.norm import Rows
+from metalearn.backbones.norm import BatchNorm, Rows
 from metalearn.training.callbacks import WithoutGradient
 from metalearn.types import Episode, TaskOutput
 
@@ -65,6 +65,25 @@ def test_weights_outside_of_the_loss_are_named_once(
     warnings = [record.getMessage() for record in caplog.records if "no gradient" in record.getMessage()]
     assert len(warnings) == (expected is not None)
     assert expected is None or re.search(f"^{expected}$", warnings[0])
+
+
+class WithoutRows(AbstractBackbone):
+    """Linear layer and batch normalisation, which gets its rows or not."""
+
+    num_features, map_shape = 4, (4, 1, 1)
+
+    def __init__(self, *, passes: bool) -> None:
+        super().__init__()
+        self.linear, self.norm, self.passes = nn.Linear(64, 4), BatchNorm(4), passes
+
+    def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        return self.norm(self.linear(x.flatten(1)), rows if self.passes else None)
+
+
+@pytest.mark.parametrize("passes", [False, True])
+def test_averages_that_a_training_does_not_move_are_named(passes: bool, caplog: pytest.LogCaptureFixture) -> None:
+    train(Prototypical(WithoutRows(passes=passes), batch_norm="running"))
+    assert ("does not move the running averages of backbone.norm, by which" in caplog.text) is not passes
 
 
 @pytest.mark.filterwarnings("ignore:.training_step. returned .None.")
