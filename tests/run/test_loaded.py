@@ -140,6 +140,14 @@ def test_images_of_another_shape_are_refused(split: str, monkeypatch: pytest.Mon
         load(monkeypatch, **banks)
 
 
+def test_images_whose_channels_are_last_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    banks = {name: images(name) for name in SPLITS}
+    last = banks["val"].images.permute(0, 2, 3, 1)
+    banks["val"] = ClassBank(last, banks["val"].rows, banks["val"].names)
+    with pytest.raises(ValueError, match=r"'val' are \[8,8,1\], \(H, W, C\): turn them to \[1,8,8\], \(C, H, W\)$"):
+        load(monkeypatch, **banks)
+
+
 def test_images_of_a_test_dataset_are_compared_with_its_own_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     banks = {name: images(name) for name in SPLITS}
     load(monkeypatch, **banks, other=images("other"))

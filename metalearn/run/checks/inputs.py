@@ -35,6 +35,9 @@ def check_input_shape(banks: Mapping[Split, Any], config: dict[str, Any]) -> Non
         if stated is None or not isinstance(bank, ClassBank) or bank.is_text:
             continue
         wanted, found = (str(list(shape)).replace(" ", "") for shape in (stated, bank.images.shape[1:]))
+        height, width, colours = bank.images.shape[1:]
+        if found != wanted == str([colours, height, width]).replace(" ", ""):
+            raise ValueError(f"the images of split '{split}' are {found}, (H, W, C): turn them to {wanted}, (C, H, W)")
         if found != wanted:
             raise ValueError(
                 f"{part}.input_shape={wanted}, but the images of split '{split}' are {found}: "
