@@ -110,14 +110,9 @@ class ClassBank:
         return next(name for name, rows in zip(self.names, self.rows, strict=True) if len(rows) == self.smallest_class)
 
     @property
-    def flaw(self) -> str | None:
-        """The flaw that all images or texts share, by which nothing can be learnt from them."""
-        if all(torch.equal(image, self.images[0]) for image in self.images):
-            value = int(self.images.flatten()[0])
-            return f"are the same (their first {f'token is {value}' if self.is_text else f'pixel is {value} of 255'})"
-        if not self.is_text and not self.columns and all(image.max() <= 1 for image in self.images):
-            return "have no byte above 1 of 255: multiply numbers from 0 to 1 by 255 before they become bytes"
-        return None
+    def is_uniform(self) -> bool:
+        """Whether all images are equal, so that nothing distinguishes the classes."""
+        return all(torch.equal(image, self.images[0]) for image in self.images)
 
     def release_pages(self) -> None:
         """Releases the pages read from a mapped file; the kernel caches them for a fast return.

@@ -242,5 +242,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
 
 def bank_faults(bank: ClassBank, split: Split) -> list[Fault]:
     """Lists the faults of images or texts from which nothing can be learnt."""
-    flaw = bank.flaw
-    return [Fault(f"all {len(bank.images)} {bank.kind} of split '{split}' {flaw}")] if flaw else []
+    if not bank.is_uniform:
+        return []
+    value = int(bank.images.flatten()[0])
+    first = f"token is {value}" if bank.is_text else f"pixel is {value} of 255"
+    return [Fault(f"all {len(bank.images)} {bank.kind} of split '{split}' are the same (their first {first})")]

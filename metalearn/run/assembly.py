@@ -38,7 +38,7 @@ from metalearn.run.process.machine import keep_freed_memory, quieten_lightning
 from metalearn.run.process.signals import Signals, StopBetweenSteps
 from metalearn.run.trials.pruning import Pruning
 from metalearn.run.trials.trial import TrialAddress
-from metalearn.training.callbacks import Clock, FiniteLoss, StaysStopped, ValidateAtEnd, WithoutGradient
+from metalearn.training.callbacks import Clock, FiniteLoss, FirstStep, StaysStopped, ValidateAtEnd
 from metalearn.training.evaluation import meta_test, settings_beside
 from metalearn.training.evaluations.base import AbstractEvaluation
 from metalearn.training.module import FewShotModule
@@ -166,7 +166,7 @@ def _callbacks(
         FiniteLoss(plan.resume_command),
         StaysStopped(),
         ValidateAtEnd(),
-        WithoutGradient(),
+        FirstStep(),
         CompiledTasks(),
         *([] if plan.config["trainer"]["cuda_graph"] is False else [ReplayedSteps()]),
         StopBetweenSteps(signals, save=keeper.save_new),

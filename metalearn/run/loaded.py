@@ -16,7 +16,13 @@ from metalearn.data.joined import joined
 from metalearn.data.overlap import warn_of_shared_classes
 from metalearn.data.text.preparation import TextPreparation
 from metalearn.data.text.tokens import Encoding
-from metalearn.run.checks.inputs import check_columns, check_input_shape, check_splits, check_vocabulary
+from metalearn.run.checks.inputs import (
+    check_columns,
+    check_input_shape,
+    check_splits,
+    check_vocabulary,
+    warn_of_faint,
+)
 from metalearn.run.checks.rules import check_base_classes, check_folds
 from metalearn.run.directory.origin import Origin
 from metalearn.run.plan import Plan
@@ -63,6 +69,7 @@ def load_data(plan: Plan) -> LoadedData:
     _warn_of_other_looks([*looks, _look(plan.test_dataset, "test", tested)], banks)
     check_splits(banks, config["mode"], plan.choices["dataset"])
     check_input_shape(banks, config)
+    warn_of_faint(banks, config["mode"])
     if config["train_split"] and not plan.tests_only:
         both = joined([banks["train"], banks["val"]])
         banks = ChainMap({"train": both, "val": both}, banks)  # type: ignore[arg-type]

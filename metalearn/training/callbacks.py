@@ -101,11 +101,11 @@ class Clock(pl.Callback):
 
 
 @final
-class WithoutGradient(pl.Callback):
-    """Warns at the first step of trainable weights that are not part of the loss.
+class FirstStep(pl.Callback):
+    """Warns at the first step of trainable weights and of averages that the loss leaves unchanged.
 
-    It also does of averages of batch normalisation that the step did not move, since the loss
-    passed no `rows`: an evaluation would normalise by them.
+    An evaluation with `batch_norm=running` normalises by these averages; a loss moves them if it
+    passes `rows`.
     """
 
     def __init__(self) -> None:

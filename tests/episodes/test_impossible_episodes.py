@@ -128,14 +128,6 @@ def test_images_that_are_all_the_same_are_refused(bank: ClassBank, value: int) -
     )
 
 
-def test_numbers_from_0_to_1_that_became_bytes_are_refused(bank: ClassBank) -> None:
-    banks = dict.fromkeys(SPLITS, bank)
-    banks["val"] = ClassBank((bank.images / 255).round().byte(), bank.rows, bank.names)
-    assert refused(banks, dict.fromkeys(SPLITS, SETTING)).startswith(
-        "all 120 images of split 'val' have no byte above 1 of 255: multiply numbers from 0 to 1 by 255"
-    )
-
-
 class Points:
     def __init__(self, x: object, y: object) -> None:
         self.x, self.y = x, y

@@ -20,7 +20,7 @@ from metalearn.run.plan import Plan
 SPLITS = ("train", "val", "test")
 
 
-def images(name: str, size: int = 8, *, grey: int = 0) -> ClassBank:
+def images(name: str, size: int = 8, *, grey: int = 9) -> ClassBank:
     return ClassBank.from_classes(np.full((2, 3, 1, size, size), grey, dtype=np.uint8), [f"{name}a", f"{name}b"])
 
 
@@ -146,6 +146,15 @@ def test_images_whose_channels_are_last_are_refused(monkeypatch: pytest.MonkeyPa
     banks["val"] = ClassBank(last, banks["val"].rows, banks["val"].names)
     with pytest.raises(ValueError, match=r"'val' are \[8,8,1\], \(H, W, C\): turn them to \[1,8,8\], \(C, H, W\)$"):
         load(monkeypatch, **banks)
+
+
+def test_numbers_from_0_to_1_that_became_bytes_give_a_warning(monkeypatch, caplog) -> None:
+    banks = {name: images(name, grey=255) for name in SPLITS}
+    load(monkeypatch, **banks)
+    assert "bytes" not in caplog.text
+    banks["val"] = ClassBank((banks["val"].images / 255).round().byte(), banks["val"].rows, banks["val"].names)
+    load(monkeypatch, **banks)
+    assert "the images of split 'val' have no byte above 1 of 255: multiply numbers from 0 to 1 by 255" in caplog.text
 
 
 def test_images_of_a_test_dataset_are_compared_with_its_own_shape(monkeypatch: pytest.MonkeyPatch) -> None:

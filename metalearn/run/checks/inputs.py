@@ -1,5 +1,6 @@
 """Inputs that the data sets of a run and its backbone must share."""
 
+import logging
 from collections.abc import Container, Mapping
 from itertools import zip_longest
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from metalearn.data.bank import ClassBank
 from metalearn.data.files.names import some
 from metalearn.types import SPLITS, Split
+
+log = logging.getLogger(__name__)
 
 
 def check_splits(splits: Container[Split], mode: str, dataset: str) -> None:
@@ -43,6 +46,16 @@ def check_input_shape(banks: Mapping[Split, Any], config: dict[str, Any]) -> Non
                 f"{part}.input_shape={wanted}, but the images of split '{split}' are {found}: "
                 f"type {part}.input_shape={found}"
             )
+
+
+def warn_of_faint(banks: Mapping[Split, Any], mode: str) -> None:
+    """Warns of images that are nearly black since numbers from 0 to 1 became bytes."""
+    for split in ("test",) if mode == "test" else SPLITS:
+        bank = banks[split]
+        is_of_images = isinstance(bank, ClassBank) and not bank.is_text and not bank.columns
+        if is_of_images and all(image.max() <= 1 for image in bank.images):
+            message = "the images of split '%s' have no byte above 1 of 255: multiply numbers from 0 to 1 by 255 before"
+            log.warning(f"{message} they become bytes", split)
 
 
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from metalearn import MLP, ClassBank, EpisodicDataModule, FewShotModule, Prototy
 from metalearn.algorithms.base import AbstractAlgorithm
 from metalearn.backbones.base import AbstractBackbone
 from metalearn.backbones.norm import BatchNorm, Rows
-from metalearn.training.callbacks import WithoutGradient
+from metalearn.training.callbacks import FirstStep
 from metalearn.types import Episode, TaskOutput
 
 
@@ -43,7 +43,7 @@ def train(algorithm: AbstractAlgorithm, *, skip_nonfinite: int = 0) -> None:
     settings = dict.fromkeys(banks, setting)
     data = EpisodicDataModule(banks, settings, seed=0, tasks_per_batch=2)
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
-    trainer = pl.Trainer(accelerator="cpu", max_steps=3, val_check_interval=3, callbacks=[WithoutGradient()], **quiet)
+    trainer = pl.Trainer(accelerator="cpu", max_steps=3, val_check_interval=3, callbacks=[FirstStep()], **quiet)
     module = FewShotModule(algorithm, partial(torch.optim.SGD, lr=1e-3), skip_nonfinite=skip_nonfinite)
     trainer.fit(module, datamodule=data)
 
