@@ -43,6 +43,8 @@ def main(given: Sequence[str] | None = None) -> None:
         logged = log(found, arguments.folders[0], arguments.wandb) if arguments.wandb is not None else ""
     except (ValueError, OSError) as error:
         sys.exit(f"metalearn.report: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     for line in found.damaged:
         print(f"metalearn.report: {line}", file=sys.stderr)
     console = Console() if sys.stdout.isatty() else Console(width=180)

@@ -135,6 +135,14 @@ def test_nothing_to_report_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [f"metalearn.report: there is no result.json below {tmp_path / 'nowhere'}"]
 
 
+def test_an_interruption_ends_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(folders: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metalearn.report.comparing.contents.read", interrupted)
+    assert report(tmp_path) == (130, "", "")
+
+
 SHEET = Sheet("A_b", ["name", "x %"], 1, [[Text("a|b_c <d>"), Text("1 ± 2", "a", "good")]], [Text("of # all", "a")])
 
 
