@@ -55,7 +55,12 @@ DIFFERENCE_FIELDS: list[Field] = [
 
 
 def write(folder: Path, contents: Contents) -> list[Path]:
-    """Writes all files into `folder`, creating it where needed; returns their paths."""
+    """Writes all files into `folder`, creating it where needed; returns their paths.
+
+    Raises ValueError for a file in place of the folder.
+    """
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name a folder, such as {folder.parent}")
     searches = contents.searches
     sheets = tables.all_sheets(contents)
     texts = {

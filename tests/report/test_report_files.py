@@ -143,6 +143,14 @@ def test_an_interruption_ends_without_a_traceback(tmp_path: Path, monkeypatch: p
     assert report(tmp_path) == (130, "", "")
 
 
+def test_a_file_is_no_folder_to_write_into(tmp_path: Path) -> None:
+    leave(tmp_path / "run", result(0.9))
+    (page := tmp_path / "report.html").write_text("mine")
+    line = f"metalearn.report: {page} is a file: name a folder, such as {tmp_path}\n"
+    assert report(tmp_path, "--write", page) == (1, "", line)
+    assert page.read_text() == "mine"
+
+
 SHEET = Sheet("A_b", ["name", "x %"], 1, [[Text("a|b_c <d>"), Text("1 ± 2", "a", "good")]], [Text("of # all", "a")])
 
 
