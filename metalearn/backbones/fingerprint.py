@@ -3,8 +3,10 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,8 +16,8 @@ from torch import nn
 def fingerprint(network: nn.Module, *further: str) -> str:
     """Hashes the code, settings, weights and averages of a network, and `further` strings.
 
-    The code is that of the files that define its modules. A setting is an attribute of a module
-    that JSON can hold, such as a number or a list of names.
+    The code is that of the files that define its modules, and of the files that these import from.
+    A setting is an attribute of a module that JSON can hold, such as a number or a list of names.
     """
     digest = hashlib.sha256(repr((torch.__version__, *further, network)).encode())
     for code in sorted(_code(network)):
@@ -29,16 +31,23 @@ def fingerprint(network: nn.Module, *further: str) -> str:
 
 
 def _code(network: nn.Module) -> set[bytes]:
-    """Returns a hash of each file that defines a class of a module."""
-    classes = {parent for module in network.modules() for parent in type(module).__mro__}
-    files = {path for path in map(_file, classes) if path is not None}
+    """Returns a hash of each file that defines a class of a module, or what that file imports."""
+    defining = _sources(parent for module in network.modules() for parent in type(module).__mro__)
+    imported = _sources(value for source in defining for value in vars(source).values())
+    files = {path for path in map(_file, defining | imported) if path is not None}
     return {hashlib.sha256(path.read_bytes()).digest() for path in files}
 
 
-def _file(of_class: type) -> Path | None:
-    """Returns the file that defines a class; None for one that is built in or typed by hand."""
+def _sources(values: Iterable[Any]) -> set[ModuleType]:
+    """Returns the Python modules among some values, and those that define the others."""
+    found = (v if isinstance(v, ModuleType) else sys.modules.get(str(getattr(v, "__module__", None))) for v in values)
+    return {source for source in found if source is not None}
+
+
+def _file(of_module: ModuleType) -> Path | None:
+    """Returns the file of a Python module; None for one that is built in or typed by hand."""
     try:
-        path = inspect.getsourcefile(of_class)
+        path = inspect.getsourcefile(of_module)
     except TypeError:
         return None
     return Path(path) if path and Path(path).is_file() else None

@@ -1,7 +1,10 @@
 """Embeddings of frozen weights: computed once, found by hash, rebuilt if a file is torn."""
 
 import copy
+import errno
 import importlib
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,6 +192,22 @@ def test_the_code_of_a_network_is_part_of_its_fingerprint(tmp_path: Path, monkey
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.parametrize("how", ["import act_a", "from act_b import act"])
+def test_code_that_a_network_imports_is_part_of_its_fingerprint(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    imported = how.split()[1]
+    (tmp_path / f"net_{imported}.py").write_text(f"from torch import nn\n{how}\nclass Net(nn.Module): pass\n")
+    (tmp_path / f"{imported}.py").write_text("def act(x): return x.relu()\n")
+    network = importlib.import_module(f"net_{imported}").Net()
+    before = fingerprint(network)
+    assert fingerprint(network) == before
+    # The first embeddings may not show such a change.
+    (tmp_path / f"{imported}.py").write_text("def act(x): return x.relu().clamp(max=9)\n")
+    assert fingerprint(network) != before
+
+
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-40], lambda b: b[:500] + bytes([b[500] ^ 1]) + b[501:], lambda b: b""]
 )
@@ -211,14 +230,26 @@ def test_a_torn_file_is_rebuilt(damage, dtype: torch.dtype, tmp_path: Path, capl
 
 
 def test_a_stored_tensor_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """Puts folders in the place of the locks, since root can write into a read-only folder."""
-    for name in ("z", "y"):
-        (tmp_path / f"{name}.lock").mkdir()
+    """Puts a folder in the place of the lock, since root can write into a read-only folder."""
+    (tmp_path / "z.lock").mkdir()
     tensor = torch.rand(3)
     torch.save(tensor, tmp_path / "z.pt")
     assert torch.equal(cached_tensor(tmp_path / "z.pt", lambda: torch.zeros(3)), tensor)
-    with pytest.raises(OSError, match=f"^cannot write into the cache {tmp_path} .*METALEARN_CACHE=FOLDER"):
-        cached_tensor(tmp_path / "y.pt", lambda: tensor)
+
+
+def test_a_tensor_that_cannot_be_stored_is_used_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, write: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "file").touch()
+    tensor = torch.rand(3)
+    assert torch.equal(cached_tensor(tmp_path / "file" / "z.pt", lambda: tensor), tensor)
+    monkeypatch.setattr("metalearn.data.files.cached_tensor.write_atomically", full)
+    assert torch.equal(cached_tensor(tmp_path / "z.pt", lambda: tensor), tensor)
+    for folder, record in zip([tmp_path / "file", tmp_path], caplog.records[-2:], strict=True):
+        assert re.match(f"cannot write into the cache {folder} .*METALEARN_CACHE=FOLDER", record.getMessage())
 
 
 def test_weights_are_hashed_when_their_embeddings_are_stored(bank: ClassBank, tmp_path: Path) -> None:

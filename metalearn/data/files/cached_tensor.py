@@ -21,12 +21,12 @@ def cached_tensor(path: Path, compute: Callable[[], Tensor]) -> Tensor:
 
     The name of the file must contain all that the tensor depends on, so that no stale file is read.
     Several processes may want one file: one computes it, and the others wait. A stored tensor needs
-    no lock, so a cache may be read-only.
+    no lock, so a cache may be read-only. A tensor that cannot be stored is returned with a warning.
     """
     with suppress(Exception):  # zipfile and torch raise any kind for a damaged archive; the second look reports it
         return _read(path)
     with ExitStack() as alone:
-        with writing_to_cache(path.parent):
+        with suppress(OSError):  # writing the tensor fails too, and is reported
             path.parent.mkdir(parents=True, exist_ok=True)
             alone.enter_context(one_at_a_time(path.with_suffix(".lock")))
         try:
@@ -37,8 +37,11 @@ def cached_tensor(path: Path, compute: Callable[[], Tensor]) -> Tensor:
             why = one_line(error)[:200]
             log.warning("the cache %s is damaged (%s); computing it again", path, why)
         tensor = compute()
-        with writing_to_cache(path.parent):
-            write_atomically(path, lambda file: torch.save(tensor.cpu(), file))
+        try:
+            with writing_to_cache(path.parent):
+                write_atomically(path, lambda file: torch.save(tensor.cpu(), file))
+        except OSError as error:
+            log.warning("%s", error)
         return tensor
 
 
