@@ -63,6 +63,13 @@ def test_testing_takes_the_split_that_was_drawn_for_the_run(run: Path) -> None:
     assert not [o for o in expand(["mode=test", checkpoint, "dataset=omniglot"]) if "manifest" in o]
 
 
+def test_a_copied_checkpoint_takes_no_split_of_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "classes.csv").write_text("split,class\n")
+    origins.write(tmp_path / "weights/best.ckpt", *EARLIER)
+    assert not [o for o in expand(["mode=test", f"checkpoint={tmp_path}/weights/best.ckpt"]) if "manifest" in o]
+
+
 def test_testing_takes_the_split_that_was_drawn_for_the_test_dataset(run: Path) -> None:
     test, split = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"], run / "test_classes.csv"
     earlier = ["dataset=folder", "dataset@test_dataset=folder", f"test_dataset.root={run}/own"]

@@ -170,10 +170,12 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         kept = [override for override in kept if not is_below(node(override), ["test_dataset"])]
         if run.choices.get("dataset@test_dataset"):  # an experiment may have chosen it
             typed = [*typed, "~dataset@test_dataset"]
+    in_run = path.resolve().parent == run.folder.best.parent  # else a file of classes beside it is of something else
     for part in ("dataset", "test_dataset"):
+        split = run.folder.path / classes_file(part)
         if run.has_other_images_than(given.get(f"{part}.root"), part):
             kept = _without(f"{part}.manifest", kept)
-        elif (split := run.folder.path / classes_file(part)).is_file() and f"{part}.manifest" not in map(key, kept):
+        elif in_run and split.is_file() and f"{part}.manifest" not in map(key, kept):
             kept.append(f"{part}.manifest={quoted(split)}")
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices, resumes=False)
 
