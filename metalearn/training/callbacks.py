@@ -116,7 +116,7 @@ class FirstStep(pl.Callback):
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
         if algorithm.batch_norm == "running" and not algorithm.takes_gradients:  # MAML++ has averages for each step
             norms = {name: part for name, part in module.named_modules() if isinstance(part, BatchNorm)}
-            self._averages = {name: norm.running_mean.clone() for name, norm in norms.items() if not norm.fixed}
+            self._averages = {name: norm.running_var.clone() for name, norm in norms.items() if not norm.fixed}
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, _: Any) -> None:
         if self._looked:
@@ -130,7 +130,7 @@ class FirstStep(pl.Callback):
                 "%d of %d trainable parameters get no gradient from the loss and stay as they are: %s",
                 *(len(left), len(trained), ", ".join(left)),
             )
-        kept = [n for n, mean in self._averages.items() if torch.equal(module.get_buffer(f"{n}.running_mean"), mean)]
+        kept = [n for n, var in self._averages.items() if torch.equal(module.get_buffer(f"{n}.running_var"), var)]
         if kept:
             log.warning(
                 "the loss does not move the running averages of %s, by which an evaluation normalises: pass "

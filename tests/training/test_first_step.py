@@ -68,13 +68,15 @@ def test_weights_outside_of_the_loss_are_named_once(
 
 
 class WithoutRows(AbstractBackbone):
-    """Linear layer and batch normalisation, which gets its rows or not."""
+    """Linear layer that gives zeros, and batch normalisation, which gets its rows or not."""
 
     num_features, map_shape = 4, (4, 1, 1)
 
     def __init__(self, *, passes: bool) -> None:
         super().__init__()
         self.linear, self.norm, self.passes = nn.Linear(64, 4), BatchNorm(4), passes
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
     def forward(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         return self.norm(self.linear(x.flatten(1)), rows if self.passes else None)
