@@ -53,9 +53,12 @@ def warn_of_faint(banks: Mapping[Split, Any], mode: str) -> None:
     for split in ("test",) if mode == "test" else SPLITS:
         bank = banks[split]
         is_of_images = isinstance(bank, ClassBank) and not bank.is_text and not bank.columns
-        if is_of_images and all(image.max() <= 1 for image in bank.images):
-            message = "the images of split '%s' have no byte above 1 of 255: multiply numbers from 0 to 1 by 255 before"
-            log.warning(f"{message} they become bytes", split)
+        if is_of_images and all(images.max() <= 1 for images in bank.images.split(100)):
+            log.warning(
+                "the images of split '%s' have no byte above 1 of 255: multiply numbers from 0 to 1 by 255 before they "
+                "become bytes",
+                split,
+            )
 
 
 def check_same_input(dataset: dict[str, Any], test_dataset: dict[str, Any]) -> None:
