@@ -184,8 +184,8 @@ import signal, time
 from pathlib import Path
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-Path("begun").touch()
 try:
+    Path("begun").touch()
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(1)
