@@ -170,7 +170,7 @@ def check_compare(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> 
     if (logits.softmax(-1) - repeated.softmax(-1)).abs().max() > TOLERANCE:
         log.warning("compare of %s gives other logits for the same embeddings: %s", name, ONCE)
     elif logits.min() >= 0 and (logits.sum(-1) - 1).abs().max() < 1e-4:
-        log.warning("compare of %s returns probabilities: let it return logits, such as their logarithm", name)
+        log.warning("compare of %s returns probabilities: let it return logits, such as log(p + 1e-6)", name)
 
 
 def check_backbone(algorithm: AbstractAlgorithm, data: AbstractEpisodes[Any]) -> None:

@@ -352,7 +352,7 @@ def test_logits_that_are_random_or_probabilities_give_a_warning(caplog: pytest.L
     check_compare(Compared(lambda s, y, q: -torch.cdist(nn.Linear(8, 4)(q), nn.Linear(8, 4)(s)) @ y), episodes())
     assert "compare of Compared gives other logits for the same embeddings: make layers" in caplog.text
     check_compare(Compared(lambda s, y, q: (-torch.cdist(q, s)).softmax(-1) @ y), episodes())
-    assert "compare of Compared returns probabilities: let it return logits" in caplog.text
+    assert "compare of Compared returns probabilities: let it return logits, such as log(p + 1e-6)" in caplog.text
 
 
 class Kept(Compared):
