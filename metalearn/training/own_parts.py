@@ -59,7 +59,7 @@ def check_declared(algorithm: AbstractAlgorithm, task: Episode, *, is_embedded: 
 
     It also does if an adaptation or a prediction changes weights or buffers, which later episodes
     would inherit, and if predictions are not (Q, N). A prediction that changes when it is repeated
-    is random, and is not judged.
+    is random, and is not judged. Raises TypeError if `adapt` returns no function.
     """
     queries, name = task.query_x, type(algorithm).__name__
     before = {key: value.clone() for key, value in _state(algorithm)}
