@@ -68,7 +68,8 @@ THEN = [
     "on_validation_batch_end:2",
 ]
 LAST = ["on_train_end:1", "on_fit_end:1", "on_test_start:1", "on_test_batch_end:1", "write-result.json:1"]
-SIGNALS = [name for watched in WATCHED if (name := watched.name) != "SIGINT"]
+IGNORED = [watched for watched in WATCHED if signal.getsignal(watched) is signal.SIG_IGN]  # SIGHUP under nohup
+SIGNALS = [watched.name for watched in WATCHED if watched not in (signal.SIGINT, *IGNORED)]
 KILL_AND_ERROR = {"SIGKILL": -signal.SIGKILL, "error": 1}
 
 
