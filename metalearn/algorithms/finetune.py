@@ -82,6 +82,9 @@ class FineTune(AbstractMetric):
         self.rates = tuple(lr) if isinstance(lr, Sequence) else (lr,)
         if not self.rates or min(self.rates) < 0:
             raise ValueError(f"lr={lr} must be one number or several, none of them negative")
+        if hasattr(augmentation, "num_of_class"):
+            kind = type(augmentation).__name__
+            raise ValueError(f"algorithm.augmentation: {kind} turns the support classes into others than the queries'")
         check_at_least(0, steps=steps, entropy=entropy)
         check_positive(scale=scale)
         self.scale, self.entropy = scale, entropy

@@ -104,9 +104,13 @@ class Affine:
         self.rotation, self.shear, self.scale, self.shift, self.share = rotation, shear, scale, shift, share
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        return warp(images, self.maps(random, *images.shape[2:]))
+
+    def maps(self, random: Tensor, height: int, width: int) -> Tensor:
+        """Computes the maps from new to old coordinates: (B, 12) -> (B, 2, 3)."""
         amount, chance = random.chunk(2, dim=1)  # (B, 6) each
         angle, shear_x, shear_y, scale, x, y = amount.unbind(1)
-        turn, slant_x, slant_y, grow, move_x, move_y = (chance < self.share).to(images.dtype).unbind(1)
+        turn, slant_x, slant_y, grow, move_x, move_y = (chance < self.share).to(random.dtype).unbind(1)
         angle = turn * between(angle, -self.rotation, self.rotation) * (math.pi / 180)
         shear_x = slant_x * between(shear_x, -self.shear, self.shear)
         shear_y = slant_y * between(shear_y, -self.shear, self.shear)
@@ -114,23 +118,33 @@ class Affine:
         zoom = 1 / (1 + grow * (between(scale, *self.scale) - 1))
         cos, sin = zoom * angle.cos(), zoom * angle.sin()
         # Coordinates from -1 to 1 have different units along x and y if the image is not square.
-        height, width = images.shape[2:]
         x_from_y, y_from_x = (cos * shear_x - sin) * (height / width), (sin + cos * shear_y) * (width / height)
         rows = [
             torch.stack([cos - sin * shear_y, x_from_y, move_x * between(x, -1, 1) * 2 * self.shift], 1),
             torch.stack([y_from_x, sin * shear_x + cos, move_y * between(y, -1, 1) * 2 * self.shift], 1),
         ]
-        return warp(images, torch.stack(rows, 1))
+        return torch.stack(rows, 1)
 
 
-def augmentation_faults(augmentation: Augmentation, images: Tensor) -> list[Fault]:
-    """Lists the reasons why images (M, C, H, W) cannot be augmented."""
+def num_of_class(augmentation: Augmentation) -> int:
+    """Returns how many random numbers the images of a class share; they come first."""
+    return getattr(augmentation, "num_of_class", 0)
+
+
+def augmentation_faults(augmentation: Augmentation, images: Tensor, *, episodic: bool) -> list[Fault]:
+    """Lists the reasons why images (M, C, H, W) cannot be augmented.
+
+    `episodic`: whether they are in episodes, not in batches of all base classes.
+    """
     if not hasattr(augmentation, "num_random"):
         kind = type(augmentation).__name__
         return [Fault(f"the augmentation {kind} has no num_random, the number of random numbers of an image")]
     if isinstance(augmentation, CropFlipJitter) and (channels := images.shape[1]) not in (1, 3):
         what = f"augmentation=natural takes images of 1 or 3 channels, not {channels}"
         return [Fault(what, "augmentation=none")]
+    if num_of_class(augmentation) and not episodic:
+        what = f"{type(augmentation).__name__} makes new classes in each episode, but base classes must stay the same"
+        return [Fault(what, "augmentation=characters")]
     return []
 
 
@@ -161,9 +175,13 @@ def between(random: Tensor, low: float, high: float) -> Tensor:
 def warp(images: Tensor, maps: Tensor) -> Tensor:
     """Warps images (B, C, H, W) by affine maps (B, 2, 3) from new to old coordinates.
 
-    Coordinates run from -1 to 1; pixels outside are 0.
+    Coordinates run from -1 to 1.
     """
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)  # (B, H, W, 2)
+    return sample(images, F.affine_grid(maps, list(images.shape), align_corners=False))
+
+
+def sample(images: Tensor, grid: Tensor) -> Tensor:
+    """Reads images (B, C, H, W) at coordinates (B, H, W, 2) from -1 to 1; outside, pixels are 0."""
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

@@ -68,7 +68,7 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
         augmentation = augmentation or Unchanged()
         for split in list(settings)[:1]:
-            faults += augmentation_faults(augmentation, banks[split].images)
+            faults += augmentation_faults(augmentation, banks[split].images, episodic=batch_size is None)
         count = sum(map(len, banks["train"].rows)) if "train" in settings else 0
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= count:
             faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))
@@ -159,8 +159,8 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
             episode = draw(bank.rows, shape, seed=seed, split=split, index=index, weights=weights)
         if split != "train":
             return episode
-        num_rows = len(episode.support_rows) + len(episode.query_rows)
-        random = draw_random(self.augmentation.num_random, num_rows, seed=seed, split=split, index=index)
+        ways = torch.cat([episode.support_ways, episode.query_ways])
+        random = draw_random(self.augmentation, ways, seed=seed, split=split, index=index)
         return episode._replace(random=random)
 
     def _probabilities(self, index: int) -> np.ndarray | None:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metalearn.episodes.augmentation import num_of_class
 from metalearn.episodes.seeds import AUGMENTATION, generator
 from metalearn.episodes.setting import Shape
-from metalearn.types import Split
+from metalearn.types import Augmentation, Split
 
 
 class Draw(NamedTuple):
@@ -72,10 +73,16 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
     return Draw(none, none, torch.from_numpy(query_rows), torch.from_numpy(classes), len(rows))
 
 
-def draw_random(numbers: int, rows: int, *, seed: int, split: Split, index: int) -> Tensor:
-    """Draws the numbers of an augmentation, uniform in [0, 1), as bits: (rows, numbers)."""
-    rng = generator(seed, split, index, AUGMENTATION)
-    return torch.from_numpy(rng.random((rows, numbers), np.float32)).view(torch.int32)
+def draw_random(augmentation: Augmentation, ways: Tensor, *, seed: int, split: Split, index: int) -> Tensor:
+    """Draws the numbers of an augmentation, uniform in [0, 1), as bits: ways (B,) -> (B, K).
+
+    `ways` are those of the images. Images of one way share the numbers of its class.
+    """
+    random = generator(seed, split, index, AUGMENTATION).random((len(ways), augmentation.num_random), np.float32)
+    shared = num_of_class(augmentation)
+    if shared:
+        random[:, :shared] = random[ways.numpy(), :shared]  # row n has those of way n
+    return torch.from_numpy(random).view(torch.int32)
 
 
 def collate(draws: Iterable[Draw]) -> Draw:

@@ -100,6 +100,15 @@ def test_only_what_adapt_names_moves() -> None:
     assert HEAD in after
 
 
+def test_an_augmentation_of_whole_classes_is_refused() -> None:
+    def augmentation(images: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+        return images
+
+    augmentation.num_random = augmentation.num_of_class = 1  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="function turns the support classes into others than the queries'"):
+        finetune(augmentation=augmentation)
+
+
 def test_augmented_steps_are_the_same_in_every_call() -> None:
     augmentation = Affine(rotation=10, shear=0.3, scale=(0.8, 1.2), shift=0.1, share=0.5)
     torch.manual_seed(0)

@@ -150,7 +150,7 @@ def test_only_the_share_is_changed() -> None:
     assert changed == [True, True, False, False]
 
 
-@pytest.mark.parametrize("name", ["none", "natural", "characters"])
+@pytest.mark.parametrize("name", ["none", "natural", "characters", "new_characters"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_option_keeps_shape_and_range(name: str, channels: int) -> None:
     augmentation = instantiate(composed(f"augmentation={name}").augmentation)
@@ -193,11 +193,13 @@ def test_the_random_numbers_say_nothing_of_the_classes() -> None:
     for index in range(400):
         which = {"seed": 0, "split": "train", "index": index}
         classes = draw(rows, Shape((1,) * 5, (1,) * 5), **which).support_rows // 9
-        drawn.append([*classes, *draw_random(12, 1, **which)[0].view(torch.float32)])
+        drawn.append(
+            [*classes, *draw_random(affine(), torch.zeros(1, dtype=torch.int64), **which)[0].view(torch.float32)]
+        )
     assert np.abs(np.corrcoef(drawn, rowvar=False)[:5, 5:]).max() < 4 / 400**0.5
 
 
-@pytest.mark.parametrize("name", ["natural", "characters"])
+@pytest.mark.parametrize("name", ["natural", "characters", "new_characters"])
 def test_every_precision_sees_the_same_images(name: str, bank: ClassBank) -> None:
     seen = {}
     for precision in ("32-true", "64-true", "bf16-true", "bf16-mixed"):

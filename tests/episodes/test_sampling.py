@@ -13,6 +13,7 @@ from conftest import episode
 from torch import Tensor
 
 from metalearn.data.bank import ClassBank
+from metalearn.episodes.augmentation import CropFlipJitter
 from metalearn.episodes.counts import meta_dataset_shots
 from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.fetching import fetch
@@ -38,7 +39,7 @@ def drawn_images(bank: ClassBank, **which: Any) -> Draw:
 
 
 def drawn_numbers(bank: ClassBank, **which: Any) -> Tensor:
-    return draw_random(3, 5, **which)
+    return draw_random(CropFlipJitter(area=1.0, stretch=1.0, jitter=0.0), torch.arange(5), **which)
 
 
 def drawn_shape(bank: ClassBank, *, index: int, **which: Any) -> Shape:
