@@ -76,7 +76,7 @@ class FewShotModule(pl.LightningModule):
         self._validated: bool | None = None  # whether the last step was validated; None: there was no step
         self.temperature: float | None = None  # best divisor of the logits in the last validation
         self.calibration_error: float | None = None  # last test's error, for classification
-        self.cost = Cost()  # seconds of the episodes of the last test
+        self.cost = Cost(torch.device("cpu"))  # seconds of the episodes of the last test
         self._points: dict[str, list[int]] = {}  # points of the curves, if not 0, 1, 2, ...
         self._calibration = CalibrationError()  # it takes the largest probability, for any way
 
@@ -153,7 +153,7 @@ class FewShotModule(pl.LightningModule):
             self.on_validation_start()
         self._calibration.reset()
         self._calibration.set_dtype(torch.float64)  # trainer.precision=bf16-true has converted it
-        self.cost = Cost()
+        self.cost = Cost(self.device)
 
     def on_validation_end(self) -> None:
         if self._evaluates_embeddings:
@@ -209,8 +209,8 @@ class FewShotModule(pl.LightningModule):
     def _predict(self, batch: Episode) -> list[Tensor]:
         """Predicts (T, Q, N) for each stage in a test, and for each candidate in validation."""
         testing = self.trainer.testing
-        # Only a test measures its cost; on the clock of the CPU, a validation waits for no GPU.
-        how = (self.algorithm, batch, self.cost, self.device if testing else torch.device("cpu"))
+        # A validation drops its cost, and by the clock of the CPU it waits for no GPU.
+        how = (self.algorithm, batch, self.cost if testing else Cost(torch.device("cpu")))
         if self._evaluates_embeddings:
             return predictions.of_embeddings(*how)
         if self._adapts_together:

@@ -202,10 +202,10 @@ def test_each_thread_has_its_own_network_with_the_same_weights() -> None:
 def test_the_tasks_of_a_validation_are_shared_and_those_of_a_test_are_not(name: str, used: set[str]) -> None:
     algorithm, batch, cpu = build(name, *CONV4).eval(), batch_of(tasks=7), torch.device("cpu")
     assert algorithm.shares_tasks(cpu)
-    (validated,) = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=False)
+    (validated,) = of_tasks_in_turn(algorithm, batch, Cost(cpu), stages=False)
     assert used and used <= IN_THREADS
     used.clear()
-    tested = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=True)[-1]
+    tested = of_tasks_in_turn(algorithm, batch, Cost(cpu), stages=True)[-1]
     assert used == IN_TURN
     torch.testing.assert_close(validated, tested)
     assert not torch.allclose(tested[0], tested[-1])
@@ -213,12 +213,12 @@ def test_the_tasks_of_a_validation_are_shared_and_those_of_a_test_are_not(name: 
 
 def test_compiled_training_does_not_share_the_network_of_an_evaluation(used: set[str]) -> None:
     algorithm, batch, cpu = build("maml", *CONV4).eval(), batch_of(tasks=7), torch.device("cpu")
-    expected = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=True)[-1]
+    expected = of_tasks_in_turn(algorithm, batch, Cost(cpu), stages=True)[-1]
     algorithm.execution = Execution(compile=True)
     networks = set[int]()
     predict = algorithm.predict
     algorithm.predict = lambda *inputs: networks.add(id(algorithm.network)) or predict(*inputs)
-    (validated,) = of_tasks_in_turn(algorithm, batch, Cost(), cpu, stages=False)
+    (validated,) = of_tasks_in_turn(algorithm, batch, Cost(cpu), stages=False)
     torch.testing.assert_close(validated, expected)
     assert len(networks) == THREADS
 

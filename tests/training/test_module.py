@@ -84,6 +84,12 @@ def test_a_test_is_of_the_last_inner_step_of_its_own_episodes(bank: ClassBank) -
     assert costs[0] is not costs[1]
 
 
+def test_a_validation_leaves_no_cost(bank: ClassBank) -> None:
+    module = module_of(bank)
+    trainer().validate(module, datamodule=data_of(bank), verbose=False)
+    assert module.cost.medians() == {}
+
+
 @pytest.mark.parametrize("problem", ["classification", "regression"])
 def test_an_interrupted_test_leaves_no_scores_to_the_next(problem: Problem, bank: ClassBank) -> None:
     module, data = module_of(bank), data_of(bank)
