@@ -90,7 +90,7 @@ class FewShotModule(pl.LightningModule):
                 embed = partial(self._embed_by, algorithm.embed_each)
                 weights = partial(self._fingerprint, algorithm)
             data.evaluate_embeddings(embed, weights)
-        self._evaluates_embeddings = embed is not None
+        self.evaluates_embeddings = embed is not None
         self._adapts_together = self.algorithm.adapts_together(device, vectors=data.has_vectors)
         data.evaluates_together = self._adapts_together or (stage != "test" and self.algorithm.shares_tasks(device))
 
@@ -156,7 +156,7 @@ class FewShotModule(pl.LightningModule):
         self.cost = Cost(self.device)
 
     def on_validation_end(self) -> None:
-        if self._evaluates_embeddings:
+        if self.evaluates_embeddings:
             self.trainer.datamodule.forget_embeddings()  # type: ignore[attr-defined]
 
     on_test_end = on_validation_end
@@ -211,7 +211,7 @@ class FewShotModule(pl.LightningModule):
         testing = self.trainer.testing
         # A validation drops its cost, and by the clock of the CPU it waits for no GPU.
         how = (self.algorithm, batch, self.cost if testing else Cost(torch.device("cpu")))
-        if self._evaluates_embeddings:
+        if self.evaluates_embeddings:
             return predictions.of_embeddings(*how)
         if self._adapts_together:
             return predictions.of_tasks_together(*how, stages=testing)

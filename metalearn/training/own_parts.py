@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.algorithms.base import AbstractAlgorithm
-from metalearn.algorithms.metric import AbstractEmbedding, embeds_each_alone
+from metalearn.algorithms.metric import AbstractEmbedding
 from metalearn.algorithms.parts.functional import functional_call
 from metalearn.backbones import norm
 from metalearn.backbones.base import backbone_of
-from metalearn.episodes.datamodule import EpisodicDataModule
 from metalearn.episodes.loaders import AbstractEpisodes
 from metalearn.formats import one_line
 from metalearn.training.own_state import is_own
@@ -48,7 +47,7 @@ class DeclaredDependence(pl.Callback):
         algorithm: AbstractAlgorithm = module.algorithm  # type: ignore[assignment]
         if not is_own(algorithm) or batch_idx or trainer.precision != "32-true":
             return
-        is_embedded = embeds_each_alone(algorithm) and isinstance(trainer.datamodule, EpisodicDataModule)  # type: ignore
+        is_embedded: bool = module.evaluates_embeddings  # type: ignore[assignment]
         check_declared(algorithm, batch.episodes.tasks()[0], is_embedded=is_embedded)
 
     on_test_batch_start = on_validation_batch_start  # type: ignore[assignment]
