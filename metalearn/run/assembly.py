@@ -205,8 +205,8 @@ def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, 
         return None
     checkpoint, folder = load(plan.folder.last, module, plan.choices), plan.folder
     check_limits(checkpoint, plan.config["trainer"], folder.path)
-    kept = checkpoint["callbacks"].get(Keeper.__qualname__, {})
-    if kept.get("best_step") is not None:
+    kept = checkpoint["callbacks"][keeper.state_key]
+    if kept["best_step"] is not None:
         keeper.check_episodes(kept)
         if keeper.selects:
             check_predictor(Origin.of(checkpoint), plan.settings, plan.choices, folder.path)

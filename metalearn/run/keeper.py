@@ -64,7 +64,7 @@ class Keeper(Checkpoint):
         checkpoint[FACTS] = self._facts(trainer)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._resumed = checkpoint.get(FACTS)
+        self._resumed = checkpoint[FACTS]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # With other overrides, last.ckpt is saved anew, since it has those of the next resumption.
@@ -128,7 +128,7 @@ class Keeper(Checkpoint):
 
     def check_episodes(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError if the best score of a checkpoint is of other meta-val episodes."""
-        if state_dict.get("meta_val", self.meta_val()) != self.meta_val():
+        if state_dict["meta_val"] != self.meta_val():
             path = self.folder.path
             remedy = f"keep dataset, train_split and episode.val, or begin anew with pretrained={path}"
             raise ValueError(f"{path} chose its best weights on other meta-val episodes: {remedy}")

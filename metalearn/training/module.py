@@ -183,7 +183,7 @@ class FewShotModule(pl.LightningModule):
         checkpoint["skipped_batches"] = self.num_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.num_skipped = checkpoint.get("skipped_batches", 0)
+        self.num_skipped = checkpoint["skipped_batches"]
 
     def _fingerprint(self, algorithm: AbstractEmbedding) -> str:
         """Hashes all that an embedding depends on beside the image."""
