@@ -117,7 +117,7 @@ def build(plan: Plan, config: DictConfig, signals: Signals) -> Assembly:
             raise ValueError(f"evaluation.further: {type(further).__name__} has no name (docs/extending.md)")
         further.check(meta_test(module, data, module.device))
     score = algorithm.objective.score_name
-    keeper, clock = _keeper(plan, loaded, data, score), Clock()
+    keeper, clock = Keeper(plan.folder, _origin(plan, loaded), score, data), Clock()
     checkpoint = _checkpoint(plan, module, keeper)
     _check_weights(plan, module, checkpoint, loaded)
     check_backbone(algorithm, data)
@@ -146,15 +146,6 @@ def _check_processes(number: int, data: AbstractEpisodes[Any], plan: Plan) -> No
         raise ValueError(
             f"hydra.run.dir={plan.folder.path} holds a double quote, which {number} processes cannot read: rename it"
         )
-
-
-def _keeper(plan: Plan, loaded: LoadedData, data: AbstractEpisodes[Any], score: str) -> Keeper:
-    """Builds the keeper of the best weights, or of the last ones where nothing selects."""
-
-    def episodes() -> str:
-        return data.episodes_sha256("val", data.settings["val"].num_episodes)
-
-    return Keeper(plan.folder, _origin(plan, loaded), score, episodes, prefix=data.val_name, selects=data.selects)
 
 
 def _callbacks(
@@ -208,7 +199,7 @@ def _checkpoint(plan: Plan, module: FewShotModule, keeper: Keeper) -> dict[str, 
     kept = checkpoint["callbacks"][keeper.state_key]
     if kept["best_step"] is not None:
         keeper.check_episodes(kept)
-        if keeper.selects:
+        if keeper.data.selects:
             check_predictor(Origin.of(checkpoint), plan.settings, plan.choices, folder.path)
         try:
             keeper.resume(load(folder.best, module, plan.choices))

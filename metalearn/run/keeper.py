@@ -2,9 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -13,7 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from metalearn.episodes.loaders import batches_done
+from metalearn.episodes.loaders import AbstractEpisodes, batches_done
 from metalearn.estimates import SIGNS
 from metalearn.files import write_atomically
 from metalearn.run.directory.checkpoint_file import read_checkpoint
@@ -35,23 +34,11 @@ class Keeper(Checkpoint):
         folder: run directory.
         origin: facts of the run, which each checkpoint holds.
         score: name of the score, "accuracy" (largest is best) or "mse" (smallest is best).
-        meta_val: returns the hash of the episodes that the score is of.
-        prefix: prefix of the score in the logged metrics.
-        selects: whether the score selects the weights of best.ckpt.
+        data: episodes of the run, whose meta-val the score is of, and which say whether it selects.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        origin: Origin,
-        score: str,
-        meta_val: Callable[[], str],
-        *,
-        prefix: str = "val",
-        selects: bool = True,
-    ) -> None:
-        self.folder, self.origin, self.score, self.meta_val = folder, origin, score, cache(meta_val)
-        self.prefix, self.selects = prefix, selects
+    def __init__(self, folder: RunFolder, origin: Origin, score: str, data: AbstractEpisodes[Any]) -> None:
+        self.folder, self.origin, self.score, self.data = folder, origin, score, data
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._is_due = False  # whether last.ckpt is saved at the end of the epoch
@@ -59,6 +46,11 @@ class Keeper(Checkpoint):
         self._saved: int | None = None  # batches done in last.ckpt; None: there is none
         self._of_best: dict[str, Any] | None = None  # own state in the best.ckpt that is resumed
         self._resumed: dict[str, Any] | None = None  # facts of the run in the checkpoint that is resumed
+
+    @cached_property
+    def meta_val(self) -> str:
+        """Hash of the episodes that the score is of."""
+        return self.data.episodes_sha256("val", self.data.settings["val"].num_episodes)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[FACTS] = self._facts(trainer)
@@ -90,9 +82,9 @@ class Keeper(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        score, loss = (float(trainer.callback_metrics[f"{self.prefix}/{name}"]) for name in (self.score, "loss"))
+        score, loss = (float(trainer.callback_metrics[f"{self.data.val_name}/{name}"]) for name in (self.score, "loss"))
         if not (math.isfinite(score) and math.isfinite(loss)):
-            where = "meta-val" if self.selects else "classes of the training"
+            where = "meta-val" if self.data.selects else "classes of the training"
             log.warning("step %d: the loss on %s is %g, so its weights are not kept", trainer.global_step, where, loss)
         elif self._is_better(score):
             self.best_score, self.best_step = score, trainer.global_step
@@ -128,7 +120,7 @@ class Keeper(Checkpoint):
 
     def check_episodes(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError if the best score of a checkpoint is of other meta-val episodes."""
-        if state_dict["meta_val"] != self.meta_val():
+        if state_dict["meta_val"] != self.meta_val:
             path = self.folder.path
             remedy = f"keep dataset, train_split and episode.val, or begin anew with pretrained={path}"
             raise ValueError(f"{path} chose its best weights on other meta-val episodes: {remedy}")
@@ -137,13 +129,13 @@ class Keeper(Checkpoint):
         return replace(self.origin, devices=trainer.world_size).facts()
 
     def _is_better(self, score: float) -> bool:
-        if self.best_score is None or not self.selects:
+        if self.best_score is None or not self.data.selects:
             return True
         sign = SIGNS[self.score]
         return sign * score > sign * self.best_score
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_step": self.best_step, "meta_val": self.meta_val()}
+        return {"best_score": self.best_score, "best_step": self.best_step, "meta_val": self.meta_val}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         state = self._of_best or state_dict

@@ -10,14 +10,13 @@ import pytest
 import torch
 from conftest import Command, Finished
 from lightning.pytorch.demos.boring_classes import BoringModel
-from origins import facts
+from origins import keeper
 from own_images import divide, write
 
 from metalearn.run.checks.continued import check_optimizer, check_restored, restored
 from metalearn.run.command.overrides import expand
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.origin import FACTS, Origin
-from metalearn.run.keeper import Keeper
+from metalearn.run.directory.origin import FACTS
 
 
 def training(**changes: Any) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def test_both_checkpoints_have_the_settings_of_the_resumption(tmp_path: Path) ->
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
 
     def train(module: Scored, steps: int, **settings: Any) -> list[tuple[int, Any]]:
-        callbacks = [Keeper(folder, Origin(**facts(settings=settings)), "accuracy", lambda: "")]
+        callbacks = [keeper(tmp_path, settings=settings)]
         trainer = pl.Trainer(accelerator="cpu", max_steps=steps, val_check_interval=1, callbacks=callbacks, **quiet)
         resumed = folder.last if folder.last.exists() else None
         with pytest.raises(MemoryError) if isinstance(module, Failing) else nullcontext():

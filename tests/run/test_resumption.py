@@ -14,12 +14,10 @@ import torch
 from conftest import SMALL, Command, Finished
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.demos.boring_classes import BoringModel
-from origins import facts
+from origins import keeper
 from stopping import CALLBACK, VARIABLE, allowing
 
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.origin import Origin
-from metalearn.run.keeper import Keeper
 from metalearn.run.process.signals import WATCHED
 from metalearn.training.callbacks import ValidateAtEnd
 
@@ -215,10 +213,9 @@ def stop_in_the_fourth_batch(trainer: pl.Trainer, module: Any, outputs: Any, bat
 def test_a_stop_within_a_step_waits_for_its_end(tmp_path: Path, limits: dict[str, Any], batches: int) -> None:
     """Trains with steps of three batches, whose gradients no checkpoint holds."""
     folder = RunFolder(tmp_path)
-    keeper = Keeper(folder, Origin(**facts()), "accuracy", lambda: "")
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
     usual: dict[str, Any] = {"max_epochs": -1, "accumulate_grad_batches": 3, "check_val_every_n_epoch": None}
-    callbacks = [*limits.get("callbacks", []), keeper]
+    callbacks = [*limits.get("callbacks", []), keeper(tmp_path)]
     usual |= {"accelerator": "cpu", "val_check_interval": 60, **quiet, **limits, "callbacks": callbacks}
     pl.Trainer(**usual).fit(Scored())
     last = torch.load(folder.last, weights_only=True)

@@ -9,14 +9,11 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from conftest import Finished
-from origins import facts
+from origins import keeper
 from own_images import write
 
 from metalearn.report.comparing.protocol import protocol
-from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.origin import Origin
 from metalearn.run.directory.result import Result
-from metalearn.run.keeper import Keeper
 
 BOTH = "train_split=train_val"
 
@@ -60,21 +57,21 @@ def test_the_last_weights_are_tested_and_no_score_is_of_meta_val(both: Finished)
 
 @pytest.mark.parametrize(("selects", "step"), [(True, 2), (False, 3)])
 def test_a_falling_score_selects_only_where_meta_val_does(tmp_path: Path, selects: bool, step: int) -> None:
-    keeper = Keeper(RunFolder(tmp_path), Origin(**facts()), "accuracy", lambda: "", prefix="x", selects=selects)
+    kept, prefix = keeper(tmp_path, selects=selects), "val" if selects else "train_val"
     for step_done, accuracy in enumerate([0.5, 0.9, 0.7], start=1):
         trainer = MagicMock(sanity_checking=False, global_step=step_done)
-        trainer.callback_metrics = {"x/accuracy": accuracy, "x/loss": 1.0}
-        keeper.on_validation_end(trainer, MagicMock())
-    assert keeper.best_step == step
+        trainer.callback_metrics = {f"{prefix}/accuracy": accuracy, f"{prefix}/loss": 1.0}
+        kept.on_validation_end(trainer, MagicMock())
+    assert kept.best_step == step
 
 
 def test_the_last_weights_need_a_finite_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keeper = Keeper(RunFolder(tmp_path), Origin(**facts()), "accuracy", lambda: "", prefix="x", selects=False)
+    kept = keeper(tmp_path, selects=False)
     for step, loss in enumerate([1.0, math.inf], start=1):
         trainer = MagicMock(sanity_checking=False, global_step=step)
-        trainer.callback_metrics = {"x/accuracy": 0.5, "x/loss": loss}
-        keeper.on_validation_end(trainer, MagicMock())
-    assert keeper.best_step == 1
+        trainer.callback_metrics = {"train_val/accuracy": 0.5, "train_val/loss": loss}
+        kept.on_validation_end(trainer, MagicMock())
+    assert kept.best_step == 1
     assert "the loss on classes of the training is inf" in caplog.text
 
 
