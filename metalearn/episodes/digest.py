@@ -20,7 +20,7 @@ class EpisodesDigest:
         self._digest = hashlib.sha256()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return EpisodesDigest, (self.data_sha256,)  # hashlib has no copies; this one begins anew
+        return EpisodesDigest, (self.data_sha256,)  # copy and pickle refuse a hash, so the copy begins anew
 
     def add(self, index: int, drawn: tuple[Any, ...]) -> None:
         """Takes the next episode, ignores any other; its first four parts are those of Episode."""

@@ -35,7 +35,7 @@ def tasks_together(values: int) -> int:
 
 
 class AbstractEpisodes(pl.LightningDataModule, ABC, Generic[Drawn]):
-    """Data module of episodes; a subclass draws an episode and moves a batch to the device.
+    """Data module of episodes; a subclass draws an episode and turns a batch into tensors.
 
     In training, step b on process r of R draws the T episodes from number (b * R + r) * T on, where
     T is `tasks_per_batch`. In evaluation, process r gets the episodes r, r + R, r + 2R, ... Drawing
