@@ -134,7 +134,7 @@ def num_of_class(augmentation: Augmentation) -> int:
 def augmentation_faults(augmentation: Augmentation, images: Tensor, *, episodic: bool) -> list[Fault]:
     """Lists the reasons why images (M, C, H, W) cannot be augmented.
 
-    `episodic`: whether they are in episodes, not in batches of all base classes.
+    `episodic`: whether all are in episodes, none in batches of all base classes.
     """
     if not hasattr(augmentation, "num_random"):
         kind = type(augmentation).__name__

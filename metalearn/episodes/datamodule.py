@@ -67,8 +67,9 @@ class EpisodicDataModule(AbstractEpisodes[Draw]):
         check_data(banks, settings, "banks")
         faults = [fault for split in settings for fault in bank_faults(banks[split], split)]
         augmentation = augmentation or Unchanged()
+        episodic = batch_size is None or "train" not in settings
         for split in list(settings)[:1]:
-            faults += augmentation_faults(augmentation, banks[split].images, episodic=batch_size is None)
+            faults += augmentation_faults(augmentation, banks[split].images, episodic=episodic)
         count = sum(map(len, banks["train"].rows)) if "train" in settings else 0
         if "train" in settings and batch_size is not None and not 1 <= batch_size <= count:
             faults.append(Fault(f"batch_size is {batch_size}; it must be 1 to {count}, all base images"))

@@ -118,6 +118,12 @@ def test_base_classes_cannot_change(bank: ClassBank) -> None:
         data(bank, batch_size=8)
 
 
+def test_a_head_of_base_classes_is_tested_with_the_augmentation_of_its_weights(bank: ClassBank) -> None:
+    setting = Setting(3, 2, 2, num_episodes=1)
+    settings = {"seed": 0, "tasks_per_batch": 1, "batch_size": 8, "augmentation": new_characters()}
+    assert len(EpisodicDataModule({"test": bank}, {"test": setting}, **settings).draw("test", 0).query_rows) == 6
+
+
 @pytest.mark.parametrize(
     ("function", "settings"),
     [
