@@ -82,9 +82,11 @@ class FineTune(AbstractMetric):
         self.rates = tuple(lr) if isinstance(lr, Sequence) else (lr,)
         if not self.rates or min(self.rates) < 0:
             raise ValueError(f"lr={lr} must be one number or several, none of them negative")
-        if hasattr(augmentation, "num_of_class"):
-            kind = type(augmentation).__name__
-            raise ValueError(f"algorithm.augmentation: {kind} turns the support classes into others than the queries'")
+        if getattr(augmentation, "num_of_class", 0):
+            raise ValueError(
+                f"{type(augmentation).__name__} makes other classes of the support images than of the queries: type "
+                "augmentation=characters, and in a test pretrained=RUN instead of checkpoint=RUN"
+            )
         check_at_least(0, steps=steps, entropy=entropy)
         check_positive(scale=scale)
         self.scale, self.entropy = scale, entropy

@@ -105,8 +105,11 @@ def test_an_augmentation_of_whole_classes_is_refused() -> None:
         return images
 
     augmentation.num_random = augmentation.num_of_class = 1  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="function turns the support classes into others than the queries'"):
+    remedy = "type augmentation=characters, and in a test pretrained=RUN instead of checkpoint=RUN"
+    with pytest.raises(ValueError, match=f"function makes other classes of the support images .*: {remedy}"):
         finetune(augmentation=augmentation)
+    augmentation.num_of_class = 0  # type: ignore[attr-defined]
+    finetune(augmentation=augmentation)
 
 
 def test_augmented_steps_are_the_same_in_every_call() -> None:
