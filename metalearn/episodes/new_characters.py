@@ -64,7 +64,7 @@ class NewCharacters:
 
     def __init__(self, *, mirror: float, of_class: Distortion, of_image: Distortion) -> None:
         if not 0 <= mirror <= 1:
-            raise ValueError(f"augmentation: mirror={mirror} is a probability")
+            raise ValueError(f"augmentation: mirror={mirror} must be a probability, from 0 to 1")
         self.mirror, self.of_class, self.of_image = mirror, of_class, of_image
         self.num_of_class = 1 + of_class.num_random
         self.num_random = self.num_of_class + of_image.num_random
