@@ -50,6 +50,14 @@ def test_a_class_is_mirrored_with_its_probability() -> None:
     torch.testing.assert_close(changed[2:], images[2:])
 
 
+def test_without_shifts_images_have_affine_maps_whatever_their_sides() -> None:
+    affine, images = Affine(rotation=30, shear=0.3, scale=(0.8, 1.2), shift=0.1, share=0.9), torch.rand(4, 3, 9, 15)
+    augmentation = new_characters(of_image=distortion(affine))
+    random = torch.rand(4, augmentation.num_random)
+    of_image = random[:, augmentation.num_of_class :]
+    torch.testing.assert_close(augmentation(images, random), affine(images, of_image[:, :12]), atol=1e-5, rtol=1e-5)
+
+
 def test_shifts_are_interpolated_between_points() -> None:
     augmentation = new_characters(of_image=distortion(shift=0.1))
     random = torch.full((1, augmentation.num_random), 0.5)
