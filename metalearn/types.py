@@ -24,8 +24,8 @@ Parameters = dict[str, Tensor]
 class Augmentation(Protocol):
     """Function that augments images (B, C, H, W) in 0 .. 1 by random numbers.
 
-    The random numbers are (B, num_random) in [0, 1). If it has an attribute `num_of_class`, so many
-    of them, the first, are equal in all images of a class of an episode.
+    The random numbers are (B, num_random) in [0, 1). If it has an attribute `num_of_class`, the
+    images of a class of an episode share the first `num_of_class` numbers.
     """
 
     num_random: int

@@ -1,8 +1,8 @@
 """Augmentation that turns the characters of an episode into new ones.
 
 All drawings of a class share one smooth distortion, and sometimes a reflection, which make them
-drawings of another character. Each then has a distortion of its own, as by another hand. Renkun Ni,
-Micah Goldblum, Amr Sharaf, Kezhi Kong, Tom Goldstein, Data Augmentation for Meta-Learning, ICML
+drawings of another character. Each drawing then has its own distortion, as by another hand. Renkun
+Ni, Micah Goldblum, Amr Sharaf, Kezhi Kong, Tom Goldstein, Data Augmentation for Meta-Learning, ICML
 2021, arXiv 2010.07092, call a change of whole classes task augmentation. Distortions whose shifts
 vary smoothly over the image are those of Patrice Simard, Dave Steinkraus, John Platt, Best
 Practices for Convolutional Neural Networks Applied to Visual Document Analysis, ICDAR 2003.
@@ -16,12 +16,12 @@ from metalearn.episodes.augmentation import Affine, between, sample
 
 
 class Distortion:
-    """Random affine map, then shifts that vary over the image.
+    """Random affine map plus shifts that vary over the image.
 
     Args:
         affine: the affine map.
         shift: largest shift along each axis, as a fraction of the side.
-        points: number of points along each axis whose shifts are drawn, and interpolated between.
+        points: number of points along each axis. Their shifts are drawn, and interpolated between.
 
     Examples:
         >>> affine = Affine(rotation=10, shear=0.3, scale=(0.8, 1.2), shift=0.02, share=0.5)

@@ -76,7 +76,7 @@ def draw_images(rows: Sequence[np.ndarray], size: int, *, seed: int, split: Spli
 def draw_random(augmentation: Augmentation, ways: Tensor, *, seed: int, split: Split, index: int) -> Tensor:
     """Draws the numbers of an augmentation, uniform in [0, 1), as bits: ways (B,) -> (B, K).
 
-    `ways` are those of the images. Images of one way share the numbers of its class.
+    `ways` lists the way of each image. Images of one way share the numbers of their class.
     """
     random = generator(seed, split, index, AUGMENTATION).random((len(ways), augmentation.num_random), np.float32)
     shared = num_of_class(augmentation)
