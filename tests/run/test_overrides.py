@@ -317,7 +317,8 @@ def own_images(run: Path) -> Path:
     origins.write(run / "checkpoints/best.ckpt", *earlier)
     (run / SPLIT).write_text("split,class\n")
     (run / ".hydra").mkdir()
-    (run / ".hydra/config.yaml").write_text("paths: {data: own}\ndataset: {root: '${paths.data}'}\n")
+    dataset = "{root: '${paths.data}', split: [0.6, 0.2, 0.2], split_seed: 0}"
+    (run / ".hydra/config.yaml").write_text(f"paths: {{data: own}}\ndataset: {dataset}\n")
     choices = f"hydra: {{runtime: {{cwd: '{run}', choices: {{dataset: folder, optimizer: adam}}}}}}\n"
     (run / ".hydra/hydra.yaml").write_text(choices)
     return run
@@ -326,7 +327,7 @@ def own_images(run: Path) -> Path:
 @pytest.mark.parametrize(
     ("typed", "keeps_split", "keeps_shape"),
     [
-        ("dataset.split=[0,0,1]", True, True),
+        ("dataset.split=[0.6,0.2,0.2]", True, True),
         ("dataset.root=other", False, True),
         ("dataset.root=own", True, True),
         ("dataset.root=./own/../own", True, True),
@@ -344,6 +345,21 @@ def test_a_test_draws_no_other_split_of_the_images_that_were_trained_on(
     keys = {node(o) for o in expand(["mode=test", "checkpoint=.", *typed.split()])}
     assert ("dataset.manifest" in keys) == keeps_split
     assert ("dataset.input_shape" in keys) == keeps_shape
+
+
+@pytest.mark.parametrize("begin", ["mode=test checkpoint=.", "mode=test pretrained=.", "resume=."])
+def test_no_other_split_is_drawn_where_the_run_keeps_one(
+    own_images: Path, begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_images)
+    (own_images / "checkpoints/last.ckpt").write_bytes((own_images / "checkpoints/best.ckpt").read_bytes())
+    assert "dataset.split_seed=0" in expand([*begin.split(), "dataset.split_seed=0"])
+    for other in ("dataset.split_seed=1", "dataset.split=[0,0,1]"):
+        for same in ([], ["dataset=folder", "dataset.root=own"]):
+            with pytest.raises(ValueError, match=rf"^{re.escape(other)} is refused, since the weights are of"):
+                expand([*begin.split(), *same, other])
+        for elsewhere in ("dataset.root=others", "dataset=text", "dataset.manifest=mine.csv"):
+            assert other in expand([*begin.split(), elsewhere, other])
 
 
 def test_damaged_and_pruned_neighbours_of_an_unfinished_run_are_passed_over(

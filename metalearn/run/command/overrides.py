@@ -138,6 +138,7 @@ def _resumed(path: Path, typed: list[str]) -> list[str]:
         raise FileNotFoundError(f"cannot resume {path}: no run has begun there")
     if origin is not None:
         _refuse_others(OF_THE_BEGINNING, run, kept, typed)
+    _refuse_another_draw(run, kept, typed)
     typed = [*_without("resume", typed), f"resume={quoted(path)}"]
     if named is None:
         typed.append(f"hydra.run.dir={quoted(path)}")
@@ -171,6 +172,8 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         if run.choices.get("dataset@test_dataset"):  # an experiment may have chosen it
             typed = [*typed, "~dataset@test_dataset"]
     in_run = path.resolve().parent == run.folder.best.parent  # else a file of classes beside it is of something else
+    if in_run:
+        _refuse_another_draw(run, kept, typed)
     for part in ("dataset", "test_dataset"):
         split = run.folder.path / classes_file(part)
         if run.has_other_images_than(given.get(f"{part}.root"), part):
@@ -190,6 +193,16 @@ def _refuse_others(fixed: Collection[str], run: EarlierRun, kept: list[str], typ
                 remedy = "leave it out" if name != "experiment" else "type its settings instead"
                 own = f"{name}={'null' if trained is None else trained}"
                 raise ValueError(f"{override} is refused, since the weights are of {own}: {remedy}")
+
+
+def _refuse_another_draw(run: EarlierRun, kept: list[str], typed: list[str]) -> None:
+    """Raises ValueError for another draw of classes where the run keeps a split, which voids it."""
+    given = values(typed)
+    for part, group in (("dataset", "dataset"), ("test_dataset", "dataset@test_dataset")):
+        has_split = (run.folder.path / classes_file(part)).is_file() and f"{part}.manifest" not in given
+        is_same = given.get(group) in (None, run.choices.get(group))
+        if has_split and is_same and not run.has_other_images_than(given.get(f"{part}.root"), part):
+            _refuse_others([f"{part}.split", f"{part}.split_seed"], run, kept, typed)
 
 
 def _may_be_equal(given: Any, trained: Any) -> bool:
