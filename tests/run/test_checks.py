@@ -141,6 +141,14 @@ LAKE = ["dataset=omniglot", "evaluation=lake"]
             "save_top_k would overwrite best.ckpt of the run: set callbacks.save_top_k.dirpath to another folder$",
         ),
         (["callbacks=save_top_k", "+callbacks.save_top_k.save_last=true"], "would overwrite last.ckpt of the run: "),
+        (
+            [
+                "callbacks=save_top_k",
+                "callbacks.save_top_k.filename=last",
+                "callbacks.save_top_k.dirpath=out/x/../checkpoints",
+            ],
+            "would overwrite last.ckpt of the run: ",
+        ),
         (["callbacks=save_top_k", "callbacks.save_top_k.mode=max"], "save_top_k watches val/loss: .*mode to min$"),
         (
             [

@@ -47,7 +47,7 @@ def _overwritten(callback: dict[str, Any]) -> str | None:
     overwritten = min(written & {"best.ckpt", "last.ckpt"}, default=None)
     if overwritten and callback.get("dirpath"):  # else Lightning's default, which is the run's folder
         run = Path(HydraConfig.get().runtime.output_dir)
-        return overwritten if Path(callback["dirpath"]).absolute() == (run / "checkpoints").absolute() else None
+        return overwritten if Path(callback["dirpath"]).resolve() == (run / "checkpoints").resolve() else None
     return overwritten
 
 
