@@ -2,8 +2,8 @@
 
     python scripts/write_curves.py
 
-An algorithm without a record has no curve. Each data set has a plot of its own, one below the
-other. Lines of one colour are the seeds of an experiment.
+An algorithm without a record has no curve. Each data set and way of its meta-val has a plot of its
+own, one below the other. Lines of one colour are the seeds of an experiment.
 """
 
 import json
@@ -24,7 +24,7 @@ class Run(NamedTuple):
     """Validation curve of a record."""
 
     experiment: str
-    dataset: str
+    task: str  # data set and way of meta-val
     score: str
     points: list[tuple[int, float]]  # step, score; accuracies in percent
 
@@ -40,14 +40,16 @@ def read() -> dict[str, list[Run]]:
         factor = 100 if score == "accuracy" else 1
         points = [(int(step), factor * value) for step, value in record["validation"].items()]
         experiment = path.stem.rpartition("-seed")[0]
-        runs[record["result"]["algorithm"]].append(Run(experiment, record["result"]["dataset"], score, points))
+        result = record["result"]
+        task = f"{result['dataset']} {result['episode']['val']['way']}-way"
+        runs[result["algorithm"]].append(Run(experiment, task, score, points))
     return runs
 
 
 def drawn(runs: list[Run]) -> str:
     """Draws the curves of an algorithm as SVG."""
-    datasets = sorted({run.dataset for run in runs}, reverse=True)  # Omniglot first
-    plots = [plot([run for run in runs if run.dataset == name]) for name in datasets]
+    tasks = sorted({run.task for run in runs}, reverse=True)  # Omniglot first, its 5-way before its 20-way
+    plots = [plot([run for run in runs if run.task == task]) for task in tasks]
     body = "\n".join(f'<g transform="translate(0 {HEIGHT * i})">\n{each}\n</g>' for i, each in enumerate(plots))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT * len(plots)}" fill="none" '
@@ -56,7 +58,7 @@ def drawn(runs: list[Run]) -> str:
 
 
 def plot(runs: list[Run]) -> str:
-    """Draws the curves on one data set."""
+    """Draws the curves of one data set and way."""
     experiments = sorted({run.experiment for run in runs})
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(experiments)}
     x = scale([0, *(step for run in runs for step, _ in run.points)])
@@ -66,7 +68,7 @@ def plot(runs: list[Run]) -> str:
         *grid(x, y),
         *(f'<path d="{path(run, x, y)}" stroke="{colours[run.experiment]}" stroke-width="1.6"/>' for run in runs),
         text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "training steps", anchor="middle"),
-        text(6, 16, f"meta-val {unit}"),
+        text(6, 16, f"meta-val {unit}, {runs[0].task}"),
     ]
     for number, name in enumerate(experiments):
         seeds = sum(run.experiment == name for run in runs)
