@@ -354,12 +354,28 @@ def test_no_other_split_is_drawn_where_the_run_keeps_one(
     monkeypatch.chdir(own_images)
     (own_images / "checkpoints/last.ckpt").write_bytes((own_images / "checkpoints/best.ckpt").read_bytes())
     assert "dataset.split_seed=0" in expand([*begin.split(), "dataset.split_seed=0"])
+    # A resumption reads the file in its directory, wherever the images are.
+    moved, others = ([["dataset.root=moved"]], []) if begin == "resume=." else ([], ["dataset.root=others"])
     for other in ("dataset.split_seed=1", "dataset.split=[0,0,1]"):
-        for same in ([], ["dataset=folder", "dataset.root=own"]):
+        for same in ([], ["dataset=folder", "dataset.root=own"], *moved):
             with pytest.raises(ValueError, match=rf"^{re.escape(other)} is refused, since the weights are of"):
                 expand([*begin.split(), *same, other])
-        for elsewhere in ("dataset.root=others", "dataset=text", "dataset.manifest=mine.csv"):
+        for elsewhere in ("dataset=text", "dataset.manifest=mine.csv", *others):
             assert other in expand([*begin.split(), elsewhere, other])
+
+
+@pytest.mark.parametrize("begin", ["mode=test checkpoint=.", "mode=test pretrained=.", "resume=."])
+def test_no_other_split_is_drawn_where_the_run_named_its_manifest(
+    own_images: Path, begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_images)
+    (own_images / SPLIT).unlink()
+    for name in ("best", "last"):
+        origins.write(own_images / f"checkpoints/{name}.ckpt", "dataset=folder", "dataset.manifest=/mine.csv")
+    assert "dataset.split_seed=0" in expand([*begin.split(), "dataset.split_seed=0"])
+    with pytest.raises(ValueError, match=r"^dataset.split_seed=1 is refused, since the weights are of"):
+        expand([*begin.split(), "dataset.split_seed=1"])
+    assert "dataset.split_seed=1" in expand([*begin.split(), "dataset.manifest=/other.csv", "dataset.split_seed=1"])
 
 
 def test_damaged_and_pruned_neighbours_of_an_unfinished_run_are_passed_over(

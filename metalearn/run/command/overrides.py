@@ -138,7 +138,7 @@ def _resumed(path: Path, typed: list[str]) -> list[str]:
         raise FileNotFoundError(f"cannot resume {path}: no run has begun there")
     if origin is not None:
         _refuse_others(OF_THE_BEGINNING, run, kept, typed)
-    _refuse_another_draw(run, kept, typed)
+    _refuse_another_draw(run, _with_splits(folder, kept), typed)
     typed = [*_without("resume", typed), f"resume={quoted(path)}"]
     if named is None:
         typed.append(f"hydra.run.dir={quoted(path)}")
@@ -171,15 +171,12 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
         kept = [override for override in kept if not is_below(node(override), ["test_dataset"])]
         if run.choices.get("dataset@test_dataset"):  # an experiment may have chosen it
             typed = [*typed, "~dataset@test_dataset"]
-    in_run = path.resolve().parent == run.folder.best.parent  # else a file of classes beside it is of something else
-    if in_run:
-        _refuse_another_draw(run, kept, typed)
+    if path.resolve().parent == run.folder.best.parent:  # else a file of classes beside it is of something else
+        kept = _with_splits(run.folder, kept)
     for part in ("dataset", "test_dataset"):
-        split = run.folder.path / classes_file(part)
         if run.has_other_images_than(given.get(f"{part}.root"), part):
             kept = _without(f"{part}.manifest", kept)
-        elif in_run and split.is_file() and f"{part}.manifest" not in map(key, kept):
-            kept.append(f"{part}.manifest={quoted(split)}")
+    _refuse_another_draw(run, kept, typed)
     return _inherit(kept, [*_without(name, typed), f"{name}={quoted(path)}"], run.choices, resumes=False)
 
 
@@ -196,13 +193,21 @@ def _refuse_others(fixed: Collection[str], run: EarlierRun, kept: list[str], typ
 
 
 def _refuse_another_draw(run: EarlierRun, kept: list[str], typed: list[str]) -> None:
-    """Raises ValueError for another draw of classes where the run keeps a split, which voids it."""
-    given = values(typed)
+    """Raises ValueError for another draw of classes where the run's split is taken."""
+    given, inherited = values(typed), values(kept)
     for part, group in (("dataset", "dataset"), ("test_dataset", "dataset@test_dataset")):
-        has_split = (run.folder.path / classes_file(part)).is_file() and f"{part}.manifest" not in given
-        is_same = given.get(group) in (None, run.choices.get(group))
-        if has_split and is_same and not run.has_other_images_than(given.get(f"{part}.root"), part):
+        is_taken = f"{part}.manifest" in inherited and f"{part}.manifest" not in given
+        if is_taken and given.get(group) in (None, run.choices.get(group)):
             _refuse_others([f"{part}.split", f"{part}.split_seed"], run, kept, typed)
+
+
+def _with_splits(folder: RunFolder, kept: list[str]) -> list[str]:
+    """Returns the overrides of a run with its files of classes, unless it names others."""
+    for part in ("dataset", "test_dataset"):
+        split = folder.path / classes_file(part)
+        if split.is_file() and f"{part}.manifest" not in map(key, kept):
+            kept = [*kept, f"{part}.manifest={quoted(split)}"]
+    return kept
 
 
 def _may_be_equal(given: Any, trained: Any) -> bool:
