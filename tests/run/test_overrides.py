@@ -301,6 +301,14 @@ def test_a_group_of_keys_is_merged_into_a_part(run: Path) -> None:
     assert (composed["shot"], composed["way"]) == (5, 3)
 
 
+def test_a_group_of_keys_changes_no_fixed_setting(run: Path) -> None:
+    origins.write(run / "checkpoints/last.ckpt", "episode.train.way=5")
+    test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]
+    assert expand([*test, "episode={train: {way: 5}}"])
+    with pytest.raises(ValueError, match=r"is refused, since the weights are of episode\.train\.way=5: leave it out$"):
+        expand([*test, "episode={train: {way: 3}}"])
+
+
 @pytest.mark.parametrize(("began", "status"), [("mode=test", "interrupted"), ("seed=3", "completed")])
 def test_what_has_no_training_to_continue_is_kept(tmp_path: Path, began: str, status: str) -> None:
     (tmp_path / ".hydra").mkdir()
@@ -356,7 +364,7 @@ def test_no_other_split_is_drawn_where_the_run_keeps_one(
     assert "dataset.split_seed=0" in expand([*begin.split(), "dataset.split_seed=0"])
     # A resumption reads the file in its directory, wherever the images are.
     moved, others = ([["dataset.root=moved"]], []) if begin == "resume=." else ([], ["dataset.root=others"])
-    for other in ("dataset.split_seed=1", "dataset.split=[0,0,1]"):
+    for other in ("dataset.split_seed=1", "dataset.split=[0,0,1]", "dataset={split_seed: 1}"):
         for same in ([], ["dataset=folder", "dataset.root=own"], *moved):
             with pytest.raises(ValueError, match=rf"^{re.escape(other)} is refused, since the weights are of"):
                 expand([*begin.split(), *same, other])

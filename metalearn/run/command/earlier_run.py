@@ -8,9 +8,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from metalearn.run.command.grammar import value, values
+from metalearn.run.command.grammar import values
 from metalearn.run.directory.folder import RunFolder
-from metalearn.run.directory.keys import key, node
 from metalearn.run.directory.origin import Origin
 
 
@@ -41,15 +40,13 @@ class EarlierRun:
         of_checkpoint = self._origin.choices if self._origin else {}
         return of_checkpoint | dict(OmegaConf.select(self._hydra, "hydra.runtime.choices") or {})
 
-    def setting(self, override: str, kept: list[str]) -> Any:
-        """Returns the run's own value of an override, from its overrides or its config.
+    def setting(self, name: str, given: Any, kept: list[str]) -> Any:
+        """Returns the run's own value of a config key, from its overrides or its config.
 
-        An unknown value is taken as typed; an unknown seed is 0.
+        An unknown value is taken as given; an unknown seed is 0.
         """
-        name, own = key(override), {**values(kept), **self.choices}
-        if name in own:
-            return own[name]
-        return self._selected(node(override), 0 if name == "seed" else value(override))
+        own = {**values(kept), **self.choices}
+        return own[name] if name in own else self._selected(name, 0 if name == "seed" else given)
 
     def has_other_images_than(self, root: Any, part: str) -> bool:
         """Whether a part of its config, as recorded, names another folder of images than `root`."""

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from metalearn.run.directory.keys import key, node, parts
+from metalearn.run.directory.keys import key, leaves, node, parts
 
 RUN_PATHS = {"checkpoint", "pretrained", "resume"}
 PART_PATHS = {
@@ -46,8 +46,13 @@ def value(override: str) -> Any:
 
 
 def values(overrides: Iterable[str]) -> dict[str, Any]:
-    """Returns the values of overrides by key, without those that delete a key."""
-    return {key(o): value(o) for o in overrides if "=" in o and not o.startswith("~")}
+    """Returns the values of overrides by config key, without those that delete a key.
+
+    >>> values(["seed=1", "episode={val: {way: 5}}"])
+    {'seed': 1, 'episode.val.way': 5}
+    """
+    setting = (o for o in overrides if "=" in o and not o.startswith("~"))
+    return {name: leaf for o in setting for name, leaf in leaves({node(o): value(o)})}
 
 
 def is_sweep(override: str) -> bool:

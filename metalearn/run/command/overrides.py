@@ -183,9 +183,10 @@ def _tested(name: str, path: Path, typed: list[str]) -> list[str]:
 def _refuse_others(fixed: Collection[str], run: EarlierRun, kept: list[str], typed: list[str]) -> None:
     """Raises ValueError if a typed override gives a fixed setting another value than the run's."""
     for override in typed:
-        name = node(override)
-        if "=" in override and is_below(name, fixed):
-            given, trained = value(override), run.setting(override, kept)
+        for name, given in values([override]).items():
+            if not is_below(name, fixed):
+                continue
+            trained = run.setting(name, given, kept)
             if given != trained and not (is_path(name) and _may_be_equal(given, trained)):
                 remedy = "leave it out" if name != "experiment" else "type its settings instead"
                 own = f"{name}={'null' if trained is None else trained}"
@@ -197,7 +198,7 @@ def _refuse_another_draw(run: EarlierRun, kept: list[str], typed: list[str]) -> 
     given, inherited = values(typed), values(kept)
     for part, group in (("dataset", "dataset"), ("test_dataset", "dataset@test_dataset")):
         is_taken = f"{part}.manifest" in inherited and f"{part}.manifest" not in given
-        if is_taken and given.get(group) in (None, run.choices.get(group)):
+        if is_taken and given.get(part) in (None, run.choices.get(group)):
             _refuse_others([f"{part}.split", f"{part}.split_seed"], run, kept, typed)
 
 
