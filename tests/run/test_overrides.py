@@ -301,6 +301,19 @@ def test_a_group_of_keys_is_merged_into_a_part(run: Path) -> None:
     assert (composed["shot"], composed["way"]) == (5, 3)
 
 
+def test_a_group_of_keys_keeps_the_option_of_its_part(own_images: Path) -> None:
+    new, option = "dataset={max_unreadable: 0.5}", "dataset=folder"
+    test = ["mode=test", f"checkpoint={own_images}"]
+    assert option in expand([*test, new])
+    assert expand([*test, option, new]).count(option) == 1
+    assert option not in expand([*test, "dataset=text", new])
+    added, merged = "+callbacks.mine={x: 1}", "evaluation={settings: [20w1s]}"
+    origins.write(own_images / "checkpoints/best.ckpt", option, new, added, "evaluation=lake")
+    expanded = expand([*test, new, "+callbacks.mine={x: 2}", merged])
+    assert expanded.count(new) == 1 and added not in expanded
+    assert expanded.index("evaluation=lake") < expanded.index(merged)
+
+
 def test_a_group_of_keys_changes_no_fixed_setting(run: Path) -> None:
     origins.write(run / "checkpoints/last.ckpt", "episode.train.way=5")
     test = ["mode=test", f"checkpoint={run}/checkpoints/last.ckpt"]

@@ -15,7 +15,7 @@ from metalearn.formats import first_line
 from metalearn.run.command.command_line import is_multirun, parse, refuse_secrets
 from metalearn.run.command.composed import outputs
 from metalearn.run.command.earlier_run import EarlierRun
-from metalearn.run.command.grammar import is_path, quoted, readable, value, values
+from metalearn.run.command.grammar import is_path, parsed, quoted, readable, value, values
 from metalearn.run.command.inherited import checked
 from metalearn.run.directory.checkpoint_file import best_of, read_origin
 from metalearn.run.directory.claim import LOCK, is_locked
@@ -220,14 +220,16 @@ def _may_be_equal(given: Any, trained: Any) -> bool:
 
 def _inherit(kept: list[str], typed: list[str], choices: Mapping[str, Any], *, resumes: bool) -> list[str]:
     """Returns earlier overrides that stay, then the typed ones."""
-    again = {*map(node, typed), *OF_THIS_COMMAND}
-    # A replaced part drops its arguments: those of maml have no meaning for another algorithm. A
-    # dictionary replaces no part, since Hydra merges it.
-    new = (o for o in typed if o not in kept and not isinstance(value(o), dict))
+    # A dictionary replaces nothing, since Hydra merges it, unless a + makes it a new part.
+    whole = [o for o in typed if parsed(o).is_add() or not isinstance(value(o), dict)]
+    again = {*map(node, whole), *OF_THIS_COMMAND}
+    # A replaced part drops its arguments: those of maml have no meaning for another algorithm.
+    new = (o for o in whole if o not in kept)
     replaced = {node(o) for o in new if choices.get(key(o), object()) != value(o)}
     if resumes and "trainer" in replaced:  # on another machine, the training continues as it began
         replaced = replaced - {"trainer"} | MACHINE
-    return [*(o for o in kept if node(o) not in again and not is_below(node(o), replaced)), *typed]
+    stay = (o for o in kept if o not in typed and node(o) not in again and not is_below(node(o), replaced))
+    return [*stay, *typed]
 
 
 def _without(name: str, overrides: list[str]) -> list[str]:
